@@ -1,0 +1,59 @@
+"""The batch: what one write holds, all of it or nothing."""
+
+from __future__ import annotations
+
+import secrets
+from dataclasses import dataclass, field
+
+from bridge.event import Event, Gate
+from bridge.message import Message
+
+
+@dataclass(slots=True, frozen=True, eq=False)
+class DeadLetter:
+    """An event that will never become the message it was meant to be, and why.
+
+    `route` is empty where the event never reached one. `reason` is a constant for machines
+    (`decode`, `too-large`, `missing-field`, `wrong-type`, `not-json`, `option`, `unmatched`,
+    `refused-by-redis`), `detail` a sentence for people.
+    """
+
+    event: Event
+    reason: str
+    detail: str
+    route: str = ""
+
+
+@dataclass(slots=True, eq=False)
+class Entry:
+    """What one event comes to: its messages and its dead letters, written together; either may be empty."""
+
+    event: Event
+    messages: list[Message] = field(default_factory=list)
+    dead_letters: list[DeadLetter] = field(default_factory=list)
+
+    @property
+    def gate(self) -> Gate | None:
+        """The event's gate: see `bridge.event.Gate`."""
+        return self.event.gate
+
+
+@dataclass(slots=True, eq=False)
+class Batch:
+    """The entries of one write, in the order received.
+
+    `token` is made once and stays with the batch through every attempt, so that a write whose
+    reply was lost is not done twice. `halves` is set once Redis has refused the whole for good.
+    """
+
+    entries: list[Entry]
+    token: str = field(default_factory=lambda: secrets.token_hex(12))
+    halves: tuple[Batch, Batch] | None = None
+
+
+@dataclass(slots=True, frozen=True)
+class Written:
+    """What a confirmed write did: messages written, and events that had been written before."""
+
+    messages: int
+    duplicates: int

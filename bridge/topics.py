@@ -1,0 +1,178 @@
+"""Topic patterns: each source's own wildcards, plus `{name}`, which captures one level as text."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Any, Final
+
+import re2
+
+from bridge.errors import ExpressionError
+
+_CAPTURE: Final = re.compile(r"\{([^{}]*)\}")
+_NAME: Final = re.compile(r"[a-zA-Z][a-zA-Z0-9_]*\Z")
+
+
+@dataclass(frozen=True, slots=True)
+class Pattern:
+    """A compiled pattern; `captures` are the names in the order of `match`'s result."""
+
+    text: str
+    captures: tuple[str, ...]
+    _regex: Any
+
+    def match(self, topic: str) -> tuple[str, ...] | None:
+        """Return what `{name}` captured, in order, or None where the topic does not fit."""
+        found = self._regex.fullmatch(topic)
+        return found.groups() if found else None
+
+
+def compile_pattern(text: str, protocol: str) -> Pattern:
+    """Compile `text` in the wildcards of `protocol` (the `type` of a source).
+
+    Raises:
+        ExpressionError: what is wrong, and at which character.
+    """
+    captures = _capture_names(text)
+    regex = {"mqtt": _mqtt, "amqp": _amqp, "redis-pubsub": _redis, "redis-stream": _redis}[protocol](text)
+    # re2 matches in linear time: no topic, however odd, can make a pattern slow.
+    return Pattern(text, captures, re2.compile(regex))
+
+
+def _capture_names(text: str) -> tuple[str, ...]:
+    if not text:
+        raise ExpressionError("an empty topic fits nothing", "leave `topic` out to take every event of the source")
+    names: list[str] = []
+    for found in _CAPTURE.finditer(text):
+        name = found[1]
+        if not _NAME.match(name):
+            raise ExpressionError(f"{{{name}}} is not a name", "write letters, digits and _, such as {plant}", found.start())
+        if name in names:
+            raise ExpressionError(f"{{{name}}} stands twice", "give each capture a name of its own", found.start())
+        names.append(name)
+    rest = _CAPTURE.sub(lambda found: "x" * len(found[0]), text)
+    for brace in "{}":
+        if brace in rest:
+            raise ExpressionError(f"a single {brace}", "a capture is written {name}", rest.index(brace))
+    return tuple(names)
+
+
+def _levels(text: str, separator: str, many: str, one: str) -> list[str]:
+    """Split into levels; a wildcard or a capture must be a whole level, as in the protocols themselves."""
+    levels = text.split(separator)
+    offset = 0
+    for level in levels:
+        for wildcard in (many, one):
+            if wildcard in level and level != wildcard:
+                raise ExpressionError(
+                    f"{wildcard} must stand alone between two {separator!r}",
+                    f"as in a{separator}{one}{separator}b",
+                    offset + level.index(wildcard),
+                )
+        if "{" in level and not _CAPTURE.fullmatch(level):
+            raise ExpressionError(
+                "a capture takes a whole level", f"as in a{separator}{{name}}{separator}b", offset + level.index("{")
+            )
+        offset += len(level) + 1
+    return levels
+
+
+def _mqtt(text: str) -> str:
+    levels = _levels(text, "/", "#", "+")
+    if "#" in levels[:-1]:
+        raise ExpressionError("# must be the last level", "use + for one level in the middle", text.index("#"))
+    # A wildcard in the first level does not take the broker's own $SYS topics [MQTT-4.7.2-1].
+    if levels == ["#"]:
+        return r"(?s)[^$].*|"
+    parts = []
+    for index, level in enumerate(levels):
+        hidden = r"(?:[^$/][^/]*|)" if index == 0 else r"[^/]*"
+        if level == "#":
+            continue
+        if level == "+":
+            parts.append(hidden)
+        elif level.startswith("{"):
+            parts.append(f"({hidden})")
+        else:
+            parts.append(re2.escape(level))
+    tail = r"(?:/.*)?" if levels[-1] == "#" else ""
+    return "(?s)" + "/".join(parts) + tail
+
+
+def _amqp(text: str) -> str:
+    words = _levels(text, ".", "#", "*")
+    word = r"[^.]*"
+    if words == ["#"]:
+        return r"(?s).*"
+    # Each word carries the dot before it, so that `#`, which may be no word at all, takes its dot along;
+    # only the first word has none.
+    regex = ""
+    pending = False  # a leading `#` has been written: what follows may begin the topic
+    for index, level in enumerate(words):
+        if level == "#":
+            regex += rf"(?:{word}(?:\.{word})*)?" if index == 0 else rf"(?:\.{word})*"
+            pending = pending or index == 0
+            continue
+        part = word if level == "*" else f"({word})" if level.startswith("{") else re2.escape(level)
+        if index == 0:
+            regex += part
+        elif pending:
+            regex = rf"(?:{word}\.)*" + part
+            pending = False
+        else:
+            regex += r"\." + part
+    return "(?s)" + regex
+
+
+_GLOB: Final = re.compile(r"\{[^{}]*\}|\\.|\[\^?(?:\\.|[^\]\\])*\]|.", re.DOTALL)
+
+
+def _redis(text: str) -> str:
+    """PSUBSCRIBE's globs: `*`, `?`, `[abc]`, `[^a]`, `[a-z]` and a backslash for the character itself."""
+    regex = []
+    for found in _GLOB.finditer(text):
+        token = found[0]
+        if token == "*":
+            regex.append(r".*")
+        elif token == "?":
+            regex.append(r".")
+        elif token.startswith("{"):
+            regex.append(r"([^:./]+)")
+        elif token.startswith("[") and len(token) > 1:
+            regex.append(token)
+        else:
+            regex.append(re2.escape(token[-1] if token.startswith("\\") and len(token) > 1 else token))
+    source = "(?s)" + "".join(regex)
+    try:
+        re2.compile(source)
+    except re2.error as error:
+        raise ExpressionError(f"not a glob: {error}", "write [ as \\[ where it is meant literally") from None
+    return source
+
+
+def subscription(text: str) -> str:
+    """Return the MQTT filter that brings what the pattern `text` fits: `{name}` becomes `+`."""
+    return _CAPTURE.sub("+", text)
+
+
+def covers(wide: str, narrow: str) -> bool:
+    """Tell whether the MQTT filter `wide` brings every topic that `narrow` brings."""
+    ours, theirs = wide.split("/"), narrow.split("/")
+    for index, level in enumerate(ours):
+        if level == "#":
+            return not (index == 0 and theirs[0].startswith("$"))
+        if index >= len(theirs) or theirs[index] == "#":
+            return False
+        if level == "+":
+            if index == 0 and theirs[0].startswith("$"):
+                return False
+        elif level != theirs[index]:
+            return False
+    return len(ours) == len(theirs)
+
+
+def without_covered(filters: list[str]) -> list[str]:
+    """Drop every filter that another one covers: a broker may send an event once per filter that fits."""
+    unique = list(dict.fromkeys(filters))
+    return [one for one in unique if not any(other != one and covers(other, one) for other in unique)]
