@@ -1,0 +1,107 @@
+"""The Redis sink: a batch of messages as Dramatiq itself would have written them.
+
+One script per batch (`enqueue.lua`), whose keys are all in the namespace's slot. A transient
+fault is SinkUnavailable, and the same batch can be written again; what Redis will never take
+is found by halving the batch, and becomes a dead letter by itself.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from importlib.resources import files
+from typing import Final
+
+from redis.exceptions import NoScriptError, ResponseError
+
+from bridge import redis_client
+from bridge.batch import Batch, DeadLetter, Written
+from bridge.config import Dramatiq
+from bridge.errors import SinkUnavailable
+from bridge.sink.script_arguments import ScriptArguments
+
+SCRIPT: Final = files("bridge.sink").joinpath("enqueue.lua").read_text()
+_SHA: Final = hashlib.sha1(SCRIPT.encode(), usedforsecurity=False).hexdigest()
+
+#: Error replies that are about this message and not about the server's state. Every other reply
+#: is waited out: a batch is never given up for an error that an operator can end.
+_PERMANENT: Final = ("WRONGTYPE", "ERR Protocol error", "ERR value is not", "ERR string exceeds")
+
+
+class RedisSink:
+    """Writes batches to the Redis that the workers look in."""
+
+    def __init__(self, config: Dramatiq, *, dead_letter_cap: int) -> None:
+        self._namespace = config.namespace
+        self._cap = dead_letter_cap
+        self._client = redis_client.client(config, timeout_s=config.timeout / 1000, name="dramatiq-bridge-sink")
+
+    async def ping(self) -> None:
+        """Return once Redis has answered.
+
+        Raises:
+            SinkUnavailable: it did not.
+        """
+        try:
+            await self._client.ping()
+        except redis_client.FAULTS as error:
+            raise SinkUnavailable(_words(error)) from None
+
+    async def write(self, batch: Batch) -> Written:
+        """Write the whole batch, or nothing of it.
+
+        Safe to call again with the same batch after SinkUnavailable, however the first call ended.
+
+        Raises:
+            SinkUnavailable: Redis cannot be reached or does not take writes now.
+        """
+        if batch.halves is not None:
+            return await self._write_halves(*batch.halves)
+        try:
+            reply = await self._run(ScriptArguments(self._namespace, self._cap, batch))
+        except ResponseError as error:
+            if not str(error).startswith(_PERMANENT):
+                raise SinkUnavailable(_words(error)) from None
+            _isolate(batch, str(error))
+            return await self.write(batch)
+        except redis_client.FAULTS as error:
+            raise SinkUnavailable(_words(error)) from None
+        numbers = reply.split()
+        return Written(messages=int(numbers[0]), duplicates=int(numbers[1]))
+
+    async def _write_halves(self, one: Batch, other: Batch) -> Written:
+        first = await self.write(one)
+        second = await self.write(other)
+        return Written(first.messages + second.messages, first.duplicates + second.duplicates)
+
+    async def close(self) -> None:
+        """Close every connection."""
+        await self._client.aclose()
+
+    async def _run(self, arguments: ScriptArguments) -> bytes:
+        values = arguments.keys + arguments.values
+        try:
+            reply = await self._client.execute_command("EVALSHA", _SHA, len(arguments.keys), *values)
+        except NoScriptError:
+            # EVAL loads the script as well, so a failover or SCRIPT FLUSH costs one round trip.
+            reply = await self._client.execute_command("EVAL", SCRIPT, len(arguments.keys), *values)
+        return bytes(reply)
+
+
+def _isolate(batch: Batch, cause: str) -> None:
+    """Halve a batch that Redis has refused; an event that stands alone becomes a dead letter.
+
+    The batch keeps what was decided, so that writing it again never mixes the whole with its halves.
+    """
+    if len(batch.entries) > 1:
+        half = len(batch.entries) // 2
+        batch.halves = Batch(batch.entries[:half]), Batch(batch.entries[half:])
+        return
+    entry = batch.entries[0]
+    if not entry.messages:
+        raise SinkUnavailable(f"the dead letters can't be written: {cause}")
+    entry.messages.clear()
+    entry.dead_letters.append(DeadLetter(entry.event, "refused-by-redis", cause))
+
+
+def _words(error: BaseException) -> str:
+    return str(error) or type(error).__name__
