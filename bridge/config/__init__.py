@@ -1,0 +1,33 @@
+"""The configuration: `load` reads a file, everything else is what it returns."""
+
+from bridge.config.connection import Connection, Tls
+from bridge.config.loading import Check, load
+from bridge.config.models import Config, DeadLetters, Dramatiq, Log, Route
+from bridge.config.schema import schema
+from bridge.config.sources import Amqp, Declare, Mqtt, RedisPubsub, RedisStream, SourceConfig, SourceModel, Window
+from bridge.config.units import parse_duration, parse_size
+from bridge.config.urls import redacted_url
+
+__all__ = [
+    "Amqp",
+    "Check",
+    "Config",
+    "Connection",
+    "DeadLetters",
+    "Declare",
+    "Dramatiq",
+    "Log",
+    "Mqtt",
+    "RedisPubsub",
+    "RedisStream",
+    "Route",
+    "SourceConfig",
+    "SourceModel",
+    "Tls",
+    "Window",
+    "load",
+    "parse_duration",
+    "parse_size",
+    "redacted_url",
+    "schema",
+]

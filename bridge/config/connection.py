@@ -1,0 +1,145 @@
+"""What every connection has: a URL, credentials, TLS and a deadline."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Annotated, Any, ClassVar, Self
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PrivateAttr,
+    SecretStr,
+    ValidationInfo,
+    WithJsonSchema,
+    field_validator,
+    model_validator,
+)
+
+from bridge.config.substituted import Substituted, coerced
+from bridge.config.units import DURATION, SIZE, parse_duration, parse_size, spell_duration
+from bridge.config.urls import check_url, redacted_url
+from bridge.config.wrong import WrongValue, describe
+
+
+def at_least(shortest: int, longest: int | None = None) -> AfterValidator:
+    """Bound a duration, in milliseconds."""
+
+    def check(value: int) -> int:
+        if value < shortest:
+            raise WrongValue(f"takes a duration of at least {spell_duration(shortest)}")
+        if longest is not None and value > longest:
+            raise WrongValue(f"takes a duration of at most {spell_duration(longest)}")
+        return value
+
+    return AfterValidator(check)
+
+
+def _secret(value: object) -> object:
+    if isinstance(value, SecretStr):
+        return value
+    if not isinstance(value, str):
+        hint = "quote it" if isinstance(value, (bool, int, float)) else ""
+        raise WrongValue(f"takes text, not {describe(value)}", hint)
+    return SecretStr(value)
+
+
+def or_null(check: Callable[[object], object]) -> Callable[[object], object]:
+    """Let null pass a check, and the empty text that an unset `${NAME:-}` leaves."""
+
+    def checked(value: object) -> object:
+        return None if value is None or (isinstance(value, Substituted) and not value) else check(value)
+
+    return checked
+
+
+#: A duration of the file, in milliseconds.
+Milliseconds = Annotated[
+    int, BeforeValidator(parse_duration), WithJsonSchema({"type": "string", "pattern": rf"^({DURATION}|\$\{{.*)$"})
+]
+#: A size of the file, in bytes.
+Bytes = Annotated[
+    int, BeforeValidator(parse_size), WithJsonSchema({"type": "string", "pattern": rf"^({SIZE}|\$\{{.*)$"})
+]
+Timeout = Annotated[Milliseconds, at_least(1)]
+Integer = Annotated[int, BeforeValidator(coerced)]
+Boolean = Annotated[bool, BeforeValidator(coerced)]
+Name = Annotated[str, Field(min_length=1)]
+
+
+class Model(BaseModel):
+    """Strict and frozen; text that was substituted is not in its repr."""
+
+    model_config = ConfigDict(
+        extra="forbid",
+        frozen=True,
+        strict=True,
+        hide_input_in_errors=True,
+        validate_by_name=True,
+        validate_by_alias=True,
+    )
+
+    _hidden: frozenset[str] = PrivateAttr(default=frozenset())
+
+    @model_validator(mode="after")
+    def _hide_substituted(self, info: ValidationInfo) -> Self:
+        secrets: set[str] = (info.context or {}).get("secrets", set())
+        if secrets:
+            shown = {name: _shown(name, getattr(self, name)) for name in type(self).model_fields}
+            # A whole URL from the environment is shown like one in the file: without its password.
+            parts = {secret for secret in secrets if "://" not in secret}
+            self._hidden = frozenset(
+                name for name, value in shown.items() if _holds(value, parts if name == "url" else secrets)
+            )
+        return self
+
+    def __repr_args__(self) -> Iterator[tuple[str | None, Any]]:
+        for name, value in super().__repr_args__():
+            yield name, "***" if name in self._hidden else _shown(name, value)
+
+
+def _shown(name: str | None, value: object) -> object:
+    return redacted_url(value) if name == "url" and isinstance(value, str) else value
+
+
+def _holds(value: object, secrets: set[str]) -> bool:
+    """Tell whether a value of this very model, and not of one inside it, holds a substituted text."""
+    if isinstance(value, str):
+        return any(secret in value for secret in secrets)
+    if isinstance(value, dict):
+        return any(_holds(item, secrets) for item in value.values())
+    return isinstance(value, list) and any(_holds(item, secrets) for item in value)
+
+
+class Tls(Model):
+    """How a TLS connection is verified, and with what it identifies itself."""
+
+    ca: Name | None = Field(default=None, description="file with the certificates of the authorities to trust")
+    cert: Name | None = Field(default=None, description="file with the certificate to present")
+    key: Name | None = Field(default=None, description="file with the key of the certificate")
+    server_name: Name | None = Field(default=None, description="name to expect in the server's certificate")
+    verify: Boolean = Field(default=True, description="whether the server's certificate is verified")
+
+
+class Connection(Model):
+    """A connection to a broker or to Redis."""
+
+    schemes: ClassVar[tuple[str, ...]] = ("redis", "rediss", "unix")
+
+    url: str = Field(description="where to connect, as in redis://localhost:6379/0")
+    username: Annotated[str | None, BeforeValidator(or_null(lambda value: value))] = Field(
+        default=None, description="user's name, instead of one in the URL"
+    )
+    password: Annotated[SecretStr | None, BeforeValidator(or_null(_secret))] = Field(
+        default=None, description="password, instead of one in the URL: it needs no percent-encoding here"
+    )
+    tls: Tls | None = Field(default=None, description="settings of TLS, which the URL's scheme turns on")
+    connect_timeout: Timeout = Field(default=10_000, description="how long connecting may take")
+
+    @field_validator("url")
+    @classmethod
+    def _check_url(cls, url: str) -> str:
+        return check_url(url, cls.schemes)

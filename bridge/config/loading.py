@@ -1,0 +1,86 @@
+"""From a file to a Config, or to every mistake that is in it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from bridge.config import checks
+from bridge.config.document import Document
+from bridge.config.mistakes import translate
+from bridge.config.models import Config
+from bridge.config.reader import MAX_BYTES, parse
+from bridge.config.substitution import Substitution
+from bridge.config.wrong import Finding
+from bridge.errors import ConfigError, Mistake, Problem
+
+Check = Callable[[Config], list[Problem]]
+
+
+def load(
+    path: str | os.PathLike[str], *, environ: Mapping[str, str] = os.environ, check: Check | None = None
+) -> Config:
+    """Return the configuration in the file at `path`.
+
+    `environ` serves `${NAME}`. `check` looks further once the models are right, and its problems
+    are placed in the file like any other. Raises ConfigError with every mistake in the file, and
+    nothing else for whatever the file holds.
+    """
+    file = os.fspath(path)
+    document = parse(_read(file), file, Substitution(environ))
+    config = _validate(document)
+    if config is not None and check is not None:
+        for problem in check(config):
+            document.add(_placed(problem, document))
+    if config is None or not document.flawless:
+        # Raised here and not where an error was caught: a chained one would show the values.
+        raise ConfigError(document.mistakes())
+    return config
+
+
+def _read(file: str) -> bytes:
+    try:
+        with Path(file).open("rb") as stream:
+            body = stream.read(MAX_BYTES + 1)
+    except (OSError, ValueError) as error:
+        problem = f"cannot be read: {getattr(error, 'strerror', None) or 'this is no path'}"
+    else:
+        if len(body) <= MAX_BYTES:
+            return body
+        problem = "the file is larger than 1 MiB"
+    raise ConfigError([Mistake(file, 1, 1, "", problem)])
+
+
+def _validate(document: Document) -> Config | None:
+    if not document.complete:
+        return None
+    if document.value is None:
+        document.add_at(0, (), "the file is empty", "a configuration has at least sources")
+        return None
+    secrets = {piece.value for _, pieces in document.substituted.values() for piece in pieces if piece.value}
+    for finding in checks.check(document):
+        document.add(finding)
+    try:
+        # By alias only: a `source:` in a route would otherwise pass for `from:`.
+        config = Config.model_validate(document.value, by_alias=True, by_name=False, context={"secrets": secrets})
+    except ValidationError as error:
+        for finding in translate(error, Config):
+            document.add(finding)
+        return None
+    return config if document.flawless else None
+
+
+def _placed(problem: Problem, document: Document) -> Finding:
+    loc, offset = problem.loc, problem.offset
+    if len(loc) > 2 and loc[0] == "routes" and loc[2] == "source":
+        loc = (*loc[:2], "from", *loc[3:])
+    if len(loc) == 3 and loc[0] == "routes" and loc[2] == "when":
+        # The $ that `when` may begin with is not in the model any more.
+        value: Any = document.value
+        text = value["routes"][loc[1]]["when"] if loc in document.values else ""
+        offset += len(text) - len(text.removeprefix("$").lstrip())
+    return Finding(loc, problem.problem, problem.hint, offset)

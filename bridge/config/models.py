@@ -1,0 +1,153 @@
+"""The configuration as its consumers see it: attribute names are the file's keys, values are right.
+
+Durations are milliseconds, sizes are bytes.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema, field_validator
+
+# Modules and not names: `bridge.options` needs this package's units, so either may be imported first.
+from bridge import options as message_options
+from bridge.config.connection import Connection, Integer, Milliseconds, Model, Timeout, or_null
+from bridge.config.sources import SourceConfig
+from bridge.config.substituted import plain
+from bridge.config.units import DURATION, parse_duration
+from bridge.config.wrong import WrongValue, describe
+
+_EXPRESSION = {"type": "string", "pattern": r"^\$"}
+
+
+def _is_expression(value: object) -> bool:
+    return isinstance(value, str) and value.startswith("$") and not value.startswith("$$")
+
+
+def _list(value: object) -> object:
+    if isinstance(value, list) or _is_expression(value):
+        return plain(value)
+    raise WrongValue(f"takes a list, not {describe(value)}", "or an expression that gives one, as in $payload.items")
+
+
+def _mapping(value: object) -> object:
+    if isinstance(value, dict) or _is_expression(value):
+        return plain(value)
+    raise WrongValue(f"takes a mapping, not {describe(value)}", "or an expression that gives one, as in $payload")
+
+
+def _delay(value: object) -> object:
+    return str(value) if _is_expression(value) else parse_duration(value)
+
+
+def _actor(value: object) -> object:
+    return message_options.check_actor_name(plain(value))
+
+
+def _queue(value: object) -> object:
+    return message_options.check_queue_name(plain(value))
+
+
+def _options(value: object) -> object:
+    return message_options.check_options(value)
+
+
+def _condition(value: object) -> object:
+    if not isinstance(value, str):
+        raise WrongValue(f"takes an expression, not {describe(value)}", "quote it" if value is not None else "")
+    # `when` is an expression anyway; whoever writes the $ of a value means the same.
+    text = value.removeprefix("$").lstrip()
+    if not text:
+        raise WrongValue("takes an expression", "without a condition, leave it out")
+    return text
+
+
+def _namespace(value: str) -> str:
+    if not value or any(char.isspace() for char in value):
+        raise WrongValue("takes text without spaces", "as the workers have it; usually dramatiq")
+    return value
+
+
+class Dramatiq(Connection):
+    """The Redis in which the workers look for messages."""
+
+    url: str = Field(default="redis://localhost:6379/0", description="the workers' Redis")
+    namespace: Annotated[str, AfterValidator(_namespace)] = Field(
+        default="dramatiq", description="the workers' namespace"
+    )
+    timeout: Timeout = Field(default=10_000, description="how long one write may take")
+
+
+class DeadLetters(Model):
+    """Where events go that cannot become messages."""
+
+    max_length: Annotated[Integer, Field(ge=1, le=1 << 53)] = Field(default=10_000, description="entries that are kept")
+
+
+class Log(Model):
+    """How the bridge logs."""
+
+    format: Literal["json", "console"] | None = Field(
+        default=None, description="without it console on a terminal, JSON lines otherwise"
+    )
+    level: Literal["debug", "info", "warning", "error"] = Field(
+        default="info", description="least level that is logged"
+    )
+
+
+class Route(Model):
+    """Which events of a source become which message."""
+
+    name: str | None = Field(default=None, description="name in logs and metrics; without it the actor's")
+    source: str = Field(validation_alias="from", serialization_alias="from", description="name of a source")
+    topic: str | None = Field(default=None, description="topic in the source's own wildcards, and {name} for captures")
+    when: Annotated[str | None, BeforeValidator(or_null(_condition))] = Field(
+        default=None, description="condition, an expression"
+    )
+    actor: Annotated[str, BeforeValidator(_actor)] = Field(description="actor to call")
+    queue: Annotated[str, BeforeValidator(_queue)] = Field(default="default", description="queue of the message")
+    args: Annotated[
+        list[Any] | str, BeforeValidator(_list), WithJsonSchema({"anyOf": [{"type": "array"}, _EXPRESSION]})
+    ] = Field(default=[], description="positional arguments")
+    kwargs: Annotated[
+        dict[str, Any] | str, BeforeValidator(_mapping), WithJsonSchema({"anyOf": [{"type": "object"}, _EXPRESSION]})
+    ] = Field(default={}, description="keyword arguments")
+    options: Annotated[dict[str, Any], BeforeValidator(_options)] = Field(
+        default={}, description="Dramatiq's message options"
+    )
+    delay: Annotated[
+        int | str | None,
+        BeforeValidator(or_null(_delay)),
+        WithJsonSchema({"type": ["string", "null"], "pattern": rf"^({DURATION}|\$.*)$"}),
+    ] = Field(default=None, description="how long after the event the message becomes due")
+
+
+class Config(Model):
+    """A whole configuration."""
+
+    dramatiq: Annotated[Dramatiq, Field(description="where the workers look")] = Dramatiq()
+    sources: Annotated[dict[str, SourceConfig], Field(min_length=1)] = Field(
+        description="where events come from, by names of your own"
+    )
+    routes: list[Route] = Field(default=[], description="which events become which messages")
+    log: Annotated[Log, Field(description="how the bridge logs")] = Log()
+    drain_timeout: Milliseconds = Field(default=20_000, description="how long what was received may take when stopping")
+    dead_letters: Annotated[DeadLetters, Field(description="where unusable events go")] = DeadLetters()
+
+    @field_validator("routes")
+    @classmethod
+    def _name_routes(cls, routes: list[Route]) -> list[Route]:
+        """Give every route a name: the actor's, with -2, -3 where that one is taken."""
+        taken = {route.name for route in routes if route.name is not None}
+        named = []
+        for route in routes:
+            if route.name is None:
+                name, number = route.actor, 1
+                while name in taken:
+                    number += 1
+                    name = f"{route.actor}-{number}"
+                taken.add(name)
+                named.append(route.model_copy(update={"name": name}))
+            else:
+                named.append(route)
+        return named

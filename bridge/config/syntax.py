@@ -1,0 +1,97 @@
+"""YAML's syntax errors in plain words, and the repair that lets the rest of the file be read."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Final
+
+import yaml
+
+# (what either of pyyaml's parsers says, whether its context says more about the place, problem, hint)
+_WORDS: Final = (
+    (
+        r"mapping values are not allowed",
+        False,
+        "a key cannot stand here",
+        'quote text that holds ": ", or check the indentation',
+    ),
+    (r"tab character that violates", False, "a tab in the indentation", "YAML is indented by spaces"),
+    (
+        r"expected ',' or '\]'",
+        True,
+        "this list is not closed, or an item is not separated by a comma",
+        "quote an item that holds brackets, such as an expression",
+    ),
+    (
+        r"expected ',' or '\}'",
+        True,
+        "this mapping is not closed, or an entry is not separated by a comma",
+        "quote a value that holds brackets, such as an expression",
+    ),
+    (r"unexpected end of stream|document separator", True, "this quote is not closed", ""),
+    (
+        r"unknown escape|escape sequence|invalid Unicode character escape|hexadecimal",
+        False,
+        "an unknown escape in double quotes",
+        r"use single quotes, or \\ for a backslash",
+    ),
+    (r"could not find expected ':'", True, "a line without a colon where a key is expected", ""),
+    (
+        r"did not find expected key|expected <block end>|expected '-' indicator",
+        False,
+        "this does not fit what stands above",
+        "check the indentation, and quote a value as a whole",
+    ),
+    (
+        r"comment or line break|chomping or indentation|indentation indicator",
+        False,
+        "unexpected text after | or >",
+        "begin the text on the next line, or quote it",
+    ),
+    (r"<document start>", False, "unexpected text after the end of the configuration", ""),
+    (r"directive", False, "a line that begins with % is a directive of YAML", "quote the text"),
+    (r"tag", True, "tags are refused", "quote text that begins with !"),
+)
+_ANCHOR = re.compile(r"an (alias|anchor)")
+
+
+@dataclass(frozen=True, slots=True)
+class SyntaxFault:
+    """One syntax error; with `repair`, the character at `index` may be replaced by a letter to read on."""
+
+    index: int
+    problem: str
+    hint: str
+    repair: bool = False
+
+
+def explain(error: yaml.YAMLError, text: str) -> SyntaxFault:
+    """Return what is wrong in plain words."""
+    if not isinstance(error, yaml.MarkedYAMLError):
+        return SyntaxFault(0, "this is not YAML", "")
+    problem = error.problem or ""
+    context = error.context or ""
+    at = error.problem_mark or error.context_mark
+    index = min(at.index if at else 0, len(text))
+    begin = min(error.context_mark.index, len(text)) if error.context_mark else index
+    if _ANCHOR.search(context):
+        return _indicator(text, begin)
+    if "cannot start any token" in problem:
+        if text[index : index + 1] == "\t":
+            return SyntaxFault(index, "a tab in the indentation", "YAML is indented by spaces")
+        return _indicator(text, index)
+    for pattern, by_context, words, hint in _WORDS:
+        if re.search(pattern, problem):
+            # What is not closed is found at the end of the file, and better shown where it begins.
+            far = by_context and not (index < len(text) and "\n" not in text[begin:index])
+            return SyntaxFault(begin if far else index, words, hint)
+    if "tag" in context:
+        return SyntaxFault(begin, "tags are refused", "quote text that begins with !")
+    return SyntaxFault(index, "this is not YAML", "check the indentation and the quotes")
+
+
+def _indicator(text: str, index: int) -> SyntaxFault:
+    char = text[index : index + 1]
+    hint = f'quote it, as in "{"*.created" if char == "*" else char + "..."}"'
+    return SyntaxFault(index, f"an unquoted value cannot begin with {char}", hint, repair=True)

@@ -1,0 +1,77 @@
+"""Settings with units: durations become milliseconds, sizes become bytes."""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+from bridge.config.wrong import WrongValue, describe
+
+#: The spelling of a duration and of a size, for JSON Schema as well.
+DURATION: Final = r"[0-9]{1,12}(ms|s|m|h|d)"
+SIZE: Final = r"[0-9]{1,12}(B|KiB|MiB|GiB)"
+
+_DURATION = re.compile(DURATION, re.ASCII)
+_SIZE = re.compile(SIZE, re.ASCII)
+_MILLISECONDS: Final = {"d": 86_400_000, "h": 3_600_000, "m": 60_000, "s": 1_000, "ms": 1}
+_BYTES: Final = {"GiB": 1 << 30, "MiB": 1 << 20, "KiB": 1 << 10, "B": 1}
+
+#: A century. More is a slip of the finger, and would leave the range of an epoch in milliseconds.
+MAX_MILLISECONDS: Final = 36_525 * 86_400_000
+
+
+def _number(value: object) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
+def parse_duration(value: object) -> int:
+    """Return the milliseconds of `250ms`, `30s`, `5m`, `2h` or `7d`.
+
+    Raises WrongValue, a ValueError, in plain words.
+    """
+    if _number(value):
+        raise WrongValue("takes a duration such as 30s, 5m", "a bare number has no unit")
+    if not isinstance(value, str):
+        raise WrongValue(f"takes a duration such as 30s, 5m, not {describe(value)}")
+    if not (found := _DURATION.fullmatch(value)):
+        if value.isdecimal():
+            raise WrongValue("takes a duration such as 30s, 5m", "a bare number has no unit")
+        raise WrongValue("takes a duration such as 30s, 5m", "a whole number and one of the units ms, s, m, h, d")
+    unit = found[1]
+    milliseconds = int(value[: -len(unit)]) * _MILLISECONDS[unit]
+    if milliseconds > MAX_MILLISECONDS:
+        raise WrongValue("takes a duration of at most 36525d, a century")
+    return milliseconds
+
+
+def parse_size(value: object) -> int:
+    """Return the bytes of `512B`, `256KiB`, `16MiB` or `1GiB`.
+
+    Raises WrongValue, a ValueError, in plain words.
+    """
+    if _number(value):
+        raise WrongValue("takes a size such as 256KiB, 16MiB", "a bare number has no unit")
+    if not isinstance(value, str):
+        raise WrongValue(f"takes a size such as 256KiB, 16MiB, not {describe(value)}")
+    if not (found := _SIZE.fullmatch(value)):
+        if value.isdecimal():
+            raise WrongValue("takes a size such as 256KiB, 16MiB", "a bare number has no unit")
+        raise WrongValue("takes a size such as 256KiB, 16MiB", "a whole number and one of the units B, KiB, MiB, GiB")
+    unit = found[1]
+    return int(value[: -len(unit)]) * _BYTES[unit]
+
+
+def spell_duration(milliseconds: int) -> str:
+    """Return the shortest exact spelling, such as `30s`."""
+    if not milliseconds:
+        return "0s"
+    unit = next(unit for unit, size in _MILLISECONDS.items() if milliseconds % size == 0)
+    return f"{milliseconds // _MILLISECONDS[unit]}{unit}"
+
+
+def spell_size(size: int) -> str:
+    """Return the shortest exact spelling, such as `256KiB`."""
+    if not size:
+        return "0B"
+    unit = next(unit for unit, length in _BYTES.items() if size % length == 0)
+    return f"{size // _BYTES[unit]}{unit}"

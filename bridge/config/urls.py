@@ -1,0 +1,53 @@
+"""URLs of brokers: what is accepted, and how one is shown."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from urllib.parse import SplitResult, urlsplit
+
+from bridge.config.wrong import WrongValue, listed
+
+# Greedy up to the last @ on purpose: a password with a raw / or @ in it must not be shown by halves.
+_USERINFO = re.compile(r"(://[^:@/\s]*):.*@", re.DOTALL)
+_QUERY = re.compile(r"(?i)([?&;][a-z_-]*(?:pass|secret|token)[a-z_-]*=)[^&;\s]*")
+
+
+def redacted_url(url: str) -> str:
+    """Return the URL without its password, for logs and errors."""
+    return _QUERY.sub(r"\1***", _USERINFO.sub(r"\1:***@", url))
+
+
+def split_url(url: str) -> SplitResult | None:
+    """Return the parts of a URL, or None where it cannot be split."""
+    try:
+        parts = urlsplit(url)
+        # The port is parsed on access only, and raises then.
+        _ = parts.port
+    except ValueError:
+        return None
+    return parts
+
+
+def check_url(url: str, schemes: Iterable[str]) -> str:
+    """Return the URL if it has one of the schemes, a host (a path for `unix`) and a possible port.
+
+    Raises WrongValue; the words never quote the URL, which may hold a password.
+    """
+    begins = listed(f"{scheme}://" for scheme in schemes)
+    if not any(url.startswith(f"{scheme}://") for scheme in schemes):
+        raise WrongValue(f"takes a URL that begins with {begins}")
+    if any(char.isspace() or not char.isprintable() for char in url):
+        raise WrongValue("a URL cannot hold spaces or control characters", "percent-encode them")
+    parts = split_url(url)
+    if parts is None:
+        raise WrongValue(
+            "the host or the port of this URL cannot be read",
+            "percent-encode a special character of the password, or write password: beside url:",
+        )
+    if parts.scheme == "unix":
+        if not parts.path.strip("/"):
+            raise WrongValue("this URL names no socket", "as in unix:///run/redis/redis.sock")
+    elif not parts.hostname:
+        raise WrongValue("this URL names no host", f"as in {parts.scheme}://localhost")
+    return url

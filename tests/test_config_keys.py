@@ -1,0 +1,252 @@
+"""Unknown, missing and misspelt keys and names."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from bridge.config import load
+from bridge.errors import ConfigError
+
+# The promise: the file, and the exact words for what is wrong with it.
+CASES = {
+    "an unknown key comes with the one that was meant": (
+        """\
+sources:
+  plant: {type: mqtt, url: mqtt://localhost}
+routes:
+  - from: plant
+    actor: act
+    tpic: a/b
+""",
+        """\
+bridge.yaml:6:5: routes[0].tpic: unknown key 'tpic'; did you mean 'topic'?
+        tpic: a/b
+        ^
+""",
+    ),
+    "an unknown key comes with the known ones where nothing is near": (
+        """\
+sources:
+  plant: {type: mqtt, url: mqtt://localhost}
+log: {colour: red}
+""",
+        """\
+bridge.yaml:3:7: log.colour: unknown key 'colour'; known keys: format, level
+    log: {colour: red}
+          ^
+""",
+    ),
+    "a word of another program's is translated": (
+        """\
+sources:
+  plant: {type: mqtt, url: mqtt://localhost}
+routes:
+  - source: plant
+    actor: act
+""",
+        """\
+bridge.yaml:4:5: routes[0]: the key 'from' is missing; add from: name of a source
+      - source: plant
+        ^
+bridge.yaml:4:5: routes[0].source: unknown key 'source'; did you mean 'from'?
+      - source: plant
+        ^
+""",
+    ),
+    "the file is a mapping": (
+        """\
+- sources
+""",
+        """\
+bridge.yaml:1:1: takes a mapping, not a list
+    - sources
+    ^
+""",
+    ),
+    "a configuration without sources says so": (
+        """\
+routes: []
+""",
+        """\
+bridge.yaml:1:1: the key 'sources' is missing; add sources: where events come from, by names of your own
+    routes: []
+    ^
+""",
+    ),
+    "a missing key is reported at what lacks it": (
+        """\
+sources:
+  orders:
+    type: amqp
+    url: amqp://localhost/
+""",
+        """\
+bridge.yaml:2:3: sources.orders: the key 'queue' is missing; add queue: queue to consume
+      orders:
+      ^
+""",
+    ),
+    "a missing actor is reported at its route": (
+        """\
+sources:
+  plant: {type: mqtt, url: mqtt://localhost}
+routes:
+  - from: plant
+""",
+        """\
+bridge.yaml:4:5: routes[0]: the key 'actor' is missing; add actor: actor to call
+      - from: plant
+        ^
+""",
+    ),
+    "a source without a type lists the types": (
+        """\
+sources:
+  plant: {url: mqtt://localhost}
+""",
+        """\
+bridge.yaml:2:3: sources.plant: the key 'type' is missing; add type: amqp, mqtt, redis-pubsub or redis-stream
+      plant: {url: mqtt://localhost}
+      ^
+""",
+    ),
+    "an unknown type comes with the nearest": (
+        """\
+sources:
+  plant: {type: mqqt, url: mqtt://localhost}
+""",
+        """\
+bridge.yaml:2:17: sources.plant.type: unknown type 'mqqt'; did you mean 'mqtt'?
+      plant: {type: mqqt, url: mqtt://localhost}
+                    ^
+""",
+    ),
+    "an unknown type lists the types where nothing is near": (
+        """\
+sources:
+  plant: {type: kafka, url: mqtt://localhost}
+""",
+        """\
+bridge.yaml:2:17: sources.plant.type: unknown type 'kafka'; it is one of amqp, mqtt, redis-pubsub or redis-stream
+      plant: {type: kafka, url: mqtt://localhost}
+                    ^
+""",
+    ),
+    "a route from an unknown source comes with the one that was meant": (
+        """\
+sources:
+  plant: {type: mqtt, url: mqtt://localhost}
+routes:
+  - {from: plnt, actor: act}
+""",
+        """\
+bridge.yaml:4:12: routes[0].from: no source is named 'plnt'; did you mean 'plant'?
+      - {from: plnt, actor: act}
+               ^
+""",
+    ),
+    "a route from an unknown source lists the sources where nothing is near": (
+        """\
+sources:
+  plant: {type: mqtt, url: mqtt://localhost}
+routes:
+  - {from: orders, actor: act}
+""",
+        """\
+bridge.yaml:4:12: routes[0].from: no source is named 'orders'; sources: plant
+      - {from: orders, actor: act}
+               ^
+""",
+    ),
+    "two routes cannot have one name": (
+        """\
+sources:
+  plant: {type: mqtt, url: mqtt://localhost}
+routes:
+  - {name: a, from: plant, actor: act}
+  - {name: a, from: plant, actor: act}
+""",
+        """\
+bridge.yaml:5:12: routes[1].name: the name 'a' is taken; routes[0] has it
+      - {name: a, from: plant, actor: act}
+               ^
+""",
+    ),
+    "a source's name is one that metrics can carry": (
+        """\
+sources:
+  1 plant: {type: mqtt, url: mqtt://localhost}
+""",
+        """\
+bridge.yaml:2:3: sources['1 plant']: a source cannot be named '1 plant'; a name is letters, digits, _ and -, and begins with a letter or _
+      1 plant: {type: mqtt, url: mqtt://localhost}
+      ^
+""",
+    ),
+    "a route's name is one that metrics can carry": (
+        """\
+sources:
+  plant: {type: mqtt, url: mqtt://localhost}
+routes:
+  - {name: too hot, from: plant, actor: act}
+""",
+        """\
+bridge.yaml:4:12: routes[0].name: a route cannot be named 'too hot'; a name is letters, digits, _ and -, and begins with a letter or _
+      - {name: too hot, from: plant, actor: act}
+               ^
+""",
+    ),
+    "there is at least one source": (
+        """\
+sources: {}
+""",
+        """\
+bridge.yaml:1:10: sources: takes at least one entry
+    sources: {}
+             ^
+""",
+    ),
+    "a key of a later release is unknown today": (
+        """\
+sources:
+  plant: {type: mqtt, url: mqtt://localhost}
+routes:
+  - from: plant
+    actor: act
+    foreach: $payload.lines
+""",
+        """\
+bridge.yaml:6:5: routes[0].foreach: unknown key 'foreach'; known keys: name, from, topic, when, actor, queue, args, kwargs, options, delay
+        foreach: $payload.lines
+        ^
+""",
+    ),
+    "a name in double quotes cannot reach the terminal": (
+        """\
+sources:
+  plant: {type: mqtt, url: mqtt://localhost}
+routes:
+  - from: plant
+    actor: act
+    "\\e[31m": 1
+""",
+        """\
+bridge.yaml:6:5: routes[0]['?[31m']: unknown key '?[31m'; known keys: name, from, topic, when, actor, queue, args, kwargs, options, delay
+        "\\e[31m": 1
+        ^
+""",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_a_mistake_is_placed_and_explained(case: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A mistake is reported with its file, line, column, place, what is wrong, what would be right, and a caret."""
+    text, expected = CASES[case]
+    monkeypatch.chdir(tmp_path)
+    Path("bridge.yaml").write_text(text, encoding="utf-8")
+    with pytest.raises(ConfigError) as caught:
+        load("bridge.yaml", environ={})
+    assert f"{caught.value}\n" == expected

@@ -1,0 +1,312 @@
+"""Values of the wrong type, without a unit, out of range, or against each other."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from bridge.config import load
+from bridge.errors import ConfigError
+
+# The promise: the file, and the exact words for what is wrong with it.
+CASES = {
+    "a list is not text": (
+        """\
+sources:
+  s: {type: redis-pubsub, url: redis://localhost, channels: signups}
+""",
+        """\
+bridge.yaml:2:61: sources.s.channels: takes a list, not text
+      s: {type: redis-pubsub, url: redis://localhost, channels: signups}
+                                                                ^
+""",
+    ),
+    "text is not a list": (
+        """\
+sources:
+  orders: {type: amqp, url: amqp://localhost/, queue: [orders]}
+""",
+        """\
+bridge.yaml:2:55: sources.orders.queue: takes text, not a list
+      orders: {type: amqp, url: amqp://localhost/, queue: [orders]}
+                                                          ^
+""",
+    ),
+    "a number where text belongs has to be quoted": (
+        """\
+sources:
+  orders: {type: amqp, url: amqp://localhost/, queue: 7}
+""",
+        """\
+bridge.yaml:2:55: sources.orders.queue: takes text, not a number; quote it
+      orders: {type: amqp, url: amqp://localhost/, queue: 7}
+                                                          ^
+""",
+    ),
+    "quoted digits are no number": (
+        """\
+sources:
+  plant: {type: mqtt, url: mqtt://localhost, qos: 1, window: {events: "10"}}
+""",
+        """\
+bridge.yaml:2:71: sources.plant.window.events: takes a whole number, not text; write it without quotes
+      plant: {type: mqtt, url: mqtt://localhost, qos: 1, window: {events: "10"}}
+                                                                          ^
+""",
+    ),
+    "a number out of range says the range": (
+        """\
+sources:
+  plant: {type: mqtt, url: mqtt://localhost, window: {events: 70000}}
+""",
+        """\
+bridge.yaml:2:63: sources.plant.window.events: takes a number up to 65535
+      plant: {type: mqtt, url: mqtt://localhost, window: {events: 70000}}
+                                                                  ^
+""",
+    ),
+    "a choice lists the choices": (
+        """\
+sources:
+  plant: {type: mqtt, url: mqtt://localhost, qos: 2, decode: jsn}
+""",
+        """\
+bridge.yaml:2:51: sources.plant.qos: takes 0 or 1
+      plant: {type: mqtt, url: mqtt://localhost, qos: 2, decode: jsn}
+                                                      ^
+bridge.yaml:2:62: sources.plant.decode: takes json, text, msgpack, cbor, bytes or auto; did you mean 'json'?
+      plant: {type: mqtt, url: mqtt://localhost, qos: 2, decode: jsn}
+                                                                 ^
+""",
+    ),
+    "a bare number is no duration": (
+        """\
+sources:
+  plant: {type: mqtt, url: mqtt://localhost}
+drain_timeout: 30
+""",
+        """\
+bridge.yaml:3:16: drain_timeout: takes a duration such as 30s, 5m; a bare number has no unit
+    drain_timeout: 30
+                   ^
+""",
+    ),
+    "a bare number is no size": (
+        """\
+sources:
+  plant: {type: mqtt, url: mqtt://localhost, max_body: 65536}
+""",
+        """\
+bridge.yaml:2:56: sources.plant.max_body: takes a size such as 256KiB, 16MiB; a bare number has no unit
+      plant: {type: mqtt, url: mqtt://localhost, max_body: 65536}
+                                                           ^
+""",
+    ),
+    "an unknown unit lists the units": (
+        """\
+sources:
+  plant: {type: mqtt, url: mqtt://localhost}
+drain_timeout: 30sec
+""",
+        """\
+bridge.yaml:3:16: drain_timeout: takes a duration such as 30s, 5m; a whole number and one of the units ms, s, m, h, d
+    drain_timeout: 30sec
+                   ^
+""",
+    ),
+    "a unit of ten to the third lists the units of two to the tenth": (
+        """\
+sources:
+  plant: {type: mqtt, url: mqtt://localhost, max_body: 64KB}
+""",
+        """\
+bridge.yaml:2:56: sources.plant.max_body: takes a size such as 256KiB, 16MiB; a whole number and one of the units B, KiB, MiB, GiB
+      plant: {type: mqtt, url: mqtt://localhost, max_body: 64KB}
+                                                           ^
+""",
+    ),
+    "a heartbeat below a second cannot be told to the broker": (
+        """\
+sources:
+  orders: {type: amqp, url: amqp://localhost/, queue: o, heartbeat: 500ms}
+""",
+        """\
+bridge.yaml:2:69: sources.orders.heartbeat: takes a duration of at least 1s
+      orders: {type: amqp, url: amqp://localhost/, queue: o, heartbeat: 500ms}
+                                                                        ^
+""",
+    ),
+    "a section is a mapping": (
+        """\
+sources:
+  plant: {type: mqtt, url: mqtt://localhost}
+log: debug
+""",
+        """\
+bridge.yaml:3:6: log: takes a mapping, not text
+    log: debug
+         ^
+""",
+    ),
+    "a section that is empty is not a mapping": (
+        """\
+sources:
+  plant: {type: mqtt, url: mqtt://localhost}
+routes:
+""",
+        """\
+bridge.yaml:3:8: routes: takes a list, not nothing
+    routes:
+           ^
+""",
+    ),
+    "a URL has one of the protocol's schemes": (
+        """\
+sources:
+  plant: {type: mqtt, url: http://localhost}
+""",
+        """\
+bridge.yaml:2:28: sources.plant.url: takes a URL that begins with mqtt:// or mqtts://
+      plant: {type: mqtt, url: http://localhost}
+                               ^
+""",
+    ),
+    "a URL names a host": (
+        """\
+sources:
+  plant: {type: mqtt, url: "mqtt://:1883"}
+""",
+        """\
+bridge.yaml:2:28: sources.plant.url: this URL names no host; as in mqtt://localhost
+      plant: {type: mqtt, url: "mqtt://:1883"}
+                               ^
+""",
+    ),
+    "a URL's port is a number": (
+        """\
+sources:
+  plant: {type: mqtt, url: "mqtt://localhost:secure"}
+""",
+        """\
+bridge.yaml:2:28: sources.plant.url: the host or the port of this URL cannot be read; percent-encode a special character of the password, or write password: beside url:
+      plant: {type: mqtt, url: "mqtt://localhost:secure"}
+                               ^
+""",
+    ),
+    "credentials stand in one place": (
+        """\
+sources:
+  plant:
+    type: mqtt
+    url: mqtt://me:hunter2@localhost
+    username: me
+    password: hunter2
+""",
+        """\
+bridge.yaml:5:15: sources.plant.username: the URL has a username too; write one of them
+        username: me
+                  ^
+bridge.yaml:6:15: sources.plant.password: the URL has a password too; write one of them
+        password: ***
+                  ^
+""",
+    ),
+    "tls needs a scheme with TLS": (
+        """\
+sources:
+  plant:
+    type: mqtt
+    url: mqtt://localhost
+    tls: {ca: ca.pem}
+""",
+        """\
+bridge.yaml:5:5: sources.plant.tls: mqtt:// is a connection without TLS; write mqtts:// in the URL, or remove tls
+        tls: {ca: ca.pem}
+        ^
+""",
+    ),
+    "a certificate needs its key": (
+        """\
+sources:
+  plant:
+    type: mqtt
+    url: mqtts://localhost
+    tls: {cert: me.pem}
+""",
+        """\
+bridge.yaml:5:5: sources.plant.tls: a certificate needs its key, and a key its certificate; set both
+        tls: {cert: me.pem}
+        ^
+""",
+    ),
+    "a subscriber to nothing is a mistake": (
+        """\
+sources:
+  s:
+    type: redis-pubsub
+    url: redis://localhost
+""",
+        """\
+bridge.yaml:2:3: sources.s: this source subscribes to nothing; add channels or patterns
+      s:
+      ^
+""",
+    ),
+    "a stream source names a stream": (
+        """\
+sources:
+  s: {type: redis-stream, url: redis://localhost, streams: [], group: g}
+""",
+        """\
+bridge.yaml:2:60: sources.s.streams: takes at least one entry
+      s: {type: redis-stream, url: redis://localhost, streams: [], group: g}
+                                                               ^
+""",
+    ),
+    "a session is kept for a fixed client only": (
+        """\
+sources:
+  plant: {type: mqtt, url: mqtt://localhost, session_expiry: 1h}
+""",
+        """\
+bridge.yaml:2:62: sources.plant.session_expiry: a session is kept for a fixed client only; add client_id
+      plant: {type: mqtt, url: mqtt://localhost, session_expiry: 1h}
+                                                                 ^
+""",
+    ),
+    "a version of MQTT is one that there is": (
+        """\
+sources:
+  plant: {type: mqtt, url: mqtt://localhost, version: 3.1}
+""",
+        """\
+bridge.yaml:2:55: sources.plant.version: takes 5 or 3.1.1; did you mean '3.1.1'?
+      plant: {type: mqtt, url: mqtt://localhost, version: 3.1}
+                                                          ^
+""",
+    ),
+    "a namespace has no spaces": (
+        """\
+sources:
+  plant: {type: mqtt, url: mqtt://localhost}
+dramatiq: {namespace: my tasks}
+""",
+        """\
+bridge.yaml:3:23: dramatiq.namespace: takes text without spaces; as the workers have it; usually dramatiq
+    dramatiq: {namespace: my tasks}
+                          ^
+""",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_a_mistake_is_placed_and_explained(case: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A mistake is reported with its file, line, column, place, what is wrong, what would be right, and a caret."""
+    text, expected = CASES[case]
+    monkeypatch.chdir(tmp_path)
+    Path("bridge.yaml").write_text(text, encoding="utf-8")
+    with pytest.raises(ConfigError) as caught:
+        load("bridge.yaml", environ={})
+    assert f"{caught.value}\n" == expected
