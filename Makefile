@@ -1,0 +1,62 @@
+# Everything a user or a developer does with a checkout. `make` alone lists the targets.
+CONFIG ?= config/bridge.yaml
+PYTEST_ARGS ?=
+LOCK_ARGS ?=
+
+VENV := .venv
+BIN := $(VENV)/bin
+COMPILE = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
+	--custom-compile-command 'make lock' $(LOCK_ARGS)
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help venv brokers test lint format check run demo lock clean
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+venv: $(VENV)/.installed ## make .venv with everything in it, each package checked by its hash
+
+$(BIN)/python:
+	@.ci/python $(VENV)
+
+$(VENV)/.installed: $(BIN)/python requirements/dev.txt pyproject.toml
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --use-pep517 --require-hashes -r requirements/dev.txt
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@
+
+brokers: ## install redis-server, mosquitto and rabbitmq-server with apt where they are missing
+	@.ci/brokers
+
+test: venv brokers ## run the tests against real brokers (PYTEST_ARGS="-k name" for some of them)
+	@$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+lint: venv ## ruff and mypy
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+
+format: venv ## format the code and fix what can be fixed
+	@$(BIN)/ruff check --fix .
+	@$(BIN)/ruff format .
+
+check: venv ## check CONFIG without connecting to anything
+	@$(BIN)/dramatiq-bridge check $(CONFIG)
+
+run: venv ## run the bridge with CONFIG
+	@$(BIN)/dramatiq-bridge run $(CONFIG)
+
+demo: venv ## see the bridge at work, with servers of its own
+	@$(BIN)/dramatiq-bridge demo
+
+lock: $(BIN)/uv ## write requirements/*.txt from pyproject.toml (LOCK_ARGS=--upgrade for newer releases)
+	@$(COMPILE) pyproject.toml --extra dev --output-file requirements/dev.txt
+	@$(COMPILE) pyproject.toml --extra uvloop --constraint requirements/dev.txt --output-file requirements/run.txt
+	@echo 'hatchling>=1.27' | $(COMPILE) - --constraint requirements/dev.txt --output-file requirements/build.txt
+
+$(BIN)/uv: $(BIN)/python
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check 'uv>=0.9'
+
+clean: ## remove everything that make has made
+	@rm -rf $(VENV) build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	@find . -name __pycache__ -type d -prune -exec rm -rf {} +

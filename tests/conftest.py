@@ -1,0 +1,159 @@
+"""Fixtures: brokers, bridges and workers for the tests, ended whatever happens.
+
+`redis_server`, `mosquitto` and `rabbitmq` are shared by all tests: Redis is emptied before each test, at the other two use
+`unique` names. A test that stops, kills or configures a broker makes its own with `new_redis`, `new_mosquitto`,
+`new_rabbitmq`; they take the arguments of the classes in tests/brokers.py and return a started broker.
+"""
+
+from __future__ import annotations
+
+import os
+import uuid
+from collections.abc import Callable, Generator, Iterator
+from contextlib import ExitStack
+from typing import Any
+
+import pytest
+
+from tests import processes
+from tests.broker import Broker, find_program
+from tests.brokers import Mosquitto, RabbitMQ, Redis
+from tests.certificates import Certificates, make_certificates
+from tests.processes import BridgeProcess, Worker
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup() -> None:
+    """Forget the bridges of the test before."""
+    processes.started.clear()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Show the end of each bridge's log with a test that failed."""
+    report = yield
+    if report.failed:
+        for bridge in processes.started:
+            report.sections.append((f"log of the bridge {bridge.path}", bridge.log_tail()))
+    return report
+
+
+def need(broker: type[Broker]) -> None:
+    """Skip the test where the broker is not installed; in CI that is a failure."""
+    if find_program(broker.program) is None:
+        reason = f"{broker.program} is not installed (`make brokers` installs it where apt may be used)"
+        if os.environ.get("CI") == "true":
+            pytest.fail(reason, pytrace=False)
+        pytest.skip(reason)
+
+
+@pytest.fixture(scope="session")
+def _shared_redis() -> Iterator[Redis]:
+    need(Redis)
+    with Redis() as broker:
+        yield broker
+
+
+@pytest.fixture(scope="session")
+def _shared_mosquitto() -> Iterator[Mosquitto]:
+    need(Mosquitto)
+    with Mosquitto() as broker:
+        yield broker
+
+
+@pytest.fixture(scope="session")
+def _shared_rabbitmq() -> Iterator[RabbitMQ]:
+    need(RabbitMQ)
+    with RabbitMQ() as broker:
+        yield broker
+
+
+@pytest.fixture
+def redis_server(_shared_redis: Redis) -> Redis:
+    """The shared Redis, emptied."""
+    with _shared_redis.client() as client:
+        client.flushall()
+        client.script_flush()
+    return _shared_redis
+
+
+@pytest.fixture
+def mosquitto(_shared_mosquitto: Mosquitto) -> Mosquitto:
+    """The shared mosquitto; what other tests left in it is still there."""
+    return _shared_mosquitto
+
+
+@pytest.fixture
+def rabbitmq(_shared_rabbitmq: RabbitMQ) -> RabbitMQ:
+    """The shared RabbitMQ; what other tests left in it is still there."""
+    return _shared_rabbitmq
+
+
+@pytest.fixture
+def new_redis() -> Iterator[Callable[..., Redis]]:
+    """Start a Redis of the test's own."""
+    with ExitStack() as ends:
+
+        def start(*args: Any, **options: Any) -> Redis:
+            need(Redis)
+            return ends.enter_context(Redis(*args, **options))
+
+        yield start
+
+
+@pytest.fixture
+def new_mosquitto() -> Iterator[Callable[..., Mosquitto]]:
+    """Start a mosquitto of the test's own."""
+    with ExitStack() as ends:
+
+        def start(*args: Any, **options: Any) -> Mosquitto:
+            need(Mosquitto)
+            return ends.enter_context(Mosquitto(*args, **options))
+
+        yield start
+
+
+@pytest.fixture
+def new_rabbitmq() -> Iterator[Callable[..., RabbitMQ]]:
+    """Start a RabbitMQ of the test's own (6 to 10 s)."""
+    with ExitStack() as ends:
+
+        def start(*args: Any, **options: Any) -> RabbitMQ:
+            need(RabbitMQ)
+            return ends.enter_context(RabbitMQ(*args, **options))
+
+        yield start
+
+
+@pytest.fixture
+def new_bridge() -> Iterator[Callable[..., BridgeProcess]]:
+    """Start a bridge with the arguments of BridgeProcess; `.ready()` waits for it."""
+    with ExitStack() as ends:
+
+        def start(*args: Any, **options: Any) -> BridgeProcess:
+            return ends.enter_context(BridgeProcess(*args, **options))
+
+        yield start
+
+
+@pytest.fixture
+def new_worker() -> Iterator[Callable[..., Worker]]:
+    """Start a Dramatiq worker with the arguments of Worker; it is ready when this returns."""
+    with ExitStack() as ends:
+
+        def start(*args: Any, **options: Any) -> Worker:
+            return ends.enter_context(Worker(*args, **options))
+
+        yield start
+
+
+@pytest.fixture(scope="session")
+def certificates(tmp_path_factory: pytest.TempPathFactory) -> Certificates:
+    """An authority and what it has signed for 127.0.0.1 and localhost."""
+    return make_certificates(tmp_path_factory.mktemp("certificates"))
+
+
+@pytest.fixture
+def unique() -> Callable[[str], str]:
+    """Return a name that no other test uses: `unique("orders")` gives `orders-1f0c...`."""
+    return lambda prefix: f"{prefix}-{uuid.uuid4().hex[:12]}"
