@@ -49,18 +49,21 @@ class Template:
 
     __slots__ = ("_head", "_options", "queue")
 
-    def __init__(self, actor: str, queue: str, options: dict[str, object] | None = None, *, delayed: bool = False) -> None:
+    def __init__(
+        self, actor: str, queue: str, options: dict[str, object] | None = None, *, delayed: bool = False
+    ) -> None:
         self.queue = f"{queue}.DQ" if delayed else queue
         self._head = b'{"queue_name":%b,"actor_name":%b,"args":' % (_encode(self.queue), _encode(actor))
         static = _encode(options)[1:-1] + b"," if options else b""
         self._options = b',"options":{%b"redis_message_id":"' % static
 
-    def fill(  # noqa: PLR0913 - the seven keys of a message are seven
+    def fill(
         self,
         args: object,
         kwargs: object,
-        options: dict[str, object] | None,
-        eta_ms: int | None,
+        *,
+        options: dict[str, object] | None = None,
+        eta_ms: int | None = None,
         now_ms: int,
         ids: tuple[str, str],
     ) -> Message:

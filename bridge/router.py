@@ -6,11 +6,14 @@ import time
 from collections.abc import Iterable
 from dataclasses import dataclass, fields
 
+from bridge import codecs
 from bridge.batch import DeadLetter, Entry
 from bridge.codecs import Decode
+from bridge.config import SourceConfig
 from bridge.errors import BadEvent
 from bridge.event import Event
 from bridge.routes import RouteTable, fire
+
 
 @dataclass(slots=True)
 class Counts:
@@ -55,6 +58,18 @@ class Router:
         counts = Counts()
         return [self._entry(event, now_ms, counts) for event in events], counts
 
+    def payload(self, event: Event) -> object:
+        """Return the decoded body.
+
+        Raises:
+            BadEvent: it is too large, or not what `decode` says.
+        """
+        if event.defect:
+            raise BadEvent("decode", event.defect)
+        if len(event.body) > self.max_body_bytes:
+            raise BadEvent("too-large", f"the body has {len(event.body)} bytes, max_body is {self.max_body_bytes}")
+        return self.decode(event)
+
     def _entry(self, event: Event, now_ms: int, counts: Counts) -> Entry:
         counts.received += 1
         entry = Entry(event)
@@ -68,11 +83,7 @@ class Router:
                 counts.unmatched += 1
             return entry
         try:
-            if event.defect:
-                raise BadEvent("decode", event.defect)
-            if len(event.body) > self.max_body_bytes:
-                raise BadEvent("too-large", f"the body has {len(event.body)} bytes, max_body is {self.max_body_bytes}")
-            payload = self.decode(event)
+            payload = self.payload(event)
         except BadEvent as error:
             entry.dead_letters.append(DeadLetter(event, error.reason, error.detail))
             counts.dead_lettered += 1
@@ -91,3 +102,15 @@ class Router:
         else:
             counts.filtered += 1
         return entry
+
+
+def make(config: SourceConfig, table: RouteTable) -> Router:
+    """Return the router of the source that `config` describes."""
+    # An entry without a chosen field is presented as the JSON object of all its fields.
+    whole_entry = config.type == "redis-stream" and config.field is None
+    return Router(
+        table=table,
+        decode=codecs.decoder("json" if whole_entry else config.decode),
+        max_body_bytes=config.max_body,
+        dead_letter_unmatched=config.dead_letter_unmatched,
+    )

@@ -78,9 +78,7 @@ class Route:
         return False, BadEvent("missing-field" if fault.missing else "wrong-type", f"{place}: {fault.problem}{at}")
 
 
-def fire(
-    route: Route, captures: tuple[str, ...], event: Event, payload: object, now_ms: int
-) -> Message | None:
+def fire(route: Route, captures: tuple[str, ...], event: Event, payload: object, now_ms: int) -> Message | None:
     """Return the message that `route` makes of `event`, or None where its `when` does not fit.
 
     Raises:
@@ -101,7 +99,8 @@ def fire(
     if options_:
         options_ = _check_options(options_)
     redis_id, message_id = unique_ids(2)
-    return route.template.fill(args, kwargs, options_, route.eta(delay, now_ms), now_ms, (redis_id, message_id))
+    eta_ms = route.eta(delay, now_ms)
+    return route.template.fill(args, kwargs, options=options_, eta_ms=eta_ms, now_ms=now_ms, ids=(redis_id, message_id))
 
 
 def _check_options(values: dict[str, object]) -> dict[str, object]:
@@ -242,7 +241,7 @@ class _RouteCompiler:
             return ast.Dict(keys, [self._value(item, (*place, key)) for key, item in value.items()])
         if isinstance(value, list):
             return ast.List([self._value(item, (*place, i)) for i, item in enumerate(value)], ast.Load())
-        return ast.Constant(value)
+        return ast.Constant(value)  # type: ignore[arg-type]  # a scalar, as YAML has them
 
     def _report(self, loc: Loc, error: ExpressionError, prefix: int) -> None:
         self._problems.append(Problem(loc, error.problem, error.hint, error.offset + prefix))
@@ -279,6 +278,7 @@ def route():
 def compile_function(
     names: Sequence[str], when: ast.expr | None, body: list[ast.expr], filename: str
 ) -> Callable[..., Result | None]:
+    """Return the function of a route over `names`; without a `when` it gives a result, or raises."""
     module = ast.parse(_SKELETON)
     function = module.body[0]
     assert isinstance(function, ast.FunctionDef)  # noqa: S101 - it stands in the text above

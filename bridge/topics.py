@@ -47,7 +47,9 @@ def _capture_names(text: str) -> tuple[str, ...]:
     for found in _CAPTURE.finditer(text):
         name = found[1]
         if not _NAME.match(name):
-            raise ExpressionError(f"{{{name}}} is not a name", "write letters, digits and _, such as {plant}", found.start())
+            raise ExpressionError(
+                f"{{{name}}} is not a name", "write letters, digits and _, such as {plant}", found.start()
+            )
         if name in names:
             raise ExpressionError(f"{{{name}}} stands twice", "give each capture a name of its own", found.start())
         names.append(name)
@@ -132,17 +134,17 @@ def _redis(text: str) -> str:
     """PSUBSCRIBE's globs: `*`, `?`, `[abc]`, `[^a]`, `[a-z]` and a backslash for the character itself."""
     regex = []
     for found in _GLOB.finditer(text):
-        token = found[0]
-        if token == "*":
+        glob = found[0]
+        if glob == "*":
             regex.append(r".*")
-        elif token == "?":
+        elif glob == "?":
             regex.append(r".")
-        elif token.startswith("{"):
+        elif glob.startswith("{"):
             regex.append(r"([^:./]+)")
-        elif token.startswith("[") and len(token) > 1:
-            regex.append(token)
+        elif glob.startswith("[") and len(glob) > 1:
+            regex.append(glob)
         else:
-            regex.append(re2.escape(token[-1] if token.startswith("\\") and len(token) > 1 else token))
+            regex.append(re2.escape(glob[-1] if glob.startswith("\\") and len(glob) > 1 else glob))
     source = "(?s)" + "".join(regex)
     try:
         re2.compile(source)

@@ -44,7 +44,7 @@ class RedisSink:
         try:
             await self._client.ping()
         except redis_client.FAULTS as error:
-            raise SinkUnavailable(_words(error)) from None
+            raise SinkUnavailable(redis_client.words(error)) from None
 
     async def write(self, batch: Batch) -> Written:
         """Write the whole batch, or nothing of it.
@@ -60,11 +60,11 @@ class RedisSink:
             reply = await self._run(ScriptArguments(self._namespace, self._cap, batch))
         except ResponseError as error:
             if not str(error).startswith(_PERMANENT):
-                raise SinkUnavailable(_words(error)) from None
+                raise SinkUnavailable(redis_client.words(error)) from None
             _isolate(batch, str(error))
             return await self.write(batch)
         except redis_client.FAULTS as error:
-            raise SinkUnavailable(_words(error)) from None
+            raise SinkUnavailable(redis_client.words(error)) from None
         numbers = reply.split()
         return Written(messages=int(numbers[0]), duplicates=int(numbers[1]))
 
@@ -101,7 +101,3 @@ def _isolate(batch: Batch, cause: str) -> None:
         raise SinkUnavailable(f"the dead letters can't be written: {cause}")
     entry.messages.clear()
     entry.dead_letters.append(DeadLetter(entry.event, "refused-by-redis", cause))
-
-
-def _words(error: BaseException) -> str:
-    return str(error) or type(error).__name__

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from bridge.batch import Batch, DeadLetter, Entry
+from bridge.batch import Batch, DeadLetter
 from bridge.codecs import plain
 from bridge.event import Gate
 from bridge.message import Message

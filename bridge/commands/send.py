@@ -1,0 +1,87 @@
+"""`send ACTOR [ARG...]`: one message, in the same wire form as any other."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import time
+from typing import Any
+
+import msgspec
+
+from bridge import config, options
+from bridge.batch import Batch, Entry
+from bridge.config import Dramatiq, parse_duration
+from bridge.errors import BridgeError, SinkUnavailable
+from bridge.event import Event
+from bridge.message import Message, Template, unique_ids
+from bridge.routes import check_routes
+from bridge.sink import RedisSink
+
+
+def main(arguments: argparse.Namespace) -> int:
+    """Write the message; print its message_id."""
+    message_id, message = _message(arguments)
+    dramatiq = _dramatiq(arguments)
+    asyncio.run(_write(dramatiq, message))
+    print(message_id)
+    return 0
+
+
+def value(text: str) -> Any:
+    """Return `text` as JSON where it parses, otherwise as the text it is."""
+    try:
+        return msgspec.json.decode(text)
+    except (msgspec.DecodeError, RecursionError):
+        return text
+
+
+def pairs(items: list[str], option: str) -> dict[str, Any]:
+    """Return NAME=VALUE words as a mapping.
+
+    Raises:
+        BridgeError: a word without `=`.
+    """
+    found = {}
+    for item in items:
+        name, equals, text = item.partition("=")
+        if not equals or not name:
+            raise BridgeError(f"{option} takes NAME=VALUE, not {item!r}")
+        found[name] = value(text)
+    return found
+
+
+def _message(arguments: argparse.Namespace) -> tuple[str, Message]:
+    try:
+        options.check_actor_name(arguments.actor)
+        options.check_queue_name(arguments.queue)
+        delay_ms = None if arguments.delay is None else parse_duration(arguments.delay)
+    except ValueError as error:
+        raise BridgeError(str(error)) from None
+    now_ms = time.time_ns() // 1_000_000
+    redis_id, message_id = unique_ids(2)
+    template = Template(arguments.actor, arguments.queue, delayed=delay_ms is not None)
+    eta = None if delay_ms is None else now_ms + delay_ms
+    args = [value(text) for text in arguments.args]
+    kwargs = pairs(arguments.kwarg, "--kwarg")
+    return message_id, template.fill(args, kwargs, eta_ms=eta, now_ms=now_ms, ids=(redis_id, message_id))
+
+
+def _dramatiq(arguments: argparse.Namespace) -> Dramatiq:
+    if arguments.config is not None:
+        return config.load(arguments.config, check=check_routes).dramatiq
+    return Dramatiq(url=arguments.redis or "redis://localhost:6379/0", namespace=arguments.namespace)
+
+
+async def _write(dramatiq: Dramatiq, message: Message) -> None:
+    sink = RedisSink(dramatiq, dead_letter_cap=1)
+    try:
+        event = Event("send", "", b"", 0)
+        entry = Entry(event, [message])
+        await sink.write(Batch([entry]))
+        if entry.dead_letters:
+            raise BridgeError(entry.dead_letters[0].detail)
+    except SinkUnavailable as error:
+        raise BridgeError(f"Redis did not take the message: {error.cause}") from None
+    finally:
+        await sink.close()

@@ -1,0 +1,145 @@
+"""The dispatcher of one source: receive -> route -> write -> settle.
+
+Two tasks with a place for one batch between them: while a batch is being written, the next one is
+routed, and what arrives meanwhile is the one after. Batches are written and settled in the order
+received, and an event is settled only after the write that holds all its messages is confirmed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from typing import Protocol
+
+from bridge.backoff import Backoff
+from bridge.batch import Batch, Written
+from bridge.errors import SinkUnavailable
+from bridge.event import Event
+from bridge.observe.logs import Repeats, logger
+from bridge.router import Counts, Router
+from bridge.sources.session import Session, Source
+
+log = logger()
+
+
+class Sink(Protocol):
+    """Where batches are written."""
+
+    async def write(self, batch: Batch) -> Written:
+        """Write everything, or raise SinkUnavailable; safe to call again with the same batch."""
+        ...
+
+
+class SinkState:
+    """Whether the sink takes writes, as its writers see it: said when it changes, and now and then while it lasts."""
+
+    def __init__(self) -> None:
+        self.up = True
+        self._repeats = Repeats()
+
+    def lost(self, cause: str, retry_in_s: float) -> None:
+        """A write has failed; the next attempt follows after `retry_in_s`."""
+        left_out = self._repeats.allow("lost", cause)
+        if left_out is not None:
+            log.error("sink.unavailable", cause=cause, retry_in=round(retry_in_s, 2), repeated=left_out)
+        self.up = False
+
+    def found(self) -> None:
+        """A write has succeeded."""
+        if not self.up:
+            self.up = True
+            self._repeats = Repeats()
+            log.info("sink.recovered")
+
+
+@dataclass(slots=True, eq=False)
+class _Work:
+    session: Session
+    events: list[Event]
+    batch: Batch
+    counts: Counts
+
+
+class Dispatcher:
+    """Moves the events of `source` into the sink; `counts` tells what has become of them."""
+
+    def __init__(self, source: Source, router: Router, sink: Sink, state: SinkState) -> None:
+        self.counts = Counts()
+        self._source = source
+        self._router = router
+        self._sink = sink
+        self._state = state
+        self._next: asyncio.Queue[_Work] = asyncio.Queue(maxsize=1)
+        self._repeats = Repeats()
+
+    async def intake(self, session: Session) -> None:
+        """Receive and route until the session is paused and everything it delivered is settled.
+
+        Raises:
+            Disconnected: the session has ended; what it delivered goes on to be written.
+        """
+        while events := await session.receive():
+            entries, counts = self._router.route(events)
+            counts.received = len(events)
+            await self._next.put(_Work(session, events, Batch(entries), counts))
+        await self.idle()
+
+    async def idle(self) -> None:
+        """Return once everything that was received is written and settled."""
+        await self._next.join()
+
+    async def write(self) -> None:
+        """Write and settle what `intake` hands over, for ever."""
+        while True:
+            work = await self._next.get()
+            try:
+                if work.session.ended and self._source.redelivers:
+                    # Not written yet, and delivered again: writing it now would make a duplicate.
+                    work.counts = Counts(received=len(work.events), returned=len(work.events))
+                else:
+                    written = await self._write(work.batch)
+                    work.counts.messages = written.messages
+                    work.counts.duplicates = written.duplicates
+                    self._report_dead_letters(work)
+                    await work.session.settle(work.events)
+                self.counts.add(work.counts)
+            finally:
+                self._next.task_done()
+
+    async def _write(self, batch: Batch) -> Written:
+        # At most 2 s, so that the bridge goes on soon after Redis does.
+        backoff = Backoff(first_s=0.05, most_s=2.0)
+        while True:
+            try:
+                written = await self._sink.write(batch)
+            except SinkUnavailable as error:
+                wait = backoff.next()
+                self._state.lost(error.cause, wait)
+                await asyncio.sleep(wait)
+            else:
+                self._state.found()
+                return written
+
+    def _report_dead_letters(self, work: _Work) -> None:
+        if work.batch.halves is not None:
+            refused = sum(
+                any(letter.reason == "refused-by-redis" for letter in entry.dead_letters)
+                for entry in work.batch.entries
+            )
+            work.counts.routed -= refused
+            work.counts.dead_lettered += refused
+        if not work.counts.dead_lettered:
+            return
+        for entry in work.batch.entries:
+            for letter in entry.dead_letters:
+                left_out = self._repeats.allow(letter.route, letter.reason)
+                if left_out is not None:
+                    log.warning(
+                        "event.dead_lettered",
+                        source=self._source.name,
+                        route=letter.route or None,
+                        reason=letter.reason,
+                        error=letter.detail,
+                        topic=letter.event.topic,
+                        repeated=left_out,
+                    )

@@ -1,0 +1,86 @@
+"""Logs: one event per line, JSON for machines or console for people, always on stderr.
+
+The libraries' own loggers (`logging`) go through the same formatter. Nothing per event is logged
+above DEBUG, and no body and no secret ever is.
+"""
+
+from __future__ import annotations
+
+import logging
+import logging.config
+import sys
+import time
+from collections.abc import Hashable
+from dataclasses import dataclass, field
+from typing import Any, Final, Literal
+
+import structlog
+
+Format = Literal["json", "console"]
+
+#: A repeated line is written at most this often; the next one says how many were left out.
+REPEAT_AFTER_S: Final = 10.0
+
+_SHARED: Final[list[Any]] = [
+    structlog.stdlib.add_log_level,
+    structlog.processors.TimeStamper(fmt="iso", utc=True),
+    structlog.processors.format_exc_info,
+]
+
+
+def configure(format_: Format | None = None, level: str = "info") -> None:
+    """Set up structlog and `logging` alike; without a format, console on a terminal and JSON lines otherwise."""
+    chosen = format_ or ("console" if sys.stderr.isatty() else "json")
+    renderer: Any = (
+        structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())
+        if chosen == "console"
+        else structlog.processors.JSONRenderer(ensure_ascii=True)
+    )
+    threshold = logging.getLevelNamesMapping()[level.upper()]
+    structlog.configure(
+        processors=[*_SHARED, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
+        wrapper_class=structlog.make_filtering_bound_logger(threshold),
+        logger_factory=structlog.stdlib.LoggerFactory(),
+        cache_logger_on_first_use=True,
+    )
+    formatter = structlog.stdlib.ProcessorFormatter(
+        foreign_pre_chain=[structlog.stdlib.add_logger_name, *_SHARED],
+        processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, renderer],
+    )
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(formatter)
+    root = logging.getLogger()
+    root.handlers[:] = [handler]
+    root.setLevel(threshold)
+    for name in ("aio_pika", "aiormq", "paho", "asyncio"):
+        # What the libraries report is reported by the bridge, in its own words; theirs is for debugging.
+        logging.getLogger(name).setLevel(threshold if threshold <= logging.DEBUG else logging.CRITICAL)
+    logging.getLogger("bridge").setLevel(threshold)
+
+
+def logger() -> structlog.stdlib.BoundLogger:
+    """Return the bridge's logger."""
+    return structlog.get_logger("bridge")  # type: ignore[no-any-return]
+
+
+@dataclass(slots=True)
+class Repeats:
+    """Limits lines that would repeat: one per key and `REPEAT_AFTER_S`, with a count of what was left out."""
+
+    _last: dict[Hashable, tuple[float, int]] = field(default_factory=dict)
+
+    def allow(self, *key: Hashable, count: int = 1) -> int | None:
+        """Return how often `key` was left out since its last line, or None if it is to be left out now."""
+        now = time.monotonic()
+        last, left_out = self._last.get(key, (0.0, 0))
+        if last and now - last < REPEAT_AFTER_S:
+            self._last[key] = last, left_out + count
+            return None
+        if len(self._last) > 1000:
+            self._last.clear()
+        self._last[key] = now, 0
+        return left_out
+
+    def forget(self, *key: Hashable) -> None:
+        """Let the next line of `key` through: what it said has ended."""
+        self._last.pop(key, None)

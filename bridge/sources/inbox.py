@@ -1,0 +1,99 @@
+"""The window of one session: what was received and is not settled, bounded in events and bytes."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import Final
+
+from bridge.config import Window
+from bridge.errors import Disconnected
+from bridge.event import Event
+
+#: The bounds of what one `take` hands over, so that no single write keeps Redis busy for long.
+MAX_BATCH_EVENTS: Final = 500
+MAX_BATCH_BYTES: Final = 4 * 1024 * 1024
+
+
+class Inbox:
+    """Between a protocol's callbacks, which put, and the dispatcher, which takes and settles.
+
+    While it is `full` the session must not read; `on_room` is called when it may again.
+    """
+
+    def __init__(self, window: Window, on_room: Callable[[], None] = lambda: None, *, redelivered: bool) -> None:
+        self._max_events = window.events
+        self._max_bytes = window.bytes
+        self._on_room = on_room
+        self._redelivered = redelivered
+        self._waiting: deque[Event] = deque()
+        self._events = 0
+        self._bytes = 0
+        self._wake = asyncio.Event()
+        self._cause: str | None = None
+        self._closed = False
+
+    @property
+    def full(self) -> bool:
+        """Whether the window holds as many events or bytes as it may."""
+        return self._events >= self._max_events or self._bytes >= self._max_bytes
+
+    @property
+    def held(self) -> int:
+        """How many events are received and not settled."""
+        return self._events
+
+    @property
+    def failed(self) -> bool:
+        """Whether the session has ended."""
+        return self._cause is not None
+
+    def put(self, event: Event) -> None:
+        """Add an event that has been received."""
+        self._waiting.append(event)
+        self._events += 1
+        self._bytes += len(event.body)
+        self._wake.set()
+
+    async def take(self) -> list[Event]:
+        """Return what is there, at least one event; an empty list once the inbox is closed and empty.
+
+        Raises:
+            Disconnected: the session has failed, and nothing is left that would be lost.
+        """
+        while not self._waiting:
+            if self._cause is not None:
+                raise Disconnected(self._cause)
+            if self._closed:
+                return []
+            self._wake.clear()
+            await self._wake.wait()
+        events: list[Event] = []
+        size = 0
+        while self._waiting and len(events) < MAX_BATCH_EVENTS and size < MAX_BATCH_BYTES:
+            event = self._waiting.popleft()
+            size += len(event.body)
+            events.append(event)
+        return events
+
+    def settled(self, events: Sequence[Event]) -> None:
+        """Make room: `events` need not be held any more."""
+        was_full = self.full
+        self._events -= len(events)
+        self._bytes -= sum(len(event.body) for event in events)
+        if was_full and not self.full:
+            self._on_room()
+
+    def fail(self, cause: str) -> None:
+        """End the session; what its broker will deliver again is let go, anything else is still handed over."""
+        if self._cause is None:
+            self._cause = cause
+        if self._redelivered:
+            self._waiting.clear()
+        self._wake.set()
+
+    def close(self) -> None:
+        """Nothing more will be put: `take` returns what is left, and then an empty list."""
+        self._closed = True
+        self._wake.set()

@@ -1,0 +1,151 @@
+"""Redis pub/sub: channels and patterns; at most once, since Redis keeps nothing.
+
+One connection of our own, not redis-py's PubSub, which reconnects silently: here a lost
+connection ends the session, and the gap is said.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from typing import Any, Final
+
+from redis.exceptions import ResponseError
+
+from bridge.config import RedisPubsub
+from bridge.errors import Disconnected
+from bridge.event import Event
+from bridge.redis_client import Link
+from bridge.sources.inbox import Inbox
+
+#: A subscriber that hears nothing asks; without an answer for this long the link is dead.
+PING_EVERY_S: Final = 10.0
+SILENCE_S: Final = 25.0
+
+
+class RedisPubsubSource:
+    """One subscriber to `channels` and `patterns`."""
+
+    redelivers = False
+
+    def __init__(self, name: str, config: RedisPubsub) -> None:
+        self.name = name
+        self._config = config
+
+    @asynccontextmanager
+    async def connect(self) -> AsyncIterator[RedisPubsubSession]:
+        """Subscribe; yield once every subscription is confirmed."""
+        link = Link(self._config, timeout_s=SILENCE_S, name=f"dramatiq-bridge-{self.name}")
+        session = RedisPubsubSession(self.name, self._config, link)
+        tasks: list[asyncio.Task[None]] = []
+        try:
+            await link.open()
+            await session.subscribe()
+            tasks.append(asyncio.create_task(session.read(), name=f"source:{self.name}:read"))
+            tasks.append(asyncio.create_task(session.ping(), name=f"source:{self.name}:ping"))
+            yield session
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            await link.close()
+
+
+class RedisPubsubSession:
+    """One subscribed connection."""
+
+    def __init__(self, name: str, config: RedisPubsub, link: Link) -> None:
+        self._name = name
+        self._config = config
+        self._link = link
+        self._room = asyncio.Event()
+        self._room.set()
+        self._inbox = Inbox(config.window, self._room.set, redelivered=False)
+
+    async def subscribe(self) -> None:
+        """Subscribe to everything, and wait for every confirmation.
+
+        Raises:
+            Disconnected: Redis does not answer, or refuses.
+        """
+        expected = 0
+        for command, topics in (("SUBSCRIBE", self._config.channels), ("PSUBSCRIBE", self._config.patterns)):
+            if topics:
+                await self._link.send(command, *topics)
+                expected += len(topics)
+        try:
+            async with asyncio.timeout(self._config.connect_timeout / 1000):
+                while expected:
+                    reply = await self._link.read()
+                    if reply[0] in (b"subscribe", b"psubscribe"):
+                        expected -= 1
+                    else:
+                        self._take(reply)
+        except TimeoutError:
+            raise Disconnected("no answer to SUBSCRIBE") from None
+        except ResponseError as error:
+            raise Disconnected(str(error)) from None
+
+    @property
+    def ended(self) -> bool:
+        """See `Session`."""
+        return self._inbox.failed
+
+    async def receive(self) -> list[Event]:
+        """See `Session`."""
+        return await self._inbox.take()
+
+    async def settle(self, events: Sequence[Event]) -> None:
+        """Make room for more: there is nobody to acknowledge to."""
+        self._inbox.settled(events)
+
+    async def pause(self) -> None:
+        """Unsubscribe; what Redis had already sent is still received."""
+        try:
+            await self._link.send("UNSUBSCRIBE")
+            await self._link.send("PUNSUBSCRIBE")
+        except Disconnected:
+            self._inbox.close()
+
+    async def read(self) -> None:
+        """Read until the connection ends; while the window is full, leave what comes to the socket's buffers."""
+        try:
+            while True:
+                if self._inbox.full:
+                    self._room.clear()
+                    await self._room.wait()
+                reply = await self._link.read()
+                if reply[0] in (b"unsubscribe", b"punsubscribe") and reply[2] == 0:
+                    self._inbox.close()
+                else:
+                    self._take(reply)
+        except (Disconnected, ResponseError) as error:
+            self._inbox.fail(str(error))
+
+    async def ping(self) -> None:
+        """Ask now and then, so that a half-open connection is noticed by `read`'s timeout."""
+        try:
+            while True:
+                await asyncio.sleep(PING_EVERY_S)
+                await self._link.send("PING")
+        except Disconnected as error:
+            self._inbox.fail(error.cause)
+
+    def _take(self, reply: list[Any]) -> None:
+        if reply[0] == b"message":
+            channel, body = reply[1], reply[2]
+        elif reply[0] == b"pmessage":
+            channel, body = reply[2], reply[3]
+        else:
+            return  # a PONG
+        topic, defect = _text(channel)
+        self._inbox.put(Event(self._name, topic, body, time.time_ns() // 1_000_000, defect=defect))
+
+
+def _text(raw: bytes) -> tuple[str, str]:
+    try:
+        return raw.decode(), ""
+    except UnicodeDecodeError:
+        return raw.decode("utf-8", "backslashreplace"), "the channel's name is not UTF-8"

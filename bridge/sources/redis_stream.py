@@ -1,0 +1,229 @@
+"""Redis Streams: a consumer group over several streams.
+
+What a dead consumer left is taken over by XAUTOCLAIM. In Dramatiq's own Redis the XACK is part of
+the write's script, and each entry is enqueued exactly once; elsewhere its id is remembered.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import time
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from typing import Any, Final, cast
+
+import msgspec
+from redis.exceptions import ResponseError
+
+from bridge.config import RedisStream
+from bridge.errors import Disconnected
+from bridge.event import Event, Gate
+from bridge.observe.logs import logger
+from bridge.redis_client import Link
+from bridge.sources.inbox import MAX_BATCH_EVENTS
+
+#: A read waits this long for entries; it is also the longest that a pause takes.
+BLOCK_MS: Final = 1000
+_REPLY_S: Final = 10.0
+#: How long the id of an entry from another Redis is remembered.
+SEEN_MS: Final = 86_400_000
+
+log = logger()
+_encode = msgspec.json.Encoder().encode
+_EMPTY: Final[dict[str, object]] = {}
+
+
+class RedisStreamSource:
+    """One consumer of a group; `in_sink` says that the streams live in the Redis that is written to."""
+
+    redelivers = True
+
+    def __init__(self, name: str, config: RedisStream, *, in_sink: bool) -> None:
+        self.name = name
+        self._config = config
+        self._in_sink = in_sink
+
+    @asynccontextmanager
+    async def connect(self) -> AsyncIterator[RedisStreamSession]:
+        """Connect, and make the group where it is missing."""
+        config = self._config
+        reader, settler = (
+            Link(config, timeout_s=BLOCK_MS / 1000 + _REPLY_S, name=f"dramatiq-bridge-{self.name}") for _ in range(2)
+        )
+        try:
+            await reader.open()
+            # Beside the one that reads: a reply to XACK would stand behind a XREADGROUP that blocks.
+            await settler.open()
+            await self._make_groups(settler)
+            yield RedisStreamSession(self.name, config, reader, settler, in_sink=self._in_sink)
+        finally:
+            await reader.close()
+            await settler.close()
+
+    async def _make_groups(self, link: Link) -> None:
+        start = "0" if self._config.start == "beginning" else "$"
+        for stream in self._config.streams:
+            try:
+                await link.command("XGROUP", "CREATE", stream, self._config.group, start, "MKSTREAM")
+            except ResponseError as error:
+                if not str(error).startswith("BUSYGROUP"):
+                    raise Disconnected(str(error)) from None
+
+
+class RedisStreamSession:
+    """One consumer, connected: a link that reads, and one that settles."""
+
+    def __init__(self, name: str, config: RedisStream, reader: Link, settler: Link, *, in_sink: bool) -> None:
+        self._name = name
+        self._config = config
+        self._reader = reader
+        self._settler = settler
+        self._in_sink = in_sink
+        self._consumer = config.consumer or socket.gethostname()
+        self._held: set[tuple[str, bytes]] = set()
+        self._held_bytes = 0
+        self._room = asyncio.Event()
+        self._paused = False
+        self._broken: str | None = None
+        # Own pending entries first: what a killed process of the same name had read and not settled.
+        self._cursors: dict[str, bytes] = dict.fromkeys(config.streams, b"0")
+        self._claim_at = time.monotonic()
+        self._claim_from: dict[str, bytes] = dict.fromkeys(config.streams, b"0-0")
+
+    @property
+    def ended(self) -> bool:
+        """See `Session`."""
+        return self._broken is not None
+
+    async def receive(self) -> list[Event]:
+        """See `Session`."""
+        while not self._paused:
+            if self._broken is not None:
+                raise Disconnected(self._broken)
+            room = self._config.window.events - len(self._held)
+            if room <= 0 or self._held_bytes >= self._config.window.bytes:
+                self._room.clear()
+                await self._room.wait()
+                continue
+            try:
+                events = await self._read(min(room, MAX_BATCH_EVENTS))
+            except (Disconnected, ResponseError) as error:
+                self._broken = str(error)
+                continue
+            if events:
+                return events
+        return []
+
+    async def settle(self, events: Sequence[Event]) -> None:
+        """XACK, unless the write's script has done so."""
+        ids: dict[str, list[bytes]] = {}
+        for event in events:
+            stream, entry_id = cast("tuple[str, bytes]", event.token)
+            self._held.discard((stream, entry_id))
+            self._held_bytes -= len(event.body)
+            ids.setdefault(stream, []).append(entry_id)
+        self._room.set()
+        if self._in_sink or self._broken is not None:
+            return
+        try:
+            for stream, entries in ids.items():
+                await self._settler.command("XACK", stream, self._config.group, *entries)
+        except (Disconnected, ResponseError) as error:
+            self._broken = str(error)
+
+    async def pause(self) -> None:
+        """Read no more; a read that waits ends within BLOCK_MS."""
+        self._paused = True
+        self._room.set()
+
+    async def _read(self, count: int) -> list[Event]:
+        now = time.monotonic()
+        pending = [stream for stream, cursor in self._cursors.items() if cursor != b">"]
+        if pending:
+            return await self._read_pending(pending[0], count)
+        if now >= self._claim_at:
+            events = await self._claim(count)
+            if events:
+                return events
+            self._claim_at = now + self._config.claim_after / 2000
+        reply = await self._reader.command(
+            "XREADGROUP", "GROUP", self._config.group, self._consumer,
+            "COUNT", count, "BLOCK", BLOCK_MS, "STREAMS", *self._config.streams, *[b">"] * len(self._config.streams),
+        )  # fmt: skip
+        return [event for stream, entries in reply or () for event in self._events(_text(stream), entries)]
+
+    async def _read_pending(self, stream: str, count: int) -> list[Event]:
+        reply = await self._reader.command(
+            "XREADGROUP", "GROUP", self._config.group, self._consumer,
+            "COUNT", count, "STREAMS", stream, self._cursors[stream],
+        )  # fmt: skip
+        entries: list[tuple[bytes, Any]] = reply[0][1] if reply else []
+        self._cursors[stream] = entries[-1][0] if entries else b">"
+        await self._drop_trimmed(stream, [entry_id for entry_id, fields in entries if not fields])
+        return self._events(stream, entries)
+
+    async def _claim(self, count: int) -> list[Event]:
+        """Take over what consumers have left pending for `claim_after`."""
+        for stream in self._config.streams:
+            reply = await self._reader.command(
+                "XAUTOCLAIM", stream, self._config.group, self._consumer,
+                self._config.claim_after, self._claim_from[stream], "COUNT", count,
+            )  # fmt: skip
+            self._claim_from[stream] = reply[0]
+            entries = reply[1]
+            # Since Redis 7 the third field lists what was trimmed; before, such entries came as null.
+            if len(reply) > 2:
+                self._report_trimmed(stream, len(reply[2]))
+            taken = [entry for entry in entries if entry is not None and (stream, entry[0]) not in self._held]
+            if taken:
+                log.info("source.claimed", source=self._name, stream=stream, entries=len(taken))
+                return self._events(stream, taken)
+        return []
+
+    def _events(self, stream: str, entries: Sequence[tuple[bytes, Any]]) -> list[Event]:
+        now_ms = time.time_ns() // 1_000_000
+        events = [self._event(stream, entry_id, fields, now_ms) for entry_id, fields in entries if fields]
+        self._held.update((stream, entry_id) for entry_id, fields in entries if fields)
+        self._held_bytes += sum(len(event.body) for event in events)
+        return events
+
+    def _event(self, stream: str, entry_id: bytes, flat: list[bytes], now_ms: int) -> Event:
+        fields = dict(zip(flat[::2], flat[1::2], strict=True))
+        name = self._config.field
+        headers: dict[str, object] = _EMPTY
+        defect = ""
+        body = b""
+        try:
+            if name is None:
+                body = _encode({key.decode(): value.decode() for key, value in fields.items()})
+            else:
+                key = name.encode()
+                headers = {k.decode(): v.decode() for k, v in fields.items() if k != key} if len(fields) > 1 else _EMPTY
+                found = fields.get(key)
+                body, defect = (b"", f"the entry has no field {name!r}") if found is None else (found, "")
+        except UnicodeDecodeError as error:
+            body = b"\n".join(flat)
+            defect = f"a field is not UTF-8: {error}"
+        text_id = entry_id.decode()
+        gate: Gate = (
+            ("ack", stream, self._config.group, text_id)
+            if self._in_sink
+            else ("seen", f"{self._name}:{stream}:{text_id}", str(SEEN_MS))
+        )
+        meta = {"entry_id": text_id}
+        return Event(self._name, stream, body, now_ms, headers, meta, (stream, entry_id), gate, defect)
+
+    async def _drop_trimmed(self, stream: str, ids: list[bytes]) -> None:
+        """Acknowledge pending entries that the stream no longer has: they are lost, and that is said."""
+        if ids:
+            await self._settler.command("XACK", stream, self._config.group, *ids)
+        self._report_trimmed(stream, len(ids))
+
+    def _report_trimmed(self, stream: str, count: int) -> None:
+        if count:
+            log.error("source.entries_trimmed", source=self._name, stream=stream, lost=count)
+
+
+def _text(raw: bytes | str) -> str:
+    return raw if isinstance(raw, str) else raw.decode("utf-8", "backslashreplace")

@@ -1,0 +1,55 @@
+"""The contracts of a source and of its session."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import AbstractAsyncContextManager
+from typing import Protocol
+
+from bridge.event import Event
+
+
+class Session(Protocol):
+    """Exactly one connection; it ends with it, and a reconnection is a new session.
+
+    So a settlement that comes too late meets a session that has ended, and harms nothing.
+    """
+
+    @property
+    def ended(self) -> bool:
+        """Whether the connection has ended: what it delivered and was not settled comes again, if it ever does."""
+        ...
+
+    async def receive(self) -> list[Event]:
+        """Return what has been received, at least one event; an empty list once paused and drained.
+
+        Raises:
+            Disconnected: the connection has ended.
+        """
+        ...
+
+    async def settle(self, events: Sequence[Event]) -> None:
+        """Acknowledge `events`, the oldest that were received and not settled, in their order.
+
+        On a session that has ended this does nothing: the broker delivers them again.
+        """
+        ...
+
+    async def pause(self) -> None:
+        """Take nothing new from the broker, and keep the connection for what is still to be settled."""
+        ...
+
+
+class Source(Protocol):
+    """One configured source; `redelivers` says whether its broker delivers again what was not settled."""
+
+    name: str
+    redelivers: bool
+
+    def connect(self) -> AbstractAsyncContextManager[Session]:
+        """Connect, and subscribe or consume; leaving the context closes the connection within 2 s.
+
+        Raises:
+            Disconnected: it could not be done now.
+        """
+        ...

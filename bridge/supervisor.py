@@ -1,0 +1,190 @@
+"""The supervisor: starts everything, connects and reconnects the sources, drains and stops.
+
+It owns the one task group. A task that dies of anything but a disconnection ends the process,
+loudly: the service manager is the outer supervisor.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from dataclasses import asdict
+from typing import Final
+
+import bridge
+from bridge import router, sources, systemd
+from bridge.backoff import Backoff
+from bridge.config import Config, redacted_url
+from bridge.dispatch import Dispatcher, SinkState
+from bridge.errors import Disconnected, SinkUnavailable
+from bridge.observe.logs import Repeats, logger
+from bridge.router import Counts
+from bridge.routes import RouteTable, compile_routes
+from bridge.sink import RedisSink
+from bridge.sources.session import Session
+
+log = logger()
+#: A connection that lasted this long has succeeded: the next attempt follows soon again.
+_STEADY_S: Final = 10.0
+#: After the drain: the time to close what is left, and to leave.
+_CLOSE_S: Final = 4.0
+
+
+class Runner:
+    """One source: its connection, made again and again, and its dispatcher."""
+
+    def __init__(self, name: str, config: Config, table: RouteTable, sink: RedisSink, state: SinkState) -> None:
+        source_config = config.sources[name]
+        self.name = name
+        self.connected = asyncio.Event()
+        self._config = source_config
+        self._routes = len(table.routes)
+        self._source = sources.make(name, source_config, config, table)
+        self.dispatcher = Dispatcher(self._source, router.make(source_config, table), sink, state)
+        self._session: Session | None = None
+        self._stopping = asyncio.Event()
+        self._repeats = Repeats()
+
+    async def run(self) -> None:
+        """Connect and move events until stopped; reconnect with jitter whenever the connection ends."""
+        backoff = Backoff(first_s=0.2, most_s=10.0)
+        loop = asyncio.get_running_loop()
+        while True:
+            since = None
+            try:
+                async with self._source.connect() as session:
+                    since = loop.time()
+                    self._say_connected()
+                    self._session = session
+                    await self.dispatcher.intake(session)
+                    return
+            except Disconnected as error:
+                if since is not None and loop.time() - since > _STEADY_S:
+                    backoff.reset()
+                wait = backoff.next()
+                self._say_disconnected(error.cause, wait, connected=since is not None)
+            finally:
+                self._session = None
+            if self._stopping.is_set():
+                return
+            await asyncio.sleep(wait)
+
+    async def stop(self, task: asyncio.Task[None]) -> None:
+        """Take nothing new; `task`, which runs `run`, ends once all is settled."""
+        self._stopping.set()
+        if self._session is None:
+            task.cancel()
+        else:
+            await self._session.pause()
+
+    def _say_connected(self) -> None:
+        self.connected.set()
+        self._repeats = Repeats()
+        url = redacted_url(self._config.url)
+        log.info("source.connected", source=self.name, type=self._config.type, url=url, routes=self._routes)
+
+    def _say_disconnected(self, cause: str, wait: float, *, connected: bool) -> None:
+        event = "source.disconnected" if connected else "source.unavailable"
+        left_out = self._repeats.allow(event, cause)
+        if left_out is not None:
+            log.error(event, source=self.name, cause=cause, retry_in=round(wait, 2), repeated=left_out)
+
+
+class Supervisor:
+    """Everything of one bridge."""
+
+    def __init__(self, config: Config) -> None:
+        self._config = config
+        tables, problems = compile_routes(config)
+        assert not problems  # noqa: S101 - `load` has checked them
+        self._sink = RedisSink(config.dramatiq, dead_letter_cap=config.dead_letters.max_length)
+        self._state = SinkState()
+        self._runners = [Runner(name, config, tables[name], self._sink, self._state) for name in config.sources]
+        self._stop = asyncio.Event()
+        self._signals = 0
+        self._main: asyncio.Task[object] | None = None
+
+    async def run(self) -> int:
+        """Run until a signal; return the exit code."""
+        self._main = asyncio.current_task()
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._on_signal, number)
+        log.info("bridge.starting", version=bridge.__version__, sources=len(self._runners),
+                 routes=len(self._config.routes))  # fmt: skip
+        systemd.notify("READY=1\nSTATUS=running")
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                helpers = [tasks.create_task(self._announce(), name="supervisor:ready")]
+                helpers += [
+                    tasks.create_task(runner.dispatcher.write(), name=f"source:{runner.name}:write")
+                    for runner in self._runners
+                ]
+                running = [
+                    (runner, tasks.create_task(runner.run(), name=f"source:{runner.name}")) for runner in self._runners
+                ]
+                await self._stop.wait()
+                await self._drain(running)
+                for task in helpers:
+                    task.cancel()
+        except asyncio.CancelledError:
+            if self._signals < 2:  # the second signal cancels
+                raise
+            log.warning("bridge.stopped_at_once", signal="second")
+            return 1
+        finally:
+            await self._close()
+        return 0
+
+    def _on_signal(self, number: int) -> None:
+        self._signals += 1
+        log.info("bridge.stopping", signal=signal.Signals(number).name)
+        if self._signals == 1:
+            self._stop.set()
+        elif self._main is not None:
+            self._main.cancel()
+
+    async def _announce(self) -> None:
+        """Say once that all is connected."""
+        backoff = Backoff(first_s=0.05, most_s=2.0)
+        while True:
+            try:
+                await self._sink.ping()
+                break
+            except SinkUnavailable as error:
+                wait = backoff.next()
+                self._state.lost(error.cause, wait)
+                await asyncio.sleep(wait)
+        self._state.found()
+        dramatiq = self._config.dramatiq
+        log.info("sink.connected", url=redacted_url(dramatiq.url), namespace=dramatiq.namespace)
+        for runner in self._runners:
+            await runner.connected.wait()
+        log.info("bridge.ready", sources=len(self._runners), routes=len(self._config.routes))
+
+    async def _drain(self, running: list[tuple[Runner, asyncio.Task[None]]]) -> None:
+        """Finish what was received, within `drain_timeout`; the rest stays with its broker."""
+        systemd.notify("STOPPING=1\nSTATUS=draining")
+        tasks = [task for _, task in running]
+        try:
+            async with asyncio.timeout(self._config.drain_timeout / 1000):
+                await asyncio.gather(*(runner.stop(task) for runner, task in running))
+                await asyncio.gather(*tasks, return_exceptions=True)
+                await asyncio.gather(*(runner.dispatcher.idle() for runner in self._runners))
+        except TimeoutError:
+            log.warning("bridge.drain_timed_out", after=self._config.drain_timeout / 1000)
+            for task in tasks:
+                task.cancel()
+            await asyncio.wait(tasks, timeout=_CLOSE_S)
+
+    async def _close(self) -> None:
+        try:
+            async with asyncio.timeout(_CLOSE_S):
+                await self._sink.close()
+        except TimeoutError:
+            pass
+        total = Counts()
+        for runner in self._runners:
+            log.info("source.counts", source=runner.name, **asdict(runner.dispatcher.counts))
+            total.add(runner.dispatcher.counts)
+        log.info("bridge.stopped", **asdict(total))
