@@ -226,6 +226,15 @@ class StreamFeed(Feed):
 
 
 FEEDS: tuple[type[Feed], ...] = (AmqpFeed, MqttFeed, PubsubFeed, StreamFeed)
+#: Pub/sub keeps nothing for a bridge that is away.
+REDELIVERING: tuple[type[Feed], ...] = tuple(feed for feed in FEEDS if feed.redelivers)
+
+BROKERS: dict[type[Feed], type[Broker]] = {
+    AmqpFeed: RabbitMQ,
+    MqttFeed: Mosquitto,
+    PubsubFeed: Redis,
+    StreamFeed: Redis,
+}
 
 
 def _mqtt_client(client_id: str, *, persistent: bool) -> Client:

@@ -15,28 +15,20 @@ from bridge.config import load
 from bridge.errors import Disconnected
 from bridge.routes import check_routes, compile_routes
 from tests.broker import Broker
-from tests.brokers import Mosquitto, RabbitMQ, Redis
+from tests.brokers import Redis
 from tests.children import wait_until
 from tests.conftest import need
-from tests.feeds import FEEDS, AmqpFeed, Feed, MqttFeed, PubsubFeed, StreamFeed
+from tests.feeds import BROKERS, FEEDS, REDELIVERING, Feed, StreamFeed
 from tests.processes import BridgeProcess, Worker, assert_no_orphans, assert_queue_empty, queue_messages
 
 pytestmark = pytest.mark.timeout(180)
-
-_BROKERS: dict[type[Feed], type[Broker]] = {
-    AmqpFeed: RabbitMQ,
-    MqttFeed: Mosquitto,
-    PubsubFeed: Redis,
-    StreamFeed: Redis,
-}
-
 
 @pytest.fixture(scope="module", params=FEEDS, ids=lambda feed: feed.kind)
 def broker(request: pytest.FixtureRequest) -> Iterator[tuple[type[Feed], Broker]]:
     """The broker of one kind of source, this module's own: tests restart it."""
     kind: type[Feed] = request.param
-    need(_BROKERS[kind])
-    made = Redis(appendonly=True) if _BROKERS[kind] is Redis else _BROKERS[kind]()
+    need(BROKERS[kind])
+    made = Redis(appendonly=True) if BROKERS[kind] is Redis else BROKERS[kind]()
     with made:
         yield kind, made
 
@@ -124,12 +116,11 @@ def test_unwritten_events_come_again_after_kill_9(
         assert_no_orphans(client)
 
 
+@pytest.mark.parametrize("broker", REDELIVERING, ids=lambda feed: feed.kind, indirect=True)
 def test_an_event_is_settled_only_after_its_write(
     feed: Feed, sink: Redis, new_bridge: Callable[..., BridgeProcess]
 ) -> None:
     """While Redis does not answer the broker keeps every event; afterwards it keeps none."""
-    if not feed.redelivers:
-        pytest.skip("pub/sub has nobody to acknowledge to")
     bridge = new_bridge(feed.config(sink)).ready()
     with sink.client() as client:
         sink.pause()
