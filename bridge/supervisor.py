@@ -7,7 +7,9 @@ loudly: the service manager is the outer supervisor.
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
+from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Final
 
@@ -28,6 +30,7 @@ log = logger()
 _STEADY_S: Final = 10.0
 #: After the drain: the time to close what is left, and to leave.
 _CLOSE_S: Final = 4.0
+_AGAIN_S: Final = 0.2
 
 
 class Runner:
@@ -53,6 +56,8 @@ class Runner:
             since = None
             try:
                 async with self._source.connect() as session:
+                    if self._must_end():
+                        return
                     since = loop.time()
                     self._say_connected()
                     self._session = session
@@ -65,17 +70,22 @@ class Runner:
                 self._say_disconnected(error.cause, wait, connected=since is not None)
             finally:
                 self._session = None
-            if self._stopping.is_set():
+            if self._must_end():
                 return
             await asyncio.sleep(wait)
 
     async def stop(self, task: asyncio.Task[None]) -> None:
         """Take nothing new; `task`, which runs `run`, ends once all is settled."""
         self._stopping.set()
-        if self._session is None:
-            task.cancel()
-        else:
+        while self._session is None and not task.done():
+            await _cancel([task], within_s=_AGAIN_S)
+        if self._session is not None:
             await self._session.pause()
+
+    def _must_end(self) -> bool:
+        # Asked after each connect, because one of redis-py's can swallow a cancellation (8.1.0, observed).
+        task = asyncio.current_task()
+        return self._stopping.is_set() or (task is not None and task.cancelling() > 0)
 
     def _say_connected(self) -> None:
         self.connected.set()
@@ -101,12 +111,9 @@ class Supervisor:
         self._state = SinkState()
         self._runners = [Runner(name, config, tables[name], self._sink, self._state) for name in config.sources]
         self._stop = asyncio.Event()
-        self._signals = 0
-        self._main: asyncio.Task[object] | None = None
 
     async def run(self) -> int:
         """Run until a signal; return the exit code."""
-        self._main = asyncio.current_task()
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._on_signal, number)
@@ -125,24 +132,19 @@ class Supervisor:
                 ]
                 await self._stop.wait()
                 await self._drain(running)
-                for task in helpers:
-                    task.cancel()
-        except asyncio.CancelledError:
-            if self._signals < 2:  # the second signal cancels
-                raise
-            log.warning("bridge.stopped_at_once", signal="second")
-            return 1
+                await _cancel(helpers, within_s=_CLOSE_S)
         finally:
             await self._close()
         return 0
 
     def _on_signal(self, number: int) -> None:
-        self._signals += 1
-        log.info("bridge.stopping", signal=signal.Signals(number).name)
-        if self._signals == 1:
-            self._stop.set()
-        elif self._main is not None:
-            self._main.cancel()
+        name = signal.Signals(number).name
+        if self._stop.is_set():
+            # Nothing is lost by it: what is not settled stays with its broker.
+            log.warning("bridge.stopped_at_once", signal=name)
+            os._exit(1)
+        log.info("bridge.stopping", signal=name)
+        self._stop.set()
 
     async def _announce(self) -> None:
         """Say once that all is connected."""
@@ -173,9 +175,7 @@ class Supervisor:
                 await asyncio.gather(*(runner.dispatcher.idle() for runner in self._runners))
         except TimeoutError:
             log.warning("bridge.drain_timed_out", after=self._config.drain_timeout / 1000)
-            for task in tasks:
-                task.cancel()
-            await asyncio.wait(tasks, timeout=_CLOSE_S)
+            await _cancel(tasks, within_s=_CLOSE_S)
 
     async def _close(self) -> None:
         try:
@@ -188,3 +188,13 @@ class Supervisor:
             log.info("source.counts", source=runner.name, **asdict(runner.dispatcher.counts))
             total.add(runner.dispatcher.counts)
         log.info("bridge.stopped", **asdict(total))
+
+
+async def _cancel(tasks: Sequence[asyncio.Task[None]], within_s: float) -> None:
+    """Cancel until it takes, since a connect can swallow it (see `_must_end`)."""
+    deadline = asyncio.get_running_loop().time() + within_s
+    pending = {task for task in tasks if not task.done()}
+    while pending and asyncio.get_running_loop().time() < deadline:
+        for task in pending:
+            task.cancel()
+        _, pending = await asyncio.wait(pending, timeout=_AGAIN_S)
