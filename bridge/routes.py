@@ -19,12 +19,12 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from bridge import expressions, functions, options
+from bridge import expressions, options
 from bridge.config import Config
 from bridge.config import Route as RouteConfig
 from bridge.errors import BadEvent, ExpressionError, Problem
 from bridge.event import Event
-from bridge.expressions import RUNTIME, Expression
+from bridge.expressions import RUNTIME, Expression, functions
 from bridge.message import Message, Template, unique_ids
 from bridge.topics import Pattern, compile_pattern
 

@@ -1,0 +1,84 @@
+"""Hints: what people write from the habit of other languages, or by mistake, and what to write instead."""
+
+from __future__ import annotations
+
+import ast
+import difflib
+import keyword
+import re
+from collections.abc import Iterable
+from typing import Final
+
+from bridge.errors import ExpressionError
+
+#: By their lower case: the constants of other languages, and of this one in other cases.
+FOREIGN_CONSTANTS: Final = {
+    "true": "true",
+    "false": "false",
+    "null": "null",
+    "none": "null",
+    "nil": "null",
+    "undefined": "null",
+}
+METHODS: Final = {"startswith": "starts_with", "endswith": "ends_with", "loads": "json", "dumps": "to_json"}
+#: What is refused, in plain words, each with its hint.
+REFUSED: Final[dict[type[ast.AST], tuple[str, str]]] = {
+    ast.Lambda: ("a lambda", ""),
+    ast.ListComp: ("a comprehension", ""),
+    ast.SetComp: ("a comprehension", ""),
+    ast.DictComp: ("a comprehension", ""),
+    ast.GeneratorExp: ("a comprehension", ""),
+    ast.NamedExpr: ("an assignment", "write '==' to compare"),
+    ast.Await: ("'await'", ""),
+    ast.Yield: ("'yield'", ""),
+    ast.YieldFrom: ("'yield'", ""),
+    ast.Starred: ("a starred value", ""),
+    ast.Slice: ("a slice", ""),
+    ast.Set: ("a set", "write a list in [ ]"),
+    ast.MatMult: ("the operator '@'", ""),
+    ast.BitAnd: ("the operator '&'", "write 'and'"),
+    ast.BitOr: ("the operator '|'", "write 'or'"),
+    ast.BitXor: ("the operator '^'", "write '**' for a power"),
+    ast.LShift: ("the operator '<<'", ""),
+    ast.RShift: ("the operator '>>'", ""),
+    ast.Invert: ("the operator '~'", "write 'not'"),
+}
+_OPERATORS: Final = {
+    "&&": "write 'and'",
+    "||": "write 'or'",
+    "!": "write 'not'",
+    "=": "write '==' to compare",
+    "?": "write 'a if condition else b'",
+    "$": "'$' stands only before the whole value",
+}
+#: Strings are skipped; then what other languages write, then brackets, then a keyword as a field.
+_TOKENS: Final = re.compile(
+    r"""(?P<string>"(?:\\.|[^"\\\n])*"|'(?:\\.|[^'\\\n])*')|[=!<>]=|(?P<foreign>&&|\|\||[=!?$])"""
+    rf"""|(?P<bracket>[()\[\]{{}}])|\.\s*(?P<keyword>{"|".join(keyword.kwlist)})\b"""
+)
+
+
+def near(word: str, candidates: Iterable[str]) -> str:
+    """Return the hint that names the candidate that `word` may have meant, "" where none is near."""
+    found = difflib.get_close_matches(word, list(candidates), 1)
+    return f"did you mean '{found[0]}'?" if found else ""
+
+
+def explain(text: str) -> None:
+    """Raise an ExpressionError for a mistake that people make, where one is found in a wrong expression."""
+    opened: list[re.Match[str]] = []
+    for match in _TOKENS.finditer(text):
+        found = match.group()
+        if match["foreign"]:
+            raise ExpressionError(f"{found!r} can't be used in an expression", _OPERATORS[found], match.start())
+        if match["keyword"]:
+            hint = f'write ["{match["keyword"]}"] for the field'
+            raise ExpressionError(f"{match['keyword']!r} is a word of the language", hint, match.start("keyword"))
+        if not match["bracket"]:
+            continue
+        if found in "([{":
+            opened.append(match)
+        elif not opened or opened.pop().group() + found not in ("()", "[]", "{}"):
+            raise ExpressionError(f"{found!r} closes nothing", offset=match.start())
+    if opened:
+        raise ExpressionError(f"{opened[-1].group()!r} is never closed", offset=opened[-1].start())
