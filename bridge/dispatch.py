@@ -93,7 +93,7 @@ class Dispatcher:
         while True:
             work = await self._next.get()
             try:
-                if work.session.ended and self._source.redelivers:
+                if work.session.ended and self._comes_again(work.events):
                     # Not written yet, and delivered again: writing it now would make a duplicate.
                     work.counts = Counts(received=len(work.events), returned=len(work.events))
                 else:
@@ -105,6 +105,9 @@ class Dispatcher:
                 self.counts.add(work.counts)
             finally:
                 self._next.task_done()
+
+    def _comes_again(self, events: list[Event]) -> bool:
+        return self._source.redelivers and all(event.token is not None for event in events)
 
     async def _write(self, batch: Batch) -> Written:
         # At most 2 s, so that the bridge goes on soon after Redis does.

@@ -86,11 +86,14 @@ class Inbox:
             self._on_room()
 
     def fail(self, cause: str) -> None:
-        """End the session; what its broker will deliver again is let go, anything else is still handed over."""
+        """End the session; what its broker will deliver again is let go, anything else is still handed over.
+
+        An event without a token (MQTT at QoS 0) comes once, also where others come again.
+        """
         if self._cause is None:
             self._cause = cause
         if self._redelivered:
-            self._waiting.clear()
+            self._waiting = deque(event for event in self._waiting if event.token is None)
         self._wake.set()
 
     def close(self) -> None:

@@ -40,7 +40,7 @@ class MqttSource:
 
     def __init__(self, name: str, config: Mqtt, topics: Sequence[str]) -> None:
         self.name = name
-        self.redelivers = config.qos > 0
+        self.redelivers = _durable(config)
         self._config = config
         self._topics = list(topics)
 
@@ -69,7 +69,7 @@ class MqttSession:
         self._config = config
         self._topics = topics
         self._loop = asyncio.get_running_loop()
-        self._inbox = Inbox(config.window, self._read_again, redelivered=config.qos > 0)
+        self._inbox = Inbox(config.window, self._read_again, redelivered=_durable(config))
         self._ready: asyncio.Future[None] = self._loop.create_future()
         self._unsubscribed = asyncio.Event()
         self._socket: Any = None
@@ -142,8 +142,7 @@ class MqttSession:
         reading stops: what the broker sends now is delivered again to the next connection. At
         QoS 0 or without a client_id there is no next time, and the subscription is given up instead.
         """
-        durable = self._config.qos > 0 and self._config.client_id is not None
-        if not durable and self._topics and not self._inbox.failed:
+        if not _durable(self._config) and self._topics and not self._inbox.failed:
             self._client.unsubscribe(self._topics)
             self._flush()
             with contextlib.suppress(TimeoutError):
@@ -268,7 +267,8 @@ class MqttSession:
         elif not self._topics:
             self._ready.set_result(None)
         elif self._v5:
-            options = SubscribeOptions(qos=self._config.qos)
+            # Retained messages come with a new subscription only: not again after each reconnection.
+            options = SubscribeOptions(qos=self._config.qos, retainHandling=SubscribeOptions.RETAIN_SEND_IF_NEW_SUB)
             self._client.subscribe([(topic, options) for topic in self._topics])
         else:
             qos: int = self._config.qos
@@ -296,6 +296,11 @@ class MqttSession:
         # The broker keeps to Receive Maximum more or less (mosquitto 2.0.11 exceeds it): twice the window ends it.
         if self._inbox.full and (self._config.qos == 0 or self._inbox.held >= 2 * self._config.window.events):
             self._stop_reading()
+
+
+def _durable(config: Mqtt) -> bool:
+    """Tell whether the broker keeps what is not acknowledged beyond the connection."""
+    return config.qos > 0 and config.client_id is not None
 
 
 def _event(source: str, message: paho.MQTTMessage) -> Event:
