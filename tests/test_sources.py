@@ -23,6 +23,7 @@ from tests.processes import BridgeProcess, Worker, assert_no_orphans, assert_que
 
 pytestmark = pytest.mark.timeout(180)
 
+
 @pytest.fixture(scope="module", params=FEEDS, ids=lambda feed: feed.kind)
 def broker(request: pytest.FixtureRequest) -> Iterator[tuple[type[Feed], Broker]]:
     """The broker of one kind of source, this module's own: tests restart it."""
@@ -105,7 +106,7 @@ def test_unwritten_events_come_again_after_kill_9(
         sink.resume()
     with sink.client() as client:
         # The one write that was under way may have reached Redis: at least once, and never an orphan.
-        wait_until(lambda: client.ping(), 10, "redis")
+        wait_until(client.ping, 10, "redis")
         already = len(_numbers(client))
         if not feed.redelivers:
             assert already <= 50
