@@ -43,12 +43,15 @@ class Batch:
     """The entries of one write, in the order received.
 
     `token` is made once and stays with the batch through every attempt, so that a write whose
-    reply was lost is not done twice. `halves` is set once Redis has refused the whole for good.
+    reply was lost is not done twice. `halves` is set once Redis has refused the whole for good;
+    `written`, once the write is confirmed, so that a half that waits for the other is not written
+    again even after Redis has forgotten its token.
     """
 
     entries: list[Entry]
     token: str = field(default_factory=lambda: secrets.token_hex(12))
     halves: tuple[Batch, Batch] | None = None
+    written: Written | None = None
 
 
 @dataclass(slots=True, frozen=True)

@@ -24,7 +24,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     # Imported only now: `--help` and `schema` don't wait for the libraries of every protocol.
     command = importlib.import_module(f"bridge.commands.{arguments.command}")
     try:
-        return int(command.main(arguments))
+        code = int(command.main(arguments))
+        sys.stdout.flush()  # here, where a reader that has gone is no traceback
     except ConfigError as error:
         print(error, file=sys.stderr)
         count = len(error.mistakes)
@@ -38,6 +39,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # `dramatiq-bridge schema | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
+    return code
 
 
 def _parser() -> argparse.ArgumentParser:

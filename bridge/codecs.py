@@ -7,11 +7,12 @@ lone surrogates, finite numbers, mappings with text keys, nesting of at most `MA
 from __future__ import annotations
 
 import base64
+import io
 import math
 from collections.abc import Callable, Mapping
 from datetime import date, datetime
 from decimal import Decimal
-from typing import Final
+from typing import Any, Final, NoReturn
 
 import cbor2
 import msgspec
@@ -22,6 +23,7 @@ from bridge.event import Event
 MAX_DEPTH: Final = 64
 #: Python refuses to print longer integers, so a Dramatiq worker could not read them.
 MAX_DIGITS: Final = 4300
+_TOO_LARGE: Final = 10**MAX_DIGITS
 
 Decode = Callable[[Event], object]
 
@@ -37,8 +39,8 @@ def _decode_json(event: Event) -> object:
         payload = _json(body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise BadEvent("decode", f"not JSON: {error}"[:300]) from None
-    if body.count(b"[") + body.count(b"{") > MAX_DEPTH:
-        _check_depth(payload)
+    if body.count(b"[") + body.count(b"{") > MAX_DEPTH and type(payload) in (dict, list):
+        check_depth(payload)
     return payload
 
 
@@ -63,10 +65,21 @@ def _decode_msgpack(event: Event) -> object:
 def _decode_cbor(event: Event) -> object:
     try:
         # max_depth: cbor2's C decoder recurses; without a bound a hostile body ends the process.
-        return plain(cbor2.loads(event.body, max_depth=MAX_DEPTH + 1))
+        stream = io.BytesIO(event.body)
+        payload = cbor2.CBORDecoder(stream, max_depth=MAX_DEPTH + 1, semantic_decoders=_CBOR_REFUSED).decode()
+        if stream.read(1):  # `cbor2.loads` would take the first value and drop the rest
+            raise ValueError("trailing bytes after the value")
+        return plain(payload)
     except (cbor2.CBORError, RecursionError, TypeError, ValueError, OverflowError, MemoryError) as error:
         raise BadEvent("decode", f"not CBOR: {error}"[:300]) from None
 
+
+def _refuse_reference(_decoder: object) -> NoReturn:
+    raise ValueError("a reference to another part of the body")
+
+
+#: Shared values and string references: 200 bytes of them are gigabytes once they are JSON.
+_CBOR_REFUSED: Final = dict.fromkeys((25, 28, 29, 256), _refuse_reference)
 
 _DECODERS: Final[dict[str, Decode]] = {
     "json": _decode_json,
@@ -106,15 +119,15 @@ def decoder(kind: str) -> Decode:
     return _decode_auto if kind == "auto" else _DECODERS[kind]
 
 
-def _check_depth(payload: object) -> None:
-    """Refuse a payload that nests deeper than MAX_DEPTH; layer by layer, without recursion."""
-    layer: list[object] = [payload]
-    for _ in range(MAX_DEPTH + 1):
+def check_depth(payload: object) -> None:
+    """Refuse a container that nests deeper than MAX_DEPTH; layer by layer, without recursion."""
+    layer: list[Any] = [payload]
+    for _ in range(MAX_DEPTH):
         layer = [
             child
             for node in layer
-            if type(node) is dict or type(node) is list
             for child in (node.values() if type(node) is dict else node)
+            if type(child) is dict or type(child) is list
         ]
         if not layer:
             return
@@ -135,7 +148,7 @@ def plain(value: object, depth: int = 0) -> object:
     if value is None or kind is bool:
         return value
     if kind is int:
-        if value.bit_length() > MAX_DIGITS * 3.3:  # type: ignore[attr-defined]
+        if not -_TOO_LARGE < value < _TOO_LARGE:  # type: ignore[operator]
             raise ValueError(f"an integer of more than {MAX_DIGITS} digits")
         return value
     if kind is float:

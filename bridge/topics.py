@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import keyword
 import re
 from dataclasses import dataclass
 from typing import Any, Final
@@ -12,6 +13,12 @@ from bridge.errors import ExpressionError
 
 _CAPTURE: Final = re.compile(r"\{([^{}]*)\}")
 _NAME: Final = re.compile(r"[a-zA-Z][a-zA-Z0-9_]*\Z")
+#: The pieces of a glob: a capture, an escaped character, a class, or one character.
+_GLOB: Final = re.compile(r"\{[^{}]*\}|\\.|\[\^?(?:\\.|[^\]\\])*\]|.", re.DOTALL)
+#: One character of a class, or a range of them.
+_CLASS_PART: Final = re.compile(r"(\\.|.)(?:-(\\.|.))?", re.DOTALL)
+_OPTIONS: Final = re2.Options()
+_OPTIONS.log_errors = False  # to stderr, past our logs
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,9 +28,12 @@ class Pattern:
     text: str
     captures: tuple[str, ...]
     _regex: Any
+    _fits_empty: bool = True
 
     def match(self, topic: str) -> tuple[str, ...] | None:
         """Return what `{name}` captured, in order, or None where the topic does not fit."""
+        if not topic and not self._fits_empty:
+            return None
         found = self._regex.fullmatch(topic)
         return found.groups() if found else None
 
@@ -34,10 +44,17 @@ def compile_pattern(text: str, protocol: str) -> Pattern:
     Raises:
         ExpressionError: what is wrong, and at which character.
     """
-    captures = _capture_names(text)
-    regex = {"mqtt": _mqtt, "amqp": _amqp, "redis-pubsub": _redis, "redis-stream": _redis}[protocol](text)
-    # re2 matches in linear time: no topic, however odd, can make a pattern slow.
-    return Pattern(text, captures, re2.compile(regex))
+    redis = protocol.startswith("redis")
+    # In a glob, braces that are escaped or stand in [ ] are characters as any other.
+    captures = _capture_names(_GLOB.sub(_masked, text) if redis else text)
+    regex = _redis(text) if redis else {"mqtt": _mqtt, "amqp": _amqp}[protocol](text)
+    # To RabbitMQ an empty routing key is no word at all: of the wildcards only # takes it.
+    fits_empty = protocol != "amqp" or set(text.split(".")) == {"#"}
+    try:
+        # re2 matches in linear time: no topic, however odd, can make a pattern slow.
+        return Pattern(text, captures, re2.compile(regex, _OPTIONS), fits_empty)
+    except re2.error:
+        raise ExpressionError("this topic is too long") from None
 
 
 def _capture_names(text: str) -> tuple[str, ...]:
@@ -50,6 +67,8 @@ def _capture_names(text: str) -> tuple[str, ...]:
             raise ExpressionError(
                 f"{{{name}}} is not a name", "write letters, digits and _, such as {plant}", found.start()
             )
+        if keyword.iskeyword(name):
+            raise ExpressionError(f"{{{name}}} is a word of the language", "give it another name", found.start())
         if name in names:
             raise ExpressionError(f"{{{name}}} stands twice", "give each capture a name of its own", found.start())
         names.append(name)
@@ -127,7 +146,8 @@ def _amqp(text: str) -> str:
     return "(?s)" + regex
 
 
-_GLOB: Final = re.compile(r"\{[^{}]*\}|\\.|\[\^?(?:\\.|[^\]\\])*\]|.", re.DOTALL)
+def _masked(found: re.Match[str]) -> str:
+    return found[0] if len(found[0]) == 1 or found[0].startswith("{") else "x" * len(found[0])
 
 
 def _redis(text: str) -> str:
@@ -139,18 +159,26 @@ def _redis(text: str) -> str:
             regex.append(r".*")
         elif glob == "?":
             regex.append(r".")
+        elif glob == "[":
+            raise ExpressionError("this [ is never closed", "write \\[ where it is meant literally", found.start())
         elif glob.startswith("{"):
             regex.append(r"([^:./]+)")
-        elif glob.startswith("[") and len(glob) > 1:
-            regex.append(glob)
+        elif glob.startswith("["):
+            regex.append(_redis_class(glob, found.start()))
         else:
-            regex.append(re2.escape(glob[-1] if glob.startswith("\\") and len(glob) > 1 else glob))
-    source = "(?s)" + "".join(regex)
-    try:
-        re2.compile(source)
-    except re2.error as error:
-        raise ExpressionError(f"not a glob: {error}", "write [ as \\[ where it is meant literally") from None
-    return source
+            regex.append(re2.escape(glob[-1]))
+    return "(?s)" + "".join(regex)
+
+
+def _redis_class(glob: str, offset: int) -> str:
+    """Return `[...]` in re2's words: to Redis nothing in it is special but a leading ^, ranges and the backslash."""
+    negated = glob.startswith("[^")
+    inside = [[ord(end[-1]) for end in part if end] for part in _CLASS_PART.findall(glob[2 if negated else 1 : -1])]
+    if not inside:
+        raise ExpressionError(f"{glob} holds nothing", "write \\[ where it is meant literally", offset)
+    # Redis takes [z-a] as [a-z].
+    ranges = "".join(rf"\x{{{min(part):x}}}-\x{{{max(part):x}}}" for part in inside)
+    return f"[{'^' if negated else ''}{ranges}]"
 
 
 def subscription(text: str) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
 from bridge.options import OPTIONS, REFUSED_OPTIONS, check_actor_name, check_option, check_queue_name
@@ -56,9 +58,8 @@ def test_a_right_result_of_an_expression_is_sent_as_it_is(name: str, value: obje
 )
 def test_a_wrong_result_of_an_expression_is_refused(name: str, value: object, words: str) -> None:
     """What would damage a worker, or lose the message when it fails, never reaches Redis."""
-    with pytest.raises(ValueError, match="") as caught:
+    with pytest.raises(ValueError, match=f"^{re.escape(words)}$"):
         check_option(name, value, literal=False)
-    assert str(caught.value) == words
 
 
 @pytest.mark.parametrize("name", REFUSED_OPTIONS)

@@ -222,6 +222,16 @@ def test_a_password_that_would_break_its_url_is_explained(loaded: Load) -> None:
         "session_expiry: '${SECRET}'",
         "window: {events: ${SECRET}}",
         "api_token: hunter2",
+        "password hunter2",
+        "password:hunter2",
+        "x: 1\n    password hunter2",
+        "x: 1\n    password:hunter2",
+        "password: a #hunter2\n    password: x",
+        "password: 0123 #hunter2",
+        "password: ${a, hunter2}",
+        "url: mqtt:/u:hunter2@h",
+        "url: u:hunter2@h",
+        "url: mqtt:\n      //u:hunter2@h: x",
     ],
 )
 def test_no_mistake_shows_a_secret(text: str, loaded: Load) -> None:

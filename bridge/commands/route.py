@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import time
 from typing import Any
 
@@ -24,12 +25,14 @@ def main(arguments: argparse.Namespace) -> int:
     event = _event(arguments)
     table = compile_routes(loaded)[0][arguments.source]
     try:
-        payload = router.make(source, table).payload(event)
+        # An event that fits no topic is not decoded, here as there.
+        payload = router.make(source, table).payload(event) if table.matches(event.topic) else None
         results = [_explain(route, event, payload) for route in table.routes]
     except BadEvent as error:
         results = [{"route": None, "dead_letter": error.reason, "why": error.detail}]
-    if not any("message" in result or "dead_letter" in result or result.get("topic_fits") for result in results):
-        results.append(_unmatched(loaded, arguments.source))
+    else:
+        if not table.matches(event.topic):
+            results.append(_unmatched(loaded, arguments.source))
     print(json.dumps(results, indent=2) if arguments.json else _text(results))
     return 0
 
@@ -41,7 +44,9 @@ def _event(arguments: argparse.Namespace) -> Event:
             raise BridgeError(f"--meta: no {name!r}; there are {', '.join(META_NAMES)}")
     headers = pairs(arguments.header, "--header")
     now_ms = time.time_ns() // 1_000_000
-    return Event(arguments.source, arguments.topic, arguments.payload.encode(), now_ms, headers, meta)
+    # A shell's words are bytes; those that are no UTF-8 come as halves of characters.
+    topic = os.fsencode(arguments.topic).decode("utf-8", "backslashreplace")
+    return Event(arguments.source, topic, os.fsencode(arguments.payload), now_ms, headers, meta)
 
 
 def _explain(route: Route, event: Event, payload: object) -> dict[str, Any]:
@@ -50,7 +55,6 @@ def _explain(route: Route, event: Event, payload: object) -> dict[str, Any]:
     if captures is None:
         assert route.pattern is not None  # noqa: S101 - it has just not matched
         return {**result, "fits": False, "why": f"the topic does not fit {route.pattern.text}"}
-    result["topic_fits"] = True
     try:
         message = fire(route, captures, event, payload, event.received_at_ms)
     except BadEvent as error:

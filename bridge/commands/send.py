@@ -8,9 +8,11 @@ import time
 from typing import Any
 
 import msgspec
+from pydantic import ValidationError
 
 from bridge import config, options
 from bridge.batch import Batch, Entry
+from bridge.codecs import check_depth
 from bridge.config import Dramatiq, parse_duration
 from bridge.errors import BridgeError, SinkUnavailable
 from bridge.event import Event
@@ -29,11 +31,18 @@ def main(arguments: argparse.Namespace) -> int:
 
 
 def value(text: str) -> Any:
-    """Return `text` as JSON where it parses, otherwise as the text it is."""
+    """Return `text` as JSON where it parses, otherwise as the text it is.
+
+    Raises:
+        BadEvent: it is JSON that nests too deeply for a worker.
+    """
     try:
-        return msgspec.json.decode(text)
-    except (msgspec.DecodeError, RecursionError):
+        parsed = msgspec.json.decode(text)
+    except (msgspec.DecodeError, UnicodeEncodeError, RecursionError):
         return text
+    if isinstance(parsed, (dict, list)):
+        check_depth(parsed)
+    return parsed
 
 
 def pairs(items: list[str], option: str) -> dict[str, Any]:
@@ -70,7 +79,13 @@ def _message(arguments: argparse.Namespace) -> tuple[str, Message]:
 def _dramatiq(arguments: argparse.Namespace) -> Dramatiq:
     if arguments.config is not None:
         return config.load(arguments.config, check=check_routes).dramatiq
-    return Dramatiq(url=arguments.redis or "redis://localhost:6379/0", namespace=arguments.namespace)
+    try:
+        return Dramatiq(url=arguments.redis or "redis://localhost:6379/0", namespace=arguments.namespace)
+    except ValidationError as error:
+        # In our own words only: pydantic's would show the URL.
+        first = error.errors()[0]
+        option = "--redis" if first["loc"] == ("url",) else "--namespace"
+        raise BridgeError(f"{option} {first['ctx']['error']}") from None
 
 
 async def _write(dramatiq: Dramatiq, message: Message) -> None:

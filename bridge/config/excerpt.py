@@ -15,7 +15,12 @@ _URL_PASSWORD = re.compile(r"://[^:@/\s]*:(\S+)@")
 _URL_QUERY = re.compile(r"(?i)[?&;][a-z_-]*(?:pass|secret|token)[a-z_-]*=([^&;\s\"']+)")
 _KEY = re.compile(r"([\w-]+)[\"']?\s*:(?:\s+|$)(.*)$")
 #: A reference without a fallback, or with an empty one: showing it shows no secret.
-_REFERENCE = re.compile(r"[\"']?\$\{(?:(?:file|credential):[^{}]*|[^{}:]*(?::-)?)\}[\"']?")
+_REFERENCE = re.compile(r"[\"']?\$\{(?:(?:file|credential):[^{}]*|[A-Za-z_]\w*(?::-)?)\}[\"']?")
+# `password:hunter2` and `password=hunter2`: what was meant as a key, and is none in YAML.
+_NO_KEY = re.compile(r"([\w-]+)[:=](\S.*)$")
+# What a secret looks like in a file that cannot be read: `password hunter2`, `u:hunter2@`, `:-hunter2}`.
+_BROKEN = re.compile(r"([\w-]+)[\"']?[\s:=]+(\S.*)$")
+_CREDENTIALS = re.compile(r"[^\s:@]*:(\S+)@|:-([^}]*)\}?")
 _LONGEST: Final = 200
 MASK: Final = "***"
 
@@ -29,7 +34,7 @@ def is_secret(key: str) -> bool:
     return (
         any(part in word for part in ("password", "passwd", "passphrase", "secret", "token"))
         or word in {"pass", "pwd", "pw", "apikey"}
-        or bool(near_miss(word, ("password", "passwd"), 0.75))
+        or bool(near_miss(word, ("password", "passwd"), 0.7))
     )
 
 
@@ -68,6 +73,10 @@ class Lines:
         line = bisect.bisect_right(self._starts, index)
         return line, index - self._starts[line - 1] + 1
 
+    def end_of_line(self, index: int) -> int:
+        """Return where the line of a character ends."""
+        return self._ends[self.position(index)[0] - 1]
+
     def show(self, line: int, column: int) -> str:
         """Return the line as it may be shown, such that a caret under `column` is in its place."""
         if not 0 < line <= len(self._starts):
@@ -79,8 +88,9 @@ class Lines:
         regions = [(max(a - start, 0), min(b - start, len(text))) for a, b in self._secrets if a < end and b > start]
         regions += [found.span(1) for found in _URL_PASSWORD.finditer(text) if not is_reference(found[1])]
         regions += [found.span(1) for found in _URL_QUERY.finditer(text) if not is_reference(found[1])]
+        regions += _after_secret_words(text, _BROKEN if self.incomplete else _NO_KEY)
         if self.incomplete:
-            regions += _looks_secret(text)
+            regions += [found.span(found.lastindex or 0) for found in _CREDENTIALS.finditer(text)]
         shown = _masked("".join(char if char.isprintable() else " " for char in text), regions, column - 1)
         if len(shown) <= _LONGEST:
             return shown.rstrip()
@@ -97,10 +107,10 @@ class Lines:
         return False
 
 
-def _looks_secret(text: str) -> list[Region]:
+def _after_secret_words(text: str, pattern: re.Pattern[str]) -> list[Region]:
     regions = []
     position = 0
-    while found := _KEY.search(text, position):
+    while found := pattern.search(text, position):
         position = found.end(1)
         if is_secret(found[1]) and not is_reference(found[2].strip()):
             regions.append(found.span(2))

@@ -58,8 +58,11 @@ def _read(document: Document, substitution: Substitution, loader: type[Any]) -> 
     while True:
         document.clear()
         reader = _Reader(document, substitution, repaired)
+        faults: list[SyntaxFault] = []
         try:
             reader.read(yaml.parse(text, Loader=loader))
+        except _TooDeep:
+            document.complete = False
         except yaml.YAMLError as error:
             fault = explain(error, text)
             if fault.repair and len(repaired) < _MAX_REPAIRS and fault.index not in repaired:
@@ -69,10 +72,15 @@ def _read(document: Document, substitution: Substitution, loader: type[Any]) -> 
                 text = f"{text[: fault.index]}x{text[fault.index + 1 :]}"
                 continue
             document.complete = False
-            for one in (*repaired.values(), fault):
-                if one.index not in reader.reported:
-                    document.add_at(one.index, (), one.problem, one.hint)
+            faults.append(fault)
+        for one in (*repaired.values(), *faults):
+            if one.index not in reader.reported:
+                document.add_at(one.index, (), one.problem, one.hint)
         return
+
+
+class _TooDeep(Exception):
+    """Ends the reading: libyaml takes quadratic time for what is nested without end."""
 
 
 class _Reader:
@@ -120,14 +128,18 @@ class _Reader:
         if isinstance(event, yaml.ScalarEvent):
             value = self._scalar(event, loc)
         elif depth > MAX_DEPTH:
-            value = self._refuse(event, loc, f"lists and mappings are nested more than {MAX_DEPTH} deep")
-            self._skip(event, loc)
+            raise self._too_deep(event, loc)
         else:
             flow = bool(getattr(event, "flow_style", False))
             self._flow += flow
             value = self._mapping(loc, depth) if isinstance(event, yaml.MappingStartEvent) else self._list(loc, depth)
             self._flow -= flow
         return REFUSED if anchor is not None or tag is not None else value
+
+    def _too_deep(self, event: yaml.Event, loc: Loc) -> _TooDeep:
+        # The innermost place would be a line of brackets: the part of the configuration says enough.
+        self._say(event, loc[:3], f"lists and mappings are nested more than {MAX_DEPTH} deep")
+        return _TooDeep()
 
     def _skip(self, event: yaml.Event, loc: Loc) -> None:
         """Read past a node that is not used; what is secret in it stays hidden."""
@@ -139,6 +151,8 @@ class _Reader:
                 self._hide(event, loc)
             if not depth:
                 break
+            if depth > MAX_DEPTH:
+                raise self._too_deep(event, loc)
             event = next(self._events)
         if _in_secret(loc):
             self._document.lines.hide(start, _end(event))
@@ -247,12 +261,17 @@ class _Reader:
         raw = self._document.text[start:end]
         if _is_expression(loc, event.value):
             return
+        lines = self._document.lines
         if _in_secret(loc):
             if not is_reference(raw):
-                self._document.lines.hide(start, end)
+                # A password with an unquoted # in it goes on where YAML sees a comment.
+                lines.hide(start, end if event.style or self._flow else lines.end_of_line(end))
         elif "://" in raw:
             for first, last in url_secrets(raw):
-                self._document.lines.hide(start + first, start + last)
+                lines.hide(start + first, start + last)
+        elif loc and loc[-1] == "url" and "@" in raw:
+            # Not a URL, but probably meant as one: user and password end at the last @.
+            lines.hide(start, start + raw.rindex("@"))
 
 
 def _in_secret(loc: Loc) -> bool:

@@ -16,6 +16,12 @@ _WORDS: Final = (
         "a key cannot stand here",
         'quote text that holds ": ", or check the indentation',
     ),
+    (
+        r"sequence entries are not allowed",
+        False,
+        "a list cannot begin here",
+        "begin it on the next line, or quote the text",
+    ),
     (r"tab character that violates", False, "a tab in the indentation", "YAML is indented by spaces"),
     (
         r"expected ',' or '\]'",

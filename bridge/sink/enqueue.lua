@@ -27,7 +27,11 @@ local function must_be(key, kind)
   end
 end
 local queues = tonumber(ARGV[3])
+-- No fault of any message: said in a word of its own, so that none is given up for it.
 local wrong = must_be(DEAD, 'stream')
+if wrong then
+  return redis.error_reply('DEADLETTERS ' .. wrong.err)
+end
 for q = 1, queues do
   wrong = wrong or must_be(KEYS[1 + 2 * q], 'list') or must_be(KEYS[2 + 2 * q], 'hash')
 end
@@ -36,6 +40,22 @@ for k = 3 + 2 * queues, #KEYS do
   if found ~= 'none' and found ~= 'stream' and found ~= 'string' then
     wrong = wrong or redis.error_reply('WRONGTYPE ' .. KEYS[k] .. ' holds a ' .. found)
   end
+end
+if wrong then
+  return wrong
+end
+
+-- Permissions too, where Redis can tell (from 7.0): a command that is denied half-way is an error half-way.
+local function must_run(...)
+  if redis.acl_check_cmd and not redis.acl_check_cmd(...) then
+    local command, key = ...
+    wrong = redis.error_reply('NOPERM the user may not run ' .. command .. ' on ' .. key)
+  end
+end
+must_run('XADD', DEAD, '*', '', '')
+for q = 1, queues do
+  must_run('HSET', KEYS[2 + 2 * q], '', '')
+  must_run('RPUSH', KEYS[1 + 2 * q], '')
 end
 if wrong then
   return wrong

@@ -11,7 +11,7 @@ import hashlib
 from importlib.resources import files
 from typing import Final
 
-from redis.exceptions import NoScriptError, ResponseError
+from redis.exceptions import NoScriptError, ReadOnlyError, ResponseError
 
 from bridge import redis_client
 from bridge.batch import Batch, DeadLetter, Written
@@ -54,15 +54,24 @@ class RedisSink:
         Raises:
             SinkUnavailable: Redis cannot be reached or does not take writes now.
         """
+        if batch.written is None:
+            batch.written = await self._write(batch)
+        return batch.written
+
+    async def _write(self, batch: Batch) -> Written:
         if batch.halves is not None:
             return await self._write_halves(*batch.halves)
         try:
             reply = await self._run(ScriptArguments(self._namespace, self._cap, batch))
+        except ReadOnlyError as error:
+            # A demoted master: the name may lead to another server by now.
+            await self._client.connection_pool.disconnect()
+            raise SinkUnavailable(redis_client.words(error)) from None
         except ResponseError as error:
             if not str(error).startswith(_PERMANENT):
                 raise SinkUnavailable(redis_client.words(error)) from None
             _isolate(batch, str(error))
-            return await self.write(batch)
+            return await self._write(batch)
         except redis_client.FAULTS as error:
             raise SinkUnavailable(redis_client.words(error)) from None
         numbers = reply.split()

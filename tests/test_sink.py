@@ -1,0 +1,168 @@
+"""The sink: a batch is in Redis wholly and once, or not at all."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator
+
+import pytest
+import redis
+
+from bridge.batch import Batch, DeadLetter, Entry, Written
+from tests.batches import DEAD, Sinks, answer, batch, event, message, numbers
+from tests.brokers import Redis
+from tests.processes import assert_no_orphans
+
+
+@pytest.fixture
+async def make() -> AsyncIterator[Sinks]:
+    """Make sinks that are closed in the end."""
+    async with Sinks() as sinks:
+        yield sinks
+
+
+async def test_list_and_hash_agree(redis_server: Redis, make: Sinks) -> None:
+    """Every id of the list is in the hash and in the message, in the order of the batch, for every queue."""
+    entries = [Entry(event(), [message(n), message(n, "other"), message(n, "default.DQ")]) for n in range(5)]
+    assert await make(redis_server).write(Batch(entries)) == Written(15, 0)
+    with redis_server.client() as client:
+        for queue in ("default", "other", "default.DQ"):
+            assert numbers(client, queue) == [0, 1, 2, 3, 4]
+        assert_no_orphans(client)
+        keys = {key.decode() for key in client.scan_iter()}
+    names = ("default", "other", "default.DQ")
+    assert {key for key in keys if "batch" not in key} == {f"dramatiq:{q}{end}" for q in names for end in ("", ".msgs")}
+
+
+async def test_an_empty_batch_writes_no_message(redis_server: Redis, make: Sinks) -> None:
+    """Events that came to nothing need no queue."""
+    assert await make(redis_server).write(Batch([Entry(event()), Entry(event())])) == Written(0, 0)
+    assert await make(redis_server).write(Batch([])) == Written(0, 0)
+    with redis_server.client() as client:
+        assert list(client.scan_iter("dramatiq:*")) == []
+
+
+@pytest.mark.parametrize("gates", [False, True])
+async def test_the_same_batch_is_written_once(redis_server: Redis, make: Sinks, gates: bool) -> None:
+    """A write that is sent again because its reply was lost does nothing, even when workers have consumed it all."""
+    same, lost = batch(1, 2, gates=gates), make(redis_server)
+    with redis_server.client() as client:
+        await lost.write(same)
+        again = Batch(same.entries, same.token)
+        assert await lost.write(again) == Written(2, 0)
+        assert numbers(client) == [1, 2]
+        client.delete("dramatiq:default", "dramatiq:default.msgs")
+        again = Batch(same.entries, same.token)
+        assert await make(redis_server).write(again) == Written(2, 0)
+        assert list(client.scan_iter("dramatiq:*")) == []
+
+
+async def test_a_token_is_forgotten_after_a_while(redis_server: Redis, make: Sinks) -> None:
+    """What makes a batch safe to send again expires by itself: 15 minutes, and nothing piles up in Redis."""
+    one = batch(1)
+    await make(redis_server).write(one)
+    with redis_server.client() as client:
+        assert 800 < answer(client.ttl(f"dramatiq-bridge:batch:{one.token}")) <= 900
+
+
+async def test_an_identity_is_written_once(redis_server: Redis, make: Sinks) -> None:
+    """An event that comes again in another batch is a duplicate within its window, and only there."""
+    sink = make(redis_server)
+    assert await sink.write(batch(1, 2, 1, gates=True)) == Written(2, 1)
+    assert await sink.write(batch(2, 3, gates=True)) == Written(1, 1)
+    with redis_server.client() as client:
+        assert numbers(client) == [1, 2, 3]
+        assert 50_000 < answer(client.pttl("dramatiq-bridge:seen:1")) <= 60_000
+        client.delete("dramatiq-bridge:seen:1")
+    assert await sink.write(batch(1, gates=True)) == Written(1, 0)
+
+
+def stream(client: redis.Redis, count: int) -> list[str]:
+    """Make a stream with entries that its group has read and not acknowledged; return their ids."""
+    answer(client.xgroup_create("audit", "g", "0", mkstream=True))
+    ids = [answer(client.xadd("audit", {"n": number})).decode() for number in range(count)]
+    client.xreadgroup("g", "me", {"audit": ">"})
+    return ids
+
+
+async def test_a_stream_entry_is_acknowledged_by_its_write(redis_server: Redis, make: Sinks) -> None:
+    """XACK is part of the write: an entry is enqueued exactly once, whoever writes it again; so is one without messages."""
+    with redis_server.client() as client:
+        ids = stream(client, 4)
+        gates = [("ack", "audit", "g", entry_id) for entry_id in ids]
+        letter = DeadLetter(event(gates[2]), "decode", "not JSON")
+
+        def entries() -> list[Entry]:
+            return [
+                Entry(event(gates[0]), [message(0), message(0, "other")]),
+                Entry(event(gates[1])),
+                Entry(event(gates[2]), [], [letter]),
+                Entry(event(gates[3]), [message(3)]),
+            ]
+
+        sink = make(redis_server)
+        assert await sink.write(Batch(entries())) == Written(3, 0)
+        assert answer(client.xpending("audit", "g"))["pending"] == 0
+        assert await sink.write(Batch(entries())) == Written(0, 4)
+        assert numbers(client) == [0, 3]
+        assert numbers(client, "other") == [0]
+        assert client.xlen(DEAD) == 1
+
+
+async def test_a_batch_of_10000_messages(redis_server: Redis, make: Sinks) -> None:
+    """A large batch is one atomic write all the same."""
+    entries = [Entry(event(), [message(n, f"q{n % 3}")]) for n in range(9000)]
+    entries.append(Entry(event(), [message(n) for n in range(10_000)]))
+    assert await make(redis_server).write(Batch(entries)) == Written(19_000, 0)
+    with redis_server.client() as client:
+        assert numbers(client) == list(range(10_000))
+        for rest in range(3):
+            assert numbers(client, f"q{rest}") == list(range(rest, 9000, 3))
+
+
+@pytest.mark.parametrize("namespace", ["{dramatiq}", "a:b", "ü"])
+async def test_every_key_is_in_the_namespace(redis_server: Redis, make: Sinks, namespace: str) -> None:
+    """Two installations in one Redis never meet; with a hash tag all keys are in one slot of a cluster."""
+    sink = make(redis_server, namespace=namespace)
+    await sink.write(batch(1, gates=True))
+    await sink.write(Batch([Entry(event(), [message(2)], [DeadLetter(event(), "decode", "x")])]))
+    with redis_server.client() as client:
+        assert numbers(client, namespace=namespace) == [1, 2]
+        assert all(key.decode().startswith((f"{namespace}:", f"{namespace}-bridge:")) for key in client.scan_iter())
+
+
+async def test_a_dead_letter_keeps_all_there_is_to_know(redis_server: Redis, make: Sinks) -> None:
+    """Reason, error, source, route, topic, headers, time and the raw bytes of the body, whatever they are."""
+    body = bytes(range(256))
+    dead = event(None, body, headers={"a": 1, "b": b"\xff", "t": (1, "x")})
+    letters = [
+        DeadLetter(dead, "decode", "not JSON: \ud800", "a-route"),
+        DeadLetter(event(headers={"x": object()}), "x", "y"),
+    ]
+    await make(redis_server).write(Batch([Entry(dead, [], letters)]))
+    with redis_server.client() as client:
+        (_, fields), (_, other) = answer(client.xrange(DEAD))
+    assert json.loads(fields.pop(b"headers")) == {"a": 1, "b": "/w==", "t": [1, "x"]}
+    assert fields == {
+        b"reason": b"decode", b"error": b"not JSON: \\ud800", b"source": b"plant", b"route": b"a-route",
+        b"topic": b"a/b", b"received_at": b"1234", b"body_size": b"256", b"body": body,
+    }  # fmt: skip
+    assert other[b"headers"] == b"{}"
+
+
+async def test_a_dead_letters_body_is_bounded(redis_server: Redis, make: Sinks) -> None:
+    """Of a huge body the first 256 KiB are kept, and its size is told."""
+    huge = event(None, b"x" * 1_000_000)
+    await make(redis_server).write(Batch([Entry(huge, [], [DeadLetter(huge, "too-large", "x")])]))
+    with redis_server.client() as client:
+        ((_, fields),) = answer(client.xrange(DEAD))
+    assert (len(fields[b"body"]), fields[b"body_size"]) == (256 * 1024, b"1000000")
+
+
+async def test_dead_letters_are_capped(redis_server: Redis, make: Sinks) -> None:
+    """The oldest dead letters go when there are more than `max_length`: they never fill the workers' Redis."""
+    letters = [DeadLetter(event(body=b"%d" % n), "decode", "x") for n in range(3000)]
+    await make(redis_server, cap=100).write(Batch([Entry(event(), [], letters)]))
+    with redis_server.client() as client:
+        assert 100 <= answer(client.xlen(DEAD)) <= 300  # Redis drops whole nodes of 100 entries
+        assert answer(client.xrevrange(DEAD, count=1))[0][1][b"body"] == b"2999"

@@ -1,0 +1,262 @@
+"""Faults of Redis: nothing is written by halves, nothing twice, and the same batch succeeds when the fault has ended."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+
+import pytest
+import redis
+
+from bridge.batch import Batch, DeadLetter, Entry, Written
+from tests.batches import DEAD, Sinks, answer, batch, event, message, numbers, unavailable
+from tests.brokers import Redis
+from tests.children import free_port, wait_until
+
+Fault = Callable[[Redis], AbstractContextManager[str]]
+
+
+@pytest.fixture
+async def make() -> AsyncIterator[Sinks]:
+    """Make sinks that are closed in the end."""
+    async with Sinks() as sinks:
+        yield sinks
+
+
+@contextmanager
+def readonly(server: Redis) -> Iterator[str]:
+    """Make a replica of it, whose master does not answer."""
+    with server.client() as client:
+        client.execute_command("REPLICAOF", "127.0.0.1", str(free_port()))
+        yield "read only replica"
+        client.execute_command("REPLICAOF", "NO", "ONE")
+
+
+@contextmanager
+def out_of_memory(server: Redis) -> Iterator[str]:
+    """Leave it no memory."""
+    with server.client() as client:
+        client.config_set("maxmemory-policy", "noeviction")
+        client.config_set("maxmemory", "1mb")  # less than an empty Redis needs
+        yield "used memory > 'maxmemory'"
+        client.config_set("maxmemory", "0")
+
+
+@contextmanager
+def disk_error(server: Redis) -> Iterator[str]:
+    """Let its snapshots fail, upon which it refuses writes."""
+    (server.directory / "dump.rdb").mkdir()
+    with server.client() as client:
+        client.config_set("save", "3600 1")
+        client.bgsave()
+        wait_until(
+            lambda: answer(client.info("persistence"))["rdb_last_bgsave_status"] == "err", what="the failed save"
+        )
+        yield "MISCONF"
+        client.config_set("save", "")
+
+
+@contextmanager
+def stopped(server: Redis) -> Iterator[str]:
+    """Stop it, and start it again, empty."""
+    server.stop()
+    yield "connect"
+    server.start()
+
+
+@contextmanager
+def silent(server: Redis) -> Iterator[str]:
+    """Let it accept connections and answer nothing."""
+    server.pause()
+    yield "timeout"
+    server.resume()
+
+
+@contextmanager
+def busy(server: Redis) -> Iterator[str]:
+    """Keep it busy with somebody else's script."""
+
+    def spin() -> None:
+        with server.client() as client, pytest.raises(redis.ResponseError, match="killed"):
+            client.eval("while true do end", 0)
+
+    with server.client() as client:
+        client.config_set("busy-reply-threshold", "50")
+        thread = threading.Thread(target=spin)
+        thread.start()
+
+        def is_busy() -> bool:
+            try:
+                client.ping()
+            except redis.ResponseError as error:
+                return "BUSY" in str(error)
+            return False
+
+        wait_until(is_busy, what="the busy script")
+        yield "BUSY"
+        client.script_kill()
+        thread.join(30)
+
+
+@pytest.mark.parametrize("gates", [False, True], ids=["plain", "identities"])
+@pytest.mark.parametrize("connected", [False, True], ids=["first", "later"])
+@pytest.mark.parametrize("fault", [readonly, out_of_memory, disk_error, stopped, silent, busy])
+async def test_a_fault_is_waited_out(
+    new_redis: Callable[..., Redis], make: Sinks, fault: Fault, connected: bool, gates: bool
+) -> None:
+    """Nothing is written while Redis refuses or is away, the cause is told, and the same batch is written afterwards."""
+    server = new_redis()
+    sink = make(server, connect_timeout="1s", timeout="1s")
+    if connected:
+        await sink.write(batch(0))
+    same = batch(1, 2, 3, gates=gates)
+    same.entries.append(Entry(event(), [], [DeadLetter(event(), "decode", "x")]))
+    with fault(server) as words:
+        for _ in range(2):
+            assert words.lower() in (await unavailable(sink.write(same))).lower()
+    with server.client() as client:
+        # A server that stood still had the write before it, and does it when it goes on: what counts is once.
+        if fault not in {stopped, silent}:
+            assert client.llen("dramatiq:default") == connected
+            assert not client.exists(DEAD, "dramatiq-bridge:seen:1")
+        assert (await sink.write(same)).messages == 3
+        assert numbers(client) == [0] * (connected and fault is not stopped) + [1, 2, 3]
+        assert client.xlen(DEAD) == 1
+
+
+async def test_a_wrong_password_is_waited_out(new_redis: Callable[..., Redis], make: Sinks) -> None:
+    """The bridge goes on as soon as the password is right; the cause is told, and never the password."""
+    server = new_redis(password="theirs")
+    sink, same = make(server, url=f"redis://127.0.0.1:{server.port}", password="s3cret"), batch(1)
+    cause = await unavailable(sink.write(same))
+    assert "password" in cause
+    assert "s3cret" not in cause
+    with server.client() as client:
+        client.config_set("requirepass", "s3cret")
+        assert await sink.write(same) == Written(1, 0)
+        assert numbers(client) == [1]
+
+
+async def test_a_demoted_master_is_left(new_redis: Callable[..., Redis], make: Sinks) -> None:
+    """After READONLY the name is resolved anew: it may lead to the new master by now."""
+    server = new_redis()
+    sink = make(server)
+    await sink.ping()
+    with readonly(server):
+        await unavailable(sink.write(batch(1)))
+        with server.client() as client:
+
+            def left() -> bool:
+                return b"dramatiq-bridge-sink" not in [one["name"].encode() for one in answer(client.client_list())]
+
+            wait_until(left, what="the end of the sink's connection")
+
+
+@pytest.mark.parametrize("command", ["evalsha|eval", "set", "xadd", "hset", "rpush", "xack", "type"])
+async def test_a_missing_permission_loses_nothing(redis_server: Redis, make: Sinks, command: str) -> None:
+    """A user who may not run one of the commands writes nothing by halves, and nothing again and again."""
+    with redis_server.client() as client:
+        answer(client.xgroup_create("audit", "g", "0", mkstream=True))
+        entry_id = answer(client.xadd("audit", {"n": 1})).decode()
+        client.xreadgroup("g", "me", {"audit": ">"})
+        denied = [f"-{one}" for one in command.split("|")]
+        client.execute_command("ACL", "SETUSER", "bridge", "reset", "on", ">p", "~*", "+@all", *denied)
+        sink = make(redis_server, username="bridge", password="p")
+        one = event(("ack", "audit", "g", entry_id))
+        same = Batch([Entry(one, [message(1)], [DeadLetter(one, "decode", "x")]), Entry(event(), [message(2)])])
+        try:
+            for _ in range(3):
+                assert await unavailable(sink.write(same))
+            assert list(client.scan_iter("dramatiq:*")) == []
+            assert not client.exists(DEAD)
+            assert answer(client.xpending("audit", "g"))["pending"] == 1
+            client.execute_command("ACL", "SETUSER", "bridge", "+@all")
+            assert await sink.write(same) == Written(2, 0)
+            assert sorted(numbers(client)) == [1, 2]
+        finally:
+            client.execute_command("ACL", "DELUSER", "bridge")
+
+
+def spoil(client: redis.Redis, queue: str) -> None:
+    """Let something else hold the key of a queue."""
+    client.set(f"dramatiq:{queue}", "something else")
+
+
+async def test_only_what_redis_refuses_is_a_dead_letter(redis_server: Redis, make: Sinks) -> None:
+    """The one event whose queue cannot be written is found; all others pass, in their order."""
+    entries = [Entry(event(body=b"%d" % n), [message(n, "odd" if n == 5 else "default")]) for n in range(9)]
+    with redis_server.client() as client:
+        spoil(client, "odd")
+        whole = Batch(entries)
+        sink = make(redis_server)
+        assert await sink.write(whole) == Written(8, 0)
+        assert await sink.write(whole) == Written(8, 0)
+        assert numbers(client) == [0, 1, 2, 3, 4, 6, 7, 8]
+        ((_, fields),) = answer(client.xrange(DEAD))
+        assert (fields[b"reason"], fields[b"body"]) == (b"refused-by-redis", b"5")
+
+
+@pytest.mark.parametrize("gates", [False, True])
+async def test_an_outage_between_two_halves_duplicates_nothing(
+    new_redis: Callable[..., Redis], make: Sinks, gates: bool
+) -> None:
+    """Redis fails after the first half was written; however long that lasts, the half is not written again."""
+    server = new_redis()
+    sink, whole = make(server, connect_timeout="1s"), batch(0, 1, 2, gates=gates)
+    whole.entries.append(Entry(event(), [message(3, "odd")]))
+    first, second = Batch(whole.entries[:2]), Batch(whole.entries[2:])
+    whole.halves = first, second
+    with server.client() as client:
+        spoil(client, "odd")
+        await sink.write(first)
+        client.config_set("maxmemory", "1")
+        assert "maxmemory" in await unavailable(sink.write(whole))
+        assert client.llen("dramatiq:default") == 2
+        # As after an hour: Redis has forgotten the tokens and the identities.
+        for key in client.scan_iter("dramatiq-bridge:*"):
+            client.delete(key)
+        client.config_set("maxmemory", "0")
+        assert await sink.write(whole) == Written(3, 0)
+        assert numbers(client) == [0, 1, 2]
+        assert client.xlen(DEAD) == 1
+
+
+async def test_dead_letters_that_cannot_be_written_cost_no_message(redis_server: Redis, make: Sinks) -> None:
+    """Where something else holds the dead letters' key, the sink waits and says so; no good message becomes one."""
+    sink, good = make(redis_server), batch(1, 2)
+    good.entries.append(Entry(event(), [], [DeadLetter(event(), "decode", "x")]))
+    with redis_server.client() as client:
+        client.set(DEAD, "something else")
+        for _ in range(2):
+            cause = await unavailable(sink.write(good))
+            assert f"{DEAD} holds a string, not a stream" in cause
+        assert list(client.scan_iter("dramatiq:*")) == []
+        client.delete(DEAD)
+        assert await sink.write(good) == Written(2, 0)
+        assert numbers(client) == [1, 2]
+        assert client.xlen(DEAD) == 1
+
+
+async def test_cancelling_a_write_harms_no_other(redis_server: Redis, make: Sinks) -> None:
+    """The reply of a write that was given up is not taken for the next one's."""
+    sink = make(redis_server)
+    await sink.ping()
+    for number in range(20):
+        task = asyncio.create_task(sink.write(batch(number)))
+        for _ in range(number % 5):
+            await asyncio.sleep(0)
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        assert await sink.write(batch(100, 101, 102)) == Written(3, 0)
+
+
+async def test_a_flushed_script_is_loaded_again(redis_server: Redis, make: Sinks) -> None:
+    """SCRIPT FLUSH, or a failover, costs one round trip and no message."""
+    sink = make(redis_server)
+    with redis_server.client() as client:
+        for number in range(3):
+            assert await sink.write(batch(number)) == Written(1, 0)
+            client.script_flush()
+        assert numbers(client) == [0, 1, 2]
