@@ -35,6 +35,7 @@ Loc = tuple[str | int, ...]
 EXPRESSION_ERRORS: Final = (LookupError, TypeError, ValueError, ArithmeticError, RecursionError, MemoryError)
 #: Topics whose matches are remembered, per source; one more and the table begins anew.
 CACHED_TOPICS: Final = 8192
+_LONGEST_CACHED: Final = 256
 _LONGEST_DELAY_MS: Final = 10 * 365 * 86_400_000
 
 
@@ -130,9 +131,11 @@ class RouteTable:
                 captures = () if route.pattern is None else route.pattern.match(topic)
                 if captures is not None:
                     matches.append((route, captures))
-            if len(self._found) >= CACHED_TOPICS:
-                self._found.clear()
-            found = self._found[topic] = tuple(matches)
+            found = tuple(matches)
+            if len(topic) <= _LONGEST_CACHED:
+                if len(self._found) >= CACHED_TOPICS:
+                    self._found.clear()
+                self._found[topic] = found
         return found
 
 

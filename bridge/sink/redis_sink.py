@@ -59,6 +59,8 @@ class RedisSink:
         return batch.written
 
     async def _write(self, batch: Batch) -> Written:
+        if not any(entry.messages or entry.dead_letters or entry.gate for entry in batch.entries):
+            return Written(messages=0, duplicates=0)  # every event was filtered, or dropped
         if batch.halves is not None:
             return await self._write_halves(*batch.halves)
         try:
