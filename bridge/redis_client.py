@@ -12,6 +12,7 @@ import redis.asyncio as redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import RedisError, ResponseError
+from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from bridge.config import Connection, Tls
 from bridge.errors import Disconnected
@@ -42,7 +43,11 @@ def client(connection: Connection, *, timeout_s: float, name: str) -> redis.Redi
         options["password"] = connection.password.get_secret_value()
     if connection.tls is not None:
         options |= _tls_options(connection.tls)
-    return redis.Redis.from_url(connection.url, **options)
+    made = redis.Redis.from_url(connection.url, **options)
+    if connection.tls is not None and connection.tls.server_name is not None:
+        # `from_url` lets the URL's scheme decide about the class, whatever it is told.
+        made.connection_pool.connection_class = _named_connection(connection.tls.server_name)
+    return made
 
 
 class Link:
@@ -106,7 +111,8 @@ class Link:
             await asyncio.wait_for(self._connection.disconnect(nowait=True), _CLOSE_S)
 
     def _fail(self, error: BaseException) -> Disconnected:
-        self._failed = Disconnected("timed out" if isinstance(error, TimeoutError) else words(error))
+        timed_out = isinstance(error, (TimeoutError, RedisTimeoutError))
+        self._failed = Disconnected("timed out" if timed_out else words(error))
         return self._failed
 
 
@@ -123,17 +129,17 @@ def _tls_options(tls: Tls) -> dict[str, Any]:
         "ssl_cert_reqs": "required" if tls.verify else "none",
         "ssl_check_hostname": tls.verify,
     }
-    if tls.server_name is not None:
-        name = tls.server_name
-
-        class NamedConnection(redis.SSLConnection):
-            """redis-py knows the server by its address only."""
-
-            def _connection_arguments(self) -> dict[str, Any]:
-                return {**super()._connection_arguments(), "server_hostname": name}
-
-        options["connection_class"] = NamedConnection
     return {key: value for key, value in options.items() if value is not None}
+
+
+def _named_connection(name: str) -> type[redis.SSLConnection]:
+    class NamedConnection(redis.SSLConnection):
+        """redis-py knows the server by its address only."""
+
+        def _connection_arguments(self) -> dict[str, Any]:
+            return {**super()._connection_arguments(), "server_hostname": name}
+
+    return NamedConnection
 
 
 def same_server(one: str, other: str) -> bool:

@@ -203,9 +203,14 @@ def _words(error: BaseException, config: Amqp) -> str:
     if isinstance(error, ChannelNotFoundEntity) and config.declare is None:
         return f"queue {config.queue!r} does not exist: declare it at the broker, or add `declare:` to the source"
     if isinstance(error, ChannelPreconditionFailed):
-        return f"queue {config.queue!r} exists with other settings: {error}"
+        exchange = f"exchange {config.declare.exchange!r}" if config.declare else ""
+        # RabbitMQ names what differs: the argument, and whose it is.
+        what = exchange if exchange and f"for {exchange}" in str(error) else f"queue {config.queue!r}"
+        return f"{what} exists with other settings: {error}"
     if isinstance(error, TimeoutError):
         return "timed out"
+    if isinstance(error, asyncio.CancelledError):
+        return "the connection was lost"  # what aiormq says when it ends its own tasks
     return str(error) or type(error).__name__
 
 

@@ -40,6 +40,11 @@ class Inbox:
         return self._events >= self._max_events or self._bytes >= self._max_bytes
 
     @property
+    def heavy(self) -> bool:
+        """Whether the window holds as many bytes as it may; no protocol bounds these by itself."""
+        return self._bytes >= self._max_bytes
+
+    @property
     def held(self) -> int:
         """How many events are received and not settled."""
         return self._events

@@ -13,7 +13,7 @@ import ssl
 import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from typing import Any, Final
+from typing import Any, Final, cast
 from urllib.parse import unquote, urlsplit
 
 from paho.mqtt import client as paho
@@ -28,6 +28,7 @@ from bridge.errors import Disconnected
 from bridge.event import Event
 from bridge.observe.logs import logger
 from bridge.sources.inbox import Inbox
+from bridge.sources.mqtt_copies import Copies, Retained
 
 log = logger()
 _CLOSE_S: Final = 2.0
@@ -43,11 +44,12 @@ class MqttSource:
         self.redelivers = _durable(config)
         self._config = config
         self._topics = list(topics)
+        self._copies = Copies(self._topics)
 
     @asynccontextmanager
     async def connect(self) -> AsyncIterator[MqttSession]:
         """Connect and subscribe; yield once every subscription is granted."""
-        session = MqttSession(self.name, self._config, self._topics)
+        session = MqttSession(self.name, self._config, self._topics, self._copies)
         try:
             try:
                 async with asyncio.timeout(self._config.connect_timeout / 1000):
@@ -64,10 +66,15 @@ class MqttSource:
 class MqttSession:
     """One paho client, from CONNECT to its end."""
 
-    def __init__(self, name: str, config: Mqtt, topics: list[str]) -> None:
+    def __init__(self, name: str, config: Mqtt, topics: list[str], copies: Copies) -> None:
         self._name = name
         self._config = config
         self._topics = topics
+        self._copies = copies
+        self._retained = Retained(copies)
+        self._requested: dict[int | None, list[str]] = {}
+        # The packet ids of the youngest event that is not settled: copies of it are acknowledged after it.
+        self._youngest: list[int] | None = None
         self._loop = asyncio.get_running_loop()
         self._inbox = Inbox(config.window, self._read_again, redelivered=_durable(config))
         self._ready: asyncio.Future[None] = self._loop.create_future()
@@ -130,8 +137,11 @@ class MqttSession:
         """PUBACK each event, in the order received [MQTT-4.6.0-2]."""
         if not self._inbox.failed:
             for event in events:
-                if event.token is not None:
-                    self._client.ack(event.token, 1)  # type: ignore[arg-type]
+                packet_ids = cast("list[int] | None", event.token)
+                for packet_id in packet_ids or ():
+                    self._client.ack(packet_id, 1)
+                if packet_ids is self._youngest:
+                    self._youngest = None
             self._flush()
         self._inbox.settled(events)
 
@@ -261,46 +271,78 @@ class MqttSession:
 
     # What paho reports; all of it on the event loop's thread.
 
-    def _on_connect(self, _client: Any, _data: Any, _flags: Any, reason: Any, _properties: Any) -> None:
+    def _on_connect(self, _client: Any, _data: Any, _flags: Any, reason: Any, properties: Any) -> None:
         if reason.is_failure:
             self._fail(f"refused: {reason}")
         elif not self._topics:
             self._ready.set_result(None)
-        elif self._v5:
-            # Retained messages come with a new subscription only: not again after each reconnection.
-            options = SubscribeOptions(qos=self._config.qos, retainHandling=SubscribeOptions.RETAIN_SEND_IF_NEW_SUB)
-            self._client.subscribe([(topic, options) for topic in self._topics])
         else:
-            qos: int = self._config.qos
-            self._client.subscribe([(topic, qos) for topic in self._topics])
+            self._subscribe(numbered=getattr(properties, "SubscriptionIdentifierAvailable", 1) == 1)
 
-    def _on_subscribe(self, _client: Any, _data: Any, _mid: int, reasons: list[Any], _properties: Any) -> None:
+    def _subscribe(self, *, numbered: bool) -> None:
+        """Subscribe to everything: one request for each filter that has an identifier, one for the rest."""
+        numbers = self._copies.numbers if self._v5 and numbered else {}
+        if self._v5 and len(numbers) < len(self._copies.numbers):
+            problem = "the broker has no subscription identifiers: an event may come once for each of these that fits"
+            log.warning("source.topics_overlap", source=self._name, topics=list(self._copies.numbers), problem=problem)
+        requests: list[tuple[list[str], int]] = [([topic], number) for topic, number in numbers.items()]
+        rest = [topic for topic in self._topics if topic not in numbers]
+        qos: int = self._config.qos
+        # Retained messages come with a new subscription only: not again after each reconnection.
+        options = SubscribeOptions(qos=qos, retainHandling=SubscribeOptions.RETAIN_SEND_IF_NEW_SUB)
+        for topics, number in [*requests, (rest, 0)] if rest else requests:
+            properties = Properties(PacketTypes.SUBSCRIBE) if number else None
+            if properties is not None:
+                properties.SubscriptionIdentifier = number
+            wanted = [(topic, options if self._v5 else qos) for topic in topics]
+            _, packet_id = self._client.subscribe(wanted, properties=properties)  # type: ignore[arg-type]
+            self._requested[packet_id] = topics
+
+    def _on_subscribe(self, _client: Any, _data: Any, mid: int, reasons: list[Any], _properties: Any) -> None:
         refused = [
             f"{topic!r} ({reason})"
-            for topic, reason in zip(self._topics, reasons, strict=False)
+            for topic, reason in zip(self._requested.pop(mid, ()), reasons, strict=False)
             if reason.value >= _FIRST_FAILURE
         ]
         if refused:
             self._fail(f"the broker refuses the subscription to {', '.join(refused)}")
-        elif not self._ready.done():
+        elif not self._requested and not self._ready.done():
             self._ready.set_result(None)
 
     def _on_unsubscribe(self, *_: Any) -> None:
         self._unsubscribed.set()
 
-    def _on_disconnect(self, _client: Any, _data: Any, _flags: Any, reason: Any, _properties: Any) -> None:
-        self._fail(str(reason))
+    def _on_disconnect(self, _client: Any, _data: Any, flags: Any, reason: Any, _properties: Any) -> None:
+        # Where the broker said nothing, paho makes up an "Unspecified error".
+        said = flags.is_disconnect_packet_from_server
+        self._fail(f"the broker disconnected: {reason}" if said else "the connection was lost")
 
     def _on_message(self, _client: Any, _data: Any, message: paho.MQTTMessage) -> None:
-        self._inbox.put(_event(self._name, message))
+        event = _event(self._name, message)
+        if self._copies.numbers and self._is_copy(event, message):
+            if message.qos > 0 and self._youngest is not None:
+                self._youngest.append(message.mid)
+            elif message.qos > 0:
+                self._client.ack(message.mid, 1)
+            return
+        if event.token is not None:
+            self._youngest = cast("list[int]", event.token)
+        self._inbox.put(event)
         # The broker keeps to Receive Maximum more or less (mosquitto 2.0.11 exceeds it): twice the window ends it.
-        if self._inbox.full and (self._config.qos == 0 or self._inbox.held >= 2 * self._config.window.events):
+        most = self._config.window.events * (2 if self._config.qos > 0 else 1)
+        if self._inbox.held >= most or self._inbox.heavy:
             self._stop_reading()
+
+    def _is_copy(self, event: Event, message: paho.MQTTMessage) -> bool:
+        numbers = getattr(message.properties, "SubscriptionIdentifier", None)
+        if numbers is not None:
+            return not self._copies.counts(event.topic, numbers)
+        return bool(message.retain) and self._retained.again(event.topic)
 
 
 def _durable(config: Mqtt) -> bool:
     """Tell whether the broker keeps what is not acknowledged beyond the connection."""
-    return config.qos > 0 and config.client_id is not None
+    return config.qos > 0 and config.client_id is not None and (config.version != "5" or config.session_expiry > 0)
 
 
 def _event(source: str, message: paho.MQTTMessage) -> Event:
@@ -315,7 +357,7 @@ def _event(source: str, message: paho.MQTTMessage) -> Event:
         topic = message.topic
     except UnicodeDecodeError:
         topic, defect = "", "the topic is not UTF-8"
-    token = message.mid if message.qos > 0 else None
+    token = [message.mid] if message.qos > 0 else None
     return Event(source, topic, bytes(message.payload), time.time_ns() // 1_000_000, headers, meta, token, None, defect)
 
 

@@ -217,7 +217,8 @@ class RedisStreamSession:
     async def _drop_trimmed(self, stream: str, ids: list[bytes]) -> None:
         """Acknowledge pending entries that the stream no longer has: they are lost, and that is said."""
         if ids:
-            await self._settler.command("XACK", stream, self._config.group, *ids)
+            # By the link that has just read: on the other one `settle` may be waiting for its own reply.
+            await self._reader.command("XACK", stream, self._config.group, *ids)
         self._report_trimmed(stream, len(ids))
 
     def _report_trimmed(self, stream: str, count: int) -> None:
