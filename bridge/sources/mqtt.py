@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import socket
 import ssl
 import time
 from collections.abc import AsyncIterator, Sequence
@@ -17,7 +16,7 @@ from typing import Any, Final, cast
 from urllib.parse import unquote, urlsplit
 
 from paho.mqtt import client as paho
-from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode
+from paho.mqtt.enums import CallbackAPIVersion
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 from paho.mqtt.subscribeoptions import SubscribeOptions
@@ -29,9 +28,11 @@ from bridge.event import Event
 from bridge.observe.logs import logger
 from bridge.sources.inbox import Inbox
 from bridge.sources.mqtt_copies import Copies, Retained
+from bridge.sources.mqtt_link import PahoLink
 
 log = logger()
-_CLOSE_S: Final = 2.0
+_CLOSE_S: Final = 1.0
+_NOBODYS_TOPIC: Final = "dramatiq-bridge/goodbye"
 _EMPTY: Final[dict[str, object]] = {}
 _FIRST_FAILURE: Final = 0x80
 
@@ -75,16 +76,14 @@ class MqttSession:
         self._requested: dict[int | None, list[str]] = {}
         # The packet ids of the youngest event that is not settled: copies of it are acknowledged after it.
         self._youngest: list[int] | None = None
-        self._loop = asyncio.get_running_loop()
-        self._inbox = Inbox(config.window, self._read_again, redelivered=_durable(config))
-        self._ready: asyncio.Future[None] = self._loop.create_future()
+        self._ready: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._unsubscribed = asyncio.Event()
-        self._socket: Any = None
-        self._fd = -1
-        self._reading = False
-        self._misc: asyncio.Task[None] | None = None
+        self._connected = False
+        self._paused = False
         self._v5 = config.version == "5"
         self._client = self._make_client()
+        self._link = PahoLink(self._client, name, self._on_failed)
+        self._inbox = Inbox(config.window, self._link.read_again, redelivered=_durable(config))
 
     async def start(self) -> None:
         """Connect, and wait until every subscription is granted."""
@@ -104,25 +103,15 @@ class MqttSession:
             properties = Properties(PacketTypes.CONNECT)
             properties.ReceiveMaximum = config.window.events
             properties.SessionExpiryInterval = config.session_expiry // 1000 if config.client_id else 0
-        # paho opens the socket by blocking calls (DNS, TCP, TLS): in a thread, before the loop takes over.
-        await asyncio.to_thread(
-            self._client.connect,
+        await self._link.open(
             url.hostname or "localhost",
             port,
             keepalive=max(1, config.keepalive // 1000),
             clean_start=(config.client_id is None) if self._v5 else paho.MQTT_CLEAN_START_FIRST_ONLY,
             properties=properties,
         )
-        self._socket = self._client.socket()
-        if self._socket is None:
-            raise Disconnected("the connection was closed")
-        self._fd = self._socket.fileno()
-        if isinstance(self._socket, socket.socket):
-            self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        self._read_again()
-        self._flush()
-        self._misc = asyncio.create_task(self._keep_alive(), name=f"source:{self._name}:keepalive")
         await self._ready
+        self._connected = True
 
     @property
     def ended(self) -> bool:
@@ -142,40 +131,39 @@ class MqttSession:
                     self._client.ack(packet_id, 1)
                 if packet_ids is self._youngest:
                     self._youngest = None
-            self._flush()
+            self._link.flush()
         self._inbox.settled(events)
 
     async def pause(self) -> None:
         """Take nothing new.
 
-        Unsubscribing would end the session's claim to what is published meanwhile, so only the
-        reading stops: what the broker sends now is delivered again to the next connection. At
-        QoS 0 or without a client_id there is no next time, and the subscription is given up instead.
+        Unsubscribing would end the session's claim to what is published meanwhile: what the broker
+        sends now is left unacknowledged, and delivered again to the next connection. At QoS 0 or
+        without a client_id there is no next time, and the subscription is given up instead.
         """
-        if not _durable(self._config) and self._topics and not self._inbox.failed:
-            self._client.unsubscribe(self._topics)
-            self._flush()
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._unsubscribed.wait(), _CLOSE_S)
-        self._stop_reading()
+        self._paused = _durable(self._config)
+        if not self._paused and self._topics:
+            await self._unsubscribe(self._topics)
         self._inbox.close()
 
     async def end(self) -> None:
         """Say goodbye, and close the socket."""
-        if self._misc is not None:
-            self._misc.cancel()
-            await asyncio.gather(self._misc, return_exceptions=True)
-        if not self._inbox.failed and self._socket is not None:
-            with contextlib.suppress(Exception):
-                self._client.disconnect()
-                deadline = self._loop.time() + _CLOSE_S
-                while self._client.want_write() and self._loop.time() < deadline:
-                    self._client.loop_write()
-                    await asyncio.sleep(0.005)
-        self._detach()
-        with contextlib.suppress(Exception):
-            if self._socket is not None:
-                self._socket.close()
+        if self._connected:
+            # The answer means that the broker has taken every PUBACK before it. Without it, closing a socket
+            # with something unread resets the connection, and PUBACKs under way are lost (observed).
+            await self._unsubscribe([_NOBODYS_TOPIC])
+        await self._link.close()
+
+    async def _unsubscribe(self, topics: list[str]) -> None:
+        """Unsubscribe, and wait for the answer, a little while."""
+        if self._inbox.failed:
+            return
+        self._unsubscribed.clear()
+        self._client.unsubscribe(topics)
+        self._link.read_again()
+        self._link.flush()
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._unsubscribed.wait(), _CLOSE_S)
 
     def _make_client(self) -> paho.Client:
         config = self._config
@@ -194,77 +182,9 @@ class MqttSession:
         client.on_unsubscribe = self._on_unsubscribe
         client.on_message = self._on_message
         client.on_disconnect = self._on_disconnect
-        # Before paho closes the socket: a closed descriptor may be another connection's a moment later.
-        client.on_socket_close = lambda *_: self._detach()
-        # With this set, paho queues what it sends, and the loop writes it: many PUBACKs in one go.
-        client.on_socket_register_write = lambda *_: None
         return client
 
-    # The socket, driven by the event loop.
-
-    def _read_again(self) -> None:
-        if not self._reading and not self._inbox.failed and self._fd >= 0:
-            self._loop.add_reader(self._fd, self._on_readable)
-            self._reading = True
-            if isinstance(self._socket, ssl.SSLSocket) and self._socket.pending():
-                self._loop.call_soon(self._on_readable)  # TLS has it already: the socket won't tell
-
-    def _stop_reading(self) -> None:
-        if self._reading:
-            self._loop.remove_reader(self._fd)
-            self._reading = False
-
-    def _detach(self) -> None:
-        self._stop_reading()
-        if self._fd >= 0:
-            self._loop.remove_writer(self._fd)
-            self._fd = -1
-
-    def _on_readable(self) -> None:
-        try:
-            while self._reading:
-                code = self._client.loop_read()
-                if code is not MQTTErrorCode.MQTT_ERR_SUCCESS:
-                    self._fail(paho.error_string(code))
-                    return
-                if not (isinstance(self._socket, ssl.SSLSocket) and self._socket.pending()):
-                    break
-        except Exception as error:  # noqa: BLE001 - whatever paho does, the session ends and says why
-            self._fail(str(error) or type(error).__name__)
-            return
-        self._flush()
-
-    def _flush(self) -> None:
-        """Write what paho has queued; the rest when the socket can take it."""
-        if self._inbox.failed or self._fd < 0:
-            return
-        try:
-            if self._client.want_write():
-                self._client.loop_write()
-            if self._fd < 0:
-                self._fail("the connection was closed")
-            elif self._client.want_write():
-                self._loop.add_writer(self._fd, self._flush)
-            else:
-                self._loop.remove_writer(self._fd)
-        except (OSError, ValueError) as error:
-            self._fail(str(error))
-
-    async def _keep_alive(self) -> None:
-        while not self._inbox.failed:
-            await asyncio.sleep(1.0)
-            try:
-                code = self._client.loop_misc()
-            except Exception as error:  # noqa: BLE001
-                self._fail(str(error) or type(error).__name__)
-                return
-            if code is not MQTTErrorCode.MQTT_ERR_SUCCESS:
-                self._fail(paho.error_string(code))
-                return
-            self._flush()
-
-    def _fail(self, cause: str) -> None:
-        self._detach()
+    def _on_failed(self, cause: str) -> None:
         self._inbox.fail(cause)
         if not self._ready.done():
             self._ready.set_exception(Disconnected(cause))
@@ -273,7 +193,7 @@ class MqttSession:
 
     def _on_connect(self, _client: Any, _data: Any, _flags: Any, reason: Any, properties: Any) -> None:
         if reason.is_failure:
-            self._fail(f"refused: {reason}")
+            self._link.fail(f"refused: {reason}")
         elif not self._topics:
             self._ready.set_result(None)
         else:
@@ -305,7 +225,7 @@ class MqttSession:
             if reason.value >= _FIRST_FAILURE
         ]
         if refused:
-            self._fail(f"the broker refuses the subscription to {', '.join(refused)}")
+            self._link.fail(f"the broker refuses the subscription to {', '.join(refused)}")
         elif not self._requested and not self._ready.done():
             self._ready.set_result(None)
 
@@ -315,9 +235,11 @@ class MqttSession:
     def _on_disconnect(self, _client: Any, _data: Any, flags: Any, reason: Any, _properties: Any) -> None:
         # Where the broker said nothing, paho makes up an "Unspecified error".
         said = flags.is_disconnect_packet_from_server
-        self._fail(f"the broker disconnected: {reason}" if said else "the connection was lost")
+        self._link.fail(f"the broker disconnected: {reason}" if said else "the connection was lost")
 
     def _on_message(self, _client: Any, _data: Any, message: paho.MQTTMessage) -> None:
+        if self._paused:
+            return
         event = _event(self._name, message)
         if self._copies.numbers and self._is_copy(event, message):
             if message.qos > 0 and self._youngest is not None:
@@ -331,7 +253,7 @@ class MqttSession:
         # The broker keeps to Receive Maximum more or less (mosquitto 2.0.11 exceeds it): twice the window ends it.
         most = self._config.window.events * (2 if self._config.qos > 0 else 1)
         if self._inbox.held >= most or self._inbox.heavy:
-            self._stop_reading()
+            self._link.stop_reading()
 
     def _is_copy(self, event: Event, message: paho.MQTTMessage) -> bool:
         numbers = getattr(message.properties, "SubscriptionIdentifier", None)

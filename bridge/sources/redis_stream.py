@@ -107,7 +107,8 @@ class RedisStreamSession:
                 await self._room.wait()
                 continue
             try:
-                events = await self._read(min(room, MAX_BATCH_EVENTS))
+                # COUNT is per stream.
+                events = await self._read(max(1, min(room, MAX_BATCH_EVENTS) // len(self._config.streams)))
             except (Disconnected, ResponseError) as error:
                 self._broken = str(error)
                 continue

@@ -1,0 +1,143 @@
+"""paho-mqtt on the event loop: one client, its socket read and written by the loop, without a thread."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+import ssl
+from collections.abc import Callable
+from typing import Any, Final
+
+from paho.mqtt import client as paho
+from paho.mqtt.enums import MQTTErrorCode
+
+_CLOSE_S: Final = 1.0
+
+
+class PahoLink:
+    """One connection of a paho client that has its callbacks set; `on_failed` hears why it ended, once.
+
+    paho's callbacks run on the event loop's thread.
+    """
+
+    def __init__(self, client: paho.Client, name: str, on_failed: Callable[[str], None]) -> None:
+        self._client = client
+        self._name = name
+        self._on_failed = on_failed
+        self._loop = asyncio.get_running_loop()
+        self._socket: Any = None
+        self._fd = -1
+        self._reading = False
+        self._ended = False
+        self._misc: asyncio.Task[None] | None = None
+        # Before paho closes the socket: a closed descriptor may be another connection's a moment later.
+        client.on_socket_close = lambda *_: self._detach()
+        # With this set, paho queues what it sends, and the loop writes it: many PUBACKs in one go.
+        client.on_socket_register_write = lambda *_: None
+
+    async def open(self, host: str, port: int, **options: Any) -> None:
+        """Open the socket, send CONNECT, and begin to read; the answer comes by paho's `on_connect`.
+
+        Raises:
+            OSError, ValueError: it could not be opened.
+        """
+        # paho opens the socket by blocking calls (DNS, TCP, TLS): in a thread, before the loop takes over.
+        await asyncio.to_thread(self._client.connect, host, port, **options)
+        self._socket = self._client.socket()
+        if self._socket is None:
+            raise ConnectionError("the connection was closed")
+        self._fd = self._socket.fileno()
+        if isinstance(self._socket, socket.socket):
+            self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self.read_again()
+        self.flush()
+        self._misc = asyncio.create_task(self._keep_alive(), name=f"source:{self._name}:keepalive")
+
+    async def close(self) -> None:
+        """Say goodbye where the connection stands, and close the socket, within 1 s."""
+        if self._misc is not None:
+            self._misc.cancel()
+            await asyncio.gather(self._misc, return_exceptions=True)
+        if not self._ended and self._socket is not None:
+            with contextlib.suppress(Exception):
+                self._client.disconnect()
+                deadline = self._loop.time() + _CLOSE_S
+                while self._client.want_write() and self._loop.time() < deadline:
+                    self._client.loop_write()
+                    await asyncio.sleep(0.005)
+        self._ended = True
+        self._detach()
+        with contextlib.suppress(Exception):
+            if self._socket is not None:
+                self._socket.close()
+
+    def fail(self, cause: str) -> None:
+        """End the connection: nothing is read or written any more."""
+        self._detach()
+        if not self._ended:
+            self._ended = True
+            self._on_failed(cause)
+
+    def read_again(self) -> None:
+        """Read what comes, after `stop_reading` or for the first time."""
+        if not self._reading and not self._ended and self._fd >= 0:
+            self._loop.add_reader(self._fd, self._on_readable)
+            self._reading = True
+            if isinstance(self._socket, ssl.SSLSocket) and self._socket.pending():
+                self._loop.call_soon(self._on_readable)  # TLS has it already: the socket won't tell
+
+    def stop_reading(self) -> None:
+        """Leave what comes to the socket's buffers."""
+        if self._reading:
+            self._loop.remove_reader(self._fd)
+            self._reading = False
+
+    def flush(self) -> None:
+        """Write what paho has queued; the rest when the socket can take it."""
+        if self._ended or self._fd < 0:
+            return
+        try:
+            if self._client.want_write():
+                self._client.loop_write()
+            if self._fd < 0:
+                self.fail("the connection was lost")
+            elif self._client.want_write():
+                self._loop.add_writer(self._fd, self.flush)
+            else:
+                self._loop.remove_writer(self._fd)
+        except (OSError, ValueError) as error:
+            self.fail(str(error))
+
+    def _on_readable(self) -> None:
+        try:
+            while self._reading:
+                code = self._client.loop_read()
+                if code is not MQTTErrorCode.MQTT_ERR_SUCCESS:
+                    self.fail(paho.error_string(code))
+                    return
+                if not (isinstance(self._socket, ssl.SSLSocket) and self._socket.pending()):
+                    break
+        except Exception as error:  # noqa: BLE001 - whatever paho does, the session ends and says why
+            self.fail(str(error) or type(error).__name__)
+            return
+        self.flush()
+
+    async def _keep_alive(self) -> None:
+        while not self._ended:
+            await asyncio.sleep(1.0)
+            try:
+                code = self._client.loop_misc()
+            except Exception as error:  # noqa: BLE001 - as above
+                self.fail(str(error) or type(error).__name__)
+                return
+            if code is not MQTTErrorCode.MQTT_ERR_SUCCESS:
+                self.fail(paho.error_string(code))
+                return
+            self.flush()
+
+    def _detach(self) -> None:
+        self.stop_reading()
+        if self._fd >= 0:
+            self._loop.remove_writer(self._fd)
+            self._fd = -1
