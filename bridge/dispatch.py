@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from bridge.backoff import Backoff
-from bridge.batch import Batch, Written
+from bridge.batch import Batch, Writer, Written
 from bridge.errors import SinkUnavailable
 from bridge.event import Event
 from bridge.observe.logs import Repeats, logger
@@ -34,22 +34,23 @@ class SinkState:
     """Whether the sink takes writes, as its writers see it: said when it changes, and now and then while it lasts."""
 
     def __init__(self) -> None:
-        self.up = True
+        self._failing: set[str] = set()
         self._repeats = Repeats()
 
-    def lost(self, cause: str, retry_in_s: float) -> None:
-        """A write has failed; the next attempt follows after `retry_in_s`."""
+    def lost(self, who: str, cause: str, retry_in_s: float) -> None:
+        """A write of `who` has failed; the next attempt follows after `retry_in_s`."""
         left_out = self._repeats.allow("lost", cause)
         if left_out is not None:
             log.error("sink.unavailable", cause=cause, retry_in=round(retry_in_s, 2), repeated=left_out)
-        self.up = False
+        self._failing.add(who)
 
-    def found(self) -> None:
-        """A write has succeeded."""
-        if not self.up:
-            self.up = True
-            self._repeats = Repeats()
-            log.info("sink.recovered")
+    def found(self, who: str) -> None:
+        """A write of `who` has succeeded; the sink has recovered once everybody's has."""
+        if who in self._failing:
+            self._failing.remove(who)
+            if not self._failing:
+                self._repeats = Repeats()
+                log.info("sink.recovered")
 
 
 @dataclass(slots=True, eq=False)
@@ -70,6 +71,7 @@ class Dispatcher:
         self._sink = sink
         self._state = state
         self._next: asyncio.Queue[_Work] = asyncio.Queue(maxsize=1)
+        self._writer = Writer()
         self._repeats = Repeats()
 
     async def intake(self, session: Session) -> None:
@@ -81,7 +83,7 @@ class Dispatcher:
         while events := await session.receive():
             entries, counts = self._router.route(events)
             counts.received = len(events)
-            await self._next.put(_Work(session, events, Batch(entries), counts))
+            await self._next.put(_Work(session, events, Batch(entries, self._writer), counts))
         await self.idle()
 
     async def idle(self) -> None:
@@ -100,6 +102,8 @@ class Dispatcher:
                     written = await self._write(work.batch)
                     work.counts.messages = written.messages
                     work.counts.duplicates = written.duplicates
+                    work.counts.routed -= written.refused
+                    work.counts.dead_lettered += written.refused
                     self._report_dead_letters(work)
                     await work.session.settle(work.events)
                 self.counts.add(work.counts)
@@ -117,20 +121,13 @@ class Dispatcher:
                 written = await self._sink.write(batch)
             except SinkUnavailable as error:
                 wait = backoff.next()
-                self._state.lost(error.cause, wait)
+                self._state.lost(self._source.name, error.cause, wait)
                 await asyncio.sleep(wait)
             else:
-                self._state.found()
+                self._state.found(self._source.name)
                 return written
 
     def _report_dead_letters(self, work: _Work) -> None:
-        if work.batch.halves is not None:
-            refused = sum(
-                any(letter.reason == "refused-by-redis" for letter in entry.dead_letters)
-                for entry in work.batch.entries
-            )
-            work.counts.routed -= refused
-            work.counts.dead_lettered += refused
         if not work.counts.dead_lettered:
             return
         for entry in work.batch.entries:

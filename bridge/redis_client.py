@@ -6,9 +6,9 @@ import asyncio
 import contextlib
 import ssl
 from typing import Any, Final
-from urllib.parse import urlsplit
 
 import redis.asyncio as redis
+from redis.asyncio.connection import parse_url
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import RedisError, ResponseError
@@ -18,7 +18,8 @@ from bridge.config import Connection, Tls
 from bridge.errors import Disconnected
 
 #: Everything that a command can raise when the connection or the server is at fault.
-FAULTS: Final = (RedisError, OSError, TimeoutError, ssl.SSLError)
+#: RuntimeError is uvloop's word for a transport that has been closed.
+FAULTS: Final = (RedisError, OSError, TimeoutError, ssl.SSLError, RuntimeError)
 _CLOSE_S: Final = 2.0
 
 
@@ -147,11 +148,11 @@ def same_server(one: str, other: str) -> bool:
     return _identity(one) == _identity(other)
 
 
-def _identity(url: str) -> tuple[str, int, str]:
-    parts = urlsplit(url)
-    if parts.scheme == "unix":
-        return parts.path, 0, parts.query
-    host = (parts.hostname or "localhost").lower()
+def _identity(url: str) -> tuple[str, int, int]:
+    parts = parse_url(url)
+    if "path" in parts:
+        return str(parts["path"]), 0, int(parts.get("db", 0))
+    host = str(parts.get("host", "localhost")).lower()
     if host in ("127.0.0.1", "::1"):
         host = "localhost"
-    return host, parts.port or 6379, parts.path.strip("/") or "0"
+    return host, int(parts.get("port", 6379)), int(parts.get("db", 0))

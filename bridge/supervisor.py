@@ -155,9 +155,9 @@ class Supervisor:
                 break
             except SinkUnavailable as error:
                 wait = backoff.next()
-                self._state.lost(error.cause, wait)
+                self._state.lost("", error.cause, wait)
                 await asyncio.sleep(wait)
-        self._state.found()
+        self._state.found("")
         dramatiq = self._config.dramatiq
         log.info("sink.connected", url=redacted_url(dramatiq.url), namespace=dramatiq.namespace)
         for runner in self._runners:

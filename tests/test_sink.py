@@ -8,8 +8,8 @@ from collections.abc import AsyncIterator
 import pytest
 import redis
 
-from bridge.batch import Batch, DeadLetter, Entry, Written
-from tests.batches import DEAD, Sinks, answer, batch, event, message, numbers
+from bridge.batch import Batch, DeadLetter, Entry, Writer, Written
+from tests.batches import DEAD, Sinks, answer, batch, event, message, numbers, unavailable
 from tests.brokers import Redis
 from tests.processes import assert_no_orphans
 
@@ -48,21 +48,34 @@ async def test_the_same_batch_is_written_once(redis_server: Redis, make: Sinks, 
     same, lost = batch(1, 2, gates=gates), make(redis_server)
     with redis_server.client() as client:
         await lost.write(same)
-        again = Batch(same.entries, same.token)
+        again = Batch(same.entries, same.writer, same.number)
         assert await lost.write(again) == Written(2, 0)
         assert numbers(client) == [1, 2]
         client.delete("dramatiq:default", "dramatiq:default.msgs")
-        again = Batch(same.entries, same.token)
+        again = Batch(same.entries, same.writer, same.number)
         assert await make(redis_server).write(again) == Written(2, 0)
         assert list(client.scan_iter("dramatiq:*")) == []
 
 
-async def test_a_token_is_forgotten_after_a_while(redis_server: Redis, make: Sinks) -> None:
-    """What makes a batch safe to send again expires by itself: 15 minutes, and nothing piles up in Redis."""
-    one = batch(1)
-    await make(redis_server).write(one)
+async def test_one_key_per_writer_remembers_what_was_written(redis_server: Redis, make: Sinks) -> None:
+    """What makes a batch safe to send again is one key, however many batches there are, and expires by itself."""
+    sink, writer = make(redis_server), Writer()
+    for number in range(50):
+        await sink.write(Batch(batch(number).entries, writer))
     with redis_server.client() as client:
-        assert 800 < answer(client.ttl(f"dramatiq-bridge:batch:{one.token}")) <= 900
+        assert list(client.scan_iter("dramatiq-bridge:*")) == [f"dramatiq-bridge:batch:{writer.name}".encode()]
+        assert 800 < answer(client.ttl(f"dramatiq-bridge:batch:{writer.name}")) <= 900
+
+
+async def test_an_attempt_that_arrives_late_writes_nothing(redis_server: Redis, make: Sinks) -> None:
+    """An attempt that was given up, and that Redis reads after later batches, does not write its batch again."""
+    sink, writer = make(redis_server), Writer()
+    first = Batch(batch(1).entries, writer)
+    await sink.write(first)
+    await sink.write(Batch(batch(2).entries, writer))
+    assert "LATE" in await unavailable(sink.write(Batch(first.entries, writer, first.number)))
+    with redis_server.client() as client:
+        assert numbers(client) == [1, 2]
 
 
 async def test_an_identity_is_written_once(redis_server: Redis, make: Sinks) -> None:

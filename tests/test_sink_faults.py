@@ -191,8 +191,8 @@ async def test_only_what_redis_refuses_is_a_dead_letter(redis_server: Redis, mak
         spoil(client, "odd")
         whole = Batch(entries)
         sink = make(redis_server)
-        assert await sink.write(whole) == Written(8, 0)
-        assert await sink.write(whole) == Written(8, 0)
+        assert await sink.write(whole) == Written(8, 0, refused=1)
+        assert await sink.write(whole) == Written(8, 0, refused=1)
         assert numbers(client) == [0, 1, 2, 3, 4, 6, 7, 8]
         ((_, fields),) = answer(client.xrange(DEAD))
         assert (fields[b"reason"], fields[b"body"]) == (b"refused-by-redis", b"5")
@@ -218,7 +218,7 @@ async def test_an_outage_between_two_halves_duplicates_nothing(
         for key in client.scan_iter("dramatiq-bridge:*"):
             client.delete(key)
         client.config_set("maxmemory", "0")
-        assert await sink.write(whole) == Written(3, 0)
+        assert await sink.write(whole) == Written(3, 0, refused=1)
         assert numbers(client) == [0, 1, 2]
         assert client.xlen(DEAD) == 1
 

@@ -1,11 +1,11 @@
 -- One batch: every message of every event in it, and its dead letters, in one atomic step.
 --
 -- Safe to send again when the reply was lost, also after workers have consumed the messages:
--- the batch's token holds the result, and a run that finds it writes nothing.
+-- the writer's key holds the number of its last batch and the result, and a run that finds its number writes nothing.
 --
--- KEYS[1] the token, KEYS[2] the dead letters' stream, then the list and the hash of each queue,
+-- KEYS[1] the writer's key, KEYS[2] the dead letters' stream, then the list and the hash of each queue,
 --         then the keys of the gates.
--- ARGV    the token's lifetime (s), the dead letters' cap, the number of queues, then the entries:
+-- ARGV    the batch's number, the lifetime of the writer's key (s), the dead letters' cap, the number of queues, then the entries:
 --         gate  '-'                           no gate: any number of events in one entry
 --               'a' key# group entry-id       stream in this Redis: XACK must say 1
 --               's' key# lifetime (ms)        identity: SET NX must succeed
@@ -13,10 +13,14 @@
 --         the number of dead letters, and for each       field-count (name value)*
 -- Reply   'messages duplicates', then the length of each queue's list.
 
-local TOKEN, DEAD = KEYS[1], KEYS[2]
-local done = redis.call('GET', TOKEN)
-if done and done ~= '' then
-  return done
+local WRITER, DEAD = KEYS[1], KEYS[2]
+local NUMBER, LIFETIME, CAP, QUEUES = ARGV[1], ARGV[2], ARGV[3], tonumber(ARGV[4])
+local last, result = string.match(redis.call('GET', WRITER) or '0', '^(%d+) ?(.*)$')
+if last == NUMBER and result ~= '' then
+  return result
+end
+if tonumber(last) > tonumber(NUMBER) then
+  return redis.error_reply('LATE batch ' .. NUMBER .. ' of a writer that has written batch ' .. last)
 end
 
 -- Types first: an error half-way is not rolled back, neither here nor in MULTI.
@@ -26,16 +30,15 @@ local function must_be(key, kind)
     return redis.error_reply('WRONGTYPE ' .. key .. ' holds a ' .. found .. ', not a ' .. kind)
   end
 end
-local queues = tonumber(ARGV[3])
 -- No fault of any message: said in a word of its own, so that none is given up for it.
 local wrong = must_be(DEAD, 'stream')
 if wrong then
   return redis.error_reply('DEADLETTERS ' .. wrong.err)
 end
-for q = 1, queues do
+for q = 1, QUEUES do
   wrong = wrong or must_be(KEYS[1 + 2 * q], 'list') or must_be(KEYS[2 + 2 * q], 'hash')
 end
-for k = 3 + 2 * queues, #KEYS do
+for k = 3 + 2 * QUEUES, #KEYS do
   local found = redis.call('TYPE', KEYS[k]).ok
   if found ~= 'none' and found ~= 'stream' and found ~= 'string' then
     wrong = wrong or redis.error_reply('WRONGTYPE ' .. KEYS[k] .. ' holds a ' .. found)
@@ -53,7 +56,7 @@ local function must_run(...)
   end
 end
 must_run('XADD', DEAD, '*', '', '')
-for q = 1, queues do
+for q = 1, QUEUES do
   must_run('HSET', KEYS[2 + 2 * q], '', '')
   must_run('RPUSH', KEYS[1 + 2 * q], '')
 end
@@ -62,10 +65,10 @@ if wrong then
 end
 
 -- The first write: a Redis that refuses writes (OOM, READONLY, MISCONF) refuses here, before anything is done.
--- Still empty: should a run break off half-way, the next one writes rather than believes it done.
-redis.call('SET', TOKEN, '', 'EX', ARGV[1])
+-- Without a result: should a run break off half-way, the next one writes rather than believes it done.
+redis.call('SET', WRITER, NUMBER, 'EX', LIFETIME)
 
-local at = 3
+local at = 4
 local function take()
   at = at + 1
   return ARGV[at]
@@ -74,7 +77,7 @@ local function passes(gate)
   if gate == '-' then
     return true
   end
-  local key = KEYS[2 + 2 * queues + tonumber(take())]
+  local key = KEYS[2 + 2 * QUEUES + tonumber(take())]
   if gate == 'a' then
     local group = take()
     return redis.call('XACK', key, group, take()) == 1
@@ -83,7 +86,7 @@ local function passes(gate)
 end
 
 local ids, pairs_ = {}, {}
-for q = 1, queues do
+for q = 1, QUEUES do
   ids[q], pairs_[q] = {}, {}
 end
 local messages, duplicates, letters = 0, 0, {}
@@ -116,7 +119,7 @@ end
 
 -- In pieces: Lua cannot unpack more than about 8,000 values at once.
 local lengths = {messages, duplicates}
-for q = 1, queues do
+for q = 1, QUEUES do
   local list, hash = KEYS[1 + 2 * q], KEYS[2 + 2 * q]
   for first = 1, #pairs_[q], 4000 do
     redis.call('HSET', hash, unpack(pairs_[q], first, math.min(first + 3999, #pairs_[q])))
@@ -128,9 +131,9 @@ for q = 1, queues do
   lengths[#lengths + 1] = length
 end
 for _, letter in ipairs(letters) do
-  redis.call('XADD', DEAD, 'MAXLEN', '~', ARGV[2], '*', unpack(ARGV, letter[1], letter[2]))
+  redis.call('XADD', DEAD, 'MAXLEN', '~', CAP, '*', unpack(ARGV, letter[1], letter[2]))
 end
 
-local result = table.concat(lengths, ' ')
-redis.call('SET', TOKEN, result, 'EX', ARGV[1])
+result = table.concat(lengths, ' ')
+redis.call('SET', WRITER, NUMBER .. ' ' .. result, 'EX', LIFETIME)
 return result

@@ -24,7 +24,8 @@ _SHA: Final = hashlib.sha1(SCRIPT.encode(), usedforsecurity=False).hexdigest()
 
 #: Error replies that are about this message and not about the server's state. Every other reply
 #: is waited out: a batch is never given up for an error that an operator can end.
-_PERMANENT: Final = ("WRONGTYPE", "ERR Protocol error", "ERR value is not", "ERR string exceeds")
+#: redis-py leaves a leading ERR out.
+_PERMANENT: Final = ("WRONGTYPE", "Protocol error", "value is not", "string exceeds")
 
 
 class RedisSink:
@@ -63,11 +64,13 @@ class RedisSink:
             return Written(messages=0, duplicates=0)  # every event was filtered, or dropped
         if batch.halves is not None:
             return await self._write_halves(*batch.halves)
+        if batch.number is None:
+            batch.number = batch.writer.next()
         try:
-            reply = await self._run(ScriptArguments(self._namespace, self._cap, batch))
+            reply = await self._run(ScriptArguments(self._namespace, self._cap, batch, batch.number))
         except ReadOnlyError as error:
             # A demoted master: the name may lead to another server by now.
-            await self._client.connection_pool.disconnect()
+            await self._client.connection_pool.disconnect(inuse_connections=False)
             raise SinkUnavailable(redis_client.words(error)) from None
         except ResponseError as error:
             if not str(error).startswith(_PERMANENT):
@@ -77,12 +80,14 @@ class RedisSink:
         except redis_client.FAULTS as error:
             raise SinkUnavailable(redis_client.words(error)) from None
         numbers = reply.split()
-        return Written(messages=int(numbers[0]), duplicates=int(numbers[1]))
+        return Written(messages=int(numbers[0]), duplicates=int(numbers[1]), refused=batch.refused)
 
     async def _write_halves(self, one: Batch, other: Batch) -> Written:
         first = await self.write(one)
         second = await self.write(other)
-        return Written(first.messages + second.messages, first.duplicates + second.duplicates)
+        return Written(
+            first.messages + second.messages, first.duplicates + second.duplicates, first.refused + second.refused
+        )
 
     async def close(self) -> None:
         """Close every connection."""
@@ -105,10 +110,11 @@ def _isolate(batch: Batch, cause: str) -> None:
     """
     if len(batch.entries) > 1:
         half = len(batch.entries) // 2
-        batch.halves = Batch(batch.entries[:half]), Batch(batch.entries[half:])
+        batch.halves = Batch(batch.entries[:half], batch.writer), Batch(batch.entries[half:], batch.writer)
         return
     entry = batch.entries[0]
     if not entry.messages:
         raise SinkUnavailable(f"the dead letters can't be written: {cause}")
+    batch.refused = 0 if entry.dead_letters else 1
     entry.messages.clear()
     entry.dead_letters.append(DeadLetter(entry.event, "refused-by-redis", cause))

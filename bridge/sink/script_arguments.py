@@ -9,7 +9,7 @@ from bridge.codecs import plain
 from bridge.event import Gate
 from bridge.message import Message
 
-#: How long a batch's token is remembered: longer than any retry that follows a lost reply.
+#: How long a writer's last number is remembered: longer than any retry that follows a lost reply.
 _TOKEN_LIFETIME_S = 900
 #: A dead letter keeps this much of a body; `body_size` tells the whole.
 _MAX_KEPT_BODY = 256 * 1024
@@ -21,7 +21,7 @@ Argument = str | bytes | int
 class ScriptArguments:
     """`keys` and `values` of one call of the script."""
 
-    def __init__(self, namespace: str, dead_letter_cap: int, batch: Batch) -> None:
+    def __init__(self, namespace: str, dead_letter_cap: int, batch: Batch, number: int) -> None:
         self._namespace = namespace
         self._queues: dict[str, int] = {}
         self._gate_keys: dict[str, int] = {}
@@ -36,11 +36,17 @@ class ScriptArguments:
                 free_letters += entry.dead_letters
         if free or free_letters:
             self._add(entries, None, free, free_letters)
-        self.keys: list[str] = [f"{namespace}-bridge:batch:{batch.token}", dead_letters_key(namespace)]
+        self.keys: list[str] = [f"{namespace}-bridge:batch:{batch.writer.name}", dead_letters_key(namespace)]
         for queue in self._queues:
             self.keys += (f"{namespace}:{queue}", f"{namespace}:{queue}.msgs")
         self.keys += self._gate_keys
-        self.values: list[Argument] = [_TOKEN_LIFETIME_S, dead_letter_cap, len(self._queues), *entries]
+        self.values: list[Argument] = [
+            number,
+            _TOKEN_LIFETIME_S,
+            dead_letter_cap,
+            len(self._queues),
+            *entries,
+        ]
 
     def _add(
         self, values: list[Argument], gate: Gate | None, messages: list[Message], letters: list[DeadLetter]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import re
 import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
@@ -18,7 +19,7 @@ import aio_pika
 import aiormq
 from aio_pika.connection import make_url
 from aiormq.abc import DeliveredMessage
-from aiormq.exceptions import AMQPError, ChannelNotFoundEntity, ChannelPreconditionFailed
+from aiormq.exceptions import ChannelNotFoundEntity, ChannelPreconditionFailed
 from yarl import URL
 
 from bridge import tls
@@ -26,10 +27,11 @@ from bridge.codecs import plain
 from bridge.config import Amqp
 from bridge.errors import Disconnected
 from bridge.event import Event
+from bridge.sources.amqp_frames import DEFECT_HEADER, FrameReader
 from bridge.sources.inbox import Inbox
 
 _CLOSE_S: Final = 2.0
-_FAULTS: Final = (AMQPError, OSError, TimeoutError, ConnectionError, RuntimeError, asyncio.InvalidStateError)
+_ADDRESS: Final = re.compile(r" at 0x[0-9a-f]+")
 _EMPTY: Final[dict[str, object]] = {}
 
 
@@ -57,7 +59,7 @@ class AmqpSource:
                 async with asyncio.timeout(config.connect_timeout / 1000):
                     await connection.connect()
                     await session.start(connection)
-            except _FAULTS as error:
+            except Exception as error:  # noqa: BLE001 - aiormq raises anything, a bare Exception among it
                 raise Disconnected(_words(error, config)) from None
             yield session
         finally:
@@ -118,7 +120,7 @@ class AmqpSession:
             return
         try:
             await self._channel.basic_ack(events[-1].token, multiple=True, wait=False)
-        except _FAULTS as error:
+        except Exception as error:  # noqa: BLE001 - as in `connect`
             self._inbox.fail(_words(error, self._config))
 
     async def pause(self) -> None:
@@ -126,7 +128,7 @@ class AmqpSession:
         self.gate.set()
         try:
             await asyncio.wait_for(self._channel.basic_cancel(self._consumer_tag), _CLOSE_S)
-        except _FAULTS as error:
+        except Exception as error:  # noqa: BLE001 - as in `connect`
             self._inbox.fail(_words(error, self._config))
         self._inbox.close()
 
@@ -148,8 +150,9 @@ class AmqpSession:
             # Acknowledging is up to a tag: were one left out, its event would be lost.
             self._inbox.fail(f"delivery {tag} came after {self._last_tag}")
             return
+        event = _event(self._name, message)
         self._last_tag = tag
-        self._inbox.put(_event(self._name, message))
+        self._inbox.put(event)
         if self._inbox.full and self._inbox.held < self._config.window.events:
             self.gate.clear()  # full by bytes, which the prefetch doesn't bound
 
@@ -162,13 +165,13 @@ class AmqpSession:
 
 def _event(source: str, message: DeliveredMessage) -> Event:
     properties = message.header.properties
-    headers = properties.headers
+    headers = _headers(properties.headers) if properties.headers else _EMPTY
     return Event(
         source,
         message.routing_key or "",
         message.body,
         time.time_ns() // 1_000_000,
-        _headers(headers) if headers else _EMPTY,
+        headers,
         {
             "message_id": properties.message_id,
             "correlation_id": properties.correlation_id,
@@ -180,6 +183,7 @@ def _event(source: str, message: DeliveredMessage) -> Event:
             "redelivered": message.redelivered,
         },
         message.delivery_tag,
+        defect=str(headers.get(DEFECT_HEADER, "")),
     )
 
 
@@ -211,18 +215,8 @@ def _words(error: BaseException, config: Amqp) -> str:
         return "timed out"
     if isinstance(error, asyncio.CancelledError):
         return "the connection was lost"  # what aiormq says when it ends its own tasks
-    return str(error) or type(error).__name__
-
-
-class _Reader(asyncio.StreamReader):
-    """A reader that stands still while the window is full, so that TCP holds the broker back."""
-
-    gate: asyncio.Event
-
-    async def readexactly(self, n: int) -> bytes:
-        if not self.gate.is_set():
-            await self.gate.wait()
-        return await super().readexactly(n)
+    # Without the addresses of objects, so that the same fault says the same each time.
+    return _ADDRESS.sub("", str(error)) or type(error).__name__
 
 
 class _Transport(aiormq.TransportFactory):
@@ -236,8 +230,7 @@ class _Transport(aiormq.TransportFactory):
         provider = kwargs.pop("ssl_context_provider")
         secure = await provider.get_context() if url.scheme == "amqps" else None
         loop = asyncio.get_running_loop()
-        reader = _Reader(limit=2**20, loop=loop)
-        reader.gate = self._gate
+        reader = FrameReader(self._gate, loop)
         protocol = asyncio.StreamReaderProtocol(reader, loop=loop)
         transport, _ = await loop.create_connection(
             lambda: protocol,

@@ -50,6 +50,16 @@ class Inbox:
         return self._events
 
     @property
+    def room(self) -> tuple[int, int]:
+        """How many events and bytes more the window may hold."""
+        return max(0, self._max_events - self._events), max(0, self._max_bytes - self._bytes)
+
+    @property
+    def waiting(self) -> bool:
+        """Whether `take` would return at once with an event."""
+        return bool(self._waiting)
+
+    @property
     def failed(self) -> bool:
         """Whether the session has ended."""
         return self._cause is not None

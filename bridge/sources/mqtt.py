@@ -111,7 +111,6 @@ class MqttSession:
             properties=properties,
         )
         await self._ready
-        self._connected = True
 
     @property
     def ended(self) -> bool:
@@ -195,7 +194,7 @@ class MqttSession:
         if reason.is_failure:
             self._link.fail(f"refused: {reason}")
         elif not self._topics:
-            self._ready.set_result(None)
+            self._grant()
         else:
             self._subscribe(numbered=getattr(properties, "SubscriptionIdentifierAvailable", 1) == 1)
 
@@ -227,7 +226,11 @@ class MqttSession:
         if refused:
             self._link.fail(f"the broker refuses the subscription to {', '.join(refused)}")
         elif not self._requested and not self._ready.done():
-            self._ready.set_result(None)
+            self._grant()
+
+    def _grant(self) -> None:
+        self._connected = True
+        self._ready.set_result(None)
 
     def _on_unsubscribe(self, *_: Any) -> None:
         self._unsubscribed.set()
@@ -252,7 +255,8 @@ class MqttSession:
         self._inbox.put(event)
         # The broker keeps to Receive Maximum more or less (mosquitto 2.0.11 exceeds it): twice the window ends it.
         most = self._config.window.events * (2 if self._config.qos > 0 else 1)
-        if self._inbox.held >= most or self._inbox.heavy:
+        # Not before every subscription is granted: the grant stands behind what the broker sends again.
+        if self._connected and (self._inbox.held >= most or self._inbox.heavy):
             self._link.stop_reading()
 
     def _is_copy(self, event: Event, message: paho.MQTTMessage) -> bool:

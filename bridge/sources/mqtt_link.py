@@ -1,4 +1,4 @@
-"""paho-mqtt on the event loop: one client, its socket read and written by the loop, without a thread."""
+"""paho-mqtt on the event loop: one client, its socket read and written by the loop; a thread only connects."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import socket
 import ssl
+import threading
 from collections.abc import Callable
 from typing import Any, Final
 
@@ -42,8 +43,7 @@ class PahoLink:
         Raises:
             OSError, ValueError: it could not be opened.
         """
-        # paho opens the socket by blocking calls (DNS, TCP, TLS): in a thread, before the loop takes over.
-        await asyncio.to_thread(self._client.connect, host, port, **options)
+        await self._in_thread(lambda: self._client.connect(host, port, **options))
         self._socket = self._client.socket()
         if self._socket is None:
             raise ConnectionError("the connection was closed")
@@ -108,6 +108,33 @@ class PahoLink:
                 self._loop.remove_writer(self._fd)
         except (OSError, ValueError) as error:
             self.fail(str(error))
+
+    async def _in_thread(self, connect: Callable[[], object]) -> None:
+        """Run paho's blocking calls (DNS, TCP, TLS) in a thread of its own, before the loop takes over.
+
+        A daemon, and none of the loop's pool: a server that says nothing holds up neither the others nor the exit.
+        """
+        done = self._loop.create_future()
+
+        def finish(error: BaseException | None) -> None:
+            if done.done():
+                return
+            if error is None:
+                done.set_result(None)
+            else:
+                done.set_exception(error)
+
+        def run() -> None:
+            error: BaseException | None = None
+            try:
+                connect()
+            except BaseException as raised:  # noqa: BLE001 - raised again on the loop's thread
+                error = raised
+            with contextlib.suppress(RuntimeError):  # the loop has ended meanwhile
+                self._loop.call_soon_threadsafe(finish, error)
+
+        threading.Thread(target=run, name=f"source:{self._name}:connect", daemon=True).start()
+        await done
 
     def _on_readable(self) -> None:
         try:

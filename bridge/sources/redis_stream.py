@@ -21,7 +21,7 @@ from bridge.errors import Disconnected
 from bridge.event import Event, Gate
 from bridge.observe.logs import logger
 from bridge.redis_client import Link
-from bridge.sources.inbox import MAX_BATCH_EVENTS
+from bridge.sources.inbox import MAX_BATCH_EVENTS, Inbox
 
 #: A read waits this long for entries; it is also the longest that a pause takes.
 BLOCK_MS: Final = 1000
@@ -81,11 +81,12 @@ class RedisStreamSession:
         self._settler = settler
         self._in_sink = in_sink
         self._consumer = config.consumer or socket.gethostname()
-        self._held: set[tuple[str, bytes]] = set()
-        self._held_bytes = 0
         self._room = asyncio.Event()
+        self._inbox = Inbox(config.window, self._room.set, redelivered=True)
+        self._held: set[object] = set()
         self._paused = False
-        self._broken: str | None = None
+        # Sizes are known only after the reply: the first reads assume the worst and then follow the mean.
+        self._mean_bytes = float(config.max_body)
         # Own pending entries first: what a killed process of the same name had read and not settled.
         self._cursors: dict[str, bytes] = dict.fromkeys(config.streams, b"0")
         self._claim_at = time.monotonic()
@@ -94,49 +95,49 @@ class RedisStreamSession:
     @property
     def ended(self) -> bool:
         """See `Session`."""
-        return self._broken is not None
+        return self._inbox.failed
 
     async def receive(self) -> list[Event]:
         """See `Session`."""
-        while not self._paused:
-            if self._broken is not None:
-                raise Disconnected(self._broken)
-            room = self._config.window.events - len(self._held)
-            if room <= 0 or self._held_bytes >= self._config.window.bytes:
+        while not (self._inbox.waiting or self._inbox.failed or self._paused):
+            if self._inbox.full:
                 self._room.clear()
                 await self._room.wait()
                 continue
             try:
-                # COUNT is per stream.
-                events = await self._read(max(1, min(room, MAX_BATCH_EVENTS) // len(self._config.streams)))
+                for event in await self._read(self._count()):
+                    self._held.add(event.token)
+                    self._inbox.put(event)
             except (Disconnected, ResponseError) as error:
-                self._broken = str(error)
-                continue
-            if events:
-                return events
-        return []
+                self._inbox.fail(str(error))
+        return await self._inbox.take()
 
     async def settle(self, events: Sequence[Event]) -> None:
         """XACK, unless the write's script has done so."""
         ids: dict[str, list[bytes]] = {}
         for event in events:
             stream, entry_id = cast("tuple[str, bytes]", event.token)
-            self._held.discard((stream, entry_id))
-            self._held_bytes -= len(event.body)
+            self._held.discard(event.token)
             ids.setdefault(stream, []).append(entry_id)
-        self._room.set()
-        if self._in_sink or self._broken is not None:
+        self._inbox.settled(events)
+        if self._in_sink or self._inbox.failed:
             return
         try:
             for stream, entries in ids.items():
                 await self._settler.command("XACK", stream, self._config.group, *entries)
         except (Disconnected, ResponseError) as error:
-            self._broken = str(error)
+            self._inbox.fail(str(error))
 
     async def pause(self) -> None:
         """Read no more; a read that waits ends within BLOCK_MS."""
         self._paused = True
+        self._inbox.close()
         self._room.set()
+
+    def _count(self) -> int:
+        """Return how many entries to ask each stream for, so that the reply fits the window as far as can be known."""
+        events, size = self._inbox.room
+        return max(1, min(events, int(size / self._mean_bytes), MAX_BATCH_EVENTS) // len(self._config.streams))
 
     async def _read(self, count: int) -> list[Event]:
         now = time.monotonic()
@@ -185,8 +186,9 @@ class RedisStreamSession:
     def _events(self, stream: str, entries: Sequence[tuple[bytes, Any]]) -> list[Event]:
         now_ms = time.time_ns() // 1_000_000
         events = [self._event(stream, entry_id, fields, now_ms) for entry_id, fields in entries if fields]
-        self._held.update((stream, entry_id) for entry_id, fields in entries if fields)
-        self._held_bytes += sum(len(event.body) for event in events)
+        if events:
+            mean = sum(len(event.body) for event in events) / len(events)
+            self._mean_bytes = max(1.0, mean, self._mean_bytes / 4)
         return events
 
     def _event(self, stream: str, entry_id: bytes, flat: list[bytes], now_ms: int) -> Event:
