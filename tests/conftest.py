@@ -11,14 +11,18 @@ import os
 import uuid
 from collections.abc import Callable, Generator, Iterator
 from contextlib import ExitStack
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from bridge.config import load
+from bridge.errors import ConfigError
 from tests import processes
 from tests.broker import Broker, find_program
 from tests.brokers import Mosquitto, RabbitMQ, Redis
 from tests.certificates import Certificates, make_certificates
+from tests.feeds import BROKERS, FEEDS, Feed
 from tests.processes import BridgeProcess, Worker
 
 
@@ -157,3 +161,36 @@ def certificates(tmp_path_factory: pytest.TempPathFactory) -> Certificates:
 def unique() -> Callable[[str], str]:
     """Return a name that no other test uses: `unique("orders")` gives `orders-1f0c...`."""
     return lambda prefix: f"{prefix}-{uuid.uuid4().hex[:12]}"
+
+
+@pytest.fixture(scope="module", params=FEEDS, ids=lambda feed: feed.kind)
+def broker(request: pytest.FixtureRequest) -> Iterator[tuple[type[Feed], Broker]]:
+    """The broker of one kind of source, the module's own: tests restart it."""
+    kind: type[Feed] = request.param
+    need(BROKERS[kind])
+    made = Redis(appendonly=True) if BROKERS[kind] is Redis else BROKERS[kind]()
+    with made:
+        yield kind, made
+
+
+@pytest.fixture
+def feed(broker: tuple[type[Feed], Broker]) -> Feed:
+    """A fresh queue, topic, channel or stream."""
+    kind, made = broker
+    feed = kind(made)
+    feed.prepare()
+    return feed
+
+
+@pytest.fixture
+def mistakes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], str]:
+    """Say what `load` has to say about a broken `bridge.yaml`."""
+
+    def say(text: str) -> str:
+        monkeypatch.chdir(tmp_path)
+        Path("bridge.yaml").write_text(text, encoding="utf-8")
+        with pytest.raises(ConfigError) as caught:
+            load("bridge.yaml", environ={})
+        return f"{caught.value}\n"
+
+    return say

@@ -6,41 +6,20 @@ import random
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 import redis
 
-from tests.broker import Broker
 from tests.brokers import Redis
 from tests.children import wait_until
-from tests.conftest import need
-from tests.feeds import BROKERS, FEEDS, REDELIVERING, Feed, StreamFeed
+from tests.feeds import REDELIVERING, Feed, StreamFeed
 from tests.processes import BridgeProcess, assert_no_orphans
 
 pytestmark = pytest.mark.timeout(240)
 
 WINDOW = 1000
-
-
-@pytest.fixture(scope="module", params=FEEDS, ids=lambda feed: feed.kind)
-def broker(request: pytest.FixtureRequest) -> Iterator[tuple[type[Feed], Broker]]:
-    """The broker of one kind of source."""
-    kind: type[Feed] = request.param
-    need(BROKERS[kind])
-    made = Redis(appendonly=True) if BROKERS[kind] is Redis else BROKERS[kind]()
-    with made:
-        yield kind, made
-
-
-@pytest.fixture
-def feed(broker: tuple[type[Feed], Broker]) -> Feed:
-    """A fresh queue, topic, channel or stream."""
-    kind, made = broker
-    feed = kind(made)
-    feed.prepare()
-    return feed
 
 
 def _counts(client: redis.Redis) -> Counter[int]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -14,33 +14,12 @@ from bridge import sources
 from bridge.config import load
 from bridge.errors import Disconnected
 from bridge.routes import check_routes, compile_routes
-from tests.broker import Broker
 from tests.brokers import Redis
 from tests.children import wait_until
-from tests.conftest import need
-from tests.feeds import BROKERS, FEEDS, REDELIVERING, Feed, StreamFeed
+from tests.feeds import REDELIVERING, Feed, StreamFeed
 from tests.processes import BridgeProcess, Worker, assert_no_orphans, assert_queue_empty, queue_messages
 
 pytestmark = pytest.mark.timeout(180)
-
-
-@pytest.fixture(scope="module", params=FEEDS, ids=lambda feed: feed.kind)
-def broker(request: pytest.FixtureRequest) -> Iterator[tuple[type[Feed], Broker]]:
-    """The broker of one kind of source, this module's own: tests restart it."""
-    kind: type[Feed] = request.param
-    need(BROKERS[kind])
-    made = Redis(appendonly=True) if BROKERS[kind] is Redis else BROKERS[kind]()
-    with made:
-        yield kind, made
-
-
-@pytest.fixture
-def feed(broker: tuple[type[Feed], Broker]) -> Feed:
-    """A fresh queue, topic, channel or stream."""
-    kind, made = broker
-    feed = kind(made)
-    feed.prepare()
-    return feed
 
 
 @pytest.fixture

@@ -28,7 +28,7 @@ from bridge.config import Amqp
 from bridge.errors import Disconnected
 from bridge.event import Event
 from bridge.sources.amqp_frames import DEFECT_HEADER, FrameReader
-from bridge.sources.inbox import Inbox
+from bridge.sources.inbox import Inbox, InboxSession
 
 _CLOSE_S: Final = 2.0
 _ADDRESS: Final = re.compile(r" at 0x[0-9a-f]+")
@@ -77,7 +77,7 @@ class AmqpSource:
         return url
 
 
-class AmqpSession:
+class AmqpSession(InboxSession):
     """One connection with one channel and one consumer."""
 
     def __init__(self, name: str, config: Amqp) -> None:
@@ -103,15 +103,6 @@ class AmqpSession:
         self._channel.on_consumer_cancel_callbacks.add(self._on_cancel)
         consumed = await self._channel.basic_consume(self._config.queue, self._on_message)
         self._consumer_tag = consumed.consumer_tag
-
-    @property
-    def ended(self) -> bool:
-        """See `Session`."""
-        return self._inbox.failed
-
-    async def receive(self) -> list[Event]:
-        """See `Session`."""
-        return await self._inbox.take()
 
     async def settle(self, events: Sequence[Event]) -> None:
         """Acknowledge everything up to the last of `events`, in one frame."""

@@ -115,3 +115,18 @@ class Inbox:
         """Nothing more will be put: `take` returns what is left, and then an empty list."""
         self._closed = True
         self._wake.set()
+
+
+class InboxSession:
+    """What every session that has an inbox does alike: see `bridge.sources.session.Session`."""
+
+    _inbox: Inbox
+
+    @property
+    def ended(self) -> bool:
+        """Whether the connection has ended."""
+        return self._inbox.failed
+
+    async def receive(self) -> list[Event]:
+        """Return what has been received, at least one event; an empty list once paused and drained."""
+        return await self._inbox.take()

@@ -26,7 +26,7 @@ from bridge.config import Mqtt
 from bridge.errors import Disconnected
 from bridge.event import Event
 from bridge.observe.logs import logger
-from bridge.sources.inbox import Inbox
+from bridge.sources.inbox import Inbox, InboxSession
 from bridge.sources.mqtt_copies import Copies, Retained
 from bridge.sources.mqtt_link import PahoLink
 
@@ -64,7 +64,7 @@ class MqttSource:
             await session.end()
 
 
-class MqttSession:
+class MqttSession(InboxSession):
     """One paho client, from CONNECT to its end."""
 
     def __init__(self, name: str, config: Mqtt, topics: list[str], copies: Copies) -> None:
@@ -111,15 +111,6 @@ class MqttSession:
             properties=properties,
         )
         await self._ready
-
-    @property
-    def ended(self) -> bool:
-        """See `Session`."""
-        return self._inbox.failed
-
-    async def receive(self) -> list[Event]:
-        """See `Session`."""
-        return await self._inbox.take()
 
     async def settle(self, events: Sequence[Event]) -> None:
         """PUBACK each event, in the order received [MQTT-4.6.0-2]."""

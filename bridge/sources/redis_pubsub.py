@@ -18,7 +18,7 @@ from bridge.config import RedisPubsub
 from bridge.errors import Disconnected
 from bridge.event import Event
 from bridge.redis_client import Link
-from bridge.sources.inbox import Inbox
+from bridge.sources.inbox import Inbox, InboxSession
 
 #: A subscriber that hears nothing asks; without an answer for this long the link is dead.
 PING_EVERY_S: Final = 10.0
@@ -53,7 +53,7 @@ class RedisPubsubSource:
             await link.close()
 
 
-class RedisPubsubSession:
+class RedisPubsubSession(InboxSession):
     """One subscribed connection."""
 
     def __init__(self, name: str, config: RedisPubsub, link: Link) -> None:
@@ -87,15 +87,6 @@ class RedisPubsubSession:
             raise Disconnected("no answer to SUBSCRIBE") from None
         except ResponseError as error:
             raise Disconnected(str(error)) from None
-
-    @property
-    def ended(self) -> bool:
-        """See `Session`."""
-        return self._inbox.failed
-
-    async def receive(self) -> list[Event]:
-        """See `Session`."""
-        return await self._inbox.take()
 
     async def settle(self, events: Sequence[Event]) -> None:
         """Make room for more: there is nobody to acknowledge to."""

@@ -21,7 +21,7 @@ from bridge.errors import Disconnected
 from bridge.event import Event, Gate
 from bridge.observe.logs import logger
 from bridge.redis_client import Link
-from bridge.sources.inbox import MAX_BATCH_EVENTS, Inbox
+from bridge.sources.inbox import MAX_BATCH_EVENTS, Inbox, InboxSession
 
 #: A read waits this long for entries; it is also the longest that a pause takes.
 BLOCK_MS: Final = 1000
@@ -71,7 +71,7 @@ class RedisStreamSource:
                     raise Disconnected(str(error)) from None
 
 
-class RedisStreamSession:
+class RedisStreamSession(InboxSession):
     """One consumer, connected: a link that reads, and one that settles."""
 
     def __init__(self, name: str, config: RedisStream, reader: Link, settler: Link, *, in_sink: bool) -> None:
@@ -91,11 +91,6 @@ class RedisStreamSession:
         self._cursors: dict[str, bytes] = dict.fromkeys(config.streams, b"0")
         self._claim_at = time.monotonic()
         self._claim_from: dict[str, bytes] = dict.fromkeys(config.streams, b"0-0")
-
-    @property
-    def ended(self) -> bool:
-        """See `Session`."""
-        return self._inbox.failed
 
     async def receive(self) -> list[Event]:
         """See `Session`."""
