@@ -23,10 +23,10 @@ FAULTS: Final = (RedisError, OSError, TimeoutError, ssl.SSLError, RuntimeError)
 _CLOSE_S: Final = 2.0
 
 
-def client(connection: Connection, *, timeout_s: float, name: str) -> redis.Redis:
+def client(connection: Connection, *, timeout_s: float) -> redis.Redis:
     """Return a client for `connection`; `timeout_s` bounds every reply.
 
-    `name` is shown by Redis's CLIENT LIST.
+    It has no name in Redis's CLIENT LIST: the least of users may not set one.
     """
     options: dict[str, Any] = {
         # No client retry: one whose reply was lost would push twice (redis-py#3554, #3559).
@@ -34,7 +34,6 @@ def client(connection: Connection, *, timeout_s: float, name: str) -> redis.Redi
         "socket_timeout": timeout_s,
         "socket_connect_timeout": connection.connect_timeout / 1000,
         "socket_keepalive": True,
-        "client_name": name,
         "health_check_interval": 0,
         "protocol": 2,  # RESP3 changes the shapes of replies
     }
@@ -58,9 +57,9 @@ class Link:
     lost without a sign (6 of 22 messages, observed).
     """
 
-    def __init__(self, connection: Connection, *, timeout_s: float, name: str) -> None:
+    def __init__(self, connection: Connection, *, timeout_s: float) -> None:
         self._connect_timeout_s = connection.connect_timeout / 1000
-        self._connection = client(connection, timeout_s=timeout_s, name=name).connection_pool.make_connection()
+        self._connection = client(connection, timeout_s=timeout_s).connection_pool.make_connection()
         self._failed: Disconnected | None = None
 
     async def open(self) -> None:

@@ -11,6 +11,7 @@ import redis
 from bridge.batch import Batch, DeadLetter, Entry, Writer, Written
 from tests.batches import DEAD, Sinks, answer, batch, event, message, numbers, unavailable
 from tests.brokers import Redis
+from tests.children import REPOSITORY
 from tests.processes import assert_no_orphans
 
 
@@ -179,3 +180,20 @@ async def test_dead_letters_are_capped(redis_server: Redis, make: Sinks) -> None
     with redis_server.client() as client:
         assert 100 <= answer(client.xlen(DEAD)) <= 300  # Redis drops whole nodes of 100 entries
         assert answer(client.xrevrange(DEAD, count=1))[0][1][b"body"] == b"2999"
+
+
+async def test_the_least_of_users_is_enough(redis_server: Redis, make: Sinks) -> None:
+    """The permissions that the README names are all that the bridge needs in Dramatiq's Redis."""
+    (line,) = [line for line in (REPOSITORY / "README.md").read_text().splitlines() if line.startswith("ACL SETUSER")]
+    with redis_server.client() as client:
+        try:
+            client.execute_command(*line.split())
+            sink = make(redis_server, username="bridge", password="secret")
+            await sink.ping()
+            assert await sink.write(batch(1, 2, gates=True)) == Written(2, 0)
+            letter = DeadLetter(event(), "decode", "for a test")
+            assert await sink.write(Batch([Entry(event(), [], [letter])])) == Written(0, 0)
+            assert numbers(client) == [1, 2]
+            assert client.xlen(DEAD) == 1
+        finally:
+            client.execute_command("ACL", "DELUSER", "bridge")

@@ -34,7 +34,7 @@ class RedisSink:
     def __init__(self, config: Dramatiq, *, dead_letter_cap: int) -> None:
         self._namespace = config.namespace
         self._cap = dead_letter_cap
-        self._client = redis_client.client(config, timeout_s=config.timeout / 1000, name="dramatiq-bridge-sink")
+        self._client = redis_client.client(config, timeout_s=config.timeout / 1000)
 
     async def ping(self) -> None:
         """Return once Redis has answered.

@@ -37,7 +37,7 @@ class RedisPubsubSource:
     @asynccontextmanager
     async def connect(self) -> AsyncIterator[RedisPubsubSession]:
         """Subscribe; yield once every subscription is confirmed."""
-        link = Link(self._config, timeout_s=SILENCE_S, name=f"dramatiq-bridge-{self.name}")
+        link = Link(self._config, timeout_s=SILENCE_S)
         session = RedisPubsubSession(self.name, self._config, link)
         tasks: list[asyncio.Task[None]] = []
         try:

@@ -48,9 +48,7 @@ class RedisStreamSource:
     async def connect(self) -> AsyncIterator[RedisStreamSession]:
         """Connect, and make the group where it is missing."""
         config = self._config
-        reader, settler = (
-            Link(config, timeout_s=BLOCK_MS / 1000 + _REPLY_S, name=f"dramatiq-bridge-{self.name}") for _ in range(2)
-        )
+        reader, settler = (Link(config, timeout_s=BLOCK_MS / 1000 + _REPLY_S) for _ in range(2))
         try:
             await reader.open()
             # Beside the one that reads: a reply to XACK would stand behind a XREADGROUP that blocks.
