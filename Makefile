@@ -18,6 +18,7 @@ help: ## list the targets
 venv: $(VENV)/.installed ## make .venv with everything in it, each package checked by its hash
 
 $(BIN)/python:
+	@echo "making .venv with everything in it (about half a minute, once) ..." >&2
 	@.ci/python $(VENV)
 
 $(VENV)/.installed: $(BIN)/python requirements/dev.txt pyproject.toml

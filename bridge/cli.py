@@ -13,8 +13,9 @@ from collections.abc import Sequence
 from typing import Final
 
 import bridge
-from bridge.errors import BridgeError, ConfigError
+from bridge.errors import BridgeError, ConfigError, UsageError
 
+EX_USAGE: Final = 2
 EX_CONFIG: Final = 78
 
 
@@ -31,6 +32,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         count = len(error.mistakes)
         print(f"dramatiq-bridge: {count} mistake{'s' if count != 1 else ''} in the configuration", file=sys.stderr)
         return EX_CONFIG
+    except UsageError as error:
+        print(f"dramatiq-bridge: {error}", file=sys.stderr)
+        return EX_USAGE
     except BridgeError as error:
         print(f"dramatiq-bridge: {error}", file=sys.stderr)
         return 1

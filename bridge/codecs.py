@@ -38,7 +38,8 @@ def _decode_json(event: Event) -> object:
     try:
         payload = _json(body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise BadEvent("decode", f"not JSON: {error}"[:300]) from None
+        what = str(error).removeprefix("JSON is malformed: ")
+        raise BadEvent("decode", f"not JSON: {what}"[:300]) from None
     if body.count(b"[") + body.count(b"{") > MAX_DEPTH and type(payload) in (dict, list):
         check_depth(payload)
     return payload

@@ -83,7 +83,11 @@ class Dispatcher:
         while events := await session.receive():
             entries, counts = self._router.route(events)
             counts.received = len(events)
-            await self._next.put(_Work(session, events, Batch(entries, self._writer), counts))
+            try:
+                await self._next.put(_Work(session, events, Batch(entries, self._writer), counts))
+            except asyncio.CancelledError:
+                self._give_up(events)
+                raise
         await self.idle()
 
     async def idle(self) -> None:
@@ -91,24 +95,46 @@ class Dispatcher:
         await self._next.join()
 
     async def write(self) -> None:
-        """Write and settle what `intake` hands over, for ever."""
+        """Write and settle what `intake` hands over, for ever; cancelled, count what is left unwritten."""
         while True:
             work = await self._next.get()
             try:
                 if work.session.ended and self._comes_again(work.events):
                     # Not written yet, and delivered again: writing it now would make a duplicate.
-                    work.counts = Counts(received=len(work.events), returned=len(work.events))
-                else:
+                    self._give_up(work.events)
+                    continue
+                try:
                     written = await self._write(work.batch)
-                    work.counts.messages = written.messages
-                    work.counts.duplicates = written.duplicates
-                    work.counts.routed -= written.refused
-                    work.counts.dead_lettered += written.refused
-                    self._report_dead_letters(work)
-                    await work.session.settle(work.events)
+                except asyncio.CancelledError:
+                    self._give_up(work.events)
+                    raise
+                work.counts.messages = written.messages
+                work.counts.duplicates = written.duplicates
+                work.counts.routed -= written.refused
+                work.counts.dead_lettered += written.refused
                 self.counts.add(work.counts)
+                self._report_dead_letters(work)
+                await work.session.settle(work.events)
             finally:
                 self._next.task_done()
+
+    def leave(self, session: Session) -> None:
+        """Count what `session` still held when `intake` was cancelled; what comes again was never counted."""
+        if not self._source.redelivers:
+            self.counts.received += session.waiting
+            self.counts.lost += session.waiting
+
+    def give_up_rest(self) -> None:
+        """Count what `intake` handed over and `write`, which has been cancelled, will not write."""
+        while not self._next.empty():
+            self._give_up(self._next.get_nowait().events)
+
+    def _give_up(self, events: list[Event]) -> None:
+        self.counts.received += len(events)
+        if self._comes_again(events):
+            self.counts.returned += len(events)
+        else:
+            self.counts.lost += len(events)
 
     def _comes_again(self, events: list[Event]) -> bool:
         return self._source.redelivers and all(event.token is not None for event in events)

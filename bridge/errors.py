@@ -56,6 +56,10 @@ class ConfigError(BridgeError):
         self.mistakes = mistakes
 
 
+class UsageError(BridgeError):
+    """Words of the command line that can't be meant; the message names the option and what it takes."""
+
+
 class ExpressionError(BridgeError):
     """An expression or a pattern that cannot be compiled; `offset` counts characters from its start."""
 

@@ -19,9 +19,10 @@ from bridge.routes import RouteTable, fire
 class Counts:
     """What has become of a source's events.
 
-    received = routed + filtered + unmatched + dead_lettered + returned, once nothing is in
+    received = routed + filtered + unmatched + dead_lettered + returned + lost, once nothing is in
     flight. `messages` were written; `unmatched` counts only what was dropped; `returned` went
-    back to the broker unwritten; `duplicates` are those of the others that had been written before.
+    back to the broker unwritten; `lost` was not written either, and comes from nobody again;
+    `duplicates` are those of the others that had been written before.
     """
 
     received: int = 0
@@ -30,6 +31,7 @@ class Counts:
     unmatched: int = 0
     dead_lettered: int = 0
     returned: int = 0
+    lost: int = 0
     messages: int = 0
     duplicates: int = 0
 

@@ -240,6 +240,10 @@ class _RouteCompiler:
             if value.startswith("$"):
                 return self._expression(value[1:], place, prefix=1)
         if isinstance(value, dict):
+            for key in value:
+                if key.startswith("$"):
+                    problem = "an expression that holds `: ` is a mapping for YAML"
+                    self._problems.append(Problem((*self._loc, *place, key), problem, "quote the whole expression"))
             keys: list[ast.expr | None] = [ast.Constant(key) for key in value]
             return ast.Dict(keys, [self._value(item, (*place, key)) for key, item in value.items()])
         if isinstance(value, list):

@@ -69,6 +69,8 @@ class Runner:
                 wait = backoff.next()
                 self._say_disconnected(error.cause, wait, connected=since is not None)
             finally:
+                if self._session is not None:
+                    self.dispatcher.leave(self._session)
                 self._session = None
             if self._must_end():
                 return
@@ -97,7 +99,8 @@ class Runner:
         event = "source.disconnected" if connected else "source.unavailable"
         left_out = self._repeats.allow(event, cause)
         if left_out is not None:
-            log.error(event, source=self.name, cause=cause, retry_in=round(wait, 2), repeated=left_out)
+            url = redacted_url(self._config.url)
+            log.error(event, source=self.name, url=url, cause=cause, retry_in=round(wait, 2), repeated=left_out)
 
 
 class Supervisor:
@@ -185,8 +188,12 @@ class Supervisor:
             pass
         total = Counts()
         for runner in self._runners:
-            log.info("source.counts", source=runner.name, **asdict(runner.dispatcher.counts))
-            total.add(runner.dispatcher.counts)
+            runner.dispatcher.give_up_rest()
+            counts = runner.dispatcher.counts
+            if counts.lost:
+                log.error("source.lost", source=runner.name, events=counts.lost, cause="not written before the stop")
+            log.info("source.counts", source=runner.name, **asdict(counts))
+            total.add(counts)
         log.info("bridge.stopped", **asdict(total))
 
 

@@ -37,6 +37,8 @@ routes:
   - {from: plant, topic: plants/#, actor: note}
   - {from: orders, topic: order.#, actor: reserve, args: [$payload]}
 """
+NOT_JSON = "can't be written as JSON"
+UNREACHED = "Redis did not take the message"
 HOT = ["route", "CONFIG", "--from=plant", "--topic=plants/3/ovens/7"]
 
 
@@ -84,16 +86,28 @@ def test_check_says_what_is_connected_to_what(run: Terminal, path: Path) -> None
 {path}: ok
   dramatiq  redis://bridge:***@localhost:1/0, namespace workers
   plant  mqtt mqtt://localhost:1
-    plants/{{plant}}/ovens/{{oven}} -> raise_alarm (queue alarms)
-    plants/# -> note (queue default)
+    hot: plants/{{plant}}/ovens/{{oven}} -> raise_alarm (queue alarms)
+    note: plants/# -> note (queue default)
   orders  amqp amqp://bridge:***@localhost:1/
-    order.# -> reserve (queue default)
+    reserve: order.# -> reserve (queue default)
   idle  redis-pubsub redis://localhost:1?password=***
   note: sources.plant has no client_id, so its session ends with the connection:\
  what is published while the bridge is away is lost
   note: sources.idle has no route
 """
     )
+
+
+def test_check_notes_what_is_seldom_meant(run: Terminal, path: Path) -> None:
+    """A forgotten $ and a topic that never comes are allowed, and noted."""
+    path.write_text(
+        "sources: {s: {type: redis-pubsub, url: redis://localhost:1, channels: [news]}}\n"
+        "routes:\n  - {from: s, topic: nws, actor: a, args: [payload.user, 'no payload.user']}\n"
+    )
+    output = run("check", "CONFIG")
+    assert "note: route a: no topic that sources.s brings fits nws\n" in output
+    assert "note: route a: 'payload.user' is text; an expression begins with $, as in $payload.user\n" in output
+    assert output.count("note:") == 2
 
 
 def test_check_says_every_mistake_at_its_place(run: Terminal, path: Path) -> None:
@@ -186,8 +200,8 @@ def test_route_shows_what_becomes_of_an_unmatched_event(run: Terminal, payload: 
     ],
 )
 def test_route_refuses_what_is_not_there(run: Terminal, words: list[str], says: str) -> None:
-    """A wrong word of the command is an error in one line, and exit code 1."""
-    run("route", "CONFIG", *words, code=1)
+    """A wrong word of the command is an error in one line, and exit code 2."""
+    run("route", "CONFIG", *words, code=2)
     assert run.err.startswith("dramatiq-bridge: ")
     assert says in run.err
     assert run.err.count("\n") == 1
@@ -227,17 +241,17 @@ def test_send_takes_json_or_text(run: Terminal, redis_server: Redis, path: Path)
         (["a", "--delay=10"], "a bare number has no unit"),
         (["a", "--kwarg=x"], "--kwarg takes NAME=VALUE"),
         (["a", "[" * 65 + "]" * 65], "nested more than 64 deep"),
-        (["a", "\udcff"], "can't be written as JSON"),
+        (["a", "\udcff"], NOT_JSON),
         (["a", "--redis=http://u:s3cret@h"], "--redis takes a URL that begins with redis://"),
         (["a", "--redis=redis://u:s3cret@h:port"], "--redis the host or the port"),
         (["a", "--namespace="], "--namespace takes text without spaces"),
-        (["a", f"--redis=redis://u:s3cret@127.0.0.1:{free_port()}"], "Redis did not take the message"),
+        (["a", f"--redis=redis://u:s3cret@127.0.0.1:{free_port()}"], UNREACHED),
     ],
     ids=lambda value: str(value)[:50].encode("ascii", "replace").decode(),
 )
 def test_send_writes_nothing_that_is_wrong(run: Terminal, words: list[str], says: str) -> None:
-    """What would damage a worker, or cannot be sent, is an error in one line, and exit code 1."""
-    run("send", *words, code=1)
+    """What would damage a worker, or cannot be sent, is an error in one line; exit code 2 where a word is wrong."""
+    run("send", *words, code=1 if says in {"nested more than 64 deep", NOT_JSON, UNREACHED} else 2)
     assert says in run.err
     assert run.err.count("\n") == 1
 
@@ -282,7 +296,7 @@ def test_python_m_bridge_is_the_same_program(path: Path) -> None:
     """`python -m bridge` prints and exits as `dramatiq-bridge` does."""
     assert process("--version").stdout == f"dramatiq-bridge {bridge.__version__}\n"
     assert process("check", str(path)).returncode == 0
-    assert process("send", "a", "--delay=1").returncode == 1
+    assert process("send", "a", "--delay=1").returncode == 2
     assert process("nonsense").returncode == 2
     assert process("check", str(path.with_name("missing.yaml"))).returncode == 78
     assert "usage: dramatiq-bridge" in process("--help").stdout

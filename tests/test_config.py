@@ -237,14 +237,23 @@ def test_a_check_may_name_a_route_s_source_by_either_name(loaded: Load) -> None:
     assert places(caught.value) == [(1, 1, ""), (4, 5, "routes[0].args[3]"), (4, 11, "routes[0].from")]
 
 
-def test_a_check_runs_only_on_a_right_configuration(loaded: Load) -> None:
-    """A check sees values that are right, or nothing."""
+def test_a_check_sees_what_is_right_of_a_wrong_configuration(loaded: Load) -> None:
+    """A route that is right by itself is checked together with the others' mistakes, at its own place."""
+    seen: list[str] = []
 
-    def check(_config: Config) -> list[Problem]:
-        pytest.fail("called")
+    def check(config: Config) -> list[Problem]:
+        seen.extend(route.actor for route in config.routes)
+        return [Problem(("routes", 0, "args", 0), "a mistake inside", "", 1)]
 
-    with pytest.raises(ConfigError):
-        loaded(PLANT + "routes:\n  - {from: plant, actor: act, queue: __x}\n", check)
+    with pytest.raises(ConfigError) as caught:
+        loaded(
+            PLANT + "routes:\n  - {from: plant, actor: act, queue: __x}\n  - {from: plant, actor: good, args: [$x]}\n",
+            check,
+        )
+    assert seen == ["good"]
+    first, second = caught.value.mistakes
+    assert (first.where, second.where, second.problem) == ("routes[0].queue", "routes[1].args[0]", "a mistake inside")
+    assert second.line == first.line + 1
 
 
 @pytest.mark.parametrize("before", ["é", "漢字", "😀😀", "e\u0301"])

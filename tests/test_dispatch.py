@@ -56,8 +56,8 @@ def test_every_event_has_one_fate(redis_server: Redis, new_bridge: Callable[...,
     bridge.terminate()
     assert bridge.wait() == 0
     stopped = bridge.wait_for("bridge.stopped")
-    fates = {name: stopped[name] for name in ("routed", "filtered", "unmatched", "dead_lettered", "returned")}
-    assert fates == {"routed": 50, "filtered": 50, "unmatched": 30, "dead_lettered": 7, "returned": 0}
+    fates = {name: stopped[name] for name in ("routed", "filtered", "unmatched", "dead_lettered", "returned", "lost")}
+    assert fates == {"routed": 50, "filtered": 50, "unmatched": 30, "dead_lettered": 7, "returned": 0, "lost": 0}
     assert stopped["received"] == sum(fates.values()) == 137
 
 

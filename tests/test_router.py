@@ -137,4 +137,6 @@ def test_counts_add_up() -> None:
     """The counts of batches are summed field by field."""
     total = Counts(received=1, routed=1)
     total.add(Counts(received=2, filtered=1, unmatched=1, messages=4, duplicates=5, returned=6, dead_lettered=7))
-    assert total == Counts(3, 1, 1, 1, 7, 6, 4, 5)
+    assert total == Counts(
+        received=3, routed=1, filtered=1, unmatched=1, dead_lettered=7, returned=6, messages=4, duplicates=5
+    )

@@ -81,11 +81,31 @@ def test_a_stop_while_redis_is_away_has_an_end(
     assert bridge.wait(25) == 0
     assert time.monotonic() - begun < 15
     bridge.wait_for("bridge.drain_timed_out")
+    stopped = bridge.wait_for("bridge.stopped")
+    assert (stopped["received"], stopped["returned"], stopped["lost"]) == (30, 30, 0)
     assert feed.unsettled() == 30
     sink.start()
     bridge.start().ready()
     with sink.client() as client:
         wait_until(lambda: client.llen("dramatiq:default") == 30, 20, "all thirty")
+
+
+def test_what_a_stop_loses_is_said(new_redis: Callable[..., Redis], new_bridge: Callable[..., BridgeProcess]) -> None:
+    """Events of a broadcast that could not be written before the stop are counted as lost, each of them."""
+    broker, sink = new_redis(), new_redis()
+    channel = PubsubFeed(broker)
+    config = {**channel.config(sink, window={"events": 1000}), "drain_timeout": "2s"}
+    bridge = new_bridge(config).ready()
+    sink.stop()
+    channel.publish([{"n": 0}])
+    bridge.wait_for("sink.unavailable")
+    channel.publish([{"n": n} for n in range(1, 700)])
+    time.sleep(1)  # all of it is received: written once, routed once, waiting
+    bridge.terminate()
+    assert bridge.wait(25) == 0
+    assert bridge.wait_for("source.lost", source="feed")["events"] == 700
+    stopped = bridge.wait_for("bridge.stopped")
+    assert (stopped["received"], stopped["lost"], stopped["messages"]) == (700, 700, 0)
 
 
 def test_a_second_signal_stops_at_once(

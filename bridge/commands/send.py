@@ -5,7 +5,8 @@ from __future__ import annotations
 import argparse
 import asyncio
 import time
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 import msgspec
 from pydantic import ValidationError
@@ -14,11 +15,13 @@ from bridge import config, options
 from bridge.batch import Batch, Entry
 from bridge.codecs import check_depth
 from bridge.config import Dramatiq, parse_duration
-from bridge.errors import BridgeError, SinkUnavailable
+from bridge.errors import BridgeError, SinkUnavailable, UsageError
 from bridge.event import Event
 from bridge.message import Message, Template, unique_ids
 from bridge.routes import check_routes
 from bridge.sink import RedisSink
+
+T = TypeVar("T")
 
 
 def main(arguments: argparse.Namespace) -> int:
@@ -49,24 +52,21 @@ def pairs(items: list[str], option: str) -> dict[str, Any]:
     """Return NAME=VALUE words as a mapping.
 
     Raises:
-        BridgeError: a word without `=`.
+        UsageError: a word without `=`.
     """
     found = {}
     for item in items:
         name, equals, text = item.partition("=")
         if not equals or not name:
-            raise BridgeError(f"{option} takes NAME=VALUE, not {item!r}")
+            raise UsageError(f"{option} takes NAME=VALUE, not {item!r}")
         found[name] = value(text)
     return found
 
 
 def _message(arguments: argparse.Namespace) -> tuple[str, Message]:
-    try:
-        options.check_actor_name(arguments.actor)
-        options.check_queue_name(arguments.queue)
-        delay_ms = None if arguments.delay is None else parse_duration(arguments.delay)
-    except ValueError as error:
-        raise BridgeError(str(error)) from None
+    _checked("ACTOR", options.check_actor_name, arguments.actor)
+    _checked("--queue", options.check_queue_name, arguments.queue)
+    delay_ms = None if arguments.delay is None else _checked("--delay", parse_duration, arguments.delay)
     now_ms = time.time_ns() // 1_000_000
     redis_id, message_id = unique_ids(2)
     template = Template(arguments.actor, arguments.queue, delayed=delay_ms is not None)
@@ -74,6 +74,13 @@ def _message(arguments: argparse.Namespace) -> tuple[str, Message]:
     args = [value(text) for text in arguments.args]
     kwargs = pairs(arguments.kwarg, "--kwarg")
     return message_id, template.fill(args, kwargs, eta_ms=eta, now_ms=now_ms, ids=(redis_id, message_id))
+
+
+def _checked(option: str, check: Callable[[str], T], text: str) -> T:
+    try:
+        return check(text)
+    except ValueError as error:
+        raise UsageError(f"{option}: {error}") from None
 
 
 def _dramatiq(arguments: argparse.Namespace) -> Dramatiq:
@@ -85,7 +92,7 @@ def _dramatiq(arguments: argparse.Namespace) -> Dramatiq:
         # In our own words only: pydantic's would show the URL.
         first = error.errors()[0]
         option = "--redis" if first["loc"] == ("url",) else "--namespace"
-        raise BridgeError(f"{option} {first['ctx']['error']}") from None
+        raise UsageError(f"{option} {first['ctx']['error']}") from None
 
 
 async def _write(dramatiq: Dramatiq, message: Message) -> None:

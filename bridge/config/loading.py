@@ -5,20 +5,28 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from pydantic import ValidationError
 
 from bridge.config import checks
 from bridge.config.document import Document
 from bridge.config.mistakes import translate
-from bridge.config.models import Config
+from bridge.config.models import Config, Route
 from bridge.config.reader import MAX_BYTES, parse
+from bridge.config.sources import Amqp, Mqtt, RedisPubsub, RedisStream, SourceModel
 from bridge.config.substitution import Substitution
 from bridge.config.wrong import Finding
 from bridge.errors import ConfigError, Mistake, Problem
 
 Check = Callable[[Config], list[Problem]]
+
+_MODELS: Final[dict[str, type[SourceModel]]] = {
+    "amqp": Amqp,
+    "mqtt": Mqtt,
+    "redis-pubsub": RedisPubsub,
+    "redis-stream": RedisStream,
+}
 
 
 def load(
@@ -26,16 +34,17 @@ def load(
 ) -> Config:
     """Return the configuration in the file at `path`.
 
-    `environ` serves `${NAME}`. `check` looks further once the models are right, and its problems
-    are placed in the file like any other. Raises ConfigError with every mistake in the file, and
+    `environ` serves `${NAME}`. `check` looks further, at those routes that are right by themselves
+    while others are not yet, and its problems are placed in the file like any other. Raises ConfigError with every mistake in the file, and
     nothing else for whatever the file holds.
     """
     file = os.fspath(path)
     document = parse(_read(file), file, Substitution(environ))
     config = _validate(document)
-    if config is not None and check is not None:
-        for problem in check(config):
-            document.add(_placed(problem, document))
+    if check is not None and document.complete:
+        draft, places = (config, None) if config is not None else _draft(document)
+        for problem in check(draft):
+            document.add(_placed(problem, places, document))
     if config is None or not document.flawless:
         # Raised here and not where an error was caught: a chained one would show the values.
         raise ConfigError(document.mistakes())
@@ -74,8 +83,34 @@ def _validate(document: Document) -> Config | None:
     return config if document.flawless else None
 
 
-def _placed(problem: Problem, document: Document) -> Finding:
+def _draft(document: Document) -> tuple[Config, list[int]]:
+    """Return what is sound of a configuration with mistakes: its routes, and which of the file's they are."""
+    value: Any = document.value if isinstance(document.value, dict) else {}
+    sources, routes = value.get("sources"), value.get("routes")
+    sound: list[Route] = []
+    places: list[int] = []
+    refused = {loc[1] for loc in document.refused if len(loc) > 1 and loc[0] == "routes"}
+    for index, raw in enumerate(routes if isinstance(routes, list) else ()):
+        if index in refused:
+            continue
+        try:
+            route = Route.model_validate(raw, by_alias=True, by_name=False, context={"secrets": set()})
+        except ValidationError:
+            continue
+        sound.append(route.model_copy(update={"name": route.name or route.actor}))
+        places.append(index)
+    known = {}
+    for name, raw in sources.items() if isinstance(sources, dict) else ():
+        kind = raw.get("type") if isinstance(raw, dict) else None
+        if isinstance(kind, str) and kind in _MODELS:
+            known[name] = _MODELS[kind].model_construct(type=kind)
+    return Config.model_construct(sources=known, routes=sound), places
+
+
+def _placed(problem: Problem, places: list[int] | None, document: Document) -> Finding:
     loc, offset = problem.loc, problem.offset
+    if places is not None and loc[0] == "routes" and isinstance(loc[1], int):
+        loc = ("routes", places[loc[1]], *loc[2:])
     if len(loc) > 2 and loc[0] == "routes" and loc[2] == "source":
         loc = (*loc[:2], "from", *loc[3:])
     if len(loc) == 3 and loc[0] == "routes" and loc[2] == "when":

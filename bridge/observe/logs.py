@@ -21,7 +21,16 @@ Format = Literal["json", "console"]
 #: A repeated line is written at most this often; the next one says how many were left out.
 REPEAT_AFTER_S: Final = 10.0
 
+
+def _without_nothing(_logger: object, _name: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
+    """Leave out what says nothing: `repeated` where nothing was left out, and a route that there was none of."""
+    if event.get("repeated") == 0:
+        del event["repeated"]
+    return {key: value for key, value in event.items() if value is not None}
+
+
 _SHARED: Final[list[Any]] = [
+    _without_nothing,
     structlog.stdlib.add_log_level,
     structlog.processors.TimeStamper(fmt="iso", utc=True),
     structlog.processors.format_exc_info,

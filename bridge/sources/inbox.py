@@ -55,9 +55,9 @@ class Inbox:
         return max(0, self._max_events - self._events), max(0, self._max_bytes - self._bytes)
 
     @property
-    def waiting(self) -> bool:
-        """Whether `take` would return at once with an event."""
-        return bool(self._waiting)
+    def waiting(self) -> int:
+        """How many events wait to be taken."""
+        return len(self._waiting)
 
     @property
     def failed(self) -> bool:
@@ -126,6 +126,11 @@ class InboxSession:
     def ended(self) -> bool:
         """Whether the connection has ended."""
         return self._inbox.failed
+
+    @property
+    def waiting(self) -> int:
+        """How many events `receive` would still hand over."""
+        return self._inbox.waiting
 
     async def receive(self) -> list[Event]:
         """Return what has been received, at least one event; an empty list once paused and drained."""

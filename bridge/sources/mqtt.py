@@ -228,8 +228,12 @@ class MqttSession(InboxSession):
 
     def _on_disconnect(self, _client: Any, _data: Any, flags: Any, reason: Any, _properties: Any) -> None:
         # Where the broker said nothing, paho makes up an "Unspecified error".
-        said = flags.is_disconnect_packet_from_server
-        self._link.fail(f"the broker disconnected: {reason}" if said else "the connection was lost")
+        if flags.is_disconnect_packet_from_server:
+            self._link.fail(f"the broker disconnected: {reason}")
+        elif self._connected:
+            self._link.fail("the connection was lost")
+        else:
+            self._link.fail("the connection ended before the broker's answer (a port for TLS takes mqtts://)")
 
     def _on_message(self, _client: Any, _data: Any, message: paho.MQTTMessage) -> None:
         if self._paused:

@@ -20,6 +20,11 @@ class Session(Protocol):
         """Whether the connection has ended: what it delivered and was not settled comes again, if it ever does."""
         ...
 
+    @property
+    def waiting(self) -> int:
+        """How many events `receive` would still hand over."""
+        ...
+
     async def receive(self) -> list[Event]:
         """Return what has been received, at least one event; an empty list once paused and drained.
 
