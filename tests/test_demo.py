@@ -223,7 +223,10 @@ def test_missing_extras_are_named(new_demo: Callable[..., Demo]) -> None:
     program = "import sys; sys.modules['rich'] = None; from bridge.cli import main; sys.exit(main(['demo']))"
     demo = new_demo(command=[sys.executable, "-c", program])
     assert demo.wait() == 1
-    assert demo.err == "dramatiq-bridge: the demo needs its extras: pip install 'dramatiq-bridge[demo]'\n"
+    assert (
+        demo.err
+        == "dramatiq-bridge: the demo needs its extras: run `make demo` in a checkout, or pip install '.[demo]' there\n"
+    )
 
 
 @pytest.mark.parametrize("seconds", ["0", "-3", "nan", "inf", "soon"])
