@@ -20,8 +20,9 @@ from bridge.config import Config, redacted_url
 from bridge.dispatch import Dispatcher, SinkState
 from bridge.errors import Disconnected, SinkUnavailable
 from bridge.observe.logs import Repeats, logger
+from bridge.route_compiler import compile_routes
 from bridge.router import Counts
-from bridge.routes import RouteTable, compile_routes
+from bridge.routes import RouteTable
 from bridge.sink import RedisSink
 from bridge.sources.session import Session
 

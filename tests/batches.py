@@ -17,7 +17,7 @@ from bridge.config import Dramatiq
 from bridge.errors import SinkUnavailable
 from bridge.event import Event, Gate
 from bridge.message import Message, Template, unique_ids
-from bridge.routes import check_routes, compile_routes
+from bridge.route_compiler import check_routes, compile_routes
 from bridge.sink import RedisSink
 from tests.brokers import Redis
 from tests.processes import queue_messages

@@ -18,7 +18,7 @@ from aio_pika.abc import AbstractChannel
 
 from bridge import sources
 from bridge.config import load
-from bridge.routes import check_routes, compile_routes
+from bridge.route_compiler import check_routes, compile_routes
 from tests.brokers import RabbitMQ, Redis
 from tests.children import wait_until
 from tests.feeds import AmqpFeed

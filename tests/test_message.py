@@ -18,8 +18,8 @@ from bridge.config import Config
 from bridge.errors import BadEvent
 from bridge.event import Event
 from bridge.message import MAX_MESSAGE_BYTES, Template, unique_ids
+from bridge.route_compiler import compile_routes
 from bridge.router import make
-from bridge.routes import compile_routes
 from bridge.sink import RedisSink
 from tests.brokers import Redis
 from tests.processes import assert_no_orphans, queue_state

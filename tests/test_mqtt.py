@@ -20,7 +20,7 @@ from paho.mqtt.properties import Properties
 
 from bridge import sources
 from bridge.config import load
-from bridge.routes import check_routes, compile_routes
+from bridge.route_compiler import check_routes, compile_routes
 from tests.brokers import Mosquitto, Redis
 from tests.children import wait_until
 from tests.feeds import MqttFeed

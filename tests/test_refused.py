@@ -12,7 +12,7 @@ import pytest
 import yaml
 
 from bridge import config
-from bridge.routes import check_routes
+from bridge.route_compiler import check_routes
 from tests.batches import dead_letters, load, write
 from tests.brokers import Redis
 from tests.children import wait_until

@@ -9,7 +9,7 @@ import pytest
 
 from bridge import config
 from bridge.errors import ConfigError
-from bridge.routes import check_routes
+from bridge.route_compiler import check_routes
 from tests.batches import load
 
 STEP = {"actor_name": "record"}

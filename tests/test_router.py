@@ -9,8 +9,8 @@ import pytest
 
 from bridge.config import Config
 from bridge.event import Event
+from bridge.route_compiler import compile_routes
 from bridge.router import Counts, Router, make
-from bridge.routes import compile_routes
 
 MQTT = {"type": "mqtt", "url": "mqtt://localhost"}
 ROUTES: list[dict[str, Any]] = [

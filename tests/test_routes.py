@@ -10,8 +10,9 @@ import pytest
 from bridge.config import Config
 from bridge.errors import Problem
 from bridge.event import Event
+from bridge.route_compiler import check_routes, compile_routes
 from bridge.router import make
-from bridge.routes import CACHED_TOPICS, check_routes, compile_routes
+from bridge.routes import CACHED_TOPICS
 
 SOURCES = {
     "plant": {"type": "mqtt", "url": "mqtt://localhost"},

@@ -13,7 +13,7 @@ import redis
 from bridge import sources
 from bridge.config import load
 from bridge.errors import Disconnected
-from bridge.routes import check_routes, compile_routes
+from bridge.route_compiler import check_routes, compile_routes
 from tests.brokers import Redis
 from tests.children import wait_until
 from tests.feeds import REDELIVERING, Feed, StreamFeed

@@ -9,7 +9,7 @@ from typing import Final
 
 from bridge import config
 from bridge.config import Config, Route, SourceConfig, redacted_url
-from bridge.routes import check_routes
+from bridge.route_compiler import check_routes
 from bridge.topics import compile_pattern
 
 #: Text that was probably meant as an expression: its $ is missing.

@@ -13,7 +13,8 @@ from bridge.commands.send import pairs
 from bridge.config import Config
 from bridge.errors import BadEvent, UsageError
 from bridge.event import META_NAMES, Event
-from bridge.routes import EXPRESSION_ERRORS, Route, check_routes, compile_routes, fire, when_alone
+from bridge.route_compiler import check_routes, compile_routes, when_alone
+from bridge.routes import EXPRESSION_ERRORS, Route, fire
 
 
 def main(arguments: argparse.Namespace) -> int:

@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 from bridge import config
 from bridge.observe import logs
-from bridge.routes import check_routes
+from bridge.route_compiler import check_routes
 from bridge.supervisor import Supervisor
 
 

@@ -18,7 +18,7 @@ from bridge.config import Dramatiq, parse_duration
 from bridge.errors import BridgeError, SinkUnavailable, UsageError
 from bridge.event import Event
 from bridge.message import Message, Template, unique_ids
-from bridge.routes import check_routes
+from bridge.route_compiler import check_routes
 from bridge.sink import RedisSink
 
 T = TypeVar("T")

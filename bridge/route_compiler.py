@@ -1,0 +1,203 @@
+"""From the configuration's routes to one compiled function each.
+
+A route becomes one Python function, made of the syntax trees of its expressions:
+
+    def route(payload, topic, headers, meta, source, received_at, <captures>):
+        try:
+            if not (<when>): return None
+        except (KeyError, IndexError): return None
+        return <args>, <kwargs>, <options>, <delay>
+
+Per event nothing is looked up, parsed or formatted. Each expression has a line number of its own
+in that function, so that a traceback tells which place of the route failed, and at which part.
+"""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Callable, Collection, Sequence
+from typing import Any, Final
+
+from bridge import expressions
+from bridge.config import Config
+from bridge.config import Route as RouteConfig
+from bridge.errors import ExpressionError, Problem
+from bridge.expressions import FUNCTIONS, RUNTIME, Expression
+from bridge.message import Template
+from bridge.routes import Result, Route, RouteTable
+from bridge.topics import Pattern, compile_pattern
+
+Loc = tuple[str | int, ...]
+
+
+def check_routes(config: Config) -> list[Problem]:
+    """Return every mistake in the routes' topics and expressions."""
+    return compile_routes(config)[1]
+
+
+def compile_routes(config: Config) -> tuple[dict[str, RouteTable], list[Problem]]:
+    """Compile every route; return the table of each source, and every mistake that was found."""
+    problems: list[Problem] = []
+    routes: dict[str, list[Route]] = {name: [] for name in config.sources}
+    for index, route in enumerate(config.routes):
+        if route.source not in config.sources:
+            continue  # said by the configuration's own checks
+        compiled = _RouteCompiler(route, ("routes", index), config.sources[route.source].type, problems).compile()
+        if compiled is not None:
+            routes[route.source].append(compiled)
+    return {name: RouteTable(found) for name, found in routes.items()}, problems
+
+
+class _RouteCompiler:
+    """Compiles one route; every mistake is appended to `problems`."""
+
+    def __init__(self, config: RouteConfig, loc: Loc, protocol: str, problems: list[Problem]) -> None:
+        self._config = config
+        self._loc = loc
+        self._protocol = protocol
+        self._problems = problems
+        self._places: dict[int, tuple[str, Expression]] = {}
+        self._names: Collection[str] = expressions.NAMES
+        self._line = 0
+
+    def compile(self) -> Route | None:
+        before = len(self._problems)
+        config = self._config
+        pattern = self._pattern()
+        captures = pattern.captures if pattern else ()
+        self._names = (*expressions.NAMES, *captures)
+        when = self._expression(config.when, ("when",), prefix=0) if config.when is not None else None
+        static, dynamic = self._options()
+        body = [
+            self._value(config.args, ("args",)),
+            self._value(config.kwargs, ("kwargs",)),
+            self._value(dynamic, ("options",)),
+            self._value(config.delay if isinstance(config.delay, str) else None, ("delay",)),
+        ]
+        if len(self._problems) > before:
+            return None
+        assert config.name is not None  # noqa: S101 - the model names every route
+        filename = f"<route {config.name}>"
+        delayed = config.delay is not None
+        return Route(
+            name=config.name,
+            actor=config.actor,
+            queue=config.queue,
+            pattern=pattern,
+            template=Template(config.actor, config.queue, static, delayed=delayed),
+            run=compile_function((*expressions.NAMES, *captures), when, body, filename),
+            filename=filename,
+            places=self._places,
+            static_delay_ms=config.delay if isinstance(config.delay, int) else None,
+            dynamic_delay=isinstance(config.delay, str),
+        )
+
+    def _pattern(self) -> Pattern | None:
+        if self._config.topic is None:
+            return None
+        try:
+            pattern = compile_pattern(self._config.topic, self._protocol)
+            for name in pattern.captures:
+                if name in expressions.NAMES or name in FUNCTIONS:
+                    offset = self._config.topic.index(f"{{{name}}}")
+                    raise ExpressionError(f"{{{name}}} would hide `{name}`", "give the capture another name", offset)
+        except ExpressionError as error:
+            self._report((*self._loc, "topic"), error, 0)
+            return None
+        return pattern
+
+    def _options(self) -> tuple[dict[str, object], dict[str, object]]:
+        """Split the options into those that are known now and those that hold an expression."""
+        static: dict[str, object] = {}
+        dynamic: dict[str, object] = {}
+        for name, value in self._config.options.items():
+            (dynamic if _has_expression(value) else static)[name] = value
+        return _literal(static), dynamic
+
+    def _expression(self, text: str, place: Loc, *, prefix: int) -> ast.expr:
+        self._line += 1
+        try:
+            expression = expressions.parse(text, self._names, line=self._line)
+        except ExpressionError as error:
+            self._report((*self._loc, *place), error, prefix)
+            return ast.Constant(None)
+        self._places[self._line] = (".".join(map(str, place)), expression)
+        return expression.node
+
+    def _value(self, value: object, place: Loc) -> ast.expr:
+        if isinstance(value, str):
+            if value.startswith("$$"):
+                return ast.Constant(value[1:])
+            if value.startswith("$"):
+                return self._expression(value[1:], place, prefix=1)
+        if isinstance(value, dict):
+            for key in value:
+                if key.startswith("$"):
+                    problem = "an expression that holds `: ` is a mapping for YAML"
+                    self._problems.append(Problem((*self._loc, *place, key), problem, "quote the whole expression"))
+            keys: list[ast.expr | None] = [ast.Constant(key) for key in value]
+            return ast.Dict(keys, [self._value(item, (*place, key)) for key, item in value.items()])
+        if isinstance(value, list):
+            return ast.List([self._value(item, (*place, i)) for i, item in enumerate(value)], ast.Load())
+        return ast.Constant(value)  # type: ignore[arg-type]  # a scalar, as YAML has them
+
+    def _report(self, loc: Loc, error: ExpressionError, prefix: int) -> None:
+        self._problems.append(Problem(loc, error.problem, error.hint, error.offset + prefix))
+
+
+def _has_expression(value: object) -> bool:
+    if isinstance(value, str):
+        return value.startswith("$") and not value.startswith("$$")
+    if isinstance(value, dict):
+        return any(map(_has_expression, value.values()))
+    return isinstance(value, list) and any(map(_has_expression, value))
+
+
+def _literal(value: Any) -> Any:
+    """Return a value without expressions as it is meant: `$$` at its beginning is a `$`."""
+    if isinstance(value, str):
+        return value[1:] if value.startswith("$$") else value
+    if isinstance(value, dict):
+        return {key: _literal(item) for key, item in value.items()}
+    return [_literal(item) for item in value] if isinstance(value, list) else value
+
+
+_SKELETON: Final = """
+def route():
+    try:
+        if not 0:
+            return None
+    except (_KeyError, _IndexError):
+        return None
+    return 0, 0, 0, 0
+"""
+
+
+def compile_function(
+    names: Sequence[str], when: ast.expr | None, body: list[ast.expr], filename: str
+) -> Callable[..., Result | None]:
+    """Return the function of a route over `names`; without a `when` it gives a result, or raises."""
+    module = ast.parse(_SKELETON)
+    function = module.body[0]
+    assert isinstance(function, ast.FunctionDef)  # noqa: S101 - it stands in the text above
+    function.args.args = [ast.arg(name) for name in names]
+    guard, result = function.body
+    assert isinstance(guard, ast.Try)  # noqa: S101
+    assert isinstance(result, ast.Return)  # noqa: S101
+    if when is None:
+        del function.body[0]
+    else:
+        guard.body[0].test.operand = when  # type: ignore[attr-defined]
+    result.value = ast.Tuple(body, ast.Load())
+    ast.fix_missing_locations(module)
+    scope: dict[str, object] = {**RUNTIME, "_KeyError": KeyError, "_IndexError": IndexError}
+    exec(compile(module, filename, "exec"), scope)  # noqa: S102 - the tree was checked node by node
+    return scope["route"]  # type: ignore[return-value]
+
+
+def when_alone(route: Route) -> tuple[str, Callable[..., Result | None]]:
+    """Return the text of the route's `when`, and a function that evaluates nothing else, to explain it."""
+    expression = next(expression for place, expression in route.places.values() if place == "when")
+    captures = route.pattern.captures if route.pattern else ()
+    nothing: list[ast.expr] = [expression.node, *(ast.Constant(None) for _ in range(3))]
+    return expression.text, compile_function((*expressions.NAMES, *captures), None, nothing, route.filename)
