@@ -82,7 +82,6 @@ class Dispatcher:
         """
         while events := await session.receive():
             entries, counts = self._router.route(events)
-            counts.received = len(events)
             try:
                 await self._next.put(_Work(session, events, Batch(entries, self._writer), counts))
             except asyncio.CancelledError:

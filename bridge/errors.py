@@ -97,3 +97,8 @@ class BadEvent(BridgeError):
         super().__init__(f"{reason}: {detail}")
         self.reason = reason
         self.detail = detail
+
+
+def words(error: BaseException) -> str:
+    """Return what `error` says, or its name where it says nothing."""
+    return str(error) or type(error).__name__

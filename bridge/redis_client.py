@@ -15,7 +15,7 @@ from redis.exceptions import RedisError, ResponseError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from bridge.config import Connection, Tls
-from bridge.errors import Disconnected
+from bridge.errors import Disconnected, words
 
 #: Everything that a command can raise when the connection or the server is at fault.
 #: RuntimeError is uvloop's word for a transport that has been closed.
@@ -114,11 +114,6 @@ class Link:
         timed_out = isinstance(error, (TimeoutError, RedisTimeoutError))
         self._failed = Disconnected("timed out" if timed_out else words(error))
         return self._failed
-
-
-def words(error: BaseException) -> str:
-    """Return what `error` says, or its name where it says nothing."""
-    return str(error) or type(error).__name__
 
 
 def _tls_options(tls: Tls) -> dict[str, Any]:

@@ -58,7 +58,9 @@ class Router:
         """Return one entry per event, in order, and their counts; an entry may be empty (filtered, or dropped)."""
         now_ms = time.time_ns() // 1_000_000
         counts = Counts()
-        return [self._entry(event, now_ms, counts) for event in events], counts
+        entries = [self._entry(event, now_ms, counts) for event in events]
+        counts.received = len(entries)
+        return entries, counts
 
     def payload(self, event: Event) -> object:
         """Return the decoded body.
@@ -73,7 +75,6 @@ class Router:
         return self.decode(event)
 
     def _entry(self, event: Event, now_ms: int, counts: Counts) -> Entry:
-        counts.received += 1
         entry = Entry(event)
         matches = self.table.matches(event.topic)
         if not matches:

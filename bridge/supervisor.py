@@ -46,7 +46,7 @@ class Runner:
         self._source = sources.make(name, source_config, config, table)
         self.dispatcher = Dispatcher(self._source, router.make(source_config, table), sink, state)
         self._session: Session | None = None
-        self._stopping = asyncio.Event()
+        self._stopping = False
         self._repeats = Repeats()
 
     async def run(self) -> None:
@@ -79,7 +79,7 @@ class Runner:
 
     async def stop(self, task: asyncio.Task[None]) -> None:
         """Take nothing new; `task`, which runs `run`, ends once all is settled."""
-        self._stopping.set()
+        self._stopping = True
         while self._session is None and not task.done():
             await _cancel([task], within_s=_AGAIN_S)
         if self._session is not None:
@@ -88,7 +88,7 @@ class Runner:
     def _must_end(self) -> bool:
         # Asked after each connect, because one of redis-py's can swallow a cancellation (8.1.0, observed).
         task = asyncio.current_task()
-        return self._stopping.is_set() or (task is not None and task.cancelling() > 0)
+        return self._stopping or (task is not None and task.cancelling() > 0)
 
     def _say_connected(self) -> None:
         self.connected.set()

@@ -7,7 +7,6 @@ above DEBUG, and no body and no secret ever is.
 from __future__ import annotations
 
 import logging
-import logging.config
 import sys
 import time
 from collections.abc import Hashable

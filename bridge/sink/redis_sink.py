@@ -16,7 +16,7 @@ from redis.exceptions import NoScriptError, ReadOnlyError, ResponseError
 from bridge import redis_client
 from bridge.batch import Batch, DeadLetter, Written
 from bridge.config import Dramatiq
-from bridge.errors import SinkUnavailable
+from bridge.errors import SinkUnavailable, words
 from bridge.sink.script_arguments import ScriptArguments
 
 SCRIPT: Final = files("bridge.sink").joinpath("enqueue.lua").read_text()
@@ -45,7 +45,7 @@ class RedisSink:
         try:
             await self._client.ping()
         except redis_client.FAULTS as error:
-            raise SinkUnavailable(redis_client.words(error)) from None
+            raise SinkUnavailable(words(error)) from None
 
     async def write(self, batch: Batch) -> Written:
         """Write the whole batch, or nothing of it.
@@ -71,14 +71,14 @@ class RedisSink:
         except ReadOnlyError as error:
             # A demoted master: the name may lead to another server by now.
             await self._client.connection_pool.disconnect(inuse_connections=False)
-            raise SinkUnavailable(redis_client.words(error)) from None
+            raise SinkUnavailable(words(error)) from None
         except ResponseError as error:
             if not str(error).startswith(_PERMANENT):
-                raise SinkUnavailable(redis_client.words(error)) from None
+                raise SinkUnavailable(words(error)) from None
             _isolate(batch, str(error))
             return await self._write(batch)
         except redis_client.FAULTS as error:
-            raise SinkUnavailable(redis_client.words(error)) from None
+            raise SinkUnavailable(words(error)) from None
         numbers = reply.split()
         return Written(messages=int(numbers[0]), duplicates=int(numbers[1]), refused=batch.refused)
 

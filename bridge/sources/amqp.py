@@ -25,7 +25,7 @@ from yarl import URL
 from bridge import tls
 from bridge.codecs import plain
 from bridge.config import Amqp
-from bridge.errors import Disconnected
+from bridge.errors import Disconnected, words
 from bridge.event import Event
 from bridge.sources.amqp_frames import DEFECT_HEADER, FrameReader
 from bridge.sources.inbox import Inbox, InboxSession
@@ -207,7 +207,7 @@ def _words(error: BaseException, config: Amqp) -> str:
     if isinstance(error, asyncio.CancelledError):
         return "the connection was lost"  # what aiormq says when it ends its own tasks
     # Without the addresses of objects, so that the same fault says the same each time.
-    return _ADDRESS.sub("", str(error)) or type(error).__name__
+    return _ADDRESS.sub("", words(error))
 
 
 class _Transport(aiormq.TransportFactory):

@@ -23,7 +23,7 @@ from paho.mqtt.subscribeoptions import SubscribeOptions
 
 from bridge import tls
 from bridge.config import Mqtt
-from bridge.errors import Disconnected
+from bridge.errors import Disconnected, words
 from bridge.event import Event
 from bridge.observe.logs import logger
 from bridge.sources.inbox import Inbox, InboxSession
@@ -58,7 +58,7 @@ class MqttSource:
             except TimeoutError:
                 raise Disconnected("timed out") from None
             except (OSError, ssl.SSLError, ValueError) as error:
-                raise Disconnected(str(error) or type(error).__name__) from None
+                raise Disconnected(words(error)) from None
             yield session
         finally:
             await session.end()

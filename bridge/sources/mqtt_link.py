@@ -13,6 +13,8 @@ from typing import Any, Final
 from paho.mqtt import client as paho
 from paho.mqtt.enums import MQTTErrorCode
 
+from bridge.errors import words
+
 _CLOSE_S: Final = 1.0
 
 
@@ -146,7 +148,7 @@ class PahoLink:
                 if not (isinstance(self._socket, ssl.SSLSocket) and self._socket.pending()):
                     break
         except Exception as error:  # noqa: BLE001 - whatever paho does, the session ends and says why
-            self.fail(str(error) or type(error).__name__)
+            self.fail(words(error))
             return
         self.flush()
 
@@ -156,7 +158,7 @@ class PahoLink:
             try:
                 code = self._client.loop_misc()
             except Exception as error:  # noqa: BLE001 - as above
-                self.fail(str(error) or type(error).__name__)
+                self.fail(words(error))
                 return
             if code is not MQTTErrorCode.MQTT_ERR_SUCCESS:
                 self.fail(paho.error_string(code))
