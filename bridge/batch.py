@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import secrets
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
-from bridge.event import Event, Gate
+from bridge.event import Event
 from bridge.message import Message
 
 
@@ -25,17 +26,22 @@ class DeadLetter:
 
 
 @dataclass(slots=True, eq=False)
-class Entry:
-    """What one event comes to: its messages and its dead letters, written together; either may be empty."""
+class Column:
+    """The messages for one queue, in the order of the events: each one's redis_message_id and body, and its event.
 
-    event: Event
-    messages: list[Message] = field(default_factory=list)
-    dead_letters: list[DeadLetter] = field(default_factory=list)
+    `owners` are positions in the batch's `events`; an event can own several messages, or none.
+    """
 
-    @property
-    def gate(self) -> Gate | None:
-        """The event's gate: see `bridge.event.Gate`."""
-        return self.event.gate
+    owners: list[int] = field(default_factory=list)
+    messages: list[tuple[bytes, bytes]] = field(default_factory=list)
+
+    def part(self, start: int, stop: int) -> Column:
+        """Return the messages of the events from `start` to `stop`, who then count from 0."""
+        chosen = [place for place, owner in enumerate(self.owners) if start <= owner < stop]
+        return Column(
+            [self.owners[place] - start for place in chosen],
+            [self.messages[place] for place in chosen],
+        )
 
 
 @dataclass(slots=True, eq=False)
@@ -57,7 +63,10 @@ class Writer:
 
 @dataclass(slots=True, eq=False)
 class Batch:
-    """The entries of one write, in the order received.
+    """The events of one write, in the order received, and what they have come to.
+
+    `queues` holds the messages by queue, `dead_letters` each with the position of its event; an event may have
+    come to nothing (filtered, or dropped). Columns, and no object per event: this is the hot path.
 
     `number` is given by the first attempt and stays with the batch through every other, so that a
     write whose reply was lost is not done twice. `halves` is set once Redis has refused the whole for good;
@@ -66,12 +75,50 @@ class Batch:
     was to be a message and has become a dead letter.
     """
 
-    entries: list[Entry]
+    events: list[Event]
     writer: Writer = field(default_factory=Writer)
+    queues: dict[str, Column] = field(default_factory=dict)
+    dead_letters: list[tuple[int, DeadLetter]] = field(default_factory=list)
     number: int | None = None
     halves: tuple[Batch, Batch] | None = None
     written: Written | None = None
     refused: int = 0
+
+    def column(self, queue: str) -> Column:
+        """Return the messages for `queue`, to add to."""
+        found = self.queues.get(queue)
+        if found is None:
+            found = self.queues[queue] = Column()
+        return found
+
+    def add(self, owner: int, messages: Iterable[Message]) -> None:
+        """Add the messages of the event at the position `owner`, behind those of earlier ones."""
+        for message in messages:
+            column = self.column(message.queue)
+            column.owners.append(owner)
+            column.messages.append((message.id, message.body))
+
+    def every_dead_letter(self) -> Iterator[DeadLetter]:
+        """Return the dead letters, those of refused events in its halves included."""
+        for part in self.halves or ():
+            yield from part.every_dead_letter()
+        if self.halves is None:
+            for _, letter in self.dead_letters:
+                yield letter
+
+    def halved(self) -> tuple[Batch, Batch]:
+        """Return the two halves of the events, each with what it comes to."""
+        middle = len(self.events) // 2
+        return self._part(0, middle), self._part(middle, len(self.events))
+
+    def _part(self, start: int, stop: int) -> Batch:
+        queues = {queue: column.part(start, stop) for queue, column in self.queues.items()}
+        return Batch(
+            self.events[start:stop],
+            self.writer,
+            {queue: column for queue, column in queues.items() if column.owners},
+            [(owner - start, letter) for owner, letter in self.dead_letters if start <= owner < stop],
+        )
 
 
 @dataclass(slots=True, frozen=True)

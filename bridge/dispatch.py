@@ -56,7 +56,6 @@ class SinkState:
 @dataclass(slots=True, eq=False)
 class _Work:
     session: Session
-    events: list[Event]
     batch: Batch
     counts: Counts
 
@@ -81,9 +80,10 @@ class Dispatcher:
             Disconnected: the session has ended; what it delivered goes on to be written.
         """
         while events := await session.receive():
-            entries, counts = self._router.route(events)
+            batch = Batch(events, self._writer)
+            counts = self._router.route(batch)
             try:
-                await self._next.put(_Work(session, events, Batch(entries, self._writer), counts))
+                await self._next.put(_Work(session, batch, counts))
             except asyncio.CancelledError:
                 self._give_up(events)
                 raise
@@ -97,15 +97,16 @@ class Dispatcher:
         """Write and settle what `intake` hands over, for ever; cancelled, count what is left unwritten."""
         while True:
             work = await self._next.get()
+            events = work.batch.events
             try:
-                if work.session.ended and self._comes_again(work.events):
+                if work.session.ended and self._comes_again(events):
                     # Not written yet, and delivered again: writing it now would make a duplicate.
-                    self._give_up(work.events)
+                    self._give_up(events)
                     continue
                 try:
                     written = await self._write(work.batch)
                 except asyncio.CancelledError:
-                    self._give_up(work.events)
+                    self._give_up(events)
                     raise
                 work.counts.messages = written.messages
                 work.counts.duplicates = written.duplicates
@@ -113,7 +114,7 @@ class Dispatcher:
                 work.counts.dead_lettered += written.refused
                 self.counts.add(work.counts)
                 self._report_dead_letters(work)
-                await work.session.settle(work.events)
+                await work.session.settle(events)
             finally:
                 self._next.task_done()
 
@@ -126,7 +127,7 @@ class Dispatcher:
     def give_up_rest(self) -> None:
         """Count what `intake` handed over and `write`, which has been cancelled, will not write."""
         while not self._next.empty():
-            self._give_up(self._next.get_nowait().events)
+            self._give_up(self._next.get_nowait().batch.events)
 
     def _give_up(self, events: list[Event]) -> None:
         self.counts.received += len(events)
@@ -153,18 +154,15 @@ class Dispatcher:
                 return written
 
     def _report_dead_letters(self, work: _Work) -> None:
-        if not work.counts.dead_lettered:
-            return
-        for entry in work.batch.entries:
-            for letter in entry.dead_letters:
-                left_out = self._repeats.allow(letter.route, letter.reason)
-                if left_out is not None:
-                    log.warning(
-                        "event.dead_lettered",
-                        source=self._source.name,
-                        route=letter.route or None,
-                        reason=letter.reason,
-                        error=letter.detail,
-                        topic=letter.event.topic,
-                        repeated=left_out,
-                    )
+        for letter in work.batch.every_dead_letter():
+            left_out = self._repeats.allow(letter.route, letter.reason)
+            if left_out is not None:
+                log.warning(
+                    "event.dead_lettered",
+                    source=self._source.name,
+                    route=letter.route or None,
+                    reason=letter.reason,
+                    error=letter.detail,
+                    topic=letter.event.topic,
+                    repeated=left_out,
+                )

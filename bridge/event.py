@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Final
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+import msgspec
 
 #: The names an expression may read from `meta`; null where the protocol does not have them.
 META_NAMES: Final = (
@@ -21,18 +22,37 @@ META_NAMES: Final = (
     "entry_id",
 )
 
-#: Makes the write of one event happen at most once (see `sink/enqueue.lua`):
-#: `("ack", stream key, group, entry id)` or `("seen", key, milliseconds)`.
-Gate = tuple[str, ...]
+#: An event's headers, and its meta: only names of META_NAMES.
+Details = tuple[Mapping[str, object], Mapping[str, object]]
 
 
-@dataclass(slots=True, eq=False)
-class Event:
+class Gate(msgspec.Struct, frozen=True):
+    """Makes the write of each event that has it happen at most once (see `sink/enqueue.lua`).
+
+    kind "ack": `key` is a stream in the Redis that is written to, and XACK in `group` must say 1.
+    kind "seen": `key` and the event's `identity` make a key that is remembered for `lifetime_ms`.
+    """
+
+    kind: str
+    key: str
+    group: str = ""
+    lifetime_ms: int = 0
+
+
+def given(raw: Any) -> Details:
+    """Return details that are there already."""
+    return raw  # type: ignore[no-any-return]
+
+
+# A Struct, because one is made per event: it takes a fifth of a dataclass's time. gc=False: nothing in an
+# event leads back to it, and a hundred thousand fewer objects for the collector to walk through.
+class Event(msgspec.Struct, eq=False, gc=False):
     """One event as its source presents it; immutable by convention.
 
     `topic` is the MQTT topic, the AMQP routing key, the Redis channel or the stream's key.
     `received_at_ms` is epoch milliseconds. `token` is what the session needs to settle the
-    event, opaque to everyone else. `gate`, where there is one, makes the write idempotent.
+    event, opaque to everyone else. `raw` is what `read` makes headers and meta of, once somebody
+    asks. `gate` and `identity`, where there are, make the write idempotent.
     `defect` says why the source can't present the event properly: it becomes a dead letter.
     """
 
@@ -40,8 +60,17 @@ class Event:
     topic: str
     body: bytes
     received_at_ms: int
-    headers: Mapping[str, object] = field(default_factory=dict)
-    meta: Mapping[str, object] = field(default_factory=dict)
     token: object = None
+    raw: object = ({}, {})
+    read: Callable[[Any], Details] = given
     gate: Gate | None = None
+    identity: bytes = b""
     defect: str = ""
+
+    def details(self) -> Details:
+        """Return the headers and the meta, parsed each time.
+
+        Raises:
+            BadEvent: they can't be read.
+        """
+        return self.read(self.raw)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
 import ssl
 from typing import Any, Final
 
@@ -11,16 +9,13 @@ import redis.asyncio as redis
 from redis.asyncio.connection import parse_url
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
-from redis.exceptions import RedisError, ResponseError
-from redis.exceptions import TimeoutError as RedisTimeoutError
+from redis.exceptions import RedisError
 
 from bridge.config import Connection, Tls
-from bridge.errors import Disconnected, words
 
-#: Everything that a command can raise when the connection or the server is at fault.
+#: Everything that connecting can raise when the connection or the server is at fault.
 #: RuntimeError is uvloop's word for a transport that has been closed.
 FAULTS: Final = (RedisError, OSError, TimeoutError, ssl.SSLError, RuntimeError)
-_CLOSE_S: Final = 2.0
 
 
 def client(connection: Connection, *, timeout_s: float) -> redis.Redis:
@@ -48,72 +43,6 @@ def client(connection: Connection, *, timeout_s: float) -> redis.Redis:
         # `from_url` lets the URL's scheme decide about the class, whatever it is told.
         made.connection_pool.connection_class = _named_connection(connection.tls.server_name)
     return made
-
-
-class Link:
-    """Exactly one connection of a source; once it has failed it stays so.
-
-    redis-py's client and its PubSub reconnect silently, and what was published in the gap is
-    lost without a sign (6 of 22 messages, observed).
-    """
-
-    def __init__(self, connection: Connection, *, timeout_s: float) -> None:
-        self._connect_timeout_s = connection.connect_timeout / 1000
-        self._connection = client(connection, timeout_s=timeout_s).connection_pool.make_connection()
-        self._failed: Disconnected | None = None
-
-    async def open(self) -> None:
-        """Connect and log in, within the connection's `connect_timeout`.
-
-        Raises:
-            Disconnected: it could not be done.
-        """
-        try:
-            async with asyncio.timeout(self._connect_timeout_s):
-                await self._connection.connect()
-        except FAULTS as error:
-            raise self._fail(error) from None
-
-    async def send(self, *words: str | bytes | int) -> None:
-        """Send a command; its reply is for `read`."""
-        if self._failed is not None:
-            raise self._failed
-        try:
-            await self._connection.send_command(*words)
-        except FAULTS as error:
-            raise self._fail(error) from None
-
-    async def read(self) -> Any:
-        """Return the next reply, as RESP2 has it: bytes, int, None, or a list of these.
-
-        Raises:
-            Disconnected: no reply within the link's timeout, or the connection has ended.
-            ResponseError: the reply is an error; the link goes on.
-        """
-        if self._failed is not None:
-            raise self._failed
-        try:
-            return await self._connection.read_response(disable_decoding=True)
-        except ResponseError:
-            raise
-        except FAULTS as error:
-            raise self._fail(error) from None
-
-    async def command(self, *words: str | bytes | int) -> Any:
-        """Send a command and return its reply; for links on which nobody else reads."""
-        await self.send(*words)
-        return await self.read()
-
-    async def close(self) -> None:
-        """Close the connection."""
-        self._failed = self._failed or Disconnected("closed")
-        with contextlib.suppress(Exception):
-            await asyncio.wait_for(self._connection.disconnect(nowait=True), _CLOSE_S)
-
-    def _fail(self, error: BaseException) -> Disconnected:
-        timed_out = isinstance(error, (TimeoutError, RedisTimeoutError))
-        self._failed = Disconnected("timed out" if timed_out else words(error))
-        return self._failed
 
 
 def _tls_options(tls: Tls) -> dict[str, Any]:

@@ -2,11 +2,13 @@
 
 A route becomes one Python function, made of the syntax trees of its expressions:
 
-    def route(payload, topic, headers, meta, source, received_at, <captures>):
+    def route(_event, payload, _captures, _stamp):
+        topic, (headers, meta) = _event.topic, _event.details()     # only what is used
+        plant, oven = _captures
         try:
             if not (<when>): return None
         except (KeyError, IndexError): return None
-        return <args>, <kwargs>, <options>, <delay>
+        return _message(<args>, <kwargs>, _stamp, <options>, <delay>)
 
 Per event nothing is looked up, parsed or formatted. Each expression has a line number of its own
 in that function, so that a traceback tells which place of the route failed, and at which part.
@@ -24,7 +26,7 @@ from bridge.config import Route as RouteConfig
 from bridge.errors import ExpressionError, Problem
 from bridge.expressions import FUNCTIONS, RUNTIME, Expression
 from bridge.message import Template
-from bridge.routes import Result, Route, RouteTable
+from bridge.routes import Route, RouteTable, finish
 from bridge.topics import Pattern, compile_pattern
 
 Loc = tuple[str | int, ...]
@@ -58,6 +60,7 @@ class _RouteCompiler:
         self._problems = problems
         self._places: dict[int, tuple[str, Expression]] = {}
         self._names: Collection[str] = expressions.NAMES
+        self._used: set[str] = set()
         self._line = 0
 
     def compile(self) -> Route | None:
@@ -78,18 +81,21 @@ class _RouteCompiler:
             return None
         assert config.name is not None  # noqa: S101 - the model names every route
         filename = f"<route {config.name}>"
-        delayed = config.delay is not None
+        template = Template(config.actor, config.queue, static, delayed=config.delay is not None)
+        message: Callable[..., Any]
+        if isinstance(config.args, list) and isinstance(config.kwargs, dict) and not dynamic and config.delay is None:
+            # Most routes: args is a list and kwargs a mapping with text keys whatever the event, and there is nothing else.
+            message, body = template.fill, body[:2]
+        else:
+            delay = config.delay if isinstance(config.delay, int) else None
+            message = finish(template, delay, dynamic_delay=isinstance(config.delay, str))
         return Route(
             name=config.name,
-            actor=config.actor,
-            queue=config.queue,
+            queue=template.queue,
             pattern=pattern,
-            template=Template(config.actor, config.queue, static, delayed=delayed),
-            run=compile_function((*expressions.NAMES, *captures), when, body, filename),
+            run=compile_function((self._used, captures), when, body, message, filename),
             filename=filename,
             places=self._places,
-            static_delay_ms=config.delay if isinstance(config.delay, int) else None,
-            dynamic_delay=isinstance(config.delay, str),
         )
 
     def _pattern(self) -> Pattern | None:
@@ -122,6 +128,7 @@ class _RouteCompiler:
             self._report((*self._loc, *place), error, prefix)
             return ast.Constant(None)
         self._places[self._line] = (".".join(map(str, place)), expression)
+        self._used |= expression.names
         return expression.node
 
     def _value(self, value: object, place: Loc) -> ast.expr:
@@ -163,41 +170,65 @@ def _literal(value: Any) -> Any:
 
 
 _SKELETON: Final = """
-def route():
+def route(_event, payload, _captures, _stamp):
+    topic = _event.topic
+    source = _event.source
+    received_at = _event.received_at_ms
+    headers, meta = _event.details()
+    captures = _captures
     try:
         if not 0:
             return None
     except (_KeyError, _IndexError):
         return None
-    return 0, 0, 0, 0
+    return _message(_stamp)
 """
+_GUARD, _RESULT = -2, -1
 
 
 def compile_function(
-    names: Sequence[str], when: ast.expr | None, body: list[ast.expr], filename: str
-) -> Callable[..., Result | None]:
-    """Return the function of a route over `names`; without a `when` it gives a result, or raises."""
+    names: tuple[Collection[str], Sequence[str]],
+    when: ast.expr | None,
+    body: list[ast.expr],
+    message: Callable[..., Any],
+    filename: str,
+) -> Callable[..., Any]:
+    """Return the function of a route; `names` are those that its expressions use, and the captures of its topic.
+
+    It takes the event, its payload, the captures' values and a stamp, and gives what `message` makes of what
+    the expressions of `body` give, with the stamp as the third. Without a `when` it always gives something, or raises.
+    """
     module = ast.parse(_SKELETON)
     function = module.body[0]
     assert isinstance(function, ast.FunctionDef)  # noqa: S101 - it stands in the text above
-    function.args.args = [ast.arg(name) for name in names]
-    guard, result = function.body
+    guard, result = function.body[_GUARD], function.body[_RESULT]
     assert isinstance(guard, ast.Try)  # noqa: S101
     assert isinstance(result, ast.Return)  # noqa: S101
-    if when is None:
-        del function.body[0]
-    else:
+    assert isinstance(result.value, ast.Call)  # noqa: S101
+    result.value.args = [*body[:2], *result.value.args, *body[2:]]
+    if when is not None:
         guard.body[0].test.operand = when  # type: ignore[attr-defined]
-    result.value = ast.Tuple(body, ast.Load())
+    reads = [read for read in function.body[:_GUARD] if _is_needed(read, *names)]
+    function.body = [*reads, guard, result] if when is not None else [*reads, result]
     ast.fix_missing_locations(module)
-    scope: dict[str, object] = {**RUNTIME, "_KeyError": KeyError, "_IndexError": IndexError}
+    scope: dict[str, object] = {**RUNTIME, "_KeyError": KeyError, "_IndexError": IndexError, "_message": message}
     exec(compile(module, filename, "exec"), scope)  # noqa: S102 - the tree was checked node by node
     return scope["route"]  # type: ignore[return-value]
 
 
-def when_alone(route: Route) -> tuple[str, Callable[..., Result | None]]:
+def _is_needed(read: ast.stmt, used: Collection[str], captures: Sequence[str]) -> bool:
+    """Tell whether a line that reads names is needed; the one of the captures gets their names."""
+    assert isinstance(read, ast.Assign)  # noqa: S101
+    target = read.targets[0]
+    if isinstance(target, ast.Name) and target.id == "captures":
+        read.targets[0] = ast.Tuple([ast.Name(name, ast.Store()) for name in captures], ast.Store())
+    return any(isinstance(node, ast.Name) and node.id in used for node in ast.walk(read.targets[0]))
+
+
+def when_alone(route: Route) -> tuple[str, Callable[..., Any]]:
     """Return the text of the route's `when`, and a function that evaluates nothing else, to explain it."""
     expression = next(expression for place, expression in route.places.values() if place == "when")
     captures = route.pattern.captures if route.pattern else ()
-    nothing: list[ast.expr] = [expression.node, *(ast.Constant(None) for _ in range(3))]
-    return expression.text, compile_function((*expressions.NAMES, *captures), None, nothing, route.filename)
+    return expression.text, compile_function(
+        (expression.names, captures), None, [expression.node], lambda value, _stamp: value, route.filename
+    )

@@ -8,84 +8,73 @@ from typing import Final
 
 from bridge import expressions, options
 from bridge.errors import BadEvent
-from bridge.event import Event
 from bridge.expressions import Expression
-from bridge.message import Message, Template, unique_ids
+from bridge.message import Stamp, Template, check_arguments, more_options
 from bridge.topics import Pattern
-
-Result = tuple[object, object, dict[str, object], object]
 
 #: What an expression can raise; anything else is a bug of ours and ends the process loudly.
 EXPRESSION_ERRORS: Final = (LookupError, TypeError, ValueError, ArithmeticError, RecursionError, MemoryError)
+#: What a route can raise.
+ROUTE_ERRORS: Final = (BadEvent, *EXPRESSION_ERRORS)
 #: Topics whose matches are remembered, per source; one more and the table begins anew.
 CACHED_TOPICS: Final = 8192
-_LONGEST_CACHED: Final = 256
+#: Longer topics, in characters, are not remembered.
+LONGEST_CACHED: Final = 256
 _LONGEST_DELAY_MS: Final = 10 * 365 * 86_400_000
 
 
 @dataclass(slots=True, eq=False)
 class Route:
-    """One compiled route; `places` gives, by line of `run`, where in the route an expression stands."""
+    """One compiled route.
+
+    `run` takes an event, its payload, the captures and a stamp. It returns the redis_message_id and the body of what
+    becomes of the event, or None where `when` does not fit; for what it raises, out of ROUTE_ERRORS, see `refusal`.
+    `places` gives, by line of `run`, where in the route an expression stands.
+    """
 
     name: str
-    actor: str
     queue: str
     pattern: Pattern | None
-    template: Template
-    run: Callable[..., Result | None]
+    run: Callable[..., tuple[bytes, bytes] | None]
     filename: str
     places: dict[int, tuple[str, Expression]]
-    static_delay_ms: int | None
-    dynamic_delay: bool
 
-    def eta(self, delay: object, now_ms: int) -> int | None:
-        """Return the epoch milliseconds at which the message is due, or None for at once.
-
-        Raises:
-            BadEvent: the delay came from the event and is no sensible number of milliseconds.
-        """
-        if self.static_delay_ms is not None:
-            return now_ms + self.static_delay_ms
-        if not self.dynamic_delay:
-            return None
-        if type(delay) not in (int, float) or not 0 <= delay <= _LONGEST_DELAY_MS:  # type: ignore[operator]
-            raise BadEvent("option", f"delay takes milliseconds from 0 to ten years, not {str(delay)[:80]!r}")
-        return now_ms + int(delay)  # type: ignore[call-overload, no-any-return]
-
-    def explain(self, error: Exception) -> tuple[bool, BadEvent]:
-        """Return whether `error` means that `when` does not fit, and the BadEvent that it is otherwise."""
+    def refusal(self, error: Exception) -> BadEvent | None:
+        """Return why `run`, which raised `error`, made no message; None if its `when` does not fit."""
+        if isinstance(error, BadEvent):
+            return error
         fault = expressions.fault(error, self.filename)
         place, expression = self.places.get(fault.line, ("", None))
         if fault.missing and place == "when":
-            return True, BadEvent("missing-field", "")
+            return None
         part = expression.text.encode()[fault.text_start : fault.text_end].decode() if expression else ""
         at = f" in `{part}`" if part else ""
-        return False, BadEvent("missing-field" if fault.missing else "wrong-type", f"{place}: {fault.problem}{at}")
+        return BadEvent("missing-field" if fault.missing else "wrong-type", f"{place}: {fault.problem}{at}")
 
 
-def fire(route: Route, captures: tuple[str, ...], event: Event, payload: object, now_ms: int) -> Message | None:
-    """Return the message that `route` makes of `event`, or None where its `when` does not fit.
+def finish(
+    template: Template, static_delay_ms: int | None, *, dynamic_delay: bool
+) -> Callable[[object, object, Stamp, dict[str, object], object], tuple[bytes, bytes]]:
+    """Return what makes a message of what an event gave for args, kwargs, options and delay; it raises BadEvent."""
 
-    Raises:
-        BadEvent: the event can never become this message.
-    """
-    try:
-        result = route.run(
-            payload, event.topic, event.headers, event.meta, event.source, event.received_at_ms, *captures
-        )
-    except EXPRESSION_ERRORS as error:
-        does_not_fit, bad = route.explain(error)
-        if does_not_fit:
-            return None
-        raise bad from None
-    if result is None:
-        return None
-    args, kwargs, options_, delay = result
-    if options_:
-        options_ = _check_options(options_)
-    redis_id, message_id = unique_ids(2)
-    eta_ms = route.eta(delay, now_ms)
-    return route.template.fill(args, kwargs, options=options_, eta_ms=eta_ms, now_ms=now_ms, ids=(redis_id, message_id))
+    def message(
+        args: object, kwargs: object, stamp: Stamp, options_: dict[str, object], delay: object
+    ) -> tuple[bytes, bytes]:
+        check_arguments(args, kwargs)
+        eta_ms = None
+        if dynamic_delay:
+            eta_ms = stamp.now_ms + _check_delay(delay)
+        elif static_delay_ms is not None:
+            eta_ms = stamp.now_ms + static_delay_ms
+        return template.fill(args, kwargs, stamp, more_options(_check_options(options_), eta_ms))
+
+    return message
+
+
+def _check_delay(delay: object) -> int:
+    if type(delay) not in (int, float) or not 0 <= delay <= _LONGEST_DELAY_MS:  # type: ignore[operator]
+        raise BadEvent("option", f"delay takes milliseconds from 0 to ten years, not {str(delay)[:80]!r}")
+    return int(delay)  # type: ignore[call-overload, no-any-return]
 
 
 def _check_options(values: dict[str, object]) -> dict[str, object]:
@@ -101,14 +90,14 @@ def _check_options(values: dict[str, object]) -> dict[str, object]:
 
 @dataclass(slots=True, eq=False)
 class RouteTable:
-    """The routes of one source, found by topic."""
+    """The routes of one source, found by topic; `known` are the matches of topics that were looked up."""
 
     routes: Sequence[Route]
-    _found: dict[str, tuple[tuple[Route, tuple[str, ...]], ...]] = field(default_factory=dict)
+    known: dict[str, tuple[tuple[Route, tuple[str, ...]], ...]] = field(default_factory=dict)
 
     def matches(self, topic: str) -> tuple[tuple[Route, tuple[str, ...]], ...]:
         """Return every route whose topic fits, with its captures; remembered, so that 100 routes cost what one does."""
-        found = self._found.get(topic)
+        found = self.known.get(topic)
         if found is None:
             matches = []
             for route in self.routes:
@@ -116,8 +105,8 @@ class RouteTable:
                 if captures is not None:
                     matches.append((route, captures))
             found = tuple(matches)
-            if len(topic) <= _LONGEST_CACHED:
-                if len(self._found) >= CACHED_TOPICS:
-                    self._found.clear()
-                self._found[topic] = found
+            if len(topic) <= LONGEST_CACHED:
+                if len(self.known) >= CACHED_TOPICS:
+                    self.known.clear()
+                self.known[topic] = found
         return found

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Iterable
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self
@@ -12,17 +13,58 @@ import redis
 import yaml
 
 from bridge import config, router
-from bridge.batch import Batch, Entry
+from bridge.batch import Batch, DeadLetter, Writer
 from bridge.config import Dramatiq
 from bridge.errors import SinkUnavailable
 from bridge.event import Event, Gate
-from bridge.message import Message, Template, unique_ids
+from bridge.message import Message, Stamp, Template
 from bridge.route_compiler import check_routes, compile_routes
+from bridge.router import Counts, Router
 from bridge.sink import RedisSink
 from tests.brokers import Redis
 from tests.processes import queue_messages
 
 DEAD: Final = "dramatiq-bridge:dead-letters"
+
+
+SEEN: Final = Gate("seen", "s:", lifetime_ms=60_000)
+
+
+@dataclass
+class Entry:
+    """One event of a batch, and what it comes to."""
+
+    event: Event
+    messages: list[Message] = field(default_factory=list)
+    dead_letters: list[DeadLetter] = field(default_factory=list)
+
+
+def batch_of(entries: Iterable[Entry], writer: Writer | None = None, number: int | None = None) -> Batch:
+    """Make a batch of what its events come to."""
+    entries = list(entries)
+    made = Batch([entry.event for entry in entries], writer or Writer(), number=number)
+    for owner, entry in enumerate(entries):
+        made.add(owner, entry.messages)
+        made.dead_letters += [(owner, letter) for letter in entry.dead_letters]
+    return made
+
+
+def copied(made: Batch, writer: Writer, number: int | None = None) -> Batch:
+    """Make the same batch again, as one that was not written yet."""
+    return Batch(made.events, writer, made.queues, made.dead_letters, number)
+
+
+def routed(router: Router, events: list[Event]) -> tuple[list[Entry], Counts]:
+    """Route events; return what each one comes to, and the counts."""
+    made = Batch(events)
+    counts = router.route(made)
+    entries = [Entry(one) for one in events]
+    for queue, column in made.queues.items():
+        for owner, message_ in zip(column.owners, column.messages, strict=True):
+            entries[owner].messages.append(Message(queue, *message_))
+    for owner, letter in made.dead_letters:
+        entries[owner].dead_letters.append(letter)
+    return entries, counts
 
 
 class Sinks:
@@ -49,8 +91,7 @@ class Sinks:
 
 def message(number: int = 0, queue: str = "default") -> Message:
     """Make a message whose only argument is `number`."""
-    first, second = unique_ids(2)
-    return Template("record", queue).fill([number], {}, now_ms=1, ids=(first, second))
+    return Message(queue, *Template("record", queue).fill([number], {}, Stamp(1)))
 
 
 def event(gate: Gate | None = None, body: bytes = b"{}", **more: Any) -> Event:
@@ -60,7 +101,9 @@ def event(gate: Gate | None = None, body: bytes = b"{}", **more: Any) -> Event:
 
 def batch(*numbers: int, queue: str = "default", gates: bool = False) -> Batch:
     """Make a batch of one message per number."""
-    return Batch([Entry(event(("seen", str(n), "60000") if gates else None), [message(n, queue)]) for n in numbers])
+    return batch_of(
+        Entry(event(SEEN if gates else None, identity=str(n).encode()), [message(n, queue)]) for n in numbers
+    )
 
 
 def numbers(client: redis.Redis, queue: str = "default", namespace: str = "dramatiq") -> list[int]:
@@ -94,10 +137,11 @@ def load(tmp_path: Path, url: str, route: dict[str, Any], **source: Any) -> conf
 
 async def write(loaded: config.Config, *bodies: bytes) -> None:
     """Bring events with these bodies through the router and the sink."""
-    routed = router.make(loaded.sources["s"], compile_routes(loaded)[0]["s"])
-    entries, _ = routed.route([Event("s", "c", body, 1, {"h": "v"}) for body in bodies])
+    routing = router.make(loaded.sources["s"], compile_routes(loaded)[0]["s"])
+    made = Batch([Event("s", "c", body, 1, raw=({"h": "v"}, {})) for body in bodies])
+    routing.route(made)
     sink = RedisSink(loaded.dramatiq, dead_letter_cap=100)
-    await sink.write(Batch(entries))
+    await sink.write(made)
     await sink.close()
 
 

@@ -30,6 +30,7 @@ class Feed(ABC):
 
     kind: ClassVar[str]
     redelivers: ClassVar[bool] = True
+    fast: ClassVar[bool] = True
 
     def __init__(self, broker: Broker) -> None:
         self.broker = broker
@@ -76,7 +77,7 @@ class AmqpFeed(Feed):
     @property
     def source(self) -> dict[str, Any]:
         """See Feed."""
-        return {"type": "amqp", "url": self.broker.url, "queue": self.name}
+        return {"type": "amqp", "url": self.broker.url, "queue": self.name, "fast_path": self.fast}
 
     def prepare(self) -> None:
         """See Feed."""
@@ -111,6 +112,13 @@ class AmqpFeed(Feed):
                 )
 
 
+class LibraryAmqpFeed(AmqpFeed):
+    """The same, read by aio-pika itself."""
+
+    kind = "amqp-library"
+    fast = False
+
+
 class MqttFeed(Feed):
     """A topic at QoS 1 with a persistent session; at most 20 messages in flight, as mosquitto loses more by itself."""
 
@@ -121,7 +129,8 @@ class MqttFeed(Feed):
     @property
     def source(self) -> dict[str, Any]:
         """See Feed."""
-        return {"type": "mqtt", "url": self.broker.url, "client_id": self.name, "qos": self.qos, "topics": [self.name]}
+        topics = {"topics": [self.name], "qos": self.qos, "fast_path": self.fast}
+        return {"type": "mqtt", "url": self.broker.url, "client_id": self.name, **topics}
 
     def prepare(self) -> None:
         """Open the bridge's session, so that the broker keeps what is published while nobody is connected."""
@@ -161,6 +170,13 @@ class MqttFeed(Feed):
         client.loop_stop()
         client.disconnect()
         return len(seen)
+
+
+class LibraryMqttFeed(MqttFeed):
+    """The same, read by paho-mqtt itself."""
+
+    kind = "mqtt-library"
+    fast = False
 
 
 class PubsubFeed(Feed):
@@ -225,13 +241,15 @@ class StreamFeed(Feed):
             return int(groups[0]["pending"]) + int(groups[0]["lag"] or 0)
 
 
-FEEDS: tuple[type[Feed], ...] = (AmqpFeed, MqttFeed, PubsubFeed, StreamFeed)
+FEEDS: tuple[type[Feed], ...] = (AmqpFeed, LibraryAmqpFeed, MqttFeed, LibraryMqttFeed, PubsubFeed, StreamFeed)
 #: Pub/sub keeps nothing for a bridge that is away.
 REDELIVERING: tuple[type[Feed], ...] = tuple(feed for feed in FEEDS if feed.redelivers)
 
 BROKERS: dict[type[Feed], type[Broker]] = {
     AmqpFeed: RabbitMQ,
+    LibraryAmqpFeed: RabbitMQ,
     MqttFeed: Mosquitto,
+    LibraryMqttFeed: Mosquitto,
     PubsubFeed: Redis,
     StreamFeed: Redis,
 }

@@ -9,16 +9,19 @@ import time
 from collections.abc import Awaitable, Callable, Sequence
 from copy import deepcopy
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import aio_pika
 import pytest
 from aio_pika.abc import AbstractChannel
+from pamqp.commands import Basic
 
 from bridge import sources
 from bridge.config import load
 from bridge.route_compiler import check_routes, compile_routes
+from tests.amqp_wire import BAD_PROPERTIES
 from tests.brokers import RabbitMQ, Redis
 from tests.children import wait_until
 from tests.feeds import AmqpFeed
@@ -27,6 +30,18 @@ from tests.processes import BridgeProcess, queue_messages
 Bridges = Callable[..., BridgeProcess]
 #: RabbitMQ's frames hold at most 131,072 bytes, 8 of which are the frame's own.
 FRAME = 131_064
+
+
+@pytest.fixture(params=[True, False], ids=["fast", "library"])
+def fast_path(request: pytest.FixtureRequest) -> bool:
+    """Both ways of reading."""
+    return bool(request.param)
+
+
+@pytest.fixture
+def new_bridge(new_bridge: Bridges, fast_path: bool) -> Bridges:
+    """Start a bridge that reads in this way."""
+    return partial(new_bridge, fast=fast_path)
 
 
 @pytest.fixture
@@ -90,7 +105,7 @@ def test_a_missing_queue_is_said_with_the_remedy(feed: AmqpFeed, redis_server: R
     bridge.ready()
 
 
-def test_what_is_declared_is_there(feed: AmqpFeed, redis_server: Redis, new_bridge: Bridges) -> None:
+def test_what_is_declared_is_there(feed: AmqpFeed, redis_server: Redis, new_bridge: Bridges, fast_path: bool) -> None:
     """`declare` makes queues, exchanges and bindings, also at the next start; the routing key is the topic."""
     topic, fanout = f"{feed.name}-topic", f"{feed.name}-fanout"
     route = {"topic": "order.{action}.{id}.#", "args": ["$action", "$id", "$meta.exchange", "$topic"]}
@@ -112,7 +127,7 @@ def test_what_is_declared_is_there(feed: AmqpFeed, redis_server: Redis, new_brid
     # What exists differently is named: a queue's argument, an exchange's type.
     config["sources"]["feed"]["declare"]["arguments"] = {"x-max-length": 5}
     config["sources"]["all"]["declare"]["type"] = "direct"
-    bridge.configure(config)
+    bridge.configure(config, fast=fast_path)
     bridge.start()
     cause = bridge.wait_for("source.unavailable", source="feed")["cause"]
     assert f"queue '{feed.name}' exists with other settings" in cause
@@ -166,6 +181,48 @@ def test_every_property_has_its_documented_type(feed: AmqpFeed, redis_server: Re
     nothing = dict.fromkeys(("correlation_id", "reply_to", "content_type", "timestamp", "expires_in"))
     assert {name: bare[name] for name in nothing} == nothing
     assert no_headers == {}
+
+
+@pytest.mark.parametrize("name", ["a content type that is not UTF-8", "a timestamp in nanoseconds"])
+def test_an_unreadable_property_is_a_dead_letter_where_it_is_asked_for(
+    feed: AmqpFeed, redis_server: Redis, new_bridge: Bridges, name: str
+) -> None:
+    """A property that nobody can decode costs its own message a dead letter where a route reads it, and holds up no other."""
+    feed.prepare()
+    config = feed.config(redis_server, {"args": ["$payload.n", "$default(meta.content_type, 0)"], "name": "asks"})
+    config["routes"].append({"from": "feed", "actor": "record", "queue": "other", "args": ["$payload.n"]})
+    bridge = new_bridge(config).ready()
+    feed.publish([{"n": 1}])
+    _at(feed, lambda channel: _publish_raw(channel, feed.name, b'{"n": 2}', BAD_PROPERTIES[name]))
+    feed.publish([{"n": 3}])
+    assert _args(redis_server, 2) == [[1, 0], [3, 0]]
+    (letter,) = _dead(redis_server, 1)
+    assert letter["reason"] == b"decode"
+    assert letter["route"] == b"asks"
+    assert b"a property can't be read" in letter["error"]
+    assert letter["body"] == b'{"n": 2}'
+    with redis_server.client() as client:
+        assert [message["args"] for message in queue_messages(client, "other")] == [[1], [2], [3]]
+    assert len(bridge.events("source.connected")) == 1
+    bridge.terminate()
+    assert bridge.wait() == 0
+    _nothing_left(feed)
+
+
+class _Raw(Basic.Properties):
+    """Properties that go to the wire as they are."""
+
+    raw = b""
+
+    def marshal(self) -> bytes:
+        return self.raw
+
+
+async def _publish_raw(channel: AbstractChannel, queue: str, body: bytes, properties: bytes) -> None:
+    raw = _Raw()
+    raw.raw = properties
+    underlay = await channel.get_underlay_channel()
+    await underlay.basic_publish(body, routing_key=queue, properties=raw)
 
 
 def test_bodies_of_every_size_arrive_whole(feed: AmqpFeed, redis_server: Redis, new_bridge: Bridges) -> None:
@@ -256,11 +313,13 @@ def test_what_no_route_takes_leaves_the_queue(feed: AmqpFeed, redis_server: Redi
         assert {name: counts[name] for name in expected} == expected
 
 
-async def test_only_what_is_settled_is_acknowledged(feed: AmqpFeed, redis_server: Redis, tmp_path: Path) -> None:
+async def test_only_what_is_settled_is_acknowledged(
+    feed: AmqpFeed, redis_server: Redis, tmp_path: Path, fast_path: bool
+) -> None:
     """Settling four of ten events leaves six, which come again, in order and marked as redelivered."""
     await asyncio.to_thread(feed.prepare)
     path = tmp_path / "bridge.yaml"
-    path.write_text(json.dumps(feed.config(redis_server)))
+    path.write_text(json.dumps(feed.config(redis_server, fast_path=fast_path)))
     config = load(path, check=check_routes)
     source = sources.make("feed", config.sources["feed"], config, compile_routes(config)[0]["feed"])
     await asyncio.to_thread(feed.publish, [{"n": n} for n in range(10)])
@@ -273,12 +332,12 @@ async def test_only_what_is_settled_is_acknowledged(feed: AmqpFeed, redis_server
 
     async with source.connect() as session:
         events = await receive(session, 10)
-        assert [event.meta["redelivered"] for event in events] == [False] * 10
+        assert [event.details()[1]["redelivered"] for event in events] == [False] * 10
         await session.settle(events[:3])
         await session.settle(events[3:4])
     async with source.connect() as session:
         events = await receive(session, 6)
         assert [json.loads(event.body)["n"] for event in events] == [4, 5, 6, 7, 8, 9]
-        assert [event.meta["redelivered"] for event in events] == [True] * 6
+        assert [event.details()[1]["redelivered"] for event in events] == [True] * 6
         await session.settle(events)
     await asyncio.to_thread(_nothing_left, feed)

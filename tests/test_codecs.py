@@ -21,7 +21,7 @@ from bridge.event import Event
 
 def decode(kind: str, body: bytes, **meta: object) -> Any:
     """Decode `body` as an event's."""
-    return decoder(kind)(Event("s", "t", body, 0, meta=meta))
+    return decoder(kind)(Event("s", "t", body, 0, raw=({}, meta)))
 
 
 def refused(kind: str, body: bytes, **meta: object) -> str:

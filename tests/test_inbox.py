@@ -34,12 +34,12 @@ async def test_what_is_there_is_taken_at_once_and_in_order() -> None:
     box, _ = inbox()
     sent = [event(number) for number in range(3)]
     for one in sent:
-        box.put(one)
+        box.put([one])
     assert await box.take() == sent
     later = asyncio.create_task(box.take())
     await asyncio.sleep(0)
     assert not later.done()
-    box.put(sent[0])
+    box.put([sent[0]])
     assert await later == [sent[0]]
 
 
@@ -47,20 +47,20 @@ async def test_one_batch_is_bounded() -> None:
     """However much has been received, one write does not keep Redis busy for long."""
     box, _ = inbox(65_535, 1 << 30)
     for number in range(MAX_BATCH_EVENTS + 1):
-        box.put(event(number))
+        box.put([event(number)])
     assert len(await box.take()) == MAX_BATCH_EVENTS
     assert [one.topic for one in await box.take()] == [str(MAX_BATCH_EVENTS)]
     for number in range(3):
-        box.put(event(number, MAX_BATCH_BYTES))
+        box.put([event(number, MAX_BATCH_BYTES)])
     assert [len(await box.take()) for _ in range(3)] == [1, 1, 1]
 
 
 async def test_the_window_is_full_by_events() -> None:
     """Taking is not settling: room comes only when events are settled, and is said once."""
     box, rooms = inbox(events=2)
-    box.put(event())
+    box.put([event()])
     assert not full(box)
-    box.put(event())
+    box.put([event()])
     assert full(box)
     assert box.held == 2
     taken = await box.take()
@@ -76,9 +76,9 @@ async def test_the_window_is_full_by_events() -> None:
 async def test_the_window_is_full_by_bytes() -> None:
     """Large bodies fill it too; one that is larger than the window passes alone."""
     box, rooms = inbox(size=100)
-    box.put(event(size=60))
+    box.put([event(size=60)])
     assert not full(box)
-    box.put(event(size=500))
+    box.put([event(size=500)])
     assert full(box)
     taken = await box.take()
     box.settled(taken[:1])
@@ -91,8 +91,8 @@ async def test_the_window_is_full_by_bytes() -> None:
 async def test_a_failed_session_lets_go_what_comes_again() -> None:
     """Where the broker redelivers, what was not taken is dropped: writing it would make a duplicate."""
     box, _ = inbox(redelivered=True)
-    box.put(event())
-    box.put(event(7, token=None))
+    box.put([event()])
+    box.put([event(7, token=None)])
     box.fail("connection reset")
     assert box.failed
     # An event without a token (MQTT at QoS 0) comes once.
@@ -104,7 +104,7 @@ async def test_a_failed_session_lets_go_what_comes_again() -> None:
 async def test_a_failed_session_hands_over_what_would_be_lost() -> None:
     """Where nothing is redelivered, what was received is still handed over before the end is said."""
     box, _ = inbox(redelivered=False)
-    box.put(event(7))
+    box.put([event(7)])
     box.fail("connection reset")
     box.fail("a later cause")
     assert [one.topic for one in await box.take()] == ["7"]
@@ -130,7 +130,7 @@ async def test_a_waiting_taker_hears_of_the_end() -> None:
 async def test_a_closed_inbox_is_drained() -> None:
     """Stopping loses nothing: what was received is taken, and then comes the empty list."""
     box, _ = inbox()
-    box.put(event(1))
+    box.put([event(1)])
     box.close()
     assert not box.failed
     assert len(await box.take()) == 1
@@ -146,5 +146,5 @@ async def test_cancelling_a_taker_loses_nothing() -> None:
     waiting.cancel()
     with pytest.raises(asyncio.CancelledError):
         await waiting
-    box.put(event(1))
+    box.put([event(1)])
     assert len(await box.take()) == 1

@@ -8,6 +8,7 @@ import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,18 @@ from tests.processes import BridgeProcess, queue_messages
 
 Bridges = Callable[..., BridgeProcess]
 both_versions = pytest.mark.parametrize("version", ["5", "3.1.1"])
+
+
+@pytest.fixture(params=[True, False], ids=["fast", "library"])
+def fast(request: pytest.FixtureRequest) -> bool:
+    """Whether `fast_path` is on: everything here is promised either way."""
+    return bool(request.param)
+
+
+@pytest.fixture
+def new_bridge(new_bridge: Bridges, fast: bool) -> Bridges:
+    """Start a bridge that reads in one of the two ways."""
+    return partial(new_bridge, fast=fast)
 
 
 @pytest.fixture
@@ -181,7 +194,9 @@ def test_overlapping_topics_fire_each_route_once(
     assert feed.unsettled() == 0, "the copies are acknowledged too"
 
 
-def test_changed_topics_lose_nothing_that_was_queued(feed: MqttFeed, redis_server: Redis, new_bridge: Bridges) -> None:
+def test_changed_topics_lose_nothing_that_was_queued(
+    feed: MqttFeed, redis_server: Redis, new_bridge: Bridges, fast: bool
+) -> None:
     """What a session queued for the topics of an earlier configuration still arrives with overlapping new ones."""
     name = feed.name
     old = _config(feed, redis_server, topics=[f"{name}/+/c"])
@@ -190,7 +205,7 @@ def test_changed_topics_lose_nothing_that_was_queued(feed: MqttFeed, redis_serve
     bridge.wait()
     _publish(feed.broker, *((f"{name}/b/c", b"%d" % n) for n in range(10)))
     route = {"topic": f"{name}/b/{{x}}", "args": ["$payload"]}
-    bridge.configure(_config(feed, redis_server, route, topics=[f"{name}/b/+", f"{name}/+/c"]))
+    bridge.configure(_config(feed, redis_server, route, topics=[f"{name}/b/+", f"{name}/+/c"]), fast=fast)
     bridge.start().ready()
     assert {n for (n,) in _args(redis_server, 10)} == set(range(10))
 
@@ -271,12 +286,12 @@ def test_a_lost_connection_in_the_middle(
 
 @pytest.mark.parametrize(("window", "most"), [({"events": 10}, 20), ({"events": 1000, "bytes": "1MiB"}, 7)])
 async def test_the_window_is_kept_whatever_the_broker_sends(
-    window: dict[str, Any], most: int, feed: MqttFeed, redis_server: Redis, tmp_path: Path
+    window: dict[str, Any], most: int, feed: MqttFeed, redis_server: Redis, *, tmp_path: Path, fast: bool
 ) -> None:
     """Never more than twice the window's events, nor more than its bytes and one event, are received and not settled."""
     body = b'"' + b"x" * (200 * 1024 if "bytes" in window else 10) + b'"'
     path = tmp_path / "bridge.yaml"
-    path.write_text(json.dumps(feed.config(redis_server, window=window)))
+    path.write_text(json.dumps(feed.config(redis_server, window=window, fast_path=fast)))
     config = load(path, check=check_routes)
     source = sources.make("feed", config.sources["feed"], config, compile_routes(config)[0]["feed"])
     held, received = 0, 0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Callable
+from functools import partial
 
 import pytest
 
@@ -12,12 +13,25 @@ from tests.children import wait_until
 from tests.feeds import MqttFeed
 from tests.processes import BridgeProcess, queue_messages
 
+Bridges = Callable[..., BridgeProcess]
 both_versions = pytest.mark.parametrize("version", ["5", "3.1.1"])
+
+
+@pytest.fixture(params=[True, False], ids=["fast", "library"])
+def fast(request: pytest.FixtureRequest) -> bool:
+    """Whether `fast_path` is on: everything here is promised either way."""
+    return bool(request.param)
+
+
+@pytest.fixture
+def new_bridge(new_bridge: Bridges, fast: bool) -> Bridges:
+    """Start a bridge that reads in one of the two ways."""
+    return partial(new_bridge, fast=fast)
 
 
 @both_versions
 def test_a_backlog_larger_than_the_window_is_no_obstacle(
-    mosquitto: Mosquitto, redis_server: Redis, new_bridge: Callable[..., BridgeProcess], version: str
+    mosquitto: Mosquitto, redis_server: Redis, new_bridge: Bridges, version: str
 ) -> None:
     """What the broker sends before it grants the subscriptions may exceed the window: the source connects all the same."""
     feed = MqttFeed(mosquitto)
@@ -30,7 +44,7 @@ def test_a_backlog_larger_than_the_window_is_no_obstacle(
 
 
 def test_a_stop_with_a_backlog_brings_nothing_twice(
-    new_mosquitto: Callable[..., Mosquitto], redis_server: Redis, new_bridge: Callable[..., BridgeProcess]
+    new_mosquitto: Callable[..., Mosquitto], redis_server: Redis, new_bridge: Bridges
 ) -> None:
     """What was acknowledged before a clean stop stays so, although the broker has more on its way at that moment."""
     broker = new_mosquitto(max_inflight_messages=500)
@@ -54,7 +68,7 @@ def test_a_stop_with_a_backlog_brings_nothing_twice(
 
 
 def test_servers_that_say_nothing_hold_up_nobody(
-    mosquitto: Mosquitto, redis_server: Redis, new_bridge: Callable[..., BridgeProcess]
+    mosquitto: Mosquitto, redis_server: Redis, new_bridge: Bridges
 ) -> None:
     """Sources whose server never answers the TLS handshake delay neither a healthy one nor the stop."""
     feed = MqttFeed(mosquitto)

@@ -11,6 +11,7 @@ from bridge.config import Config
 from bridge.event import Event
 from bridge.route_compiler import compile_routes
 from bridge.router import Counts, Router, make
+from tests.batches import routed
 
 MQTT = {"type": "mqtt", "url": "mqtt://localhost"}
 ROUTES: list[dict[str, Any]] = [
@@ -45,7 +46,7 @@ def test_every_event_is_counted_once() -> None:
         event("a/log", b'{"c": 300}'),  # routed, by two routes
         event("a/log", b'{"c": "x"}'),  # dead letter of one route, message of the other
     ]
-    entries, counts = router().route(events)
+    entries, counts = routed(router(), events)
     assert [entry.event for entry in entries] == events
     assert [(len(entry.messages), len(entry.dead_letters)) for entry in entries] == [
         (1, 0), (0, 0), (0, 0), (0, 0), (0, 0), (0, 1), (0, 1), (2, 0), (1, 1),
@@ -55,7 +56,7 @@ def test_every_event_is_counted_once() -> None:
 
 def test_an_empty_batch_is_an_empty_batch() -> None:
     """No events make no entries."""
-    assert router().route([]) == ([], Counts())
+    assert routed(router(), []) == ([], Counts())
 
 
 @pytest.mark.parametrize(
@@ -72,7 +73,7 @@ def test_an_empty_batch_is_an_empty_batch() -> None:
 )
 def test_unmatched(source: dict[str, Any], kept: bool) -> None:
     """What fits no route's topic is a dead letter of a queue and is dropped of a broadcast, unless `unmatched` says."""
-    entries, counts = router([{"actor": "a", "topic": "x"}], **source).route([event("nowhere")])
+    entries, counts = routed(router([{"actor": "a", "topic": "x"}], **source), [event("nowhere")])
     if kept:
         (letter,) = entries[0].dead_letters
         assert letter.reason == "unmatched"
@@ -88,9 +89,8 @@ def test_unmatched(source: dict[str, Any], kept: bool) -> None:
 def test_a_body_is_as_large_as_max_body() -> None:
     """A body of max_body passes, one byte more is a dead letter that says the sizes, and is never decoded."""
     routes = [{"actor": "a"}]
-    entries, _ = router(routes, max_body="1KiB", decode="text").route(
-        [event("t", b"x" * 1024), event("t", b"\xff" * 1025)]
-    )
+    limited = router(routes, max_body="1KiB", decode="text")
+    entries, _ = routed(limited, [event("t", b"x" * 1024), event("t", b"\xff" * 1025)])
     assert len(entries[0].messages) == 1
     (letter,) = entries[1].dead_letters
     assert (letter.reason, letter.detail) == ("too-large", "the body has 1025 bytes, max_body is 1024")
@@ -98,7 +98,7 @@ def test_a_body_is_as_large_as_max_body() -> None:
 
 def test_what_a_source_could_not_present_is_a_dead_letter() -> None:
     """A channel's name that is not UTF-8, say, is a dead letter with that reason."""
-    entries, counts = router().route([event("a/x", b'{"c": 300}', defect="the channel's name is not UTF-8")])
+    entries, counts = routed(router(), [event("a/x", b'{"c": 300}', defect="the channel's name is not UTF-8")])
     (letter,) = entries[0].dead_letters
     assert (letter.reason, letter.detail) == ("decode", "the channel's name is not UTF-8")
     assert entries[0].messages == []
@@ -111,7 +111,7 @@ def test_what_a_source_could_not_present_is_a_dead_letter() -> None:
 )
 def test_the_sources_decode_is_used(decode: str, body: bytes, payload: object) -> None:
     """Each source decodes in its own way."""
-    entries, _ = router([{"actor": "a", "args": ["$payload"]}], decode=decode).route([event("t", body)])
+    entries, _ = routed(router([{"actor": "a", "args": ["$payload"]}], decode=decode), [event("t", body)])
     assert json.loads(entries[0].messages[0].body)["args"] == [payload]
 
 
@@ -119,16 +119,15 @@ def test_a_stream_entry_without_a_field_is_an_object() -> None:
     """Without `field`, a stream's entry is presented as JSON whatever `decode` says of single fields."""
     stream = {"type": "redis-stream", "url": "redis://localhost", "streams": ["x"], "group": "g", "decode": "text"}
     for field, payload in ((None, {"a": "1"}), ("a", '{"a":"1"}')):
-        entries, _ = router([{"actor": "a", "args": ["$payload"]}], field=field, **stream).route(
-            [event("x", b'{"a":"1"}')]
-        )
+        reader = router([{"actor": "a", "args": ["$payload"]}], field=field, **stream)
+        entries, _ = routed(reader, [event("x", b'{"a":"1"}')])
         assert json.loads(entries[0].messages[0].body)["args"] == [payload]
 
 
 def test_no_odd_topic_stops_the_router() -> None:
     """Topics are a stranger's text: empty, long, with line breaks, with any letters."""
     topics = ["", "/", "a" * 65_535, "a\nb", "a\x00b", "grüße/😀", "a/" * 1000, "{x}", "$SYS/x", "#", "+"]
-    entries, counts = router([{"actor": "a", "args": ["$topic"]}]).route([event(topic) for topic in topics])
+    entries, counts = routed(router([{"actor": "a", "args": ["$topic"]}]), [event(topic) for topic in topics])
     assert [json.loads(entry.messages[0].body)["args"] for entry in entries] == [[topic] for topic in topics]
     assert counts == Counts(received=len(topics), routed=len(topics))
 

@@ -8,8 +8,9 @@ from collections.abc import AsyncIterator
 import pytest
 import redis
 
-from bridge.batch import Batch, DeadLetter, Entry, Writer, Written
-from tests.batches import DEAD, Sinks, answer, batch, event, message, numbers, unavailable
+from bridge.batch import DeadLetter, Writer, Written
+from bridge.event import Gate
+from tests.batches import DEAD, Entry, Sinks, answer, batch, batch_of, copied, event, message, numbers, unavailable
 from tests.brokers import Redis
 from tests.children import REPOSITORY
 from tests.processes import assert_no_orphans
@@ -25,7 +26,7 @@ async def make() -> AsyncIterator[Sinks]:
 async def test_list_and_hash_agree(redis_server: Redis, make: Sinks) -> None:
     """Every id of the list is in the hash and in the message, in the order of the batch, for every queue."""
     entries = [Entry(event(), [message(n), message(n, "other"), message(n, "default.DQ")]) for n in range(5)]
-    assert await make(redis_server).write(Batch(entries)) == Written(15, 0)
+    assert await make(redis_server).write(batch_of(entries)) == Written(15, 0)
     with redis_server.client() as client:
         for queue in ("default", "other", "default.DQ"):
             assert numbers(client, queue) == [0, 1, 2, 3, 4]
@@ -37,8 +38,8 @@ async def test_list_and_hash_agree(redis_server: Redis, make: Sinks) -> None:
 
 async def test_an_empty_batch_writes_no_message(redis_server: Redis, make: Sinks) -> None:
     """Events that came to nothing need no queue."""
-    assert await make(redis_server).write(Batch([Entry(event()), Entry(event())])) == Written(0, 0)
-    assert await make(redis_server).write(Batch([])) == Written(0, 0)
+    assert await make(redis_server).write(batch_of([Entry(event()), Entry(event())])) == Written(0, 0)
+    assert await make(redis_server).write(batch_of([])) == Written(0, 0)
     with redis_server.client() as client:
         assert list(client.scan_iter("dramatiq:*")) == []
 
@@ -49,11 +50,11 @@ async def test_the_same_batch_is_written_once(redis_server: Redis, make: Sinks, 
     same, lost = batch(1, 2, gates=gates), make(redis_server)
     with redis_server.client() as client:
         await lost.write(same)
-        again = Batch(same.entries, same.writer, same.number)
+        again = copied(same, same.writer, same.number)
         assert await lost.write(again) == Written(2, 0)
         assert numbers(client) == [1, 2]
         client.delete("dramatiq:default", "dramatiq:default.msgs")
-        again = Batch(same.entries, same.writer, same.number)
+        again = copied(same, same.writer, same.number)
         assert await make(redis_server).write(again) == Written(2, 0)
         assert list(client.scan_iter("dramatiq:*")) == []
 
@@ -62,7 +63,7 @@ async def test_one_key_per_writer_remembers_what_was_written(redis_server: Redis
     """What makes a batch safe to send again is one key, however many batches there are, and expires by itself."""
     sink, writer = make(redis_server), Writer()
     for number in range(50):
-        await sink.write(Batch(batch(number).entries, writer))
+        await sink.write(copied(batch(number), writer))
     with redis_server.client() as client:
         assert list(client.scan_iter("dramatiq-bridge:*")) == [f"dramatiq-bridge:batch:{writer.name}".encode()]
         assert 800 < answer(client.ttl(f"dramatiq-bridge:batch:{writer.name}")) <= 900
@@ -71,10 +72,10 @@ async def test_one_key_per_writer_remembers_what_was_written(redis_server: Redis
 async def test_an_attempt_that_arrives_late_writes_nothing(redis_server: Redis, make: Sinks) -> None:
     """An attempt that was given up, and that Redis reads after later batches, does not write its batch again."""
     sink, writer = make(redis_server), Writer()
-    first = Batch(batch(1).entries, writer)
+    first = copied(batch(1), writer)
     await sink.write(first)
-    await sink.write(Batch(batch(2).entries, writer))
-    assert "LATE" in await unavailable(sink.write(Batch(first.entries, writer, first.number)))
+    await sink.write(copied(batch(2), writer))
+    assert "LATE" in await unavailable(sink.write(copied(first, writer, first.number)))
     with redis_server.client() as client:
         assert numbers(client) == [1, 2]
 
@@ -86,15 +87,15 @@ async def test_an_identity_is_written_once(redis_server: Redis, make: Sinks) -> 
     assert await sink.write(batch(2, 3, gates=True)) == Written(1, 1)
     with redis_server.client() as client:
         assert numbers(client) == [1, 2, 3]
-        assert 50_000 < answer(client.pttl("dramatiq-bridge:seen:1")) <= 60_000
-        client.delete("dramatiq-bridge:seen:1")
+        assert 50_000 < answer(client.pttl("dramatiq-bridge:seen:s:1")) <= 60_000
+        client.delete("dramatiq-bridge:seen:s:1")
     assert await sink.write(batch(1, gates=True)) == Written(1, 0)
 
 
-def stream(client: redis.Redis, count: int) -> list[str]:
+def stream(client: redis.Redis, count: int) -> list[bytes]:
     """Make a stream with entries that its group has read and not acknowledged; return their ids."""
     answer(client.xgroup_create("audit", "g", "0", mkstream=True))
-    ids = [answer(client.xadd("audit", {"n": number})).decode() for number in range(count)]
+    ids = [answer(client.xadd("audit", {"n": number})) for number in range(count)]
     client.xreadgroup("g", "me", {"audit": ">"})
     return ids
 
@@ -103,21 +104,22 @@ async def test_a_stream_entry_is_acknowledged_by_its_write(redis_server: Redis, 
     """XACK is part of the write: an entry is enqueued exactly once, whoever writes it again; so is one without messages."""
     with redis_server.client() as client:
         ids = stream(client, 4)
-        gates = [("ack", "audit", "g", entry_id) for entry_id in ids]
-        letter = DeadLetter(event(gates[2]), "decode", "not JSON")
+        gate = Gate("ack", "audit", group="g")
+        events = [event(gate, identity=entry_id) for entry_id in ids]
+        letter = DeadLetter(events[2], "decode", "not JSON")
 
         def entries() -> list[Entry]:
             return [
-                Entry(event(gates[0]), [message(0), message(0, "other")]),
-                Entry(event(gates[1])),
-                Entry(event(gates[2]), [], [letter]),
-                Entry(event(gates[3]), [message(3)]),
+                Entry(events[0], [message(0), message(0, "other")]),
+                Entry(events[1]),
+                Entry(events[2], [], [letter]),
+                Entry(events[3], [message(3)]),
             ]
 
         sink = make(redis_server)
-        assert await sink.write(Batch(entries())) == Written(3, 0)
+        assert await sink.write(batch_of(entries())) == Written(3, 0)
         assert answer(client.xpending("audit", "g"))["pending"] == 0
-        assert await sink.write(Batch(entries())) == Written(0, 4)
+        assert await sink.write(batch_of(entries())) == Written(0, 4)
         assert numbers(client) == [0, 3]
         assert numbers(client, "other") == [0]
         assert client.xlen(DEAD) == 1
@@ -127,7 +129,7 @@ async def test_a_batch_of_10000_messages(redis_server: Redis, make: Sinks) -> No
     """A large batch is one atomic write all the same."""
     entries = [Entry(event(), [message(n, f"q{n % 3}")]) for n in range(9000)]
     entries.append(Entry(event(), [message(n) for n in range(10_000)]))
-    assert await make(redis_server).write(Batch(entries)) == Written(19_000, 0)
+    assert await make(redis_server).write(batch_of(entries)) == Written(19_000, 0)
     with redis_server.client() as client:
         assert numbers(client) == list(range(10_000))
         for rest in range(3):
@@ -139,7 +141,7 @@ async def test_every_key_is_in_the_namespace(redis_server: Redis, make: Sinks, n
     """Two installations in one Redis never meet; with a hash tag all keys are in one slot of a cluster."""
     sink = make(redis_server, namespace=namespace)
     await sink.write(batch(1, gates=True))
-    await sink.write(Batch([Entry(event(), [message(2)], [DeadLetter(event(), "decode", "x")])]))
+    await sink.write(batch_of([Entry(event(), [message(2)], [DeadLetter(event(), "decode", "x")])]))
     with redis_server.client() as client:
         assert numbers(client, namespace=namespace) == [1, 2]
         assert all(key.decode().startswith((f"{namespace}:", f"{namespace}-bridge:")) for key in client.scan_iter())
@@ -148,12 +150,12 @@ async def test_every_key_is_in_the_namespace(redis_server: Redis, make: Sinks, n
 async def test_a_dead_letter_keeps_all_there_is_to_know(redis_server: Redis, make: Sinks) -> None:
     """Reason, error, source, route, topic, headers, time and the raw bytes of the body, whatever they are."""
     body = bytes(range(256))
-    dead = event(None, body, headers={"a": 1, "b": b"\xff", "t": (1, "x")})
+    dead = event(None, body, raw=({"a": 1, "b": b"\xff", "t": (1, "x")}, {}))
     letters = [
         DeadLetter(dead, "decode", "not JSON: \ud800", "a-route"),
-        DeadLetter(event(headers={"x": object()}), "x", "y"),
+        DeadLetter(event(raw=({"x": object()}, {})), "x", "y"),
     ]
-    await make(redis_server).write(Batch([Entry(dead, [], letters)]))
+    await make(redis_server).write(batch_of([Entry(dead, [], letters)]))
     with redis_server.client() as client:
         (_, fields), (_, other) = answer(client.xrange(DEAD))
     assert json.loads(fields.pop(b"headers")) == {"a": 1, "b": "/w==", "t": [1, "x"]}
@@ -167,7 +169,7 @@ async def test_a_dead_letter_keeps_all_there_is_to_know(redis_server: Redis, mak
 async def test_a_dead_letters_body_is_bounded(redis_server: Redis, make: Sinks) -> None:
     """Of a huge body the first 256 KiB are kept, and its size is told."""
     huge = event(None, b"x" * 1_000_000)
-    await make(redis_server).write(Batch([Entry(huge, [], [DeadLetter(huge, "too-large", "x")])]))
+    await make(redis_server).write(batch_of([Entry(huge, [], [DeadLetter(huge, "too-large", "x")])]))
     with redis_server.client() as client:
         ((_, fields),) = answer(client.xrange(DEAD))
     assert (len(fields[b"body"]), fields[b"body_size"]) == (256 * 1024, b"1000000")
@@ -176,7 +178,7 @@ async def test_a_dead_letters_body_is_bounded(redis_server: Redis, make: Sinks) 
 async def test_dead_letters_are_capped(redis_server: Redis, make: Sinks) -> None:
     """The oldest dead letters go when there are more than `max_length`: they never fill the workers' Redis."""
     letters = [DeadLetter(event(body=b"%d" % n), "decode", "x") for n in range(3000)]
-    await make(redis_server, cap=100).write(Batch([Entry(event(), [], letters)]))
+    await make(redis_server, cap=100).write(batch_of([Entry(event(), [], letters)]))
     with redis_server.client() as client:
         assert 100 <= answer(client.xlen(DEAD)) <= 300  # Redis drops whole nodes of 100 entries
         assert answer(client.xrevrange(DEAD, count=1))[0][1][b"body"] == b"2999"
@@ -192,7 +194,7 @@ async def test_the_least_of_users_is_enough(redis_server: Redis, make: Sinks) ->
             await sink.ping()
             assert await sink.write(batch(1, 2, gates=True)) == Written(2, 0)
             letter = DeadLetter(event(), "decode", "for a test")
-            assert await sink.write(Batch([Entry(event(), [], [letter])])) == Written(0, 0)
+            assert await sink.write(batch_of([Entry(event(), [], [letter])])) == Written(0, 0)
             assert numbers(client) == [1, 2]
             assert client.xlen(DEAD) == 1
         finally:

@@ -10,8 +10,9 @@ from contextlib import AbstractContextManager, contextmanager
 import pytest
 import redis
 
-from bridge.batch import Batch, DeadLetter, Entry, Written
-from tests.batches import DEAD, Sinks, answer, batch, event, message, numbers, unavailable
+from bridge.batch import DeadLetter, Written
+from bridge.event import Gate
+from tests.batches import DEAD, Entry, Sinks, answer, batch, batch_of, event, message, numbers, unavailable
 from tests.brokers import Redis
 from tests.children import free_port, wait_until
 
@@ -70,7 +71,7 @@ def stopped(server: Redis) -> Iterator[str]:
 def silent(server: Redis) -> Iterator[str]:
     """Let it accept connections and answer nothing."""
     server.pause()
-    yield "timeout"
+    yield "timed out"
     server.resume()
 
 
@@ -112,7 +113,8 @@ async def test_a_fault_is_waited_out(
     if connected:
         await sink.write(batch(0))
     same = batch(1, 2, 3, gates=gates)
-    same.entries.append(Entry(event(), [], [DeadLetter(event(), "decode", "x")]))
+    same.events.append(event())
+    same.dead_letters.append((3, DeadLetter(event(), "decode", "x")))
     with fault(server) as words:
         for _ in range(2):
             assert words.lower() in (await unavailable(sink.write(same))).lower()
@@ -159,13 +161,13 @@ async def test_a_missing_permission_loses_nothing(redis_server: Redis, make: Sin
     """A user who may not run one of the commands writes nothing by halves, and nothing again and again."""
     with redis_server.client() as client:
         answer(client.xgroup_create("audit", "g", "0", mkstream=True))
-        entry_id = answer(client.xadd("audit", {"n": 1})).decode()
+        entry_id = answer(client.xadd("audit", {"n": 1}))
         client.xreadgroup("g", "me", {"audit": ">"})
         denied = [f"-{one}" for one in command.split("|")]
         client.execute_command("ACL", "SETUSER", "bridge", "reset", "on", ">p", "~*", "+@all", *denied)
         sink = make(redis_server, username="bridge", password="p")
-        one = event(("ack", "audit", "g", entry_id))
-        same = Batch([Entry(one, [message(1)], [DeadLetter(one, "decode", "x")]), Entry(event(), [message(2)])])
+        one = event(Gate("ack", "audit", group="g"), identity=entry_id)
+        same = batch_of([Entry(one, [message(1)], [DeadLetter(one, "decode", "x")]), Entry(event(), [message(2)])])
         try:
             for _ in range(3):
                 assert await unavailable(sink.write(same))
@@ -189,7 +191,7 @@ async def test_only_what_redis_refuses_is_a_dead_letter(redis_server: Redis, mak
     entries = [Entry(event(body=b"%d" % n), [message(n, "odd" if n == 5 else "default")]) for n in range(9)]
     with redis_server.client() as client:
         spoil(client, "odd")
-        whole = Batch(entries)
+        whole = batch_of(entries)
         sink = make(redis_server)
         assert await sink.write(whole) == Written(8, 0, refused=1)
         assert await sink.write(whole) == Written(8, 0, refused=1)
@@ -205,8 +207,9 @@ async def test_an_outage_between_two_halves_duplicates_nothing(
     """Redis fails after the first half was written; however long that lasts, the half is not written again."""
     server = new_redis()
     sink, whole = make(server, connect_timeout="1s"), batch(0, 1, 2, gates=gates)
-    whole.entries.append(Entry(event(), [message(3, "odd")]))
-    first, second = Batch(whole.entries[:2]), Batch(whole.entries[2:])
+    whole.events.append(event())
+    whole.add(3, [message(3, "odd")])
+    first, second = whole.halved()
     whole.halves = first, second
     with server.client() as client:
         spoil(client, "odd")
@@ -226,7 +229,8 @@ async def test_an_outage_between_two_halves_duplicates_nothing(
 async def test_dead_letters_that_cannot_be_written_cost_no_message(redis_server: Redis, make: Sinks) -> None:
     """Where something else holds the dead letters' key, the sink waits and says so; no good message becomes one."""
     sink, good = make(redis_server), batch(1, 2)
-    good.entries.append(Entry(event(), [], [DeadLetter(event(), "decode", "x")]))
+    good.events.append(event())
+    good.dead_letters.append((2, DeadLetter(event(), "decode", "x")))
     with redis_server.client() as client:
         client.set(DEAD, "something else")
         for _ in range(2):

@@ -13,8 +13,9 @@ from bridge.commands.send import pairs
 from bridge.config import Config
 from bridge.errors import BadEvent, UsageError
 from bridge.event import META_NAMES, Event
+from bridge.message import Stamp
 from bridge.route_compiler import check_routes, compile_routes, when_alone
-from bridge.routes import EXPRESSION_ERRORS, Route, fire
+from bridge.routes import EXPRESSION_ERRORS, ROUTE_ERRORS, Route
 
 
 def main(arguments: argparse.Namespace) -> int:
@@ -49,7 +50,7 @@ def _event(arguments: argparse.Namespace) -> Event:
     now_ms = time.time_ns() // 1_000_000
     # A shell's words are bytes; those that are no UTF-8 come as halves of characters.
     topic = os.fsencode(arguments.topic).decode("utf-8", "backslashreplace")
-    return Event(arguments.source, topic, os.fsencode(arguments.payload), now_ms, headers, meta)
+    return Event(arguments.source, topic, os.fsencode(arguments.payload), now_ms, raw=(headers, meta))
 
 
 def _explain(route: Route, event: Event, payload: object) -> dict[str, Any]:
@@ -59,19 +60,22 @@ def _explain(route: Route, event: Event, payload: object) -> dict[str, Any]:
         assert route.pattern is not None  # noqa: S101 - it has just not matched
         return {**result, "fits": False, "why": f"the topic does not fit {route.pattern.text}"}
     try:
-        message = fire(route, captures, event, payload, event.received_at_ms)
-    except BadEvent as error:
-        return {**result, "fits": True, "dead_letter": error.reason, "why": error.detail}
+        message = route.run(event, payload, captures, Stamp(event.received_at_ms))
+    except ROUTE_ERRORS as error:
+        bad = route.refusal(error)
+        if bad is not None:
+            return {**result, "fits": True, "dead_letter": bad.reason, "why": bad.detail}
+        message = None
     if message is None:
         return {**result, "fits": False, "why": _why_not(route, captures, event, payload)}
-    return {**result, "fits": True, "queue": message.queue, "message": json.loads(message.body)}
+    return {**result, "fits": True, "queue": route.queue, "message": json.loads(message[1])}
 
 
 def _why_not(route: Route, captures: tuple[str, ...], event: Event, payload: object) -> str:
     """Evaluate `when` once more, without the guard that makes a missing field mean no."""
     text, evaluate = when_alone(route)
     try:
-        evaluate(payload, event.topic, event.headers, event.meta, event.source, event.received_at_ms, *captures)
+        evaluate(event, payload, captures, None)
     except EXPRESSION_ERRORS as error:
         return f"when: {expressions.fault(error, route.filename).problem} in `{text}`"
     return f"when: `{text}` is not true"

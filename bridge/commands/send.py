@@ -12,12 +12,12 @@ import msgspec
 from pydantic import ValidationError
 
 from bridge import config, options
-from bridge.batch import Batch, Entry
+from bridge.batch import Batch
 from bridge.codecs import check_depth
 from bridge.config import Dramatiq, parse_duration
 from bridge.errors import BridgeError, SinkUnavailable, UsageError
 from bridge.event import Event
-from bridge.message import Message, Template, unique_ids
+from bridge.message import Message, Stamp, Template, more_options
 from bridge.route_compiler import check_routes
 from bridge.sink import RedisSink
 
@@ -26,10 +26,10 @@ T = TypeVar("T")
 
 def main(arguments: argparse.Namespace) -> int:
     """Write the message; print its message_id."""
-    message_id, message = _message(arguments)
+    message = _message(arguments)
     dramatiq = _dramatiq(arguments)
     asyncio.run(_write(dramatiq, message))
-    print(message_id)
+    print(msgspec.json.decode(message.body)["message_id"])
     return 0
 
 
@@ -63,17 +63,16 @@ def pairs(items: list[str], option: str) -> dict[str, Any]:
     return found
 
 
-def _message(arguments: argparse.Namespace) -> tuple[str, Message]:
+def _message(arguments: argparse.Namespace) -> Message:
     _checked("ACTOR", options.check_actor_name, arguments.actor)
     _checked("--queue", options.check_queue_name, arguments.queue)
     delay_ms = None if arguments.delay is None else _checked("--delay", parse_duration, arguments.delay)
     now_ms = time.time_ns() // 1_000_000
-    redis_id, message_id = unique_ids(2)
     template = Template(arguments.actor, arguments.queue, delayed=delay_ms is not None)
-    eta = None if delay_ms is None else now_ms + delay_ms
+    more = more_options({}, None if delay_ms is None else now_ms + delay_ms)
     args = [value(text) for text in arguments.args]
-    kwargs = pairs(arguments.kwarg, "--kwarg")
-    return message_id, template.fill(args, kwargs, eta_ms=eta, now_ms=now_ms, ids=(redis_id, message_id))
+    redis_id, body = template.fill(args, pairs(arguments.kwarg, "--kwarg"), Stamp(now_ms), more)
+    return Message(template.queue, redis_id, body)
 
 
 def _checked(option: str, check: Callable[[str], T], text: str) -> T:
@@ -98,11 +97,11 @@ def _dramatiq(arguments: argparse.Namespace) -> Dramatiq:
 async def _write(dramatiq: Dramatiq, message: Message) -> None:
     sink = RedisSink(dramatiq, dead_letter_cap=1)
     try:
-        event = Event("send", "", b"", 0)
-        entry = Entry(event, [message])
-        await sink.write(Batch([entry]))
-        if entry.dead_letters:
-            raise BridgeError(entry.dead_letters[0].detail)
+        batch = Batch([Event("send", "", b"", 0)])
+        batch.add(0, [message])
+        await sink.write(batch)
+        for letter in batch.every_dead_letter():
+            raise BridgeError(letter.detail)
     except SinkUnavailable as error:
         raise BridgeError(f"Redis did not take the message: {error.cause}") from None
     finally:

@@ -94,6 +94,9 @@ class Amqp(SourceModel):
         default=10_000, description="interval of heartbeats; a dead link is noticed after about three"
     )
     declare: Declare | None = Field(default=None, description="what to declare; without it the queue must exist")
+    fast_path: Boolean = Field(
+        default=True, description="whether the bridge itself reads deliveries, instead of the AMQP library"
+    )
 
 
 class Mqtt(SourceModel):
@@ -113,6 +116,9 @@ class Mqtt(SourceModel):
     topics: list[Name] = Field(default=[], description="filters to subscribe to; without them, what the routes need")
     keepalive: Seconds16 = Field(default=30_000, description="interval of pings")
     session_expiry: Seconds32 = Field(default=7 * 86_400_000, description="how long the broker keeps the session")
+    fast_path: Boolean = Field(
+        default=True, description="whether the bridge itself reads messages, instead of the MQTT library"
+    )
 
 
 class RedisPubsub(SourceModel):

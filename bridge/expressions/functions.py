@@ -92,4 +92,7 @@ RUNTIME: Final[dict[str, object]] = {
     "_concat": text.concat,
     "_format": text.formatted,
     "_key": key,
+    "_whole": text.whole,
+    "_type": type,
+    "_text": str,
 }

@@ -11,6 +11,7 @@ from unicodedata import normalize
 
 from bridge.event import META_NAMES
 from bridge.expressions.arithmetic import OPERATORS
+from bridge.expressions.fstrings import native, path_of
 from bridge.expressions.functions import FUNCTIONS
 from bridge.expressions.hints import FOREIGN_CONSTANTS, METHODS, REFUSED, near
 from bridge.expressions.regex import compile_regex
@@ -188,7 +189,7 @@ class _Rewriter:
         parts = [self._part(part) for part in node.values]
         if all(isinstance(part, ast.Constant) for part in parts):
             return ast.Constant("".join(part.value for part in parts))  # type: ignore[attr-defined]
-        return _call("concat", *parts)
+        return native(parts) or _call("concat", *parts)
 
     def _part(self, part: ast.expr) -> ast.expr:
         if not isinstance(part, ast.FormattedValue):
@@ -255,14 +256,14 @@ def _call(name: str, *args: ast.expr) -> ast.Call:
 
 
 def _default(value: ast.expr, fallback: ast.expr) -> ast.expr:
-    base, keys = _path(value)
+    base, keys = path_of(value)
     if base is not None and _harmless(fallback):
         return _call("pick", base, fallback, *keys)
     return _call("default", _lazy(value), _lazy(fallback))
 
 
 def _has(value: ast.expr) -> ast.expr:
-    base, keys = _path(value)
+    base, keys = path_of(value)
     if base is None:
         return _call("has", _lazy(value))
     if not keys and not isinstance(base, ast.Name):
@@ -273,16 +274,6 @@ def _has(value: ast.expr) -> ast.expr:
 
 def _lazy(node: ast.expr) -> ast.expr:
     return ast.Lambda(ast.arguments(posonlyargs=[], args=[], kwonlyargs=[], kw_defaults=[], defaults=[]), node)
-
-
-def _path(node: ast.expr) -> tuple[ast.expr | None, list[ast.expr]]:
-    """Split `payload["a"][0]` into its base, which cannot fail, and its constant keys; None for anything else."""
-    keys: list[ast.expr] = []
-    while isinstance(node, ast.Subscript) and isinstance(node.slice, ast.Constant):
-        keys.append(node.slice)
-        node = node.value
-    of_meta = isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute)
-    return (node if of_meta or isinstance(node, ast.Name) else None), keys[::-1]
 
 
 def _harmless(node: ast.expr) -> bool:

@@ -72,6 +72,8 @@ def _measure(name: str, value: object, *, finite: bool = False) -> None:
 def text_of(value: Any) -> str:
     """`str(x)`, and what a field of an f-string gives."""
     what = type(value)
+    if what is float:
+        return repr(value)
     if what is str:
         return _short("str()", value)
     if what is bytes:
@@ -157,6 +159,13 @@ def base64_of(value: object) -> str:
 def sha256_of(value: object) -> str:
     """`sha256(x)` of bytes, or of a text in UTF-8, in hexadecimal digits."""
     return sha256(_bytes("sha256()", value)).hexdigest()
+
+
+def whole(text: str) -> str:
+    """Bound an f-string that is built."""
+    if len(text) > MAX_TEXT:
+        _too_long("f-string")
+    return text
 
 
 def concat(*parts: object) -> str:

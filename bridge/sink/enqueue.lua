@@ -5,12 +5,14 @@
 --
 -- KEYS[1] the writer's key, KEYS[2] the dead letters' stream, then the list and the hash of each queue,
 --         then the keys of the gates.
--- ARGV    the batch's number, the lifetime of the writer's key (s), the dead letters' cap, the number of queues, then the entries:
---         gate  '-'                           no gate: any number of events in one entry
---               'a' key# group entry-id       stream in this Redis: XACK must say 1
---               's' key# lifetime (ms)        identity: SET NX must succeed
---         the number of queues written to, and for each  queue# count (id body)*
---         the number of dead letters, and for each       field-count (name value)*
+-- ARGV    the batch's number, the lifetime of the writer's key (s), the dead letters' cap, the number of queues;
+--         the number of gates (0: none), each for a run of events:
+--           '-' events                                    no gate
+--           'a' events key# group entry-id*               stream in this Redis: XACK must say 1
+--           's' events first-key# lifetime (ms)           identity, a key for each: SET NX must succeed
+--         for each queue: the number of messages, their owners as 'event event ...' from 0 ('': the first message is
+--           the first event's, and so on, or there are no gates), (id body)*
+--         for each dead letter: owner field-count (name value)*
 -- Reply   'messages duplicates', then the length of each queue's list.
 
 local WRITER, DEAD = KEYS[1], KEYS[2]
@@ -73,67 +75,74 @@ local function take()
   at = at + 1
   return ARGV[at]
 end
-local function passes(gate)
-  if gate == '-' then
-    return true
-  end
-  local key = KEYS[2 + 2 * QUEUES + tonumber(take())]
-  if gate == 'a' then
-    local group = take()
-    return redis.call('XACK', key, group, take()) == 1
-  end
-  return redis.call('SET', key, '', 'NX', 'PX', take()) ~= false
-end
 
-local ids, pairs_ = {}, {}
-for q = 1, QUEUES do
-  ids[q], pairs_[q] = {}, {}
-end
-local messages, duplicates, letters = 0, 0, {}
-while at < #ARGV do
-  local open = passes(take())
+-- Most often every gate is open, and `closed` stays empty: then nothing needs to be sorted out below.
+local closed, duplicates, owner = {}, 0, -1
+local function close_unless(open)
+  owner = owner + 1
   if not open then
+    closed[owner] = true
     duplicates = duplicates + 1
   end
-  for _ = 1, tonumber(take()) do
-    local q, count = tonumber(take()), tonumber(take())
-    local i, p = ids[q], pairs_[q]
-    for _ = 1, count do
-      if open then
-        i[#i + 1] = ARGV[at + 1]
-        p[#p + 1] = ARGV[at + 1]
-        p[#p + 1] = ARGV[at + 2]
-        messages = messages + 1
-      end
-      at = at + 2
+end
+for _ = 1, tonumber(take()) do
+  local kind, events = take(), tonumber(take())
+  if kind == '-' then
+    owner = owner + events
+  elseif kind == 'a' then
+    local key, group = KEYS[tonumber(take())], take()
+    for _ = 1, events do
+      close_unless(redis.call('XACK', key, group, take()) == 1)
     end
-  end
-  for _ = 1, tonumber(take()) do
-    local fields = tonumber(take())
-    if open then
-      letters[#letters + 1] = {at + 1, at + 2 * fields}
+  else
+    local first, lifetime = tonumber(take()), take()
+    for k = first, first + events - 1 do
+      close_unless(redis.call('SET', KEYS[k], '', 'NX', 'PX', lifetime))
     end
-    at = at + 2 * fields
   end
 end
 
 -- In pieces: Lua cannot unpack more than about 8,000 values at once.
-local lengths = {messages, duplicates}
+local PIECE = 2000
+local messages, lengths = 0, {}
 for q = 1, QUEUES do
   local list, hash = KEYS[1 + 2 * q], KEYS[2 + 2 * q]
-  for first = 1, #pairs_[q], 4000 do
-    redis.call('HSET', hash, unpack(pairs_[q], first, math.min(first + 3999, #pairs_[q])))
+  local count, owners = tonumber(take()), take()
+  local first, source = at + 1, ARGV
+  at = at + 2 * count
+  if duplicates > 0 then
+    source, first = {}, 1
+    local next_owner = string.gmatch(owners, '%d+')
+    for m = 0, count - 1 do
+      if not closed[owners == '' and m or tonumber(next_owner())] then
+        source[#source + 1] = ARGV[at - 2 * (count - m) + 1]
+        source[#source + 1] = ARGV[at - 2 * (count - m) + 2]
+      end
+    end
+    count = #source / 2
   end
   local length = 0
-  for first = 1, #ids[q], 4000 do
-    length = redis.call('RPUSH', list, unpack(ids[q], first, math.min(first + 3999, #ids[q])))
+  for start = 0, count - 1, PIECE do
+    local from, till = first + 2 * start, first + 2 * math.min(start + PIECE, count) - 1
+    redis.call('HSET', hash, unpack(source, from, till))
+    local ids, n = {}, 0
+    for i = from, till, 2 do
+      n = n + 1
+      ids[n] = source[i]
+    end
+    length = redis.call('RPUSH', list, unpack(ids))
   end
-  lengths[#lengths + 1] = length
+  messages = messages + count
+  lengths[q] = length
 end
-for _, letter in ipairs(letters) do
-  redis.call('XADD', DEAD, 'MAXLEN', '~', CAP, '*', unpack(ARGV, letter[1], letter[2]))
+while at < #ARGV do
+  local whose, fields = tonumber(take()), tonumber(take())
+  if not closed[whose] then
+    redis.call('XADD', DEAD, 'MAXLEN', '~', CAP, '*', unpack(ARGV, at + 1, at + 2 * fields))
+  end
+  at = at + 2 * fields
 end
 
-result = table.concat(lengths, ' ')
+result = table.concat({messages, duplicates, unpack(lengths)}, ' ')
 redis.call('SET', WRITER, NUMBER .. ' ' .. result, 'EX', LIFETIME)
 return result

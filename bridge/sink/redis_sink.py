@@ -11,12 +11,12 @@ import hashlib
 from importlib.resources import files
 from typing import Final
 
-from redis.exceptions import NoScriptError, ReadOnlyError, ResponseError
+from redis.exceptions import ResponseError
 
-from bridge import redis_client
 from bridge.batch import Batch, DeadLetter, Written
 from bridge.config import Dramatiq
-from bridge.errors import SinkUnavailable, words
+from bridge.errors import Disconnected, SinkUnavailable
+from bridge.redis_link import Link, command
 from bridge.sink.script_arguments import ScriptArguments
 
 SCRIPT: Final = files("bridge.sink").joinpath("enqueue.lua").read_text()
@@ -24,7 +24,6 @@ _SHA: Final = hashlib.sha1(SCRIPT.encode(), usedforsecurity=False).hexdigest()
 
 #: Error replies that are about this message and not about the server's state. Every other reply
 #: is waited out: a batch is never given up for an error that an operator can end.
-#: redis-py leaves a leading ERR out.
 _PERMANENT: Final = ("WRONGTYPE", "Protocol error", "value is not", "string exceeds")
 
 
@@ -34,7 +33,9 @@ class RedisSink:
     def __init__(self, config: Dramatiq, *, dead_letter_cap: int) -> None:
         self._namespace = config.namespace
         self._cap = dead_letter_cap
-        self._client = redis_client.client(config, timeout_s=config.timeout / 1000)
+        self._config = config
+        # As many as there are writers; one that has failed is not put back.
+        self._idle: list[Link] = []
 
     async def ping(self) -> None:
         """Return once Redis has answered.
@@ -42,10 +43,7 @@ class RedisSink:
         Raises:
             SinkUnavailable: it did not.
         """
-        try:
-            await self._client.ping()
-        except redis_client.FAULTS as error:
-            raise SinkUnavailable(words(error)) from None
+        await self._answer(command("PING"))
 
     async def write(self, batch: Batch) -> Written:
         """Write the whole batch, or nothing of it.
@@ -60,7 +58,7 @@ class RedisSink:
         return batch.written
 
     async def _write(self, batch: Batch) -> Written:
-        if not any(entry.messages or entry.dead_letters or entry.gate for entry in batch.entries):
+        if not (batch.queues or batch.dead_letters or any(event.gate for event in batch.events)):
             return Written(messages=0, duplicates=0)  # every event was filtered, or dropped
         if batch.halves is not None:
             return await self._write_halves(*batch.halves)
@@ -68,17 +66,11 @@ class RedisSink:
             batch.number = batch.writer.next()
         try:
             reply = await self._run(ScriptArguments(self._namespace, self._cap, batch, batch.number))
-        except ReadOnlyError as error:
-            # A demoted master: the name may lead to another server by now.
-            await self._client.connection_pool.disconnect(inuse_connections=False)
-            raise SinkUnavailable(words(error)) from None
         except ResponseError as error:
             if not str(error).startswith(_PERMANENT):
-                raise SinkUnavailable(words(error)) from None
+                raise SinkUnavailable(str(error)) from None
             _isolate(batch, str(error))
             return await self._write(batch)
-        except redis_client.FAULTS as error:
-            raise SinkUnavailable(words(error)) from None
         numbers = reply.split()
         return Written(messages=int(numbers[0]), duplicates=int(numbers[1]), refused=batch.refused)
 
@@ -91,16 +83,57 @@ class RedisSink:
 
     async def close(self) -> None:
         """Close every connection."""
-        await self._client.aclose()
+        while self._idle:
+            await self._idle.pop().close()
 
     async def _run(self, arguments: ScriptArguments) -> bytes:
-        values = arguments.keys + arguments.values
         try:
-            reply = await self._client.execute_command("EVALSHA", _SHA, len(arguments.keys), *values)
-        except NoScriptError:
+            return await self._answer(arguments.command("EVALSHA", _SHA))
+        except ResponseError as error:
+            if not str(error).startswith("NOSCRIPT"):
+                raise
             # EVAL loads the script as well, so a failover or SCRIPT FLUSH costs one round trip.
-            reply = await self._client.execute_command("EVAL", SCRIPT, len(arguments.keys), *values)
-        return bytes(reply)
+            return await self._answer(arguments.command("EVAL", SCRIPT))
+
+    async def _answer(self, packed_command: bytes) -> bytes:
+        """Return the reply to a command.
+
+        Raises:
+            SinkUnavailable: Redis cannot be reached.
+            ResponseError: the reply is an error.
+        """
+        link = await self._link()
+        keep = False
+        try:
+            link.send(packed_command)
+            reply = bytes(await link.read())
+            keep = True
+        except ResponseError as error:
+            # A demoted master: the name may lead to another server by now.
+            keep = not str(error).startswith("READONLY")
+            raise
+        except Disconnected as error:
+            raise SinkUnavailable(error.cause) from None
+        finally:
+            # Also when cancelled: the reply may still come, and the next command must not take it
+            # for its own (CVE-2023-28858).
+            if keep:
+                self._idle.append(link)
+            else:
+                await link.close()
+        return reply
+
+    async def _link(self) -> Link:
+        while self._idle:
+            link = self._idle.pop()
+            if not link.failed:
+                return link
+        link = Link(self._config, timeout_s=self._config.timeout / 1000)
+        try:
+            await link.open()
+        except Disconnected as error:
+            raise SinkUnavailable(error.cause) from None
+        return link
 
 
 def _isolate(batch: Batch, cause: str) -> None:
@@ -108,13 +141,11 @@ def _isolate(batch: Batch, cause: str) -> None:
 
     The batch keeps what was decided, so that writing it again never mixes the whole with its halves.
     """
-    if len(batch.entries) > 1:
-        half = len(batch.entries) // 2
-        batch.halves = Batch(batch.entries[:half], batch.writer), Batch(batch.entries[half:], batch.writer)
+    if len(batch.events) > 1:
+        batch.halves = batch.halved()
         return
-    entry = batch.entries[0]
-    if not entry.messages:
+    if not batch.queues:
         raise SinkUnavailable(f"the dead letters can't be written: {cause}")
-    batch.refused = 0 if entry.dead_letters else 1
-    entry.messages.clear()
-    entry.dead_letters.append(DeadLetter(entry.event, "refused-by-redis", cause))
+    batch.refused = 0 if batch.dead_letters else 1
+    batch.queues.clear()
+    batch.dead_letters.append((0, DeadLetter(batch.events[0], "refused-by-redis", cause)))

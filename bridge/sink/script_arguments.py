@@ -2,80 +2,84 @@
 
 from __future__ import annotations
 
+from itertools import groupby
+from typing import Final
+
 import msgspec
 
-from bridge.batch import Batch, DeadLetter
+from bridge.batch import Batch, Column, DeadLetter
 from bridge.codecs import plain
+from bridge.errors import BadEvent
 from bridge.event import Gate
-from bridge.message import Message
+from bridge.redis_link import Word, packed
 
 #: How long a writer's last number is remembered: longer than any retry that follows a lost reply.
 _TOKEN_LIFETIME_S = 900
 #: A dead letter keeps this much of a body; `body_size` tells the whole.
 _MAX_KEPT_BODY = 256 * 1024
+#: What stands between an id and a body that is smaller than _SMALL.
+_SMALL: Final = 2048
+_SIZES: Final = [b"\r\n$%d\r\n" % size for size in range(_SMALL)]
 _encode = msgspec.json.Encoder().encode
-
-Argument = str | bytes | int
 
 
 class ScriptArguments:
-    """`keys` and `values` of one call of the script."""
+    """The keys and values of one call of the script, packed: redis-py takes longer for that than all else takes."""
 
     def __init__(self, namespace: str, dead_letter_cap: int, batch: Batch, number: int) -> None:
         self._namespace = namespace
-        self._queues: dict[str, int] = {}
-        self._gate_keys: dict[str, int] = {}
-        entries: list[Argument] = []
-        free: list[Message] = []
-        free_letters: list[DeadLetter] = []
-        for entry in batch.entries:
-            if entry.gate is not None:
-                self._add(entries, entry.gate, entry.messages, entry.dead_letters)
-            else:
-                free += entry.messages
-                free_letters += entry.dead_letters
-        if free or free_letters:
-            self._add(entries, None, free, free_letters)
-        self.keys: list[str] = [f"{namespace}-bridge:batch:{batch.writer.name}", dead_letters_key(namespace)]
-        for queue in self._queues:
-            self.keys += (f"{namespace}:{queue}", f"{namespace}:{queue}.msgs")
-        self.keys += self._gate_keys
-        self.values: list[Argument] = [
-            number,
-            _TOKEN_LIFETIME_S,
-            dead_letter_cap,
-            len(self._queues),
-            *entries,
-        ]
-
-    def _add(
-        self, values: list[Argument], gate: Gate | None, messages: list[Message], letters: list[DeadLetter]
-    ) -> None:
-        if gate is None:
-            values.append("-")
-        elif gate[0] == "ack":
-            values += ("a", self._gate_key(gate[1]), gate[2], gate[3])
-        else:
-            values += ("s", self._gate_key(f"{self._namespace}-bridge:seen:{gate[1]}"), gate[2])
-        by_queue: dict[str, list[Argument]] = {}
-        for message in messages:
-            pairs = by_queue.get(message.queue)
-            if pairs is None:
-                pairs = by_queue[message.queue] = []
-            pairs += (message.id, message.body)
-        values.append(len(by_queue))
-        for queue, pairs in by_queue.items():
-            number = self._queues.setdefault(queue, len(self._queues) + 1)
-            values += (number, len(pairs) // 2)
-            values += pairs
-        values.append(len(letters))
-        for letter in letters:
+        self._keys: list[Word] = [f"{namespace}-bridge:batch:{batch.writer.name}", dead_letters_key(namespace)]
+        for queue in batch.queues:
+            self._keys += (f"{namespace}:{queue}", f"{namespace}:{queue}.msgs")
+        self._values: list[bytes] = []
+        self._count = 0
+        self._add(number, _TOKEN_LIFETIME_S, dead_letter_cap, len(batch.queues))
+        gates = [event.gate for event in batch.events]
+        gated = any(gates)
+        runs = [(gate, len(list(run))) for gate, run in groupby(gates)] if gated else []
+        self._add(len(runs))
+        start = 0
+        for gate, length in runs:
+            self._add_gate(gate, [event.identity for event in batch.events[start : start + length]])
+            start += length
+        for column in batch.queues.values():
+            self._add_column(column, gated=gated)
+        for owner, letter in batch.dead_letters:
             fields = _fields(letter)
-            values.append(len(fields) // 2)
-            values += fields
+            self._add(owner, len(fields) // 2, *fields)
 
-    def _gate_key(self, key: str) -> int:
-        return self._gate_keys.setdefault(key, len(self._gate_keys) + 1)
+    def command(self, name: str, script: str) -> bytes:
+        """Return the whole command: EVALSHA with the script's digest, or EVAL with its text."""
+        head = [packed(word) for word in (name, script, len(self._keys), *self._keys)]
+        return b"".join([b"*%d\r\n" % (len(head) + self._count), *head, *self._values])
+
+    def _add(self, *values: Word) -> None:
+        self._count += len(values)
+        self._values += map(packed, values)
+
+    def _add_gate(self, gate: Gate | None, identities: list[bytes]) -> None:
+        first = len(self._keys) + 1
+        if gate is None:
+            self._add("-", len(identities))
+        elif gate.kind == "ack":
+            self._keys.append(gate.key)
+            self._add("a", len(identities), first, gate.group)
+            self._count += len(identities)
+            self._values += [b"$%d\r\n%b\r\n" % (len(entry_id), entry_id) for entry_id in identities]
+        else:
+            key = f"{self._namespace}-bridge:seen:{gate.key}".encode()
+            self._keys += [key + identity for identity in identities]
+            self._add("s", len(identities), first, gate.lifetime_ms)
+
+    def _add_column(self, column: Column, *, gated: bool) -> None:
+        # Whose message each one is matters only where an event may turn out to have been written before.
+        in_line = not gated or column.owners == list(range(len(column.owners)))
+        self._add(len(column.messages), "" if in_line else " ".join(map(str, column.owners)))
+        self._count += 2 * len(column.messages)
+        values = self._values
+        for redis_id, body in column.messages:
+            size = len(body)
+            values += (b"$36\r\n", redis_id, _SIZES[size] if size < _SMALL else b"\r\n$%d\r\n" % size, body, b"\r\n")
 
 
 def dead_letters_key(namespace: str) -> str:
@@ -83,9 +87,9 @@ def dead_letters_key(namespace: str) -> str:
     return f"{namespace}-bridge:dead-letters"
 
 
-def _fields(letter: DeadLetter) -> list[Argument]:
+def _fields(letter: DeadLetter) -> list[Word]:
     event = letter.event
-    fields: list[Argument] = ["reason", letter.reason, "error", letter.detail, "source", event.source]
+    fields: list[Word] = ["reason", letter.reason, "error", letter.detail, "source", event.source]
     fields += ("route", letter.route, "topic", event.topic, "received_at", event.received_at_ms)
     fields += ("headers", _headers(letter), "body_size", len(event.body), "body", event.body[:_MAX_KEPT_BODY])
     return [_utf8(value) if isinstance(value, str) else value for value in fields]
@@ -93,9 +97,10 @@ def _fields(letter: DeadLetter) -> list[Argument]:
 
 def _headers(letter: DeadLetter) -> bytes:
     try:
-        return _encode(plain(dict(letter.event.headers)))
-    except (ValueError, UnicodeEncodeError):
-        return b"{}"  # the letter matters more than headers that JSON can't hold
+        headers, _ = letter.event.details()
+        return _encode(plain(dict(headers)))
+    except (ValueError, UnicodeEncodeError, BadEvent):
+        return b"{}"  # the letter matters more than headers that can't be read, or that JSON can't hold
 
 
 def _utf8(text: str) -> bytes:

@@ -64,11 +64,11 @@ class Inbox:
         """Whether the session has ended."""
         return self._cause is not None
 
-    def put(self, event: Event) -> None:
-        """Add an event that has been received."""
-        self._waiting.append(event)
-        self._events += 1
-        self._bytes += len(event.body)
+    def put(self, events: Sequence[Event]) -> None:
+        """Add events that have been received, in their order."""
+        self._waiting.extend(events)
+        self._events += len(events)
+        self._bytes += _size(events)
         self._wake.set()
 
     async def take(self) -> list[Event]:
@@ -84,10 +84,15 @@ class Inbox:
                 return []
             self._wake.clear()
             await self._wake.wait()
-        events: list[Event] = []
+        waiting = self._waiting
+        if len(waiting) <= MAX_BATCH_EVENTS and self._bytes < MAX_BATCH_BYTES:
+            events = list(waiting)
+            waiting.clear()
+            return events
+        events = []
         size = 0
-        while self._waiting and len(events) < MAX_BATCH_EVENTS and size < MAX_BATCH_BYTES:
-            event = self._waiting.popleft()
+        while waiting and len(events) < MAX_BATCH_EVENTS and size < MAX_BATCH_BYTES:
+            event = waiting.popleft()
             size += len(event.body)
             events.append(event)
         return events
@@ -96,7 +101,7 @@ class Inbox:
         """Make room: `events` need not be held any more."""
         was_full = self.full
         self._events -= len(events)
-        self._bytes -= sum(len(event.body) for event in events)
+        self._bytes -= _size(events)
         if was_full and not self.full:
             self._on_room()
 
@@ -115,6 +120,10 @@ class Inbox:
         """Nothing more will be put: `take` returns what is left, and then an empty list."""
         self._closed = True
         self._wake.set()
+
+
+def _size(events: Sequence[Event]) -> int:
+    return sum([len(event.body) for event in events])  # a list: twice as fast as a generator
 
 
 class InboxSession:

@@ -9,14 +9,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import ssl
-import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, Final, cast
 from urllib.parse import unquote, urlsplit
 
 from paho.mqtt import client as paho
-from paho.mqtt.enums import CallbackAPIVersion
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 from paho.mqtt.subscribeoptions import SubscribeOptions
@@ -29,12 +27,14 @@ from bridge.observe.logs import logger
 from bridge.sources.inbox import Inbox, InboxSession
 from bridge.sources.mqtt_copies import Copies, Retained
 from bridge.sources.mqtt_link import PahoLink
+from bridge.sources.mqtt_packets import PUBACK, RETAIN, PacketReader, subscriptions
+from bridge.sources.mqtt_paho import PlainClient, TappedClient, event_of, tap_problem
 
 log = logger()
 _CLOSE_S: Final = 1.0
 _NOBODYS_TOPIC: Final = "dramatiq-bridge/goodbye"
-_EMPTY: Final[dict[str, object]] = {}
 _FIRST_FAILURE: Final = 0x80
+_UNBOUNDED: Final = 1 << 30
 
 
 class MqttSource:
@@ -46,11 +46,15 @@ class MqttSource:
         self._config = config
         self._topics = list(topics)
         self._copies = Copies(self._topics)
+        self._fast = config.fast_path
+        if self._fast and (problem := tap_problem()):
+            log.warning("source.fast_path_unavailable", source=name, problem=problem)
+            self._fast = False
 
     @asynccontextmanager
     async def connect(self) -> AsyncIterator[MqttSession]:
         """Connect and subscribe; yield once every subscription is granted."""
-        session = MqttSession(self.name, self._config, self._topics, self._copies)
+        session = MqttSession(self.name, self._config, self._topics, self._copies, fast=self._fast)
         try:
             try:
                 async with asyncio.timeout(self._config.connect_timeout / 1000):
@@ -67,22 +71,25 @@ class MqttSource:
 class MqttSession(InboxSession):
     """One paho client, from CONNECT to its end."""
 
-    def __init__(self, name: str, config: Mqtt, topics: list[str], copies: Copies) -> None:
+    def __init__(self, name: str, config: Mqtt, topics: list[str], copies: Copies, *, fast: bool) -> None:
         self._name = name
         self._config = config
         self._topics = topics
         self._copies = copies
         self._retained = Retained(copies)
         self._requested: dict[int | None, list[str]] = {}
-        # The packet ids of the youngest event that is not settled: copies of it are acknowledged after it.
-        self._youngest: list[int] | None = None
+        # The youngest event that has a token and is not settled: copies of it are acknowledged after it.
+        self._youngest: Event | None = None
         self._ready: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._unsubscribed = asyncio.Event()
         self._connected = False
         self._paused = False
         self._v5 = config.version == "5"
-        self._client = self._make_client()
+        self._reader = PacketReader(name, v5=self._v5)
+        self._client = self._make_client(TappedClient if fast else PlainClient)
         self._link = PahoLink(self._client, name, self._on_failed)
+        # The broker keeps to Receive Maximum more or less (mosquitto 2.0.11 exceeds it): twice the window ends it.
+        self._most = config.window.events * (2 if config.qos > 0 else 1)
         self._inbox = Inbox(config.window, self._link.read_again, redelivered=_durable(config))
 
     async def start(self) -> None:
@@ -115,13 +122,12 @@ class MqttSession(InboxSession):
     async def settle(self, events: Sequence[Event]) -> None:
         """PUBACK each event, in the order received [MQTT-4.6.0-2]."""
         if not self._inbox.failed:
-            for event in events:
-                packet_ids = cast("list[int] | None", event.token)
-                for packet_id in packet_ids or ():
-                    self._client.ack(packet_id, 1)
-                if packet_ids is self._youngest:
+            tokens: list[Any] = [event.token for event in events if event.token is not None]
+            if tokens:
+                if self._youngest is not None and tokens[-1] is self._youngest.token:
                     self._youngest = None
-            self._link.flush()
+                self._client.acknowledge(tokens)
+                self._link.flush()
         self._inbox.settled(events)
 
     async def pause(self) -> None:
@@ -137,7 +143,8 @@ class MqttSession(InboxSession):
         self._inbox.close()
 
     async def end(self) -> None:
-        """Say goodbye, and close the socket."""
+        """Say goodbye, and close the socket; what comes meanwhile is nobody's."""
+        self._paused = True
         if self._connected:
             # The answer means that the broker has taken every PUBACK before it. Without it, closing a socket
             # with something unread resets the connection, and PUBACKs under way are lost (observed).
@@ -155,10 +162,10 @@ class MqttSession(InboxSession):
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self._unsubscribed.wait(), _CLOSE_S)
 
-    def _make_client(self) -> paho.Client:
+    def _make_client(self, kind: type[PlainClient | TappedClient]) -> PlainClient | TappedClient:
         config = self._config
-        client = paho.Client(
-            CallbackAPIVersion.VERSION2,
+        client = kind(
+            self._take,
             client_id=config.client_id or "",
             # MQTT 5 says clean or not in CONNECT's flags instead.
             clean_session=None if self._v5 else config.client_id is None,
@@ -236,55 +243,57 @@ class MqttSession(InboxSession):
             self._link.fail("the connection ended before the broker's answer (a port for TLS takes mqtts://)")
 
     def _on_message(self, _client: Any, _data: Any, message: paho.MQTTMessage) -> None:
+        self._received([event_of(self._name, message)])
+
+    def _take(self, data: bytes) -> tuple[bytes, bytes]:
+        """Take the messages out of `data`; return the packets that are for paho, and what there is no room for."""
+        if events := self._reader.feed(data, self._room()):
+            self._received(events)
+        if self._reader.malformed:
+            raise Disconnected(self._reader.malformed)
+        return self._reader.others(), self._reader.later()
+
+    def _received(self, events: list[Event]) -> None:
         if self._paused:
             return
-        event = _event(self._name, message)
-        if self._copies.numbers and self._is_copy(event, message):
-            if message.qos > 0 and self._youngest is not None:
-                self._youngest.append(message.mid)
-            elif message.qos > 0:
-                self._client.ack(message.mid, 1)
-            return
-        if event.token is not None:
-            self._youngest = cast("list[int]", event.token)
-        self._inbox.put(event)
-        # The broker keeps to Receive Maximum more or less (mosquitto 2.0.11 exceeds it): twice the window ends it.
-        most = self._config.window.events * (2 if self._config.qos > 0 else 1)
-        # Not before every subscription is granted: the grant stands behind what the broker sends again.
-        if self._connected and (self._inbox.held >= most or self._inbox.heavy):
+        if self._copies.numbers:
+            events = self._without_copies(events)
+        if events:
+            self._inbox.put(events)
+        if self._bounded and (self._inbox.held >= self._most or self._inbox.heavy):
             self._link.stop_reading()
 
-    def _is_copy(self, event: Event, message: paho.MQTTMessage) -> bool:
-        numbers = getattr(message.properties, "SubscriptionIdentifier", None)
-        if numbers is not None:
+    @property
+    def _bounded(self) -> bool:
+        # Not before every subscription is granted: the grant stands behind what the broker sends again.
+        return self._connected and not self._paused
+
+    def _room(self) -> int:
+        """Return how many packets to take at once."""
+        return max(1, self._most - self._inbox.held) if self._bounded else _UNBOUNDED
+
+    def _without_copies(self, events: list[Event]) -> list[Event]:
+        kept = []
+        for event in events:
+            if not self._is_copy(event):
+                kept.append(event)
+                if event.token is not None:
+                    self._youngest = event
+            elif event.token is not None:
+                token: Any = event.token
+                if self._youngest is None:
+                    self._client.acknowledge([token])
+                else:
+                    self._youngest.token = PUBACK.join((cast("bytes", self._youngest.token), token))
+        return kept
+
+    def _is_copy(self, event: Event) -> bool:
+        raw = cast("bytes", event.raw)
+        if numbers := subscriptions(raw):
             return not self._copies.counts(event.topic, numbers)
-        return bool(message.retain) and self._retained.again(event.topic)
+        return bool(raw[0] & RETAIN) and self._retained.again(event.topic)
 
 
 def _durable(config: Mqtt) -> bool:
     """Tell whether the broker keeps what is not acknowledged beyond the connection."""
     return config.qos > 0 and config.client_id is not None and (config.version != "5" or config.session_expiry > 0)
-
-
-def _event(source: str, message: paho.MQTTMessage) -> Event:
-    headers: dict[str, object] = _EMPTY
-    meta: dict[str, object] = {"qos": message.qos, "retain": message.retain, "redelivered": message.dup}
-    properties = message.properties
-    if properties is not None and not properties.isEmpty():
-        _add_properties(meta, properties)
-        headers = dict(getattr(properties, "UserProperty", ()))
-    defect = ""
-    try:
-        topic = message.topic
-    except UnicodeDecodeError:
-        topic, defect = "", "the topic is not UTF-8"
-    token = [message.mid] if message.qos > 0 else None
-    return Event(source, topic, bytes(message.payload), time.time_ns() // 1_000_000, headers, meta, token, None, defect)
-
-
-def _add_properties(meta: dict[str, object], properties: Properties) -> None:
-    correlation = getattr(properties, "CorrelationData", None)
-    meta["correlation_id"] = correlation.decode("utf-8", "backslashreplace") if correlation is not None else None
-    meta["reply_to"] = getattr(properties, "ResponseTopic", None)
-    meta["content_type"] = getattr(properties, "ContentType", None)
-    meta["expires_in"] = getattr(properties, "MessageExpiryInterval", None)

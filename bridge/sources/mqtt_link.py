@@ -14,6 +14,7 @@ from paho.mqtt import client as paho
 from paho.mqtt.enums import MQTTErrorCode
 
 from bridge.errors import words
+from bridge.sources.mqtt_paho import Tap
 
 _CLOSE_S: Final = 1.0
 
@@ -29,9 +30,11 @@ class PahoLink:
         self._name = name
         self._on_failed = on_failed
         self._loop = asyncio.get_running_loop()
-        self._socket: Any = None
+        self._socket: socket.socket | None = None
+        self._tap: Tap | None = None
         self._fd = -1
         self._reading = False
+        self._writing = False
         self._ended = False
         self._misc: asyncio.Task[None] | None = None
         # Before paho closes the socket: a closed descriptor may be another connection's a moment later.
@@ -46,12 +49,13 @@ class PahoLink:
             OSError, ValueError: it could not be opened.
         """
         await self._in_thread(lambda: self._client.connect(host, port, **options))
-        self._socket = self._client.socket()
-        if self._socket is None:
+        opened: Any = self._client.socket()
+        if opened is None:
             raise ConnectionError("the connection was closed")
-        self._fd = self._socket.fileno()
-        if isinstance(self._socket, socket.socket):
-            self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self._tap = opened if isinstance(opened, Tap) else None
+        self._socket = sock = opened.real if isinstance(opened, Tap) else opened
+        self._fd = sock.fileno()
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.read_again()
         self.flush()
         self._misc = asyncio.create_task(self._keep_alive(), name=f"source:{self._name}:keepalive")
@@ -86,8 +90,8 @@ class PahoLink:
         if not self._reading and not self._ended and self._fd >= 0:
             self._loop.add_reader(self._fd, self._on_readable)
             self._reading = True
-            if isinstance(self._socket, ssl.SSLSocket) and self._socket.pending():
-                self._loop.call_soon(self._on_readable)  # TLS has it already: the socket won't tell
+            if self._more():
+                self._loop.call_soon(self._on_readable)
 
     def stop_reading(self) -> None:
         """Leave what comes to the socket's buffers."""
@@ -104,10 +108,12 @@ class PahoLink:
                 self._client.loop_write()
             if self._fd < 0:
                 self.fail("the connection was lost")
-            elif self._client.want_write():
-                self._loop.add_writer(self._fd, self.flush)
-            else:
-                self._loop.remove_writer(self._fd)
+            elif self._client.want_write() != self._writing:
+                self._writing = not self._writing
+                if self._writing:
+                    self._loop.add_writer(self._fd, self.flush)
+                else:
+                    self._loop.remove_writer(self._fd)
         except (OSError, ValueError) as error:
             self.fail(str(error))
 
@@ -141,16 +147,33 @@ class PahoLink:
     def _on_readable(self) -> None:
         try:
             while self._reading:
-                code = self._client.loop_read()
-                if code is not MQTTErrorCode.MQTT_ERR_SUCCESS:
-                    self.fail(paho.error_string(code))
+                if self._tap is not None:
+                    self._tap.pull()
+                if not self._let_paho_read():
                     return
-                if not (isinstance(self._socket, ssl.SSLSocket) and self._socket.pending()):
+                if not self._more():
                     break
         except Exception as error:  # noqa: BLE001 - whatever paho does, the session ends and says why
             self.fail(words(error))
-            return
+
+    def _more(self) -> bool:
+        """Whether there is something to read that the socket does not tell of: it is here, or TLS has it."""
+        if self._tap is not None and self._tap.more:
+            return True
+        return isinstance(self._socket, ssl.SSLSocket) and self._socket.pending() > 0
+
+    def _let_paho_read(self) -> bool:
+        """Let paho read what there is for it, and write its answers; say whether the connection stands."""
+        tap = self._tap
+        while tap is None or tap.left:
+            code = self._client.loop_read()
+            if code is not MQTTErrorCode.MQTT_ERR_SUCCESS:
+                self.fail(paho.error_string(code))
+                return False
+            if tap is None:
+                break
         self.flush()
+        return not self._ended
 
     async def _keep_alive(self) -> None:
         while not self._ended:
@@ -169,4 +192,5 @@ class PahoLink:
         self.stop_reading()
         if self._fd >= 0:
             self._loop.remove_writer(self._fd)
+            self._writing = False
             self._fd = -1

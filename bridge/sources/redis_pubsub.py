@@ -17,7 +17,8 @@ from redis.exceptions import ResponseError
 from bridge.config import RedisPubsub
 from bridge.errors import Disconnected
 from bridge.event import Event
-from bridge.redis_client import Link
+from bridge.redis_link import Link, command
+from bridge.routes import CACHED_TOPICS, LONGEST_CACHED
 from bridge.sources.inbox import Inbox, InboxSession
 
 #: A subscriber that hears nothing asks; without an answer for this long the link is dead.
@@ -63,6 +64,7 @@ class RedisPubsubSession(InboxSession):
         self._room = asyncio.Event()
         self._room.set()
         self._inbox = Inbox(config.window, self._room.set, redelivered=False)
+        self._topics: dict[bytes, str] = {}
 
     async def subscribe(self) -> None:
         """Subscribe to everything, and wait for every confirmation.
@@ -71,9 +73,9 @@ class RedisPubsubSession(InboxSession):
             Disconnected: Redis does not answer, or refuses.
         """
         expected = 0
-        for command, topics in (("SUBSCRIBE", self._config.channels), ("PSUBSCRIBE", self._config.patterns)):
+        for word, topics in (("SUBSCRIBE", self._config.channels), ("PSUBSCRIBE", self._config.patterns)):
             if topics:
-                await self._link.send(command, *topics)
+                self._link.send(command(word, *topics))
                 expected += len(topics)
         try:
             async with asyncio.timeout(self._config.connect_timeout / 1000):
@@ -82,7 +84,7 @@ class RedisPubsubSession(InboxSession):
                     if reply[0] in (b"subscribe", b"psubscribe"):
                         expected -= 1
                     else:
-                        self._take(reply)
+                        self._take([reply])
         except TimeoutError:
             raise Disconnected("no answer to SUBSCRIBE") from None
         except ResponseError as error:
@@ -95,8 +97,7 @@ class RedisPubsubSession(InboxSession):
     async def pause(self) -> None:
         """Unsubscribe; what Redis had already sent is still received."""
         try:
-            await self._link.send("UNSUBSCRIBE")
-            await self._link.send("PUNSUBSCRIBE")
+            self._link.send(command("UNSUBSCRIBE") + command("PUNSUBSCRIBE"))
         except Disconnected:
             self._inbox.close()
 
@@ -107,11 +108,7 @@ class RedisPubsubSession(InboxSession):
                 if self._inbox.full:
                     self._room.clear()
                     await self._room.wait()
-                reply = await self._link.read()
-                if reply[0] in (b"unsubscribe", b"punsubscribe") and reply[2] == 0:
-                    self._inbox.close()
-                else:
-                    self._take(reply)
+                self._take(await self._link.read_all(self._inbox.room[0]))
         except (Disconnected, ResponseError) as error:
             self._inbox.fail(str(error))
 
@@ -120,23 +117,39 @@ class RedisPubsubSession(InboxSession):
         try:
             while True:
                 await asyncio.sleep(PING_EVERY_S)
-                await self._link.send("PING")
+                self._link.send(command("PING"))
         except Disconnected as error:
             self._inbox.fail(error.cause)
 
-    def _take(self, reply: list[Any]) -> None:
-        if reply[0] == b"message":
-            channel, body = reply[1], reply[2]
-        elif reply[0] == b"pmessage":
-            channel, body = reply[2], reply[3]
-        else:
-            return  # a PONG
-        topic, defect = _text(channel)
-        self._inbox.put(Event(self._name, topic, body, time.time_ns() // 1_000_000, defect=defect))
+    def _take(self, replies: list[Any]) -> None:
+        r"""Put the messages among `replies`: `message, channel, body` or `pmessage, pattern, channel, body`."""
+        now_ms = time.time_ns() // 1_000_000
+        name, topics = self._name, self._topics
+        events: list[Event] = []
+        for reply in replies:
+            if isinstance(reply, ResponseError):
+                raise reply
+            kind = reply[0]
+            if kind in {b"message", b"pmessage"}:
+                topic = topics.get(reply[-2])
+                if topic is not None:
+                    events.append(Event(name, topic, reply[-1], now_ms))
+                else:
+                    events.append(self._event(reply[-2], reply[-1], now_ms))
+            elif kind in (b"unsubscribe", b"punsubscribe") and reply[2] == 0:
+                self._inbox.close()
+        if events:
+            self._inbox.put(events)
 
-
-def _text(raw: bytes) -> tuple[str, str]:
-    try:
-        return raw.decode(), ""
-    except UnicodeDecodeError:
-        return raw.decode("utf-8", "backslashreplace"), "the channel's name is not UTF-8"
+    def _event(self, channel: bytes, body: bytes, now_ms: int) -> Event:
+        """Return the first event of a channel, whose name is remembered."""
+        try:
+            topic = channel.decode()
+        except UnicodeDecodeError:
+            topic = channel.decode("utf-8", "backslashreplace")
+            return Event(self._name, topic, body, now_ms, defect="the channel's name is not UTF-8")
+        if len(self._topics) >= CACHED_TOPICS:
+            self._topics.clear()
+        if len(channel) <= LONGEST_CACHED:
+            self._topics[channel] = topic
+        return Event(self._name, topic, body, now_ms)

@@ -9,18 +9,19 @@ from __future__ import annotations
 import asyncio
 import socket
 import time
+from collections import deque
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from typing import Any, Final, cast
+from typing import Any, Final
 
 import msgspec
 from redis.exceptions import ResponseError
 
 from bridge.config import RedisStream
-from bridge.errors import Disconnected
-from bridge.event import Event, Gate
+from bridge.errors import BadEvent, Disconnected
+from bridge.event import Details, Event, Gate
 from bridge.observe.logs import logger
-from bridge.redis_client import Link
+from bridge.redis_link import Link, command
 from bridge.sources.inbox import MAX_BATCH_EVENTS, Inbox, InboxSession
 
 #: A read waits this long for entries; it is also the longest that a pause takes.
@@ -31,7 +32,6 @@ SEEN_MS: Final = 86_400_000
 
 log = logger()
 _encode = msgspec.json.Encoder().encode
-_EMPTY: Final[dict[str, object]] = {}
 
 
 class RedisStreamSource:
@@ -81,8 +81,12 @@ class RedisStreamSession(InboxSession):
         self._consumer = config.consumer or socket.gethostname()
         self._room = asyncio.Event()
         self._inbox = Inbox(config.window, self._room.set, redelivered=True)
-        self._held: set[object] = set()
+        # Received and not settled, oldest first.
+        self._held: deque[Event] = deque()
+        self._gates = {stream: self._gate(stream) for stream in config.streams}
+        self._field = None if config.field is None else config.field.encode()
         self._paused = False
+        self._asked = False
         # Sizes are known only after the reply: the first reads assume the worst and then follow the mean.
         self._mean_bytes = float(config.max_body)
         # Own pending entries first: what a killed process of the same name had read and not settled.
@@ -92,29 +96,30 @@ class RedisStreamSession(InboxSession):
 
     async def receive(self) -> list[Event]:
         """See `Session`."""
-        while not (self._inbox.waiting or self._inbox.failed or self._paused):
-            if self._inbox.full:
+        while not (self._inbox.waiting or self._inbox.failed or (self._paused and not self._asked)):
+            if self._inbox.full and not self._asked:
                 self._room.clear()
                 await self._room.wait()
                 continue
             try:
-                for event in await self._read(self._count()):
-                    self._held.add(event.token)
-                    self._inbox.put(event)
+                events = await self._read()
+                self._held += events
+                self._inbox.put(events)
+                self._ask_ahead()
             except (Disconnected, ResponseError) as error:
                 self._inbox.fail(str(error))
         return await self._inbox.take()
 
     async def settle(self, events: Sequence[Event]) -> None:
         """XACK, unless the write's script has done so."""
-        ids: dict[str, list[bytes]] = {}
-        for event in events:
-            stream, entry_id = cast("tuple[str, bytes]", event.token)
-            self._held.discard(event.token)
-            ids.setdefault(stream, []).append(entry_id)
+        for _ in events:
+            self._held.popleft()
         self._inbox.settled(events)
         if self._in_sink or self._inbox.failed:
             return
+        ids: dict[str, list[bytes]] = {}
+        for event in events:
+            ids.setdefault(event.topic, []).append(event.identity)
         try:
             for stream, entries in ids.items():
                 await self._settler.command("XACK", stream, self._config.group, *entries)
@@ -132,21 +137,34 @@ class RedisStreamSession(InboxSession):
         events, size = self._inbox.room
         return max(1, min(events, int(size / self._mean_bytes), MAX_BATCH_EVENTS) // len(self._config.streams))
 
-    async def _read(self, count: int) -> list[Event]:
-        now = time.monotonic()
-        pending = [stream for stream, cursor in self._cursors.items() if cursor != b">"]
-        if pending:
-            return await self._read_pending(pending[0], count)
-        if now >= self._claim_at:
-            events = await self._claim(count)
-            if events:
-                return events
-            self._claim_at = now + self._config.claim_after / 2000
-        reply = await self._reader.command(
-            "XREADGROUP", "GROUP", self._config.group, self._consumer,
-            "COUNT", count, "BLOCK", BLOCK_MS, "STREAMS", *self._config.streams, *[b">"] * len(self._config.streams),
-        )  # fmt: skip
+    async def _read(self) -> list[Event]:
+        if not self._asked:
+            pending = [stream for stream, cursor in self._cursors.items() if cursor != b">"]
+            if pending:
+                return await self._read_pending(pending[0], self._count())
+            if time.monotonic() >= self._claim_at:
+                events = await self._claim(self._count())
+                if events:
+                    return events
+                self._claim_at = time.monotonic() + self._config.claim_after / 2000
+            self._ask()
+        reply = await self._reader.read()
+        self._asked = False
         return [event for stream, entries in reply or () for event in self._events(_text(stream), entries)]
+
+    def _ask(self) -> None:
+        streams = self._config.streams
+        self._reader.send(command(
+            "XREADGROUP", "GROUP", self._config.group, self._consumer,
+            "COUNT", self._count(), "BLOCK", BLOCK_MS, "STREAMS", *streams, *[b">"] * len(streams),
+        ))  # fmt: skip
+        self._asked = True
+
+    def _ask_ahead(self) -> None:
+        """Ask for more where there is room: Redis reads while the bridge routes what it has just got."""
+        reads_new = all(cursor == b">" for cursor in self._cursors.values())
+        if reads_new and not (self._paused or self._inbox.full) and time.monotonic() < self._claim_at:
+            self._ask()
 
     async def _read_pending(self, stream: str, count: int) -> list[Event]:
         reply = await self._reader.command(
@@ -170,7 +188,8 @@ class RedisStreamSession(InboxSession):
             # Since Redis 7 the third field lists what was trimmed; before, such entries came as null.
             if len(reply) > 2:
                 self._report_trimmed(stream, len(reply[2]))
-            taken = [entry for entry in entries if entry is not None and (stream, entry[0]) not in self._held]
+            held = {event.identity for event in self._held if event.topic == stream}
+            taken = [entry for entry in entries if entry is not None and entry[0] not in held]
             if taken:
                 log.info("source.claimed", source=self._name, stream=stream, entries=len(taken))
                 return self._events(stream, taken)
@@ -178,37 +197,45 @@ class RedisStreamSession(InboxSession):
 
     def _events(self, stream: str, entries: Sequence[tuple[bytes, Any]]) -> list[Event]:
         now_ms = time.time_ns() // 1_000_000
-        events = [self._event(stream, entry_id, fields, now_ms) for entry_id, fields in entries if fields]
+        name, read, gate, field = self._name, self._details, self._gates[stream], self._field
+        events = []
+        for entry in entries:
+            # An entry is [id, [name, value, ...]], or [id, null] once it was trimmed.
+            entry_id, fields = entry
+            if fields and fields[0] == field and len(fields) == 2:
+                events.append(Event(name, stream, fields[1], now_ms, entry_id, entry, read, gate, entry_id))
+            elif fields:
+                body, defect = self._body(fields)
+                events.append(Event(name, stream, body, now_ms, entry_id, entry, read, gate, entry_id, defect))
         if events:
             mean = sum(len(event.body) for event in events) / len(events)
             self._mean_bytes = max(1.0, mean, self._mean_bytes / 4)
         return events
 
-    def _event(self, stream: str, entry_id: bytes, flat: list[bytes], now_ms: int) -> Event:
+    def _body(self, flat: list[bytes]) -> tuple[bytes, str]:
         fields = dict(zip(flat[::2], flat[1::2], strict=True))
-        name = self._config.field
-        headers: dict[str, object] = _EMPTY
-        defect = ""
-        body = b""
+        if self._field is not None:
+            found = fields.get(self._field)
+            return (b"", f"the entry has no field {self._config.field!r}") if found is None else (found, "")
         try:
-            if name is None:
-                body = _encode({key.decode(): value.decode() for key, value in fields.items()})
-            else:
-                key = name.encode()
-                headers = {k.decode(): v.decode() for k, v in fields.items() if k != key} if len(fields) > 1 else _EMPTY
-                found = fields.get(key)
-                body, defect = (b"", f"the entry has no field {name!r}") if found is None else (found, "")
+            return _encode({key.decode(): value.decode() for key, value in fields.items()}), ""
         except UnicodeDecodeError as error:
-            body = b"\n".join(flat)
-            defect = f"a field is not UTF-8: {error}"
-        text_id = entry_id.decode()
-        gate: Gate = (
-            ("ack", stream, self._config.group, text_id)
-            if self._in_sink
-            else ("seen", f"{self._name}:{stream}:{text_id}", str(SEEN_MS))
-        )
-        meta = {"entry_id": text_id}
-        return Event(self._name, stream, body, now_ms, headers, meta, (stream, entry_id), gate, defect)
+            return b"\n".join(flat), f"a field is not UTF-8: {error}"
+
+    def _details(self, entry: tuple[bytes, list[bytes]]) -> Details:
+        """Return the fields beside the body as headers, and the entry's id."""
+        entry_id, flat = entry
+        fields = {} if self._field is None else dict(zip(flat[::2], flat[1::2], strict=True))
+        try:
+            headers = {key.decode(): value.decode() for key, value in fields.items() if key != self._field}
+        except UnicodeDecodeError as error:
+            raise BadEvent("decode", f"a field is not UTF-8: {error}") from None
+        return headers, {"entry_id": entry_id.decode()}
+
+    def _gate(self, stream: str) -> Gate:
+        if self._in_sink:
+            return Gate("ack", stream, group=self._config.group)
+        return Gate("seen", f"{self._name}:{stream}:", lifetime_ms=SEEN_MS)
 
     async def _drop_trimmed(self, stream: str, ids: list[bytes]) -> None:
         """Acknowledge pending entries that the stream no longer has: they are lost, and that is said."""
