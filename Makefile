@@ -3,17 +3,26 @@ CONFIG ?= config/bridge.yaml
 PYTEST_ARGS ?=
 LOCK_ARGS ?=
 
+# Of the benchmark: parts and sources (empty: all of them), rounds, and other options of `python -m bench`.
+PARTS ?=
+SOURCES ?=
+ROUNDS ?= 5
+BENCH_ARGS ?=
+
 VENV := .venv
 BIN := $(VENV)/bin
+BENCH_VENV := .venv-bench
+BENCH_BIN := $(BENCH_VENV)/bin
+BENCH_OPTIONS = --rounds $(ROUNDS) $(if $(PARTS),--parts $(PARTS)) $(if $(SOURCES),--sources $(SOURCES)) $(BENCH_ARGS)
 COMPILE = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
 	--custom-compile-command 'make lock' $(LOCK_ARGS)
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help venv brokers test lint format check run demo lock clean
+.PHONY: help venv brokers test lint format check run demo bench bench-micro lock clean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 venv: $(VENV)/.installed ## make .venv with everything in it, each package checked by its hash
 
@@ -50,14 +59,30 @@ run: venv ## run the bridge with CONFIG
 demo: venv ## see the bridge at work, with servers of its own
 	@$(BIN)/dramatiq-bridge demo
 
+bench: $(BENCH_VENV)/.installed brokers ## compare with the peers, about 15 minutes (PARTS=, SOURCES=, ROUNDS=5, BENCH_ARGS=--help)
+	@$(BENCH_BIN)/python -m bench $(BENCH_OPTIONS) --command '$(strip make bench $(foreach name,PARTS SOURCES ROUNDS BENCH_ARGS,$(if $($(name)),$(name)="$($(name))")))'
+
+bench-micro: $(BENCH_VENV)/.installed brokers ## measure the bridge's stages alone
+	@$(BENCH_BIN)/python -m bench.micro
+
+$(BENCH_BIN)/python:
+	@echo "making .venv-bench with the bridge and its peers (about half a minute, once) ..." >&2
+	@.ci/python $(BENCH_VENV)
+
+$(BENCH_VENV)/.installed: $(BENCH_BIN)/python requirements/bench.txt pyproject.toml
+	@$(BENCH_BIN)/python -m pip install --quiet --disable-pip-version-check --use-pep517 --require-hashes -r requirements/bench.txt
+	@$(BENCH_BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@
+
 lock: $(BIN)/uv ## write requirements/*.txt from pyproject.toml (LOCK_ARGS=--upgrade for newer releases)
 	@$(COMPILE) pyproject.toml --extra dev --output-file requirements/dev.txt
 	@$(COMPILE) pyproject.toml --extra uvloop --constraint requirements/dev.txt --output-file requirements/run.txt
+	@$(COMPILE) pyproject.toml requirements/bench.in --extra uvloop --constraint requirements/dev.txt --output-file requirements/bench.txt
 	@echo 'hatchling>=1.27' | $(COMPILE) - --constraint requirements/dev.txt --output-file requirements/build.txt
 
 $(BIN)/uv: $(BIN)/python
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check 'uv>=0.9'
 
 clean: ## remove everything that make has made
-	@rm -rf $(VENV) build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	@rm -rf $(VENV) $(BENCH_VENV) build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +

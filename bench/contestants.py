@@ -1,0 +1,219 @@
+"""Who takes part: the bridge, its variants, and the peers, each as a process that can be started for a backlog."""
+
+from __future__ import annotations
+
+import os
+import sys
+import tempfile
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from importlib import import_module
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Final, Self
+
+from bench.backlogs import Backlog
+from bench.load import NATIVE_STREAM, QUEUE_KEY, routes
+from tests.children import Child
+from tests.processes import BridgeProcess
+
+#: Has a module `uvloop` that cannot be imported, as where it is not installed.
+_WITHOUT_UVLOOP: Final = Path(__file__).parent / "without_uvloop"
+
+
+class Running(ABC):
+    """A started contestant; leaving the context kills it."""
+
+    @property
+    @abstractmethod
+    def pid(self) -> int:
+        """Its process, whose descendants are part of it."""
+
+    @property
+    @abstractmethod
+    def running(self) -> bool:
+        """Say whether it lives."""
+
+    @abstractmethod
+    def output(self) -> str:
+        """Return the end of what it printed."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Kill it, with all it started: what it has not acknowledged goes back to the broker."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+        self.close()
+
+
+class Contestant(ABC):
+    """One row of the table: `events` is how many it is given in a run."""
+
+    name: str
+    events: int
+    #: Whether it builds messages; otherwise it moves the events to a stream.
+    messages: bool = True
+
+    @property
+    @abstractmethod
+    def settings(self) -> str:
+        """How it is set up, in words."""
+
+    @abstractmethod
+    def start(self, backlog: Backlog) -> Running:
+        """Start it for this backlog's source and sink."""
+
+    @property
+    def sink_key(self) -> str:
+        """The list or the stream whose length says how many events are done."""
+        return QUEUE_KEY if self.messages else NATIVE_STREAM
+
+
+@dataclass(frozen=True)
+class Bridge(Contestant):
+    """The bridge with its defaults, but for what `settings_of_source`, `top` and `routes` say."""
+
+    name: str
+    events: int
+    routes: int = 1
+    of_source: Mapping[str, Any] = field(default_factory=dict)
+    top: Mapping[str, Any] = field(default_factory=dict)
+    uvloop: bool = True
+
+    @property
+    def settings(self) -> str:
+        """See Contestant."""
+        said = [f"{key}: {value}".lower() for key, value in {**self.top, **self.of_source}.items()]
+        said += [f"{self.routes} routes"] if self.routes > 1 else []
+        said += [] if self.uvloop else ["without uvloop"]
+        return ", ".join(said) or "defaults, uvloop"
+
+    def config(self, backlog: Backlog) -> dict[str, Any]:
+        """Return the whole configuration."""
+        return {
+            "dramatiq": {"url": backlog.sink.url_of(0)},
+            "sources": {"bench": {**backlog.source, **self.of_source}},
+            "routes": routes(backlog.topic, self.routes),
+            **self.top,
+        }
+
+    def start(self, backlog: Backlog) -> Running:
+        """See Contestant."""
+        env = {} if self.uvloop else {"PYTHONPATH": str(_WITHOUT_UVLOOP)}
+        return _RunningBridge(BridgeProcess(self.config(backlog), env=env))
+
+
+class _RunningBridge(Running):
+    def __init__(self, process: BridgeProcess) -> None:
+        self._process = process.start()
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    @property
+    def running(self) -> bool:
+        return self._process.running
+
+    def output(self) -> str:
+        return self._process.log_tail()
+
+    def close(self) -> None:
+        self._process.close()
+
+
+@dataclass(frozen=True)
+class Peer(Contestant):
+    """A program of `bench.peers`; `kind` is given to those that serve several sources."""
+
+    name: str
+    events: int
+    module: str
+    kind: str = ""
+    messages: bool = True
+
+    @property
+    def settings(self) -> str:
+        """See Contestant."""
+        return str(import_module(f"bench.peers.{self.module}").SETTINGS)
+
+    def start(self, backlog: Backlog) -> Running:
+        """See Contestant."""
+        kind = [self.kind] if self.kind else []
+        url = backlog.broker.url
+        return _RunningPeer([f"bench.peers.{self.module}", *kind, url, backlog.sink.url_of(0)])
+
+
+class _RunningPeer(Running):
+    def __init__(self, arguments: list[str]) -> None:
+        self._log = tempfile.NamedTemporaryFile(prefix="bench-", suffix=".log")  # noqa: SIM115 - closed by close()
+        self._child = Child([sys.executable, "-m", *arguments], env=os.environ, stdout=self._log.file)
+
+    @property
+    def pid(self) -> int:
+        return self._child.pid
+
+    @property
+    def running(self) -> bool:
+        return self._child.running
+
+    def output(self) -> str:
+        return "\n".join(Path(self._log.name).read_text(errors="replace").splitlines()[-30:])
+
+    def close(self) -> None:
+        self._child.kill()
+        self._log.close()
+
+
+BRIDGE: Final = "bridge"
+NATIVE: Final = "mq-bridge native"
+POLL: Final = "mq-bridge poll"
+SCRIPT: Final = "script"
+FASTSTREAM: Final = "FastStream"
+
+#: Events of a run, so that each takes a second or a few.
+PEERS: Final[dict[str, tuple[Contestant, ...]]] = {
+    "amqp": (
+        Bridge(BRIDGE, 80_000),
+        Peer(NATIVE, 60_000, "mq_bridge_native", "amqp", messages=False),
+        Peer(POLL, 60_000, "mq_bridge_poll", "amqp"),
+        Peer(FASTSTREAM, 6_000, "faststream_amqp"),
+        Peer(SCRIPT, 6_000, "script_amqp"),
+    ),
+    "mqtt": (
+        Bridge(BRIDGE, 200_000),
+        Peer(NATIVE, 100_000, "mq_bridge_native", "mqtt", messages=False),
+        Peer(POLL, 100_000, "mq_bridge_poll", "mqtt"),
+        Peer(SCRIPT, 6_000, "script_mqtt"),
+    ),
+    "redis-stream": (
+        Bridge(BRIDGE, 300_000),
+        Peer(NATIVE, 300_000, "mq_bridge_native", "redis-stream", messages=False),
+        Peer(POLL, 100_000, "mq_bridge_poll", "redis-stream"),
+        Peer(FASTSTREAM, 40_000, "faststream_stream"),
+        Peer(SCRIPT, 6_000, "script_stream"),
+    ),
+    "redis-pubsub": (
+        Bridge(BRIDGE, 300_000),
+        Peer(FASTSTREAM, 6_000, "faststream_pubsub"),
+        Peer(SCRIPT, 6_000, "script_pubsub"),
+    ),
+}
+
+
+def variants(kind: str) -> tuple[Contestant, ...]:
+    """Return the bridge's variants on a source of this kind."""
+    events = PEERS[kind][0].events
+    found = [
+        Bridge("bridge, 100 routes", events, routes=100),
+        Bridge("bridge, asyncio", events, uvloop=False),
+    ]
+    if kind in {"amqp", "mqtt"}:
+        found.append(Bridge("bridge, fast_path: false", events // 5, of_source={"fast_path": False}))
+    if kind in {"amqp", "redis-stream"}:
+        found.append(Bridge("bridge, processes: 2", events, top={"processes": 2}))
+    return tuple(found)

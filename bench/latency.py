@@ -1,0 +1,149 @@
+"""Latency: from publishing an event to its message being there for a worker, at a steady rate.
+
+The publisher is a process of its own. The observer is a client as a worker is one: it waits in BLMPOP and takes what is
+there, and notes when the reply came; which event a message was is looked up afterwards. Both are the same for everyone.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import hiredis
+
+from bench import load
+from bench.backlogs import Backlog, PubsubBacklog
+from bench.contestants import BRIDGE, FASTSTREAM, NATIVE, PEERS, POLL, SCRIPT, Contestant, Running
+from bench.goals import Verdict
+from bench.report import Section
+from bench.rounds import Say
+from bench.tables import number, table
+from tests.children import Child, wait_until
+
+RATE: Final = 2_000
+SECONDS: Final = 10
+#: Not counted: connections warm up, and interpreters specialise.
+_WARM_UP_S: Final = 2
+
+
+@dataclass(frozen=True)
+class Latency:
+    """Milliseconds from publish to visible."""
+
+    p50: float
+    p99: float
+
+
+def measure(backlog: Backlog, contestant: Contestant, seconds: int = SECONDS) -> Latency:
+    """Offer events for some seconds and return what they took; AssertionError if one is missing."""
+    backlog.empty()
+    with backlog.sink.client() as sink:
+        sink.delete(load.QUEUE_KEY, load.MESSAGES_KEY)
+        with contestant.start(backlog) as running:
+            _await_consumer(backlog, contestant, running)
+            events = RATE * seconds
+            sent, seen = _offer(backlog, running, events)
+        answer: Any = sink.hgetall(load.MESSAGES_KEY)
+        sink.delete(load.QUEUE_KEY, load.MESSAGES_KEY)
+    numbers = {identifier: json.loads(content)["args"][1] for identifier, content in answer.items()}
+    waits = [
+        (at - sent[numbers[identifier]]) / 1e6 for identifier, at in seen if numbers[identifier] >= RATE * _WARM_UP_S
+    ]
+    cuts = statistics.quantiles(waits, n=100, method="inclusive")
+    return Latency(cuts[49], cuts[98])
+
+
+def _await_consumer(backlog: Backlog, contestant: Contestant, running: Running) -> None:
+    """Publish one event, and remove its message when it is there."""
+    if isinstance(backlog, PubsubBacklog):
+        wait_until(backlog.subscribed, 30, f"{contestant.name} subscribed")
+    backlog.fill(load.bodies(1))
+    with backlog.sink.client() as sink:
+
+        def through() -> bool:
+            assert running.running, f"{contestant.name} ended\n{running.output()}"
+            return bool(sink.llen(load.QUEUE_KEY) == 1)
+
+        wait_until(through, 30, f"the first message of {contestant.name}")
+        sink.delete(load.QUEUE_KEY, load.MESSAGES_KEY)
+
+
+def _offer(backlog: Backlog, running: Running, events: int) -> tuple[list[int], list[tuple[bytes, int]]]:
+    """Return when each event was published, and each message's id with the time it was seen."""
+    command = [sys.executable, "-m", "bench.offer", backlog.kind, backlog.broker.url, str(events), str(RATE)]
+    seen: list[tuple[bytes, int]] = []
+    wait = f"BLMPOP 2 1 {load.QUEUE_KEY} LEFT COUNT 1000\r\n".encode()
+    reader = hiredis.Reader()
+    # A bare socket: redis-py would add as much to every reply as a contestant needs.
+    with tempfile.TemporaryFile() as output, socket.create_connection(("127.0.0.1", backlog.sink.port), 30) as link:
+        publisher = Child(command, env=os.environ, stdout=output, stderr=subprocess.DEVNULL)
+        try:
+            deadline = time.monotonic() + events / RATE + 30
+            while len(seen) < events:
+                link.sendall(wait)
+                while (reply := reader.gets()) is False:
+                    reader.feed(link.recv(1 << 16))
+                now = time.monotonic_ns()
+                if reply is not None:
+                    seen += [(identifier, now) for identifier in reply[1]]
+                assert running.running, f"the contestant ended\n{running.output()}"
+                assert time.monotonic() < deadline, f"{len(seen)} of {events} events arrived"
+            publisher.wait(30)
+        finally:
+            publisher.kill()
+        output.seek(0)
+        sent = [int(line) for line in output.read().split()]
+    assert len(sent) == events, "the publisher did not finish"
+    return sent, seen
+
+
+def part(backlogs: Sequence[Backlog], say: Say, scale: float) -> tuple[Section, list[Verdict]]:
+    """Measure everybody who builds messages, on every source, once."""
+    seconds = max(_WARM_UP_S + 1, int(SECONDS * scale))
+    rows: list[list[str]] = []
+    verdicts: list[Verdict] = []
+    failures = 0
+    for backlog in backlogs:
+        found: dict[str, Latency] = {}
+        for contestant in PEERS[backlog.kind]:
+            if contestant.name in {NATIVE, FASTSTREAM}:
+                continue
+            try:
+                found[contestant.name] = latency = measure(backlog, contestant, seconds)
+                shown = [number(latency.p50), number(latency.p99)]
+            except AssertionError as error:
+                failures += 1
+                shown = [f"FAILED: {str(error).splitlines()[0]}", ""]
+            rows.append([backlog.kind, contestant.name, *shown])
+            say(f"latency  {backlog.kind:12}  {contestant.name:24} p50 {shown[0]} ms, p99 {shown[1]} ms")
+        verdicts += _judge(backlog.kind, found)
+    text = (
+        f"{RATE:,} events/s for {seconds} s, from publish to a waiting client's having the message; milliseconds.\n\n"
+    )
+    text += table(["source", "contestant", "p50 ms", "p99 ms"], rows)
+    return Section("Latency", text, failures), verdicts
+
+
+def _judge(kind: str, found: dict[str, Latency]) -> list[Verdict]:
+    verdicts: list[Verdict] = []
+    bridge = found.get(BRIDGE)
+    if bridge is None:
+        return verdicts
+    if kind == "amqp" and (poll := found.get(POLL)):
+        for name, mine, theirs in (("p50", bridge.p50, poll.p50), ("p99", bridge.p99, poll.p99)):
+            goal = f"latency {name} at most {POLL}'s"
+            verdicts.append(Verdict(kind, goal, f"{mine:.2f} / {theirs:.2f} ms", mine <= theirs))
+    if script := found.get(SCRIPT):
+        measured = f"{bridge.p99:.2f} / {script.p99:.2f} ms"
+        goal = "latency p99 at most a quarter of the script's"
+        verdicts.append(Verdict(kind, goal, measured, bridge.p99 <= script.p99 / 4))
+    return verdicts

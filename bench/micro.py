@@ -1,0 +1,251 @@
+"""The bridge's stages alone: microseconds per event, so that a regression has an address (`make bench-micro`).
+
+A stage is a function that prepares one repetition and returns what is timed: the work on BATCH events. Adding one is
+adding a function with `@stage`; its name says what a change of its figure means.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import statistics
+import struct
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import hiredis
+import uvloop
+import yaml
+from pamqp import commands, frame, header
+
+from bench import load
+from bench.tables import number, table
+from bridge import codecs, config, router
+from bridge.batch import Batch
+from bridge.event import Event
+from bridge.message import Stamp, Template
+from bridge.redis_link import command
+from bridge.route_compiler import check_routes, compile_routes
+from bridge.sink import RedisSink
+from bridge.sources.amqp_deliveries import DeliveryReader
+from bridge.sources.mqtt_packets import PacketReader
+from tests.brokers import Redis
+
+#: Events of one repetition: as many as a full batch of the bridge has.
+BATCH: Final = 1_000
+_WARM_UP: Final = 20
+_REPETITIONS: Final = 200
+#: A source's buffer: what one read of a busy socket brings.
+_READ_BYTES: Final = 256 << 10
+
+
+@dataclass(frozen=True)
+class Bench:
+    """What the stages work on."""
+
+    bodies: list[bytes]
+    compiled: router.Router
+    sink: RedisSink
+    run: Callable[[Any], Any]
+
+    def events(self) -> list[Event]:
+        """Return new events, as a source gives them."""
+        now_ms = time.time_ns() // 1_000_000
+        return [Event("bench", load.DOTTED_TOPIC, body, now_ms) for body in self.bodies]
+
+    def routed(self) -> Batch:
+        """Return a new batch that is ready to be written."""
+        batch = Batch(self.events())
+        self.compiled.route(batch)
+        return batch
+
+
+Timed = Callable[[], object]
+_STAGES: Final[dict[str, Callable[[Bench], Timed]]] = {}
+
+
+def stage(name: str) -> Callable[[Callable[[Bench], Timed]], Callable[[Bench], Timed]]:
+    """Register a stage under `name`."""
+
+    def register(prepare: Callable[[Bench], Timed]) -> Callable[[Bench], Timed]:
+        _STAGES[name] = prepare
+        return prepare
+
+    return register
+
+
+@stage("parse AMQP: bytes to events")
+def _parse_amqp(bench: Bench) -> Timed:
+    reads = _reads(_deliveries(bench.bodies))
+    reader = DeliveryReader("bench")
+    reader.consume(1, "bench")
+    events: list[Event] = []
+
+    def timed() -> None:
+        for read in reads:
+            reader.feed(read, events)
+        assert len(events) == BATCH
+
+    return timed
+
+
+@stage("parse MQTT: bytes to events")
+def _parse_mqtt(bench: Bench) -> Timed:
+    reads = _reads(_publishes(bench.bodies))
+    reader = PacketReader("bench", v5=True)
+
+    def timed() -> None:
+        assert sum(len(reader.feed(read, BATCH)) for read in reads) == BATCH
+
+    return timed
+
+
+@stage("parse RESP: bytes to a stream's entries (hiredis)")
+def _parse_entries(bench: Bench) -> Timed:
+    entries = [
+        b"*2\r\n%b*2\r\n$7\r\npayload\r\n%b" % (_bulk(b"1700000000000-%d" % n), _bulk(body))
+        for n, body in enumerate(bench.bodies)
+    ]
+    data = b"*1\r\n*2\r\n%b*%d\r\n%b" % (_bulk(load.DOTTED_TOPIC.encode()), len(entries), b"".join(entries))
+    return lambda: _replies(data, 1)
+
+
+@stage("parse RESP: bytes to a channel's messages (hiredis)")
+def _parse_messages(bench: Bench) -> Timed:
+    channel = load.DOTTED_TOPIC.encode()
+    data = b"".join(command("message", channel, body) for body in bench.bodies)
+    return lambda: _replies(data, BATCH)
+
+
+@stage("event: made")
+def _event(bench: Bench) -> Timed:
+    return bench.events
+
+
+@stage("decode: JSON to payload")
+def _decode(bench: Bench) -> Timed:
+    decode = codecs.decoder("json")
+    events = bench.events()
+    return lambda: [decode(event) for event in events]
+
+
+@stage("match: topic to routes")
+def _match(bench: Bench) -> Timed:
+    events, matches = bench.events(), bench.compiled.table.matches
+    return lambda: [matches(event.topic) for event in events]
+
+
+@stage("rule: payload to an encoded message")
+def _rule(bench: Bench) -> Timed:
+    decode = codecs.decoder("json")
+    pairs = [(event, decode(event)) for event in bench.events()]
+    [(route, captures)] = bench.compiled.table.matches(load.DOTTED_TOPIC)
+    stamp = Stamp(1)
+    return lambda: [route.run(event, payload, captures, stamp) for event, payload in pairs]
+
+
+@stage("encode: args and kwargs to a message's JSON")
+def _encode(_bench: Bench) -> Timed:
+    template, stamp = Template(load.ACTOR, load.QUEUE), Stamp(1)
+    values = [load.expected(seq) for seq in range(BATCH)]
+    return lambda: [template.fill(args, kwargs, stamp) for args, kwargs in values]
+
+
+@stage("route: all of decode, match, rule and encode")
+def _route(bench: Bench) -> Timed:
+    batch = Batch(bench.events())
+    return lambda: bench.compiled.route(batch)
+
+
+@stage("write: a batch to Redis, and its reply")
+def _write(bench: Bench) -> Timed:
+    batch = bench.routed()
+    return lambda: bench.run(bench.sink.write(batch))
+
+
+def main() -> int:
+    """Measure every stage whose name contains the words of the command line, and print the table."""
+    wanted = " ".join(sys.argv[1:])
+    rows = []
+    with _bench() as bench:
+        for name, prepare in _STAGES.items():
+            if wanted in name:
+                times = sorted([_time(prepare, bench) for _ in range(_WARM_UP + _REPETITIONS)][_WARM_UP:])
+                tenth = len(times) // 10
+                rows.append([name, number(statistics.median(times)), number(times[tenth]), number(times[-tenth])])
+    print(table(["stage", "median us/event", "10 % below", "10 % above"], rows, texts=1))
+    return 0
+
+
+def _time(prepare: Callable[[Bench], Timed], bench: Bench) -> float:
+    timed = prepare(bench)
+    began = time.perf_counter_ns()
+    timed()
+    return (time.perf_counter_ns() - began) / 1_000 / BATCH
+
+
+@contextmanager
+def _bench() -> Iterator[Bench]:
+    with Redis() as redis, tempfile.TemporaryDirectory() as directory:
+        path = Path(directory) / "bridge.yaml"
+        source = {"type": "redis-pubsub", "url": redis.url_of(0), "channels": [load.DOTTED_TOPIC]}
+        text = {
+            "dramatiq": {"url": redis.url_of(0)},
+            "sources": {"bench": source},
+            "routes": [load.route(load.DOTTED_TOPIC)],
+        }
+        path.write_text(yaml.safe_dump(text))
+        loaded = config.load(path, check=check_routes)
+        tables, problems = compile_routes(loaded)
+        assert not problems, problems
+        sink = RedisSink(loaded.dramatiq, dead_letter_cap=1_000)
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            made = router.make(loaded.sources["bench"], tables["bench"])
+            yield Bench(load.bodies(BATCH), made, sink, runner.run)
+            runner.run(sink.close())
+
+
+def _reads(data: bytes) -> list[bytes]:
+    return [data[start : start + _READ_BYTES] for start in range(0, len(data), _READ_BYTES)]
+
+
+def _deliveries(bodies: list[bytes]) -> bytes:
+    frames = []
+    for tag, body in enumerate(bodies, start=1):
+        deliver = commands.Basic.Deliver("bench", tag, False, load.AMQP_EXCHANGE, load.DOTTED_TOPIC)
+        properties = commands.Basic.Properties(delivery_mode=2, content_type="application/json")
+        frames.append(frame.marshal(deliver, 1))
+        frames.append(frame.marshal(header.ContentHeader(0, len(body), properties), 1))
+        frames.append(b"\x03\x00\x01%b%b\xce" % (struct.pack(">I", len(body)), body))
+    return b"".join(frames)
+
+
+def _publishes(bodies: list[bytes]) -> bytes:
+    topic = struct.pack(">H", len(load.MQTT_TOPIC)) + load.MQTT_TOPIC.encode()
+    packets = []
+    for identifier, body in enumerate(bodies, start=1):
+        # QoS 1, no properties; between 128 and 16,383 bytes, so that the length takes two.
+        content = b"%b%b\x00%b" % (topic, struct.pack(">H", identifier), body)
+        packets.append(b"\x32%c%c%b" % (len(content) & 127 | 128, len(content) >> 7, content))
+    return b"".join(packets)
+
+
+def _bulk(word: bytes) -> bytes:
+    return b"$%d\r\n%b\r\n" % (len(word), word)
+
+
+def _replies(data: bytes, count: int) -> list[Any]:
+    reader = hiredis.Reader()
+    reader.feed(data)
+    replies = [reader.gets() for _ in range(count)]
+    assert replies[-1] is not False
+    return replies
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,48 @@
+"""FastStream on a Redis stream: batches, one grouped write by redis.asyncio per batch, acknowledged after it."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+
+import redis.asyncio
+import uvloop
+from faststream import AckPolicy, FastStream
+from faststream.redis import RedisBroker, StreamSub
+from faststream.redis.message import RedisBatchStreamMessage
+
+from bench.load import DOTTED_TOPIC, MESSAGES_KEY, QUEUE_KEY, STREAM_FIELD, STREAM_GROUP
+from bench.peers.batch import messages
+
+SETTINGS = "batch=True, max_records 1000, raw message, no casting, one HSET + one RPUSH per batch, uvloop, orjson"
+
+
+async def main(source: str, sink: str) -> None:
+    """Consume until killed."""
+    client = redis.asyncio.Redis.from_url(sink)
+    broker = RedisBroker(source, apply_types=False, log_level=30)
+    field = STREAM_FIELD.encode()
+    stream = StreamSub(
+        DOTTED_TOPIC, group=STREAM_GROUP, consumer="faststream", batch=True, max_records=1000, last_id=">"
+    )
+
+    # The raw entries instead of decoded bodies: they were not written by FastStream's publisher.
+    async def raw(event: RedisBatchStreamMessage) -> RedisBatchStreamMessage:
+        return event
+
+    @broker.subscriber(stream=stream, ack_policy=AckPolicy.REJECT_ON_ERROR, no_reply=True, decoder=raw)
+    async def handle(event: RedisBatchStreamMessage) -> None:
+        raw = event.raw_message
+        encoded = messages((raw["channel"], fields[field]) for fields in raw["data"])
+        if encoded:
+            async with client.pipeline(transaction=True) as pipeline:
+                pipeline.hset(MESSAGES_KEY, mapping=encoded)
+                pipeline.rpush(QUEUE_KEY, *encoded)
+                await pipeline.execute()
+
+    await FastStream(broker).run(log_level=30)
+
+
+if __name__ == "__main__":
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(main(*sys.argv[1:]))

@@ -1,0 +1,59 @@
+"""What processes have used, read from /proc (Linux)."""
+
+from __future__ import annotations
+
+import os
+from collections import defaultdict
+from contextlib import suppress
+from pathlib import Path
+from typing import Final
+
+_TICK_S: Final = 1 / os.sysconf("SC_CLK_TCK")
+
+
+def cpu_s(pid: int) -> float:
+    """Return the CPU seconds of a process and all its descendants, threads and ended children included."""
+    used: dict[int, float] = {}
+    children: dict[int, list[int]] = defaultdict(list)
+    for entry in Path("/proc").iterdir():
+        if not entry.name.isdigit():
+            continue
+        # A process may end while we look; its parent has what it used.
+        with suppress(OSError):
+            # The name, in parentheses, may contain anything; what follows it is numbers (proc(5)).
+            fields = (entry / "stat").read_bytes().rpartition(b")")[2].split()
+            used[int(entry.name)] = sum(map(int, fields[11:15])) * _TICK_S
+            children[int(fields[1])].append(int(entry.name))
+    return sum(used.get(process, 0.0) for process in _tree(pid, children))
+
+
+def peak_rss_bytes(pid: int) -> int:
+    """Return the highest resident memory that the process ever had."""
+    return _status(pid, "VmHWM")
+
+
+def rss_bytes(pid: int) -> int:
+    """Return the resident memory of the process."""
+    return _status(pid, "VmRSS")
+
+
+def cpu_model() -> str:
+    """Return the processor's name as the kernel knows it."""
+    for line in Path("/proc/cpuinfo").read_text().splitlines():
+        if line.startswith("model name"):
+            return line.partition(":")[2].strip()
+    return "unknown"
+
+
+def _status(pid: int, name: str) -> int:
+    for line in Path(f"/proc/{pid}/status").read_text().splitlines():
+        if line.startswith(f"{name}:"):
+            return int(line.split()[1]) * 1024
+    raise AssertionError(f"process {pid} has ended")
+
+
+def _tree(pid: int, children: dict[int, list[int]]) -> list[int]:
+    found = [pid]
+    for process in found:
+        found += children.get(process, [])
+    return found
