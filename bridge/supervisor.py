@@ -1,20 +1,16 @@
-"""The supervisor: starts everything, connects and reconnects the sources, drains and stops.
+"""The supervisor: starts everything of one process, connects and reconnects the sources, drains and stops.
 
 It owns the one task group. A task that dies of anything but a disconnection ends the process,
-loudly: the service manager is the outer supervisor.
+loudly: the service manager is the outer supervisor, or the parent where there are several processes.
 """
 
 from __future__ import annotations
 
 import asyncio
-import os
-import signal
-from collections.abc import Sequence
-from dataclasses import asdict
+from collections.abc import Callable, Sequence
 from typing import Final
 
-import bridge
-from bridge import router, sources, systemd
+from bridge import router, sources
 from bridge.backoff import Backoff
 from bridge.config import Config, redacted_url
 from bridge.dispatch import Dispatcher, SinkState
@@ -105,10 +101,11 @@ class Runner:
 
 
 class Supervisor:
-    """Everything of one bridge."""
+    """Everything that one process runs; `on_ready` is called once all is connected."""
 
-    def __init__(self, config: Config) -> None:
+    def __init__(self, config: Config, on_ready: Callable[[], None]) -> None:
         self._config = config
+        self._on_ready = on_ready
         tables, problems = compile_routes(config)
         assert not problems  # noqa: S101 - `load` has checked them
         self._sink = RedisSink(config.dramatiq, dead_letter_cap=config.dead_letters.max_length)
@@ -116,14 +113,8 @@ class Supervisor:
         self._runners = [Runner(name, config, tables[name], self._sink, self._state) for name in config.sources]
         self._stop = asyncio.Event()
 
-    async def run(self) -> int:
-        """Run until a signal; return the exit code."""
-        loop = asyncio.get_running_loop()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, self._on_signal, number)
-        log.info("bridge.starting", version=bridge.__version__, sources=len(self._runners),
-                 routes=len(self._config.routes))  # fmt: skip
-        systemd.notify("READY=1\nSTATUS=running")
+    async def run(self) -> None:
+        """Run until `stop`, and then drain."""
         try:
             async with asyncio.TaskGroup() as tasks:
                 helpers = [tasks.create_task(self._announce(), name="supervisor:ready")]
@@ -139,19 +130,17 @@ class Supervisor:
                 await _cancel(helpers, within_s=_CLOSE_S)
         finally:
             await self._close()
-        return 0
 
-    def _on_signal(self, number: int) -> None:
-        name = signal.Signals(number).name
-        if self._stop.is_set():
-            # Nothing is lost by it: what is not settled stays with its broker.
-            log.warning("bridge.stopped_at_once", signal=name)
-            os._exit(1)
-        log.info("bridge.stopping", signal=name)
+    def stop(self) -> None:
+        """Take nothing new, finish what was received, and end."""
         self._stop.set()
 
+    def counts(self) -> dict[str, Counts]:
+        """Return what has become of each source's events until now."""
+        return {runner.name: runner.dispatcher.counts for runner in self._runners}
+
     async def _announce(self) -> None:
-        """Say once that all is connected."""
+        """Say what is connected, and once that all is."""
         backoff = Backoff(first_s=0.05, most_s=2.0)
         while True:
             try:
@@ -166,11 +155,10 @@ class Supervisor:
         log.info("sink.connected", url=redacted_url(dramatiq.url), namespace=dramatiq.namespace)
         for runner in self._runners:
             await runner.connected.wait()
-        log.info("bridge.ready", sources=len(self._runners), routes=len(self._config.routes))
+        self._on_ready()
 
     async def _drain(self, running: list[tuple[Runner, asyncio.Task[None]]]) -> None:
         """Finish what was received, within `drain_timeout`; the rest stays with its broker."""
-        systemd.notify("STOPPING=1\nSTATUS=draining")
         tasks = [task for _, task in running]
         try:
             async with asyncio.timeout(self._config.drain_timeout / 1000):
@@ -187,15 +175,17 @@ class Supervisor:
                 await self._sink.close()
         except TimeoutError:
             pass
-        total = Counts()
         for runner in self._runners:
             runner.dispatcher.give_up_rest()
-            counts = runner.dispatcher.counts
-            if counts.lost:
-                log.error("source.lost", source=runner.name, events=counts.lost, cause="not written before the stop")
-            log.info("source.counts", source=runner.name, **asdict(counts))
-            total.add(counts)
-        log.info("bridge.stopped", **asdict(total))
+
+
+def loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
+    """Return what makes uvloop's event loop where that is installed."""
+    try:
+        import uvloop  # noqa: PLC0415 - an extra
+    except ImportError:
+        return None
+    return uvloop.new_event_loop  # type: ignore[no-any-return, unused-ignore]
 
 
 async def _cancel(tasks: Sequence[asyncio.Task[None]], within_s: float) -> None:

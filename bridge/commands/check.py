@@ -10,6 +10,7 @@ from typing import Final
 from bridge import config
 from bridge.config import Config, Route, SourceConfig, redacted_url
 from bridge.route_compiler import check_routes
+from bridge.sharing import alone
 from bridge.topics import compile_pattern
 
 #: Text that was probably meant as an expression: its $ is missing.
@@ -42,12 +43,22 @@ def notes(loaded: Config) -> Iterator[str]:
             )
         if not any(route.source == name for route in loaded.routes):
             yield f"sources.{name} has no route"
+    if loaded.processes > 1:
+        yield from _alone(loaded)
     for route in loaded.routes:
         if not _can_fit(route, loaded.sources[route.source]):
             yield f"route {route.name}: no topic that sources.{route.source} brings fits {route.topic}"
         for text in _texts([route.args, route.kwargs]):
             if _FORGOTTEN.fullmatch(text):
                 yield f"route {route.name}: {text!r} is text; an expression begins with $, as in ${text.strip('{}')}"
+
+
+def _alone(loaded: Config) -> Iterator[str]:
+    reasons = {name: reason for name, source in loaded.sources.items() if (reason := alone(source)) is not None}
+    for name, reason in reasons.items():
+        yield f"sources.{name} runs in one of the {loaded.processes} processes only: {reason}"
+    if len(reasons) == len(loaded.sources):
+        yield f"processes: {loaded.processes} has no effect: no source shares its events out"
 
 
 def _can_fit(route: Route, source: SourceConfig) -> bool:

@@ -4,30 +4,42 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-from collections.abc import Callable
 
 from bridge import config
+from bridge.config import Config
+from bridge.lifecycle import Lifecycle
 from bridge.observe import logs
 from bridge.route_compiler import check_routes
-from bridge.supervisor import Supervisor
+from bridge.sharing import alone
+from bridge.supervisor import Supervisor, loop_factory
+from bridge.workers import Workers
 
 
 def main(arguments: argparse.Namespace) -> int:
     """Run the bridge until a signal; return the exit code."""
     loaded = config.load(arguments.config, check=check_routes)
-    logs.configure(arguments.log_format or loaded.log.format, arguments.log_level or loaded.log.level)
-    with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+    log_format, log_level = arguments.log_format or loaded.log.format, arguments.log_level or loaded.log.level
+    logs.configure(log_format, log_level)
+    log = logs.logger()
+    several = loaded.processes > 1 and any(alone(source) is None for source in loaded.sources.values())
+    if loaded.processes > 1 and not several:
+        log.warning("bridge.one_process", processes=loaded.processes, cause="no source shares its events out")
+    # The parent of workers moves no events: asyncio's own loop is fast enough for it.
+    with asyncio.Runner(loop_factory=None if several else loop_factory()) as runner:
         try:
-            return runner.run(Supervisor(loaded).run())
-        except Exception:  # noqa: BLE001 - logged, with its traceback
+            return runner.run(Workers(loaded, log_format, log_level).run() if several else _alone(loaded))
+        except Exception:
             # A bug, or something only an operator can mend: loud, and the service manager starts anew.
-            logs.logger().critical("bridge.failed", exc_info=True)
+            log.critical("bridge.failed", exc_info=True)
             return 1
 
 
-def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
+async def _alone(loaded: Config) -> int:
+    lifecycle = Lifecycle(loaded)
+    supervisor = Supervisor(loaded, on_ready=lifecycle.ready)
+    lifecycle.begin(stop=supervisor.stop)
     try:
-        import uvloop  # noqa: PLC0415 - an extra
-    except ImportError:
-        return None
-    return uvloop.new_event_loop  # type: ignore[no-any-return, unused-ignore]
+        await supervisor.run()
+    finally:
+        lifecycle.end(supervisor.counts())
+    return 0

@@ -131,6 +131,9 @@ class Config(Model):
     )
     routes: list[Route] = Field(default=[], description="which events become which messages")
     log: Annotated[Log, Field(description="how the bridge logs")] = Log()
+    processes: Annotated[Integer, Field(ge=1, le=64)] = Field(
+        default=1, description="how many processes share the events of sources that can be shared"
+    )
     drain_timeout: Milliseconds = Field(default=20_000, description="how long what was received may take when stopping")
     dead_letters: Annotated[DeadLetters, Field(description="where unusable events go")] = DeadLetters()
 

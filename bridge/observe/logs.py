@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import Hashable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Final, Literal
 
 import structlog
@@ -28,6 +29,14 @@ def _without_nothing(_logger: object, _name: str, event: structlog.typing.EventD
     return {key: value for key, value in event.items() if value is not None}
 
 
+def _name_worker(
+    worker: int | None, _logger: object, _name: str, event: structlog.typing.EventDict
+) -> structlog.typing.EventDict:
+    # What the parent says of a worker names that one.
+    event.setdefault("worker", worker)
+    return event
+
+
 _SHARED: Final[list[Any]] = [
     _without_nothing,
     structlog.stdlib.add_log_level,
@@ -36,23 +45,28 @@ _SHARED: Final[list[Any]] = [
 ]
 
 
-def configure(format_: Format | None = None, level: str = "info") -> None:
-    """Set up structlog and `logging` alike; without a format, console on a terminal and JSON lines otherwise."""
+def configure(format_: Format | None = None, level: str = "info", worker: int | None = None) -> None:
+    """Set up structlog and `logging` alike; without a format, console on a terminal and JSON lines otherwise.
+
+    Every line names the `worker` that writes it, where there are several. They share one standard error: a
+    line reaches it by a single write, so that lines do not mix.
+    """
     chosen = format_ or ("console" if sys.stderr.isatty() else "json")
     renderer: Any = (
         structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())
         if chosen == "console"
         else structlog.processors.JSONRenderer(ensure_ascii=True)
     )
+    shared = [partial(_name_worker, worker), *_SHARED]
     threshold = logging.getLevelNamesMapping()[level.upper()]
     structlog.configure(
-        processors=[*_SHARED, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
+        processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
         wrapper_class=structlog.make_filtering_bound_logger(threshold),
         logger_factory=structlog.stdlib.LoggerFactory(),
         cache_logger_on_first_use=True,
     )
     formatter = structlog.stdlib.ProcessorFormatter(
-        foreign_pre_chain=[structlog.stdlib.add_logger_name, *_SHARED],
+        foreign_pre_chain=[structlog.stdlib.add_logger_name, *shared],
         processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, renderer],
     )
     handler = logging.StreamHandler(sys.stderr)
