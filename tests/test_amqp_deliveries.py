@@ -279,6 +279,7 @@ GARBAGE = {
     "a body instead of a header": (deliver(2) + frame(3, b"x"), "breaks off"),
     "a second header": (deliver(2) + header(3) + header(3), "breaks off"),
     "a header that is too short": (deliver(2) + frame(2, b"\x00\x3c\x00\x00"), "breaks off"),
+    "a header of another channel": (deliver(2) + frame(2, header(4)[7:-1], 2) + frame(3, b"body"), "breaks off"),
     "a delivery within a delivery": (deliver(2) + deliver(3), "without its parts"),
     "a delivery left out": (message(3, b"body"), "delivery 3 came after 1"),
     "a delivery twice": (message(1, b"body"), "delivery 1 came after 1"),

@@ -175,11 +175,12 @@ async def test_a_server_that_is_no_broker(fast_path: bool, greeting: bytes, caus
 async def test_no_more_is_read_than_the_window_holds(fast_path: bool) -> None:
     """With its bytes full a session reads no further, whatever the broker sends; with room it goes on."""
     count, body = 400, b"x" * 65_536
-    broker = Broker([message(tag, body) for tag in range(1, count + 1)])
+    broker = Broker([b"".join([message(tag, body) for tag in range(1, count + 1)])])
     taken = 0
     async with _session(broker, fast_path, events=1000, bytes="512KiB") as session:
+        await asyncio.sleep(0.3)
         while taken < count:
-            await asyncio.sleep(0.02)
+            await asyncio.sleep(0.01)
             assert session.waiting * len(body) <= 1_500_000  # the window, and a receive buffer
             events = await session.receive()
             assert events[0].token == taken + 1

@@ -64,23 +64,18 @@ class FastLink(asyncio.BufferedProtocol):
     def acknowledge(self, delivery_tag: int) -> None:
         """Acknowledge everything up to this delivery."""
         # aiormq's basic_ack takes ten times as long. It too writes whole frames, so nothing gets mixed.
-        if self._open:
+        if not self._transport.is_closing():  # where it is, the session is about to hear why
             self._transport.write(self._ack + delivery_tag.to_bytes(8, "big") + b"\x01" + END)
 
     def hold(self) -> None:
         """Read nothing for now; TCP holds the broker back meanwhile."""
-        if self._open:
+        if self._transport is not None:
             self._transport.pause_reading()
 
     def release(self) -> None:
         """Read again."""
-        if self._open:
+        if self._transport is not None:
             self._transport.resume_reading()
-
-    @property
-    def _open(self) -> bool:
-        # Asked, because uvloop raises at a transport that has ended, where asyncio does nothing.
-        return self._transport is not None and not self._transport.is_closing()
 
     def get_buffer(self, sizehint: int) -> memoryview:  # noqa: ARG002 - the protocol's
         """Return where the next bytes go: always the same place, for asyncio's own buffers cost 20 us per read."""
