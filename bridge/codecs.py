@@ -47,6 +47,8 @@ def _decode_json(event: Event) -> object:
 
 def _may_nest(body: bytes) -> bool:
     """Tell whether there are enough brackets to nest too deeply; most often that is the whole check of the depth."""
+    if body.find(b"{", 1) < 0 and body.find(b"[", 1) < 0:
+        return False  # one flat object, as most are
     if len(body) < _LARGE:
         return body.count(b"[") + body.count(b"{") > MAX_DEPTH
     # In a large body `find` is far faster than `count`, as long as it finds little.

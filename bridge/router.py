@@ -13,7 +13,7 @@ from bridge.config import SourceConfig
 from bridge.errors import BadEvent
 from bridge.event import Event
 from bridge.message import Stamp
-from bridge.routes import ROUTE_ERRORS, RouteTable
+from bridge.routes import ROUTE_ERRORS, Matches, Route, RouteTable
 
 
 @dataclass(slots=True)
@@ -67,13 +67,16 @@ class Router:
         counts = Counts(received=len(batch.events))
         stamp = Stamp(time.time_ns() // 1_000_000)
         # Locals, and no call that can be saved: this runs for every event.
-        known, decode, max_body_bytes = self.table.known, self.decode, self.max_body_bytes
-        columns: dict[str, Column] = {}
+        decode, max_body_bytes = self.decode, self.max_body_bytes
+        topic: str | None = None
+        matches: Matches = ()
+        last: Route | None = None
+        column = Column()
         filtered = 0
         for owner, event in enumerate(batch.events):
-            matches = known.get(event.topic)
-            if matches is None:
-                matches = self.table.matches(event.topic)
+            if event.topic is not topic:  # most often it is the very same text as before
+                topic = event.topic
+                matches = self.table.matches(topic)
             if not matches:
                 self._unmatched(batch, owner, event, counts)
                 continue
@@ -97,9 +100,8 @@ class Router:
                     continue
                 if message is not None:
                     fits = True
-                    column = columns.get(route.queue)
-                    if column is None:
-                        column = columns[route.queue] = batch.column(route.queue)
+                    if route is not last:
+                        last, column = route, batch.column(route.queue)
                     column.owners.append(owner)
                     column.messages.append(message)
             if failed:

@@ -88,14 +88,18 @@ def _check_options(values: dict[str, object]) -> dict[str, object]:
     return checked
 
 
+#: The routes that fit a topic, each with what its captures have caught.
+Matches = tuple[tuple[Route, tuple[str, ...]], ...]
+
+
 @dataclass(slots=True, eq=False)
 class RouteTable:
     """The routes of one source, found by topic; `known` are the matches of topics that were looked up."""
 
     routes: Sequence[Route]
-    known: dict[str, tuple[tuple[Route, tuple[str, ...]], ...]] = field(default_factory=dict)
+    known: dict[str, Matches] = field(default_factory=dict)
 
-    def matches(self, topic: str) -> tuple[tuple[Route, tuple[str, ...]], ...]:
+    def matches(self, topic: str) -> Matches:
         """Return every route whose topic fits, with its captures; remembered, so that 100 routes cost what one does."""
         found = self.known.get(topic)
         if found is None:

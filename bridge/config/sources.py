@@ -50,6 +50,12 @@ class Window(Model):
     bytes: Size = Field(default=16 << 20, description="bytes of their bodies at most")
 
 
+class WideWindow(Window):
+    """The window where nothing comes twice for its sake."""
+
+    events: Annotated[Integer, Field(ge=1, le=65_535)] = Field(default=4_000, description="events at most")
+
+
 class SourceModel(Connection):
     """What every source has."""
 
@@ -124,6 +130,7 @@ class Mqtt(SourceModel):
 class RedisPubsub(SourceModel):
     """Channels of Redis pub/sub."""
 
+    window: Annotated[WideWindow, Field(description="how much may be in flight")] = WideWindow()
     type: Literal["redis-pubsub"] = Field(description="protocol of the source")
     channels: list[Name] = Field(default=[], description="channels to subscribe to")
     patterns: list[Name] = Field(default=[], description="patterns of channels to subscribe to")
@@ -134,6 +141,7 @@ class RedisStream(SourceModel):
 
     dead_letters_unmatched: ClassVar[bool] = True
 
+    window: Annotated[WideWindow, Field(description="how much may be in flight")] = WideWindow()
     type: Literal["redis-stream"] = Field(description="protocol of the source")
     streams: Annotated[list[Name], Field(min_length=1)] = Field(description="keys of the streams to read")
     group: Name = Field(description="consumer group; it is made where it is missing")

@@ -78,12 +78,9 @@ end
 
 -- Most often every gate is open, and `closed` stays empty: then nothing needs to be sorted out below.
 local closed, duplicates, owner = {}, 0, -1
-local function close_unless(open)
-  owner = owner + 1
-  if not open then
-    closed[owner] = true
-    duplicates = duplicates + 1
-  end
+local function close()
+  closed[owner] = true
+  duplicates = duplicates + 1
 end
 for _ = 1, tonumber(take()) do
   local kind, events = take(), tonumber(take())
@@ -91,13 +88,20 @@ for _ = 1, tonumber(take()) do
     owner = owner + events
   elseif kind == 'a' then
     local key, group = KEYS[tonumber(take())], take()
-    for _ = 1, events do
-      close_unless(redis.call('XACK', key, group, take()) == 1)
+    for i = at + 1, at + events do
+      owner = owner + 1
+      if redis.call('XACK', key, group, ARGV[i]) ~= 1 then
+        close()
+      end
     end
+    at = at + events
   else
     local first, lifetime = tonumber(take()), take()
     for k = first, first + events - 1 do
-      close_unless(redis.call('SET', KEYS[k], '', 'NX', 'PX', lifetime))
+      owner = owner + 1
+      if not redis.call('SET', KEYS[k], '', 'NX', 'PX', lifetime) then
+        close()
+      end
     end
   end
 end

@@ -22,7 +22,7 @@ from bridge.errors import BadEvent, Disconnected
 from bridge.event import Details, Event, Gate
 from bridge.observe.logs import logger
 from bridge.redis_link import Link, command
-from bridge.sources.inbox import MAX_BATCH_EVENTS, Inbox, InboxSession
+from bridge.sources.inbox import Inbox, InboxSession
 
 #: A read waits this long for entries; it is also the longest that a pause takes.
 BLOCK_MS: Final = 1000
@@ -135,7 +135,7 @@ class RedisStreamSession(InboxSession):
     def _count(self) -> int:
         """Return how many entries to ask each stream for, so that the reply fits the window as far as can be known."""
         events, size = self._inbox.room
-        return max(1, min(events, int(size / self._mean_bytes), MAX_BATCH_EVENTS) // len(self._config.streams))
+        return max(1, min(events, int(size / self._mean_bytes), self._inbox.most) // len(self._config.streams))
 
     async def _read(self) -> list[Event]:
         if not self._asked:
