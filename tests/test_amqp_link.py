@@ -9,6 +9,7 @@ from typing import Any
 
 import aiormq
 import pytest
+import uvloop
 from pamqp import frame as pamqp
 from pamqp.commands import Basic, Channel, Connection
 
@@ -233,7 +234,7 @@ async def test_the_librarys_path_where_its_seam_has_moved(
 @pytest.mark.parametrize("loop", ["asyncio", "uvloop"])
 def test_a_late_settlement_harms_nothing(fast_path: bool, loop: str) -> None:
     """With the window full and the broker gone a settlement does nothing, on either event loop."""
-    factory = None if loop == "asyncio" else pytest.importorskip("uvloop").new_event_loop
+    factory = None if loop == "asyncio" else uvloop.new_event_loop
     body = b"x" * 1000
 
     async def run() -> None:

@@ -111,8 +111,8 @@ def _seconds(log: dict[str, Any]) -> float:
 
 
 def test_memory_stays_where_it_was(feed: Feed, redis_server: Redis, new_bridge: Callable[..., BridgeProcess]) -> None:
-    """200,000 events leave the process within 64 MiB of where it was."""
-    total, chunk = 200_000, 10_000
+    """200,000 events leave the process within 64 MiB of where it was; 40,000 where a library reads them, in the same time."""
+    total, chunk = 200_000 if feed.fast else 40_000, 10_000
     bridge = new_bridge(feed.config(redis_server)).ready()
     with redis_server.client() as client:
 
