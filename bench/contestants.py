@@ -178,29 +178,29 @@ FASTSTREAM: Final = "FastStream"
 #: Events of a run, so that each takes a second or a few.
 PEERS: Final[dict[str, tuple[Contestant, ...]]] = {
     "amqp": (
-        Bridge(BRIDGE, 80_000),
-        Peer(NATIVE, 60_000, "mq_bridge_native", "amqp", messages=False),
-        Peer(POLL, 60_000, "mq_bridge_poll", "amqp"),
-        Peer(FASTSTREAM, 6_000, "faststream_amqp"),
-        Peer(SCRIPT, 6_000, "script_amqp"),
+        Bridge(BRIDGE, 50_000),
+        Peer(NATIVE, 40_000, "mq_bridge_native", "amqp", messages=False),
+        Peer(POLL, 40_000, "mq_bridge_poll", "amqp"),
+        Peer(FASTSTREAM, 5_000, "faststream_amqp"),
+        Peer(SCRIPT, 5_000, "script_amqp"),
     ),
     "mqtt": (
-        Bridge(BRIDGE, 200_000),
-        Peer(NATIVE, 100_000, "mq_bridge_native", "mqtt", messages=False),
-        Peer(POLL, 100_000, "mq_bridge_poll", "mqtt"),
-        Peer(SCRIPT, 6_000, "script_mqtt"),
+        Bridge(BRIDGE, 120_000),
+        Peer(NATIVE, 80_000, "mq_bridge_native", "mqtt", messages=False),
+        Peer(POLL, 80_000, "mq_bridge_poll", "mqtt"),
+        Peer(SCRIPT, 5_000, "script_mqtt"),
     ),
     "redis-stream": (
-        Bridge(BRIDGE, 300_000),
-        Peer(NATIVE, 300_000, "mq_bridge_native", "redis-stream", messages=False),
-        Peer(POLL, 100_000, "mq_bridge_poll", "redis-stream"),
-        Peer(FASTSTREAM, 40_000, "faststream_stream"),
-        Peer(SCRIPT, 6_000, "script_stream"),
+        Bridge(BRIDGE, 200_000),
+        Peer(NATIVE, 200_000, "mq_bridge_native", "redis-stream", messages=False),
+        Peer(POLL, 80_000, "mq_bridge_poll", "redis-stream"),
+        Peer(FASTSTREAM, 30_000, "faststream_stream"),
+        Peer(SCRIPT, 5_000, "script_stream"),
     ),
     "redis-pubsub": (
-        Bridge(BRIDGE, 300_000),
-        Peer(FASTSTREAM, 6_000, "faststream_pubsub"),
-        Peer(SCRIPT, 6_000, "script_pubsub"),
+        Bridge(BRIDGE, 200_000),
+        Peer(FASTSTREAM, 5_000, "faststream_pubsub"),
+        Peer(SCRIPT, 5_000, "script_pubsub"),
     ),
 }
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
+import gc
 import json
 import threading
+import weakref
 from collections.abc import Callable
-from typing import Any
+from pathlib import Path
 
 import pytest
 import redis
@@ -14,6 +17,7 @@ from bridge import sources
 from bridge.config import load
 from bridge.errors import Disconnected
 from bridge.route_compiler import check_routes, compile_routes
+from bridge.sources import Source
 from tests.brokers import Redis
 from tests.children import wait_until
 from tests.feeds import REDELIVERING, Feed, StreamFeed
@@ -182,13 +186,25 @@ def test_a_broker_that_is_away_at_the_start_stops_nobody(
     bridge.ready()
 
 
-async def test_a_stale_settlement_is_ignored(feed: Feed, sink: Redis, tmp_path: Any) -> None:
+async def test_a_session_that_has_ended_is_freed(feed: Feed, sink: Redis, tmp_path: Path) -> None:
+    """A reconnection leaves nothing of the connection before behind, also with events that were never settled."""
+    source = _source(feed, sink, tmp_path)
+    async with source.connect() as session:
+        await _in_thread(feed.publish, [{"n": n} for n in range(5)])
+        assert await session.receive()
+        held = weakref.ref(session)
+    del session
+    for _ in range(50):  # what the libraries still have to do after the end
+        gc.collect()
+        if held() is None:
+            break
+        await asyncio.sleep(0.1)
+    assert held() is None
+
+
+async def test_a_stale_settlement_is_ignored(feed: Feed, sink: Redis, tmp_path: Path) -> None:
     """Settling on a session whose connection has ended does nothing: the events come again on the next one."""
-    path = tmp_path / "bridge.yaml"
-    path.write_text(json.dumps(feed.config(sink)))
-    config = load(path, check=check_routes)
-    table = compile_routes(config)[0]["feed"]
-    source = sources.make("feed", config.sources["feed"], config, table)
+    source = _source(feed, sink, tmp_path)
     async with source.connect() as session:
         await _in_thread(feed.publish, [{"n": n} for n in range(5)])
         events = await session.receive()
@@ -211,7 +227,13 @@ async def test_a_stale_settlement_is_ignored(feed: Feed, sink: Redis, tmp_path: 
         assert await session.receive() == []
 
 
-async def _in_thread(function: Callable[..., object], *args: object) -> None:
-    import asyncio  # noqa: PLC0415
+def _source(feed: Feed, sink: Redis, tmp_path: Path) -> Source:
+    path = tmp_path / "bridge.yaml"
+    path.write_text(json.dumps(feed.config(sink)))
+    config = load(path, check=check_routes)
+    table = compile_routes(config)[0]["feed"]
+    return sources.make("feed", config.sources["feed"], config, table)
 
+
+async def _in_thread(function: Callable[..., object], *args: object) -> None:
     await asyncio.to_thread(function, *args)

@@ -161,9 +161,9 @@ class AmqpSession(InboxSession):
             self._link.hold()  # the prefetch bounds the events, and not their bytes
 
     def _event(self, message: DeliveredMessage, tag: int) -> Event:
-        event = Event(
-            self._name, message.routing_key or "", message.body, time.time_ns() // 1_000_000, tag, message, _read
-        )
+        # Not the message itself: its channel leads back to the session that holds the event (see `Event`).
+        raw = (message.header.properties, message.exchange or "", bool(message.redelivered))
+        event = Event(self._name, message.routing_key or "", message.body, time.time_ns() // 1_000_000, tag, raw, _read)
         if isinstance(self._link, LibraryLink):
             event.defect = self._link.stream.bad_names.pop(tag, "")
             unreadable = self._link.stream.bad_properties.pop(tag, "")
@@ -178,8 +178,8 @@ class AmqpSession(InboxSession):
         self._inbox.fail(_words(error) if error else "the connection was closed")
 
 
-def _read(message: DeliveredMessage) -> Details:
-    return details(message.header.properties, message.exchange or "", bool(message.redelivered))
+def _read(raw: tuple[Any, str, bool]) -> Details:
+    return details(*raw)
 
 
 def _refuse(unreadable: str) -> Details:

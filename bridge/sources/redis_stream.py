@@ -12,6 +12,7 @@ import time
 from collections import deque
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Any, Final
 
 import msgspec
@@ -85,6 +86,8 @@ class RedisStreamSession(InboxSession):
         self._held: deque[Event] = deque()
         self._gates = {stream: self._gate(stream) for stream in config.streams}
         self._field = None if config.field is None else config.field.encode()
+        # Not a method: through it an event would lead back to the session that holds it (see `Event`).
+        self._read_details = partial(_details, self._field)
         self._paused = False
         self._asked = False
         # Sizes are known only after the reply: the first reads assume the worst and then follow the mean.
@@ -197,7 +200,7 @@ class RedisStreamSession(InboxSession):
 
     def _events(self, stream: str, entries: Sequence[tuple[bytes, Any]]) -> list[Event]:
         now_ms = time.time_ns() // 1_000_000
-        name, read, gate, field = self._name, self._details, self._gates[stream], self._field
+        name, read, gate, field = self._name, self._read_details, self._gates[stream], self._field
         events = []
         for entry in entries:
             # An entry is [id, [name, value, ...]], or [id, null] once it was trimmed.
@@ -222,16 +225,6 @@ class RedisStreamSession(InboxSession):
         except UnicodeDecodeError as error:
             return b"\n".join(flat), f"a field is not UTF-8: {error}"
 
-    def _details(self, entry: tuple[bytes, list[bytes]]) -> Details:
-        """Return the fields beside the body as headers, and the entry's id."""
-        entry_id, flat = entry
-        fields = {} if self._field is None else dict(zip(flat[::2], flat[1::2], strict=True))
-        try:
-            headers = {key.decode(): value.decode() for key, value in fields.items() if key != self._field}
-        except UnicodeDecodeError as error:
-            raise BadEvent("decode", f"a field is not UTF-8: {error}") from None
-        return headers, {"entry_id": entry_id.decode()}
-
     def _gate(self, stream: str) -> Gate:
         if self._in_sink:
             return Gate("ack", stream, group=self._config.group)
@@ -247,6 +240,17 @@ class RedisStreamSession(InboxSession):
     def _report_trimmed(self, stream: str, count: int) -> None:
         if count:
             log.error("source.entries_trimmed", source=self._name, stream=stream, lost=count)
+
+
+def _details(field: bytes | None, entry: tuple[bytes, list[bytes]]) -> Details:
+    """Return the fields beside the body as headers, and the entry's id."""
+    entry_id, flat = entry
+    fields = {} if field is None else dict(zip(flat[::2], flat[1::2], strict=True))
+    try:
+        headers = {key.decode(): value.decode() for key, value in fields.items() if key != field}
+    except UnicodeDecodeError as error:
+        raise BadEvent("decode", f"a field is not UTF-8: {error}") from None
+    return headers, {"entry_id": entry_id.decode()}
 
 
 def _text(raw: bytes | str) -> str:
