@@ -115,7 +115,9 @@ class Worker:
             self.add_counts(before)
             self._before, self._now = before, {}
         if code < 0:
-            return f"killed by {signal.Signals(-code).name}"
+            # Real-time signals have numbers only.
+            names = {number.value: number.name for number in signal.Signals}
+            return f"killed by {names.get(-code, f'signal {-code}')}"
         return f"exit code {code}" if code else None
 
     def _take(self, line: bytes) -> None:

@@ -29,6 +29,9 @@ Take = Callable[[bytes], tuple[bytes, bytes]]
 
 #: A full window of small messages; more would only keep the loop from its other work.
 RECEIVE_BYTES: Final = 256 * 1024
+#: How often paho is shown that the connection lives, while messages come that it never sees.
+_SIGN_OF_LIFE_S: Final = 0.5
+_PINGRESP: Final = b"\xd0\x00"
 _RECORD_BYTES: Final = 16 * 1024
 _UNREADABLE: Final = (MQTTException, ValueError, LookupError, struct.error)
 
@@ -108,6 +111,7 @@ class Tap:
         self._later = b""
         self._end: OSError | None = None
         self._ended = False
+        self._next_sign = 0.0
 
     @property
     def left(self) -> bool:
@@ -135,6 +139,10 @@ class Tap:
         if data := self._later or self._receive():
             others, self._later = self._take(data)
             self._left += others
+            if not self._left and (now := time.monotonic()) >= self._next_sign:
+                # The answer to its ping may stand behind a long backlog, and paho would end the connection.
+                self._next_sign = now + _SIGN_OF_LIFE_S
+                self._left = _PINGRESP
 
     def _receive(self) -> bytes:
         """Read once, or of TLS, which gives no more than a record at once, as many as fit."""

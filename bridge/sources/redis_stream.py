@@ -92,6 +92,8 @@ class RedisStreamSession(InboxSession):
         self._asked = False
         # Sizes are known only after the reply: the first reads assume the worst and then follow the mean.
         self._mean_bytes = float(config.max_body)
+        # Should all entries be as large as they may, all of a sudden, one reply is four windows and no more.
+        self._most_at_once = 4 * config.window.bytes // config.max_body
         # Own pending entries first: what a killed process of the same name had read and not settled.
         self._cursors: dict[str, bytes] = dict.fromkeys(config.streams, b"0")
         self._claim_at = time.monotonic()
@@ -138,7 +140,8 @@ class RedisStreamSession(InboxSession):
     def _count(self) -> int:
         """Return how many entries to ask each stream for, so that the reply fits the window as far as can be known."""
         events, size = self._inbox.room
-        return max(1, min(events, int(size / self._mean_bytes), self._inbox.most) // len(self._config.streams))
+        wanted = min(events, int(size / self._mean_bytes), self._inbox.most, self._most_at_once)
+        return max(1, wanted // len(self._config.streams))
 
     async def _read(self) -> list[Event]:
         if not self._asked:
