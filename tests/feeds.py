@@ -77,7 +77,7 @@ class AmqpFeed(Feed):
     @property
     def source(self) -> dict[str, Any]:
         """See Feed."""
-        return {"type": "amqp", "url": self.broker.url, "queue": self.name, "fast_path": self.fast}
+        return {"type": "amqp", "url": self.broker.url, "queue": self.name}
 
     def prepare(self) -> None:
         """See Feed."""
@@ -118,6 +118,11 @@ class LibraryAmqpFeed(AmqpFeed):
     kind = "amqp-library"
     fast = False
 
+    @property
+    def source(self) -> dict[str, Any]:
+        """See Feed; elsewhere the setting is left to whoever starts the bridge."""
+        return {**super().source, "fast_path": False}
+
 
 class MqttFeed(Feed):
     """A topic at QoS 1 with a persistent session; at most 20 messages in flight, as mosquitto loses more by itself."""
@@ -129,8 +134,7 @@ class MqttFeed(Feed):
     @property
     def source(self) -> dict[str, Any]:
         """See Feed."""
-        topics = {"topics": [self.name], "qos": self.qos, "fast_path": self.fast}
-        return {"type": "mqtt", "url": self.broker.url, "client_id": self.name, **topics}
+        return {"type": "mqtt", "url": self.broker.url, "client_id": self.name, "qos": self.qos, "topics": [self.name]}
 
     def prepare(self) -> None:
         """Open the bridge's session, so that the broker keeps what is published while nobody is connected."""
@@ -177,6 +181,11 @@ class LibraryMqttFeed(MqttFeed):
 
     kind = "mqtt-library"
     fast = False
+
+    @property
+    def source(self) -> dict[str, Any]:
+        """See Feed; elsewhere the setting is left to whoever starts the bridge."""
+        return {**super().source, "fast_path": False}
 
 
 class PubsubFeed(Feed):
