@@ -175,7 +175,7 @@ def route(_event, payload, _captures, _stamp):
     source = _event.source
     received_at = _event.received_at_ms
     headers, meta = _event.details()
-    captures = _captures
+    ({captures}) = _captures
     try:
         if not 0:
             return None
@@ -198,7 +198,8 @@ def compile_function(
     It takes the event, its payload, the captures' values and a stamp, and gives what `message` makes of what
     the expressions of `body` give, with the stamp as the third. Without a `when` it always gives something, or raises.
     """
-    module = ast.parse(_SKELETON)
+    used, captures = names
+    module = ast.parse(_SKELETON.format(captures="".join(f"{name}, " for name in captures)))
     function = module.body[0]
     assert isinstance(function, ast.FunctionDef)  # noqa: S101 - it stands in the text above
     guard, result = function.body[_GUARD], function.body[_RESULT]
@@ -208,7 +209,7 @@ def compile_function(
     result.value.args = [*body[:2], *result.value.args, *body[2:]]
     if when is not None:
         guard.body[0].test.operand = when  # type: ignore[attr-defined]
-    reads = [read for read in function.body[:_GUARD] if _is_needed(read, *names)]
+    reads = [read for read in function.body[:_GUARD] if _names_in(read) & set(used)]
     function.body = [*reads, guard, result] if when is not None else [*reads, result]
     ast.fix_missing_locations(module)
     scope: dict[str, object] = {**RUNTIME, "_KeyError": KeyError, "_IndexError": IndexError, "_message": message}
@@ -216,13 +217,8 @@ def compile_function(
     return scope["route"]  # type: ignore[return-value]
 
 
-def _is_needed(read: ast.stmt, used: Collection[str], captures: Sequence[str]) -> bool:
-    """Tell whether a line that reads names is needed; the one of the captures gets their names."""
-    assert isinstance(read, ast.Assign)  # noqa: S101
-    target = read.targets[0]
-    if isinstance(target, ast.Name) and target.id == "captures":
-        read.targets[0] = ast.Tuple([ast.Name(name, ast.Store()) for name in captures], ast.Store())
-    return any(isinstance(node, ast.Name) and node.id in used for node in ast.walk(read.targets[0]))
+def _names_in(statement: ast.stmt) -> set[str]:
+    return {node.id for node in ast.walk(statement) if isinstance(node, ast.Name)}
 
 
 def when_alone(route: Route) -> tuple[str, Callable[..., Any]]:

@@ -10,16 +10,12 @@ from bridge import expressions, options
 from bridge.errors import BadEvent
 from bridge.expressions import Expression
 from bridge.message import Stamp, Template, check_arguments, more_options
-from bridge.topics import Pattern
+from bridge.topics import Pattern, remember
 
 #: What an expression can raise; anything else is a bug of ours and ends the process loudly.
 EXPRESSION_ERRORS: Final = (LookupError, TypeError, ValueError, ArithmeticError, RecursionError, MemoryError)
 #: What a route can raise.
 ROUTE_ERRORS: Final = (BadEvent, *EXPRESSION_ERRORS)
-#: Topics whose matches are remembered, per source; one more and the table begins anew.
-CACHED_TOPICS: Final = 8192
-#: Longer topics, in characters, are not remembered.
-LONGEST_CACHED: Final = 256
 _LONGEST_DELAY_MS: Final = 10 * 365 * 86_400_000
 
 
@@ -109,8 +105,5 @@ class RouteTable:
                 if captures is not None:
                     matches.append((route, captures))
             found = tuple(matches)
-            if len(topic) <= LONGEST_CACHED:
-                if len(self.known) >= CACHED_TOPICS:
-                    self.known.clear()
-                self.known[topic] = found
+            remember(self.known, topic, found)
         return found

@@ -5,12 +5,19 @@ from __future__ import annotations
 import keyword
 import re
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import re2
 
 from bridge.errors import ExpressionError
 
+#: Topics that are remembered by whoever looks them up; one more, and it begins anew.
+MOST_KNOWN: Final = 8192
+#: Longer ones, in characters or bytes, are not remembered.
+_LONGEST_KNOWN: Final = 256
+
+_Key = TypeVar("_Key", str, bytes)
+_Value = TypeVar("_Value")
 _CAPTURE: Final = re.compile(r"\{([^{}]*)\}")
 _NAME: Final = re.compile(r"[a-zA-Z][a-zA-Z0-9_]*\Z")
 #: The pieces of a glob: a capture, an escaped character, a class, or one character.
@@ -206,3 +213,11 @@ def without_covered(filters: list[str]) -> list[str]:
     """Drop every filter that another one covers: a broker may send an event once per filter that fits."""
     unique = list(dict.fromkeys(filters))
     return [one for one in unique if not any(other != one and covers(other, one) for other in unique)]
+
+
+def remember(known: dict[_Key, _Value], topic: _Key, found: _Value, longest: int = _LONGEST_KNOWN) -> None:
+    """Keep what was found for a topic: nearly all come again and again, and a stranger's are bounded."""
+    if len(topic) <= longest:
+        if len(known) >= MOST_KNOWN:
+            known.clear()
+        known[topic] = found

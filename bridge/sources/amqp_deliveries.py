@@ -36,9 +36,9 @@ from bridge.sources.amqp_frames import (
     BadFrame,
     head_of,
 )
+from bridge.topics import remember
 
-#: Topics that are remembered, and how long their names may be.
-_TOPICS: Final = 8192
+#: How long names may be that are remembered.
 _SHORT: Final = 160
 
 _size_before_body = struct.Struct(">4sI")
@@ -166,10 +166,7 @@ class DeliveryReader:
             topic = names[key_at + 1 : key_end].decode()
         except UnicodeDecodeError:
             return None
-        if len(names) <= _SHORT:
-            if len(self._topics) >= _TOPICS:
-                self._topics.clear()
-            self._topics[names] = topic
+        remember(self._topics, names, topic, longest=_SHORT)
         return topic
 
     def _one_frame(self, data: bytes, at: int, events: list[Event], passed: list[bytes]) -> int:

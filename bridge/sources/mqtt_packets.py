@@ -27,6 +27,7 @@ from typing import Any, Final
 
 from bridge.errors import BadEvent
 from bridge.event import Details, Event
+from bridge.topics import remember
 
 #: The beginning of an acknowledgement; the packet id is the rest of it.
 PUBACK: Final = b"\x40\x02"
@@ -48,8 +49,6 @@ _MOST_OTHER_BYTES: Final = 1 << 20
 _Shape = tuple[int, Callable[[bytes, int], tuple[Any, ...]] | None, bytes]
 _BEGINNING: Final = 5
 _MOST_SHAPES: Final = 4096
-_MOST_TOPICS: Final = 8192
-_LONGEST_TOPIC: Final = 256
 
 
 class PacketReader:
@@ -163,10 +162,7 @@ class PacketReader:
             topic = name.decode()
         except UnicodeDecodeError:
             return ""
-        if len(name) <= _LONGEST_TOPIC:
-            if len(self._topics) >= _MOST_TOPICS:
-                self._topics.clear()
-            self._topics[name] = topic
+        remember(self._topics, name, topic)
         return topic
 
 

@@ -18,8 +18,8 @@ from bridge.config import RedisPubsub
 from bridge.errors import Disconnected
 from bridge.event import Event
 from bridge.redis_link import Link, command
-from bridge.routes import CACHED_TOPICS, LONGEST_CACHED
 from bridge.sources.inbox import Inbox, InboxSession
+from bridge.topics import remember
 
 #: A subscriber that hears nothing asks; without an answer for this long the link is dead.
 PING_EVERY_S: Final = 10.0
@@ -148,8 +148,5 @@ class RedisPubsubSession(InboxSession):
         except UnicodeDecodeError:
             topic = channel.decode("utf-8", "backslashreplace")
             return Event(self._name, topic, body, now_ms, defect="the channel's name is not UTF-8")
-        if len(self._topics) >= CACHED_TOPICS:
-            self._topics.clear()
-        if len(channel) <= LONGEST_CACHED:
-            self._topics[channel] = topic
+        remember(self._topics, channel, topic)
         return Event(self._name, topic, body, now_ms)
