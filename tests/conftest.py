@@ -22,7 +22,7 @@ from tests import processes
 from tests.broker import Broker, find_program
 from tests.brokers import Mosquitto, RabbitMQ, Redis
 from tests.certificates import Certificates, make_certificates
-from tests.feeds import BROKERS, FEEDS, Feed
+from tests.feeds import BROKERS, FEEDS, Feed, StreamFeed
 from tests.processes import BridgeProcess, Worker
 
 
@@ -180,6 +180,14 @@ def feed(broker: tuple[type[Feed], Broker]) -> Feed:
     feed = kind(made)
     feed.prepare()
     return feed
+
+
+@pytest.fixture
+def stream(redis_server: Redis) -> StreamFeed:
+    """A stream beside Dramatiq's own keys."""
+    stream = StreamFeed(redis_server)
+    stream.prepare()
+    return stream
 
 
 @pytest.fixture

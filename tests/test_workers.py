@@ -20,18 +20,9 @@ from tests.brokers import Mosquitto, Redis
 from tests.children import REPOSITORY, Child, wait_until
 from tests.feeds import AmqpFeed, Feed, MqttFeed, PubsubFeed, StreamFeed
 from tests.processes import BridgeProcess
-from tests.worker_processes import several, wait_for_messages, workers
+from tests.worker_processes import SHARED, several, wait_for_messages, workers
 
 WINDOW = 1000
-SHARED = pytest.mark.parametrize("broker", [AmqpFeed, StreamFeed], ids=lambda feed: feed.kind, indirect=True)
-
-
-@pytest.fixture
-def stream(redis_server: Redis) -> StreamFeed:
-    """A stream beside Dramatiq's own keys."""
-    stream = StreamFeed(redis_server)
-    stream.prepare()
-    return stream
 
 
 @SHARED

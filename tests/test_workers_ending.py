@@ -16,19 +16,9 @@ import pytest
 from tests.batches import numbers
 from tests.brokers import Redis
 from tests.children import wait_until
-from tests.feeds import AmqpFeed, Feed, StreamFeed
+from tests.feeds import Feed, StreamFeed
 from tests.processes import BridgeProcess
-from tests.worker_processes import several, wait_for_messages, wait_gone, workers
-
-SHARED = pytest.mark.parametrize("broker", [AmqpFeed, StreamFeed], ids=lambda feed: feed.kind, indirect=True)
-
-
-@pytest.fixture
-def stream(redis_server: Redis) -> StreamFeed:
-    """A stream beside Dramatiq's own keys."""
-    stream = StreamFeed(redis_server)
-    stream.prepare()
-    return stream
+from tests.worker_processes import SHARED, several, wait_for_messages, wait_gone, workers
 
 
 @SHARED

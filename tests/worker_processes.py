@@ -6,11 +6,16 @@ from contextlib import suppress
 from typing import Any
 
 import psutil
+import pytest
 
 from tests.batches import numbers
 from tests.brokers import Redis
 from tests.children import wait_until
+from tests.feeds import AmqpFeed, StreamFeed
 from tests.processes import BridgeProcess
+
+#: For a test of the sources that always share.
+SHARED = pytest.mark.parametrize("broker", [AmqpFeed, StreamFeed], ids=lambda feed: feed.kind, indirect=True)
 
 
 def several(config: dict[str, Any], processes: int = 2, **more: Any) -> dict[str, Any]:

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import asyncio
 import sys
 
 import redis.asyncio
-import uvloop
 from faststream import AckPolicy, FastStream
 from faststream.rabbit import Channel, RabbitBroker, RabbitMessage, RabbitQueue
 
-from bench.load import AMQP_QUEUE, MESSAGES_KEY, QUEUE_KEY
+from bench.load import AMQP_QUEUE
 from bench.peers.batch import messages
+from bench.peers.faststream_common import run, write
 
 PREFETCH = 1_000
 CONNECTIONS = 10
@@ -33,16 +32,10 @@ async def main(source: str, sink: str) -> None:
 
     @broker.subscriber(queue, ack_policy=AckPolicy.REJECT_ON_ERROR, no_reply=True, decoder=raw)
     async def handle(event: RabbitMessage) -> None:
-        encoded = messages([(event.raw_message.routing_key or "", event.body)])
-        if encoded:
-            async with client.pipeline(transaction=True) as pipeline:
-                pipeline.hset(MESSAGES_KEY, mapping=encoded)
-                pipeline.rpush(QUEUE_KEY, *encoded)
-                await pipeline.execute()
+        await write(client, messages([(event.raw_message.routing_key or "", event.body)]))
 
     await FastStream(broker).run(log_level=30)
 
 
 if __name__ == "__main__":
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(main(*sys.argv[1:]))
+    run(main(*sys.argv[1:]))

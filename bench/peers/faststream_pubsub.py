@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import asyncio
 import sys
 
 import redis.asyncio
-import uvloop
 from faststream import FastStream
 from faststream.redis import PubSub, RedisBroker
 from faststream.redis.message import RedisChannelMessage
 
-from bench.load import DOTTED_TOPIC, MESSAGES_KEY, QUEUE_KEY
+from bench.load import DOTTED_TOPIC
 from bench.peers.batch import messages
+from bench.peers.faststream_common import run, write
 
 WORKERS = CONNECTIONS = 10
 SETTINGS = "polling_interval 0.1, max_workers 10, raw message, no casting, HSET + RPUSH per event, uvloop, orjson"
@@ -33,16 +32,10 @@ async def main(source: str, sink: str) -> None:
     @broker.subscriber(channel, no_reply=True, decoder=raw, max_workers=WORKERS)
     async def handle(event: RedisChannelMessage) -> None:
         content = event.raw_message
-        encoded = messages([(content["channel"], content["data"])])
-        if encoded:
-            async with client.pipeline(transaction=True) as pipeline:
-                pipeline.hset(MESSAGES_KEY, mapping=encoded)
-                pipeline.rpush(QUEUE_KEY, *encoded)
-                await pipeline.execute()
+        await write(client, messages([(content["channel"], content["data"])]))
 
     await FastStream(broker).run(log_level=30)
 
 
 if __name__ == "__main__":
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(main(*sys.argv[1:]))
+    run(main(*sys.argv[1:]))

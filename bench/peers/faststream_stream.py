@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import asyncio
 import sys
 
 import redis.asyncio
-import uvloop
 from faststream import AckPolicy, FastStream
 from faststream.redis import RedisBroker, StreamSub
 from faststream.redis.message import RedisBatchStreamMessage
 
-from bench.load import DOTTED_TOPIC, MESSAGES_KEY, QUEUE_KEY, STREAM_FIELD, STREAM_GROUP
+from bench.load import DOTTED_TOPIC, STREAM_FIELD, STREAM_GROUP
 from bench.peers.batch import messages
+from bench.peers.faststream_common import run, write
 
 SETTINGS = "batch=True, max_records 1000, raw message, no casting, one HSET + one RPUSH per batch, uvloop, orjson"
 
@@ -33,16 +32,10 @@ async def main(source: str, sink: str) -> None:
     @broker.subscriber(stream=stream, ack_policy=AckPolicy.REJECT_ON_ERROR, no_reply=True, decoder=raw)
     async def handle(event: RedisBatchStreamMessage) -> None:
         raw = event.raw_message
-        encoded = messages((raw["channel"], fields[field]) for fields in raw["data"])
-        if encoded:
-            async with client.pipeline(transaction=True) as pipeline:
-                pipeline.hset(MESSAGES_KEY, mapping=encoded)
-                pipeline.rpush(QUEUE_KEY, *encoded)
-                await pipeline.execute()
+        await write(client, messages((raw["channel"], fields[field]) for fields in raw["data"]))
 
     await FastStream(broker).run(log_level=30)
 
 
 if __name__ == "__main__":
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(main(*sys.argv[1:]))
+    run(main(*sys.argv[1:]))
