@@ -87,7 +87,7 @@ class Bridge(Contestant):
     @property
     def settings(self) -> str:
         """See Contestant."""
-        said = [f"{key}: {value}".lower() for key, value in {**self.top, **self.of_source}.items()]
+        said = [f"{key}: {value}".lower().replace("'", "") for key, value in {**self.top, **self.of_source}.items()]
         said += [f"{self.routes} routes"] if self.routes > 1 else []
         said += [] if self.uvloop else ["without uvloop"]
         return ", ".join(said) or "defaults, uvloop"
@@ -214,6 +214,8 @@ def variants(kind: str) -> tuple[Contestant, ...]:
     ]
     if kind in {"amqp", "mqtt"}:
         found.append(Bridge("bridge, fast_path: false", events // 5, of_source={"fast_path": False}))
+    if kind == "mqtt":
+        found.append(Bridge("bridge, wide window", events, of_source={"window": {"events": 4_000}}))
     if kind in {"amqp", "redis-stream"}:
         found.append(Bridge("bridge, processes: 2", events, top={"processes": 2}))
     return tuple(found)
