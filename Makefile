@@ -1,6 +1,8 @@
 # Everything a user or a developer does with a checkout. `make` alone lists the targets.
 CONFIG ?= config/bridge.yaml
 PYTEST_ARGS ?=
+# Each has brokers of its own; most of the time they wait.
+TEST_PROCESSES ?= 2
 LOCK_ARGS ?=
 
 # Of the benchmark: parts and sources (empty: all of them), rounds, and other options of `python -m bench`.
@@ -39,7 +41,7 @@ brokers: ## install redis-server, mosquitto and rabbitmq-server with apt where t
 	@.ci/brokers
 
 test: venv brokers ## run the tests against real brokers (PYTEST_ARGS="-k name" for some of them)
-	@$(BIN)/python -m pytest $(PYTEST_ARGS)
+	@$(BIN)/python -m pytest --numprocesses $(TEST_PROCESSES) --dist loadfile $(PYTEST_ARGS)
 
 lint: venv ## ruff and mypy
 	@$(BIN)/ruff check .

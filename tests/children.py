@@ -20,7 +20,10 @@ REPOSITORY: Final = Path(__file__).resolve().parent.parent
 
 # Below the range from which the kernel gives ports to outgoing connections (32768 and up on Linux): the port of a broker
 # that is down for a while must not go to somebody else, nor may a client that keeps trying connect to itself.
-_PORTS: Final = range(20_000, 32_000)
+# Test processes that run side by side have ranges of their own.
+_WIDTH: Final = 12_000 // int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+_FIRST: Final = 20_000 + _WIDTH * int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+_PORTS: Final = range(_FIRST, _FIRST + _WIDTH)
 _handed_out: set[int] = set()
 
 # Kills the groups it was told of when its standard input ends, which it does however the tests end, SIGKILL included.
@@ -61,7 +64,7 @@ def free_port() -> int:
             probe.bind(("127.0.0.1", port))
             _handed_out.add(port)
             return port
-    raise RuntimeError("no free port between 20000 and 32000")
+    raise RuntimeError(f"no free port in {_PORTS}")
 
 
 def wait_until(condition: Callable[[], object], timeout: float = 30.0, what: str = "the condition") -> None:

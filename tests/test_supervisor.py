@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import socket
 import threading
@@ -55,6 +56,20 @@ def test_start_and_stop_are_told_in_a_few_lines(
     stopped = bridge.wait_for("bridge.stopped")
     assert stopped["received"] == stopped["routed"] == stopped["messages"] == 300
     assert all(set(log) >= {"timestamp", "level"} for log in bridge.logs)
+
+
+@pytest.mark.parametrize(("given", "kept"), [(os.SCHED_OTHER, os.SCHED_BATCH), (os.SCHED_IDLE, os.SCHED_IDLE)])
+def test_the_bridge_is_a_batch_process_unless_told_otherwise(
+    feed: StreamFeed, redis_server: Redis, new_bridge: Callable[..., BridgeProcess], given: int, kept: int
+) -> None:
+    """Linux wakes it less eagerly; a policy that the service manager chose stays."""
+    before = os.sched_getscheduler(0)
+    os.sched_setscheduler(0, given, os.sched_param(0))
+    try:
+        bridge = new_bridge(feed.config(redis_server))
+    finally:
+        os.sched_setscheduler(0, before, os.sched_param(0))
+    assert os.sched_getscheduler(bridge.ready().pid) == kept
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
