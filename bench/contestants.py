@@ -13,6 +13,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self
 
+import yaml
+
 from bench.backlogs import Backlog
 from bench.load import NATIVE_STREAM, QUEUE_KEY, routes
 from tests.children import Child
@@ -87,7 +89,8 @@ class Bridge(Contestant):
     @property
     def settings(self) -> str:
         """See Contestant."""
-        said = [f"{key}: {value}".lower().replace("'", "") for key, value in {**self.top, **self.of_source}.items()]
+        given = {**self.top, **self.of_source}
+        said = [yaml.safe_dump(given, default_flow_style=True).strip()[1:-1]] if given else []
         said += [f"{self.routes} routes"] if self.routes > 1 else []
         said += [] if self.uvloop else ["without uvloop"]
         return ", ".join(said) or "defaults, uvloop"

@@ -40,16 +40,19 @@ def _decode_json(event: Event) -> object:
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         what = str(error).removeprefix("JSON is malformed: ")
         raise BadEvent("decode", f"not JSON: {what}"[:300]) from None
-    # One flat object, as most are, has no other bracket than its own: no call for these.
-    if (body.find(b"{", 1) >= 0 or body.find(b"[", 1) >= 0) and _may_nest(body) and type(payload) in (dict, list):
+    # No call for a short body, nor for one flat object, as most are: it has no other bracket than its own.
+    if (
+        len(body) > 2 * MAX_DEPTH
+        and (body.find(b"{", 1) >= 0 or body.find(b"[", 1) >= 0)
+        and _may_nest(body)
+        and type(payload) in (dict, list)
+    ):
         check_depth(payload)
     return payload
 
 
 def _may_nest(body: bytes) -> bool:
-    """Tell whether there are enough brackets to nest too deeply; most often that is the whole check of the depth."""
-    if len(body) <= 2 * MAX_DEPTH:
-        return False
+    """Tell whether there are enough brackets to nest too deeply."""
     if len(body) < _LARGE:
         return body.count(b"[") + body.count(b"{") > MAX_DEPTH
     # In a large body `find` is far faster than `count`, as long as it finds little.

@@ -11,6 +11,7 @@ import os
 import uuid
 from collections.abc import Callable, Generator, Iterator
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ from tests.broker import Broker, find_program
 from tests.brokers import Mosquitto, RabbitMQ, Redis
 from tests.certificates import Certificates, make_certificates
 from tests.feeds import BROKERS, FEEDS, Feed, StreamFeed
-from tests.processes import BridgeProcess, Worker
+from tests.processes import BridgeProcess, Bridges, Worker
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -130,7 +131,7 @@ def new_rabbitmq() -> Iterator[Callable[..., RabbitMQ]]:
 
 
 @pytest.fixture
-def new_bridge() -> Iterator[Callable[..., BridgeProcess]]:
+def new_bridge() -> Iterator[Bridges]:
     """Start a bridge with the arguments of BridgeProcess; `.ready()` waits for it."""
     with ExitStack() as ends:
 
@@ -138,6 +139,18 @@ def new_bridge() -> Iterator[Callable[..., BridgeProcess]]:
             return ends.enter_context(BridgeProcess(*args, **options))
 
         yield start
+
+
+@pytest.fixture(params=[True, False], ids=["fast", "library"])
+def fast_path(request: pytest.FixtureRequest) -> bool:
+    """Whether the bridge itself reads AMQP and MQTT: what such a test promises holds either way."""
+    return bool(request.param)
+
+
+@pytest.fixture
+def either_bridge(new_bridge: Bridges, fast_path: bool) -> Bridges:
+    """Start a bridge, as `new_bridge` does, that reads in each of the two ways."""
+    return partial(new_bridge, fast=fast_path)
 
 
 @pytest.fixture

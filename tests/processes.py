@@ -10,6 +10,7 @@ import tempfile
 import threading
 import time
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 from signal import SIGTERM, Signals
 from typing import IO, TYPE_CHECKING, Any, Self
@@ -187,6 +188,10 @@ class BridgeProcess:
                     continue  # a traceback, say
                 if isinstance(log, dict):
                     logs.append(log)
+
+
+#: What the fixture `new_bridge` gives: the arguments of BridgeProcess, a started bridge.
+Bridges = Callable[..., BridgeProcess]
 
 
 class Worker:

@@ -9,7 +9,6 @@ import time
 from collections.abc import Awaitable, Callable, Sequence
 from copy import deepcopy
 from datetime import UTC, datetime
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,23 +24,10 @@ from tests.amqp_wire import BAD_PROPERTIES
 from tests.brokers import RabbitMQ, Redis
 from tests.children import wait_until
 from tests.feeds import AmqpFeed
-from tests.processes import BridgeProcess, queue_messages
+from tests.processes import Bridges, queue_messages
 
-Bridges = Callable[..., BridgeProcess]
 #: RabbitMQ's frames hold at most 131,072 bytes, 8 of which are the frame's own.
 FRAME = 131_064
-
-
-@pytest.fixture(params=[True, False], ids=["fast", "library"])
-def fast_path(request: pytest.FixtureRequest) -> bool:
-    """Both ways of reading."""
-    return bool(request.param)
-
-
-@pytest.fixture
-def new_bridge(new_bridge: Bridges, fast_path: bool) -> Bridges:
-    """Start a bridge that reads in this way."""
-    return partial(new_bridge, fast=fast_path)
 
 
 @pytest.fixture
@@ -92,9 +78,9 @@ def _nothing_left(feed: AmqpFeed) -> None:
     wait_until(lambda: feed.unsettled() == 0, 20, "nothing left in the queue")
 
 
-def test_a_missing_queue_is_said_with_the_remedy(feed: AmqpFeed, redis_server: Redis, new_bridge: Bridges) -> None:
+def test_a_missing_queue_is_said_with_the_remedy(feed: AmqpFeed, redis_server: Redis, either_bridge: Bridges) -> None:
     """A queue that does not exist is named, with what to do; once somebody declares it the source goes on by itself."""
-    bridge = new_bridge(feed.config(redis_server))
+    bridge = either_bridge(feed.config(redis_server))
     cause = bridge.wait_for("source.unavailable", source="feed")["cause"]
     assert feed.name in cause
     assert "does not exist" in cause
@@ -105,14 +91,16 @@ def test_a_missing_queue_is_said_with_the_remedy(feed: AmqpFeed, redis_server: R
     bridge.ready()
 
 
-def test_what_is_declared_is_there(feed: AmqpFeed, redis_server: Redis, new_bridge: Bridges, fast_path: bool) -> None:
+def test_what_is_declared_is_there(
+    feed: AmqpFeed, redis_server: Redis, either_bridge: Bridges, fast_path: bool
+) -> None:
     """`declare` makes queues, exchanges and bindings, also at the next start; the routing key is the topic."""
     topic, fanout = f"{feed.name}-topic", f"{feed.name}-fanout"
     route = {"topic": "order.{action}.{id}.#", "args": ["$action", "$id", "$meta.exchange", "$topic"]}
     config = feed.config(redis_server, route, declare={"exchange": topic, "bindings": ["order.#"]})
     config["sources"]["all"] = {**feed.source, "queue": fanout, "declare": {"exchange": fanout, "type": "fanout"}}
     config["routes"].append({"from": "all", "actor": "record", "args": ["", "", "$meta.exchange", "$topic"]})
-    bridge = new_bridge(config).ready()
+    bridge = either_bridge(config).ready()
     for round_ in (1, 2):
         _send(feed, b"{}", exchange=topic, key="order.paid.7")
         _send(feed, b"{}", exchange=topic, key="parcel.sent.7")
@@ -136,7 +124,7 @@ def test_what_is_declared_is_there(feed: AmqpFeed, redis_server: Redis, new_brid
     assert f"exchange '{fanout}' exists with other settings" in cause
 
 
-def test_every_property_has_its_documented_type(feed: AmqpFeed, redis_server: Redis, new_bridge: Bridges) -> None:
+def test_every_property_has_its_documented_type(feed: AmqpFeed, redis_server: Redis, either_bridge: Bridges) -> None:
     """Headers come in JSON's types, `timestamp` in milliseconds whatever the time zone, `expires_in` in seconds."""
     feed.prepare()
     when = datetime(2026, 3, 29, 1, 30, tzinfo=UTC)
@@ -150,7 +138,7 @@ def test_every_property_has_its_documented_type(feed: AmqpFeed, redis_server: Re
         "binary": bytearray(b"\x00\xff"),
         "at": when,
     }
-    new_bridge(feed.config(redis_server, {"args": ["$meta", "$headers"]}), env={"TZ": "America/New_York"}).ready()
+    either_bridge(feed.config(redis_server, {"args": ["$meta", "$headers"]}), env={"TZ": "America/New_York"}).ready()
     _send(
         feed,
         b"{}",
@@ -185,13 +173,13 @@ def test_every_property_has_its_documented_type(feed: AmqpFeed, redis_server: Re
 
 @pytest.mark.parametrize("name", ["a content type that is not UTF-8", "a timestamp in nanoseconds"])
 def test_an_unreadable_property_is_a_dead_letter_where_it_is_asked_for(
-    feed: AmqpFeed, redis_server: Redis, new_bridge: Bridges, name: str
+    feed: AmqpFeed, redis_server: Redis, either_bridge: Bridges, name: str
 ) -> None:
     """A property that nobody can decode costs its own message a dead letter where a route reads it, and holds up no other."""
     feed.prepare()
     config = feed.config(redis_server, {"args": ["$payload.n", "$default(meta.content_type, 0)"], "name": "asks"})
     config["routes"].append({"from": "feed", "actor": "record", "queue": "other", "args": ["$payload.n"]})
-    bridge = new_bridge(config).ready()
+    bridge = either_bridge(config).ready()
     feed.publish([{"n": 1}])
     _at(feed, lambda channel: _publish_raw(channel, feed.name, b'{"n": 2}', BAD_PROPERTIES[name]))
     feed.publish([{"n": 3}])
@@ -225,13 +213,13 @@ async def _publish_raw(channel: AbstractChannel, queue: str, body: bytes, proper
     await underlay.basic_publish(body, routing_key=queue, properties=raw)
 
 
-def test_bodies_of_every_size_arrive_whole(feed: AmqpFeed, redis_server: Redis, new_bridge: Bridges) -> None:
+def test_bodies_of_every_size_arrive_whole(feed: AmqpFeed, redis_server: Redis, either_bridge: Bridges) -> None:
     """Empty, exactly at the borders of frames, in several frames; one over `max_body` is a dead letter, the next flows."""
     feed.prepare()
     sizes = [0, 1, FRAME - 1, FRAME, FRAME + 1, 2 * FRAME - 1, 2 * FRAME, 262_144, 262_145, 5]
     bodies = [bytes(97 + (n * 7 + size) % 26 for n in range(size)) for size in sizes]
     route = {"args": ["$len(payload)", "$sha256(payload)"]}
-    new_bridge(feed.config(redis_server, route, decode="text")).ready()
+    either_bridge(feed.config(redis_server, route, decode="text")).ready()
     _send(feed, *bodies)
     taken = [body for body in bodies if len(body) <= 262_144]
     assert _args(redis_server, len(taken)) == [[len(body), hashlib.sha256(body).hexdigest()] for body in taken]
@@ -242,13 +230,13 @@ def test_bodies_of_every_size_arrive_whole(feed: AmqpFeed, redis_server: Redis, 
 
 
 def test_the_window_bounds_memory(
-    feed: AmqpFeed, redis_server: Redis, new_redis: Callable[..., Redis], new_bridge: Bridges
+    feed: AmqpFeed, redis_server: Redis, new_redis: Callable[..., Redis], either_bridge: Bridges
 ) -> None:
     """While Redis hangs, 32 MiB in the queue cost less than 20 MiB of memory, and nothing of them is lost."""
     sink = new_redis()
     feed.prepare()
     route = {"args": ["$payload.n"]}
-    bridge = new_bridge(feed.config(sink, route, window={"events": 1000, "bytes": "256KiB"})).ready()
+    bridge = either_bridge(feed.config(sink, route, window={"events": 1000, "bytes": "256KiB"})).ready()
     feed.publish([{"n": n, "text": "x" * 65_536} for n in range(5)])
     _args(sink, 5)
     before = bridge.rss_bytes()
@@ -266,10 +254,10 @@ def test_the_window_bounds_memory(
     _nothing_left(feed)
 
 
-def test_a_deleted_queue_is_consumed_again(feed: AmqpFeed, redis_server: Redis, new_bridge: Bridges) -> None:
+def test_a_deleted_queue_is_consumed_again(feed: AmqpFeed, redis_server: Redis, either_bridge: Bridges) -> None:
     """A queue deleted under the bridge is said, and consumed again as soon as somebody declares it."""
     feed.prepare()
-    bridge = new_bridge(feed.config(redis_server)).ready()
+    bridge = either_bridge(feed.config(redis_server)).ready()
     _at(feed, lambda channel: channel.queue_delete(feed.name))
     lost = bridge.wait_for("source.disconnected", source="feed")
     assert feed.name in lost["cause"]
@@ -280,10 +268,10 @@ def test_a_deleted_queue_is_consumed_again(feed: AmqpFeed, redis_server: Redis, 
     assert _args(redis_server, 1) == [[1]]
 
 
-def test_an_operator_may_close_the_connection(feed: AmqpFeed, redis_server: Redis, new_bridge: Bridges) -> None:
+def test_an_operator_may_close_the_connection(feed: AmqpFeed, redis_server: Redis, either_bridge: Bridges) -> None:
     """After `rabbitmqctl close_all_connections` the bridge says the operator's reason, and reconnects."""
     feed.prepare()
-    bridge = new_bridge(feed.config(redis_server)).ready()
+    bridge = either_bridge(feed.config(redis_server)).ready()
     feed.broker.ctl("close_all_connections", "maintenance tonight")
     assert "maintenance tonight" in bridge.wait_for("source.disconnected", source="feed")["cause"]
     bridge.wait_for("source.connected", times=2, source="feed")
@@ -291,14 +279,14 @@ def test_an_operator_may_close_the_connection(feed: AmqpFeed, redis_server: Redi
     assert _args(redis_server, 1) == [[1]]
 
 
-def test_what_no_route_takes_leaves_the_queue(feed: AmqpFeed, redis_server: Redis, new_bridge: Bridges) -> None:
+def test_what_no_route_takes_leaves_the_queue(feed: AmqpFeed, redis_server: Redis, either_bridge: Bridges) -> None:
     """Filtered events are acknowledged; unmatched ones too, as dead letters unless `unmatched: drop` is set."""
     route = {"topic": "wanted", "when": "payload.n > 1"}
     config = feed.config(redis_server, route, declare={"exchange": feed.name, "type": "fanout"})
     dropping = {**deepcopy(config["sources"]["feed"]), "queue": f"{feed.name}-2", "unmatched": "drop"}
     config["sources"]["dropping"] = dropping
     config["routes"].append({**deepcopy(config["routes"][0]), "from": "dropping"})
-    bridge = new_bridge(config).ready()
+    bridge = either_bridge(config).ready()
     for number, key in ((1, "wanted"), (2, "other"), (3, "wanted")):
         _send(feed, b'{"n": %d}' % number, exchange=feed.name, key=key)
     assert _args(redis_server, 2) == [[3], [3]]

@@ -22,12 +22,6 @@ from tests.amqp_wire import BAD_PROPERTIES, HEARTBEAT, TAG, Broker, bodies, deli
 pytestmark = pytest.mark.timeout(60)
 
 
-@pytest.fixture(params=[True, False], ids=["fast", "library"])
-def fast_path(request: pytest.FixtureRequest) -> bool:
-    """Both ways of reading."""
-    return bool(request.param)
-
-
 @asynccontextmanager
 async def _session(broker: Broker, fast_path: bool, **window: Any) -> AsyncIterator[AmqpSession]:
     async with broker.serve():

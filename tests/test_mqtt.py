@@ -8,7 +8,6 @@ import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,22 +24,9 @@ from bridge.route_compiler import check_routes, compile_routes
 from tests.brokers import Mosquitto, Redis
 from tests.children import wait_until
 from tests.feeds import MqttFeed
-from tests.processes import BridgeProcess, queue_messages
+from tests.processes import Bridges, queue_messages
 
-Bridges = Callable[..., BridgeProcess]
 both_versions = pytest.mark.parametrize("version", ["5", "3.1.1"])
-
-
-@pytest.fixture(params=[True, False], ids=["fast", "library"])
-def fast(request: pytest.FixtureRequest) -> bool:
-    """Whether `fast_path` is on: everything here is promised either way."""
-    return bool(request.param)
-
-
-@pytest.fixture
-def new_bridge(new_bridge: Bridges, fast: bool) -> Bridges:
-    """Start a bridge that reads in one of the two ways."""
-    return partial(new_bridge, fast=fast)
 
 
 @pytest.fixture
@@ -90,11 +76,11 @@ def _args(sink: Redis, count: int, timeout: float = 30.0) -> list[list[Any]]:
 
 @both_versions
 @pytest.mark.parametrize("qos", [0, 1])
-def test_meta_and_headers(version: str, qos: int, feed: MqttFeed, redis_server: Redis, new_bridge: Bridges) -> None:
+def test_meta_and_headers(version: str, qos: int, feed: MqttFeed, redis_server: Redis, either_bridge: Bridges) -> None:
     """`meta` and `headers` have what the protocol has, in the documented types, and null for what it has not."""
     names = ("content_type", "correlation_id", "reply_to", "expires_in", "qos", "retain", "entry_id", "message_id")
     route = {"args": ["$headers", *(f"$meta.{name}" for name in names)]}
-    new_bridge(feed.config(redis_server, route, version=version, qos=qos)).ready()
+    either_bridge(feed.config(redis_server, route, version=version, qos=qos)).ready()
     _publish(
         feed.broker,
         (feed.name, b"{}"),
@@ -119,18 +105,20 @@ def test_meta_and_headers(version: str, qos: int, feed: MqttFeed, redis_server: 
 
 
 @both_versions
-def test_a_retained_message_is_marked(version: str, feed: MqttFeed, redis_server: Redis, new_bridge: Bridges) -> None:
+def test_a_retained_message_is_marked(
+    version: str, feed: MqttFeed, redis_server: Redis, either_bridge: Bridges
+) -> None:
     """What the broker had retained comes with `meta.retain` true, what is published now with false."""
     _publish(feed.broker, (feed.name, b'{"n": 1}'), retain=True)
-    new_bridge(feed.config(redis_server, {"args": ["$payload.n", "$meta.retain"]}, version=version)).ready()
+    either_bridge(feed.config(redis_server, {"args": ["$payload.n", "$meta.retain"]}, version=version)).ready()
     _args(redis_server, 1)
     _publish(feed.broker, (feed.name, b'{"n": 2}'), retain=True)
     assert _args(redis_server, 2) == [[1, True], [2, False]]
 
 
-def test_the_content_type_may_choose_the_decoder(feed: MqttFeed, redis_server: Redis, new_bridge: Bridges) -> None:
+def test_the_content_type_may_choose_the_decoder(feed: MqttFeed, redis_server: Redis, either_bridge: Bridges) -> None:
     """With `decode: auto` MQTT 5's content type says what a body is."""
-    new_bridge(feed.config(redis_server, {"args": ["$payload"]}, decode="auto")).ready()
+    either_bridge(feed.config(redis_server, {"args": ["$payload"]}, decode="auto")).ready()
     _publish(feed.broker, (feed.name, b"21.5"), ContentType="text/plain")
     _publish(feed.broker, (feed.name, msgspec.msgpack.encode({"n": 1})), ContentType="application/msgpack")
     _publish(feed.broker, (feed.name, b"[1]"), ContentType="application/json; charset=utf-8")
@@ -138,10 +126,10 @@ def test_the_content_type_may_choose_the_decoder(feed: MqttFeed, redis_server: R
     assert _args(redis_server, 4) == [["21.5"], [{"n": 1}], [[1]], [21.5]]
 
 
-def test_topics_come_from_the_routes(feed: MqttFeed, redis_server: Redis, new_bridge: Bridges) -> None:
+def test_topics_come_from_the_routes(feed: MqttFeed, redis_server: Redis, either_bridge: Bridges) -> None:
     """Without `topics:` the source subscribes to what its routes need, and an unrelated topic is not even received."""
     name = feed.name
-    bridge = new_bridge(_config(feed, redis_server, {"topic": f"{name}/{{oven}}/t", "args": ["$oven"]}, topics=None))
+    bridge = either_bridge(_config(feed, redis_server, {"topic": f"{name}/{{oven}}/t", "args": ["$oven"]}, topics=None))
     bridge.ready()
     _publish(feed.broker, (f"{name}/1/p", b"1"), (f"{name}", b"1"), (f"{name}/1/t/x", b"1"), (f"{name}/7/t", b"1"))
     assert _args(redis_server, 1) == [["7"]]
@@ -151,12 +139,14 @@ def test_topics_come_from_the_routes(feed: MqttFeed, redis_server: Redis, new_br
 
 
 @both_versions
-def test_a_shared_subscription(version: str, feed: MqttFeed, redis_server: Redis, new_bridge: Bridges) -> None:
+def test_a_shared_subscription(version: str, feed: MqttFeed, redis_server: Redis, either_bridge: Bridges) -> None:
     """Two bridges with `$share/g/...` split the events between them; the topic shows without it."""
     topics = [f"$share/g/{feed.name}/#"]
     route = {"topic": f"{feed.name}/{{n}}", "args": ["$int(n)"]}
     settings = {"topics": topics, "version": version}
-    bridges = [new_bridge(_config(feed, redis_server, route, client_id=f"{feed.name}-{i}", **settings)) for i in (1, 2)]
+    bridges = [
+        either_bridge(_config(feed, redis_server, route, client_id=f"{feed.name}-{i}", **settings)) for i in (1, 2)
+    ]
     for bridge in bridges:
         bridge.ready()
     _publish(feed.broker, *((f"{feed.name}/{n}", b"0") for n in range(200)))
@@ -171,7 +161,7 @@ def test_a_shared_subscription(version: str, feed: MqttFeed, redis_server: Redis
 
 @both_versions
 def test_overlapping_topics_fire_each_route_once(
-    version: str, feed: MqttFeed, redis_server: Redis, new_bridge: Bridges
+    version: str, feed: MqttFeed, redis_server: Redis, either_bridge: Bridges
 ) -> None:
     """An event that fits topics of several routes is one event, retained or not, however many copies the broker sends."""
     name = feed.name
@@ -184,7 +174,7 @@ def test_overlapping_topics_fire_each_route_once(
     _publish(feed.broker, *((topic, b"-1") for topic in fitting), retain=True)
     routes = [{"topic": one, "args": [one, "$topic", "$payload"]} for one in filters]
     config = _config(feed, redis_server, *routes, topics=None, version=version, window={"events": 10})
-    bridge = new_bridge(config).ready()
+    bridge = either_bridge(config).ready()
     _publish(feed.broker, *((topic, b"%d" % n) for n in range(100) for topic in fitting))
     expected = Counter((one, topic, n) for topic, several in fitting.items() for one in several for n in range(-1, 100))
     assert Counter(map(tuple, _args(redis_server, expected.total()))) == expected
@@ -195,24 +185,24 @@ def test_overlapping_topics_fire_each_route_once(
 
 
 def test_changed_topics_lose_nothing_that_was_queued(
-    feed: MqttFeed, redis_server: Redis, new_bridge: Bridges, fast: bool
+    feed: MqttFeed, redis_server: Redis, either_bridge: Bridges, fast_path: bool
 ) -> None:
     """What a session queued for the topics of an earlier configuration still arrives with overlapping new ones."""
     name = feed.name
     old = _config(feed, redis_server, topics=[f"{name}/+/c"])
-    bridge = new_bridge(old).ready()
+    bridge = either_bridge(old).ready()
     bridge.terminate()
     bridge.wait()
     _publish(feed.broker, *((f"{name}/b/c", b"%d" % n) for n in range(10)))
     route = {"topic": f"{name}/b/{{x}}", "args": ["$payload"]}
-    bridge.configure(_config(feed, redis_server, route, topics=[f"{name}/b/+", f"{name}/+/c"]), fast=fast)
+    bridge.configure(_config(feed, redis_server, route, topics=[f"{name}/b/+", f"{name}/+/c"]), fast=fast_path)
     bridge.start().ready()
     assert {n for (n,) in _args(redis_server, 10)} == set(range(10))
 
 
 @both_versions
 def test_a_refused_subscription_is_clear(
-    version: str, new_mosquitto: Callable[..., Mosquitto], redis_server: Redis, new_bridge: Bridges, tmp_path: Path
+    version: str, new_mosquitto: Callable[..., Mosquitto], redis_server: Redis, either_bridge: Bridges, tmp_path: Path
 ) -> None:
     """A subscription that the broker refuses is said, with its topic, and the bridge lives on."""
     plugin = next(Path("/usr/lib").glob("*/mosquitto_dynamic_security.so"), None)
@@ -221,7 +211,7 @@ def test_a_refused_subscription_is_clear(
     rules = tmp_path / "rules.json"
     rules.write_text(json.dumps({"defaultACLAccess": {"subscribe": False, "publishClientSend": True}}))
     feed = MqttFeed(new_mosquitto({"plugin": str(plugin), "plugin_opt_config_file": str(rules)}))
-    bridge = new_bridge(feed.config(redis_server, version=version))
+    bridge = either_bridge(feed.config(redis_server, version=version))
     cause = bridge.wait_for("source.unavailable", source="feed")["cause"]
     assert f"refuses the subscription to '{feed.name}'" in cause
     assert bridge.running
@@ -229,7 +219,7 @@ def test_a_refused_subscription_is_clear(
 
 @both_versions
 def test_a_session_keeps_what_is_published_meanwhile(
-    version: str, feed: MqttFeed, redis_server: Redis, new_bridge: Bridges
+    version: str, feed: MqttFeed, redis_server: Redis, either_bridge: Bridges
 ) -> None:
     """With a client_id what is published while the bridge is stopped arrives afterwards; without one it does not."""
     without = MqttFeed(feed.broker)
@@ -238,7 +228,7 @@ def test_a_session_keeps_what_is_published_meanwhile(
     anonymous = {name: value for name, value in source.items() if name != "client_id"} | {"topics": [without.name]}
     config["sources"]["anonymous"] = anonymous
     config["routes"].append({"from": "anonymous", "actor": "record", "args": ["$topic", "$payload"]})
-    bridge = new_bridge(config).ready()
+    bridge = either_bridge(config).ready()
     bridge.terminate()
     assert bridge.wait() == 0
     _publish(feed.broker, (feed.name, b"1"), (without.name, b"1"))
@@ -248,9 +238,9 @@ def test_a_session_keeps_what_is_published_meanwhile(
 
 
 @both_versions
-def test_the_same_client_id_twice(version: str, feed: MqttFeed, redis_server: Redis, new_bridge: Bridges) -> None:
+def test_the_same_client_id_twice(version: str, feed: MqttFeed, redis_server: Redis, either_bridge: Bridges) -> None:
     """Two bridges with one client_id take the session from each other: both say it and live, and nothing is lost."""
-    bridges = [new_bridge(feed.config(redis_server, version=version)) for _ in range(2)]
+    bridges = [either_bridge(feed.config(redis_server, version=version)) for _ in range(2)]
     for bridge in bridges:
         bridge.wait_for("source.disconnected", source="feed")
     assert bridges[0].events("source.disconnected")[0]["cause"] == "the connection was lost"
@@ -261,21 +251,21 @@ def test_the_same_client_id_twice(version: str, feed: MqttFeed, redis_server: Re
     assert bridges[0].running
 
 
-def test_big_and_many(feed: MqttFeed, redis_server: Redis, new_bridge: Bridges) -> None:
+def test_big_and_many(feed: MqttFeed, redis_server: Redis, either_bridge: Bridges) -> None:
     """A payload of 200 KiB and 20,000 small ones arrive, whole and in order."""
-    new_bridge(feed.config(redis_server, {"args": ["$payload.n", "$len(payload.text)"]})).ready()
+    either_bridge(feed.config(redis_server, {"args": ["$payload.n", "$len(payload.text)"]})).ready()
     feed.publish([{"n": -1, "text": "x" * 204_800}, *({"n": n, "text": ""} for n in range(20_000))])
     assert _args(redis_server, 20_001, 60) == [[-1, 204_800], *([n, 0] for n in range(20_000))]
 
 
 def test_a_lost_connection_in_the_middle(
-    new_mosquitto: Callable[..., Mosquitto], redis_server: Redis, new_bridge: Bridges
+    new_mosquitto: Callable[..., Mosquitto], redis_server: Redis, either_bridge: Bridges
 ) -> None:
     """A broker that goes down and comes back in the middle of 3,000 events at QoS 1 costs none of them."""
     feed = MqttFeed(new_mosquitto())
     feed.prepare()
     feed.publish([{"n": n} for n in range(3000)])
-    bridge = new_bridge(feed.config(redis_server, window={"events": 20}))
+    bridge = either_bridge(feed.config(redis_server, window={"events": 20}))
     _args(redis_server, 100)
     feed.broker.restart()
     with redis_server.client() as client:
@@ -286,12 +276,12 @@ def test_a_lost_connection_in_the_middle(
 
 @pytest.mark.parametrize(("window", "most"), [({"events": 10}, 20), ({"events": 1000, "bytes": "1MiB"}, 7)])
 async def test_the_window_is_kept_whatever_the_broker_sends(
-    window: dict[str, Any], most: int, feed: MqttFeed, redis_server: Redis, *, tmp_path: Path, fast: bool
+    window: dict[str, Any], most: int, feed: MqttFeed, redis_server: Redis, *, tmp_path: Path, fast_path: bool
 ) -> None:
     """Never more than twice the window's events, nor more than its bytes and one event, are received and not settled."""
     body = b'"' + b"x" * (200 * 1024 if "bytes" in window else 10) + b'"'
     path = tmp_path / "bridge.yaml"
-    path.write_text(json.dumps(feed.config(redis_server, window=window, fast_path=fast)))
+    path.write_text(json.dumps(feed.config(redis_server, window=window, fast_path=fast_path)))
     config = load(path, check=check_routes)
     source = sources.make("feed", config.sources["feed"], config, compile_routes(config)[0]["feed"])
     held, received = 0, 0

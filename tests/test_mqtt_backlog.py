@@ -4,54 +4,40 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Callable
-from functools import partial
 
 import pytest
 
 from tests.brokers import Mosquitto, Redis
 from tests.children import wait_until
 from tests.feeds import MqttFeed
-from tests.processes import BridgeProcess, queue_messages
+from tests.processes import Bridges, queue_messages
 
-Bridges = Callable[..., BridgeProcess]
 both_versions = pytest.mark.parametrize("version", ["5", "3.1.1"])
-
-
-@pytest.fixture(params=[True, False], ids=["fast", "library"])
-def fast(request: pytest.FixtureRequest) -> bool:
-    """Whether `fast_path` is on: everything here is promised either way."""
-    return bool(request.param)
-
-
-@pytest.fixture
-def new_bridge(new_bridge: Bridges, fast: bool) -> Bridges:
-    """Start a bridge that reads in one of the two ways."""
-    return partial(new_bridge, fast=fast)
 
 
 @both_versions
 def test_a_backlog_larger_than_the_window_is_no_obstacle(
-    mosquitto: Mosquitto, redis_server: Redis, new_bridge: Bridges, version: str
+    mosquitto: Mosquitto, redis_server: Redis, either_bridge: Bridges, version: str
 ) -> None:
     """What the broker sends before it grants the subscriptions may exceed the window: the source connects all the same."""
     feed = MqttFeed(mosquitto)
     feed.prepare()
     feed.publish([{"n": n} for n in range(1000)])
-    new_bridge(feed.config(redis_server, version=version, window={"events": 5}, connect_timeout="5s")).ready()
+    either_bridge(feed.config(redis_server, version=version, window={"events": 5}, connect_timeout="5s")).ready()
     with redis_server.client() as client:
         wait_until(lambda: client.llen("dramatiq:default") >= 1000, 40, "the backlog")
         assert [message["args"] for message in queue_messages(client, "default")] == [[n] for n in range(1000)]
 
 
 def test_a_stop_with_a_backlog_brings_nothing_twice(
-    new_mosquitto: Callable[..., Mosquitto], redis_server: Redis, new_bridge: Bridges
+    new_mosquitto: Callable[..., Mosquitto], redis_server: Redis, either_bridge: Bridges
 ) -> None:
     """What was acknowledged before a clean stop stays so, although the broker has more on its way at that moment."""
     broker = new_mosquitto(max_inflight_messages=500)
     feed = MqttFeed(broker)
     feed.prepare()
     feed.publish([{"n": n} for n in range(12_000)])
-    bridge = new_bridge(feed.config(redis_server))
+    bridge = either_bridge(feed.config(redis_server))
     with redis_server.client() as client:
         for stop_at in (500, 3000, 6000):
             bridge.wait_for("source.connected")
@@ -68,7 +54,7 @@ def test_a_stop_with_a_backlog_brings_nothing_twice(
 
 
 def test_servers_that_say_nothing_hold_up_nobody(
-    mosquitto: Mosquitto, redis_server: Redis, new_bridge: Bridges
+    mosquitto: Mosquitto, redis_server: Redis, either_bridge: Bridges
 ) -> None:
     """Sources whose server never answers the TLS handshake delay neither a healthy one nor the stop."""
     feed = MqttFeed(mosquitto)
@@ -82,7 +68,7 @@ def test_servers_that_say_nothing_hold_up_nobody(
                 "type": "mqtt", "url": url, "client_id": client_id, "topics": ["x"], "connect_timeout": "60s",
             }  # fmt: skip
         config["sources"]["feed"] = config["sources"].pop("feed")
-        bridge = new_bridge(config)
+        bridge = either_bridge(config)
         bridge.wait_for("source.connected", source="feed", timeout=20)
         feed.publish([{"n": 1}])
         with redis_server.client() as client:

@@ -23,12 +23,6 @@ from tests.test_mqtt_packets import MALFORMED, UNREADABLE, packed, packet, publi
 pytestmark = pytest.mark.timeout(60)
 
 
-@pytest.fixture(params=[True, False], ids=["fast", "library"])
-def fast(request: pytest.FixtureRequest) -> bool:
-    """Each of the two ways."""
-    return bool(request.param)
-
-
 class Script:
     """A broker of MQTT 5 for one connection: it grants everything, and else says what it is told."""
 
@@ -99,7 +93,7 @@ class Script:
 
 @asynccontextmanager
 async def connected(
-    fast: bool, *topics: str, secure: Certificates | None = None, **settings: object
+    fast_path: bool, *topics: str, secure: Certificates | None = None, **settings: object
 ) -> AsyncIterator[tuple[Script, MqttSession]]:
     """A session with a scripted broker."""
     script = Script()
@@ -110,7 +104,7 @@ async def connected(
         settings["tls"] = {"ca": str(secure.ca)}
     server = await asyncio.start_server(script.serve, "127.0.0.1", 0, ssl=context)
     url = f"{'mqtts' if secure else 'mqtt'}://127.0.0.1:{server.sockets[0].getsockname()[1]}"
-    config = Mqtt.model_validate({"type": "mqtt", "url": url, "client_id": "c", "fast_path": fast, **settings})
+    config = Mqtt.model_validate({"type": "mqtt", "url": url, "client_id": "c", "fast_path": fast_path, **settings})
     try:
         async with MqttSource("s", config, topics or ["t"]).connect() as session:
             yield script, session
@@ -137,9 +131,9 @@ async def cause_of_the_end(session: MqttSession) -> str:
         return ended.cause
 
 
-async def test_acknowledged_in_order(fast: bool) -> None:
+async def test_acknowledged_in_order(fast_path: bool) -> None:
     """What was settled is acknowledged in the order received, each once, also in several batches; QoS 0 never."""
-    async with connected(fast) as (script, session):
+    async with connected(fast_path) as (script, session):
         script.say(*[publish("t", b"%d" % n, n if n % 3 else 0) for n in range(1, 1000)])
         events = await receive(session, 999)
         assert [event.body for event in events] == [b"%d" % n for n in range(1, 1000)]
@@ -148,9 +142,9 @@ async def test_acknowledged_in_order(fast: bool) -> None:
         assert await script.acknowledged(666) == [n for n in range(1, 1000) if n % 3]
 
 
-async def test_copies_are_acknowledged_with_their_event(fast: bool) -> None:
+async def test_copies_are_acknowledged_with_their_event(fast_path: bool) -> None:
     """Copies of one event that came by several subscriptions are one event; each is acknowledged after it, in order."""
-    async with connected(fast, "a/+", "+/b") as (script, session):
+    async with connected(fast_path, "a/+", "+/b") as (script, session):
         numbers = sorted(session._copies.numbers.values())
         one, other = (packed(SubscriptionIdentifier=number) for number in numbers)
         script.say(publish("a/b", b"0", 1, other))  # a copy whose event was settled before, or is another's
@@ -170,10 +164,10 @@ async def test_copies_are_acknowledged_with_their_event(fast: bool) -> None:
 
 
 @pytest.mark.parametrize("what", [*UNREADABLE, "a byte order mark", "a NUL"])
-async def test_properties_that_cannot_be_read_end_nothing(fast: bool, what: str) -> None:
+async def test_properties_that_cannot_be_read_end_nothing(fast_path: bool, what: str) -> None:
     """A message with properties that paho can't read is an event as others are; only its details may be refused."""
     odd = {"a byte order mark": b"\x26\x00\x01a\x00\x03\xef\xbb\xbf", "a NUL": b"\x03\x00\x01\x00"}
-    async with connected(fast) as (script, session):
+    async with connected(fast_path) as (script, session):
         script.say(publish("t", b"1", 1, UNREADABLE.get(what) or odd[what]), publish("t", b"2", 2))
         events = await receive(session, 2)
         assert [(event.body, event.token) for event in events] == [(b"1", b"\x00\x01"), (b"2", b"\x00\x02")]
@@ -193,11 +187,11 @@ ONLY_OURS = ("a large packet that is no message", "a length of five bytes")
 ENDS = [(fast, what) for fast in (True, False) for what in MALFORMED if fast or what not in ONLY_OURS]
 
 
-@pytest.mark.parametrize(("fast", "what"), ENDS)
-async def test_what_is_not_mqtt_ends_the_session(fast: bool, what: str) -> None:
+@pytest.mark.parametrize(("fast_path", "what"), ENDS)
+async def test_what_is_not_mqtt_ends_the_session(fast_path: bool, what: str) -> None:
     """Bytes that no broker may send end the session with a cause; what stood before them at QoS 0 is not lost."""
     data, problem = MALFORMED[what]
-    async with connected(fast) as (script, session):
+    async with connected(fast_path) as (script, session):
         script.say(publish("t", b"1"), data)
         assert [event.body for event in await receive(session, 1)] == [b"1"]
         cause = await cause_of_the_end(session)
@@ -207,27 +201,27 @@ async def test_what_is_not_mqtt_ends_the_session(fast: bool, what: str) -> None:
 
 
 @pytest.mark.parametrize("data", [b"HTTP/1.1 400 Bad Request\r\n" * 9, b"\x00" * 50, b"\xf0\x00", b"\x82\x00"])
-async def test_garbage_ends_the_session(fast: bool, data: bytes) -> None:
+async def test_garbage_ends_the_session(fast_path: bool, data: bytes) -> None:
     """A server that speaks something else is left, with a cause."""
-    async with connected(fast) as (script, session):
+    async with connected(fast_path) as (script, session):
         script.say(data)
         assert await cause_of_the_end(session)
 
 
-async def test_the_end_is_noticed(fast: bool) -> None:
+async def test_the_end_is_noticed(fast_path: bool) -> None:
     """A connection that is closed, or said goodbye to by the broker, ends the session and says how."""
-    async with connected(fast) as (script, session):
+    async with connected(fast_path) as (script, session):
         await script.hang_up()
         assert await cause_of_the_end(session) == "the connection was lost"
-    async with connected(fast) as (script, session):
+    async with connected(fast_path) as (script, session):
         script.say(publish("t", b"1"), packet(0xE0, b"\x8b\x00"))
         assert [event.body for event in await receive(session, 1)] == [b"1"]
         assert await cause_of_the_end(session) == "the broker disconnected: Server shutting down"
 
 
-async def test_pings_are_answered_under_load(fast: bool) -> None:
+async def test_pings_are_answered_under_load(fast_path: bool) -> None:
     """While messages flow paho's pings and their answers pass beside them."""
-    async with connected(fast, keepalive="1s") as (script, session):
+    async with connected(fast_path, keepalive="1s") as (script, session):
 
         async def load() -> None:
             while True:
@@ -244,10 +238,10 @@ async def test_pings_are_answered_under_load(fast: bool) -> None:
 
 
 @pytest.mark.parametrize("secure", [False, True], ids=["plain", "tls"])
-async def test_the_window_is_kept(fast: bool, secure: bool, certificates: Certificates) -> None:
+async def test_the_window_is_kept(fast_path: bool, secure: bool, certificates: Certificates) -> None:
     """However much the broker sends at once, no more than twice the window is held, and none of it is lost."""
     tls = certificates if secure else None
-    async with connected(fast, window={"events": 10}, secure=tls) as (script, session):
+    async with connected(fast_path, window={"events": 10}, secure=tls) as (script, session):
         script.say(*[publish("t", b"%d" % n, n) for n in range(1, 500)])
         bodies: list[bytes] = []
         while len(bodies) < 499:
@@ -260,10 +254,10 @@ async def test_the_window_is_kept(fast: bool, secure: bool, certificates: Certif
         assert await script.acknowledged(499) == list(range(1, 500))
 
 
-async def test_over_tls(fast: bool, certificates: Certificates) -> None:
+async def test_over_tls(fast_path: bool, certificates: Certificates) -> None:
     """Over TLS messages small and large arrive whole and in order, however they are spread over its records."""
     bodies = [b"%d" % n * (1 if n % 500 else 50_000) for n in range(1, 3001)]
-    async with connected(fast, secure=certificates, window={"events": 5000, "bytes": "1MiB"}) as (script, session):
+    async with connected(fast_path, secure=certificates, window={"events": 5000, "bytes": "1MiB"}) as (script, session):
         script.say(*[publish("t", body, n) for n, body in enumerate(bodies[:2000], 1)])
         for n, body in enumerate(bodies[2000:], 2001):
             script.say(publish("t", body, n))
@@ -276,9 +270,9 @@ async def test_over_tls(fast: bool, certificates: Certificates) -> None:
         assert await script.acknowledged(3000) == list(range(1, 3001))
 
 
-async def test_qos_2_which_nobody_asked_for(fast: bool) -> None:
+async def test_qos_2_which_nobody_asked_for(fast_path: bool) -> None:
     """A message of QoS 2 is answered by paho as its protocol wants; messages around it flow."""
-    async with connected(fast) as (script, session):
+    async with connected(fast_path) as (script, session):
         script.say(publish("t", b"1"), packet(0x34, b"\x00\x01t\x00\x07\x00twice"), publish("t", b"2"))
         assert [event.body for event in await receive(session, 2)] == [b"1", b"2"]
         await script.until(b"\x50\x02\x00\x07")  # PUBREC
@@ -323,9 +317,9 @@ def test_this_paho_is_the_expected_one(untried: None) -> None:
     assert tap_problem() == ""
 
 
-async def test_messages_that_keep_coming_are_life(fast: bool) -> None:
+async def test_messages_that_keep_coming_are_life(fast_path: bool) -> None:
     """Where the answer to a ping stands behind a long backlog, the connection is not taken for dead."""
-    async with connected(fast, keepalive="1s") as (script, session):
+    async with connected(fast_path, keepalive="1s") as (script, session):
         script.pings = False
         for number in range(20):
             script.say(publish("t", b"%d" % number))

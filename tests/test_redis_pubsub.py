@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import os
-from collections.abc import Callable
 from typing import Any
 
 import msgspec
@@ -13,9 +12,7 @@ import pytest
 from tests.brokers import Redis
 from tests.children import wait_until
 from tests.feeds import PubsubFeed
-from tests.processes import BridgeProcess, queue_messages
-
-Bridges = Callable[..., BridgeProcess]
+from tests.processes import BridgeProcess, Bridges, queue_messages
 
 
 @pytest.fixture

@@ -12,9 +12,7 @@ import pytest
 from tests.brokers import Redis
 from tests.children import wait_until
 from tests.feeds import StreamFeed
-from tests.processes import BridgeProcess, assert_no_orphans, queue_messages
-
-Bridges = Callable[..., BridgeProcess]
+from tests.processes import BridgeProcess, Bridges, assert_no_orphans, queue_messages
 
 
 @pytest.fixture

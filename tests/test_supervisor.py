@@ -20,20 +20,12 @@ from tests.feeds import PubsubFeed, StreamFeed
 from tests.processes import BridgeProcess, queue_messages
 
 
-@pytest.fixture
-def feed(redis_server: Redis) -> StreamFeed:
-    """A stream beside Dramatiq's own keys."""
-    feed = StreamFeed(redis_server)
-    feed.prepare()
-    return feed
-
-
 def test_start_and_stop_are_told_in_a_few_lines(
-    feed: StreamFeed, redis_server: Redis, new_bridge: Callable[..., BridgeProcess]
+    stream: StreamFeed, redis_server: Redis, new_bridge: Callable[..., BridgeProcess]
 ) -> None:
     """Start-up says what is connected to what, the end says the counts; nothing is said per event."""
-    bridge = new_bridge(feed.config(redis_server)).ready()
-    feed.publish([{"n": n} for n in range(300)])
+    bridge = new_bridge(stream.config(redis_server)).ready()
+    stream.publish([{"n": n} for n in range(300)])
     with redis_server.client() as client:
         wait_until(lambda: client.llen("dramatiq:default") == 300, 20, "300 messages")
     bridge.terminate()
@@ -60,13 +52,13 @@ def test_start_and_stop_are_told_in_a_few_lines(
 
 @pytest.mark.parametrize(("given", "kept"), [(os.SCHED_OTHER, os.SCHED_BATCH), (os.SCHED_IDLE, os.SCHED_IDLE)])
 def test_the_bridge_is_a_batch_process_unless_told_otherwise(
-    feed: StreamFeed, redis_server: Redis, new_bridge: Callable[..., BridgeProcess], given: int, kept: int
+    stream: StreamFeed, redis_server: Redis, new_bridge: Callable[..., BridgeProcess], given: int, kept: int
 ) -> None:
     """Linux wakes it less eagerly; a policy that the service manager chose stays."""
     before = os.sched_getscheduler(0)
     os.sched_setscheduler(0, given, os.sched_param(0))
     try:
-        bridge = new_bridge(feed.config(redis_server))
+        bridge = new_bridge(stream.config(redis_server))
     finally:
         os.sched_setscheduler(0, before, os.sched_param(0))
     assert os.sched_getscheduler(bridge.ready().pid) == kept
@@ -74,22 +66,22 @@ def test_the_bridge_is_a_batch_process_unless_told_otherwise(
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_an_idle_bridge_stops_at_once(
-    feed: StreamFeed, redis_server: Redis, new_bridge: Callable[..., BridgeProcess], number: signal.Signals
+    stream: StreamFeed, redis_server: Redis, new_bridge: Callable[..., BridgeProcess], number: signal.Signals
 ) -> None:
     """SIGTERM and SIGINT both end an idle bridge with exit code 0."""
-    bridge = new_bridge(feed.config(redis_server)).ready()
+    bridge = new_bridge(stream.config(redis_server)).ready()
     bridge.signal(number)
     assert bridge.wait(10) == 0
 
 
 def test_a_stop_while_redis_is_away_has_an_end(
-    feed: StreamFeed, new_redis: Callable[..., Redis], new_bridge: Callable[..., BridgeProcess]
+    stream: StreamFeed, new_redis: Callable[..., Redis], new_bridge: Callable[..., BridgeProcess]
 ) -> None:
     """With Redis away the drain ends by its timeout, exit code 0; what was not written is still the broker's."""
     sink = new_redis()
-    bridge = new_bridge({**feed.config(sink), "drain_timeout": "2s"}).ready()
+    bridge = new_bridge({**stream.config(sink), "drain_timeout": "2s"}).ready()
     sink.stop()
-    feed.publish([{"n": n} for n in range(30)])
+    stream.publish([{"n": n} for n in range(30)])
     bridge.wait_for("sink.unavailable")
     begun = time.monotonic()
     bridge.terminate()
@@ -98,7 +90,7 @@ def test_a_stop_while_redis_is_away_has_an_end(
     bridge.wait_for("bridge.drain_timed_out")
     stopped = bridge.wait_for("bridge.stopped")
     assert (stopped["received"], stopped["returned"], stopped["lost"]) == (30, 30, 0)
-    assert feed.unsettled() == 30
+    assert stream.unsettled() == 30
     sink.start()
     bridge.start().ready()
     with sink.client() as client:
@@ -124,19 +116,19 @@ def test_what_a_stop_loses_is_said(new_redis: Callable[..., Redis], new_bridge: 
 
 
 def test_a_second_signal_stops_at_once(
-    feed: StreamFeed, new_redis: Callable[..., Redis], new_bridge: Callable[..., BridgeProcess]
+    stream: StreamFeed, new_redis: Callable[..., Redis], new_bridge: Callable[..., BridgeProcess]
 ) -> None:
     """Whoever does not want to wait for the drain sends the signal again."""
     sink = new_redis()
-    bridge = new_bridge(feed.config(sink)).ready()
+    bridge = new_bridge(stream.config(sink)).ready()
     sink.stop()
-    feed.publish([{"n": 1}])
+    stream.publish([{"n": 1}])
     bridge.wait_for("sink.unavailable")
     bridge.terminate()
     bridge.wait_for("bridge.stopping")
     bridge.terminate()
     assert bridge.wait(10) == 1
-    assert feed.unsettled() == 1
+    assert stream.unsettled() == 1
 
 
 def test_a_stop_before_anything_is_connected(new_bridge: Callable[..., BridgeProcess]) -> None:
@@ -161,13 +153,13 @@ def test_a_wrong_configuration_is_exit_code_78(new_bridge: Callable[..., BridgeP
 
 
 def test_the_service_manager_is_told(
-    feed: StreamFeed, redis_server: Redis, new_bridge: Callable[..., BridgeProcess], tmp_path: Path
+    stream: StreamFeed, redis_server: Redis, new_bridge: Callable[..., BridgeProcess], tmp_path: Path
 ) -> None:
     """READY=1 once the bridge runs, also while a broker is away, and STOPPING=1 before it drains."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
         manager.bind(str(tmp_path / "notify"))
         manager.settimeout(20)
-        config = feed.config(redis_server)
+        config = stream.config(redis_server)
         config["sources"]["away"] = {"type": "amqp", "url": f"amqp://127.0.0.1:{free_port()}/", "queue": "q"}
         bridge = new_bridge(config, env={"NOTIFY_SOCKET": str(tmp_path / "notify")})
         assert b"READY=1" in manager.recv(1000)
@@ -177,11 +169,11 @@ def test_the_service_manager_is_told(
 
 
 def test_a_repeated_dead_letter_is_one_line(
-    feed: StreamFeed, redis_server: Redis, new_bridge: Callable[..., BridgeProcess]
+    stream: StreamFeed, redis_server: Redis, new_bridge: Callable[..., BridgeProcess]
 ) -> None:
     """A flood of bad events is one line with route and reason, never a body, and every one is kept."""
-    bridge = new_bridge(feed.config(redis_server)).ready()
-    feed.publish([{"secret": "in the body"} for _ in range(200)])
+    bridge = new_bridge(stream.config(redis_server)).ready()
+    stream.publish([{"secret": "in the body"} for _ in range(200)])
     with redis_server.client() as client:
         wait_until(lambda: client.xlen("dramatiq-bridge:dead-letters") == 200, 20, "200 dead letters")
         letters: Any = client.xrange("dramatiq-bridge:dead-letters", count=1)
@@ -196,16 +188,16 @@ def test_a_repeated_dead_letter_is_one_line(
 
 
 def test_one_source_does_not_wait_for_another(
-    feed: StreamFeed, redis_server: Redis, new_bridge: Callable[..., BridgeProcess]
+    stream: StreamFeed, redis_server: Redis, new_bridge: Callable[..., BridgeProcess]
 ) -> None:
     """Several sources in one bridge are written independently, each in its own order."""
     channel = PubsubFeed(redis_server)
-    config = feed.config(redis_server)
+    config = stream.config(redis_server)
     config["sources"]["channel"] = channel.source
     config["routes"].append({"from": "channel", "actor": "record", "queue": "other", "args": ["$payload.n"]})
     new_bridge(config).ready()
     publishers = [
-        threading.Thread(target=one.publish, args=([{"n": n} for n in range(2000)],)) for one in (feed, channel)
+        threading.Thread(target=one.publish, args=([{"n": n} for n in range(2000)],)) for one in (stream, channel)
     ]
     for publisher in publishers:
         publisher.start()

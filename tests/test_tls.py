@@ -7,7 +7,7 @@ import socket
 import ssl
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, suppress
 from copy import deepcopy
 from dataclasses import dataclass
@@ -25,11 +25,10 @@ from tests.certificates import Certificates, make_certificates
 from tests.children import wait_until
 from tests.conftest import need
 from tests.feeds import AmqpFeed, Feed, MqttFeed, PubsubFeed, StreamFeed
-from tests.processes import BridgeProcess, queue_messages
+from tests.processes import BridgeProcess, Bridges, queue_messages
 
 pytestmark = pytest.mark.timeout(120)
 
-Bridges = Callable[..., BridgeProcess]
 USER, PASSWORD = "brücke@home", "p@ss:w/rd%#"
 KINDS = ("amqp", "mqtt", "pubsub", "stream")
 
