@@ -111,16 +111,18 @@ def _ends_at_once(bridge: BridgeProcess) -> None:
 
 
 def test_eight_sources_in_one_bridge(
-    strict: Strict, rabbitmq: RabbitMQ, mosquitto: Mosquitto, redis_server: Redis, new_bridge: Bridges
+    strict: Strict, rabbitmq: RabbitMQ, mosquitto: Mosquitto, redis_server: Redis, either_bridge: Bridges
 ) -> None:
     """Two sources of each kind at two brokers each, one over TLS with odd credentials and one without, all work at once."""
+    with strict.client() as client:
+        client.flushall()  # the module's own: what was read the other way is still there
     config = strict.config({"server_name": "localhost"})
     feeds: list[Feed] = [AmqpFeed(rabbitmq), MqttFeed(mosquitto), PubsubFeed(redis_server), StreamFeed(redis_server)]
     for feed in feeds:
         feed.prepare()
         config["sources"][feed.name] = feed.source
         config["routes"].append({"from": feed.name, "actor": "record", "args": [feed.name, "$payload.n"]})
-    new_bridge(config).ready()
+    either_bridge(config).ready()
     for feed in feeds:
         feed.publish([{"n": n} for n in range(50)])
     asyncio.run(_publish_amqp(strict, b'{"n": 1}'))
@@ -157,50 +159,50 @@ def _publish_mqtt(strict: Strict, body: bytes) -> None:
     client.loop_stop()
 
 
-def test_an_unknown_authority_is_refused(strict: Strict, new_bridge: Bridges, tmp_path: Path) -> None:
+def test_an_unknown_authority_is_refused(strict: Strict, either_bridge: Bridges, tmp_path: Path) -> None:
     """A certificate of an authority that is not trusted is a clear cause, everywhere; stopping works as ever."""
     other = make_certificates(tmp_path)
-    bridge = new_bridge(strict.config({"ca": str(other.ca)}))
+    bridge = either_bridge(strict.config({"ca": str(other.ca)}))
     for name, cause in _causes(bridge).items():
         assert "certificate verify failed" in cause, name
     _ends_at_once(bridge)
 
 
-def test_verification_can_be_turned_off(strict: Strict, new_bridge: Bridges) -> None:
+def test_verification_can_be_turned_off(strict: Strict, either_bridge: Bridges) -> None:
     """With `tls: {verify: false}` any certificate will do, whatever its name and its authority."""
-    new_bridge(strict.config({"ca": None, "verify": False, "server_name": "broker.internal"})).ready()
+    either_bridge(strict.config({"ca": None, "verify": False, "server_name": "broker.internal"})).ready()
 
 
-def test_the_servers_name_is_checked(strict: Strict, new_bridge: Bridges) -> None:
+def test_the_servers_name_is_checked(strict: Strict, either_bridge: Bridges) -> None:
     """`server_name` is the name that the certificate must have, instead of the URL's host."""
-    causes = _causes(new_bridge(strict.config({"server_name": "broker.internal"})))
+    causes = _causes(either_bridge(strict.config({"server_name": "broker.internal"})))
     for name, cause in causes.items():
         assert "broker.internal" in cause, name
 
 
-def test_a_client_certificate_may_be_needed(strict: Strict, new_bridge: Bridges) -> None:
+def test_a_client_certificate_may_be_needed(strict: Strict, either_bridge: Bridges) -> None:
     """Without the certificate that the broker asks for nothing connects, and there is a cause; stopping works as ever."""
-    bridge = new_bridge(strict.config({"cert": None, "key": None}))
+    bridge = either_bridge(strict.config({"cert": None, "key": None}))
     for name, cause in _causes(bridge).items():
         assert cause, name
     assert not bridge.events("source.connected")
     _ends_at_once(bridge)
 
 
-def test_a_missing_file_is_named(strict: Strict, new_bridge: Bridges, tmp_path: Path) -> None:
+def test_a_missing_file_is_named(strict: Strict, either_bridge: Bridges, tmp_path: Path) -> None:
     """A file of `tls` that cannot be read is a clear cause, and is tried again: it may be on its way."""
     path = tmp_path / "later.pem"
-    bridge = new_bridge(strict.config({"key": str(path)}))
+    bridge = either_bridge(strict.config({"key": str(path)}))
     for name, cause in _causes(bridge).items():
         assert "No such file" in cause, name
     path.write_bytes(strict.certificates.client_key.read_bytes())
     bridge.ready()
 
 
-def test_a_wrong_password_is_a_clear_cause(strict: Strict, new_bridge: Bridges) -> None:
+def test_a_wrong_password_is_a_clear_cause(strict: Strict, either_bridge: Bridges) -> None:
     """A refused login is said in the broker's words, without the password in any line of the log."""
     wrong = "wr@ng:s/cret%#"
-    bridge = new_bridge(strict.config(password=wrong), arguments=["--log-level", "debug"])
+    bridge = either_bridge(strict.config(password=wrong), arguments=["--log-level", "debug"])
     causes = _causes(bridge)
     assert "ACCESS_REFUSED" in causes["amqp"]
     assert "ot authorized" in causes["mqtt"]
@@ -230,11 +232,11 @@ def mute_port() -> Iterator[int]:
 
 
 @pytest.mark.parametrize("secure", [False, True], ids=["plain", "tls"])
-def test_a_broker_that_never_answers(secure: bool, mute_port: int, new_bridge: Bridges) -> None:
+def test_a_broker_that_never_answers(secure: bool, mute_port: int, either_bridge: Bridges) -> None:
     """After `connect_timeout` the cause is that it timed out; it is tried again, and stopping does not wait for it."""
     config = _config("s" if secure else "", [mute_port] * 3, {"connect_timeout": "300ms"})
     config["dramatiq"]["timeout"] = "300ms"
-    bridge = new_bridge(config)
+    bridge = either_bridge(config)
     for name in KINDS:
         assert bridge.wait_for("source.unavailable", source=name)["cause"] == "timed out"
     assert bridge.wait_for("sink.unavailable")["cause"] == "timed out"
