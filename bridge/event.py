@@ -54,6 +54,7 @@ class Event(msgspec.Struct, eq=False, gc=False):
     event, opaque to everyone else. `raw` is what `read` makes headers and meta of, once somebody
     asks. `gate` and `identity`, where there are, make the write idempotent.
     `defect` says why the source can't present the event properly: it becomes a dead letter.
+    `redelivered` says that the broker has delivered it before, to whoever.
     """
 
     source: str
@@ -66,6 +67,7 @@ class Event(msgspec.Struct, eq=False, gc=False):
     gate: Gate | None = None
     identity: bytes = b""
     defect: str = ""
+    redelivered: bool = False
 
     def details(self) -> Details:
         """Return the headers and the meta, parsed each time.
