@@ -106,6 +106,20 @@ class Batch:
             for _, letter in self.dead_letters:
                 yield letter
 
+    def leaves(self) -> Iterator[Batch]:
+        """Return the batches that are written each by itself: this one, or what it was halved into."""
+        if self.halves is None:
+            yield self
+        else:
+            for half in self.halves:
+                yield from half.leaves()
+
+    def numbered(self) -> int:
+        """Return the batch's number, which it gets now if it has none."""
+        if self.number is None:
+            self.number = self.writer.next()
+        return self.number
+
     def halved(self) -> tuple[Batch, Batch]:
         """Return the two halves of the events, each with what it comes to."""
         middle = len(self.events) // 2

@@ -3,13 +3,17 @@
 Two tasks with a place for one batch between them: while a batch is being written, the next one is
 routed, and what arrives meanwhile is the one after. Batches are written and settled in the order
 received, and an event is settled only after the write that holds all its messages is confirmed.
+
+With a spool there is a third: what the sink does not take goes to the disk instead, and everything
+that follows goes behind it, until `drain` has written it all.
 """
 
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Final, Protocol
 
 from bridge.backoff import Backoff
 from bridge.batch import Batch, Writer, Written
@@ -18,8 +22,18 @@ from bridge.event import Event
 from bridge.observe.logs import Repeats, logger
 from bridge.router import Counts, Router
 from bridge.sources.session import Session, Source
+from bridge.spool import Spool, SpoolFull
 
 log = logger()
+#: A write that lasts this long while the window is full is for the spool: where what is not received is lost, and where
+#: the broker keeps it, though perhaps not for ever (mosquitto: 1,000 messages beyond the window).
+_PATIENCE_S: Final = 0.05
+_PATIENCE_WITH_BROKER_S: Final = 1.0
+#: Between two writes to the spool: what is received meanwhile goes with the next one.
+_GATHER_S: Final = 0.02
+_GATHER_DURABLE_S: Final = 0.004
+#: A spool that is full is tried again after this long, by what waits for it.
+_FULL_AGAIN_S: Final = 0.5
 
 
 class Sink(Protocol):
@@ -55,9 +69,12 @@ class SinkState:
 
 @dataclass(slots=True, eq=False)
 class _Work:
+    """A batch, and what routing has made of it: no counts yet where it is not routed. `done` once it is accounted for."""
+
     session: Session
     batch: Batch
-    counts: Counts
+    counts: Counts | None = None
+    done: bool = False
 
 
 class Dispatcher:
@@ -65,11 +82,16 @@ class Dispatcher:
 
     def __init__(self, source: Source, router: Router, sink: Sink, state: SinkState) -> None:
         self.counts = Counts()
+        self.spool: Spool | None = None
+        #: Set when the bridge stops: what the sink does not take at once is kept for the next start.
+        self.stopping = False
         self._source = source
         self._router = router
         self._sink = sink
         self._state = state
         self._next: asyncio.Queue[_Work] = asyncio.Queue(maxsize=1)
+        self._left: deque[_Work] = deque()
+        self._timer: asyncio.TimerHandle | None = None
         self._writer = Writer()
         self._repeats = Repeats()
 
@@ -80,43 +102,48 @@ class Dispatcher:
             Disconnected: the session has ended; what it delivered goes on to be written.
         """
         while events := await session.receive():
-            batch = Batch(events, self._writer)
-            counts = self._router.route(batch)
+            work = _Work(session, Batch(events, self._writer))
+            if not self._spooling:
+                self._route(work)
             try:
-                await self._next.put(_Work(session, batch, counts))
+                await self._next.put(work)
             except asyncio.CancelledError:
-                self._give_up(events)
+                self._left.append(work)
                 raise
         await self.idle()
 
     async def idle(self) -> None:
-        """Return once everything that was received is written and settled."""
+        """Return once everything that was received is settled: written, or kept in the spool."""
         await self._next.join()
 
     async def write(self) -> None:
-        """Write and settle what `intake` hands over, for ever; cancelled, count what is left unwritten."""
+        """Write and settle what `intake` hands over, for ever; cancelled, leave the rest to `give_up_rest`."""
         while True:
             work = await self._next.get()
-            events = work.batch.events
             try:
-                if work.session.ended and self._comes_again(events):
-                    # Not written yet, and delivered again: writing it now would make a duplicate.
-                    self._give_up(events)
-                    continue
-                try:
-                    written = await self._write(work.batch)
-                except asyncio.CancelledError:
-                    self._give_up(events)
-                    raise
-                work.counts.messages = written.messages
-                work.counts.duplicates = written.duplicates
-                work.counts.routed -= written.refused
-                work.counts.dead_lettered += written.refused
-                self.counts.add(work.counts)
-                self._report_dead_letters(work)
-                await work.session.settle(events)
+                await self._finish(work)
+            except asyncio.CancelledError:
+                if not work.done:
+                    self._left.appendleft(work)
+                raise
             finally:
                 self._next.task_done()
+            if self._spooling:
+                await asyncio.sleep(_GATHER_DURABLE_S if self._source.redelivers else _GATHER_S)
+
+    async def drain(self) -> None:
+        """Write what the spool holds, oldest first, for ever."""
+        assert self.spool is not None  # noqa: S101 - whoever calls this has set it
+        async for kept in self.spool.kept():
+            if kept.lost:
+                self.counts.received += kept.lost
+                self.counts.lost += kept.lost
+                log.error("spool.corrupt", source=self._source.name, lost=kept.lost)
+                continue
+            counts = self._router.route(kept.batch)
+            written = await self._write(kept.batch)
+            assert written is not None  # noqa: S101 - without a session there is no other way
+            self._account(kept.batch, counts, written)
 
     def leave(self, session: Session) -> None:
         """Count what `session` still held when `intake` was cancelled; what comes again was never counted."""
@@ -124,10 +151,86 @@ class Dispatcher:
             self.counts.received += session.waiting
             self.counts.lost += session.waiting
 
-    def give_up_rest(self) -> None:
-        """Count what `intake` handed over and `write`, which has been cancelled, will not write."""
+    async def give_up_rest(self) -> None:
+        """Keep what `write`, which has been cancelled, will not write, where there is a spool; count what is lost."""
         while not self._next.empty():
-            self._give_up(self._next.get_nowait().batch.events)
+            self._left.append(self._next.get_nowait())
+        while self._left:
+            work = self._left.popleft()
+            kept = False
+            if self.spool is not None and not self._comes_again(work.batch.events):
+                kept = await self._keep(work, self.spool)
+            if not kept:
+                self._give_up(work.batch.events)
+
+    @property
+    def _spooling(self) -> bool:
+        return self.spool is not None and self.spool.holds
+
+    async def _finish(self, work: _Work) -> None:
+        while True:
+            if work.session.ended and self._comes_again(work.batch.events):
+                # Not written yet, and delivered again: writing it now would make a duplicate.
+                work.done = True
+                self._give_up(work.batch.events)
+                return
+            if not self._spooling and await self._deliver(work):
+                return
+            if self.spool is None or await self._keep(work, self.spool):
+                return
+            await asyncio.sleep(_FULL_AGAIN_S)
+
+    async def _deliver(self, work: _Work) -> bool:
+        """Write and settle; return False if that is taking too long, and the spool is there for it."""
+        counts = work.counts or self._route(work)
+        written = await self._write(work.batch, work.session)
+        if written is None:
+            return False
+        work.done = True
+        self._account(work.batch, counts, written)
+        await work.session.settle(work.batch.events)
+        return True
+
+    async def _keep(self, work: _Work, spool: Spool) -> bool:
+        """Bring to the spool what is not written, and settle; return False if that can be tried again later."""
+        events = work.batch.events
+        parts = [part for part in work.batch.leaves() if part.written is None]
+        for part in parts:
+            part.numbered()
+        try:
+            await spool.append(parts, durable=self._source.redelivers)
+        except SpoolFull as error:
+            left_out = self._repeats.allow("spool.full", error.cause, count=len(events))
+            if left_out is not None:
+                log.error("spool.full", source=self._source.name, cause=error.cause, repeated=left_out)
+            if self._source.redelivers or self.stopping:
+                return False
+            work.done = True
+            self._give_up(events)
+        else:
+            work.done = True
+            self._account_parts(work.batch)
+        await work.session.settle(events)
+        return True
+
+    def _route(self, work: _Work) -> Counts:
+        work.counts = self._router.route(work.batch)
+        return work.counts
+
+    def _account(self, batch: Batch, counts: Counts, written: Written) -> None:
+        counts.messages = written.messages
+        counts.duplicates = written.duplicates
+        counts.routed -= written.refused
+        counts.dead_lettered += written.refused
+        self.counts.add(counts)
+        self._report_dead_letters(batch)
+
+    def _account_parts(self, batch: Batch) -> None:
+        """Count what was written of a batch whose rest has gone to the spool, where it is counted when it is written."""
+        for part in batch.leaves():
+            if part.written is not None:
+                counts = Counts(received=len(part.events), routed=len(part.events))
+                self._account(part, counts, part.written)
 
     def _give_up(self, events: list[Event]) -> None:
         self.counts.received += len(events)
@@ -139,7 +242,21 @@ class Dispatcher:
     def _comes_again(self, events: list[Event]) -> bool:
         return self._source.redelivers and all(event.token is not None for event in events)
 
-    async def _write(self, batch: Batch) -> Written:
+    async def _write(self, batch: Batch, session: Session | None = None) -> Written | None:
+        """Write as soon as the sink takes it; return None if the spool is there to take it before."""
+        if self.spool is None or session is None:
+            return await self._attempt(batch)
+        try:
+            async with asyncio.timeout(None) as limit:
+                self._look_later(session, limit)
+                return await self._attempt(batch, session)
+        except TimeoutError:
+            return None
+        finally:
+            if self._timer is not None:
+                self._timer.cancel()
+
+    async def _attempt(self, batch: Batch, session: Session | None = None) -> Written | None:
         # At most 2 s, so that the bridge goes on soon after Redis does.
         backoff = Backoff(first_s=0.05, most_s=2.0)
         while True:
@@ -148,13 +265,30 @@ class Dispatcher:
             except SinkUnavailable as error:
                 wait = backoff.next()
                 self._state.lost(self._source.name, error.cause, wait)
+                if self.spool is not None and session is not None and self._should_spool(session, away=True):
+                    return None
                 await asyncio.sleep(wait)
             else:
                 self._state.found(self._source.name)
                 return written
 
-    def _report_dead_letters(self, work: _Work) -> None:
-        for letter in work.batch.every_dead_letter():
+    def _look_later(self, session: Session, limit: asyncio.Timeout) -> None:
+        patience_s = _PATIENCE_WITH_BROKER_S if self._source.redelivers else _PATIENCE_S
+        self._timer = asyncio.get_running_loop().call_later(patience_s, self._look, session, limit)
+
+    def _look(self, session: Session, limit: asyncio.Timeout) -> None:
+        if self._should_spool(session):
+            limit.reschedule(asyncio.get_running_loop().time())
+        else:
+            self._look_later(session, limit)
+
+    def _should_spool(self, session: Session, *, away: bool = False) -> bool:
+        if self._source.redelivers:
+            return session.full
+        return away or session.full or self.stopping
+
+    def _report_dead_letters(self, batch: Batch) -> None:
+        for letter in batch.every_dead_letter():
             left_out = self._repeats.allow(letter.route, letter.reason)
             if left_out is not None:
                 log.warning(

@@ -11,6 +11,7 @@ import contextlib
 import gc
 import os
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Final
 
 from bridge import router, sources
@@ -24,6 +25,7 @@ from bridge.router import Counts
 from bridge.routes import RouteTable
 from bridge.sink import RedisSink
 from bridge.sources.session import Session
+from bridge.spool import SpoolDirectory
 
 log = logger()
 #: A connection that lasted this long has succeeded: the next attempt follows soon again.
@@ -50,6 +52,11 @@ class Runner:
         self._session: Session | None = None
         self._stopping = False
         self._repeats = Repeats()
+
+    async def open_spool(self, directory: SpoolDirectory) -> None:
+        """Keep in `directory` what neither the sink takes nor the broker holds."""
+        if self._source.read is not None:
+            self.dispatcher.spool = await directory.open(self.name, self._source.read)
 
     async def run(self) -> None:
         """Connect and move events until stopped; reconnect with jitter whenever the connection ends."""
@@ -82,6 +89,7 @@ class Runner:
     async def stop(self, task: asyncio.Task[None]) -> None:
         """Take nothing new; `task`, which runs `run`, ends once all is settled."""
         self._stopping = True
+        self.dispatcher.stopping = True
         while self._session is None and not task.done():
             await _cancel([task], within_s=_AGAIN_S)
         if self._session is not None:
@@ -118,16 +126,24 @@ class Supervisor:
         self._state = SinkState()
         self._runners = [Runner(name, config, tables[name], self._sink, self._state) for name in config.sources]
         self._stop = asyncio.Event()
+        spool = config.spool
+        self._spools = SpoolDirectory(Path(spool.directory), spool.max_size) if spool is not None else None
 
     async def run(self) -> None:
         """Run until `stop`, and then drain."""
         _tune()
         try:
+            await self._open_spools()
             async with asyncio.TaskGroup() as tasks:
                 helpers = [tasks.create_task(self._announce(), name="supervisor:ready")]
                 helpers += [
                     tasks.create_task(runner.dispatcher.write(), name=f"source:{runner.name}:write")
                     for runner in self._runners
+                ]
+                helpers += [
+                    tasks.create_task(runner.dispatcher.drain(), name=f"source:{runner.name}:spool")
+                    for runner in self._runners
+                    if runner.dispatcher.spool is not None
                 ]
                 running = [
                     (runner, tasks.create_task(runner.run(), name=f"source:{runner.name}")) for runner in self._runners
@@ -145,6 +161,11 @@ class Supervisor:
     def counts(self) -> dict[str, Counts]:
         """Return what has become of each source's events until now."""
         return {runner.name: runner.dispatcher.counts for runner in self._runners}
+
+    async def _open_spools(self) -> None:
+        if self._spools is not None and await self._spools.own():
+            for runner in self._runners:
+                await runner.open_spool(self._spools)
 
     async def _announce(self) -> None:
         """Say what is connected, and once that all is."""
@@ -177,13 +198,16 @@ class Supervisor:
             await _cancel(tasks, within_s=_CLOSE_S)
 
     async def _close(self) -> None:
-        try:
-            async with asyncio.timeout(_CLOSE_S):
-                await self._sink.close()
-        except TimeoutError:
-            pass
+        for close in (self._sink.close, self._close_spools):
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(_CLOSE_S / 2):
+                    await close()
+
+    async def _close_spools(self) -> None:
         for runner in self._runners:
-            runner.dispatcher.give_up_rest()
+            await runner.dispatcher.give_up_rest()
+        if self._spools is not None:
+            await self._spools.close()
 
 
 def _tune() -> None:

@@ -11,7 +11,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema, fie
 
 # Modules and not names: `bridge.options` needs this package's units, so either may be imported first.
 from bridge import options as message_options
-from bridge.config.connection import Connection, Integer, Milliseconds, Model, Timeout, or_null
+from bridge.config.connection import Bytes, Connection, Integer, Milliseconds, Model, Name, Timeout, or_null
 from bridge.config.sources import SourceConfig
 from bridge.config.substituted import plain
 from bridge.config.units import DURATION, parse_duration
@@ -68,6 +68,12 @@ def _namespace(value: str) -> str:
     return value
 
 
+def _at_least_1_mib(size: int) -> int:
+    if size < 1 << 20:
+        raise WrongValue("takes a size of at least 1MiB")
+    return size
+
+
 class Dramatiq(Connection):
     """The Redis in which the workers look for messages."""
 
@@ -76,6 +82,15 @@ class Dramatiq(Connection):
         default="dramatiq", description="the workers' namespace"
     )
     timeout: Timeout = Field(default=10_000, description="how long one write may take")
+
+
+class SpoolSettings(Model):
+    """Where events are kept that no broker holds while Redis is away."""
+
+    directory: Name = Field(description="directory of this bridge alone; it is made where it is missing")
+    max_size: Annotated[Bytes, AfterValidator(_at_least_1_mib)] = Field(
+        default=256 << 20, description="how much of the disk all sources may take together"
+    )
 
 
 class DeadLetters(Model):
@@ -135,6 +150,9 @@ class Config(Model):
         default=1, description="how many processes share the events of sources that can be shared"
     )
     drain_timeout: Milliseconds = Field(default=20_000, description="how long what was received may take when stopping")
+    spool: SpoolSettings | None = Field(
+        default=None, description="disk for what no broker holds while Redis is away; without it that is lost"
+    )
     dead_letters: Annotated[DeadLetters, Field(description="where unusable events go")] = DeadLetters()
 
     @field_validator("routes")

@@ -11,7 +11,7 @@ import asyncio
 import contextlib
 import re
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, Final
 
@@ -42,6 +42,7 @@ class AmqpSource:
     """One consumer of one queue."""
 
     redelivers = True
+    read: Callable[[Any], Details] | None = None
 
     def __init__(self, name: str, config: Amqp) -> None:
         self.name = name

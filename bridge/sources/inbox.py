@@ -145,6 +145,20 @@ class InboxSession:
         """How many events `receive` would still hand over."""
         return self._inbox.waiting
 
+    @property
+    def held(self) -> int:
+        """How many events were received and are not settled."""
+        return self._inbox.held
+
+    @property
+    def full(self) -> bool:
+        """Whether it holds as many as it may, and reads no more."""
+        return self._inbox.full
+
+    def fail(self, cause: str) -> None:
+        """End the session, as if its connection had ended."""
+        self._inbox.fail(cause)
+
     async def receive(self) -> list[Event]:
         """Return what has been received, at least one event; an empty list once paused and drained."""
         return await self._inbox.take()

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import ssl
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, Final, cast
 from urllib.parse import unquote, urlsplit
@@ -22,12 +22,12 @@ from paho.mqtt.subscribeoptions import SubscribeOptions
 from bridge import tls
 from bridge.config import Mqtt
 from bridge.errors import Disconnected, words
-from bridge.event import Event
+from bridge.event import Details, Event
 from bridge.observe.logs import logger
 from bridge.sources.inbox import Inbox, InboxSession
 from bridge.sources.mqtt_copies import Copies, Retained
 from bridge.sources.mqtt_link import PahoLink
-from bridge.sources.mqtt_packets import PUBACK, RETAIN, PacketReader, subscriptions
+from bridge.sources.mqtt_packets import PUBACK, RETAIN, PacketReader, details, subscriptions
 from bridge.sources.mqtt_paho import PlainClient, TappedClient, event_of, tap_problem
 
 log = logger()
@@ -43,6 +43,7 @@ class MqttSource:
     def __init__(self, name: str, config: Mqtt, topics: Sequence[str]) -> None:
         self.name = name
         self.redelivers = _durable(config)
+        self.read: Callable[[Any], Details] | None = details
         self._config = config
         self._topics = list(topics)
         self._copies = Copies(self._topics)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, Final
 
@@ -16,7 +16,7 @@ from redis.exceptions import ResponseError
 
 from bridge.config import RedisPubsub
 from bridge.errors import Disconnected
-from bridge.event import Event
+from bridge.event import Details, Event, given
 from bridge.redis_link import Link, command
 from bridge.sources.inbox import Inbox, InboxSession
 from bridge.topics import remember
@@ -30,6 +30,7 @@ class RedisPubsubSource:
     """One subscriber to `channels` and `patterns`."""
 
     redelivers = False
+    read: Callable[[Any], Details] | None = staticmethod(given)
 
     def __init__(self, name: str, config: RedisPubsub) -> None:
         self.name = name

@@ -10,7 +10,7 @@ import asyncio
 import socket
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
 from typing import Any, Final
@@ -39,6 +39,7 @@ class RedisStreamSource:
     """One consumer of a group; `in_sink` says that the streams live in the Redis that is written to."""
 
     redelivers = True
+    read: Callable[[Any], Details] | None = None
 
     def __init__(self, name: str, config: RedisStream, *, in_sink: bool) -> None:
         self.name = name

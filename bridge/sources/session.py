@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractAsyncContextManager
-from typing import Protocol
+from typing import Any, Protocol
 
-from bridge.event import Event
+from bridge.event import Details, Event
 
 
 class Session(Protocol):
@@ -23,6 +23,20 @@ class Session(Protocol):
     @property
     def waiting(self) -> int:
         """How many events `receive` would still hand over."""
+        ...
+
+    @property
+    def held(self) -> int:
+        """How many events were received and are not settled."""
+        ...
+
+    @property
+    def full(self) -> bool:
+        """Whether it holds as many as it may, and reads no more."""
+        ...
+
+    def fail(self, cause: str) -> None:
+        """End the session, as if its connection had ended."""
         ...
 
     async def receive(self) -> list[Event]:
@@ -46,10 +60,15 @@ class Session(Protocol):
 
 
 class Source(Protocol):
-    """One configured source; `redelivers` says whether its broker delivers again what was not settled."""
+    """One configured source; `redelivers` says whether its broker delivers again what was not settled.
+
+    `read` makes headers and meta of the `raw` of an event that was kept in the spool; None where the
+    broker keeps every event itself, and nothing is spooled.
+    """
 
     name: str
     redelivers: bool
+    read: Callable[[Any], Details] | None
 
     def connect(self) -> AbstractAsyncContextManager[Session]:
         """Connect, and subscribe or consume; leaving the context closes the connection within 2 s.

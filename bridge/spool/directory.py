@@ -1,0 +1,116 @@
+"""The spool's directory: one owner, one thread, one bound for all sources together."""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import os
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, Final
+from urllib.parse import quote
+
+from bridge.errors import words
+from bridge.event import Details
+from bridge.observe.logs import logger
+from bridge.spool.log import Log
+from bridge.spool.record import SIZE
+from bridge.spool.spool import Spool
+
+log = logger()
+_MOST_SEGMENT_BYTES: Final = 8 * 1024 * 1024
+#: A bound is kept to within one of so many files.
+_SEGMENTS: Final = 16
+#: How long another process may take to let go of the directory: longer than any drain.
+_LOCK_S: Final = 30.0
+_LOCK_AGAIN_S: Final = 0.2
+
+
+class SpoolDirectory:
+    """Opens the spools of a process's sources in `path`; they hold `max_bytes` together."""
+
+    def __init__(self, path: Path, max_bytes: int) -> None:
+        self._path = path
+        self._max_bytes = max_bytes
+        self._logs: list[Log] = []
+        self._spools: list[Spool] = []
+        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="spool")
+        self._lock: int | None = None
+
+    async def own(self) -> bool:
+        """Become the only one who uses the directory; say so and return False where that can't be had.
+
+        Not having it is no reason not to start: the bridge does its work, as it would without a spool.
+        """
+        try:
+            self._path.mkdir(parents=True, exist_ok=True)
+            self._lock = os.open(self._path / "lock", os.O_RDWR | os.O_CREAT, 0o600)
+            deadline = time.monotonic() + _LOCK_S
+            said = False
+            while not _locked(self._lock):
+                if time.monotonic() > deadline:
+                    raise OSError("another process uses it")
+                if not said:
+                    log.warning("spool.waiting", directory=str(self._path), cause="another process uses it")
+                    said = True
+                await asyncio.sleep(_LOCK_AGAIN_S)
+        except OSError as error:
+            log.error("spool.unavailable", directory=str(self._path), cause=words(error))
+            return False
+        return True
+
+    async def open(self, source: str, read: Callable[[Any], Details]) -> Spool | None:
+        """Return the spool of `source`, with what an earlier process has left in it; None if that can't be had."""
+        path = self._path / quote(source, safe="")
+        try:
+            kept = await self._run(self._opened, path)
+        except OSError as error:
+            log.error("spool.unavailable", source=source, directory=str(path), cause=words(error))
+            return None
+        damage = kept.damage
+        if damage.torn or damage.position:
+            log.error("spool.damaged", source=source, torn=damage.torn, position=damage.position or None)
+        if kept.events:
+            log.info("spool.found", source=source, events=kept.events)
+        self._logs.append(kept)
+        spool = Spool(source, kept, self._thread, read, self._has_room)
+        self._spools.append(spool)
+        return spool
+
+    async def close(self) -> None:
+        """Bring everything to the disk, say what stays there, and let go of the directory."""
+        for spool in self._spools:
+            await spool.close()
+            if spool.events:
+                log.info("spool.kept", source=spool.name, events=spool.events)
+        self._thread.shutdown(wait=False)
+        if self._lock is not None:
+            os.close(self._lock)
+
+    def _opened(self, path: Path) -> Log:
+        segment_bytes = max(4 * SIZE, min(_MOST_SEGMENT_BYTES, self._max_bytes // _SEGMENTS))
+        try:
+            return Log(path, segment_bytes)
+        except Exception as error:  # noqa: BLE001 - whatever it is that can't be read, the start does not fail on it
+            aside = path.with_name(f"{path.name}.broken-{time.time_ns()}")
+            log.error("spool.set_aside", directory=str(path), moved_to=str(aside), cause=words(error))
+            with suppress(FileNotFoundError):
+                path.rename(aside)
+            return Log(path, segment_bytes)
+
+    def _has_room(self, size: int) -> bool:
+        return sum(kept.size for kept in self._logs) + size <= self._max_bytes
+
+    async def _run(self, function: Callable[[Path], Log], path: Path) -> Log:
+        return await asyncio.get_running_loop().run_in_executor(self._thread, function, path)
+
+
+def _locked(handle: int) -> bool:
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True

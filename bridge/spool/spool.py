@@ -1,0 +1,163 @@
+"""The spool of one source, as its dispatcher uses it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Sequence
+from concurrent.futures import Executor
+from dataclasses import dataclass
+from typing import Any, Final, TypeVar
+
+import msgspec
+
+from bridge.batch import Batch, Writer
+from bridge.errors import BridgeError, words
+from bridge.event import Details, Event, given
+from bridge.observe.logs import Repeats, logger
+from bridge.spool.log import Entry, Log
+
+log = logger()
+#: How much is read ahead of what is being written.
+_READ_BYTES: Final = 1024 * 1024
+#: How long an event that comes once may be in memory only, as far as a power cut is concerned.
+_SYNC_S: Final = 0.5
+
+_T = TypeVar("_T")
+#: An event as it is kept: topic, body, when it was received, raw, defect.
+_Kept = tuple[str, bytes, int, bytes | None, str]
+_encode: Final = msgspec.msgpack.Encoder().encode
+_decode: Final = msgspec.msgpack.Decoder(tuple[str, int, list[_Kept]]).decode
+
+
+class SpoolFull(BridgeError):
+    """The spool takes nothing more now: it is as large as it may be, or the disk is full."""
+
+    def __init__(self, cause: str) -> None:
+        super().__init__(cause)
+        self.cause = cause
+
+
+@dataclass(slots=True, frozen=True)
+class Kept:
+    """What the spool gives back: a batch that is numbered as it was, or how many events are lost, since they can't be read."""
+
+    batch: Batch
+    lost: int = 0
+
+
+class Spool:
+    """Batches of one source, first in first out; `read` makes headers and meta of an event's `raw`.
+
+    `has_room` says whether so many bytes more may be written. All files are touched by `thread` alone.
+    """
+
+    def __init__(
+        self, name: str, kept: Log, thread: Executor, read: Callable[[Any], Details], has_room: Callable[[int], bool]
+    ) -> None:
+        self.name = name
+        self.events = kept.events
+        self._log = kept
+        self._thread = thread
+        self._read = read
+        self._has_room = has_room
+        self._filled = asyncio.Event()
+        self._sync: asyncio.TimerHandle | None = None
+        self._repeats = Repeats()
+        if self.events:
+            self._filled.set()
+
+    @property
+    def holds(self) -> bool:
+        """Whether there is something in it, behind which everything that is received has to go."""
+        return self.events > 0
+
+    async def append(self, batches: Sequence[Batch], *, durable: bool) -> None:
+        """Keep batches, which have their numbers: all or none, `durable` so that a power cut can't take them.
+
+        Raises:
+            SpoolFull: nothing was kept.
+        """
+        payloads = [(_packed(batch), len(batch.events)) for batch in batches]
+        await self._run(self._append, payloads, durable)
+        self.events += sum(events for _, events in payloads)
+        self._filled.set()
+        if not durable and self._sync is None:
+            self._sync = asyncio.get_running_loop().call_later(_SYNC_S, self._sync_soon)
+
+    async def kept(self) -> AsyncIterator[Kept]:
+        """Yield what is kept, oldest first, for ever; what was yielded is forgotten once the next one is asked for."""
+        while True:
+            await self._filled.wait()
+            try:
+                entries = await self._run(self._log.read, _READ_BYTES)
+            except OSError as error:
+                self._say("can't be read", error)
+                await asyncio.sleep(1.0)
+                continue
+            for entry in entries:
+                yield self._unpacked(entry)
+                try:
+                    await self._run(self._log.remove, entry)
+                except OSError as error:
+                    self._say("can't be removed from", error)
+                self.events -= entry.events
+            if not self.events:
+                self._filled.clear()
+
+    async def close(self) -> None:
+        """Bring everything to the disk."""
+        if self._sync is not None:
+            self._sync.cancel()
+        await self._run(self._log.close)
+
+    def _append(self, payloads: Sequence[tuple[bytes, int]], durable: bool) -> None:  # noqa: FBT001 - for the executor
+        if not self._has_room(sum(len(payload) for payload, _ in payloads)):
+            raise SpoolFull("it holds max_size")
+        try:
+            self._log.append(payloads, sync=durable)
+        except OSError as error:
+            raise SpoolFull(words(error)) from None
+
+    def _sync_soon(self) -> None:
+        self._sync = None
+        self._thread.submit(self._sync_now)
+
+    def _sync_now(self) -> None:
+        try:
+            self._log.sync()
+        except OSError as error:
+            self._say("can't be synced", error)
+
+    def _say(self, what: str, error: OSError) -> None:
+        left_out = self._repeats.allow(what, error.errno)
+        if left_out is not None:
+            log.error("spool.failed", source=self.name, cause=f"the spool {what}: {error}", repeated=left_out)
+
+    def _unpacked(self, entry: Entry) -> Kept:
+        if entry.payload is None:
+            return Kept(Batch([]), lost=entry.events)
+        writer, number, kept = _decode(entry.payload)
+        events = [
+            Event(self.name, topic, body, received_at_ms, None, ({}, {}), given, defect=defect)
+            if raw is None
+            else Event(self.name, topic, body, received_at_ms, None, raw, self._read, defect=defect)
+            for topic, body, received_at_ms, raw, defect in kept
+        ]
+        return Kept(Batch(events, Writer(writer, last=number), number=number))
+
+    async def _run(self, function: Callable[..., _T], *arguments: Any) -> _T:
+        return await asyncio.get_running_loop().run_in_executor(self._thread, function, *arguments)
+
+
+def _packed(batch: Batch) -> bytes:
+    events = [
+        (
+            event.topic,
+            event.body,
+            event.received_at_ms,
+            event.raw if isinstance(event.raw, bytes) else None,
+            event.defect,
+        )
+        for event in batch.events
+    ]
+    return _encode((batch.writer.name, batch.number, events))

@@ -1,0 +1,197 @@
+"""The spool's log: what is kept comes back in order, and what is damaged is counted exactly."""
+
+from __future__ import annotations
+
+import os
+import random
+import shutil
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from bridge.spool.log import Log
+
+SEGMENT = 1024
+
+
+def _fill(log: Log, records: int, start: int = 0) -> list[tuple[bytes, int]]:
+    """Append records of 1 to 3 events, whose payloads tell their number."""
+    kept = [(b"record %d " % n + b"x" * (n % 7 * 10), n % 3 + 1) for n in range(start, start + records)]
+    for one in kept:
+        log.append([one], sync=False)
+    return kept
+
+
+def _drain(log: Log) -> tuple[list[tuple[bytes, int]], int]:
+    """Return everything that can be read, and how many events are lost; the log is empty then."""
+    found, lost = [], 0
+    while log.events:
+        entries = log.read(300)
+        assert entries
+        for entry in entries:
+            if entry.payload is None:
+                lost += entry.events
+            else:
+                found.append((entry.payload, entry.events))
+            log.remove(entry)
+    return found, lost
+
+
+def test_what_is_kept_comes_back_in_order(tmp_path: Path) -> None:
+    """First in, first out, over several files; an emptied log takes no more of the disk than one file."""
+    log = Log(tmp_path, SEGMENT)
+    kept = _fill(log, 100)
+    assert log.events == sum(events for _, events in kept)
+    assert len(list(tmp_path.glob("*.spool"))) > 3
+    assert _drain(log) == (kept, 0)
+    assert log.events == 0
+    assert log.size <= 2 * SEGMENT
+
+
+def test_it_survives_the_process(tmp_path: Path) -> None:
+    """What another process left is there, without what that one had removed, and new records go behind it."""
+    log = Log(tmp_path, SEGMENT)
+    kept = _fill(log, 50)
+    for entry in log.read(1 << 20)[:7]:
+        log.remove(entry)
+    # Not closed: the process was killed.
+    again = Log(tmp_path, SEGMENT)
+    kept += _fill(again, 10, start=50)
+    assert _drain(again) == (kept[7:], 0)
+    assert Log(tmp_path, SEGMENT).events == 0
+
+
+@settings(deadline=None, max_examples=200)
+@given(st.lists(st.sampled_from(["append", "append", "remove", "reopen"]), max_size=60))
+def test_any_order_of_steps(steps: list[str]) -> None:
+    """Whatever is appended, removed and reopened in whatever order: nothing is lost, nothing comes twice."""
+    directory = Path("/tmp") / f"spool-log-{os.getpid()}-{random.getrandbits(64):x}"
+    try:
+        log = Log(directory, 200)
+        expected: list[tuple[bytes, int]] = []
+        number = 0
+        for step in steps:
+            if step == "append":
+                expected += _fill(log, 1, start=number)
+                number += 1
+            elif step == "reopen":
+                log = Log(directory, 200)
+            elif expected:
+                entry = log.read(1)[0]
+                assert (entry.payload, entry.events) == expected.pop(0)
+                log.remove(entry)
+            assert log.events == sum(events for _, events in expected)
+        assert _drain(log) == (expected, 0)
+    finally:
+        shutil.rmtree(directory, ignore_errors=True)
+
+
+def _files(directory: Path) -> dict[Path, bytes]:
+    return {path: path.read_bytes() for path in directory.glob("*.spool")}
+
+
+def test_any_flipped_byte_costs_one_record_and_is_counted(tmp_path: Path) -> None:
+    """Wherever one byte is flipped: every other record comes back, in order, and exactly the events of this one are counted."""
+    log = Log(tmp_path / "kept", 700)
+    kept = _fill(log, 20)
+    log.close()
+    total = sum(events for _, events in kept)
+    files = _files(tmp_path / "kept")
+    assert len(files) > 2
+    for path, data in files.items():
+        for at in range(len(data)):
+            damaged = tmp_path / "damaged"
+            shutil.copytree(tmp_path / "kept", damaged)
+            (damaged / path.name).write_bytes(data[:at] + bytes([data[at] ^ 0xFF]) + data[at + 1 :])
+            log = Log(damaged, 700)
+            found, lost = _drain(log)
+            log.close()
+            where = f"byte {at} of {path.name}"
+            assert len(found) >= len(kept) - 1, where
+            assert found == [one for one in kept if one in found], where
+            assert lost == total - sum(events for _, events in found), where
+            shutil.rmtree(damaged)
+
+
+def test_damage_over_several_records_is_counted(tmp_path: Path) -> None:
+    """Zeros over the middle of a file, a whole file gone, and one of garbage: what is missing is counted, the rest comes."""
+    log = Log(tmp_path, SEGMENT)
+    kept = _fill(log, 60)
+    log.close()
+    total = sum(events for _, events in kept)
+    paths = sorted(tmp_path.glob("*.spool"))
+    assert len(paths) >= 5
+    data = paths[0].read_bytes()
+    paths[0].write_bytes(data[:300] + b"\0" * 500 + data[800:])
+    paths[1].unlink()
+    paths[3].write_bytes(os.urandom(5000))
+    log = Log(tmp_path, SEGMENT)
+    found, lost = _drain(log)
+    assert len(found) >= 20
+    assert found == [one for one in kept if one in found]
+    assert lost == total - sum(events for _, events in found)
+    assert list((tmp_path / "quarantine").iterdir())
+
+
+def test_a_damaged_record_is_counted_once(tmp_path: Path) -> None:
+    """Also if the bridge starts again behind it."""
+    log = Log(tmp_path, SEGMENT)
+    kept = _fill(log, 10)
+    path = next(tmp_path.glob("*.spool"))
+    data = bytearray(path.read_bytes())
+    data[40] ^= 1
+    path.write_bytes(data)
+    log = Log(tmp_path, SEGMENT)
+    entry = log.read(1)[0]
+    assert (entry.payload, entry.events) == (None, kept[0][1])
+    log.remove(entry)
+    assert _drain(Log(tmp_path, SEGMENT)) == (kept[1:], 0)
+
+
+@pytest.mark.parametrize("cut", [1, 20, 36, 37, 60, 80])
+def test_a_torn_tail_is_cut(tmp_path: Path, cut: int) -> None:
+    """A record that was being written when the power failed was never confirmed: it is cut, and what follows is read."""
+    log = Log(tmp_path, SEGMENT)
+    kept = _fill(log, 5)
+    log.close()
+    path = next(tmp_path.glob("*.spool"))
+    path.write_bytes(path.read_bytes()[:-cut])
+    log = Log(tmp_path, SEGMENT)
+    kept = kept[:-1] + _fill(log, 3, start=100)
+    assert _drain(log) == (kept, 0)
+    assert _drain(Log(tmp_path, SEGMENT)) == ([], 0)
+
+
+def test_a_lost_position_brings_again_and_loses_nothing(tmp_path: Path) -> None:
+    """Without the file that says what was removed, everything that is there comes again."""
+    log = Log(tmp_path, SEGMENT)
+    kept = _fill(log, 8)
+    log.remove(log.read(1)[0])
+    log.close()
+    (tmp_path / "position").write_bytes(b"nonsense")
+    log = Log(tmp_path, SEGMENT)
+    assert log.damage.position
+    assert _drain(log) == (kept, 0)
+
+
+def test_a_full_disk_takes_all_or_nothing(tmp_path: Path) -> None:
+    """A disk that fills in the middle of a write: the write fails whole, and the log is as it was."""
+    log = Log(tmp_path, SEGMENT)
+    kept = _fill(log, 3)
+    # A file that may not grow: the same error of the same call, on any file system.
+    import resource  # noqa: PLC0415 - Unix only
+    import signal  # noqa: PLC0415
+
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    try:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (log.size + 50, before[1]))
+        with pytest.raises(OSError, match="too large|No space"):
+            log.append([(b"y" * 500, 1)], sync=True)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        signal.signal(signal.SIGXFSZ, handler)
+    kept += _fill(log, 3, start=50)
+    assert _drain(Log(tmp_path, SEGMENT)) == (kept, 0)
