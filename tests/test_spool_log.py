@@ -188,7 +188,7 @@ def test_a_full_disk_takes_all_or_nothing(tmp_path: Path) -> None:
     handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     try:
         resource.setrlimit(resource.RLIMIT_FSIZE, (log.size + 50, before[1]))
-        with pytest.raises(OSError, match="too large|No space"):
+        with pytest.raises(OSError, match=r"too large|No space"):
             log.append([(b"y" * 500, 1)], sync=True)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
