@@ -49,7 +49,9 @@ class Writer:
     """Who writes batches, strictly one after another; Redis remembers the number of the last one under this name.
 
     An attempt that Redis reads late, when a later batch has been written already (a closed
-    connection's data can arrive minutes after), has a smaller number and writes nothing.
+    connection's data can arrive minutes after), has a smaller number and writes nothing. The batch itself
+    has been written then, since its number came first: so a number is never given to other events again, and a
+    writer that outlives its process is made anew with the `last` number that it may have used.
     """
 
     name: str = field(default_factory=lambda: secrets.token_hex(8))
@@ -68,8 +70,8 @@ class Batch:
     `queues` holds the messages by queue, `dead_letters` each with the position of its event; an event may have
     come to nothing (filtered, or dropped). Columns, and no object per event: this is the hot path.
 
-    `number` is given by the first attempt and stays with the batch through every other, so that a
-    write whose reply was lost is not done twice. `halves` is set once Redis has refused the whole for good;
+    `number` stays with the batch through every attempt, so that a write whose reply was lost is not done twice, nor
+    one that is tried again after a crash. `halves` is set once Redis has refused the whole for good;
     `written`, once the write is confirmed, so that a half that waits for the other is not written
     again even after Redis has forgotten its number. `refused` is 1 where the one event of the batch
     was to be a message and has become a dead letter.
@@ -115,21 +117,26 @@ class Batch:
                 yield from half.leaves()
 
     def numbered(self) -> int:
-        """Return the batch's number, which it gets now if it has none."""
+        """Return the number, which is the writer's next where there is none yet."""
         if self.number is None:
             self.number = self.writer.next()
+        self.writer.last = max(self.writer.last, self.number)
         return self.number
 
     def halved(self) -> tuple[Batch, Batch]:
-        """Return the two halves of the events, each with what it comes to."""
-        middle = len(self.events) // 2
-        return self._part(0, middle), self._part(middle, len(self.events))
+        """Return the two halves of the events, each with what it comes to.
 
-    def _part(self, start: int, stop: int) -> Batch:
+        Each has a writer of its own, named after this batch: the same after a crash between the two, which then writes
+        only the second, while Redis has this batch's number only where it took the whole.
+        """
+        middle = len(self.events) // 2
+        return self._part("a", 0, middle), self._part("b", middle, len(self.events))
+
+    def _part(self, half: str, start: int, stop: int) -> Batch:
         queues = {queue: column.part(start, stop) for queue, column in self.queues.items()}
         return Batch(
             self.events[start:stop],
-            self.writer,
+            Writer(f"{self.writer.name}:{self.numbered()}{half}"),
             {queue: column for queue, column in queues.items() if column.owners},
             [(owner - start, letter) for owner, letter in self.dead_letters if start <= owner < stop],
         )

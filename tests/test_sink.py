@@ -10,7 +10,7 @@ import redis
 
 from bridge.batch import DeadLetter, Writer, Written
 from bridge.event import Gate
-from tests.batches import DEAD, Entry, Sinks, answer, batch, batch_of, copied, event, message, numbers, unavailable
+from tests.batches import DEAD, Entry, Sinks, answer, batch, batch_of, copied, event, message, numbers
 from tests.brokers import Redis
 from tests.children import REPOSITORY
 from tests.processes import assert_no_orphans
@@ -69,13 +69,24 @@ async def test_one_key_per_writer_remembers_what_was_written(redis_server: Redis
         assert 800 < answer(client.ttl(f"dramatiq-bridge:batch:{writer.name}")) <= 900
 
 
-async def test_an_attempt_that_arrives_late_writes_nothing(redis_server: Redis, make: Sinks) -> None:
-    """An attempt that was given up, and that Redis reads after later batches, does not write its batch again."""
+async def test_a_batch_behind_which_others_were_written_is_written_already(redis_server: Redis, make: Sinks) -> None:
+    """A batch that is tried again after later ones of its writer, as after a crash, counts as duplicates and writes nothing."""
     sink, writer = make(redis_server), Writer()
-    first = copied(batch(1), writer)
+    first = copied(batch(0, 1), writer)
     await sink.write(first)
     await sink.write(copied(batch(2), writer))
-    assert "LATE" in await unavailable(sink.write(copied(first, writer, first.number)))
+    again = copied(first, Writer(writer.name, writer.last), first.number)
+    assert await make(redis_server).write(again) == Written(0, duplicates=2)
+    with redis_server.client() as client:
+        assert numbers(client) == [0, 1, 2]
+
+
+async def test_a_batch_that_has_its_number_moves_its_writer_on(redis_server: Redis, make: Sinks) -> None:
+    """What follows a batch that was numbered before a restart is later than it, and is written."""
+    sink, writer = make(redis_server), Writer("kept")
+    assert await sink.write(copied(batch(1), writer, 7)) == Written(1, 0)
+    assert await sink.write(copied(batch(2), writer)) == Written(1, 0)
+    assert writer.last == 8
     with redis_server.client() as client:
         assert numbers(client) == [1, 2]
 

@@ -10,9 +10,9 @@ from contextlib import AbstractContextManager, contextmanager
 import pytest
 import redis
 
-from bridge.batch import DeadLetter, Written
+from bridge.batch import Batch, DeadLetter, Writer, Written
 from bridge.event import Gate
-from tests.batches import DEAD, Entry, Sinks, answer, batch, batch_of, event, message, numbers, unavailable
+from tests.batches import DEAD, Entry, Sinks, answer, batch, batch_of, copied, event, message, numbers, unavailable
 from tests.brokers import Redis
 from tests.children import free_port, wait_until
 
@@ -224,6 +224,44 @@ async def test_an_outage_between_two_halves_duplicates_nothing(
         assert await sink.write(whole) == Written(3, 0, refused=1)
         assert numbers(client) == [0, 1, 2]
         assert client.xlen(DEAD) == 1
+
+
+def mixed(writer: Writer, number: int | None = None) -> Batch:
+    """Make eight messages of which 2 and 7 are for a queue that is spoilt."""
+    entries = [Entry(event(body=b"%d" % n), [message(n, "odd" if n in {2, 7} else "default")]) for n in range(8)]
+    return batch_of(entries, writer, number)
+
+
+@pytest.mark.parametrize("written", range(5))
+async def test_a_crash_between_halves_writes_nothing_twice(redis_server: Redis, make: Sinks, written: int) -> None:
+    """However far the halves of a refused batch had come when the process died, its next attempt writes only the rest."""
+    sink, writer = make(redis_server), Writer()
+    with redis_server.client() as client:
+        spoil(client, "odd")
+        await sink.write(copied(batch(100), writer))
+        whole = mixed(writer)
+        quarters = [quarter for half in whole.halved() for quarter in half.halved()]
+        for quarter in quarters[:written]:
+            await sink.write(quarter)
+        again = mixed(Writer(writer.name, writer.last), whole.number)
+        assert (await make(redis_server).write(again)).messages == 6
+        assert numbers(client) == [100, 0, 1, 3, 4, 5, 6]
+        assert [fields[b"body"] for _, fields in answer(client.xrange(DEAD))] == [b"2", b"7"]
+
+
+async def test_a_refused_batch_that_is_tried_again_late_is_written_already(redis_server: Redis, make: Sinks) -> None:
+    """The halves leave the numbers of their writer alone: what Redis says is late has been written, every half of it."""
+    sink, writer = make(redis_server), Writer()
+    with redis_server.client() as client:
+        spoil(client, "odd")
+        whole = mixed(writer)
+        assert await sink.write(whole) == Written(6, 0, refused=2)
+        assert writer.last == whole.number == 1
+        assert await sink.write(copied(batch(100), writer)) == Written(1, 0)
+        again = mixed(Writer(writer.name, writer.last), whole.number)
+        assert await make(redis_server).write(again) == Written(0, duplicates=8)
+        assert numbers(client) == [0, 1, 3, 4, 5, 6, 100]
+        assert client.xlen(DEAD) == 2
 
 
 async def test_dead_letters_that_cannot_be_written_cost_no_message(redis_server: Redis, make: Sinks) -> None:

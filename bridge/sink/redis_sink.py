@@ -62,11 +62,12 @@ class RedisSink:
             return Written(messages=0, duplicates=0)  # every event was filtered, or dropped
         if batch.halves is not None:
             return await self._write_halves(*batch.halves)
-        if batch.number is None:
-            batch.number = batch.writer.next()
         try:
-            reply = await self._run(ScriptArguments(self._namespace, self._cap, batch, batch.number))
+            reply = await self._run(ScriptArguments(self._namespace, self._cap, batch, batch.numbered()))
         except ResponseError as error:
+            if str(error).startswith("LATE"):
+                # A writer's batches are written one after another: before a later one, this one was.
+                return Written(messages=0, duplicates=len(batch.events))
             if not str(error).startswith(_PERMANENT):
                 raise SinkUnavailable(str(error)) from None
             _isolate(batch, str(error))
