@@ -51,6 +51,11 @@ class SinkState:
         self._failing: set[str] = set()
         self._repeats = Repeats()
 
+    @property
+    def failing(self) -> bool:
+        """Whether somebody's last write has failed."""
+        return bool(self._failing)
+
     def lost(self, who: str, cause: str, retry_in_s: float) -> None:
         """A write of `who` has failed; the next attempt follows after `retry_in_s`."""
         left_out = self._repeats.allow("lost", cause)
@@ -82,6 +87,8 @@ class Dispatcher:
 
     def __init__(self, source: Source, router: Router, sink: Sink, state: SinkState) -> None:
         self.counts = Counts()
+        #: How many batches were finished.
+        self.moved = 0
         self.spool: Spool | None = None
         #: Set when the bridge stops: what the sink does not take at once is kept for the next start.
         self.stopping = False
@@ -91,6 +98,7 @@ class Dispatcher:
         self._state = state
         self._next: asyncio.Queue[_Work] = asyncio.Queue(maxsize=1)
         self._left: deque[_Work] = deque()
+        self._working = False
         self._timer: asyncio.TimerHandle | None = None
         self._writer = Writer()
         self._repeats = Repeats()
@@ -120,6 +128,7 @@ class Dispatcher:
         """Write and settle what `intake` hands over, for ever; cancelled, leave the rest to `give_up_rest`."""
         while True:
             work = await self._next.get()
+            self._working = True
             try:
                 await self._finish(work)
             except asyncio.CancelledError:
@@ -128,6 +137,8 @@ class Dispatcher:
                 raise
             finally:
                 self._next.task_done()
+                self._working = False
+            self.moved += 1
             if self._spooling:
                 await asyncio.sleep(_GATHER_DURABLE_S if self._source.redelivers else _GATHER_S)
 
@@ -144,6 +155,7 @@ class Dispatcher:
             written = await self._write(kept.batch)
             assert written is not None  # noqa: S101 - without a session there is no other way
             self._account(kept.batch, counts, written)
+            self.moved += 1
 
     def leave(self, session: Session) -> None:
         """Count what `session` still held when `intake` was cancelled; what comes again was never counted."""
@@ -162,6 +174,11 @@ class Dispatcher:
                 kept = await self._keep(work, self.spool)
             if not kept:
                 self._give_up(work.batch.events)
+
+    @property
+    def busy(self) -> bool:
+        """Whether something waits to be written, or is being written."""
+        return self._working or not self._next.empty() or self._spooling
 
     @property
     def _spooling(self) -> bool:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
+from typing import Final
 
 import bridge
 from bridge import systemd
@@ -15,6 +16,7 @@ from bridge.observe.logs import logger
 from bridge.router import Counts
 
 log = logger()
+_LOOK_EVERY_S: Final = 5.0
 
 
 class Lifecycle:
@@ -35,6 +37,24 @@ class Lifecycle:
     def ready(self) -> None:
         """Say that everything is connected."""
         log.info("bridge.ready", **self._sizes)
+
+    async def watch(self, stuck: Callable[[], Sequence[str]]) -> None:
+        """Tell the service manager's watchdog that all is well, for ever, unless sources are `stuck`."""
+        within_s = systemd.watchdog_s()
+        every_s = _LOOK_EVERY_S if within_s is None else min(within_s / 3, _LOOK_EVERY_S)
+        well = True
+        while True:
+            names = stuck()
+            if bool(names) == well:
+                well = not names
+                if names:
+                    log.error("bridge.not_ready", stuck=list(names))
+                systemd.notify(f"STATUS={'running' if well else 'stuck: ' + ', '.join(names)}")
+                if well:
+                    self.ready()
+            if well and within_s is not None:
+                systemd.notify("WATCHDOG=1")
+            await asyncio.sleep(every_s)
 
     def end(self, counts: Mapping[str, Counts]) -> None:
         """Say what has become of the events of each source, and of all together."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+from pathlib import Path
 
 from bridge.config import Config, SourceConfig
 
@@ -13,6 +14,12 @@ def share(config: Config, number: int) -> Config:
     A name that a broker knows a process by gets its number, the same one at every start: what a
     process had received and not settled when it died is delivered to its successor.
     """
+    spool = config.spool
+    if spool is not None:
+        # Together they keep to the bound.
+        directory = spool.directory if number == 0 else str(Path(spool.directory) / f"process-{number}")
+        spool = spool.model_copy(update={"directory": directory, "max_size": spool.max_size // config.processes})
+        config = config.model_copy(update={"spool": spool})
     if number == 0:
         return config
     sources = {name: _numbered(source, number) for name, source in config.sources.items() if alone(source) is None}

@@ -26,10 +26,13 @@ from bridge.routes import RouteTable
 from bridge.sink import RedisSink
 from bridge.sources.session import Session
 from bridge.spool import SpoolDirectory
+from bridge.watchdog import Watchdog
 
 log = logger()
 #: A connection that lasted this long has succeeded: the next attempt follows soon again.
 _STEADY_S: Final = 10.0
+#: A source that holds events and settles none for this long, beyond what two writes may take, is stuck.
+_STUCK_S: Final = 10.0
 #: After the drain: the time to close what is left, and to leave.
 _CLOSE_S: Final = 4.0
 _AGAIN_S: Final = 0.2
@@ -49,9 +52,26 @@ class Runner:
         self._routes = len(table.routes)
         self._source = sources.make(name, source_config, config, table)
         self.dispatcher = Dispatcher(self._source, router.make(source_config, table), sink, state)
+        self._state = state
         self._session: Session | None = None
         self._stopping = False
         self._repeats = Repeats()
+
+    @property
+    def moved(self) -> int:
+        """See `Watched`."""
+        return self.dispatcher.moved
+
+    @property
+    def due(self) -> bool:
+        """See `Watched`."""
+        held = self._session is not None and self._session.held > 0
+        return (held or self.dispatcher.busy) and not self._state.failing and not self._stopping
+
+    def rebuild(self, cause: str) -> None:
+        """See `Watched`."""
+        if self._session is not None:
+            self._session.fail(cause)
 
     async def open_spool(self, directory: SpoolDirectory) -> None:
         """Keep in `directory` what neither the sink takes nor the broker holds."""
@@ -125,6 +145,7 @@ class Supervisor:
         self._sink = RedisSink(config.dramatiq, dead_letter_cap=config.dead_letters.max_length)
         self._state = SinkState()
         self._runners = [Runner(name, config, tables[name], self._sink, self._state) for name in config.sources]
+        self._watchdog = Watchdog(self._runners, _STUCK_S + 2 * config.dramatiq.timeout / 1000)
         self._stop = asyncio.Event()
         spool = config.spool
         self._spools = SpoolDirectory(Path(spool.directory), spool.max_size) if spool is not None else None
@@ -135,7 +156,10 @@ class Supervisor:
         try:
             await self._open_spools()
             async with asyncio.TaskGroup() as tasks:
-                helpers = [tasks.create_task(self._announce(), name="supervisor:ready")]
+                helpers = [
+                    tasks.create_task(self._announce(), name="supervisor:ready"),
+                    tasks.create_task(self._watchdog.run(), name="supervisor:watchdog"),
+                ]
                 helpers += [
                     tasks.create_task(runner.dispatcher.write(), name=f"source:{runner.name}:write")
                     for runner in self._runners
@@ -157,6 +181,10 @@ class Supervisor:
     def stop(self) -> None:
         """Take nothing new, finish what was received, and end."""
         self._stop.set()
+
+    def stuck(self) -> list[str]:
+        """Return the sources that do not move, and that a new connection has not helped."""
+        return self._watchdog.stuck
 
     def counts(self) -> dict[str, Counts]:
         """Return what has become of each source's events until now."""

@@ -17,3 +17,13 @@ def notify(state: str) -> None:
     with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock:
         sock.settimeout(1.0)
         sock.sendto(state.encode(), address)
+
+
+def watchdog_s() -> float | None:
+    """Return how often the service manager wants WATCHDOG=1 at least, in seconds; None if it does not ask (sd_watchdog_enabled(3))."""
+    try:
+        within_s = int(os.environ.get("WATCHDOG_USEC", "")) / 1_000_000
+        meant = int(os.environ.get("WATCHDOG_PID", os.getpid())) == os.getpid()
+    except ValueError:
+        return None
+    return within_s if meant and within_s > 0 else None

@@ -30,9 +30,10 @@ Order = tuple[int, Config, logs.Format | None, str]
 
 
 class Report(msgspec.Struct, omit_defaults=True):
-    """What a worker tells its parent: that it is ready, or what has become of a source's events until now."""
+    """What a worker tells its parent: that it is ready, which sources are stuck, or what has become of a source's events."""
 
     ready: bool = False
+    stuck: list[str] | None = None
     source: str = ""
     counts: Counts | None = None
 
@@ -91,6 +92,7 @@ async def _tell_counts(supervisor: Supervisor, reports: int) -> None:
 
 
 def _tell_all(supervisor: Supervisor, reports: int) -> None:
+    _tell(reports, Report(stuck=supervisor.stuck()))
     for source, counts in supervisor.counts().items():
         _tell(reports, Report(source=source, counts=counts))
 

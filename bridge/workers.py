@@ -32,6 +32,8 @@ log = logger()
 _STEADY_S: Final = 10.0
 #: Beyond `drain_timeout`, the time a worker has to cancel, to close and to leave.
 _LEAVE_S: Final = 9.0
+#: Reports come every second.
+_SILENCE_S: Final = 30.0
 _STOPPING_SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
 
 _decode: Final = msgspec.json.Decoder(Report).decode
@@ -50,6 +52,9 @@ class Worker:
         #: What earlier processes reported last, and what the present one has.
         self._before: dict[str, Counts] = {}
         self._now: dict[str, Counts] = {}
+        #: The sources that do not move in it; and when it was last heard of, while it is ready.
+        self.stuck: list[str] = []
+        self._heard = 0.0
 
     async def run(self) -> bool:
         """Keep a process running until `stop`; return whether the last one ended as it should."""
@@ -83,6 +88,13 @@ class Worker:
             with suppress(ProcessLookupError):
                 self._process.kill()
 
+    def kill_if_silent(self) -> None:
+        """End a process that is ready and says nothing: it hangs, and its successor gets what it had not settled."""
+        silent_s = asyncio.get_running_loop().time() - self._heard
+        if self.ready.is_set() and silent_s > _SILENCE_S:
+            log.error("worker.silent", worker=self.number, seconds=round(silent_s))
+            self.kill()
+
     def add_counts(self, total: dict[str, Counts]) -> None:
         """Add what has become of each source's events in this worker."""
         for counts in (self._before, self._now):
@@ -110,6 +122,7 @@ class Worker:
         finally:
             self.kill()
             self.ready.clear()
+            self.stuck = []
             self._process = None
             before: dict[str, Counts] = {}
             self.add_counts(before)
@@ -123,6 +136,9 @@ class Worker:
     def _take(self, line: bytes) -> None:
         with suppress(msgspec.DecodeError):  # half a line, from a process that was killed
             report = _decode(line)
+            self._heard = asyncio.get_running_loop().time()
+            if report.stuck is not None:
+                self.stuck = report.stuck
             if report.ready:
                 if self._lives > 1:
                     log.info("worker.recovered", worker=self.number)
@@ -147,10 +163,14 @@ class Workers:
         self._lifecycle.begin(stop=self._stop, kill=self._kill)
         try:
             async with asyncio.TaskGroup() as tasks:
-                ready = tasks.create_task(self._announce(), name="workers:ready")
+                helpers = [
+                    tasks.create_task(self._announce(), name="workers:ready"),
+                    tasks.create_task(self._lifecycle.watch(self._stuck), name="workers:watchdog"),
+                ]
                 running = [tasks.create_task(worker.run(), name=f"worker:{worker.number}") for worker in self._workers]
                 ended_well = all(await asyncio.gather(*running))
-                ready.cancel()
+                for helper in helpers:
+                    helper.cancel()
         finally:
             if self._deadline is not None:
                 self._deadline.cancel()
@@ -169,6 +189,11 @@ class Workers:
         while waiting := [worker for worker in self._workers if not worker.ready.is_set()]:
             await waiting[0].ready.wait()
         self._lifecycle.ready()
+
+    def _stuck(self) -> list[str]:
+        for worker in self._workers:
+            worker.kill_if_silent()
+        return sorted({source for worker in self._workers for source in worker.stuck})
 
     def _stop(self) -> None:
         for worker in self._workers:

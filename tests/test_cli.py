@@ -88,9 +88,12 @@ def test_check_says_what_is_connected_to_what(run: Terminal, path: Path) -> None
   plant  mqtt mqtt://localhost:1
     hot: plants/{{plant}}/ovens/{{oven}} -> raise_alarm (queue alarms)
     note: plants/# -> note (queue default)
+    guarantee: at most once; no spool, so in an outage of Redis what comes beyond 1000 events or 16MiB is lost
   orders  amqp amqp://bridge:***@localhost:1/
     reserve: order.# -> reserve (queue default)
+    guarantee: at least once
   idle  redis-pubsub redis://localhost:1?password=***
+    guarantee: at most once; no spool, so in an outage of Redis what comes beyond 4000 events or 16MiB is lost
   note: sources.plant has no client_id, so its session ends with the connection:\
  what is published while the bridge is away is lost
   note: sources.idle has no route

@@ -9,6 +9,8 @@ from typing import Final
 
 from bridge import config
 from bridge.config import Config, Route, SourceConfig, redacted_url
+from bridge.config.units import spell_size
+from bridge.guarantees import guarantee
 from bridge.route_compiler import check_routes
 from bridge.sharing import alone
 from bridge.topics import compile_pattern
@@ -28,6 +30,9 @@ def main(arguments: argparse.Namespace) -> int:
             if route.source == name:
                 topic = f"{route.topic} " if route.topic else ""
                 print(f"    {route.name}: {topic}-> {route.actor} (queue {route.queue})")
+        print(f"    guarantee: {guarantee(loaded, source)}")
+    if loaded.spool is not None:
+        print(f"  spool  {loaded.spool.directory}, at most {spell_size(loaded.spool.max_size)}")
     for note in notes(loaded):
         print(f"  note: {note}")
     return 0

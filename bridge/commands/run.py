@@ -38,8 +38,10 @@ async def _alone(loaded: Config) -> int:
     lifecycle = Lifecycle(loaded)
     supervisor = Supervisor(loaded, on_ready=lifecycle.ready)
     lifecycle.begin(stop=supervisor.stop)
+    watching = asyncio.create_task(lifecycle.watch(supervisor.stuck), name="bridge:watchdog")
     try:
         await supervisor.run()
     finally:
+        watching.cancel()
         lifecycle.end(supervisor.counts())
     return 0

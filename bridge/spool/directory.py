@@ -17,7 +17,6 @@ from bridge.errors import words
 from bridge.event import Details
 from bridge.observe.logs import logger
 from bridge.spool.log import Log
-from bridge.spool.record import SIZE
 from bridge.spool.spool import Spool
 
 log = logger()
@@ -27,6 +26,7 @@ _SEGMENTS: Final = 16
 #: How long another process may take to let go of the directory: longer than any drain.
 _LOCK_S: Final = 30.0
 _LOCK_AGAIN_S: Final = 0.2
+_ADOPT_BYTES: Final = 1024 * 1024
 
 
 class SpoolDirectory:
@@ -35,6 +35,7 @@ class SpoolDirectory:
     def __init__(self, path: Path, max_bytes: int) -> None:
         self._path = path
         self._max_bytes = max_bytes
+        self._segment_bytes = min(_MOST_SEGMENT_BYTES, max_bytes // _SEGMENTS)
         self._logs: list[Log] = []
         self._spools: list[Spool] = []
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="spool")
@@ -91,15 +92,40 @@ class SpoolDirectory:
             os.close(self._lock)
 
     def _opened(self, path: Path) -> Log:
-        segment_bytes = max(4 * SIZE, min(_MOST_SEGMENT_BYTES, self._max_bytes // _SEGMENTS))
+        kept = self._readable(path)
+        for other in sorted(self._path.glob(f"process-*/{path.name}")):
+            self._adopt(kept, other)
+        return kept
+
+    def _adopt(self, kept: Log, other: Path) -> None:
+        """Take over what another process of this bridge has left, if it does not run: there may be fewer of them now."""
+        handle = os.open(other.parent / "lock", os.O_RDWR | os.O_CREAT, 0o600)
         try:
-            return Log(path, segment_bytes)
+            if not _locked(handle):
+                return
+            left = Log(other, self._segment_bytes)
+            taken = 0
+            while entries := left.read(_ADOPT_BYTES):
+                whole = [(entry.payload, entry.events) for entry in entries if entry.payload is not None]
+                kept.append(whole, sync=True)
+                for entry in entries:
+                    left.remove(entry)
+                    taken += entry.events
+            left.close()
+            if taken:
+                log.info("spool.adopted", directory=str(other), events=taken)
+        finally:
+            os.close(handle)
+
+    def _readable(self, path: Path) -> Log:
+        try:
+            return Log(path, self._segment_bytes)
         except Exception as error:  # noqa: BLE001 - whatever it is that can't be read, the start does not fail on it
             aside = path.with_name(f"{path.name}.broken-{time.time_ns()}")
             log.error("spool.set_aside", directory=str(path), moved_to=str(aside), cause=words(error))
             with suppress(FileNotFoundError):
                 path.rename(aside)
-            return Log(path, segment_bytes)
+            return Log(path, self._segment_bytes)
 
     def _has_room(self, size: int) -> bool:
         return sum(kept.size for kept in self._logs) + size <= self._max_bytes
