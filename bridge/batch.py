@@ -100,6 +100,16 @@ class Batch:
             column.owners.append(owner)
             column.messages.append((message.id, message.body))
 
+    def extend(self, other: Batch) -> None:
+        """Add the events of `other`, which is not numbered, and what they come to, behind these."""
+        start = len(self.events)
+        self.events.extend(other.events)
+        for queue, theirs in other.queues.items():
+            ours = self.column(queue)
+            ours.owners += [start + owner for owner in theirs.owners]
+            ours.messages += theirs.messages
+        self.dead_letters += [(start + owner, letter) for owner, letter in other.dead_letters]
+
     def every_dead_letter(self) -> Iterator[DeadLetter]:
         """Return the dead letters, those of refused events in its halves included."""
         for part in self.halves or ():

@@ -20,7 +20,9 @@ from bridge.batch import Batch, Writer, Written
 from bridge.errors import SinkUnavailable
 from bridge.event import Event
 from bridge.observe.logs import Repeats, logger
+from bridge.poison import Attempts, Suspicion
 from bridge.router import Counts, Router
+from bridge.sink.state import SinkState
 from bridge.sources.session import Session, Source
 from bridge.spool import Spool, SpoolFull
 
@@ -36,47 +38,22 @@ _GATHER_DURABLE_S: Final = 0.004
 _FULL_AGAIN_S: Final = 0.5
 
 
-class Sink(Protocol):
-    """Where batches are written."""
+class Sink(Attempts, Protocol):
+    """Where batches are written, and attempts counted."""
 
     async def write(self, batch: Batch) -> Written:
         """Write everything, or raise SinkUnavailable; safe to call again with the same batch."""
         ...
 
 
-class SinkState:
-    """Whether the sink takes writes, as its writers see it: said when it changes, and now and then while it lasts."""
-
-    def __init__(self) -> None:
-        self._failing: set[str] = set()
-        self._repeats = Repeats()
-
-    @property
-    def failing(self) -> bool:
-        """Whether somebody's last write has failed."""
-        return bool(self._failing)
-
-    def lost(self, who: str, cause: str, retry_in_s: float) -> None:
-        """A write of `who` has failed; the next attempt follows after `retry_in_s`."""
-        left_out = self._repeats.allow("lost", cause)
-        if left_out is not None:
-            log.error("sink.unavailable", cause=cause, retry_in=round(retry_in_s, 2), repeated=left_out)
-        self._failing.add(who)
-
-    def found(self, who: str) -> None:
-        """A write of `who` has succeeded; the sink has recovered once everybody's has."""
-        if who in self._failing:
-            self._failing.remove(who)
-            if not self._failing:
-                self._repeats = Repeats()
-                log.info("sink.recovered")
-
-
 @dataclass(slots=True, eq=False)
 class _Work:
-    """A batch, and what routing has made of it: no counts yet where it is not routed. `done` once it is accounted for."""
+    """A batch on its way; `counts` once it is routed, `done` once it is accounted for.
 
-    session: Session
+    `session` has delivered it; without one it was in the spool.
+    """
+
+    session: Session | None
     batch: Batch
     counts: Counts | None = None
     done: bool = False
@@ -94,6 +71,7 @@ class Dispatcher:
         self.stopping = False
         self._source = source
         self._router = router
+        self._suspicion = Suspicion(source.name, router, sink)
         self._sink = sink
         self._state = state
         self._next: asyncio.Queue[_Work] = asyncio.Queue(maxsize=1)
@@ -111,8 +89,8 @@ class Dispatcher:
         """
         while events := await session.receive():
             work = _Work(session, Batch(events, self._writer))
-            if not self._spooling:
-                self._route(work)
+            if not (self._spooling or Suspicion.falls_on(work.batch)):
+                work.counts = self._router.route(work.batch)
             try:
                 await self._next.put(work)
             except asyncio.CancelledError:
@@ -151,10 +129,7 @@ class Dispatcher:
                 self.counts.lost += kept.lost
                 log.error("spool.corrupt", source=self._source.name, lost=kept.lost)
                 continue
-            counts = self._router.route(kept.batch)
-            written = await self._write(kept.batch)
-            assert written is not None  # noqa: S101 - without a session there is no other way
-            self._account(kept.batch, counts, written)
+            await self._deliver(_Work(None, kept.batch))
             self.moved += 1
 
     def leave(self, session: Session) -> None:
@@ -186,26 +161,28 @@ class Dispatcher:
 
     async def _finish(self, work: _Work) -> None:
         while True:
-            if work.session.ended and self._comes_again(work.batch.events):
+            if self._is_void(work):
                 # Not written yet, and delivered again: writing it now would make a duplicate.
                 work.done = True
                 self._give_up(work.batch.events)
                 return
             if not self._spooling and await self._deliver(work):
                 return
-            if self.spool is None or await self._keep(work, self.spool):
-                return
-            await asyncio.sleep(_FULL_AGAIN_S)
+            if self.spool is not None:
+                if await self._keep(work, self.spool):
+                    return
+                await asyncio.sleep(_FULL_AGAIN_S)
 
     async def _deliver(self, work: _Work) -> bool:
-        """Write and settle; return False if that is taking too long, and the spool is there for it."""
-        counts = work.counts or self._route(work)
-        written = await self._write(work.batch, work.session)
+        """Write and settle; return False if it is void by now, or is taking too long and the spool is there for it."""
+        written = await self._write(work)
         if written is None:
             return False
         work.done = True
-        self._account(work.batch, counts, written)
-        await work.session.settle(work.batch.events)
+        assert work.counts is not None  # noqa: S101 - what is written was routed
+        self._account(work.batch, work.counts, written)
+        if work.session is not None:
+            await work.session.settle(work.batch.events)
         return True
 
     async def _keep(self, work: _Work, spool: Spool) -> bool:
@@ -227,12 +204,9 @@ class Dispatcher:
         else:
             work.done = True
             self._account_parts(work.batch)
-        await work.session.settle(events)
+        if work.session is not None:
+            await work.session.settle(events)
         return True
-
-    def _route(self, work: _Work) -> Counts:
-        work.counts = self._router.route(work.batch)
-        return work.counts
 
     def _account(self, batch: Batch, counts: Counts, written: Written) -> None:
         counts.messages = written.messages
@@ -256,38 +230,48 @@ class Dispatcher:
         else:
             self.counts.lost += len(events)
 
+    def _is_void(self, work: _Work) -> bool:
+        return work.session is not None and work.session.ended and self._comes_again(work.batch.events)
+
     def _comes_again(self, events: list[Event]) -> bool:
         return self._source.redelivers and all(event.token is not None for event in events)
 
-    async def _write(self, batch: Batch, session: Session | None = None) -> Written | None:
-        """Write as soon as the sink takes it; return None if the spool is there to take it before."""
-        if self.spool is None or session is None:
-            return await self._attempt(batch)
+    async def _write(self, work: _Work) -> Written | None:
+        """Write as soon as the sink takes it; return None if that has become void, or the spool has to take it."""
+        if self.spool is None or work.session is None:
+            return await self._attempt(work)
         try:
             async with asyncio.timeout(None) as limit:
-                self._look_later(session, limit)
-                return await self._attempt(batch, session)
+                self._look_later(work.session, limit)
+                return await self._attempt(work)
         except TimeoutError:
             return None
         finally:
             if self._timer is not None:
                 self._timer.cancel()
 
-    async def _attempt(self, batch: Batch, session: Session | None = None) -> Written | None:
+    async def _attempt(self, work: _Work) -> Written | None:
         # At most 2 s, so that the bridge goes on soon after Redis does.
         backoff = Backoff(first_s=0.05, most_s=2.0)
         while True:
             try:
-                written = await self._sink.write(batch)
+                if work.counts is None:
+                    work.counts = await self._route_with_care(work.batch)
+                written = await self._sink.write(work.batch)
             except SinkUnavailable as error:
                 wait = backoff.next()
                 self._state.lost(self._source.name, error.cause, wait)
-                if self.spool is not None and session is not None and self._should_spool(session, away=True):
+                if self.spool is not None and work.session is not None and self._should_spool(work.session, away=True):
                     return None
                 await asyncio.sleep(wait)
             else:
                 self._state.found(self._source.name)
                 return written
+
+    async def _route_with_care(self, batch: Batch) -> Counts:
+        if Suspicion.falls_on(batch):
+            return await self._suspicion.route(batch)
+        return self._router.route(batch)
 
     def _look_later(self, session: Session, limit: asyncio.Timeout) -> None:
         patience_s = _PATIENCE_WITH_BROKER_S if self._source.redelivers else _PATIENCE_S

@@ -17,13 +17,14 @@ from typing import Final
 from bridge import router, sources
 from bridge.backoff import Backoff
 from bridge.config import Config, redacted_url
-from bridge.dispatch import Dispatcher, SinkState
+from bridge.dispatch import Dispatcher
 from bridge.errors import Disconnected, SinkUnavailable
 from bridge.observe.logs import Repeats, logger
 from bridge.route_compiler import compile_routes
 from bridge.router import Counts
 from bridge.routes import RouteTable
 from bridge.sink import RedisSink
+from bridge.sink.state import SinkState
 from bridge.sources.session import Session
 from bridge.spool import SpoolDirectory
 from bridge.watchdog import Watchdog

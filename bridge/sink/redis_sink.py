@@ -8,8 +8,9 @@ is found by halving the batch, and becomes a dead letter by itself.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from importlib.resources import files
-from typing import Final
+from typing import Any, Final
 
 from redis.exceptions import ResponseError
 
@@ -21,6 +22,23 @@ from bridge.sink.script_arguments import ScriptArguments
 
 SCRIPT: Final = files("bridge.sink").joinpath("enqueue.lua").read_text()
 _SHA: Final = hashlib.sha1(SCRIPT.encode(), usedforsecurity=False).hexdigest()
+
+#: One step, so that what ends the process afterwards is always counted: attempts so far, and one more of each.
+_ATTEMPTS: Final = """
+local before, most = redis.call('HMGET', KEYS[1], unpack(ARGV, 3)), 0
+for i, count in ipairs(before) do
+  before[i] = tonumber(count or 0)
+  most = math.max(most, before[i])
+end
+if most < tonumber(ARGV[1]) then
+  for i = 3, #ARGV do
+    redis.call('HINCRBY', KEYS[1], ARGV[i], 1)
+  end
+  redis.call('EXPIRE', KEYS[1], ARGV[2])
+end
+return before
+"""
+_ATTEMPTS_LIFETIME_S: Final = 86_400
 
 #: Error replies that are about this message and not about the server's state. Every other reply
 #: is waited out: a batch is never given up for an error that an operator can end.
@@ -44,6 +62,38 @@ class RedisSink:
             SinkUnavailable: it did not.
         """
         await self._answer(command("PING"))
+
+    async def attempts(self, source: str, events: Sequence[bytes], *, begin_below: int) -> list[int]:
+        """Return how often each event was attempted before; begin one more of each, unless one has `begin_below` or more.
+
+        Raises:
+            SinkUnavailable: they can't be counted now.
+        """
+        key = self._attempts_key(source)
+        call = command("EVAL", _ATTEMPTS, 1, key, begin_below, _ATTEMPTS_LIFETIME_S, *events)
+        return [int(count) for count in await self._answer_now(call)]
+
+    async def succeeded(self, source: str, events: Sequence[bytes]) -> None:
+        """Forget the attempts.
+
+        Raises:
+            SinkUnavailable: they can't be forgotten now.
+        """
+        await self._answer_now(command("HDEL", self._attempts_key(source), *events))
+
+    def _attempts_key(self, source: str) -> str:
+        return f"{self._namespace}-bridge:attempts:{source}"
+
+    async def _answer_now(self, packed_command: bytes) -> Any:
+        """Return the reply to a command.
+
+        Raises:
+            SinkUnavailable: Redis cannot be reached, or does not do it now.
+        """
+        try:
+            return await self._answer(packed_command)
+        except ResponseError as error:
+            raise SinkUnavailable(str(error)) from None
 
     async def write(self, batch: Batch) -> Written:
         """Write the whole batch, or nothing of it.
@@ -87,7 +137,7 @@ class RedisSink:
         while self._idle:
             await self._idle.pop().close()
 
-    async def _run(self, arguments: ScriptArguments) -> bytes:
+    async def _run(self, arguments: ScriptArguments) -> Any:
         try:
             return await self._answer(arguments.command("EVALSHA", _SHA))
         except ResponseError as error:
@@ -96,7 +146,7 @@ class RedisSink:
             # EVAL loads the script as well, so a failover or SCRIPT FLUSH costs one round trip.
             return await self._answer(arguments.command("EVAL", SCRIPT))
 
-    async def _answer(self, packed_command: bytes) -> bytes:
+    async def _answer(self, packed_command: bytes) -> Any:
         """Return the reply to a command.
 
         Raises:
@@ -107,7 +157,7 @@ class RedisSink:
         keep = False
         try:
             link.send(packed_command)
-            reply = bytes(await link.read())
+            reply = await link.read()
             keep = True
         except ResponseError as error:
             # A demoted master: the name may lead to another server by now.

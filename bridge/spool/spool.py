@@ -12,7 +12,7 @@ import msgspec
 
 from bridge.batch import Batch, Writer
 from bridge.errors import BridgeError, words
-from bridge.event import Details, Event, given
+from bridge.event import Details, Event
 from bridge.observe.logs import Repeats, logger
 from bridge.spool.log import Entry, Log
 
@@ -56,6 +56,8 @@ class Spool:
     ) -> None:
         self.name = name
         self.events = kept.events
+        #: What an earlier process has left, and may have been ended by.
+        self._left = kept.events
         self._log = kept
         self._thread = thread
         self._read = read
@@ -96,6 +98,7 @@ class Spool:
                 continue
             for entry in entries:
                 yield self._unpacked(entry)
+                self._left = max(0, self._left - entry.events)
                 try:
                     await self._run(self._log.remove, entry)
                 except OSError as error:
@@ -137,12 +140,12 @@ class Spool:
         if entry.payload is None:
             return Kept(Batch([]), lost=entry.events)
         writer, number, kept = _decode(entry.payload)
-        events = [
-            Event(self.name, topic, body, received_at_ms, None, ({}, {}), given, defect=defect)
-            if raw is None
-            else Event(self.name, topic, body, received_at_ms, None, raw, self._read, defect=defect)
-            for topic, body, received_at_ms, raw, defect in kept
-        ]
+        events = []
+        for topic, body, received_at_ms, raw, defect in kept:
+            event = Event(self.name, topic, body, received_at_ms, defect=defect, redelivered=self._left > 0)
+            if raw is not None:
+                event.raw, event.read = raw, self._read
+            events.append(event)
         return Kept(Batch(events, Writer(writer, last=number), number=number))
 
     async def _run(self, function: Callable[..., _T], *arguments: Any) -> _T:

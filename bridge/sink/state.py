@@ -1,0 +1,67 @@
+"""Whether the sink takes writes, as its writers see it."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+
+from bridge.observe.logs import Repeats, logger
+
+log = logger()
+
+
+class SinkState:
+    """What the last write of each writer came to: said when it changes, and now and then while it lasts."""
+
+    def __init__(self) -> None:
+        self._failing: set[str] = set()
+        self._repeats = Repeats()
+        self._found = asyncio.Event()
+
+    @property
+    def failing(self) -> bool:
+        """Whether somebody's last write has failed."""
+        return bool(self._failing)
+
+    def lost(self, who: str, cause: str, retry_in_s: float) -> None:
+        """A write of `who` has failed; the next attempt follows after `retry_in_s`."""
+        left_out = self._repeats.allow("lost", cause)
+        if left_out is not None:
+            log.error("sink.unavailable", cause=cause, retry_in=round(retry_in_s, 2), repeated=left_out)
+        self._failing.add(who)
+
+    def found(self, who: str) -> None:
+        """A write of `who` has succeeded; the sink has recovered once everybody's has."""
+        if who in self._failing:
+            self._failing.remove(who)
+            self._found.set()
+            if not self._failing:
+                self._repeats = Repeats()
+                log.info("sink.recovered")
+
+    def takes(self, who: str) -> bool:
+        """Whether the last write of `who` has succeeded; others' failures may be their own, of a key or a permission."""
+        return who not in self._failing and "" not in self._failing
+
+    async def wait(self, who: str) -> None:
+        """Return once it takes the writes of `who`."""
+        while not self.takes(who):
+            self._found.clear()
+            await self._found.wait()
+
+
+@dataclass(slots=True, frozen=True)
+class Watch:
+    """The sink as one of its writers sees it: see `bridge.sources.session.SinkWatch`."""
+
+    state: SinkState
+    who: str
+
+    @property
+    def available(self) -> bool:
+        """Whether the last write has succeeded."""
+        return self.state.takes(self.who)
+
+    async def wait(self) -> None:
+        """Return once it is available."""
+        await self.state.wait(self.who)

@@ -1,0 +1,136 @@
+"""The event that ends the process whenever it is processed: found, and a dead letter in the end."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bridge.poison import ALONE, GIVEN_UP
+from tests.brokers import Redis
+from tests.children import wait_until
+from tests.feeds import REDELIVERING, Feed, PubsubFeed
+from tests.processes import BridgeProcess, Bridges, queue_messages
+
+pytestmark = pytest.mark.timeout(180)
+
+#: What a fault in a codec's C code does, at the one body that meets it.
+CRASH = """
+import os, signal
+import bridge.codecs, bridge.router
+
+def crashing(name, make=bridge.codecs.decoder):
+    decode = make(name)
+    def decode_or_die(event):
+        if b"poison" in event.body:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return decode(event)
+    return decode_or_die
+
+bridge.codecs.decoder = crashing
+"""
+
+
+@pytest.fixture
+def crashing(tmp_path: Path) -> dict[str, str]:
+    """The environment of a bridge whose codec crashes."""
+    (tmp_path / "sitecustomize.py").write_text(CRASH)
+    return {"PYTHONPATH": os.pathsep.join([str(tmp_path), str(Path.cwd())])}
+
+
+def _keep_alive(bridge: BridgeProcess, until: Callable[[], object]) -> int:
+    """Start the bridge again whenever it ends, as a service manager does; return how often it was."""
+    starts = 0
+    deadline = time.monotonic() + 120
+    while not until():
+        assert time.monotonic() < deadline, f"still not, after {starts} starts\n{bridge.log_tail()}"
+        if not bridge.running:
+            bridge.start()
+            starts += 1
+        time.sleep(0.05)
+    return starts
+
+
+def _dead_letters(sink: Redis) -> list[dict[bytes, bytes]]:
+    with sink.client() as client:
+        entries: Any = client.xrange("dramatiq-bridge:dead-letters")
+    return [fields for _, fields in entries]
+
+
+@pytest.mark.parametrize("broker", REDELIVERING, ids=lambda feed: feed.kind, indirect=True)
+def test_poison_becomes_a_dead_letter(
+    feed: Feed, redis_server: Redis, new_bridge: Bridges, crashing: dict[str, str]
+) -> None:
+    """Ten crashes at most after the first, then a dead letter with the raw body; every other event arrives once."""
+    feed.publish([*({"n": n} for n in range(30)), {"n": 30, "what": "poison"}, *({"n": n} for n in range(31, 60))])
+    bridge = new_bridge(feed.config(redis_server), env=crashing)
+    with redis_server.client() as client:
+
+        def done() -> bool:
+            return client.llen("dramatiq:default") >= 59 and bool(_dead_letters(redis_server))
+
+        starts = _keep_alive(bridge, done)
+        assert ALONE < starts <= GIVEN_UP + 1
+        (letter,) = _dead_letters(redis_server)
+        assert letter[b"reason"] == b"poison"
+        assert b'"poison"' in letter[b"body"]
+        numbers = [message["args"][0] for message in queue_messages(client, "default")]
+        assert sorted(numbers) == [n for n in range(60) if n != 30]
+        bridge.wait_for("event.dead_lettered", reason="poison")
+
+
+def test_a_connection_that_is_lost_again_and_again_makes_no_poison(
+    redis_server: Redis, new_bridge: Bridges, crashing: dict[str, str], new_redis: Callable[..., Redis]
+) -> None:
+    """Only what was being routed when the process ended is counted: events that come again for another reason are not."""
+    # What was held by a bridge whose Redis is away comes again to each of its successors.
+    from tests.feeds import StreamFeed  # noqa: PLC0415
+
+    feed = StreamFeed(redis_server)
+    feed.prepare()
+    feed.publish([{"n": n} for n in range(50)])
+    sink = new_redis()
+    bridge = new_bridge(feed.config(sink), env=crashing).ready()
+    for _ in range(GIVEN_UP + 3):
+        sink.pause()
+        feed.publish([{"n": 100}])
+        wait_until(lambda: _pending(feed), 10, "something held")
+        bridge.kill()
+        sink.resume()
+        bridge.start().ready()
+    with sink.client() as client:
+        wait_until(lambda: client.llen("dramatiq:default") == 50 + GIVEN_UP + 3, 20, "all of them")
+    assert _dead_letters(sink) == []
+
+
+def _pending(feed: Feed) -> int:
+    broker = feed.broker
+    assert isinstance(broker, Redis)
+    with broker.client() as client:
+        groups: Any = client.xinfo_groups(feed.name)
+        return int(groups[0]["pending"])
+
+
+def test_poison_in_the_spool_becomes_a_dead_letter(
+    redis_server: Redis, new_redis: Callable[..., Redis], new_bridge: Bridges, crashing: dict[str, str], tmp_path: Path
+) -> None:
+    """Nor does it keep what is spooled behind it from being written."""
+    feed = PubsubFeed(redis_server)
+    sink = new_redis(appendonly=True)
+    config = {**feed.config(sink), "spool": {"directory": str(tmp_path / "spool")}}
+    bridge = new_bridge(config, env=crashing).ready()
+    sink.stop()
+    feed.publish([{"n": 0}])
+    wait_until(lambda: list(tmp_path.glob("spool/*/*.spool")), 10, "something spooled")
+    feed.publish([{"n": 1, "what": "poison"}, *({"n": n} for n in range(2, 40))])
+    time.sleep(1)
+    sink.start()
+    with sink.client() as client:
+        _keep_alive(bridge, lambda: client.llen("dramatiq:default") >= 39)
+        numbers = [message["args"][0] for message in queue_messages(client, "default")]
+    assert numbers == [0, *range(2, 40)]
+    assert [letter[b"reason"] for letter in _dead_letters(sink)] == [b"poison"]
