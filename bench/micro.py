@@ -27,17 +27,21 @@ from bench import load
 from bench.tables import number, table
 from bridge import codecs, config, router
 from bridge.batch import Batch
-from bridge.event import Event
+from bridge.event import Event, given
 from bridge.message import Stamp, Template
 from bridge.redis_link import command
 from bridge.route_compiler import check_routes, compile_routes
 from bridge.sink import RedisSink
 from bridge.sources.amqp_deliveries import DeliveryReader
 from bridge.sources.mqtt_packets import PacketReader
+from bridge.spool.log import Log
+from bridge.spool.spool import packed, unpacked
 from tests.brokers import Redis
 
 #: Events of one repetition: as many as a full batch of the bridge has.
 BATCH: Final = 1_000
+#: What a window of 1,000 is kept in.
+_RECORD: Final = 250
 _WARM_UP: Final = 20
 _REPETITIONS: Final = 200
 #: A source's buffer: what one read of a busy socket brings.
@@ -51,6 +55,7 @@ class Bench:
     bodies: list[bytes]
     compiled: router.Router
     sink: RedisSink
+    log: Log
     run: Callable[[Any], Any]
 
     def events(self) -> list[Event]:
@@ -168,6 +173,42 @@ def _write(bench: Bench) -> Timed:
     return lambda: bench.run(bench.sink.write(batch))
 
 
+@stage("spool: events to the disk and synced, in records of 250")
+def _spool(bench: Bench) -> Timed:
+    log, parts = bench.log, _parts(bench)
+
+    def timed() -> None:
+        for part in parts:
+            log.append([(packed(part), len(part.events))], sync=True)
+
+    return timed
+
+
+@stage("spool: from the disk to events, and removed")
+def _unspool(bench: Bench) -> Timed:
+    log = bench.log
+    while log.events:
+        log.remove(log.read(1)[0])
+    for part in _parts(bench):
+        log.append([(packed(part), len(part.events))], sync=False)
+
+    def timed() -> None:
+        for entry in log.read(1 << 30):
+            assert entry.payload is not None
+            unpacked(entry.payload, "bench", given)
+            log.remove(entry)
+
+    return timed
+
+
+def _parts(bench: Bench) -> list[Batch]:
+    events = bench.events()
+    parts = [Batch(events[start : start + _RECORD]) for start in range(0, BATCH, _RECORD)]
+    for part in parts:
+        part.numbered()
+    return parts
+
+
 def main() -> int:
     """Measure every stage whose name contains the words of the command line, and print the table."""
     wanted = " ".join(sys.argv[1:])
@@ -206,7 +247,8 @@ def _bench() -> Iterator[Bench]:
         sink = RedisSink(loaded.dramatiq, dead_letter_cap=1_000)
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             made = router.make(loaded.sources["bench"], tables["bench"])
-            yield Bench(load.bodies(BATCH), made, sink, runner.run)
+            spool = Log(Path(directory) / "spool", 8 << 20)
+            yield Bench(load.bodies(BATCH), made, sink, spool, runner.run)
             runner.run(sink.close())
 
 

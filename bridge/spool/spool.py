@@ -79,7 +79,7 @@ class Spool:
         Raises:
             SpoolFull: nothing was kept.
         """
-        payloads = [(_packed(batch), len(batch.events)) for batch in batches]
+        payloads = [(packed(batch), len(batch.events)) for batch in batches]
         await self._run(self._append, payloads, durable)
         self.events += sum(events for _, events in payloads)
         self._filled.set()
@@ -139,20 +139,18 @@ class Spool:
     def _unpacked(self, entry: Entry) -> Kept:
         if entry.payload is None:
             return Kept(Batch([]), lost=entry.events)
-        writer, number, kept = _decode(entry.payload)
-        events = []
-        for topic, body, received_at_ms, raw, defect in kept:
-            event = Event(self.name, topic, body, received_at_ms, defect=defect, redelivered=self._left > 0)
-            if raw is not None:
-                event.raw, event.read = raw, self._read
-            events.append(event)
-        return Kept(Batch(events, Writer(writer, last=number), number=number))
+        batch = unpacked(entry.payload, self.name, self._read)
+        if self._left > 0:
+            for event in batch.events:
+                event.redelivered = True
+        return Kept(batch)
 
     async def _run(self, function: Callable[..., _T], *arguments: Any) -> _T:
         return await asyncio.get_running_loop().run_in_executor(self._thread, function, *arguments)
 
 
-def _packed(batch: Batch) -> bytes:
+def packed(batch: Batch) -> bytes:
+    """Return a numbered batch as bytes."""
     events = [
         (
             event.topic,
@@ -164,3 +162,15 @@ def _packed(batch: Batch) -> bytes:
         for event in batch.events
     ]
     return _encode((batch.writer.name, batch.number, events))
+
+
+def unpacked(payload: bytes, source: str, read: Callable[[Any], Details]) -> Batch:
+    """Return the batch again; `read` makes headers and meta of an event's `raw`."""
+    writer, number, kept = _decode(payload)
+    events = []
+    for topic, body, received_at_ms, raw, defect in kept:
+        event = Event(source, topic, body, received_at_ms, defect=defect)
+        if raw is not None:
+            event.raw, event.read = raw, read
+        events.append(event)
+    return Batch(events, Writer(writer, last=number), number=number)
