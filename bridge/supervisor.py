@@ -10,7 +10,9 @@ import asyncio
 import contextlib
 import gc
 import os
+import signal
 from collections.abc import Callable, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Final
 
@@ -73,6 +75,18 @@ class Runner:
         """See `Watched`."""
         if self._session is not None:
             self._session.fail(cause)
+
+    def tell(self) -> None:
+        """Say how it stands."""
+        session, spool = self._session, self.dispatcher.spool
+        log.info(
+            "source.state",
+            source=self.name,
+            connected=session is not None,
+            held=session.held if session is not None else 0,
+            spooled=spool.events if spool is not None else None,
+            **asdict(self.dispatcher.counts),
+        )
 
     async def open_spool(self, directory: SpoolDirectory) -> None:
         """Keep in `directory` what neither the sink takes nor the broker holds."""
@@ -154,6 +168,7 @@ class Supervisor:
     async def run(self) -> None:
         """Run until `stop`, and then drain."""
         _tune()
+        asyncio.get_running_loop().add_signal_handler(signal.SIGUSR1, self._tell)
         try:
             await self._open_spools()
             async with asyncio.TaskGroup() as tasks:
@@ -186,6 +201,11 @@ class Supervisor:
     def stuck(self) -> list[str]:
         """Return the sources that do not move, and that a new connection has not helped."""
         return self._watchdog.stuck
+
+    def _tell(self) -> None:
+        for runner in self._runners:
+            runner.tell()
+        log.info("bridge.state", tasks=len(asyncio.all_tasks()), stuck=self.stuck() or None)
 
     def counts(self) -> dict[str, Counts]:
         """Return what has become of each source's events until now."""

@@ -95,6 +95,12 @@ class Worker:
             log.error("worker.silent", worker=self.number, seconds=round(silent_s))
             self.kill()
 
+    def tell(self) -> None:
+        """Let the process say how it stands."""
+        if self._process is not None and self.ready.is_set():
+            with suppress(ProcessLookupError):
+                self._process.send_signal(signal.SIGUSR1)
+
     def add_counts(self, total: dict[str, Counts]) -> None:
         """Add what has become of each source's events in this worker."""
         for counts in (self._before, self._now):
@@ -161,6 +167,7 @@ class Workers:
     async def run(self) -> int:
         """Run until a signal; return the exit code, which is 0 if every worker has drained."""
         self._lifecycle.begin(stop=self._stop, kill=self._kill)
+        asyncio.get_running_loop().add_signal_handler(signal.SIGUSR1, self._tell)
         try:
             async with asyncio.TaskGroup() as tasks:
                 helpers = [
@@ -189,6 +196,10 @@ class Workers:
         while waiting := [worker for worker in self._workers if not worker.ready.is_set()]:
             await waiting[0].ready.wait()
         self._lifecycle.ready()
+
+    def _tell(self) -> None:
+        for worker in self._workers:
+            worker.tell()
 
     def _stuck(self) -> list[str]:
         for worker in self._workers:

@@ -64,6 +64,24 @@ def test_the_bridge_is_a_batch_process_unless_told_otherwise(
     assert os.sched_getscheduler(bridge.ready().pid) == kept
 
 
+@pytest.mark.parametrize("processes", [1, 2])
+def test_sigusr1_says_how_it_stands(
+    stream: StreamFeed, redis_server: Redis, new_bridge: Callable[..., BridgeProcess], processes: int
+) -> None:
+    """Without disturbing it: what each source holds and has done, and how many tasks there are."""
+    bridge = new_bridge({**stream.config(redis_server), "processes": processes}).ready()
+    stream.publish([{"n": n} for n in range(10)])
+    with redis_server.client() as client:
+        wait_until(lambda: client.llen("dramatiq:default") == 10, 20, "ten messages")
+    bridge.signal(signal.SIGUSR1)
+    bridge.wait_for("bridge.state", times=processes)
+    states = bridge.events("source.state")
+    assert sum(state["routed"] for state in states) == 10
+    assert all((state["source"], state["connected"], state["held"]) == ("feed", True, 0) for state in states)
+    assert all(0 < state["tasks"] < 30 for state in bridge.events("bridge.state"))
+    assert bridge.running
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_an_idle_bridge_stops_at_once(
     stream: StreamFeed, redis_server: Redis, new_bridge: Callable[..., BridgeProcess], number: signal.Signals
