@@ -17,14 +17,16 @@ in that function, so that a traceback tells which place of the route failed, and
 from __future__ import annotations
 
 import ast
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, Final
 
 from bridge import expressions
-from bridge.config import Config
+from bridge.config import Amqp, Config, Mqtt, SourceConfig
 from bridge.config import Route as RouteConfig
 from bridge.errors import ExpressionError, Problem
 from bridge.expressions import FUNCTIONS, RUNTIME, Expression
+from bridge.identity import FUNCTIONS as IDENTITY_FUNCTIONS
+from bridge.identity import Identity
 from bridge.message import Template
 from bridge.routes import Route, RouteTable, finish
 from bridge.topics import Pattern, compile_pattern
@@ -33,7 +35,7 @@ Loc = tuple[str | int, ...]
 
 
 def check_routes(config: Config) -> list[Problem]:
-    """Return every mistake in the routes' topics and expressions."""
+    """Return every mistake in the routes' topics and expressions, and in the sources' identities."""
     return compile_routes(config)[1]
 
 
@@ -47,7 +49,30 @@ def compile_routes(config: Config) -> tuple[dict[str, RouteTable], list[Problem]
         compiled = _RouteCompiler(route, ("routes", index), config.sources[route.source].type, problems).compile()
         if compiled is not None:
             routes[route.source].append(compiled)
-    return {name: RouteTable(found) for name, found in routes.items()}, problems
+    identities = {name: _compile_identity(name, source, problems) for name, source in config.sources.items()}
+    return {name: RouteTable(found, identities[name]) for name, found in routes.items()}, problems
+
+
+def _compile_identity(name: str, source: SourceConfig, problems: list[Problem]) -> Identity | None:
+    if not isinstance(source, Amqp | Mqtt) or source.identity is None:
+        return None
+    text, filename = source.identity[1:], f"<identity of {name}>"
+    try:
+        expression = expressions.parse(text, expressions.NAMES)
+        if "received_at" in expression.names:
+            hint = "take it from payload, headers or meta"
+            raise ExpressionError("an event that comes again has another received_at", hint, text.index("received_at"))
+        if expression.names.isdisjoint(("payload", "headers", "meta")):
+            hint = "read it from payload, headers or meta"
+            raise ExpressionError("an identity that many events share would lose all but the first of them", hint)
+    except ExpressionError as error:
+        problems.append(Problem(("sources", name, "identity"), error.problem, error.hint, error.offset + 1))
+        return None
+    names: tuple[Collection[str], Sequence[str]] = (expression.names, ())
+    evaluate = compile_function(
+        names, None, [expression.node], lambda value, _stamp: value, filename, functions=IDENTITY_FUNCTIONS
+    )
+    return Identity(name, text, evaluate, filename, source.identity_window)
 
 
 class _RouteCompiler:
@@ -192,11 +217,14 @@ def compile_function(
     body: list[ast.expr],
     message: Callable[..., Any],
     filename: str,
+    *,
+    functions: Mapping[str, object] = RUNTIME,
 ) -> Callable[..., Any]:
     """Return the function of a route; `names` are those that its expressions use, and the captures of its topic.
 
     It takes the event, its payload, the captures' values and a stamp, and gives what `message` makes of what
     the expressions of `body` give, with the stamp as the third. Without a `when` it always gives something, or raises.
+    `functions` are what the expressions can reach.
     """
     used, captures = names
     module = ast.parse(_SKELETON.format(captures="".join(f"{name}, " for name in captures)))
@@ -212,7 +240,7 @@ def compile_function(
     reads = [read for read in function.body[:_GUARD] if _names_in(read) & set(used)]
     function.body = [*reads, guard, result] if when is not None else [*reads, result]
     ast.fix_missing_locations(module)
-    scope: dict[str, object] = {**RUNTIME, "_KeyError": KeyError, "_IndexError": IndexError, "_message": message}
+    scope: dict[str, object] = {**functions, "_KeyError": KeyError, "_IndexError": IndexError, "_message": message}
     exec(compile(module, filename, "exec"), scope)  # noqa: S102 - the tree was checked node by node
     return scope["route"]  # type: ignore[return-value]
 

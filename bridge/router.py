@@ -12,6 +12,7 @@ from bridge.codecs import Decode
 from bridge.config import SourceConfig
 from bridge.errors import BadEvent
 from bridge.event import Event
+from bridge.identity import Identity
 from bridge.message import Stamp
 from bridge.routes import ROUTE_ERRORS, Matches, Route, RouteTable
 
@@ -61,13 +62,14 @@ class Router:
     decode: Decode
     max_body_bytes: int
     dead_letter_unmatched: bool
+    identity: Identity | None = None
 
-    def route(self, batch: Batch) -> Counts:  # noqa: C901 - one loop, in one place, since a call costs more than most of its lines
+    def route(self, batch: Batch) -> Counts:  # noqa: C901, PLR0912 - one loop, in one place, since a call costs more than most of its lines
         """Add to `batch` what its events come to, and return their counts."""
         counts = Counts(received=len(batch.events))
         stamp = Stamp(time.time_ns() // 1_000_000)
         # Locals, and no call that can be saved: this runs for every event.
-        decode, max_body_bytes = self.decode, self.max_body_bytes
+        decode, max_body_bytes, identity = self.decode, self.max_body_bytes, self.identity
         topic: str | None = None
         matches: Matches = ()
         last: Route | None = None
@@ -87,6 +89,7 @@ class Router:
             except BadEvent as error:
                 batch.dead_letters.append((owner, DeadLetter(event, error.reason, error.detail)))
                 counts.dead_lettered += 1
+                self._identify(event)
                 continue
             fits, failed = False, False
             for route, captures in matches:
@@ -108,6 +111,9 @@ class Router:
                 counts.dead_lettered += 1
             elif not fits:
                 filtered += 1
+                continue
+            if identity is not None:  # only of what is written: another event costs Redis no key
+                identity.mark(event, payload)
         counts.filtered = filtered
         counts.routed = counts.received - counts.unmatched - counts.dead_lettered - filtered
         return counts
@@ -132,8 +138,19 @@ class Router:
             detail = f"no route's topic fits {event.topic[:200]!r}"
             batch.dead_letters.append((owner, DeadLetter(event, "unmatched", detail)))
             counts.dead_lettered += 1
+            self._identify(event)
         else:
             counts.unmatched += 1
+
+    def _identify(self, event: Event) -> None:
+        """Mark what is a dead letter before any route: by whatever of it can be read."""
+        if self.identity is None:
+            return
+        try:
+            payload = self.payload(event)
+        except BadEvent:
+            payload = None
+        self.identity.mark(event, payload, quiet=True)
 
 
 def make(config: SourceConfig, table: RouteTable) -> Router:
@@ -145,4 +162,5 @@ def make(config: SourceConfig, table: RouteTable) -> Router:
         decode=codecs.decoder("json" if whole_entry else config.decode),
         max_body_bytes=config.max_body,
         dead_letter_unmatched=config.dead_letter_unmatched,
+        identity=table.identity,
     )

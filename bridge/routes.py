@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from bridge import expressions, options
 from bridge.errors import BadEvent
 from bridge.expressions import Expression
 from bridge.message import Stamp, Template, check_arguments, more_options
 from bridge.topics import Pattern, remember
+
+if TYPE_CHECKING:
+    from bridge.identity import Identity
 
 #: What an expression can raise; anything else is a bug of ours and ends the process loudly.
 EXPRESSION_ERRORS: Final = (LookupError, TypeError, ValueError, ArithmeticError, RecursionError, MemoryError)
@@ -90,9 +93,13 @@ Matches = tuple[tuple[Route, tuple[str, ...]], ...]
 
 @dataclass(slots=True, eq=False)
 class RouteTable:
-    """The routes of one source, found by topic; `known` are the matches of topics that were looked up."""
+    """The routes of one source, found by topic; `known` are the matches of topics that were looked up.
+
+    `identity` is what tells the source's events apart, where that is configured.
+    """
 
     routes: Sequence[Route]
+    identity: Identity | None = None
     known: dict[str, Matches] = field(default_factory=dict)
 
     def matches(self, topic: str) -> Matches:

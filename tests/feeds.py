@@ -69,7 +69,7 @@ class Feed(ABC):
 
 
 class AmqpFeed(Feed):
-    """A durable queue, and persistent messages with publisher confirms."""
+    """A durable queue, and persistent messages with publisher confirms; a payload's `id` is the message_id too."""
 
     kind = "amqp"
     broker: RabbitMQ
@@ -105,7 +105,12 @@ class AmqpFeed(Feed):
                 await asyncio.gather(
                     *(
                         channel.default_exchange.publish(
-                            aio_pika.Message(json.dumps(payload).encode(), delivery_mode=2, **properties), self.name
+                            aio_pika.Message(
+                                json.dumps(payload).encode(),
+                                delivery_mode=2,
+                                **{"message_id": payload.get("id"), **properties},
+                            ),
+                            self.name,
                         )
                         for payload in payloads[start : start + 500]
                     )

@@ -65,6 +65,8 @@ def _source(source: dict[str, Any], loc: Loc) -> Iterator[Finding]:
         yield Finding(loc, "this source subscribes to nothing", "add channels or patterns", at_key=True)
     if kind == "mqtt" and source.get("session_expiry") not in (None, "0s") and source.get("client_id") is None:
         yield Finding((*loc, "session_expiry"), "a session is kept for a fixed client only", "add client_id")
+    if kind in {"amqp", "mqtt"} and source.get("identity_window") is not None and source.get("identity") is None:
+        yield Finding((*loc, "identity_window"), "there is no identity to remember", "add identity")
 
 
 def _connection(settings: dict[str, Any], loc: Loc, document: Document) -> Iterator[Finding]:

@@ -103,8 +103,13 @@ def _draft(document: Document) -> tuple[Config, list[int]]:
     for name, raw in sources.items() if isinstance(sources, dict) else ():
         kind = raw.get("type") if isinstance(raw, dict) else None
         if isinstance(kind, str) and kind in _MODELS:
-            known[name] = _MODELS[kind].model_construct(type=kind)
+            known[name] = _MODELS[kind].model_construct(type=kind, identity=_identity(raw))
     return Config.model_construct(sources=known, routes=sound), places
+
+
+def _identity(source: dict[str, Any]) -> str | None:
+    text = source.get("identity")
+    return text if isinstance(text, str) and text.startswith("$") and not text.startswith("$$") else None
 
 
 def _placed(problem: Problem, places: list[int] | None, document: Document) -> Finding:

@@ -112,6 +112,8 @@ def _missing(loc: Loc, model: type[BaseModel] | None) -> Finding:
 
 def _unknown_key(loc: Loc, model: type[BaseModel] | None) -> Finding:
     key, known = str(loc[-1]), list(_fields(model))
+    if reason := getattr(model, "without", {}).get(key):
+        return Finding(loc, f"there is no {quoted(key)} here", reason, at_key=True)
     synonym = _SYNONYMS.get(key, "")
     hint = f"did you mean '{synonym}'?" if synonym in known else near_miss(key, known)
     return Finding(loc, f"unknown key {quoted(key)}", hint or f"known keys: {', '.join(known)}", at_key=True)

@@ -16,10 +16,11 @@ from bridge.config.connection import (
     Name,
     Timeout,
     at_least,
+    or_null,
 )
 from bridge.config.substituted import coerced, plain
 from bridge.config.units import spell_size
-from bridge.config.wrong import WrongValue
+from bridge.config.wrong import WrongValue, describe
 
 Decode = Literal["json", "text", "msgpack", "cbor", "bytes", "auto"]
 Unmatched = Literal["dead-letter", "drop"]
@@ -35,6 +36,14 @@ def _version(value: object) -> object:
     value = coerced(value)
     # A 5 needs no quotes, as 3.1.1 needs none.
     return str(value) if isinstance(value, (int, float)) and not isinstance(value, bool) else value
+
+
+def _identity(value: object) -> object:
+    if not isinstance(value, str):
+        raise WrongValue(f"takes an expression, not {describe(value)}", "as in $meta.message_id")
+    if not value.startswith("$") or value.startswith("$$"):
+        raise WrongValue("takes an expression, which begins with $", "as in $meta.message_id")
+    return str(value)
 
 
 Size = Annotated[Bytes, AfterValidator(_at_least_1b)]
@@ -60,6 +69,8 @@ class SourceModel(Connection):
     """What every source has."""
 
     dead_letters_unmatched: ClassVar[bool] = False
+    #: Keys that only other sources have, and why this one has not.
+    without: ClassVar[dict[str, str]] = {}
 
     decode: Decode = Field(default="json", description="how a body becomes the payload")
     unmatched: Unmatched | None = Field(
@@ -75,6 +86,21 @@ class SourceModel(Connection):
         return self.dead_letters_unmatched if self.unmatched is None else self.unmatched == "dead-letter"
 
 
+class IdentifiedSource(SourceModel):
+    """What a source has whose broker may deliver an event again, and has no name for it that always holds."""
+
+    identity: Annotated[
+        str | None,
+        BeforeValidator(or_null(_identity)),
+        WithJsonSchema({"type": ["string", "null"], "pattern": r"^\$"}),
+    ] = Field(
+        default=None, description="expression that tells an event from every other; one that comes again is dropped"
+    )
+    identity_window: Annotated[Milliseconds, at_least(1_000)] = Field(
+        default=86_400_000, description="how long an identity is remembered"
+    )
+
+
 class Declare(Model):
     """What the bridge declares in RabbitMQ: the queue, and where it is bound."""
 
@@ -87,7 +113,7 @@ class Declare(Model):
     )
 
 
-class Amqp(SourceModel):
+class Amqp(IdentifiedSource):
     """A queue of RabbitMQ."""
 
     schemes: ClassVar[tuple[str, ...]] = ("amqp", "amqps")
@@ -105,7 +131,7 @@ class Amqp(SourceModel):
     )
 
 
-class Mqtt(SourceModel):
+class Mqtt(IdentifiedSource):
     """Topics of an MQTT broker."""
 
     schemes: ClassVar[tuple[str, ...]] = ("mqtt", "mqtts")
@@ -130,6 +156,11 @@ class Mqtt(SourceModel):
 class RedisPubsub(SourceModel):
     """Channels of Redis pub/sub."""
 
+    without: ClassVar[dict[str, str]] = dict.fromkeys(
+        ("identity", "identity_window"),
+        "Redis pub/sub never delivers a message again, so there is nothing to recognise",
+    )
+
     window: Annotated[WideWindow, Field(description="how much may be in flight")] = WideWindow()
     type: Literal["redis-pubsub"] = Field(description="protocol of the source")
     channels: list[Name] = Field(default=[], description="channels to subscribe to")
@@ -140,6 +171,9 @@ class RedisStream(SourceModel):
     """Streams of Redis, read by a consumer group."""
 
     dead_letters_unmatched: ClassVar[bool] = True
+    without: ClassVar[dict[str, str]] = dict.fromkeys(
+        ("identity", "identity_window"), "an entry of a stream is always recognised, by its id"
+    )
 
     window: Annotated[WideWindow, Field(description="how much may be in flight")] = WideWindow()
     type: Literal["redis-stream"] = Field(description="protocol of the source")
