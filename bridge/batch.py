@@ -157,9 +157,12 @@ class Written:
     """What a confirmed write did.
 
     `messages` were written, `duplicates` are events that had been written before, `refused` those
-    that Redis will never take: they became dead letters.
+    that Redis will never take: they became dead letters. `lengths` are those of the queues' lists right after it, 0
+    where nothing was pushed; `size` is what was sent, in bytes.
     """
 
     messages: int
     duplicates: int
     refused: int = 0
+    lengths: dict[str, int] = field(default_factory=dict, compare=False)
+    size: int = field(default=0, compare=False)

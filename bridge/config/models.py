@@ -13,11 +13,12 @@ from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema, fie
 from bridge import options as message_options
 from bridge.config.connection import Bytes, Connection, Integer, Milliseconds, Model, Name, Timeout, or_null
 from bridge.config.sources import SourceConfig
-from bridge.config.substituted import plain
-from bridge.config.units import DURATION, parse_duration
-from bridge.config.wrong import WrongValue, describe
+from bridge.config.substituted import coerced, plain
+from bridge.config.units import DURATION, SHARE, parse_duration, parse_share
+from bridge.config.wrong import WrongValue, WrongValues, describe
 
 _EXPRESSION = {"type": "string", "pattern": r"^\$"}
+_DEPTH = {"anyOf": [{"type": "integer", "minimum": 1}, {"type": "string", "pattern": r"^\$\{"}]}
 
 
 def _is_expression(value: object) -> bool:
@@ -74,6 +75,34 @@ def _at_least_1_mib(size: int) -> int:
     return size
 
 
+def _depths(value: object) -> object:
+    """Return the bounds by queue; `*` is every other one."""
+    if not isinstance(value, dict):
+        return {"*": _depth(value, ())}
+    depths, wrong = {}, []
+    for queue, depth in value.items():
+        try:
+            if queue != "*":
+                message_options.check_queue_name(queue)
+            depths[queue] = _depth(depth, (queue,))
+        except WrongValue as error:
+            wrong.append(WrongValue(error.problem, error.hint, (queue,), at_key=not error.at))
+    if wrong:
+        raise WrongValues(wrong)
+    return depths
+
+
+def _depth(value: object, at: tuple[str, ...]) -> int:
+    number = coerced(value)
+    if type(number) is not int:
+        hint = "" if at else 'or a mapping of queues, as in {alarms: 5000, "*": 100000}'
+        kind = "a fraction" if type(number) is float else describe(value)
+        raise WrongValue(f"takes a whole number, not {kind}", hint, at)
+    if number < 1:
+        raise WrongValue("takes a number from 1", "", at)
+    return number
+
+
 class Dramatiq(Connection):
     """The Redis in which the workers look for messages."""
 
@@ -82,6 +111,19 @@ class Dramatiq(Connection):
         default="dramatiq", description="the workers' namespace"
     )
     timeout: Timeout = Field(default=10_000, description="how long one write may take")
+    max_queue_depth: Annotated[
+        dict[str, int] | None,
+        BeforeValidator(or_null(_depths)),
+        WithJsonSchema({"anyOf": [_DEPTH, {"type": "object", "additionalProperties": _DEPTH}, {"type": "null"}]}),
+    ] = Field(
+        default=None,
+        description="messages in a queue from which its sources pause; or a mapping of queues, * for the others",
+    )
+    max_memory: Annotated[
+        int | None,
+        BeforeValidator(or_null(parse_share)),
+        WithJsonSchema({"type": ["string", "null"], "pattern": rf"^({SHARE}|\$\{{.*)$"}),
+    ] = Field(default=90, description="share of Redis's maxmemory from which every source pauses")
 
 
 class SpoolSettings(Model):

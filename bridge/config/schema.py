@@ -7,7 +7,7 @@ from typing import Any, Final
 # A module and not its names, as in models.py.
 from bridge import options as message_options
 from bridge.config.models import Config
-from bridge.config.units import DURATION, SIZE, spell_duration, spell_size
+from bridge.config.units import DURATION, SHARE, SIZE, spell_duration, spell_size
 
 _EXPRESSION: Final = {"type": "string", "pattern": r"^\$"}
 _REFERENCE: Final = {"type": "string", "pattern": r"^\$\{"}
@@ -38,7 +38,9 @@ def _property(one: dict[str, Any]) -> dict[str, Any]:
         del one["default"]
     if isinstance(one.get("default"), int) and one.get("type") == "string":
         one["default"] = (spell_duration if DURATION in pattern else spell_size)(one["default"])
-    if DURATION in pattern:
+    if SHARE in pattern:
+        one["default"] = f"{one['default']}%"
+    elif DURATION in pattern:
         one["examples"] = ["30s", "5m"]
     elif SIZE in pattern:
         one["examples"] = ["256KiB", "16MiB"]

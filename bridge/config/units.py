@@ -1,4 +1,4 @@
-"""Settings with units: durations become milliseconds, sizes become bytes."""
+"""Settings with units: durations become milliseconds, sizes become bytes, shares become percent."""
 
 from __future__ import annotations
 
@@ -7,12 +7,14 @@ from typing import Final
 
 from bridge.config.wrong import WrongValue, describe
 
-#: The spelling of a duration and of a size, for JSON Schema as well.
+#: The spelling of a duration, of a size and of a share, for JSON Schema as well.
 DURATION: Final = r"[0-9]{1,12}(ms|s|m|h|d)"
 SIZE: Final = r"[0-9]{1,12}(B|KiB|MiB|GiB)"
+SHARE: Final = r"([1-9][0-9]?|100)%"
 
 _DURATION = re.compile(DURATION, re.ASCII)
 _SIZE = re.compile(SIZE, re.ASCII)
+_SHARE = re.compile(SHARE, re.ASCII)
 _MILLISECONDS: Final = {"d": 86_400_000, "h": 3_600_000, "m": 60_000, "s": 1_000, "ms": 1}
 _BYTES: Final = {"GiB": 1 << 30, "MiB": 1 << 20, "KiB": 1 << 10, "B": 1}
 
@@ -59,6 +61,20 @@ def parse_size(value: object) -> int:
         raise WrongValue("takes a size such as 256KiB, 16MiB", "a whole number and one of the units B, KiB, MiB, GiB")
     unit = found[1]
     return int(value[: -len(unit)]) * _BYTES[unit]
+
+
+def parse_share(value: object) -> int:
+    """Return the 80 of `80%`: 1 to 100.
+
+    Raises WrongValue, a ValueError, in plain words.
+    """
+    if _number(value):
+        raise WrongValue("takes a share such as 80%", "a bare number has no unit")
+    if not isinstance(value, str):
+        raise WrongValue(f"takes a share such as 80%, not {describe(value)}")
+    if not _SHARE.fullmatch(value):
+        raise WrongValue("takes a share such as 80%", "a whole number from 1 to 100, and %")
+    return int(value[:-1])
 
 
 def spell_duration(milliseconds: int) -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
+from dataclasses import dataclass
 from importlib.resources import files
 from typing import Any, Final
 
@@ -43,6 +44,18 @@ _ATTEMPTS_LIFETIME_S: Final = 86_400
 #: Error replies that are about this message and not about the server's state. Every other reply
 #: is waited out: a batch is never given up for an error that an operator can end.
 _PERMANENT: Final = ("WRONGTYPE", "Protocol error", "value is not", "string exceeds")
+
+
+#: A Redis that evicts keys of other users rather than refuse a write is never full.
+_REFUSES: Final = "noeviction"
+
+
+@dataclass(slots=True, frozen=True)
+class Memory:
+    """Redis's memory in bytes: what is `used` of `most`, which is 0 where it has no bound at which it refuses writes."""
+
+    used: int
+    most: int
 
 
 class RedisSink:
@@ -95,6 +108,38 @@ class RedisSink:
         except ResponseError as error:
             raise SinkUnavailable(str(error)) from None
 
+    async def length(self, queue: str) -> int:
+        """Return how many messages wait in a queue.
+
+        Raises:
+            SinkUnavailable: Redis cannot be reached, or does not tell.
+        """
+        try:
+            return int(await self._answer(command("LLEN", f"{self._namespace}:{queue}")))
+        except ResponseError as error:
+            if str(error).startswith(_PERMANENT):
+                return 0  # no list at all: the write finds that out, and what becomes of it
+            raise SinkUnavailable(str(error)) from None
+
+    async def memory(self) -> Memory:
+        """Return the state of Redis's memory.
+
+        Raises:
+            SinkUnavailable: Redis cannot be reached.
+            PermissionError: the user may not ask.
+        """
+        try:
+            lines = (await self._answer(command("INFO", "memory"))).decode().splitlines()
+        except ResponseError as error:
+            if str(error).startswith("NOPERM"):
+                raise PermissionError(str(error)) from None
+            raise SinkUnavailable(str(error)) from None
+        fields = {name: value for name, _, value in (line.partition(":") for line in lines)}
+        # What Redis itself compares leaves out the buffers of replicas and of the AOF.
+        used = int(fields.get("used_memory", 0)) - int(fields.get("mem_not_counted_for_evict", 0))
+        refuses = fields.get("maxmemory_policy", _REFUSES) == _REFUSES
+        return Memory(used, int(fields.get("maxmemory", 0)) if refuses else 0)
+
     async def write(self, batch: Batch) -> Written:
         """Write the whole batch, or nothing of it.
 
@@ -112,8 +157,9 @@ class RedisSink:
             return Written(messages=0, duplicates=0)  # every event was filtered, or dropped
         if batch.halves is not None:
             return await self._write_halves(*batch.halves)
+        arguments = ScriptArguments(self._namespace, self._cap, batch, batch.numbered())
         try:
-            reply = await self._run(ScriptArguments(self._namespace, self._cap, batch, batch.numbered()))
+            reply = await self._run(arguments)
         except ResponseError as error:
             if str(error).startswith("LATE"):
                 # A writer's batches are written one after another: before a later one, this one was.
@@ -122,14 +168,19 @@ class RedisSink:
                 raise SinkUnavailable(str(error)) from None
             _isolate(batch, str(error))
             return await self._write(batch)
-        numbers = reply.split()
-        return Written(messages=int(numbers[0]), duplicates=int(numbers[1]), refused=batch.refused)
+        messages, duplicates, *lengths = map(int, reply.split())
+        by_queue = dict(zip(batch.queues, lengths, strict=False))
+        return Written(messages, duplicates, batch.refused, by_queue, arguments.size)
 
     async def _write_halves(self, one: Batch, other: Batch) -> Written:
         first = await self.write(one)
         second = await self.write(other)
         return Written(
-            first.messages + second.messages, first.duplicates + second.duplicates, first.refused + second.refused
+            first.messages + second.messages,
+            first.duplicates + second.duplicates,
+            first.refused + second.refused,
+            {**first.lengths, **second.lengths},
+            first.size + second.size,
         )
 
     async def close(self) -> None:

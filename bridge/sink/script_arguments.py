@@ -24,9 +24,13 @@ _encode = msgspec.json.Encoder().encode
 
 
 class ScriptArguments:
-    """The keys and values of one call of the script, packed: redis-py takes longer for that than all else takes."""
+    """The keys and values of one call of the script, packed: redis-py takes longer for that than all else takes.
+
+    `size` is that of the last command, in bytes.
+    """
 
     def __init__(self, namespace: str, dead_letter_cap: int, batch: Batch, number: int) -> None:
+        self.size = 0
         self._namespace = namespace
         self._keys: list[Word] = [f"{namespace}-bridge:batch:{batch.writer.name}", dead_letters_key(namespace)]
         for queue in batch.queues:
@@ -51,7 +55,9 @@ class ScriptArguments:
     def command(self, name: str, script: str) -> bytes:
         """Return the whole command: EVALSHA with the script's digest, or EVAL with its text."""
         head = [packed(word) for word in (name, script, len(self._keys), *self._keys)]
-        return b"".join([b"*%d\r\n" % (len(head) + self._count), *head, *self._values])
+        packed_command = b"".join([b"*%d\r\n" % (len(head) + self._count), *head, *self._values])
+        self.size = len(packed_command)
+        return packed_command
 
     def _add(self, *values: Word) -> None:
         self._count += len(values)
