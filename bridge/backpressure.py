@@ -33,7 +33,7 @@ _GROWTH: Final = 3
 #: Memory is free again so many points of `maxmemory` below the share, or after so long below the share itself: what
 #: else is in this Redis may keep it from ever falling further.
 _POINTS: Final = 5
-_STEADY_S: Final = 10.0
+_STEADY_S: Final = 5.0
 #: As a writer that `SinkState` knows; no source has such a name.
 _WHO: Final = "*"
 

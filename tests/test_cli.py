@@ -102,15 +102,17 @@ def test_check_says_what_is_connected_to_what(run: Terminal, path: Path) -> None
 
 
 def test_check_notes_what_is_seldom_meant(run: Terminal, path: Path) -> None:
-    """A forgotten $ and a topic that never comes are allowed, and noted."""
+    """A forgotten $, a topic that never comes and a bound of a queue that nobody fills are allowed, and noted."""
     path.write_text(
+        'dramatiq: {max_queue_depth: {default: 5, alarm: 5, "*": 9}}\n'
         "sources: {s: {type: redis-pubsub, url: redis://localhost:1, channels: [news]}}\n"
         "routes:\n  - {from: s, topic: nws, actor: a, args: [payload.user, 'no payload.user']}\n"
     )
     output = run("check", "CONFIG")
     assert "note: route a: no topic that sources.s brings fits nws\n" in output
     assert "note: route a: 'payload.user' is text; an expression begins with $, as in $payload.user\n" in output
-    assert output.count("note:") == 2
+    assert "note: dramatiq.max_queue_depth: no route writes to the queue alarm\n" in output
+    assert output.count("note:") == 3
 
 
 def test_check_says_every_mistake_at_its_place(run: Terminal, path: Path) -> None:

@@ -92,6 +92,7 @@ routes:
     assert (config.dramatiq.url, config.dramatiq.namespace) == ("redis://localhost:6379/0", "dramatiq")
     assert (config.dramatiq.timeout, config.drain_timeout, config.dead_letters.max_length) == (10_000, 20_000, 10_000)
     assert (config.log.format, config.log.level) == (None, "info")
+    assert (config.dramatiq.max_queue_depth, config.dramatiq.max_memory) == (None, 90)
 
 
 def test_values_keep_the_types_of_yaml_1_2(loaded: Load) -> None:
@@ -153,6 +154,26 @@ routes:
             "options": {"delay": 60_000},
         },
     }
+
+
+@pytest.mark.parametrize(
+    ("given", "depths", "share"),
+    [
+        ("{max_queue_depth: 500, max_memory: 1%}", {"*": 500}, 1),
+        ('{max_queue_depth: {alarms: 5, "*": 9}, max_memory: 100%}', {"alarms": 5, "*": 9}, 100),
+        ("{max_queue_depth: {}, max_memory: null}", {}, None),
+        ("\n  max_queue_depth: ${DEPTH}\n  max_memory: ${SHARE}", {"*": 7}, 70),
+        ("\n  max_queue_depth: {alarms: 5}\n  max_memory: ${NONE:-}", {"alarms": 5}, None),
+        ("\n  max_queue_depth:\n    alarms: ${DEPTH}\n  max_memory: 5%", {"alarms": 7}, 5),
+        ("\n  max_queue_depth: ${NONE:-}", None, 90),
+    ],
+)
+def test_bounds_are_one_for_all_or_one_for_each(
+    given: str, depths: dict[str, int] | None, share: int | None, loaded: Load
+) -> None:
+    """A bound of depth is for every queue, or by queue; a share is a number of percent, and null none; also substituted."""
+    dramatiq = loaded(f"{PLANT}dramatiq: {given}\n", DEPTH="7", SHARE="70%").dramatiq
+    assert (dramatiq.max_queue_depth, dramatiq.max_memory) == (depths, share)
 
 
 @pytest.mark.parametrize("version", ["5", '"5"', "3.1.1"])

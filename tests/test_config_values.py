@@ -295,6 +295,81 @@ bridge.yaml:3:23: dramatiq.namespace: takes text without spaces; as the workers 
                           ^
 """,
     ),
+    "a bound of queues is a number, or one for each": (
+        """\
+sources:
+  plant: {type: mqtt, url: mqtt://localhost}
+dramatiq: {max_queue_depth: 10k}
+""",
+        """\
+bridge.yaml:3:29: dramatiq.max_queue_depth: takes a whole number, not text; or a mapping of queues, as in {alarms: 5000, "*": 100000}
+    dramatiq: {max_queue_depth: 10k}
+                                ^
+""",
+    ),
+    "every wrong bound of a queue is placed": (
+        """\
+sources:
+  plant: {type: mqtt, url: mqtt://localhost}
+dramatiq:
+  max_queue_depth:
+    alarms: 0
+    mail: 1.5
+    mail.DQ: 5
+    "*": true
+""",
+        """\
+bridge.yaml:5:13: dramatiq.max_queue_depth.alarms: takes a number from 1
+        alarms: 0
+                ^
+bridge.yaml:6:11: dramatiq.max_queue_depth.mail: takes a whole number, not a fraction
+        mail: 1.5
+              ^
+bridge.yaml:7:5: dramatiq.max_queue_depth['mail.DQ']: a queue's name is letters, digits, _ and -, and begins with a letter or _; \
+other names, such as x.DQ, damage Dramatiq's own keys
+        mail.DQ: 5
+        ^
+bridge.yaml:8:10: dramatiq.max_queue_depth['*']: takes a whole number, not true or false
+        "*": true
+             ^
+""",
+    ),
+    "a share has its unit": (
+        """\
+sources:
+  plant: {type: mqtt, url: mqtt://localhost}
+dramatiq: {max_memory: 80}
+""",
+        """\
+bridge.yaml:3:24: dramatiq.max_memory: takes a share such as 80%; a bare number has no unit
+    dramatiq: {max_memory: 80}
+                           ^
+""",
+    ),
+    "a share is at most the whole": (
+        """\
+sources:
+  plant: {type: mqtt, url: mqtt://localhost}
+dramatiq: {max_memory: 120%}
+""",
+        """\
+bridge.yaml:3:24: dramatiq.max_memory: takes a share such as 80%; a whole number from 1 to 100, and %
+    dramatiq: {max_memory: 120%}
+                           ^
+""",
+    ),
+    "a share is no truth": (
+        """\
+sources:
+  plant: {type: mqtt, url: mqtt://localhost}
+dramatiq: {max_memory: false}
+""",
+        """\
+bridge.yaml:3:24: dramatiq.max_memory: takes a share such as 80%, not true or false
+    dramatiq: {max_memory: false}
+                           ^
+""",
+    ),
 }
 
 

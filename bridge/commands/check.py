@@ -50,6 +50,9 @@ def notes(loaded: Config) -> Iterator[str]:
             yield f"sources.{name} has no route"
     if loaded.processes > 1:
         yield from _alone(loaded)
+    written = {"*", *(route.queue for route in loaded.routes)}
+    for queue in sorted((loaded.dramatiq.max_queue_depth or {}).keys() - written):
+        yield f"dramatiq.max_queue_depth: no route writes to the queue {queue}"
     for route in loaded.routes:
         if not _can_fit(route, loaded.sources[route.source]):
             yield f"route {route.name}: no topic that sources.{route.source} brings fits {route.topic}"
