@@ -135,7 +135,7 @@ async def test_a_key_that_is_no_list_is_not_waited_for(redis_server: Redis) -> N
 
 
 async def test_a_source_that_is_stopped_waits_no_more(redis_server: Redis) -> None:
-    """Cancelled while it waits, a source leaves nothing behind, and the others go on waiting."""
+    """Cancelled while it waits, a source leaves nothing behind, and the others go on waiting; then Redis is left in peace."""
     with redis_server.client() as client:
         fill(client, "default", 10)
         async with pressing(redis_server, max_queue_depth=10) as (pressure, _):
@@ -145,8 +145,14 @@ async def test_a_source_that_is_stopped_waits_no_more(redis_server: Redis) -> No
             await asyncio.wait([one])
             assert one.cancelled()
             await held(other)
+            other.cancel()
+            await asyncio.sleep(0.6)
+            client.config_resetstat()
+            await asyncio.sleep(0.7)
+            stats: Any = client.info("commandstats")
+            assert "cmdstat_llen" not in stats
             client.delete("dramatiq:default")
-            await admitted(other)
+            await admitted(ask(pressure, "one", "default"))
 
 
 async def test_redis_may_go_away_meanwhile(new_redis: Callable[..., Redis]) -> None:
