@@ -345,6 +345,26 @@ def _refused(client: redis.Redis) -> int:
     return int(stats.get("errorstat_OOM", {"count": 0})["count"])
 
 
+def test_a_connection_that_ends_meanwhile_makes_no_duplicates(
+    redis_server: Redis, rabbitmq: RabbitMQ, either_bridge: Bridges, new_worker: Callable[..., Worker]
+) -> None:
+    """Events that the broker delivers again while their first delivery waits for room are written once."""
+    feed = AmqpFeed(rabbitmq)
+    feed.prepare()
+    config = feed.config(redis_server)
+    config["dramatiq"]["max_queue_depth"] = 100
+    bridge = either_bridge(config).ready()
+    feed.publish([{"n": n} for n in range(2000)])
+    bridge.wait_for("sink.pressure")
+    time.sleep(0.5)  # for the broker to read the acknowledgements of what was written
+    rabbitmq.ctl("close_all_connections", "for a test")
+    calls = new_worker(redis_server.url).wait_for(2000, 60)
+    bridge.terminate()
+    assert bridge.wait() == 0
+    assert Counter(call["args"][0] for call in calls) == Counter(range(2000))
+    assert bridge.wait_for("bridge.stopped")["messages"] == 2000
+
+
 def test_a_bridge_that_waits_can_be_stopped(redis_server: Redis, rabbitmq: RabbitMQ, either_bridge: Bridges) -> None:
     """SIGTERM while a queue is full ends within the drain's deadline; what was not written is the broker's again, all of it."""
     feed = AmqpFeed(rabbitmq)
