@@ -59,7 +59,7 @@ class Backpressure:
         self._full = self._blind = False
         self._below_since: float | None = None
         self._memory_s = _MEMORY_S
-        self._waiting: dict[str, Collection[str]] = {}
+        self._waiting: list[tuple[str, Collection[str]]] = []
         self._wake = asyncio.Event()
         self._looked = asyncio.Event()
         self._repeats = Repeats()
@@ -69,13 +69,14 @@ class Backpressure:
         """Return once `source` may write to all of `queues`: at once, unless one of them or Redis is full."""
         if self._admits(queues):
             return
-        self._waiting[source] = queues
+        waiter = (source, queues)
+        self._waiting.append(waiter)
         self._wake.set()
         try:
             while not self._admits(queues):
                 await self._looked.wait()
         finally:
-            del self._waiting[source]
+            self._waiting.remove(waiter)
 
     def written(self, written: Written) -> None:
         """Take note of a write."""
@@ -123,7 +124,7 @@ class Backpressure:
         if self._share is not None:
             await self._look_at_memory(self._share)
         if self._limits:
-            for queue in {queue for queues in self._waiting.values() for queue in queues} - self._open:
+            for queue in {queue for _, queues in self._waiting for queue in queues} - self._open:
                 await self._look_at(queue)
 
     async def _look_at(self, queue: str) -> None:
@@ -165,7 +166,7 @@ class Backpressure:
 
     def _tell(self) -> None:
         """Name the sources that wait, now and then while it lasts."""
-        for source, queues in self._waiting.items():
+        for source, queues in self._waiting:
             if self._full:
                 self._tell_begin(source, "", memory=self._used, limit=self._most)
             for queue in queues:

@@ -243,15 +243,30 @@ async def test_memory_is_looked_at_before_it_can_be_full(redis_server: Redis) ->
             await held(ask(pressure, "s", "default"), 0.1)
 
 
-async def test_a_user_who_may_not_ask_for_memory_is_not_held(redis_server: Redis) -> None:
-    """Without the permission for INFO there is no bound of memory, and everything else works."""
-    with redis_server.client() as client:
-        try:
-            client.execute_command("ACL", "SETUSER", "least", "on", ">secret", "~dramatiq*", "-@all", "+ping", "+llen")
-            async with pressing(redis_server, max_memory="1%", username="least", password="secret") as (pressure, _):
-                await admitted(ask(pressure, "s", "default"))
-        finally:
-            client.execute_command("ACL", "DELUSER", "least")
+def test_what_the_user_may_not_ask_is_said(
+    new_redis: Callable[..., Redis], stream: StreamFeed, new_bridge: Bridges
+) -> None:
+    """Without the right to INFO there is no bound of memory, said once; without LLEN a bounded queue waits until it is granted."""
+    sink = new_redis(
+        {"user bridge": "on >secret ~dramatiq* -@all +ping +eval +evalsha +type +get +set +hset +rpush +xadd"}
+    )
+    config = stream.config(sink)
+    config["dramatiq"] |= {"username": "bridge", "password": "secret", "max_memory": "1%"}
+    bridge = new_bridge(config).ready()
+    stream.publish([{"n": n} for n in range(10)])
+    with sink.client() as client:
+        wait_until(lambda: client.llen("dramatiq:default") == 10, 20, "the messages")
+        assert "INFO" in bridge.wait_for("sink.memory_unknown", level="warning")["cause"].upper()
+        config["dramatiq"]["max_queue_depth"] = 20
+        bridge.configure(config)
+        bridge.restart()
+        stream.publish([{"n": n} for n in range(10, 20)])
+        assert "NOPERM" in bridge.wait_for("sink.unavailable")["cause"]
+        assert client.llen("dramatiq:default") == 10
+        client.execute_command("ACL", "SETUSER", "bridge", "+llen")
+        bridge.wait_for("sink.recovered")
+        wait_until(lambda: client.llen("dramatiq:default") == 20, 20, "the others")
+    assert len(bridge.events("sink.memory_unknown")) == 1
 
 
 class Depths(threading.Thread):
