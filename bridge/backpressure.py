@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 import math
 from collections.abc import Collection
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from bridge.backoff import Backoff
 from bridge.batch import Written
@@ -18,9 +18,7 @@ from bridge.config import Dramatiq
 from bridge.errors import SinkUnavailable
 from bridge.observe.logs import Repeats, logger
 from bridge.sink import RedisSink
-
-if TYPE_CHECKING:
-    from bridge.dispatch import SinkState
+from bridge.sink.state import SinkState
 
 log = logger()
 #: How often a source that waits has its queues looked at, in seconds.
@@ -77,6 +75,10 @@ class Backpressure:
                 await self._looked.wait()
         finally:
             self._waiting.remove(waiter)
+
+    def holds(self, source: str) -> bool:
+        """Whether `source` has to wait now."""
+        return any(waiting == source for waiting, _ in self._waiting)
 
     def written(self, written: Written) -> None:
         """Take note of a write."""

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from typing import Final, Protocol
 
 from bridge.backoff import Backoff
+from bridge.backpressure import Backpressure
 from bridge.batch import Batch, Writer, Written
 from bridge.errors import SinkUnavailable
 from bridge.event import Event
@@ -41,9 +42,22 @@ _FULL_AGAIN_S: Final = 0.5
 class Sink(Attempts, Protocol):
     """Where batches are written, and attempts counted."""
 
+    async def ping(self) -> None:
+        """Return if it is there, or raise SinkUnavailable."""
+        ...
+
     async def write(self, batch: Batch) -> Written:
         """Write everything, or raise SinkUnavailable; safe to call again with the same batch."""
         ...
+
+
+@dataclass(slots=True, frozen=True)
+class Outlet:
+    """Where a process's batches go: the sink, what is known of it, and what holds writes back."""
+
+    sink: Sink
+    state: SinkState
+    pressure: Backpressure
 
 
 @dataclass(slots=True, eq=False)
@@ -62,7 +76,7 @@ class _Work:
 class Dispatcher:
     """Moves the events of `source` into the sink; `counts` tells what has become of them."""
 
-    def __init__(self, source: Source, router: Router, sink: Sink, state: SinkState) -> None:
+    def __init__(self, source: Source, router: Router, outlet: Outlet) -> None:
         self.counts = Counts()
         #: How many batches were finished.
         self.moved = 0
@@ -71,9 +85,8 @@ class Dispatcher:
         self.stopping = False
         self._source = source
         self._router = router
-        self._suspicion = Suspicion(source.name, router, sink)
-        self._sink = sink
-        self._state = state
+        self._suspicion = Suspicion(source.name, router, outlet.sink)
+        self._outlet = outlet
         self._next: asyncio.Queue[_Work] = asyncio.Queue(maxsize=1)
         self._left: deque[_Work] = deque()
         self._working = False
@@ -168,7 +181,7 @@ class Dispatcher:
                 return
             if not self._spooling and await self._deliver(work):
                 return
-            if self.spool is not None:
+            if self.spool is not None and not self._is_void(work):
                 if await self._keep(work, self.spool):
                     return
                 await asyncio.sleep(_FULL_AGAIN_S)
@@ -180,6 +193,7 @@ class Dispatcher:
             return False
         work.done = True
         assert work.counts is not None  # noqa: S101 - what is written was routed
+        self._outlet.pressure.written(written)
         self._account(work.batch, work.counts, written)
         if work.session is not None:
             await work.session.settle(work.batch.events)
@@ -257,15 +271,19 @@ class Dispatcher:
             try:
                 if work.counts is None:
                     work.counts = await self._route_with_care(work.batch)
-                written = await self._sink.write(work.batch)
+                await self._outlet.pressure.admit(self._source.name, work.batch.queues)
+                # Only now: the session may have ended during a long wait.
+                written = None if self._is_void(work) else await self._outlet.sink.write(work.batch)
+                if written is None:
+                    await self._outlet.sink.ping()  # who connects anew may wait until the sink is back
             except SinkUnavailable as error:
                 wait = backoff.next()
-                self._state.lost(self._source.name, error.cause, wait)
+                self._outlet.state.lost(self._source.name, error.cause, wait)
                 if self.spool is not None and work.session is not None and self._should_spool(work.session, away=True):
                     return None
                 await asyncio.sleep(wait)
             else:
-                self._state.found(self._source.name)
+                self._outlet.state.found(self._source.name)
                 return written
 
     async def _route_with_care(self, batch: Batch) -> Counts:

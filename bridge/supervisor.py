@@ -18,8 +18,9 @@ from typing import Final
 
 from bridge import router, sources
 from bridge.backoff import Backoff
+from bridge.backpressure import Backpressure
 from bridge.config import Config, redacted_url
-from bridge.dispatch import Dispatcher
+from bridge.dispatch import Dispatcher, Outlet
 from bridge.errors import Disconnected, SinkUnavailable
 from bridge.observe.logs import Repeats, logger
 from bridge.route_compiler import compile_routes
@@ -47,15 +48,15 @@ _CONTAINERS: Final = 50_000
 class Runner:
     """One source: its connection, made again and again, and its dispatcher."""
 
-    def __init__(self, name: str, config: Config, table: RouteTable, sink: RedisSink, state: SinkState) -> None:
+    def __init__(self, name: str, config: Config, table: RouteTable, outlet: Outlet) -> None:
         source_config = config.sources[name]
         self.name = name
         self.connected = asyncio.Event()
         self._config = source_config
         self._routes = len(table.routes)
         self._source = sources.make(name, source_config, config, table)
-        self.dispatcher = Dispatcher(self._source, router.make(source_config, table), sink, state)
-        self._state = state
+        self.dispatcher = Dispatcher(self._source, router.make(source_config, table), outlet)
+        self._outlet = outlet
         self._session: Session | None = None
         self._stopping = False
         self._repeats = Repeats()
@@ -69,7 +70,8 @@ class Runner:
     def due(self) -> bool:
         """See `Watched`."""
         held = self._session is not None and self._session.held > 0
-        return (held or self.dispatcher.busy) and not self._state.failing and not self._stopping
+        waits = self._outlet.state.failing or self._outlet.pressure.holds(self.name)
+        return (held or self.dispatcher.busy) and not (waits or self._stopping)
 
     def rebuild(self, cause: str) -> None:
         """See `Watched`."""
@@ -159,7 +161,9 @@ class Supervisor:
         assert not problems  # noqa: S101 - `load` has checked them
         self._sink = RedisSink(config.dramatiq, dead_letter_cap=config.dead_letters.max_length)
         self._state = SinkState()
-        self._runners = [Runner(name, config, tables[name], self._sink, self._state) for name in config.sources]
+        self._pressure = Backpressure(config.dramatiq, self._sink, self._state)
+        outlet = Outlet(self._sink, self._state, self._pressure)
+        self._runners = [Runner(name, config, tables[name], outlet) for name in config.sources]
         self._watchdog = Watchdog(self._runners, _STUCK_S + 2 * config.dramatiq.timeout / 1000)
         self._stop = asyncio.Event()
         spool = config.spool
@@ -175,6 +179,7 @@ class Supervisor:
                 helpers = [
                     tasks.create_task(self._announce(), name="supervisor:ready"),
                     tasks.create_task(self._watchdog.run(), name="supervisor:watchdog"),
+                    tasks.create_task(self._pressure.run(), name="supervisor:backpressure"),
                 ]
                 helpers += [
                     tasks.create_task(runner.dispatcher.write(), name=f"source:{runner.name}:write")

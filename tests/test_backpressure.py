@@ -16,8 +16,8 @@ import redis
 from bridge.backpressure import Backpressure
 from bridge.batch import Written
 from bridge.config import Dramatiq
-from bridge.dispatch import SinkState
 from bridge.sink import RedisSink
+from bridge.sink.state import SinkState
 from tests.batches import Sinks, batch
 from tests.brokers import RabbitMQ, Redis
 from tests.children import wait_until
