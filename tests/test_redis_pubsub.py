@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import base64
 import os
+import time
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
 import pytest
+import redis
 
 from tests.brokers import Redis
 from tests.children import wait_until
@@ -89,16 +92,83 @@ def test_a_channel_that_is_no_text(feed: PubsubFeed, new_bridge: Bridges) -> Non
     assert [counts[name] for name in ("routed", "dead_lettered", "unmatched")] == [1, 1, 1]
 
 
-def test_a_killed_connection_is_said_and_made_again(feed: PubsubFeed, new_bridge: Bridges) -> None:
-    """After CLIENT KILL the bridge says that it was disconnected, which is a gap, and subscribes again."""
-    bridge = new_bridge(feed.config(feed.broker)).ready()
+def _restarted(feed: PubsubFeed, bridge: BridgeProcess, times: int) -> dict[str, Any]:
+    """Cut the subscriber's connection; return the gap that is said, the `times`th one."""
     with feed.broker.client() as client:
         client.client_kill_filter(_type="pubsub")
-        assert bridge.wait_for("source.disconnected", source="feed")["cause"]
-        bridge.wait_for("source.connected", times=2, source="feed")
+        gap = bridge.wait_for("source.gap", source="feed", times=times)
         wait_until(lambda: client.pubsub_numsub(feed.name)[0][1] == 1, 10, "one subscriber")
-    _publish(feed, feed.name, b'{"n": 1}')
+    return gap
+
+
+def test_a_gap_is_said_and_counted(feed: PubsubFeed, new_bridge: Bridges) -> None:
+    """Each time that the subscription was lost and is back, the bridge says for how long, at most, and how often by now."""
+    bridge = new_bridge(feed.config(feed.broker)).ready()
+    assert not bridge.events("source.gap"), "what was before the start is no gap"
+    for times in (1, 2):
+        gap = _restarted(feed, bridge, times)
+        assert (gap["level"], gap["gaps"]) == ("warning", times)
+        assert 0 < gap["seconds"] < 10
+        assert bridge.wait_for("source.disconnected", source="feed", times=times)["cause"]
+    feed.publish([{"n": 1}])
     assert _args(feed, 1) == [[1]]
+    bridge.restart()
+    assert not bridge.events("source.gap"), "a planned restart says nothing"
+
+
+def test_a_redis_that_vanishes_is_noticed(
+    new_redis: Callable[..., Redis], redis_server: Redis, new_bridge: Bridges
+) -> None:
+    """A peer that stays silent is left within 30 s; reconnecting has an end, and the gap counts from when it went silent."""
+    feed = PubsubFeed(new_redis())
+    bridge = new_bridge(feed.config(redis_server, connect_timeout="1s")).ready()
+    feed.broker.pause()
+    since = time.monotonic()
+    lost = bridge.wait_for("source.disconnected", timeout=30, source="feed")
+    assert "timed out" in lost["cause"]
+    assert bridge.wait_for("source.unavailable", timeout=5, source="feed")["cause"] == "timed out"
+    feed.broker.resume()
+    gap = bridge.wait_for("source.gap", timeout=15, source="feed")
+    # At most: it counts from the last answer, which is up to two seconds before the silence.
+    assert -1 < gap["seconds"] - (time.monotonic() - since) < 4
+    bridge.wait_for("source.connected", times=2, source="feed")
+    feed.publish([{"n": 1}])
+    with redis_server.client() as client:
+        wait_until(lambda: client.llen("dramatiq:default") == 1, 10, "the next event")
+
+
+def test_a_subscriber_that_is_dropped_as_too_slow(
+    new_redis: Callable[..., Redis], redis_server: Redis, new_bridge: Bridges
+) -> None:
+    """Redis drops a subscriber that does not read: what it had sent is written, the gap is said, and the rest flows."""
+    feed = PubsubFeed(new_redis({"client-output-buffer-limit": "pubsub 64kb 0 0"}))
+    bridge = new_bridge(feed.config(redis_server, window={"events": 100, "bytes": "1MiB"})).ready()
+    total = 20_000
+    redis_server.pause()
+    try:
+        since = time.monotonic()
+        feed.publish([{"n": n, "text": "x" * 2000} for n in range(total)])
+        with feed.broker.client() as client:
+            wait_until(lambda: client.pubsub_numsub(feed.name)[0][1] == 0, 20, "the subscriber dropped")
+        time.sleep(3)
+    finally:
+        redis_server.resume()
+    gap = bridge.wait_for("source.gap", source="feed")
+    assert gap["seconds"] > 3, "it counts from when the subscriber fell behind"
+    assert gap["seconds"] - (time.monotonic() - since) < 4
+    feed.publish([{"n": total}])
+    with redis_server.client() as client:
+        wait_until(lambda: _last(client) == total, 20, "the event after the gap")
+        came = [message["args"][0] for message in queue_messages(client, "default")]
+    assert bridge.wait_for("source.disconnected", source="feed")["cause"]
+    received = len(came) - 1
+    assert 100 < received < total
+    assert came == [*range(received), total], "everything up to the gap, once and in order"
+
+
+def _last(client: redis.Redis) -> int:
+    messages = queue_messages(client, "default")
+    return int(messages[-1]["args"][0]) if messages else -1
 
 
 def test_a_backlog_in_the_socket_survives_the_stop(feed: PubsubFeed, new_bridge: Bridges) -> None:

@@ -7,6 +7,7 @@ connection ends the session, and the gap is said.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
@@ -17,24 +18,36 @@ from redis.exceptions import ResponseError
 from bridge.config import RedisPubsub
 from bridge.errors import Disconnected
 from bridge.event import Details, Event, given
+from bridge.observe.logs import logger
 from bridge.redis_link import Link, command
 from bridge.sources.inbox import Inbox, InboxSession
 from bridge.topics import remember
 
-#: A subscriber that hears nothing asks; without an answer for this long the link is dead.
-PING_EVERY_S: Final = 10.0
+#: How often a subscriber asks, which is how exactly the beginning of a gap is known.
+PING_EVERY_S: Final = 2.0
+#: Without a word for this long the link is dead. Not sooner: a Redis that only pauses would be left, and that is a gap.
 SILENCE_S: Final = 25.0
+
+log = logger()
 
 
 class RedisPubsubSource:
-    """One subscriber to `channels` and `patterns`."""
+    """One subscriber to `channels` and `patterns`.
+
+    `gaps` counts how often a subscription has ended and was made again. What was published in between is lost, and
+    nobody knows how much that was: Redis keeps nothing and tells nothing. What a bridge missed while it was not
+    running is no gap of its own.
+    """
 
     redelivers = False
     read: Callable[[Any], Details] | None = staticmethod(given)
 
     def __init__(self, name: str, config: RedisPubsub) -> None:
         self.name = name
+        self.gaps = 0
         self._config = config
+        # Everything that was published before was received (`time.monotonic`); None before the first subscription.
+        self._complete_until: float | None = None
 
     @asynccontextmanager
     async def connect(self) -> AsyncIterator[RedisPubsubSession]:
@@ -42,9 +55,12 @@ class RedisPubsubSource:
         link = Link(self._config, timeout_s=SILENCE_S)
         session = RedisPubsubSession(self.name, self._config, link)
         tasks: list[asyncio.Task[None]] = []
+        subscribed = False
         try:
             await link.open()
             await session.subscribe()
+            self._say_gap()
+            subscribed = True
             tasks.append(asyncio.create_task(session.read(), name=f"source:{self.name}:read"))
             tasks.append(asyncio.create_task(session.ping(), name=f"source:{self.name}:ping"))
             yield session
@@ -53,12 +69,26 @@ class RedisPubsubSource:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
             await link.close()
+            if subscribed:
+                self._complete_until = session.complete_until
+
+    def _say_gap(self) -> None:
+        if self._complete_until is not None:
+            self.gaps += 1
+            seconds = round(time.monotonic() - self._complete_until, 1)
+            log.warning("source.gap", source=self.name, seconds=seconds, gaps=self.gaps)
 
 
 class RedisPubsubSession(InboxSession):
-    """One subscribed connection."""
+    """One subscribed connection.
+
+    Everything that was published before `complete_until` (`time.monotonic`) has been received. That is the moment of
+    the last PING that was answered, and not the connection's end: a half-open connection is noticed long after, and
+    so is that of a subscriber which Redis has dropped because it was too slow.
+    """
 
     def __init__(self, name: str, config: RedisPubsub, link: Link) -> None:
+        self.complete_until = time.monotonic()
         self._name = name
         self._config = config
         self._link = link
@@ -97,10 +127,9 @@ class RedisPubsubSession(InboxSession):
 
     async def pause(self) -> None:
         """Unsubscribe; what Redis had already sent is still received."""
-        try:
+        # Without a connection `read` says the end, once it has taken what came before it.
+        with contextlib.suppress(Disconnected):
             self._link.send(command("UNSUBSCRIBE") + command("PUNSUBSCRIBE"))
-        except Disconnected:
-            self._inbox.close()
 
     async def read(self) -> None:
         """Read until the connection ends; while the window is full, leave what comes to the socket's buffers."""
@@ -115,12 +144,15 @@ class RedisPubsubSession(InboxSession):
 
     async def ping(self) -> None:
         """Ask now and then, so that a half-open connection is noticed by `read`'s timeout."""
-        try:
+        # The end is for `read` to say: it has still to take what came before it.
+        with contextlib.suppress(Disconnected):
             while True:
                 await asyncio.sleep(PING_EVERY_S)
-                self._link.send(command("PING"))
-        except Disconnected as error:
-            self._inbox.fail(error.cause)
+                # Not while behind: a Redis that has dropped a slow subscriber answers with a reset, upon which the
+                # kernel forgets half of what had been sent before (observed).
+                if not self._inbox.full:
+                    # The answer stands behind every event that Redis had sent before, and says when it was asked.
+                    self._link.send(command("PING", str(time.monotonic())))
 
     def _take(self, replies: list[Any]) -> None:
         r"""Put the messages among `replies`: `message, channel, body` or `pmessage, pattern, channel, body`."""
@@ -137,6 +169,8 @@ class RedisPubsubSession(InboxSession):
                     events.append(Event(name, topic, reply[-1], now_ms))
                 else:
                     events.append(self._event(reply[-2], reply[-1], now_ms))
+            elif kind == b"pong":
+                self.complete_until = float(reply[1])
             elif kind in (b"unsubscribe", b"punsubscribe") and reply[2] == 0:
                 self._inbox.close()
         if events:
