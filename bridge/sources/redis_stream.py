@@ -7,7 +7,6 @@ the write's script, and each entry is enqueued exactly once; elsewhere its id is
 from __future__ import annotations
 
 import asyncio
-import socket
 import time
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Sequence
@@ -24,6 +23,7 @@ from bridge.event import Details, Event, Gate
 from bridge.observe.logs import logger
 from bridge.redis_link import Link, command
 from bridge.sources.inbox import Inbox, InboxSession
+from bridge.sources.redis_stream_group import Group
 
 #: A read waits this long for entries; it is also the longest that a pause takes.
 BLOCK_MS: Final = 1000
@@ -36,13 +36,17 @@ _encode = msgspec.json.Encoder().encode
 
 
 class RedisStreamSource:
-    """One consumer of a group; `in_sink` says that the streams live in the Redis that is written to."""
+    """One consumer of a group; `in_sink` says that the streams live in the Redis that is written to.
+
+    `group` outlives the connections, and counts what was trimmed.
+    """
 
     redelivers = True
     read: Callable[[Any], Details] | None = None
 
     def __init__(self, name: str, config: RedisStream, *, in_sink: bool) -> None:
         self.name = name
+        self.group = Group(name, config)
         self._config = config
         self._in_sink = in_sink
 
@@ -55,32 +59,26 @@ class RedisStreamSource:
             await reader.open()
             # Beside the one that reads: a reply to XACK would stand behind a XREADGROUP that blocks.
             await settler.open()
-            await self._make_groups(settler)
-            yield RedisStreamSession(self.name, config, reader, settler, in_sink=self._in_sink)
+            await self.group.make(settler)
+            yield RedisStreamSession(self.name, config, reader, settler, self.group, in_sink=self._in_sink)
         finally:
             await reader.close()
             await settler.close()
 
-    async def _make_groups(self, link: Link) -> None:
-        start = "0" if self._config.start == "beginning" else "$"
-        for stream in self._config.streams:
-            try:
-                await link.command("XGROUP", "CREATE", stream, self._config.group, start, "MKSTREAM")
-            except ResponseError as error:
-                if not str(error).startswith("BUSYGROUP"):
-                    raise Disconnected(str(error)) from None
-
 
 class RedisStreamSession(InboxSession):
-    """One consumer, connected: a link that reads, and one that settles."""
+    """One consumer of `group`, connected: a link that reads, and one that settles."""
 
-    def __init__(self, name: str, config: RedisStream, reader: Link, settler: Link, *, in_sink: bool) -> None:
+    def __init__(
+        self, name: str, config: RedisStream, reader: Link, settler: Link, group: Group, *, in_sink: bool
+    ) -> None:
         self._name = name
+        self._group = group
         self._config = config
         self._reader = reader
         self._settler = settler
         self._in_sink = in_sink
-        self._consumer = config.consumer or socket.gethostname()
+        self._consumer = group.consumer
         self._room = asyncio.Event()
         self._inbox = Inbox(config.window, self._room.set, redelivered=True)
         # Received and not settled, oldest first.
@@ -97,6 +95,7 @@ class RedisStreamSession(InboxSession):
         self._most_at_once = 4 * config.window.bytes // config.max_body
         # Own pending entries first: what a killed process of the same name had read and not settled.
         self._cursors: dict[str, bytes] = dict.fromkeys(config.streams, b"0")
+        self._asked_at = time.monotonic()
         self._claim_at = time.monotonic()
         self._claim_from: dict[str, bytes] = dict.fromkeys(config.streams, b"0-0")
 
@@ -146,6 +145,9 @@ class RedisStreamSession(InboxSession):
 
     async def _read(self) -> list[Event]:
         if not self._asked:
+            if self._group.must_look(self._asked_at):
+                await self._group.look(self._reader)
+                self._asked_at = time.monotonic()
             pending = [stream for stream, cursor in self._cursors.items() if cursor != b">"]
             if pending:
                 return await self._read_pending(pending[0], self._count())
@@ -165,12 +167,13 @@ class RedisStreamSession(InboxSession):
             "XREADGROUP", "GROUP", self._config.group, self._consumer,
             "COUNT", self._count(), "BLOCK", BLOCK_MS, "STREAMS", *streams, *[b">"] * len(streams),
         ))  # fmt: skip
-        self._asked = True
+        self._asked, self._asked_at = True, time.monotonic()
 
     def _ask_ahead(self) -> None:
         """Ask for more where there is room: Redis reads while the bridge routes what it has just got."""
         reads_new = all(cursor == b">" for cursor in self._cursors.values())
-        if reads_new and not (self._paused or self._inbox.full) and time.monotonic() < self._claim_at:
+        later = self._paused or self._inbox.full or self._group.must_look(self._asked_at)
+        if reads_new and not later and time.monotonic() < self._claim_at:
             self._ask()
 
     async def _read_pending(self, stream: str, count: int) -> list[Event]:
@@ -181,7 +184,7 @@ class RedisStreamSession(InboxSession):
         entries: list[tuple[bytes, Any]] = reply[0][1] if reply else []
         self._cursors[stream] = entries[-1][0] if entries else b">"
         await self._drop_trimmed(stream, [entry_id for entry_id, fields in entries if not fields])
-        return self._events(stream, entries)
+        return self._events(stream, entries, again=True)
 
     async def _claim(self, count: int) -> list[Event]:
         """Take over what consumers have left pending for `claim_after`."""
@@ -194,15 +197,15 @@ class RedisStreamSession(InboxSession):
             entries = reply[1]
             # Since Redis 7 the third field lists what was trimmed; before, such entries came as null.
             if len(reply) > 2:
-                self._report_trimmed(stream, len(reply[2]))
+                self._group.say_trimmed(stream, len(reply[2]))
             held = {event.identity for event in self._held if event.topic == stream}
             taken = [entry for entry in entries if entry is not None and entry[0] not in held]
             if taken:
                 log.info("source.claimed", source=self._name, stream=stream, entries=len(taken))
-                return self._events(stream, taken)
+                return self._events(stream, taken, again=True)
         return []
 
-    def _events(self, stream: str, entries: Sequence[tuple[bytes, Any]]) -> list[Event]:
+    def _events(self, stream: str, entries: Sequence[tuple[bytes, Any]], *, again: bool = False) -> list[Event]:
         now_ms = time.time_ns() // 1_000_000
         name, read, gate, field = self._name, self._read_details, self._gates[stream], self._field
         events = []
@@ -210,10 +213,10 @@ class RedisStreamSession(InboxSession):
             # An entry is [id, [name, value, ...]], or [id, null] once it was trimmed.
             entry_id, fields = entry
             if fields and fields[0] == field and len(fields) == 2:
-                events.append(Event(name, stream, fields[1], now_ms, entry_id, entry, read, gate, entry_id))
+                events.append(Event(name, stream, fields[1], now_ms, entry_id, entry, read, gate, entry_id, "", again))
             elif fields:
                 body, defect = self._body(fields)
-                events.append(Event(name, stream, body, now_ms, entry_id, entry, read, gate, entry_id, defect))
+                events.append(Event(name, stream, body, now_ms, entry_id, entry, read, gate, entry_id, defect, again))
         if events:
             mean = sum(len(event.body) for event in events) / len(events)
             self._mean_bytes = max(1.0, mean, self._mean_bytes / 4)
@@ -239,11 +242,7 @@ class RedisStreamSession(InboxSession):
         if ids:
             # By the link that has just read: on the other one `settle` may be waiting for its own reply.
             await self._reader.command("XACK", stream, self._config.group, *ids)
-        self._report_trimmed(stream, len(ids))
-
-    def _report_trimmed(self, stream: str, count: int) -> None:
-        if count:
-            log.error("source.entries_trimmed", source=self._name, stream=stream, lost=count)
+        self._group.say_trimmed(stream, len(ids))
 
 
 def _details(field: bytes | None, entry: tuple[bytes, list[bytes]]) -> Details:
