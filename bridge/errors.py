@@ -71,19 +71,27 @@ class ExpressionError(BridgeError):
 
 
 class Disconnected(BridgeError):
-    """A source's connection could not be made, or has ended; a new one has to be made."""
+    """A source's connection could not be made, or has ended; a new one has to be made.
 
-    def __init__(self, cause: str) -> None:
+    `denied` says that credentials or permissions are wrong: that changes only once somebody changes it.
+    """
+
+    def __init__(self, cause: str, *, denied: bool = False) -> None:
         super().__init__(cause)
         self.cause = cause
+        self.denied = denied
 
 
 class SinkUnavailable(BridgeError):
-    """Redis does not take writes now; the same write can be sent again later."""
+    """Redis does not take writes now; the same write can be sent again later.
 
-    def __init__(self, cause: str) -> None:
+    `denied` says that credentials or permissions are wrong: there is no hurry to try again.
+    """
+
+    def __init__(self, cause: str, *, denied: bool = False) -> None:
         super().__init__(cause)
         self.cause = cause
+        self.denied = denied
 
 
 class BadEvent(BridgeError):

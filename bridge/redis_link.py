@@ -12,7 +12,7 @@ from collections import deque
 from typing import Any, Final
 
 import hiredis
-from redis.exceptions import ResponseError
+from redis.exceptions import AuthenticationError, NoPermissionError, ResponseError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from bridge import redis_client
@@ -173,7 +173,8 @@ class Link(asyncio.Protocol):
     def _fail(self, error: BaseException) -> Disconnected:
         if self._failed is None:
             timed_out = isinstance(error, (TimeoutError, RedisTimeoutError))
-            self._failed = Disconnected("timed out" if timed_out else words(error))
+            denied = isinstance(error, (AuthenticationError, NoPermissionError))
+            self._failed = Disconnected("timed out" if timed_out else words(error), denied=denied)
         return self._failed
 
 

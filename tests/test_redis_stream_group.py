@@ -201,7 +201,8 @@ def test_what_was_trimmed_behind_a_sink_that_was_away(
     with feed.broker.client() as client:
         client.xtrim(feed.name, maxlen=500, approximate=False)
     sink.resume()
-    bridge.wait_for("source.entries_trimmed", source="feed")
+    # Not only when it looks again anyway, ten seconds after it connected.
+    bridge.wait_for("source.entries_trimmed", timeout=4, source="feed")
     with sink.client() as client:
         wait_until(lambda: _last(client) == 1999, 20, "the last entry")
         came = {message["args"][0] for message in queue_messages(client, "default")}

@@ -43,7 +43,13 @@ _ATTEMPTS_LIFETIME_S: Final = 86_400
 
 #: Error replies that are about this message and not about the server's state. Every other reply
 #: is waited out: a batch is never given up for an error that an operator can end.
-_PERMANENT: Final = ("WRONGTYPE", "Protocol error", "value is not", "string exceeds")
+_PERMANENT: Final = ("WRONGTYPE", "Protocol error: invalid", "value is not", "string exceeds")
+#: After these a new connection is made: a demoted master's name may lead to another server by now, and a connection whose
+#: protocol is in error is closed by Redis.
+_LAST_WORDS: Final = ("READONLY", "MASTERDOWN", "MOVED", "Protocol error")
+#: Those that end only once somebody changes a password or a permission. The last is what a large batch gets instead of
+#: NOAUTH (observed).
+_DENIED: Final = ("NOAUTH", "NOPERM", "WRONGPASS", "Protocol error: unauthenticated")
 
 
 #: A Redis that evicts keys of other users rather than refuse a write is never full.
@@ -72,9 +78,12 @@ class RedisSink:
         """Return once Redis has answered.
 
         Raises:
-            SinkUnavailable: it did not.
+            SinkUnavailable: it did not, or with an error.
         """
-        await self._answer(command("PING"))
+        try:
+            await self._answer(command("PING"))
+        except ResponseError as error:
+            raise _unavailable(error) from None
 
     async def attempts(self, source: str, events: Sequence[bytes], *, begin_below: int) -> list[int]:
         """Return how often each event was attempted before; begin one more of each, unless one has `begin_below` or more.
@@ -165,7 +174,7 @@ class RedisSink:
                 # A writer's batches are written one after another: before a later one, this one was.
                 return Written(messages=0, duplicates=len(batch.events))
             if not str(error).startswith(_PERMANENT):
-                raise SinkUnavailable(str(error)) from None
+                raise _unavailable(error) from None
             _isolate(batch, str(error))
             return await self._write(batch)
         messages, duplicates, *lengths = map(int, reply.split())
@@ -211,11 +220,10 @@ class RedisSink:
             reply = await link.read()
             keep = True
         except ResponseError as error:
-            # A demoted master: the name may lead to another server by now.
-            keep = not str(error).startswith("READONLY")
+            keep = not str(error).startswith(_LAST_WORDS)
             raise
         except Disconnected as error:
-            raise SinkUnavailable(error.cause) from None
+            raise SinkUnavailable(error.cause, denied=error.denied) from None
         finally:
             # Also when cancelled: the reply may still come, and the next command must not take it
             # for its own (CVE-2023-28858).
@@ -234,8 +242,12 @@ class RedisSink:
         try:
             await link.open()
         except Disconnected as error:
-            raise SinkUnavailable(error.cause) from None
+            raise SinkUnavailable(error.cause, denied=error.denied) from None
         return link
+
+
+def _unavailable(error: ResponseError) -> SinkUnavailable:
+    return SinkUnavailable(str(error), denied=str(error).startswith(_DENIED))
 
 
 def _isolate(batch: Batch, cause: str) -> None:
