@@ -18,7 +18,7 @@ from tests.brokers import Redis
 from tests.children import free_port, wait_until
 from tests.feeds import PubsubFeed
 from tests.processes import Bridges, assert_no_orphans
-from tests.test_sink_faults import FAULTS, loading, readonly
+from tests.redis_faults import FAULTS, loading, readonly
 
 
 @pytest.fixture
