@@ -178,3 +178,26 @@ def test_a_backlog_in_the_socket_survives_the_stop(feed: PubsubFeed, new_bridge:
     counts = _counts(bridge)
     assert counts["received"] == counts["messages"] == 2000
     assert [n for (n,) in _args(feed, 2000)] == list(range(2000))
+
+
+def test_a_stop_after_the_connection_was_lost_writes_what_had_come(
+    feed: PubsubFeed, new_redis: Callable[..., Redis], new_bridge: Bridges
+) -> None:
+    """Stopped while the window is full and the connection gone, the bridge still writes all that Redis had sent."""
+    sink = new_redis()
+    bridge = new_bridge(feed.config(sink, window={"events": 10, "bytes": "1MiB"})).ready()
+    sink.pause()
+    try:
+        feed.publish([{"n": n} for n in range(2000)])
+        with feed.broker.client() as client:
+            client.client_kill_filter(_type="pubsub")
+        time.sleep(0.5)
+        bridge.terminate()
+        time.sleep(0.5)
+    finally:
+        sink.resume()
+    assert bridge.wait() == 0
+    counts = bridge.wait_for("source.counts", source="feed")
+    assert counts["received"] == counts["messages"] == 2000
+    with sink.client() as client:
+        assert [message["args"][0] for message in queue_messages(client, "default")] == list(range(2000))
