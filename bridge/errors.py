@@ -71,14 +71,15 @@ class ExpressionError(BridgeError):
 
 
 class Disconnected(BridgeError):
-    """A source's connection could not be made, or has ended; a new one has to be made.
+    """A source's connection could not be made, or has ended; a new one has to be made, not before `retry_s` seconds.
 
     `denied` says that credentials or permissions are wrong: that changes only once somebody changes it.
     """
 
-    def __init__(self, cause: str, *, denied: bool = False) -> None:
+    def __init__(self, cause: str, *, retry_s: float = 0.0, denied: bool = False) -> None:
         super().__init__(cause)
         self.cause = cause
+        self.retry_s = retry_s
         self.denied = denied
 
 

@@ -11,16 +11,20 @@ import pytest
 import structlog
 from paho.mqtt import client as paho
 
-from bridge.config.sources import Mqtt
+from bridge.config import Dramatiq, Mqtt
 from bridge.errors import BadEvent, Disconnected
 from bridge.event import Event
 from bridge.sources.mqtt import MqttSession, MqttSource
+from bridge.sources.mqtt_copies import Copies
 from bridge.sources.mqtt_packets import PUBACK
 from bridge.sources.mqtt_paho import tap_problem
 from tests.certificates import Certificates
 from tests.test_mqtt_packets import MALFORMED, UNREADABLE, packed, packet, publish
 
 pytestmark = pytest.mark.timeout(60)
+
+#: Nothing listens here: what a source asks of Dramatiq's Redis holds nothing up.
+NOWHERE = Dramatiq(url="redis://127.0.0.1:1/0")
 
 
 class Script:
@@ -106,7 +110,7 @@ async def connected(
     url = f"{'mqtts' if secure else 'mqtt'}://127.0.0.1:{server.sockets[0].getsockname()[1]}"
     config = Mqtt.model_validate({"type": "mqtt", "url": url, "client_id": "c", "fast_path": fast_path, **settings})
     try:
-        async with MqttSource("s", config, topics or ["t"]).connect() as session:
+        async with MqttSource("s", config, topics or ["t"], NOWHERE).connect() as session:
             yield script, session
     finally:
         await script.hang_up()
@@ -145,7 +149,7 @@ async def test_acknowledged_in_order(fast_path: bool) -> None:
 async def test_copies_are_acknowledged_with_their_event(fast_path: bool) -> None:
     """Copies of one event that came by several subscriptions are one event; each is acknowledged after it, in order."""
     async with connected(fast_path, "a/+", "+/b") as (script, session):
-        numbers = sorted(session._copies.numbers.values())
+        numbers = sorted(Copies(["a/+", "+/b"]).numbers.values())
         one, other = (packed(SubscriptionIdentifier=number) for number in numbers)
         script.say(publish("a/b", b"0", 1, other))  # a copy whose event was settled before, or is another's
         assert await script.acknowledged(1) == [1]

@@ -18,9 +18,9 @@ from bridge.topics import subscription, without_covered
 __all__ = ["Session", "Source", "make"]
 
 
-def _mqtt(name: str, source: Any, _config: Config, table: RouteTable) -> Source:
+def _mqtt(name: str, source: Any, config: Config, table: RouteTable) -> Source:
     needed = [subscription(route.pattern.text) if route.pattern else "#" for route in table.routes]
-    return MqttSource(name, source, without_covered(source.topics or needed))
+    return MqttSource(name, source, without_covered(source.topics or needed), config.dramatiq)
 
 
 def _stream(name: str, source: Any, config: Config, _table: RouteTable) -> Source:

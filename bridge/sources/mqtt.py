@@ -11,42 +11,44 @@ import contextlib
 import ssl
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
-from typing import Any, Final, cast
+from typing import Any, Final
 from urllib.parse import unquote, urlsplit
 
 from paho.mqtt import client as paho
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
-from paho.mqtt.subscribeoptions import SubscribeOptions
 
 from bridge import tls
-from bridge.config import Mqtt
+from bridge.config import Dramatiq, Mqtt
 from bridge.errors import Disconnected, words
 from bridge.event import Details, Event
 from bridge.observe.logs import logger
 from bridge.sources.inbox import Inbox, InboxSession
-from bridge.sources.mqtt_copies import Copies, Retained
+from bridge.sources.mqtt_copies import Copies, Once
+from bridge.sources.mqtt_history import Quarrel, Record
 from bridge.sources.mqtt_link import PahoLink
-from bridge.sources.mqtt_packets import PUBACK, RETAIN, PacketReader, details, subscriptions
+from bridge.sources.mqtt_packets import PacketReader, details
 from bridge.sources.mqtt_paho import PlainClient, TappedClient, event_of, tap_problem
+from bridge.sources.mqtt_subscriber import Subscriber
 
 log = logger()
 _CLOSE_S: Final = 1.0
 _NOBODYS_TOPIC: Final = "dramatiq-bridge/goodbye"
-_FIRST_FAILURE: Final = 0x80
-_UNBOUNDED: Final = 1 << 30
+_TAKEN_OVER: Final = 0x8E
 
 
 class MqttSource:
-    """One client; `topics` are the filters to subscribe to."""
+    """One client; `topics` are the filters to subscribe to, `dramatiq` the Redis that remembers them."""
 
-    def __init__(self, name: str, config: Mqtt, topics: Sequence[str]) -> None:
+    def __init__(self, name: str, config: Mqtt, topics: Sequence[str], dramatiq: Dramatiq) -> None:
         self.name = name
         self.redelivers = _durable(config)
         self.read: Callable[[Any], Details] | None = details
         self._config = config
         self._topics = list(topics)
         self._copies = Copies(self._topics)
+        self._record = Record(name, config, self._topics, dramatiq) if _persistent(config) else None
+        self._quarrel = Quarrel(config.client_id)
         self._fast = config.fast_path
         if self._fast and (problem := tap_problem()):
             log.warning("source.fast_path_unavailable", source=name, problem=problem)
@@ -54,8 +56,11 @@ class MqttSource:
 
     @asynccontextmanager
     async def connect(self) -> AsyncIterator[MqttSession]:
-        """Connect and subscribe; yield once every subscription is granted."""
-        session = MqttSession(self.name, self._config, self._topics, self._copies, fast=self._fast)
+        """Connect and subscribe; yield once every subscription is granted, or the first event is there.
+
+        A session's backlog stands before the grant: events that waited for it would wait for each other.
+        """
+        session = MqttSession(self.name, self._config, self._topics, self._copies, self._record, fast=self._fast)
         try:
             try:
                 async with asyncio.timeout(self._config.connect_timeout / 1000):
@@ -65,6 +70,8 @@ class MqttSource:
             except (OSError, ssl.SSLError, ValueError) as error:
                 raise Disconnected(words(error)) from None
             yield session
+        except Disconnected as ended:
+            raise self._quarrel.judged(ended, taken_over=session.taken_over, lived_s=session.lived_s) from None
         finally:
             await session.end()
 
@@ -72,29 +79,36 @@ class MqttSource:
 class MqttSession(InboxSession):
     """One paho client, from CONNECT to its end."""
 
-    def __init__(self, name: str, config: Mqtt, topics: list[str], copies: Copies, *, fast: bool) -> None:
+    def __init__(
+        self, name: str, config: Mqtt, topics: list[str], copies: Copies, record: Record | None, *, fast: bool
+    ) -> None:
         self._name = name
         self._config = config
         self._topics = topics
-        self._copies = copies
-        self._retained = Retained(copies)
-        self._requested: dict[int | None, list[str]] = {}
-        # The youngest event that has a token and is not settled: copies of it are acknowledged after it.
-        self._youngest: Event | None = None
-        self._ready: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._unsubscribed = asyncio.Event()
-        self._connected = False
+        self._overlapping = bool(copies.numbers)
+        self._loop = asyncio.get_running_loop()
+        self._ready: asyncio.Future[None] = self._loop.create_future()
+        self._record = record
+        self._subscribing: asyncio.Task[None] | None = None
+        self._connected_at: float | None = None
+        self._heard_at = 0.0
         self._paused = False
+        #: Whether the broker has said that another client took the session over.
+        self.taken_over = False
+        #: How long the connection stood until the broker closed it; None otherwise.
+        self.lived_s: float | None = None
         self._v5 = config.version == "5"
         self._reader = PacketReader(name, v5=self._v5)
         self._client = self._make_client(TappedClient if fast else PlainClient)
         self._link = PahoLink(self._client, name, self._on_failed)
+        self._once = Once(copies, self._client.acknowledge)
+        self._subscriber = Subscriber(self._client, name, config, copies, self._begin, self._link.fail)
         # The broker keeps to Receive Maximum more or less (mosquitto 2.0.11 exceeds it): twice the window ends it.
         self._most = config.window.events * (2 if config.qos > 0 else 1)
-        self._inbox = Inbox(config.window, self._link.read_again, redelivered=_durable(config))
+        self._inbox = Inbox(config.window, self._read_again, redelivered=_durable(config))
 
     async def start(self) -> None:
-        """Connect, and wait until every subscription is granted."""
+        """Connect and subscribe; return once every subscription is granted, or the first event is there."""
         config = self._config
         url = urlsplit(config.url)
         secure = url.scheme == "mqtts"
@@ -119,14 +133,14 @@ class MqttSession(InboxSession):
             properties=properties,
         )
         await self._ready
+        self._subscribing = asyncio.create_task(self._keep_subscriptions(), name=f"source:{self._name}:subscriptions")
 
     async def settle(self, events: Sequence[Event]) -> None:
         """PUBACK each event, in the order received [MQTT-4.6.0-2]."""
         if not self._inbox.failed:
             tokens: list[Any] = [event.token for event in events if event.token is not None]
             if tokens:
-                if self._youngest is not None and tokens[-1] is self._youngest.token:
-                    self._youngest = None
+                self._once.settled(tokens[-1])
                 self._client.acknowledge(tokens)
                 self._link.flush()
         self._inbox.settled(events)
@@ -146,7 +160,10 @@ class MqttSession(InboxSession):
     async def end(self) -> None:
         """Say goodbye, and close the socket; what comes meanwhile is nobody's."""
         self._paused = True
-        if self._connected:
+        if self._subscribing is not None:
+            self._subscribing.cancel()
+            await asyncio.gather(self._subscribing, return_exceptions=True)
+        if self._connected_at is not None:
             # The answer means that the broker has taken every PUBACK before it. Without it, closing a socket
             # with something unread resets the connection, and PUBACKs under way are lost (observed).
             await self._unsubscribe([_NOBODYS_TOPIC])
@@ -156,12 +173,35 @@ class MqttSession(InboxSession):
         """Unsubscribe, and wait for the answer, a little while."""
         if self._inbox.failed:
             return
-        self._unsubscribed.clear()
-        self._client.unsubscribe(topics)
+        answer = self._subscriber.unsubscribe(topics)
         self._link.read_again()
         self._link.flush()
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._unsubscribed.wait(), _CLOSE_S)
+            await asyncio.wait_for(answer, _CLOSE_S)
+
+    async def _keep_subscriptions(self) -> None:
+        """See that the subscriptions are granted, and that only these are left; ends with the connection."""
+        granted, limit_s = self._subscriber.granted, self._config.connect_timeout / 1000
+        while not granted.is_set():
+            # Behind a backlog, and behind a full window, the answer may come as late as it likes.
+            left_s = self._heard_at + limit_s - self._loop.time() if self._link.reading else limit_s
+            if left_s <= 0:
+                self._link.fail("no answer to SUBSCRIBE")
+                return
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(left_s):
+                    await granted.wait()
+        if self._record is not None:
+            try:
+                await self._record.keep(self._give_up)
+            except Exception as error:  # noqa: BLE001 - a task's edge: whatever it is, it is not left unsaid
+                self._link.fail(f"the record of subscriptions: {words(error)}")
+
+    async def _give_up(self, topics: list[str]) -> list[str]:
+        """Unsubscribe, and return once the broker has answered the topics that it does not let go."""
+        answer = self._subscriber.unsubscribe(topics)
+        self._link.flush()
+        return self._subscriber.kept(topics, await answer)
 
     def _make_client(self, kind: type[PlainClient | TappedClient]) -> PlainClient | TappedClient:
         config = self._config
@@ -176,8 +216,6 @@ class MqttSession(InboxSession):
         )
         client.suppress_exceptions = False
         client.on_connect = self._on_connect
-        client.on_subscribe = self._on_subscribe
-        client.on_unsubscribe = self._on_unsubscribe
         client.on_message = self._on_message
         client.on_disconnect = self._on_disconnect
         return client
@@ -189,59 +227,35 @@ class MqttSession(InboxSession):
 
     # What paho reports; all of it on the event loop's thread.
 
-    def _on_connect(self, _client: Any, _data: Any, _flags: Any, reason: Any, properties: Any) -> None:
+    def _on_connect(self, _client: Any, _data: Any, flags: Any, reason: Any, properties: Any) -> None:
         if reason.is_failure:
             self._link.fail(f"refused: {reason}")
-        elif not self._topics:
-            self._grant()
-        else:
-            self._subscribe(numbered=getattr(properties, "SubscriptionIdentifierAvailable", 1) == 1)
+            return
+        self._connected_at = self._heard_at = self._loop.time()
+        if self._record is not None:
+            self._record.connected(session_present=flags.session_present)
+        numbered = getattr(properties, "SubscriptionIdentifierAvailable", 1) == 1
+        self._subscriber.subscribe(self._topics, numbered=numbered)
+        if self._inbox.held:
+            self._begin()
 
-    def _subscribe(self, *, numbered: bool) -> None:
-        """Subscribe to everything: one request for each filter that has an identifier, one for the rest."""
-        numbers = self._copies.numbers if self._v5 and numbered else {}
-        if self._v5 and len(numbers) < len(self._copies.numbers):
-            problem = "the broker has no subscription identifiers: an event may come once for each of these that fits"
-            log.warning("source.topics_overlap", source=self._name, topics=list(self._copies.numbers), problem=problem)
-        requests: list[tuple[list[str], int]] = [([topic], number) for topic, number in numbers.items()]
-        rest = [topic for topic in self._topics if topic not in numbers]
-        qos: int = self._config.qos
-        # Retained messages come with a new subscription only: not again after each reconnection.
-        options = SubscribeOptions(qos=qos, retainHandling=SubscribeOptions.RETAIN_SEND_IF_NEW_SUB)
-        for topics, number in [*requests, (rest, 0)] if rest else requests:
-            properties = Properties(PacketTypes.SUBSCRIBE) if number else None
-            if properties is not None:
-                properties.SubscriptionIdentifier = number
-            wanted = [(topic, options if self._v5 else qos) for topic in topics]
-            _, packet_id = self._client.subscribe(wanted, properties=properties)  # type: ignore[arg-type]
-            self._requested[packet_id] = topics
-
-    def _on_subscribe(self, _client: Any, _data: Any, mid: int, reasons: list[Any], _properties: Any) -> None:
-        refused = [
-            f"{topic!r} ({reason})"
-            for topic, reason in zip(self._requested.pop(mid, ()), reasons, strict=False)
-            if reason.value >= _FIRST_FAILURE
-        ]
-        if refused:
-            self._link.fail(f"the broker refuses the subscription to {', '.join(refused)}")
-        elif not self._requested and not self._ready.done():
-            self._grant()
-
-    def _grant(self) -> None:
-        self._connected = True
-        self._ready.set_result(None)
-
-    def _on_unsubscribe(self, *_: Any) -> None:
-        self._unsubscribed.set()
+    def _begin(self) -> None:
+        """End `start`: everything is granted, or the first event is there."""
+        if not self._ready.done():
+            self._ready.set_result(None)
 
     def _on_disconnect(self, _client: Any, _data: Any, flags: Any, reason: Any, _properties: Any) -> None:
-        # Where the broker said nothing, paho makes up an "Unspecified error".
+        # Where the broker said nothing, paho makes up a reason.
         if flags.is_disconnect_packet_from_server:
+            self.taken_over = reason.value == _TAKEN_OVER
             self._link.fail(f"the broker disconnected: {reason}")
-        elif self._connected:
-            self._link.fail("the connection was lost")
-        else:
+        elif self._connected_at is None:
             self._link.fail("the connection ended before the broker's answer (a port for TLS takes mqtts://)")
+        elif reason == "Keep alive timeout":
+            self._link.fail("no answer to a ping")
+        else:
+            self.lived_s = self._loop.time() - self._connected_at
+            self._link.fail("the connection was lost")
 
     def _on_message(self, _client: Any, _data: Any, message: paho.MQTTMessage) -> None:
         self._received([event_of(self._name, message)])
@@ -257,44 +271,31 @@ class MqttSession(InboxSession):
     def _received(self, events: list[Event]) -> None:
         if self._paused:
             return
-        if self._copies.numbers:
-            events = self._without_copies(events)
+        if self._overlapping:
+            events = self._once.kept(events)
         if events:
             self._inbox.put(events)
-        if self._bounded and (self._inbox.held >= self._most or self._inbox.heavy):
+        if self._inbox.held >= self._most or self._inbox.heavy:
             self._link.stop_reading()
+        if not self._subscriber.granted.is_set():
+            self._heard_at = self._loop.time()
+            if self._connected_at is not None:
+                self._begin()
 
-    @property
-    def _bounded(self) -> bool:
-        # Not before every subscription is granted: the grant stands behind what the broker sends again.
-        return self._connected and not self._paused
+    def _read_again(self) -> None:
+        self._heard_at = self._loop.time()
+        self._link.read_again()
 
     def _room(self) -> int:
         """Return how many packets to take at once."""
-        return max(1, self._most - self._inbox.held) if self._bounded else _UNBOUNDED
+        return self._most if self._paused else max(1, self._most - self._inbox.held)
 
-    def _without_copies(self, events: list[Event]) -> list[Event]:
-        kept = []
-        for event in events:
-            if not self._is_copy(event):
-                kept.append(event)
-                if event.token is not None:
-                    self._youngest = event
-            elif event.token is not None:
-                token: Any = event.token
-                if self._youngest is None:
-                    self._client.acknowledge([token])
-                else:
-                    self._youngest.token = PUBACK.join((cast("bytes", self._youngest.token), token))
-        return kept
 
-    def _is_copy(self, event: Event) -> bool:
-        raw = cast("bytes", event.raw)
-        if numbers := subscriptions(raw):
-            return not self._copies.counts(event.topic, numbers)
-        return bool(raw[0] & RETAIN) and self._retained.again(event.topic)
+def _persistent(config: Mqtt) -> bool:
+    """Tell whether the broker keeps the session, and its subscriptions, beyond the connection."""
+    return config.client_id is not None and (config.version != "5" or config.session_expiry > 0)
 
 
 def _durable(config: Mqtt) -> bool:
     """Tell whether the broker keeps what is not acknowledged beyond the connection."""
-    return config.qos > 0 and config.client_id is not None and (config.version != "5" or config.session_expiry > 0)
+    return config.qos > 0 and _persistent(config)

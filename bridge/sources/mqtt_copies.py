@@ -8,9 +8,11 @@ two equal readings are two events. One wider subscription instead would bring wh
 from __future__ import annotations
 
 import zlib
-from collections.abc import Sequence
-from typing import Final
+from collections.abc import Callable, Sequence
+from typing import Final, cast
 
+from bridge.event import Event
+from bridge.sources.mqtt_packets import PUBACK, RETAIN, subscriptions
 from bridge.topics import covers
 
 #: An identifier has 28 bits: 14 for the set of filters, 14 for the filter.
@@ -50,19 +52,54 @@ class Copies:
         return sum(covers(one, topic) for one, _ in self._filters) > 1
 
 
-class Retained:
-    """The retained messages of one connection: without identifiers, those that came by another subscription already."""
+class Once:
+    """Lets each event through once, of those that one connection brings; `acknowledge` takes the tokens of copies.
 
-    def __init__(self, copies: Copies) -> None:
+    A copy is acknowledged after its event: what came by this connection and is younger is not settled before it.
+    What comes again after a lost connection is judged as if it came for the first time, whichever of its copies that is.
+    """
+
+    def __init__(self, copies: Copies, acknowledge: Callable[[list[bytes]], None]) -> None:
         self._copies = copies
-        self._seen: set[str] = set()
+        self._acknowledge = acknowledge
+        # The youngest event that has a token and is not settled: copies of it are acknowledged after it.
+        self._youngest: Event | None = None
+        # The topics of retained messages, which have no identifiers here and come once per subscription that fits.
+        self._retained: set[str] = set()
 
-    def again(self, topic: str) -> bool:
-        """Tell whether the retained message of `topic` has come before; it comes once per subscription that fits."""
-        if topic in self._seen:
+    def kept(self, events: list[Event]) -> list[Event]:
+        """Return the events that count."""
+        kept = []
+        for event in events:
+            if not self._is_copy(event):
+                kept.append(event)
+                if event.token is not None:
+                    self._youngest = event
+            elif event.token is not None:
+                token = cast("bytes", event.token)
+                if self._youngest is None:
+                    self._acknowledge([token])
+                else:
+                    self._youngest.token = PUBACK.join((cast("bytes", self._youngest.token), token))
+        return kept
+
+    def settled(self, token: object) -> None:
+        """What was received up to the event with this token is settled."""
+        if self._youngest is not None and token is self._youngest.token:
+            self._youngest = None
+
+    def _is_copy(self, event: Event) -> bool:
+        raw = cast("bytes", event.raw)
+        if numbers := subscriptions(raw):
+            return not self._copies.counts(event.topic, numbers)
+        return bool(raw[0] & RETAIN) and self._retained_again(event.topic)
+
+    def _retained_again(self, topic: str) -> bool:
+        """Tell whether the retained message of `topic` has come before, without identifiers."""
+        if topic in self._retained:
             return True
-        if len(self._seen) < _MOST_REMEMBERED and self._copies.shared_by_several(topic):
-            self._seen.add(topic)
+        if len(self._retained) < _MOST_REMEMBERED and self._copies.shared_by_several(topic):
+            self._retained.add(topic)
         return False
 
 

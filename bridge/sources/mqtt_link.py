@@ -14,7 +14,7 @@ from paho.mqtt import client as paho
 from paho.mqtt.enums import MQTTErrorCode
 
 from bridge.errors import words
-from bridge.sources.mqtt_paho import Tap
+from bridge.sources.mqtt_paho import PlainClient, Tap, TappedClient
 
 _CLOSE_S: Final = 1.0
 
@@ -25,7 +25,7 @@ class PahoLink:
     paho's callbacks run on the event loop's thread.
     """
 
-    def __init__(self, client: paho.Client, name: str, on_failed: Callable[[str], None]) -> None:
+    def __init__(self, client: PlainClient | TappedClient, name: str, on_failed: Callable[[str], None]) -> None:
         self._client = client
         self._name = name
         self._on_failed = on_failed
@@ -56,6 +56,9 @@ class PahoLink:
         self._socket = sock = opened.real if isinstance(opened, Tap) else opened
         self._fd = sock.fileno()
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if hasattr(socket, "TCP_USER_TIMEOUT"):
+            # While nothing is read nothing can answer: then a link is dead whose other end does not take our pings.
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, 2000 * self._client.keepalive)
         self.read_again()
         self.flush()
         self._misc = asyncio.create_task(self._keep_alive(), name=f"source:{self._name}:keepalive")
@@ -77,6 +80,11 @@ class PahoLink:
         with contextlib.suppress(Exception):
             if self._socket is not None:
                 self._socket.close()
+
+    @property
+    def reading(self) -> bool:
+        """Whether what comes is read, or left to the socket's buffers."""
+        return self._reading
 
     def fail(self, cause: str) -> None:
         """End the connection: nothing is read or written any more."""
@@ -114,8 +122,8 @@ class PahoLink:
                     self._loop.add_writer(self._fd, self.flush)
                 else:
                     self._loop.remove_writer(self._fd)
-        except (OSError, ValueError) as error:
-            self.fail(str(error))
+        except Exception as error:  # noqa: BLE001 - whatever paho does, the session ends and says why
+            self.fail(words(error))
 
     async def _in_thread(self, connect: Callable[[], object]) -> None:
         """Run paho's blocking calls (DNS, TCP, TLS) in a thread of its own, before the loop takes over.
@@ -153,7 +161,7 @@ class PahoLink:
                     return
                 if not self._more():
                     break
-        except Exception as error:  # noqa: BLE001 - whatever paho does, the session ends and says why
+        except Exception as error:  # noqa: BLE001 - as above
             self.fail(words(error))
 
     def _more(self) -> bool:
@@ -177,8 +185,11 @@ class PahoLink:
 
     async def _keep_alive(self) -> None:
         while not self._ended:
-            await asyncio.sleep(1.0)
+            # Brokers wait for half a keepalive more.
+            await asyncio.sleep(min(1.0, (self._client.keepalive or 4) / 4))
             try:
+                if not self._reading:
+                    self._client.excuse_ping()
                 code = self._client.loop_misc()
             except Exception as error:  # noqa: BLE001 - as above
                 self.fail(words(error))

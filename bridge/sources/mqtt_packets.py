@@ -45,8 +45,8 @@ _PUBLISH: Final = 3
 #: Larger than any answer to what the bridge asks. A message may be as large as MQTT allows: 256 MiB.
 _MOST_OTHER_BYTES: Final = 1 << 20
 
-#: How long a packet is; what takes a message apart (topic, packet id, the properties' length, the rest); its `raw`.
-_Shape = tuple[int, Callable[[bytes, int], tuple[Any, ...]] | None, bytes]
+#: How long a packet is; what takes a message apart (topic, packet id, the properties' length, the rest); its `raw`; DUP.
+_Shape = tuple[int, Callable[[bytes, int], tuple[Any, ...]] | None, bytes, bool]
 _BEGINNING: Final = 5
 _MOST_SHAPES: Final = 4096
 
@@ -109,7 +109,7 @@ class PacketReader:
         for _ in range(most):
             if at >= end:
                 break
-            length, unpack, raw = shape_of(data[at : at + _BEGINNING]) or self._shape(data, at)
+            length, unpack, raw, again = shape_of(data[at : at + _BEGINNING]) or self._shape(data, at)
             stop = at + length
             if stop > end:
                 return at, length
@@ -126,6 +126,8 @@ class PacketReader:
             add(Event(source, topic, body, now_ms, token or None, raw, details))
             if not topic:
                 events[-1].defect = NOT_UTF8
+            if again:
+                events[-1].redelivered = True
             at = stop
         return at, 0
 
@@ -134,21 +136,21 @@ class PacketReader:
         first = data[at]
         length, start = _number(data, at + 1)
         if start > len(data):
-            return len(data) - at + 1, None, b""
+            return len(data) - at + 1, None, b"", False
         whole = start - at + length
         if first not in _ID_BYTES:
             if first >> 4 != _PUBLISH and whole > _MOST_OTHER_BYTES:
                 raise ValueError(f"a packet of {whole} bytes which is no message")
-            return whole, None, b""
+            return whole, None, b"", False
         if start + 2 > len(data) and length >= 2:
-            return len(data) - at + 1, None, b""
+            return len(data) - at + 1, None, b"", False
         size = int.from_bytes(data[start : start + 2])
         body = length - 2 - size - _ID_BYTES[first] - self._v5
         if body < 0:
             raise ValueError("a message shorter than its topic")
         count = "B" if self._v5 else "0s"
         form = f">{start + 2 - at}x{size}s{_ID_BYTES[first]}s{count}{body}s"
-        shape = (whole, struct.Struct(form).unpack_from, bytes((first, 0)))
+        shape = (whole, struct.Struct(form).unpack_from, bytes((first, 0)), bool(first & DUP))
         if start + 2 <= at + _BEGINNING:
             if len(self._shapes) >= _MOST_SHAPES:
                 self._shapes.clear()

@@ -36,12 +36,18 @@ _RECORD_BYTES: Final = 16 * 1024
 _UNREADABLE: Final = (MQTTException, ValueError, LookupError, struct.error)
 
 
-class PlainClient(paho.Client):
-    """paho as it is, except that a message survives properties that paho can't read: `take` can."""
-
+class _Client(paho.Client):
     def __init__(self, take: Take, **options: Any) -> None:
         super().__init__(CallbackAPIVersion.VERSION2, **options)
         self._take = take
+
+    def excuse_ping(self) -> None:
+        """Expect no answer to the last ping: nothing is read at the moment. The next ones are sent all the same."""
+        self._ping_t = 0.0
+
+
+class PlainClient(_Client):
+    """paho as it is, except that a message survives properties that paho can't read: `take` can."""
 
     def acknowledge(self, packet_ids: list[bytes]) -> None:
         """Queue a PUBACK for each; what is for several has a PUBACK's beginning between them."""
@@ -79,15 +85,12 @@ def event_of(source: str, message: paho.MQTTMessage) -> Event:
     raw = first + (message.properties.pack() if message.properties is not None else b"\x00")
     token = message.mid.to_bytes(2) if message.qos > 0 else None
     now_ms = time.time_ns() // 1_000_000
-    return Event(source, topic, bytes(message.payload), now_ms, token, raw, details, defect=defect)
+    body = bytes(message.payload)
+    return Event(source, topic, body, now_ms, token, raw, details, defect=defect, redelivered=message.dup)
 
 
-class TappedClient(paho.Client):
+class TappedClient(_Client):
     """paho without the messages: they go from its socket to `take`."""
-
-    def __init__(self, take: Take, **options: Any) -> None:
-        super().__init__(CallbackAPIVersion.VERSION2, **options)
-        self._take = take
 
     def acknowledge(self, packet_ids: list[bytes]) -> None:
         """Queue the same, as if it were one packet: paho knows what to do when that is sent in parts."""
