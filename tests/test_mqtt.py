@@ -237,20 +237,6 @@ def test_a_session_keeps_what_is_published_meanwhile(
     assert sorted(_args(redis_server, 3)) == sorted([[feed.name, 1], [feed.name, 2], [without.name, 2]])
 
 
-@both_versions
-def test_the_same_client_id_twice(version: str, feed: MqttFeed, redis_server: Redis, either_bridge: Bridges) -> None:
-    """Two bridges with one client_id take the session from each other: both say it and live, and nothing is lost."""
-    bridges = [either_bridge(feed.config(redis_server, version=version)) for _ in range(2)]
-    for bridge in bridges:
-        bridge.wait_for("source.disconnected", source="feed")
-    assert bridges[0].events("source.disconnected")[0]["cause"] == "the connection was lost"
-    feed.publish([{"n": n} for n in range(20)])
-    bridges[1].kill()
-    with redis_server.client() as client:
-        wait_until(lambda: {m["args"][0] for m in queue_messages(client, "default")} == set(range(20)), 40, "all")
-    assert bridges[0].running
-
-
 def test_big_and_many(feed: MqttFeed, redis_server: Redis, either_bridge: Bridges) -> None:
     """A payload of 200 KiB and 20,000 small ones arrive, whole and in order."""
     either_bridge(feed.config(redis_server, {"args": ["$payload.n", "$len(payload.text)"]})).ready()

@@ -3,136 +3,22 @@
 from __future__ import annotations
 
 import asyncio
-import ssl
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 
 import pytest
 import structlog
 from paho.mqtt import client as paho
 
-from bridge.config import Dramatiq, Mqtt
-from bridge.errors import BadEvent, Disconnected
-from bridge.event import Event
-from bridge.sources.mqtt import MqttSession, MqttSource
+from bridge.errors import BadEvent
+from bridge.sources.mqtt import MqttSession
 from bridge.sources.mqtt_copies import Copies
-from bridge.sources.mqtt_packets import PUBACK
 from bridge.sources.mqtt_paho import tap_problem
 from tests.certificates import Certificates
+from tests.mqtt_wire import Script, cause_of_the_end, connected, receive
 from tests.test_mqtt_packets import MALFORMED, UNREADABLE, packed, packet, publish
 
 pytestmark = pytest.mark.timeout(60)
-
-#: Nothing listens here: what a source asks of Dramatiq's Redis holds nothing up.
-NOWHERE = Dramatiq(url="redis://127.0.0.1:1/0")
-
-
-class Script:
-    """A broker of MQTT 5 for one connection: it grants everything, and else says what it is told."""
-
-    def __init__(self) -> None:
-        self.port = 0
-        self.pings = True
-        self.received = bytearray()
-        self._changed = asyncio.Condition()
-        self._writer: asyncio.StreamWriter | None = None
-
-    def say(self, *data: bytes) -> None:
-        """Send."""
-        assert self._writer is not None
-        self._writer.writelines(data)
-
-    async def hang_up(self) -> None:
-        """Close the connection."""
-        assert self._writer is not None
-        self._writer.close()
-        with suppress(ConnectionError):
-            await self._writer.wait_closed()
-
-    async def until(self, data: bytes) -> None:
-        """Wait until `data` has been received."""
-        async with self._changed:
-            await self._changed.wait_for(lambda: data in self.received)
-
-    async def acknowledged(self, count: int) -> list[int]:
-        """Wait for `count` PUBACKs and return the packet ids, in order."""
-        async with self._changed:
-            await self._changed.wait_for(lambda: len(self.received) >= 4 * count)
-        assert len(self.received) == 4 * count
-        packets = [self.received[at : at + 4] for at in range(0, 4 * count, 4)]
-        assert all(one[:2] == PUBACK for one in packets)
-        return [int.from_bytes(one[2:]) for one in packets]
-
-    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """Answer one client; what only the test can judge is kept in `received`."""
-        self._writer = writer
-        try:
-            while True:
-                first, size = await reader.readexactly(2)
-                while size >= 0x80 and (more := await reader.readexactly(1)):
-                    size += (more[0] - 1) << 7
-                rest = await reader.readexactly(size)
-                await self._answer(first, bytes((first, size)) + rest)
-        except (asyncio.IncompleteReadError, ConnectionError):
-            await self.hang_up()
-
-    async def _answer(self, first: int, whole: bytes) -> None:
-        match first >> 4:
-            case 1:
-                self.say(b"\x20\x03\x00\x00\x00")
-            case 8:
-                self.say(b"\x90\x04", whole[2:4], b"\x00\x01")
-            case 10:
-                self.say(b"\xb0\x04", whole[2:4], b"\x00\x00")
-            case 12:
-                if self.pings:
-                    self.say(b"\xd0\x00")
-            case 14:
-                pass
-            case _:
-                async with self._changed:
-                    self.received += whole
-                    self._changed.notify_all()
-
-
-@asynccontextmanager
-async def connected(
-    fast_path: bool, *topics: str, secure: Certificates | None = None, **settings: object
-) -> AsyncIterator[tuple[Script, MqttSession]]:
-    """A session with a scripted broker."""
-    script = Script()
-    context = None
-    if secure:
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        context.load_cert_chain(secure.cert, secure.key)
-        settings["tls"] = {"ca": str(secure.ca)}
-    server = await asyncio.start_server(script.serve, "127.0.0.1", 0, ssl=context)
-    url = f"{'mqtts' if secure else 'mqtt'}://127.0.0.1:{server.sockets[0].getsockname()[1]}"
-    config = Mqtt.model_validate({"type": "mqtt", "url": url, "client_id": "c", "fast_path": fast_path, **settings})
-    try:
-        async with MqttSource("s", config, topics or ["t"], NOWHERE).connect() as session:
-            yield script, session
-    finally:
-        await script.hang_up()
-        server.close()
-        await server.wait_closed()
-
-
-async def receive(session: MqttSession, count: int) -> list[Event]:
-    """Wait for as many events."""
-    events: list[Event] = []
-    while len(events) < count:
-        events += await session.receive()
-    return events
-
-
-async def cause_of_the_end(session: MqttSession) -> str:
-    """Receive until the session has ended, and return why."""
-    try:
-        while True:
-            await session.receive()
-    except Disconnected as ended:
-        return ended.cause
 
 
 async def test_acknowledged_in_order(fast_path: bool) -> None:
@@ -165,6 +51,25 @@ async def test_copies_are_acknowledged_with_their_event(fast_path: bool) -> None
         assert await script.acknowledged(6) == [2, 3, 4, 5, 6, 7]
         script.say(publish("a/b", b"late", 8, other))
         assert await script.acknowledged(7) == [2, 3, 4, 5, 6, 7, 8]
+
+
+async def test_copies_that_come_again(fast_path: bool) -> None:
+    """After a lost connection an event is still one event, whichever of its copies come again, and is marked as such."""
+    first, second = (packed(SubscriptionIdentifier=n) for n in Copies(["a/+", "+/b"]).numbers.values())
+    async with connected(fast_path, "a/+", "+/b") as (script, session):
+        script.say(publish("a/b", b"1", 1, first), publish("a/b", b"1", 2, second))
+        (event,) = await receive(session, 1)
+        assert not event.redelivered
+        await script.hang_up()
+        await cause_of_the_end(session)
+        await session.settle([event])  # too late
+    async with connected(fast_path, "a/+", "+/b") as (script, session):
+        both = [publish("a/b", b"1", n, properties, flags=8) for n, properties in enumerate((first, second), 1)]
+        script.say(*both, publish("a/b", b"2", 4, second, flags=8), publish("a/b", b"3", 5, first))
+        events = await receive(session, 2)
+        assert [(event.body, event.redelivered) for event in events] == [(b"1", True), (b"3", False)]
+        await session.settle(events)
+        assert await script.acknowledged(4) == [1, 2, 4, 5]
 
 
 @pytest.mark.parametrize("what", [*UNREADABLE, "a byte order mark", "a NUL"])
