@@ -113,7 +113,7 @@ class Runner:
             except Disconnected as error:
                 if since is not None and loop.time() - since > _STEADY_S:
                     backoff.reset()
-                wait = backoff.next()
+                wait = max(backoff.next(), error.retry_s)
                 self._say_disconnected(error.cause, wait, connected=since is not None)
             finally:
                 if self._session is not None:
