@@ -29,6 +29,7 @@ class Script:
     def __init__(self) -> None:
         self.pings = True
         self.grants = True
+        self.backlog = b""
         self.received = bytearray()
         self._changed = asyncio.Condition()
         self._writer: asyncio.StreamWriter | None = None
@@ -84,6 +85,7 @@ class Script:
             case 1:
                 self.say(b"\x20\x03\x00\x00\x00")
             case 8:
+                self.say(self.backlog)
                 if self.grants:
                     self.say(b"\x90\x04", whole[2:4], b"\x00\x01")
             case 10:

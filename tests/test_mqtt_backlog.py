@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import time
 from collections.abc import Callable
 
 import pytest
@@ -27,6 +28,31 @@ def test_a_backlog_larger_than_the_window_is_no_obstacle(
     with redis_server.client() as client:
         wait_until(lambda: client.llen("dramatiq:default") >= 1000, 40, "the backlog")
         assert [message["args"] for message in queue_messages(client, "default")] == [[n] for n in range(1000)]
+
+
+@both_versions
+def test_a_backlog_that_nobody_takes_is_no_obstacle(
+    new_mosquitto: Callable[..., Mosquitto],
+    new_redis: Callable[..., Redis],
+    either_bridge: Bridges,
+    version: str,
+) -> None:
+    """A sink that is away for longer than connecting may take costs no connection: the backlog comes once, when it is back."""
+    feed = MqttFeed(new_mosquitto(max_inflight_messages=0))
+    feed.prepare()
+    feed.publish([{"n": n} for n in range(500)])
+    sink = new_redis(appendonly=True)
+    sink.stop()
+    window = {"events": 10, "bytes": "50B"}
+    bridge = either_bridge(feed.config(sink, version=version, window=window, connect_timeout="1s"))
+    bridge.wait_for("source.connected")
+    time.sleep(3)
+    sink.start()
+    bridge.ready()
+    with sink.client() as client:
+        wait_until(lambda: client.llen("dramatiq:default") >= 500, 40, "the backlog")
+        assert [message["args"] for message in queue_messages(client, "default")] == [[n] for n in range(500)]
+    assert bridge.events("source.unavailable") + bridge.events("source.disconnected") == []
 
 
 def test_a_stop_with_a_backlog_brings_nothing_twice(

@@ -27,7 +27,7 @@ from bridge.sources.inbox import Inbox, InboxSession
 from bridge.sources.mqtt_copies import Copies, Once
 from bridge.sources.mqtt_history import Quarrel, Record
 from bridge.sources.mqtt_link import PahoLink
-from bridge.sources.mqtt_packets import PacketReader, details
+from bridge.sources.mqtt_packets import NOT_MQTT, PacketReader, details
 from bridge.sources.mqtt_paho import PlainClient, TappedClient, event_of, tap_problem
 from bridge.sources.mqtt_subscriber import Subscriber
 
@@ -253,6 +253,8 @@ class MqttSession(InboxSession):
             self._link.fail("the connection ended before the broker's answer (a port for TLS takes mqtts://)")
         elif reason == "Keep alive timeout":
             self._link.fail("no answer to a ping")
+        elif reason == "Protocol error":
+            self._link.fail(f"{NOT_MQTT}: paho can't read it")
         else:
             self.lived_s = self._loop.time() - self._connected_at
             self._link.fail("the connection was lost")
