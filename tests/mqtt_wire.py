@@ -11,12 +11,17 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from typing import Final
 
+import pytest
+
 from bridge.config import Dramatiq, Mqtt
 from bridge.errors import Disconnected
 from bridge.event import Event
 from bridge.sources.mqtt import MqttSession, MqttSource
 from bridge.sources.mqtt_packets import PUBACK
 from tests.certificates import Certificates
+
+#: Each way of reading and each version once, where all four do the same and a test takes long.
+across = pytest.mark.parametrize(("fast_path", "version"), [(True, "5"), (False, "3.1.1")], ids=["fast-5", "library-3"])
 
 _SO_ATTACH_FILTER: Final = 26
 #: Nothing listens here: what a source asks of Dramatiq's Redis holds nothing up.

@@ -17,11 +17,9 @@ from paho.mqtt.enums import CallbackAPIVersion
 from tests.brokers import Mosquitto, Redis
 from tests.children import wait_until
 from tests.feeds import MqttFeed
-from tests.mqtt_wire import Script, cause_of_the_end, connected, receive
+from tests.mqtt_wire import Script, across, cause_of_the_end, connected, receive
 from tests.processes import BridgeProcess, Bridges, queue_messages
 from tests.test_mqtt_packets import packet, publish
-
-both_versions = pytest.mark.parametrize("version", ["5", "3.1.1"])
 
 
 class Publisher:
@@ -61,7 +59,7 @@ def _arrived(sink: Redis) -> Counter[int]:
         return Counter(message["args"][0] for message in queue_messages(client, "default"))
 
 
-@both_versions
+@across
 def test_a_broker_that_flaps(
     version: str, new_mosquitto: Callable[..., Mosquitto], redis_server: Redis, either_bridge: Bridges
 ) -> None:
@@ -97,7 +95,7 @@ def test_a_broker_that_is_killed(
     """A broker that dies forgets what it had not saved, which is its own loss; what it takes afterwards arrives."""
     feed = MqttFeed(new_mosquitto())
     bridge = either_bridge(feed.config(redis_server)).ready()
-    for n in range(3):
+    for n in range(2):
         feed.broker.kill()
         feed.broker.start()
         bridge.wait_for("source.connected", timeout=11, times=n + 2)
@@ -124,7 +122,7 @@ def test_a_silent_broker_is_left(
     wait_until(lambda: _arrived(redis_server)[2] == 1, 10, "the event")
 
 
-@both_versions
+@across
 def test_a_full_window_outlasts_the_keepalive(
     version: str, new_mosquitto: Callable[..., Mosquitto], new_redis: Callable[..., Redis], either_bridge: Bridges
 ) -> None:
@@ -135,12 +133,12 @@ def test_a_full_window_outlasts_the_keepalive(
     bridge = either_bridge(feed.config(sink, version=version, keepalive="1s", window=window)).ready()
     sink.stop()
     feed.publish([{"n": n} for n in range(300)])
-    time.sleep(6)
+    time.sleep(4.5)
     sink.start()
     wait_until(lambda: len(_arrived(sink)) == 300, 20, "all of them")
     assert _arrived(sink) == Counter(range(300))
     assert bridge.events("source.disconnected") == []
-    time.sleep(3)
+    time.sleep(2.5)
     assert bridge.events("source.disconnected") == [], "the pings of that time are answered by now"
 
 

@@ -10,16 +10,15 @@ from typing import Any
 import pytest
 
 from bridge.errors import Disconnected
+from bridge.sources.mqtt_history import Quarrel
 from tests.brokers import Mosquitto, Redis
 from tests.children import wait_until
 from tests.feeds import MqttFeed
-from tests.mqtt_wire import connected
+from tests.mqtt_wire import across, connected
 from tests.processes import BridgeProcess, Bridges, queue_messages
 from tests.test_mqtt_packets import packet
 
 both_versions = pytest.mark.parametrize("version", ["5", "3.1.1"])
-#: Each way of reading and each version once, where mosquitto does the same in all four cases and a test takes long.
-across = pytest.mark.parametrize(("fast_path", "version"), [(True, "5"), (False, "3.1.1")], ids=["fast-5", "library-3"])
 
 
 @pytest.fixture
@@ -146,6 +145,23 @@ async def test_the_brokers_word_for_a_takeover(fast_path: bool) -> None:
         await lose()
     assert caught.value.cause == "another client with client_id 'c' has taken the session over"
     assert 5 <= caught.value.retry_s <= 10
+
+
+def test_what_looks_like_a_twin() -> None:
+    """Three short connections in a row that the broker ended look like a twin's doing; a failed attempt between does not."""
+    lost = Disconnected("lost")
+
+    def suspected(*lives: float | None, client_id: str | None = "c") -> bool:
+        quarrel = Quarrel(client_id)
+        return [quarrel.judged(lost, taken_over=False, lived_s=lived_s) for lived_s in lives][-1].retry_s > 0
+
+    assert suspected(0.2, 5.0, 9.9)
+    assert suspected(0.2, 0.2, 0.2, 0.2)
+    assert not suspected(0.2, 0.2)
+    assert not suspected(0.2, 0.2, 60.0)
+    assert not suspected(0.2, 0.2, None, 0.2)
+    assert not suspected(0.2, 0.2, 60.0, 0.2, 0.2)
+    assert not suspected(0.2, 0.2, 0.2, client_id=None)
 
 
 @across

@@ -162,7 +162,7 @@ class MqttSession(InboxSession):
         self._paused = True
         if self._subscribing is not None:
             self._subscribing.cancel()
-            await asyncio.gather(self._subscribing, return_exceptions=True)
+            await asyncio.wait([self._subscribing], timeout=_CLOSE_S)
         if self._connected_at is not None:
             # The answer means that the broker has taken every PUBACK before it. Without it, closing a socket
             # with something unread resets the connection, and PUBACKs under way are lost (observed).
