@@ -20,7 +20,7 @@ from bridge import router, sources
 from bridge.backoff import Backoff
 from bridge.backpressure import Backpressure
 from bridge.config import Config, redacted_url
-from bridge.dispatch import Dispatcher, Outlet
+from bridge.dispatch import DENIED_S, Dispatcher, Outlet
 from bridge.errors import Disconnected, SinkUnavailable
 from bridge.observe.logs import Repeats, logger
 from bridge.route_compiler import compile_routes
@@ -113,7 +113,7 @@ class Runner:
             except Disconnected as error:
                 if since is not None and loop.time() - since > _STEADY_S:
                     backoff.reset()
-                wait = max(backoff.next(), error.retry_s)
+                wait = max(backoff.next(), error.retry_s, DENIED_S if error.denied else 0.0)
                 self._say_disconnected(error.cause, wait, connected=since is not None)
             finally:
                 if self._session is not None:
@@ -229,7 +229,7 @@ class Supervisor:
                 await self._sink.ping()
                 break
             except SinkUnavailable as error:
-                wait = backoff.next()
+                wait = max(backoff.next(), DENIED_S if error.denied else 0.0)
                 self._state.lost("", error.cause, wait)
                 await asyncio.sleep(wait)
         self._state.found("")

@@ -13,8 +13,8 @@ from bridge.errors import BadEvent
 from bridge.event import Gate
 from bridge.redis_link import Word, packed
 
-#: How long a writer's last number is remembered: longer than any retry that follows a lost reply.
-_TOKEN_LIFETIME_S = 900
+#: How long a writer's last number is remembered: longer than most outages, and so the retry that follows a lost reply.
+_TOKEN_LIFETIME_S = 6 * 3600
 #: A dead letter keeps this much of a body; `body_size` tells the whole.
 _MAX_KEPT_BODY = 256 * 1024
 #: What stands between an id and a body that is smaller than _SMALL.
