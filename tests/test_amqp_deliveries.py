@@ -75,6 +75,8 @@ STREAM = b"".join(
         message(7, b'{"n": 7}', EVERYTHING, key=b"order.paid.7", exchange=b"shop"),
         message(8, b"\x01\x00\x01", key=b"k" * 255, exchange=b"e" * 255),
         message(9, b"y", b"\x20\x00" + len(EVERY_TYPE).to_bytes(4, "big") + EVERY_TYPE, key=b"order.paid.8"),
+        message(10, b"z", key=b"order.paid.8", redelivered=True),
+        message(11, b"z", key=b"order.paid.8"),
         BLOCKED,
     ]
 )
@@ -91,7 +93,7 @@ def _seen(event: Event) -> tuple[object, ...]:
         found: object = event.details()
     except BadEvent as error:
         found = error.detail
-    return event.source, event.topic, event.body, event.token, found, event.defect
+    return event.source, event.topic, event.body, event.token, found, event.defect, event.redelivered
 
 
 def _read(pieces: list[bytes]) -> tuple[list[tuple[object, ...]], bytes]:
@@ -111,7 +113,7 @@ def _same(pieces: list[bytes]) -> bool:
 
 
 def _bytes(event: Event) -> tuple[object, ...]:
-    return event.topic, event.body, event.token, event.raw, event.read, event.defect
+    return event.topic, event.body, event.token, event.raw, event.read, event.defect, event.redelivered
 
 
 def _as_the_library(stream: bytes) -> tuple[list[tuple[object, ...]], bytes]:
@@ -143,7 +145,7 @@ def _as_the_library(stream: bytes) -> tuple[list[tuple[object, ...]], bytes]:
                 passed += one
                 continue
         if len(body) == size:
-            events.append(("feed", given.routing_key, body, given.delivery_tag, found, ""))
+            events.append(("feed", given.routing_key, body, given.delivery_tag, found, "", given.redelivered))
     return events, passed
 
 
@@ -151,11 +153,11 @@ def _expected() -> tuple[list[tuple[object, ...]], bytes]:
     # The library can't read the names of delivery 6 at all.
     events, passed = _as_the_library(STREAM.replace(b"\x01\xfe\x04a.\xff\xfe", b"\x01X\x04a.YZ"))
     position = next(at for at, event in enumerate(events) if event[3] == 6)
-    _, _, body, tag, (headers, meta), _ = events[position]  # type: ignore[misc]
+    _, _, body, tag, (headers, meta), _, again = events[position]  # type: ignore[misc]
     reason = "'utf-8' codec can't decode byte 0xfe in position 0: invalid start byte"
     defect = f"a name in the delivery can't be read: {reason}"
     meta = {**meta, "exchange": r"\xfe"}  # type: ignore[has-type]
-    events[position] = ("feed", r"a.\xff\xfe", body, tag, (headers, meta), defect)  # type: ignore[has-type]
+    events[position] = ("feed", r"a.\xff\xfe", body, tag, (headers, meta), defect, again)  # type: ignore[has-type]
     return events, passed
 
 
@@ -164,8 +166,9 @@ def test_the_stream_is_read_as_the_library_would() -> None:
     events, passed = _read([STREAM])
     assert (events, passed) == _expected()
     assert passed == OTHER + HEARTBEAT * 2 + BLOCKED * 2
-    assert [event[3] for event in events] == list(range(1, 10))
-    headers, _ = events[-1][4]  # type: ignore[misc]
+    assert [event[3] for event in events] == list(range(1, 12))
+    assert [event[3] for event in events if event[6]] == [3, 10]
+    headers, _ = events[8][4]  # type: ignore[misc]
     assert "".join(headers) == "tbBsuIilLfdDSVATFx"  # type: ignore[has-type]
 
 

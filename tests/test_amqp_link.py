@@ -71,6 +71,7 @@ async def test_deliveries_right_behind_the_consent(fast_path: bool, size: int) -
         ("feed", "key", b"three", 3),
         ("feed", "key", b"four", 4),
     ]
+    assert [event.redelivered for event in events] == [False, False, False, True]
     headers, meta = events[0].details()
     assert headers == {"a": [1, "zwei"]}
     assert (meta["message_id"], meta["exchange"], meta["redelivered"]) == ("m", "shop", False)

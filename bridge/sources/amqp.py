@@ -165,6 +165,7 @@ class AmqpSession(InboxSession):
         # Not the message itself: its channel leads back to the session that holds the event (see `Event`).
         raw = (message.header.properties, message.exchange or "", bool(message.redelivered))
         event = Event(self._name, message.routing_key or "", message.body, time.time_ns() // 1_000_000, tag, raw, _read)
+        event.redelivered = raw[2]
         if isinstance(self._link, LibraryLink):
             event.defect = self._link.stream.bad_names.pop(tag, "")
             unreadable = self._link.stream.bad_properties.pop(tag, "")

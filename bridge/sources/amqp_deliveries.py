@@ -81,6 +81,7 @@ class DeliveryReader:
         self._before_header = self._before_body = b""
         self._layouts: dict[bytes, tuple[Any, int]] = {}
         self._topics: dict[bytes, str] = {}
+        self._again = False
         self._last_tag = 0
         self._now_ms = 0
         self._delivery: _Delivery | None = None
@@ -130,6 +131,7 @@ class DeliveryReader:
         source, now_ms, next_tag = self._source, self._now_ms, self._last_tag + 1
         size_before_body, append, event = _size_before_body.unpack_from, events.append, Event
         head_size = 7 + len(self._consumer)
+        first = len(events)
         try:
             while True:
                 tag_at = at + head_size
@@ -153,6 +155,10 @@ class DeliveryReader:
         except (struct.error, IndexError):
             pass  # the end of the buffer
         self._last_tag = next_tag - 1
+        if self._again:  # looked at only where there is one, so that the others pay nothing for it
+            self._again = False
+            for one in events[first:]:
+                one.redelivered = one.raw[8] & 1 == 1  # type: ignore[index]  # it is `data[tag_at:header_end]`
         return at
 
     def _topic(self, names: bytes) -> str | None:
@@ -166,7 +172,10 @@ class DeliveryReader:
             topic = names[key_at + 1 : key_end].decode()
         except UnicodeDecodeError:
             return None
-        remember(self._topics, names, topic, longest=_SHORT)
+        if names[0] & 1:
+            self._again = True  # and not remembered, so that each one is noticed
+        else:
+            remember(self._topics, names, topic, longest=_SHORT)
         return topic
 
     def _one_frame(self, data: bytes, at: int, events: list[Event], passed: list[bytes]) -> int:
@@ -238,6 +247,7 @@ class DeliveryReader:
         return delivery.taken == delivery.size
 
     def _event(self, delivery: _Delivery) -> Event:
-        body = b"".join(delivery.parts)
-        defect = delivery.defect
-        return Event(self._source, delivery.topic, body, self._now_ms, delivery.tag, delivery.raw, read, defect=defect)
+        body, raw, again = b"".join(delivery.parts), delivery.raw, delivery.raw[8] & 1 == 1
+        event = Event(self._source, delivery.topic, body, self._now_ms, delivery.tag, raw, read, redelivered=again)
+        event.defect = delivery.defect
+        return event
