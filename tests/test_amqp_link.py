@@ -23,7 +23,9 @@ pytestmark = pytest.mark.timeout(60)
 
 
 @asynccontextmanager
-async def _session(broker: Broker, fast_path: bool, **window: Any) -> AsyncIterator[AmqpSession]:
+async def _session(
+    broker: Broker, fast_path: bool, heartbeat: str = "10s", **window: Any
+) -> AsyncIterator[AmqpSession]:
     async with broker.serve():
         config = Amqp.model_validate(
             {
@@ -32,6 +34,7 @@ async def _session(broker: Broker, fast_path: bool, **window: Any) -> AsyncItera
                 "queue": "q",
                 "fast_path": fast_path,
                 "window": window,
+                "heartbeat": heartbeat,
                 "connect_timeout": "10s",
             }
         )
@@ -256,3 +259,30 @@ async def _settle_one_by_one(session: AmqpSession, events: list[Event]) -> None:
         await session.settle([event])
     while True:
         await session.settle(await session.receive())
+
+
+@pytest.mark.parametrize("loop", ["asyncio", "uvloop"])
+def test_a_full_window_is_no_dead_connection(fast_path: bool, loop: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With its bytes full for many heartbeats a session stays; one whose broker dies meanwhile ends within some."""
+    monkeypatch.setattr(aiormq.connection.Connection, "HEARTBEAT_GRACE_MULTIPLIER", 1)
+
+    async def run() -> None:
+        broker = Broker([b"".join([message(tag, b"x" * 65_536) for tag in range(1, 101)])])
+        async with _session(broker, fast_path, heartbeat="1s", bytes="64KiB") as session:
+            events = await session.receive()
+            await asyncio.sleep(3.5)  # the library's patience is 2 s
+            assert not session.ended
+            while events[-1].token != 100:
+                await session.settle(events)
+                events = await session.receive()
+        broker = Broker([b"".join([message(tag, b"x" * 65_536) for tag in range(1, 101)])])
+        async with _session(broker, fast_path, heartbeat="1s", bytes="64KiB") as session:
+            await session.receive()
+            assert broker.writer is not None
+            broker.writer.transport.abort()
+            with pytest.raises(Disconnected):
+                async with asyncio.timeout(10):
+                    await _receive(session, 1000)
+
+    with asyncio.Runner(loop_factory=None if loop == "asyncio" else uvloop.new_event_loop) as runner:
+        runner.run(run())

@@ -25,11 +25,13 @@ from bridge import tls
 from bridge.config import Amqp
 from bridge.errors import BadEvent, Disconnected, words
 from bridge.event import Details, Event
-from bridge.observe.logs import logger
+from bridge.observe.logs import Repeats, logger
 from bridge.sources.amqp_details import details
 from bridge.sources.amqp_frames import MOST_BODY_BYTES, BadFrame
 from bridge.sources.amqp_link import FastLink, LibraryLink, Transport
+from bridge.sources.amqp_probe import Probe
 from bridge.sources.inbox import Inbox, InboxSession
+from bridge.sources.session import SinkWatch
 
 log = logger()
 _CLOSE_S: Final = 2.0
@@ -39,18 +41,22 @@ _CONSUMER_TAG: Final = "dramatiq-bridge"
 
 
 class AmqpSource:
-    """One consumer of one queue."""
+    """One consumer of one queue, which does not begin to consume while `sink` is not available."""
 
     redelivers = True
     read: Callable[[Any], Details] | None = None
 
-    def __init__(self, name: str, config: Amqp) -> None:
+    def __init__(self, name: str, config: Amqp, sink: SinkWatch | None = None, *, probe: Probe | None = None) -> None:
         self.name = name
         self._config = config
+        self._sink = sink
+        self._probe = probe or Probe(config.queue)
+        self._repeats = Repeats()
 
     @asynccontextmanager
     async def connect(self) -> AsyncIterator[AmqpSession]:
         """Connect, declare what is to be declared, and consume."""
+        await self._wait_for_sink()
         config = self._config
         loop = asyncio.get_running_loop()
         link = FastLink(self.name, loop) if config.fast_path else LibraryLink(loop)
@@ -67,15 +73,32 @@ class AmqpSource:
                     await session.start(connection, linked=transport.used)
             except Exception as error:  # noqa: BLE001 - aiormq raises anything, a bare Exception among it
                 raise Disconnected(_refusal(error, config)) from None
-            yield session
+            probing = asyncio.create_task(session.look_after(self._probe), name=f"source:{self.name}:probe")
+            try:
+                yield session
+            finally:
+                probing.cancel()
         finally:
             link.release()
             with contextlib.suppress(Exception):
                 await asyncio.wait_for(connection.close(), _CLOSE_S)
 
+    async def _wait_for_sink(self) -> None:
+        # What is delivered now would stay unsettled, until RabbitMQ closes the channel of a delivery of 30 min ago, or somebody the
+        # connection. Each time all of it is delivered again, and a quorum queue drops what was too often.
+        if self._sink is None or self._sink.available:
+            return
+        left_out = self._repeats.allow("waiting")
+        if left_out is not None:
+            log.warning("source.waiting", source=self.name, cause="the sink takes no writes", repeated=left_out)
+        await self._sink.wait()
+
     def _url(self) -> URL:
         config = self._config
-        url = make_url(config.url, heartbeat=max(1, config.heartbeat // 1000), name=f"dramatiq-bridge {self.name}")
+        # aiormq gives up after 3 x (heartbeat + 1) s without a frame, and looks every half heartbeat: with 9 s for 10
+        # that is after 34 s at most.
+        heartbeat = max(1, config.heartbeat // 1000 - 1)
+        url = make_url(config.url, heartbeat=heartbeat, name=f"dramatiq-bridge {self.name}")
         if config.username is not None:
             url = url.with_user(config.username)
         if config.password is not None:
@@ -94,6 +117,9 @@ class AmqpSession(InboxSession):
         self._inbox = Inbox(config.window, link.release, redelivered=True)
         self._channel: Any = None
         self._last_tag = 0
+        self._cancelled = ""
+        self._paused = False
+        self._settled = asyncio.Event()
 
     async def start(self, connection: aio_pika.Connection, *, linked: bool) -> None:
         """Open the channel, declare, and consume; `linked` says whether aiormq reads through our link."""
@@ -116,9 +142,26 @@ class AmqpSession(InboxSession):
                 log.warning("source.fast_path_unavailable", source=self._name, problem=problem)
         await self._channel.basic_consume(self._config.queue, self._on_message, consumer_tag=_CONSUMER_TAG)
 
+    async def look_after(self, probe: Probe) -> None:
+        """End the session once `probe` says that its consumer is lost."""
+        self._fail(await probe.watch(self._channel.connection, self._received))
+
+    async def receive(self) -> list[Event]:
+        """Return what has been received; where the broker has cancelled the consumer, the session ends after the rest."""
+        events = await self._inbox.take()
+        if events or not self._cancelled:
+            return events
+        while self._inbox.held and not self._inbox.failed:
+            self._settled.clear()
+            await self._settled.wait()
+        self._fail(self._cancelled)
+        raise Disconnected(self._cancelled)
+
     async def settle(self, events: Sequence[Event]) -> None:
         """Acknowledge everything up to the last of `events`, in one frame."""
         self._inbox.settled(events)
+        if self._cancelled:
+            self._settled.set()
         if self._inbox.failed:
             return
         try:
@@ -127,15 +170,16 @@ class AmqpSession(InboxSession):
                 return
             await self._channel.basic_ack(events[-1].token, multiple=True, wait=False)
         except Exception as error:  # noqa: BLE001 - as in `connect`
-            self._inbox.fail(_words(error))
+            self._fail(_words(error))
 
     async def pause(self) -> None:
         """Cancel the consumer; what the broker had already sent is still received."""
+        self._paused = True
         self._link.release()
         try:
             await asyncio.wait_for(self._channel.basic_cancel(_CONSUMER_TAG), _CLOSE_S)
         except Exception as error:  # noqa: BLE001 - as in `connect`
-            self._inbox.fail(_words(error))
+            self._fail(_words(error))
         self._inbox.close()
 
     async def _declare(self, channel: Any) -> None:
@@ -154,7 +198,7 @@ class AmqpSession(InboxSession):
         tag = message.delivery_tag or 0
         if tag != self._last_tag + 1:
             # Acknowledging is up to a tag: were one left out, its event would be lost.
-            self._inbox.fail(f"delivery {tag} came after {self._last_tag}")
+            self._fail(f"delivery {tag} came after {self._last_tag}")
             return
         self._last_tag = tag
         self._inbox.put([self._event(message, tag)])
@@ -173,11 +217,29 @@ class AmqpSession(InboxSession):
                 event.raw, event.read = unreadable, _refuse
         return event
 
+    def _received(self) -> int | None:
+        """How many deliveries have come; None where one is on its way, or held, or the source pauses."""
+        if self._inbox.held or self._paused or self._cancelled:
+            return None
+        if self._fast is not None:
+            return self._fast.received
+        begun = self._link.stream.tag if isinstance(self._link, LibraryLink) else self._last_tag
+        return self._last_tag if begun == self._last_tag else None
+
+    def _fail(self, cause: str) -> None:
+        self._inbox.fail(cause)
+        self._settled.set()
+
     async def _on_cancel(self, _frame: object) -> None:
-        self._inbox.fail(f"the broker cancelled the consumer of queue {self._config.queue!r} (was it deleted?)")
+        # Of a queue that was deleted, what we hold is all there is: it is written and settled before the session ends.
+        self._cancelled = f"the broker cancelled the consumer of queue {self._config.queue!r} (was it deleted?)"
+        self._inbox.close()
 
     async def _on_close(self, _sender: object, error: BaseException | None = None, *_: object) -> None:
-        self._inbox.fail(_words(error) if error else "the connection was closed")
+        if self._channel is not None and self._channel.connection.is_connection_was_stuck:
+            self._fail("the broker has shown no sign of life for about three heartbeats")
+        else:
+            self._fail(_words(error) if error else "the connection was closed")
 
 
 def _read(raw: tuple[Any, str, bool]) -> Details:

@@ -82,7 +82,8 @@ class DeliveryReader:
         self._layouts: dict[bytes, tuple[Any, int]] = {}
         self._topics: dict[bytes, str] = {}
         self._again = False
-        self._last_tag = 0
+        #: The number of the delivery that has begun last.
+        self.last_tag = 0
         self._now_ms = 0
         self._delivery: _Delivery | None = None
         self._pieces: list[bytes] = []  # of a frame that is not whole
@@ -96,6 +97,11 @@ class DeliveryReader:
         self._consumer = DELIVER + bytes([len(tag)]) + tag
         self._before_header = END + struct.pack(">BH", HEADER, channel)
         self._before_body = END + struct.pack(">BH", BODY, channel)
+
+    @property
+    def delivering(self) -> bool:
+        """Whether something has come in part."""
+        return self._delivery is not None or bool(self._pieces)
 
     def feed(self, data: bytes, events: list[Event]) -> bytes:
         """Append the events of all deliveries that are whole now, and return the frames that are not ours.
@@ -128,7 +134,7 @@ class DeliveryReader:
     def _whole_deliveries(self, data: bytes, at: int, events: list[Event]) -> int:
         """Take deliveries as long as each lies in `data` as a whole and as usual; return where the next frame begins."""
         layouts, topics, before_body = self._layouts.get, self._topics.get, self._before_body
-        source, now_ms, next_tag = self._source, self._now_ms, self._last_tag + 1
+        source, now_ms, next_tag = self._source, self._now_ms, self.last_tag + 1
         size_before_body, append, event = _size_before_body.unpack_from, events.append, Event
         head_size = 7 + len(self._consumer)
         first = len(events)
@@ -154,7 +160,7 @@ class DeliveryReader:
                 at = end + 1
         except (struct.error, IndexError):
             pass  # the end of the buffer
-        self._last_tag = next_tag - 1
+        self.last_tag = next_tag - 1
         if self._again:  # looked at only where there is one, so that the others pay nothing for it
             self._again = False
             for one in events[first:]:
@@ -217,10 +223,10 @@ class DeliveryReader:
         key_end = key_at + 1 + int.from_bytes(names[key_at : key_at + 1], "big")
         if names[key_end:] != END:
             raise BadFrame("a delivery that can't be read")
-        if tag != self._last_tag + 1:
+        if tag != self.last_tag + 1:
             # Acknowledging is up to a tag: were one left out, its event would be lost.
-            raise BadFrame(f"delivery {tag} came after {self._last_tag}")
-        self._last_tag = tag
+            raise BadFrame(f"delivery {tag} came after {self.last_tag}")
+        self.last_tag = tag
         defect = ""
         exchange, key = names[2:key_at], names[key_at + 1 : key_end]
         try:

@@ -14,12 +14,10 @@ from yarl import URL
 
 from bridge.event import Event
 from bridge.sources.amqp_deliveries import DeliveryReader
-from bridge.sources.amqp_frames import END, BadFrame, FrameReader
+from bridge.sources.amqp_frames import END, HEARTBEAT_FRAME, LIFE_EVERY_S, BadFrame, FrameReader
 from bridge.sources.inbox import Inbox
 
 _BUFFER_BYTES: Final = 256 << 10
-_HEARTBEAT: Final = b"\x08\x00\x00\x00\x00\x00\x00" + END
-_HEARTBEAT_EVERY_S: Final = 1.0
 _ACK: Final = b"\x00\x00\x00\x0d\x00\x3c\x00\x50"  # size 13, class 60 (basic), method 80
 
 
@@ -48,8 +46,14 @@ class FastLink(asyncio.BufferedProtocol):
         self._inbox: Inbox | None = None
         self._ack = b""
         self._buffer = memoryview(bytearray(_BUFFER_BYTES))
-        self._time = loop.time
+        self._loop = loop
         self._next_heartbeat = 0.0
+        self._alive: asyncio.TimerHandle | None = None
+
+    @property
+    def received(self) -> int | None:
+        """How many deliveries have come; None while one is on its way."""
+        return None if self._reader.delivering else self._reader.last_tag
 
     def agreed(self, frame_max: int) -> None:
         """Refuse frames that are larger."""
@@ -71,9 +75,12 @@ class FastLink(asyncio.BufferedProtocol):
         """Read nothing for now; TCP holds the broker back meanwhile."""
         if self._transport is not None:
             self._transport.pause_reading()
+            if self._alive is None:  # below TLS there may be more to come
+                self._show_life()
 
     def release(self) -> None:
         """Read again."""
+        self._stop_showing()
         if self._transport is not None:
             self._transport.resume_reading()
 
@@ -98,10 +105,10 @@ class FastLink(asyncio.BufferedProtocol):
                 self.hold()  # the prefetch bounds the events, and not their bytes
         if passed:
             self.stream.feed_data(passed)
-        elif (now := self._time()) >= self._next_heartbeat:
+        elif (now := self._loop.time()) >= self._next_heartbeat:
             # The library ends a connection on which it sees nothing.
-            self._next_heartbeat = now + _HEARTBEAT_EVERY_S
-            self.stream.feed_data(_HEARTBEAT)
+            self._next_heartbeat = now + LIFE_EVERY_S
+            self.stream.feed_data(HEARTBEAT_FRAME)
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Begin."""
@@ -110,6 +117,7 @@ class FastLink(asyncio.BufferedProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Let the library know."""
+        self._stop_showing()
         self.library.connection_lost(exc)
 
     def eof_received(self) -> bool | None:
@@ -123,6 +131,17 @@ class FastLink(asyncio.BufferedProtocol):
     def resume_writing(self) -> None:
         """Let the library know."""
         self.library.resume_writing()
+
+    def _show_life(self) -> None:
+        # While nothing is read the library would see none, and end a connection that lives. A broker that
+        # dies meanwhile is found by the heartbeats that go on being written, or once reading goes on.
+        self.stream.feed_data(HEARTBEAT_FRAME)
+        self._alive = self._loop.call_later(LIFE_EVERY_S, self._show_life)
+
+    def _stop_showing(self) -> None:
+        if self._alive is not None:
+            self._alive.cancel()
+            self._alive = None
 
 
 class Transport(aiormq.TransportFactory):

@@ -59,6 +59,19 @@ class Session(Protocol):
         ...
 
 
+class SinkWatch(Protocol):
+    """What a source may know of where its events go."""
+
+    @property
+    def available(self) -> bool:
+        """Whether the last write of this source's events has succeeded; where none was tried, True."""
+        ...
+
+    async def wait(self) -> None:
+        """Return once it is available."""
+        ...
+
+
 class Source(Protocol):
     """One configured source; `redelivers` says whether its broker delivers again what was not settled.
 
