@@ -22,22 +22,17 @@ from tests.amqp_wire import BAD_PROPERTIES, HEARTBEAT, TAG, Broker, bodies, deli
 pytestmark = pytest.mark.timeout(60)
 
 
+def _config(broker: Broker, fast_path: bool, **settings: Any) -> Amqp:
+    url = f"amqp://127.0.0.1:{broker.port}"
+    return Amqp.model_validate({"type": "amqp", "url": url, "queue": "q", "fast_path": fast_path, **settings})
+
+
 @asynccontextmanager
 async def _session(
     broker: Broker, fast_path: bool, heartbeat: str = "10s", **window: Any
 ) -> AsyncIterator[AmqpSession]:
     async with broker.serve():
-        config = Amqp.model_validate(
-            {
-                "type": "amqp",
-                "url": f"amqp://127.0.0.1:{broker.port}",
-                "queue": "q",
-                "fast_path": fast_path,
-                "window": window,
-                "heartbeat": heartbeat,
-                "connect_timeout": "10s",
-            }
-        )
+        config = _config(broker, fast_path, heartbeat=heartbeat, window=window, connect_timeout="10s")
         async with AmqpSource("feed", config).connect() as session:
             yield session
 
@@ -161,10 +156,7 @@ async def test_a_server_that_is_no_broker(fast_path: bool, greeting: bytes, caus
     """What does not speak AMQP 0-9-1 is a connection that could not be made, with a cause."""
     broker = Broker([], greeting=greeting)
     async with broker.serve():
-        url = f"amqp://127.0.0.1:{broker.port}"
-        config = Amqp.model_validate(
-            {"type": "amqp", "url": url, "queue": "q", "fast_path": fast_path, "connect_timeout": "500ms"}
-        )
+        config = _config(broker, fast_path, connect_timeout="500ms")
         with pytest.raises(Disconnected) as caught:
             async with AmqpSource("feed", config).connect():
                 pass
@@ -191,21 +183,16 @@ async def test_deliveries_are_signs_of_life(fast_path: bool, monkeypatch: pytest
     """While deliveries come the connection is alive, also where the broker sends no heartbeats."""
     monkeypatch.setattr(aiormq.connection.Connection, "HEARTBEAT_GRACE_MULTIPLIER", 1)
     broker = Broker([message(tag, b"x") for tag in range(1, 3)])
-    async with broker.serve():
-        url = f"amqp://127.0.0.1:{broker.port}"
-        config = Amqp.model_validate(
-            {"type": "amqp", "url": url, "queue": "q", "fast_path": fast_path, "heartbeat": "1s"}
-        )
-        async with AmqpSource("feed", config).connect() as session:
-            await _receive(session, 2)
-            for tag in range(3, 8):
-                await asyncio.sleep(0.7)
-                assert broker.writer is not None
-                broker.writer.write(message(tag, b"x"))
-                (event,) = await session.receive()
-                await session.settle([event])
-            with pytest.raises(Disconnected):  # now nothing comes
-                await session.receive()
+    async with _session(broker, fast_path, heartbeat="1s") as session:
+        await _receive(session, 2)
+        for tag in range(3, 8):
+            await asyncio.sleep(0.7)
+            assert broker.writer is not None
+            broker.writer.write(message(tag, b"x"))
+            (event,) = await session.receive()
+            await session.settle([event])
+        with pytest.raises(Disconnected):  # now nothing comes
+            await session.receive()
 
 
 async def test_the_librarys_path_where_its_seam_has_moved(
@@ -286,3 +273,33 @@ def test_a_full_window_is_no_dead_connection(fast_path: bool, loop: str, monkeyp
 
     with asyncio.Runner(loop_factory=None if loop == "asyncio" else uvloop.new_event_loop) as runner:
         runner.run(run())
+
+
+async def test_a_blocked_connection_settles(fast_path: bool) -> None:
+    """A broker that says it blocks the connection (it means publishers) goes on being read, and acknowledged."""
+    blocked = pamqp.marshal(Connection.Blocked("low on memory"), 0)
+    broker = Broker([message(1, b"x") + blocked + message(2, b"x")])
+    async with _session(broker, fast_path) as session:
+        await session.settle(await _receive(session, 2))
+        assert broker.writer is not None
+        broker.writer.write(message(3, b"x") + pamqp.marshal(Connection.Unblocked(), 0) + message(4, b"x"))
+        await session.settle(await _receive(session, 2))
+        await session.pause()
+        assert await session.receive() == []
+    assert broker.acknowledged[-1] == (4, True)
+
+
+async def test_a_closed_channel_acknowledges_nothing_anywhere(fast_path: bool) -> None:
+    """What a session delivered whose channel is closed is not acknowledged any more, neither there nor on the next one."""
+    broker = Broker([message(1, b"x")])
+    async with _session(broker, fast_path) as session:
+        events = await session.receive()
+        assert broker.writer is not None
+        broker.writer.write(pamqp.marshal(Channel.Close(406, "PRECONDITION_FAILED - timed out", 0, 0), 1))
+        with pytest.raises(Disconnected, match="timed out"):
+            await session.receive()
+        async with AmqpSource("feed", _config(broker, fast_path)).connect() as other:
+            assert [event.token for event in await other.receive()] == [1]
+            await session.settle(events)
+            await other.pause()  # an answer to that comes after whatever was acknowledged
+            assert broker.acknowledged == []
