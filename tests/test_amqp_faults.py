@@ -149,6 +149,23 @@ def test_an_outage_wears_out_no_quorum_queue(
     assert len(bridge.events("source.disconnected")) == 1
 
 
+def test_a_bridge_that_waits_for_redis_stops_when_told(
+    feed: AmqpFeed, new_redis: Callable[..., Redis], either_bridge: Bridges
+) -> None:
+    """Where the connection was lost while Redis is away, and none is made before it is back, a SIGTERM ends the bridge."""
+    sink = new_redis()
+    feed.prepare()
+    bridge = either_bridge({**feed.config(sink), "drain_timeout": "1s"}).ready()
+    sink.stop()
+    feed.publish([{"n": 1}])
+    bridge.wait_for("sink.unavailable")
+    feed.broker.ctl("close_all_connections", "maintenance")
+    bridge.wait_for("source.waiting", source="feed")
+    bridge.terminate()
+    assert bridge.wait(10) == 0
+    assert feed.unsettled() == 1
+
+
 def test_an_alarm_at_the_broker_holds_up_nothing(
     feed: AmqpFeed, new_redis: Callable[..., Redis], either_bridge: Bridges
 ) -> None:
