@@ -63,18 +63,6 @@ async def test_nothing_is_read_while_the_window_is_full() -> None:
     assert await waiting == b"\x08"
 
 
-async def test_the_end_is_heard_while_the_window_is_full() -> None:
-    """A connection that has ended is not held back; what had come before is still read."""
-    reader = _reader()
-    reader.hold()
-    reader.feed_data(HEARTBEAT)
-    reader.feed_eof()
-    assert await reader.readexactly(8) == HEARTBEAT
-    reader.hold()
-    with pytest.raises(asyncio.IncompleteReadError):
-        await reader.readexactly(1)
-
-
 @pytest.mark.parametrize(
     ("sent", "cause"),
     [

@@ -35,6 +35,9 @@ from bridge.sources.session import SinkWatch
 
 log = logger()
 _CLOSE_S: Final = 2.0
+#: How long reading may stop. RabbitMQ closes a connection that it could not send to for 30 s (it is ranch's `send_timeout`;
+#: observed), and aiormq one on which it saw nothing for 6 s where the heartbeat is 1 s.
+_HOLD_S: Final = 4.0
 _ADDRESS: Final = re.compile(r" at 0x[0-9a-f]+")
 #: What `rabbitmqctl list_consumers` shows. A tag is the channel's own, so it need not be unique.
 _CONSUMER_TAG: Final = "dramatiq-bridge"
@@ -79,7 +82,7 @@ class AmqpSource:
             finally:
                 probing.cancel()
         finally:
-            link.release()
+            session.release()
             with contextlib.suppress(Exception):
                 await asyncio.wait_for(connection.close(), _CLOSE_S)
 
@@ -114,12 +117,15 @@ class AmqpSession(InboxSession):
         self._config = config
         self._link = link
         self._fast: FastLink | None = None
-        self._inbox = Inbox(config.window, link.release, redelivered=True)
+        self._inbox = Inbox(config.window, self.release, redelivered=True)
         self._channel: Any = None
         self._last_tag = 0
-        self._cancelled = ""
+        self._ending = ""
         self._paused = False
+        self._discarding = False
         self._settled = asyncio.Event()
+        self._stalled: asyncio.TimerHandle | None = None
+        self._cancelling: asyncio.Task[None] | None = None
 
     async def start(self, connection: aio_pika.Connection, *, linked: bool) -> None:
         """Open the channel, declare, and consume; `linked` says whether aiormq reads through our link."""
@@ -136,7 +142,7 @@ class AmqpSession(InboxSession):
         if isinstance(self._link, FastLink):
             if linked:
                 self._fast = self._link
-                self._fast.consume(self._channel.number, _CONSUMER_TAG, self._inbox)
+                self._fast.consume(self._channel.number, _CONSUMER_TAG, self._inbox, self._hold)
             else:
                 problem = "aiormq has not asked our transport for its connection"
                 log.warning("source.fast_path_unavailable", source=self._name, problem=problem)
@@ -147,20 +153,27 @@ class AmqpSession(InboxSession):
         self._fail(await probe.watch(self._channel.connection, self._received))
 
     async def receive(self) -> list[Event]:
-        """Return what has been received; where the broker has cancelled the consumer, the session ends after the rest."""
+        """Return what has been received; where the consumer has been cancelled, the session ends once that is settled."""
         events = await self._inbox.take()
-        if events or not self._cancelled:
+        if events or not self._ending:
             return events
         while self._inbox.held and not self._inbox.failed:
             self._settled.clear()
             await self._settled.wait()
-        self._fail(self._cancelled)
-        raise Disconnected(self._cancelled)
+        self._fail(self._ending)
+        raise Disconnected(self._ending)
+
+    def release(self) -> None:
+        """Read on, where reading was stopped."""
+        if self._stalled is not None:
+            self._stalled.cancel()
+            self._stalled = None
+        self._link.release()
 
     async def settle(self, events: Sequence[Event]) -> None:
         """Acknowledge everything up to the last of `events`, in one frame."""
         self._inbox.settled(events)
-        if self._cancelled:
+        if self._ending:
             self._settled.set()
         if self._inbox.failed:
             return
@@ -175,11 +188,8 @@ class AmqpSession(InboxSession):
     async def pause(self) -> None:
         """Cancel the consumer; what the broker had already sent is still received."""
         self._paused = True
-        self._link.release()
-        try:
-            await asyncio.wait_for(self._channel.basic_cancel(_CONSUMER_TAG), _CLOSE_S)
-        except Exception as error:  # noqa: BLE001 - as in `connect`
-            self._fail(_words(error))
+        self.release()
+        await self._cancel()
         self._inbox.close()
 
     async def _declare(self, channel: Any) -> None:
@@ -196,6 +206,8 @@ class AmqpSession(InboxSession):
 
     async def _on_message(self, message: DeliveredMessage) -> None:
         tag = message.delivery_tag or 0
+        if self._discarding:
+            return
         if tag != self._last_tag + 1:
             # Acknowledging is up to a tag: were one left out, its event would be lost.
             self._fail(f"delivery {tag} came after {self._last_tag}")
@@ -203,7 +215,7 @@ class AmqpSession(InboxSession):
         self._last_tag = tag
         self._inbox.put([self._event(message, tag)])
         if self._inbox.heavy:
-            self._link.hold()  # the prefetch bounds the events, and not their bytes
+            self._hold()
 
     def _event(self, message: DeliveredMessage, tag: int) -> Event:
         # Not the message itself: its channel leads back to the session that holds the event (see `Event`).
@@ -219,21 +231,49 @@ class AmqpSession(InboxSession):
 
     def _received(self) -> int | None:
         """How many deliveries have come; None where one is on its way, or held, or the source pauses."""
-        if self._inbox.held or self._paused or self._cancelled:
+        if self._inbox.held or self._paused or self._ending:
             return None
         if self._fast is not None:
             return self._fast.received
         begun = self._link.stream.tag if isinstance(self._link, LibraryLink) else self._last_tag
         return self._last_tag if begun == self._last_tag else None
 
+    def _hold(self) -> None:
+        # The prefetch bounds the events, and not their bytes.
+        self._link.hold()
+        if self._stalled is None:
+            self._stalled = asyncio.get_running_loop().call_later(_HOLD_S, self._let_go)
+
+    def _let_go(self) -> None:
+        """Take nothing more: what is still on its way is read, let go, and given back by the broker when the session ends."""
+        if self._inbox.failed or self._ending:
+            return
+        log.warning("source.waiting", source=self._name, cause="the window is full, and stays so")
+        self._discarding = True
+        if self._fast is not None:
+            self._fast.discard()
+        self.release()
+        self._cancelling = asyncio.create_task(self._cancel(nowait=True), name=f"source:{self._name}:cancel")
+        self._end("the window was full for long: what was on its way is delivered again")
+
+    async def _cancel(self, *, nowait: bool = False) -> None:
+        try:
+            await asyncio.wait_for(self._channel.basic_cancel(_CONSUMER_TAG, nowait=nowait), _CLOSE_S)
+        except Exception as error:  # noqa: BLE001 - as in `connect`
+            self._fail(_words(error))
+
+    def _end(self, cause: str) -> None:
+        """End the session once all it has received is written and settled."""
+        self._ending = cause
+        self._inbox.close()
+
     def _fail(self, cause: str) -> None:
         self._inbox.fail(cause)
         self._settled.set()
 
     async def _on_cancel(self, _frame: object) -> None:
-        # Of a queue that was deleted, what we hold is all there is: it is written and settled before the session ends.
-        self._cancelled = f"the broker cancelled the consumer of queue {self._config.queue!r} (was it deleted?)"
-        self._inbox.close()
+        # Of a queue that was deleted, what we hold is all there is.
+        self._end(f"the broker cancelled the consumer of queue {self._config.queue!r} (was it deleted?)")
 
     async def _on_close(self, _sender: object, error: BaseException | None = None, *_: object) -> None:
         if self._channel is not None and self._channel.connection.is_connection_was_stuck:

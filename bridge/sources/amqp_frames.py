@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import asyncio
 import struct
-from contextlib import suppress
 from typing import Final
 
 from pamqp.commands import Basic
@@ -26,9 +25,6 @@ BODY: Final = 3
 HEARTBEAT: Final = 8
 DELIVER: Final = b"\x00\x3c\x00\x3c"  # class 60 (basic), method 60
 END: Final = b"\xce"
-HEARTBEAT_FRAME: Final = b"\x08\x00\x00\x00\x00\x00\x00" + END
-#: How often the library sees a sign of life where it reads nothing of the broker's.
-LIFE_EVERY_S: Final = 1.0
 #: The size of a frame's payload that is taken before anything is negotiated.
 FRAME_MAX: Final = 2**20
 #: RabbitMQ's own limit on what an operator may set as `max_message_size`.
@@ -57,9 +53,9 @@ def head_of(data: bytes, at: int, frame_max: int) -> tuple[int, int, int]:
 
 
 class FrameReader(asyncio.StreamReader):
-    """What the library reads from: frame by frame, and only heartbeats between `hold` and `release`.
+    """What the library reads from: frame by frame, and nothing between `hold` and `release`.
 
-    `tag` is that of the last delivery that has begun. `bad_names` and `bad_properties` say by delivery tag what could not be read.
+    `tag` is that of the delivery that has begun last. `bad_names` and `bad_properties` say by delivery tag what could not be read.
     """
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
@@ -70,47 +66,26 @@ class FrameReader(asyncio.StreamReader):
         self.bad_properties: dict[int, str] = {}
         self._gate = asyncio.Event()
         self._gate.set()
-        self._ended = False
         self._frame = b""
         self._at = 0
         self.tag = 0
 
     def hold(self) -> None:
-        """Let the library read heartbeats for now, of ours; TCP holds the broker back meanwhile."""
-        if not self._ended:
-            self._gate.clear()
+        """Let the library read nothing more for now; TCP holds the broker back meanwhile."""
+        self._gate.clear()
 
     def release(self) -> None:
         """Let the library read again."""
         self._gate.set()
 
-    def feed_eof(self) -> None:
-        """The connection has ended: the library is to hear of it, also where it may not read."""
-        self._ended = True
-        self.release()
-        super().feed_eof()
-
-    def set_exception(self, exc: Exception) -> None:
-        """As `feed_eof`."""
-        self._ended = True
-        self.release()
-        super().set_exception(exc)
-
     async def readexactly(self, n: int) -> bytes:
         """Return the next `n` bytes, of one frame."""
         if self._at == len(self._frame):
-            self._frame, self._at = await self._next() if await self._may() else HEARTBEAT_FRAME, 0
+            await self._gate.wait()
+            self._frame, self._at = await self._next(), 0
         part = self._frame[self._at : self._at + n]
         self._at += n
         return part
-
-    async def _may(self) -> bool:
-        """Wait until the library may read on; False where it is time for a heartbeat first."""
-        if not self._gate.is_set():
-            # The library ends a connection on which it sees nothing, and the broker would deliver all again.
-            with suppress(TimeoutError):
-                await asyncio.wait_for(self._gate.wait(), LIFE_EVERY_S)
-        return self._gate.is_set()
 
     async def _next(self) -> bytes:
         head = await super().readexactly(7)

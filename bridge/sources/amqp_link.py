@@ -7,6 +7,7 @@ and the `stream` and `library` of which aiormq's reader and writer are made.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from typing import Any, Final
 
 import aiormq
@@ -14,10 +15,12 @@ from yarl import URL
 
 from bridge.event import Event
 from bridge.sources.amqp_deliveries import DeliveryReader
-from bridge.sources.amqp_frames import END, HEARTBEAT_FRAME, LIFE_EVERY_S, BadFrame, FrameReader
+from bridge.sources.amqp_frames import END, BadFrame, FrameReader
 from bridge.sources.inbox import Inbox
 
 _BUFFER_BYTES: Final = 256 << 10
+_HEARTBEAT: Final = b"\x08\x00\x00\x00\x00\x00\x00" + END
+_HEARTBEAT_EVERY_S: Final = 1.0
 _ACK: Final = b"\x00\x00\x00\x0d\x00\x3c\x00\x50"  # size 13, class 60 (basic), method 80
 
 
@@ -46,9 +49,9 @@ class FastLink(asyncio.BufferedProtocol):
         self._inbox: Inbox | None = None
         self._ack = b""
         self._buffer = memoryview(bytearray(_BUFFER_BYTES))
-        self._loop = loop
+        self._on_heavy: Callable[[], None] = self.hold
+        self._time = loop.time
         self._next_heartbeat = 0.0
-        self._alive: asyncio.TimerHandle | None = None
 
     @property
     def received(self) -> int | None:
@@ -59,11 +62,16 @@ class FastLink(asyncio.BufferedProtocol):
         """Refuse frames that are larger."""
         self._reader.frame_max = frame_max
 
-    def consume(self, channel: int, consumer_tag: str, inbox: Inbox) -> None:
-        """Put the deliveries of this consumer into `inbox` from now on."""
+    def consume(self, channel: int, consumer_tag: str, inbox: Inbox, on_heavy: Callable[[], None]) -> None:
+        """Put the deliveries of this consumer into `inbox` from now on; `on_heavy` is called while it is."""
         self._reader.consume(channel, consumer_tag)
         self._inbox = inbox
+        self._on_heavy = on_heavy
         self._ack = b"\x01" + channel.to_bytes(2, "big") + _ACK
+
+    def discard(self) -> None:
+        """Let what is delivered from now on go, and never acknowledge it."""
+        self._inbox = None
 
     def acknowledge(self, delivery_tag: int) -> None:
         """Acknowledge everything up to this delivery."""
@@ -75,12 +83,9 @@ class FastLink(asyncio.BufferedProtocol):
         """Read nothing for now; TCP holds the broker back meanwhile."""
         if self._transport is not None:
             self._transport.pause_reading()
-            if self._alive is None:  # below TLS there may be more to come
-                self._show_life()
 
     def release(self) -> None:
         """Read again."""
-        self._stop_showing()
         if self._transport is not None:
             self._transport.resume_reading()
 
@@ -102,13 +107,13 @@ class FastLink(asyncio.BufferedProtocol):
         if events and self._inbox is not None and not self._inbox.failed:
             self._inbox.put(events)
             if self._inbox.heavy:
-                self.hold()  # the prefetch bounds the events, and not their bytes
+                self._on_heavy()
         if passed:
             self.stream.feed_data(passed)
-        elif (now := self._loop.time()) >= self._next_heartbeat:
+        elif (now := self._time()) >= self._next_heartbeat:
             # The library ends a connection on which it sees nothing.
-            self._next_heartbeat = now + LIFE_EVERY_S
-            self.stream.feed_data(HEARTBEAT_FRAME)
+            self._next_heartbeat = now + _HEARTBEAT_EVERY_S
+            self.stream.feed_data(_HEARTBEAT)
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Begin."""
@@ -117,7 +122,6 @@ class FastLink(asyncio.BufferedProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Let the library know."""
-        self._stop_showing()
         self.library.connection_lost(exc)
 
     def eof_received(self) -> bool | None:
@@ -131,17 +135,6 @@ class FastLink(asyncio.BufferedProtocol):
     def resume_writing(self) -> None:
         """Let the library know."""
         self.library.resume_writing()
-
-    def _show_life(self) -> None:
-        # While nothing is read the library would see none, and end a connection that lives. A broker that
-        # dies meanwhile is found by the heartbeats that go on being written, or once reading goes on.
-        self.stream.feed_data(HEARTBEAT_FRAME)
-        self._alive = self._loop.call_later(LIFE_EVERY_S, self._show_life)
-
-    def _stop_showing(self) -> None:
-        if self._alive is not None:
-            self._alive.cancel()
-            self._alive = None
 
 
 class Transport(aiormq.TransportFactory):
