@@ -37,6 +37,8 @@ _GATHER_S: Final = 0.02
 _GATHER_DURABLE_S: Final = 0.004
 #: Missing credentials and permissions come only once somebody gives them: no hurry.
 DENIED_S: Final = 5.0
+#: How soon a source that waits for room notices that there is some.
+_HELD_AGAIN_S: Final = 0.5
 #: A spool that is full is tried again after this long, by what waits for it.
 _FULL_AGAIN_S: Final = 0.5
 
@@ -60,6 +62,26 @@ class Outlet:
     sink: Sink
     state: SinkState
     pressure: Backpressure
+
+
+@dataclass(slots=True, frozen=True)
+class Watch:
+    """What a source may know of its outlet: see `bridge.sources.session.SinkWatch`."""
+
+    outlet: Outlet
+    source: str
+
+    @property
+    def available(self) -> bool:
+        """Whether the source's last write has succeeded, and none is held back."""
+        return self.outlet.state.takes(self.source) and not self.outlet.pressure.holds(self.source)
+
+    async def wait(self) -> None:
+        """Return once it is available."""
+        while not self.available:
+            await self.outlet.state.wait(self.source)
+            if self.outlet.pressure.holds(self.source):
+                await asyncio.sleep(_HELD_AGAIN_S)
 
 
 @dataclass(slots=True, eq=False)

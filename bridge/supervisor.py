@@ -20,7 +20,7 @@ from bridge import router, sources
 from bridge.backoff import Backoff
 from bridge.backpressure import Backpressure
 from bridge.config import Config, redacted_url
-from bridge.dispatch import DENIED_S, Dispatcher, Outlet
+from bridge.dispatch import DENIED_S, Dispatcher, Outlet, Watch
 from bridge.errors import Disconnected, SinkUnavailable
 from bridge.observe.logs import Repeats, logger
 from bridge.route_compiler import compile_routes
@@ -54,7 +54,7 @@ class Runner:
         self.connected = asyncio.Event()
         self._config = source_config
         self._routes = len(table.routes)
-        self._source = sources.make(name, source_config, config, table)
+        self._source = sources.make(name, source_config, config, table, Watch(outlet, name))
         self.dispatcher = Dispatcher(self._source, router.make(source_config, table), outlet)
         self._outlet = outlet
         self._session: Session | None = None

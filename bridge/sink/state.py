@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
 
 from bridge.observe.logs import Repeats, logger
 
@@ -48,20 +47,3 @@ class SinkState:
         while not self.takes(who):
             self._found.clear()
             await self._found.wait()
-
-
-@dataclass(slots=True, frozen=True)
-class Watch:
-    """The sink as one of its writers sees it: see `bridge.sources.session.SinkWatch`."""
-
-    state: SinkState
-    who: str
-
-    @property
-    def available(self) -> bool:
-        """Whether the last write has succeeded."""
-        return self.state.takes(self.who)
-
-    async def wait(self) -> None:
-        """Return once it is available."""
-        await self.state.wait(self.who)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any, Final
 
 from bridge import redis_client
@@ -12,29 +13,50 @@ from bridge.sources.amqp import AmqpSource
 from bridge.sources.mqtt import MqttSource
 from bridge.sources.redis_pubsub import RedisPubsubSource
 from bridge.sources.redis_stream import RedisStreamSource
-from bridge.sources.session import Session, Source
+from bridge.sources.session import Session, SinkWatch, Source
 from bridge.topics import subscription, without_covered
 
 __all__ = ["Session", "Source", "make"]
 
 
-def _mqtt(name: str, source: Any, config: Config, table: RouteTable) -> Source:
-    needed = [subscription(route.pattern.text) if route.pattern else "#" for route in table.routes]
-    return MqttSource(name, source, without_covered(source.topics or needed), config.dramatiq)
+@dataclass(slots=True, frozen=True)
+class Given:
+    """What sources are made of; `sink` tells whether the source's events can be written now."""
+
+    name: str
+    source: Any
+    config: Config
+    table: RouteTable
+    sink: SinkWatch
 
 
-def _stream(name: str, source: Any, config: Config, _table: RouteTable) -> Source:
-    return RedisStreamSource(name, source, in_sink=redis_client.same_server(source.url, config.dramatiq.url))
+def _amqp(given: Given) -> Source:
+    return AmqpSource(given.name, given.source, given.sink)
 
 
-_REGISTRY: Final[dict[str, Callable[[str, Any, Config, RouteTable], Source]]] = {
-    "amqp": lambda name, source, _config, _table: AmqpSource(name, source),
+def _mqtt(given: Given) -> Source:
+    needed = [subscription(route.pattern.text) if route.pattern else "#" for route in given.table.routes]
+    topics = without_covered(given.source.topics or needed)
+    return MqttSource(given.name, given.source, topics, given.config.dramatiq)
+
+
+def _pubsub(given: Given) -> Source:
+    return RedisPubsubSource(given.name, given.source)
+
+
+def _stream(given: Given) -> Source:
+    in_sink = redis_client.same_server(given.source.url, given.config.dramatiq.url)
+    return RedisStreamSource(given.name, given.source, in_sink=in_sink)
+
+
+_REGISTRY: Final[dict[str, Callable[[Given], Source]]] = {
+    "amqp": _amqp,
     "mqtt": _mqtt,
-    "redis-pubsub": lambda name, source, _config, _table: RedisPubsubSource(name, source),
+    "redis-pubsub": _pubsub,
     "redis-stream": _stream,
 }
 
 
-def make(name: str, source: SourceConfig, config: Config, table: RouteTable) -> Source:
+def make(name: str, source: SourceConfig, config: Config, table: RouteTable, sink: SinkWatch) -> Source:
     """Return the source that `sources.<name>` configures."""
-    return _REGISTRY[source.type](name, source, config, table)
+    return _REGISTRY[source.type](Given(name, source, config, table, sink))

@@ -150,7 +150,7 @@ class AmqpSession(InboxSession):
 
     async def look_after(self, probe: Probe) -> None:
         """End the session once `probe` says that its consumer is lost."""
-        self._fail(await probe.watch(self._channel.connection, self._received))
+        self.fail(await probe.watch(self._channel.connection, self._received))
 
     async def receive(self) -> list[Event]:
         """Return what has been received; where the consumer has been cancelled, the session ends once that is settled."""
@@ -160,7 +160,7 @@ class AmqpSession(InboxSession):
         while self._inbox.held and not self._inbox.failed:
             self._settled.clear()
             await self._settled.wait()
-        self._fail(self._ending)
+        self.fail(self._ending)
         raise Disconnected(self._ending)
 
     def release(self) -> None:
@@ -183,7 +183,7 @@ class AmqpSession(InboxSession):
                 return
             await self._channel.basic_ack(events[-1].token, multiple=True, wait=False)
         except Exception as error:  # noqa: BLE001 - as in `connect`
-            self._fail(_words(error))
+            self.fail(_words(error))
 
     async def pause(self) -> None:
         """Cancel the consumer; what the broker had already sent is still received."""
@@ -210,7 +210,7 @@ class AmqpSession(InboxSession):
             return
         if tag != self._last_tag + 1:
             # Acknowledging is up to a tag: were one left out, its event would be lost.
-            self._fail(f"delivery {tag} came after {self._last_tag}")
+            self.fail(f"delivery {tag} came after {self._last_tag}")
             return
         self._last_tag = tag
         self._inbox.put([self._event(message, tag)])
@@ -260,14 +260,15 @@ class AmqpSession(InboxSession):
         try:
             await asyncio.wait_for(self._channel.basic_cancel(_CONSUMER_TAG, nowait=nowait), _CLOSE_S)
         except Exception as error:  # noqa: BLE001 - as in `connect`
-            self._fail(_words(error))
+            self.fail(_words(error))
 
     def _end(self, cause: str) -> None:
         """End the session once all it has received is written and settled."""
         self._ending = cause
         self._inbox.close()
 
-    def _fail(self, cause: str) -> None:
+    def fail(self, cause: str) -> None:
+        """End the session, as if its connection had ended."""
         self._inbox.fail(cause)
         self._settled.set()
 
@@ -277,9 +278,9 @@ class AmqpSession(InboxSession):
 
     async def _on_close(self, _sender: object, error: BaseException | None = None, *_: object) -> None:
         if self._channel is not None and self._channel.connection.is_connection_was_stuck:
-            self._fail("the broker has shown no sign of life for about three heartbeats")
+            self.fail("the broker has shown no sign of life for about three heartbeats")
         else:
-            self._fail(_words(error) if error else "the connection was closed")
+            self.fail(_words(error) if error else "the connection was closed")
 
 
 def _read(raw: tuple[Any, str, bool]) -> Details:
