@@ -13,7 +13,7 @@ import pytest
 from bridge.poison import ALONE, GIVEN_UP
 from tests.brokers import Redis
 from tests.children import wait_until
-from tests.feeds import REDELIVERING, Feed, PubsubFeed
+from tests.feeds import REDELIVERING, Feed, PubsubFeed, StreamFeed
 from tests.processes import BridgeProcess, Bridges, queue_messages
 
 pytestmark = pytest.mark.timeout(180)
@@ -79,7 +79,9 @@ def test_poison_becomes_a_dead_letter(
         assert letter[b"reason"] == b"poison"
         assert b'"poison"' in letter[b"body"]
         numbers = [message["args"][0] for message in queue_messages(client, "default")]
-        assert sorted(numbers) == [n for n in range(60) if n != 30]
+        # What was written and not settled when the process ended comes again, as after any crash.
+        assert sorted(set(numbers)) == [n for n in range(60) if n != 30]
+        assert len(numbers) == 59 or not isinstance(feed, StreamFeed)
         bridge.wait_for("event.dead_lettered", reason="poison")
 
 
@@ -87,9 +89,6 @@ def test_a_connection_that_is_lost_again_and_again_makes_no_poison(
     redis_server: Redis, new_bridge: Bridges, crashing: dict[str, str], new_redis: Callable[..., Redis]
 ) -> None:
     """Only what was being routed when the process ended is counted: events that come again for another reason are not."""
-    # What was held by a bridge whose Redis is away comes again to each of its successors.
-    from tests.feeds import StreamFeed  # noqa: PLC0415
-
     feed = StreamFeed(redis_server)
     feed.prepare()
     feed.publish([{"n": n} for n in range(50)])

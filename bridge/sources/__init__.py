@@ -21,13 +21,13 @@ __all__ = ["Session", "Source", "make"]
 
 @dataclass(slots=True, frozen=True)
 class Given:
-    """What sources are made of; `sink` tells whether the source's events can be written now."""
+    """What sources are made of; `sink` tells whether the source's events can be written now, if anybody does."""
 
     name: str
     source: Any
     config: Config
     table: RouteTable
-    sink: SinkWatch
+    sink: SinkWatch | None
 
 
 def _amqp(given: Given) -> Source:
@@ -57,6 +57,6 @@ _REGISTRY: Final[dict[str, Callable[[Given], Source]]] = {
 }
 
 
-def make(name: str, source: SourceConfig, config: Config, table: RouteTable, sink: SinkWatch) -> Source:
-    """Return the source that `sources.<name>` configures."""
+def make(name: str, source: SourceConfig, config: Config, table: RouteTable, sink: SinkWatch | None = None) -> Source:
+    """Return the source that `sources.<name>` configures; without `sink`, it takes its events to be always welcome."""
     return _REGISTRY[source.type](Given(name, source, config, table, sink))
