@@ -176,7 +176,8 @@ async def test_a_late_refusal(fast_path: bool) -> None:
     async with connected(fast_path, script=script) as (_, session):
         await receive(session, 1)
         script.say(b"\x90\x04\x00\x01\x00\x87")
-        cause = await cause_of_the_end(session)
+        async with asyncio.timeout(5):
+            cause = await cause_of_the_end(session)
         assert cause == "the broker refuses the subscription to 't' (Not authorized)"
 
 
