@@ -1,0 +1,106 @@
+"""Compares what brokers have confirmed with what is in Dramatiq's Redis."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import redis
+
+from tests.faults.ledger import Ledger
+
+DEAD_LETTERS = "dramatiq-bridge:dead-letters"
+
+
+@dataclass(slots=True)
+class Arrived:
+    """What has become of the events of one source, by number: how often each is in its queue, and which are dead letters."""
+
+    queued: Counter[int] = field(default_factory=Counter)
+    dead: Counter[int] = field(default_factory=Counter)
+    #: What contradicts itself, in words: ids without a message, messages without an id.
+    orphans: list[str] = field(default_factory=list)
+
+    @property
+    def duplicates(self) -> int:
+        """How many events too many there are."""
+        both = self.queued + self.dead
+        return both.total() - len(both)
+
+    def missing(self, ledger: Ledger) -> list[int]:
+        """Return the numbers that were confirmed and have not arrived, in order."""
+        return sorted(set(ledger.confirmed) - self.queued.keys() - self.dead.keys())
+
+
+def look(client: redis.Redis, sources: Iterable[str]) -> dict[str, Arrived]:
+    """Return what has arrived of each source; its queue has the source's name, and no worker consumes it."""
+    arrived = {source: _queue(client, source) for source in sources}
+    for _, fields in _answer(client.xrange(DEAD_LETTERS)):
+        source = arrived.get(fields[b"source"].decode())
+        number = number_of(fields[b"body"])
+        if source is not None and number is not None:
+            source.dead[number] += 1
+    return arrived
+
+
+def newest(client: redis.Redis, source: str) -> int:
+    """Return the largest number among the last of a queue, -1 if it is empty."""
+    key = f"dramatiq:{source}"
+    ids = _answer(client.lrange(key, -200, -1))
+    bodies = _answer(client.hmget(f"{key}.msgs", ids)) if ids else []
+    return max((_argument(body) for body in bodies if body is not None), default=-1)
+
+
+def lengths(client: redis.Redis, sources: Iterable[str]) -> dict[str, int]:
+    """Return how many ids each queue's list holds."""
+    return {source: _answer(client.llen(f"dramatiq:{source}")) for source in sources}
+
+
+def number_of(body: bytes) -> int | None:
+    """Return the number in an event's body, or None where it is no event of a load."""
+    try:
+        return int(json.loads(body)["n"])
+    except (ValueError, TypeError, KeyError):
+        return None
+
+
+def shown(numbers: list[int]) -> str:
+    """Return numbers as text that stays short, runs as `first-last`."""
+    runs: list[tuple[int, int]] = []
+    for number in numbers:
+        if runs and runs[-1][1] == number - 1:
+            runs[-1] = (runs[-1][0], number)
+        else:
+            runs.append((number, number))
+    text = ", ".join(str(first) if first == last else f"{first}-{last}" for first, last in runs[:8])
+    return text + (" ..." if len(runs) > 8 else "")
+
+
+def _queue(client: redis.Redis, source: str) -> Arrived:
+    key = f"dramatiq:{source}"
+    # In one transaction: a bridge may write between two commands.
+    with client.pipeline(transaction=True) as both:
+        both.lrange(key, 0, -1)
+        both.hgetall(f"{key}.msgs")
+        ids, messages = both.execute()
+    return compare(key, ids, messages)
+
+
+def compare(key: str, ids: list[bytes], messages: Mapping[bytes, bytes]) -> Arrived:
+    """Compare a queue's list with its hash."""
+    orphans = [f"{key}: {one.decode()} only in the list" for one in set(ids) - messages.keys()]
+    orphans += [f"{key}: {one.decode()} only in the hash" for one in messages.keys() - set(ids)]
+    queued = Counter(_argument(messages[one]) for one in ids if one in messages)
+    return Arrived(queued, orphans=orphans)
+
+
+def _argument(message: bytes) -> int:
+    return int(json.loads(message)["args"][0])
+
+
+def _answer(value: object) -> Any:
+    # redis-py types every answer as "now or awaitable"; a synchronous client's is there now.
+    return value

@@ -1,0 +1,197 @@
+"""One run of a row: load, fault, recovery, drain, and the check of what every row promises."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from subprocess import TimeoutExpired
+from typing import Any, Final
+
+import redis
+
+from tests.faults import checker
+from tests.faults.rows import Row
+from tests.faults.sources import KINDS
+from tests.faults.stage import WINDOW_BYTES, WINDOW_EVENTS, Brokers, Stage
+
+#: What delivery.md allows over the idle process, beside the windows.
+MEMORY_BYTES: Final = 64 * 2**20
+#: How long the bridge may take to end when it is told to.
+STOP_S: Final = 25.0
+#: A source from which nothing new arrives for so long has nothing more to give.
+_QUIET_S: Final = 6.0
+_DRAIN_S: Final = 60.0
+
+
+@dataclass(slots=True)
+class Result:
+    """What came of one run; it has held if there are no `failures`."""
+
+    row: Row
+    fast: bool
+    failures: list[str] = field(default_factory=list)
+    confirmed: int = 0
+    #: Missing although the row promises them; by the broker's own fault; of sources that promise at most once.
+    lost: int = 0
+    own_loss: int = 0
+    not_promised: int = 0
+    duplicates: int = 0
+    orphans: int = 0
+    recovery_s: float | None = None
+    #: Over the idle process.
+    memory_bytes: int = 0
+    log: str = ""
+
+    def report(self) -> str:
+        """Return the failures and the end of the log as text."""
+        return "\n".join([f"{self.row.name}: {self.row.what}", *(f"  - {one}" for one in self.failures), self.log])
+
+
+def run(
+    row: Row,
+    brokers: Brokers,
+    *,
+    fast: bool = True,
+    short: bool = True,
+    env: Mapping[str, str] | None = None,
+) -> Result:
+    """Run a row once, on one of the two ways to read AMQP and MQTT; `env` is the bridge's."""
+    result = Result(row, fast)
+    options: dict[str, Any] = {"fast": fast, "short": short, "env": env, **(row.stage or {})}
+    with Stage(brokers, row.sources, **options) as stage:
+        try:
+            _experiment(row, stage, result)
+        except (AssertionError, OSError, TimeoutExpired, redis.RedisError) as error:
+            result.failures.append(f"the experiment broke off: {type(error).__name__}: {error}")
+        result.failures += stage.failures
+        result.memory_bytes = max(0, stage.peak_bytes - stage.idle_bytes)
+        if result.failures:
+            result.log = stage.log_tail()
+    return result
+
+
+def _experiment(row: Row, stage: Stage, result: Result) -> None:
+    for load in stage.loads.values():
+        load.start()
+    _await_flow(stage)
+    row.act(stage)
+    if row.recovery_s is not None:
+        result.recovery_s = _await_recovery(row, stage, result)
+    for load in stage.loads.values():
+        load.stop()
+    _drain(stage)
+    _stop(stage, result)
+    _check_events(row, stage, result)
+    _check_log(row, stage, result)
+    grown, most = stage.peak_bytes - stage.idle_bytes, MEMORY_BYTES + WINDOW_BYTES * len(stage.sources)
+    if grown > most:
+        result.failures.append(f"memory grew by {grown / 2**20:.1f} MiB, more than {most / 2**20:.0f}")
+
+
+def _await_flow(stage: Stage) -> None:
+    deadline = time.monotonic() + 20
+    loaded = [source for source, load in stage.loads.items() if load.rate]
+    with stage.client() as client:
+        while min(checker.lengths(client, loaded).values(), default=1) < 1:
+            assert time.monotonic() < deadline, f"no event arrived of each of {loaded} before the fault"
+            time.sleep(0.05)
+
+
+def _await_recovery(row: Row, stage: Stage, result: Result) -> float:
+    """Return the seconds until every source has brought an event that was published after the fault's end."""
+    assert row.recovery_s is not None
+    since = time.monotonic()
+    # What is being sent just now may have begun before.
+    waiting = {
+        source: load.ledger.sent + KINDS[source].publisher.at_once for source, load in stage.loads.items() if load.rate
+    }
+    with stage.client() as client:
+        while True:
+            for source, wanted in list(waiting.items()):
+                if checker.newest(client, source) >= wanted:
+                    del waiting[source]
+            took = time.monotonic() - since
+            if not waiting:
+                break
+            if took > row.recovery_s + 20:
+                result.failures.append(f"{', '.join(waiting)} did not recover within {took:.0f} s")
+                return took
+            time.sleep(0.02)
+    if took > row.recovery_s:
+        result.failures.append(f"recovered after {took:.1f} s, more than {row.recovery_s:g}")
+    return took
+
+
+def _drain(stage: Stage) -> None:
+    """Wait until everything that was promised has arrived, or until nothing arrives any more."""
+    deadline = time.monotonic() + _DRAIN_S
+    promised = [source for source in stage.sources if KINDS[source].at_least_once]
+    with stage.client() as client:
+        before, since = checker.lengths(client, stage.sources), time.monotonic()
+        while time.monotonic() < min(deadline, since + _QUIET_S):
+            arrived = checker.look(client, stage.sources)
+            if not any(arrived[source].missing(stage.loads[source].ledger) for source in promised):
+                return
+            time.sleep(0.2)
+            now = checker.lengths(client, stage.sources)
+            if now != before:
+                before, since = now, time.monotonic()
+
+
+def _stop(stage: Stage, result: Result) -> None:
+    for bridge in stage.bridges:
+        bridge.terminate()
+    for number, bridge in enumerate(stage.bridges):
+        with suppress(TimeoutExpired):
+            code = bridge.wait(STOP_S)
+            if code != 0:
+                result.failures.append(f"bridge {number} ended with exit code {code}")
+            continue
+        result.failures.append(f"bridge {number} did not end within {STOP_S:g} s of SIGTERM")
+
+
+def _check_events(row: Row, stage: Stage, result: Result) -> None:
+    with stage.client() as client:
+        arrived = checker.look(client, stage.sources)
+    for source, its in arrived.items():
+        kind, ledger = KINDS[source], stage.loads[source].ledger
+        missing = its.missing(ledger)
+        result.confirmed += len(ledger.confirmed)
+        if not kind.at_least_once:
+            result.not_promised += len(missing)
+        elif source in row.losers:
+            result.own_loss += len(missing)
+        elif missing:
+            result.lost += len(missing)
+            result.failures.append(
+                f"{source}: lost {len(missing)} of {len(ledger.confirmed)}: {checker.shown(missing)}"
+            )
+        result.duplicates += its.duplicates
+        most = row.again * kind.again * WINDOW_EVENTS
+        if its.duplicates > most:
+            twice = sorted(number for number, count in (its.queued + its.dead).items() if count > 1)
+            result.failures.append(
+                f"{source}: {its.duplicates} duplicates, at most {most} allowed: {checker.shown(twice)}"
+            )
+        result.orphans += len(its.orphans)
+        result.failures += its.orphans[:5]
+
+
+def _check_log(row: Row, stage: Stage, result: Result) -> None:
+    lines = stage.error_lines()
+    for says in row.says:
+        found = [
+            line
+            for line in lines
+            if line["event"] == says.event and (says.source is None or line.get("source") == says.source)
+        ]
+        if not any(all(name in line for name in says.fields) for line in found):
+            of = f" of {says.source}" if says.source else ""
+            result.failures.append(f"the log has no {says.event}{of} with {', '.join(says.fields)}")
+    kinds = Counter((line["event"], line.get("source"), line.get("cause")) for line in lines)
+    for kind, count in kinds.items():
+        if count > row.most_lines:
+            result.failures.append(f"{count} log lines {kind}: a repeated error is limited")

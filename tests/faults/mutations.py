@@ -1,0 +1,60 @@
+"""Mistakes that the matrix must find: textual changes, each of which breaks a promise, made to a copy of the bridge."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from tests.children import REPOSITORY
+
+
+@dataclass(frozen=True)
+class Mutation:
+    """In `file`, each text of `changes` becomes another one; `row` is the row that must turn red."""
+
+    name: str
+    file: str
+    changes: tuple[tuple[str, str], ...]
+    row: str
+
+    def apply(self, directory: Path) -> Mapping[str, str]:
+        """Copy the bridge into `directory` and change it there; return the environment that makes Python run the copy.
+
+        Raises:
+            AssertionError: a text is not there exactly once; the mutation has to follow the code.
+        """
+        shutil.copytree(REPOSITORY / "bridge", directory / "bridge", ignore=shutil.ignore_patterns("__pycache__"))
+        path = directory / self.file
+        source = path.read_text()
+        for old, new in self.changes:
+            assert source.count(old) == 1, f"mutation {self.name}: {self.file} holds {source.count(old)} times: {old}"
+            source = source.replace(old, new)
+        path.write_text(source)
+        # Safe path: `python -m` does not put the current directory, where the bridge itself is, before the copy.
+        return {"PYTHONPATH": os.fspath(directory), "PYTHONSAFEPATH": "1"}
+
+
+MUTATIONS: Final = (
+    Mutation(
+        "settle-before-write",
+        "bridge/dispatch.py",
+        (
+            (
+                "written = await self._write(work.batch)\n",
+                "await work.session.settle(events)\n                    written = await self._write(work.batch)\n",
+            ),
+            ("                await work.session.settle(events)\n            finally:", "            finally:"),
+        ),
+        "bridge-kill-unwritten",
+    ),
+    Mutation(
+        "no-batch-token",
+        "bridge/sink/enqueue.lua",
+        (("if last == NUMBER and result ~= '' then", "if false then"),),
+        "redis-cut-replies",
+    ),
+)

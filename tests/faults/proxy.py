@@ -1,0 +1,142 @@
+"""A TCP proxy that breaks connections in ways that a broker itself can't be made to."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import socket
+import struct
+import threading
+from collections.abc import Coroutine
+from contextlib import suppress
+from types import TracebackType
+from typing import Any, Final, Self
+
+from tests.children import free_port
+
+_CHUNK: Final = 1 << 16
+_LOOK_AGAIN_S: Final = 0.01
+_ANSWER_S: Final = 10.0
+
+
+class Proxy:
+    """Forwards a loopback port of its own to the loopback port `target`; use it as a context manager.
+
+    All of this may be changed while connections are open:
+    `target`: where new connections lead; `latency_s`: how much later replies arrive;
+    `stalled`: sockets stay open and nothing is forwarded; `holding`: requests are kept back, replies pass;
+    `cut_after`: (least, most) bytes of replies, a random number between which a new connection lives.
+    """
+
+    def __init__(self, target: int) -> None:
+        self.port = free_port()
+        self.target = target
+        self.latency_s = 0.0
+        self.stalled = False
+        self.holding = False
+        self.cut_after: tuple[int, int] | None = None
+        #: How many connections `cut_after` has ended.
+        self.cuts = 0
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, name="proxy", daemon=True)
+        self._server: asyncio.Server | None = None
+        self._open: set[asyncio.StreamWriter] = set()
+
+    def listen(self) -> None:
+        """Take connections (again)."""
+        self._do(self._listen())
+
+    def refuse(self) -> None:
+        """Refuse new connections, as where nobody listens; those that are open stay."""
+        self._do(self._refuse())
+
+    def reset(self) -> None:
+        """End every connection by RST."""
+        self._do(self._reset())
+
+    def close(self) -> None:
+        """End everything."""
+        self._do(self._refuse())
+        self._do(self._reset())
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join(_ANSWER_S)
+        self._loop.close()
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        self.listen()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+        self.close()
+
+    def _do(self, work: Coroutine[Any, Any, None]) -> None:
+        asyncio.run_coroutine_threadsafe(work, self._loop).result(_ANSWER_S)
+
+    async def _listen(self) -> None:
+        if self._server is None:
+            self._server = await asyncio.start_server(self._serve, "127.0.0.1", self.port, limit=_CHUNK)
+
+    async def _refuse(self) -> None:
+        if self._server is not None:
+            self._server.close()
+            self._server = None
+
+    async def _reset(self) -> None:
+        for writer in list(self._open):
+            _abort(writer)
+        # The tasks that serve them end in the loop's next turns.
+        await asyncio.sleep(_LOOK_AGAIN_S)
+
+    async def _serve(self, client_reader: asyncio.StreamReader, client: asyncio.StreamWriter) -> None:
+        budget = None if self.cut_after is None else random.randint(*self.cut_after)
+        try:
+            server_reader, server = await asyncio.open_connection("127.0.0.1", self.target, limit=_CHUNK)
+        except OSError:
+            _abort(client)
+            return
+        self._open |= {client, server}
+        pumps = [
+            asyncio.ensure_future(self._requests(client_reader, server)),
+            asyncio.ensure_future(self._replies(server_reader, client, budget)),
+        ]
+        try:
+            await asyncio.wait(pumps, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for pump in pumps:
+                pump.cancel()
+            await asyncio.gather(*pumps, return_exceptions=True)
+            self._open -= {client, server}
+            for writer in (client, server):
+                writer.close()
+
+    async def _requests(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with suppress(OSError):
+            while data := await reader.read(_CHUNK):
+                while self.stalled or self.holding:
+                    await asyncio.sleep(_LOOK_AGAIN_S)
+                writer.write(data)
+                await writer.drain()
+
+    async def _replies(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, budget: int | None) -> None:
+        with suppress(OSError):
+            while data := await reader.read(_CHUNK):
+                await asyncio.sleep(self.latency_s)
+                while self.stalled:
+                    await asyncio.sleep(_LOOK_AGAIN_S)
+                if budget is not None and len(data) > budget:
+                    self.cuts += 1
+                    writer.write(data[:budget])
+                    return
+                budget = None if budget is None else budget - len(data)
+                writer.write(data)
+                await writer.drain()
+
+
+def _abort(writer: asyncio.StreamWriter) -> None:
+    # Lingering for no time at all is what makes the kernel say RST instead of FIN.
+    plain: socket.socket | None = writer.get_extra_info("socket")
+    if plain is not None:
+        with suppress(OSError):
+            plain.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    writer.transport.abort()

@@ -1,0 +1,232 @@
+"""The stage of one experiment: brokers, proxies, bridges and load, all of it real."""
+
+from __future__ import annotations
+
+import random
+import threading
+import time
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack, suppress
+from types import TracebackType
+from typing import Any, Final, Self, TypeVar
+from urllib.parse import urlsplit
+
+import redis
+
+from tests.broker import Broker
+from tests.brokers import Mosquitto, RabbitMQ, Redis
+from tests.faults.ledger import Load
+from tests.faults.proxy import Proxy
+from tests.faults.publishers import plain_client
+from tests.faults.sources import KINDS
+from tests.feeds import Feed
+from tests.processes import BridgeProcess
+
+B = TypeVar("B", bound=Broker)
+
+#: Small, so that the bound on duplicates says something.
+WINDOW_EVENTS: Final = 100
+WINDOW_BYTES: Final = 1 << 20
+
+
+class Brokers:
+    """Brokers that are started when they are asked for, and serve many experiments; use it as a context manager.
+
+    `sink` is Dramatiq's Redis, `events` another one, both with every write synced to an append-only file.
+    """
+
+    _MAKE: Final[dict[str, Callable[[], Broker]]] = {
+        "sink": lambda: Redis(appendonly=True),
+        "events": lambda: Redis(appendonly=True),
+        "mosquitto": Mosquitto,
+        "rabbitmq": RabbitMQ,
+    }
+
+    def __init__(self) -> None:
+        self._started: dict[str, Broker] = {}
+
+    def get(self, name: str) -> Broker:
+        """Return a broker that runs, Redis emptied of what others left."""
+        broker = self._started.get(name)
+        if broker is None:
+            broker = self._started[name] = self._MAKE[name]()
+        if not broker.running:
+            broker.start()
+        if isinstance(broker, Redis):
+            with broker.client() as client:
+                client.flushall()
+                client.script_flush()
+        return broker
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+        for broker in self._started.values():
+            broker.close()
+
+
+class Stage:
+    """Everything of one experiment; use it as a context manager, which ends all but the brokers.
+
+    `through` names the brokers that the bridge reaches through a proxy. `settings` is merged into the
+    configuration, `per_source` into a source's mapping by the source's name. `replicas` bridges run the same configuration.
+    """
+
+    def __init__(
+        self,
+        brokers: Brokers,
+        sources: tuple[str, ...],
+        *,
+        short: bool,
+        fast: bool = True,
+        through: tuple[str, ...] = (),
+        settings: Mapping[str, Any] | None = None,
+        per_source: Mapping[str, Mapping[str, Any]] | None = None,
+        replicas: int = 1,
+        rate: int = 200,
+        env: Mapping[str, str] | None = None,
+    ) -> None:
+        self.short = short
+        self.sources = sources
+        self.bridges: list[BridgeProcess] = []
+        self.feeds: dict[str, Feed] = {}
+        self.loads: dict[str, Load] = {}
+        self.proxies: dict[str, Proxy] = {}
+        #: The log events of every bridge that ran, by process, oldest first.
+        self.logs: list[list[dict[str, Any]]] = []
+        #: Said by a row: what did not hold, beside what every row is checked for.
+        self.failures: list[str] = []
+        #: The most resident memory of a bridge, and that of the first one before the load, in bytes.
+        self.peak_bytes = 0
+        self.idle_bytes = 0
+        self._brokers = brokers
+        self._through = through
+        self._settings = settings or {}
+        self._per_source = per_source or {}
+        self._replicas = replicas
+        self._rate = rate
+        self._fast = fast
+        self._env = env
+        self._ends = ExitStack()
+        self._measuring = threading.Event()
+
+    @property
+    def sink(self) -> Redis:
+        """Dramatiq's Redis."""
+        return self._broker("sink", Redis)
+
+    @property
+    def events(self) -> Redis:
+        """The other Redis."""
+        return self._broker("events", Redis)
+
+    @property
+    def rabbitmq(self) -> RabbitMQ:
+        """RabbitMQ."""
+        return self._broker("rabbitmq", RabbitMQ)
+
+    @property
+    def mosquitto(self) -> Mosquitto:
+        """Mosquitto."""
+        return self._broker("mosquitto", Mosquitto)
+
+    @property
+    def bridge(self) -> BridgeProcess:
+        """The only bridge, or the first one."""
+        return self.bridges[0]
+
+    def client(self, timeout_s: float = 5.0) -> redis.Redis:
+        """Return a client of Dramatiq's Redis that sends nothing twice."""
+        return plain_client(self.sink.port, timeout_s)
+
+    def wait(self, least_s: float, most_s: float, long_s: float | None = None) -> None:
+        """Let between `least_s` and `most_s` seconds pass; in a long run up to `long_s`."""
+        time.sleep(random.uniform(least_s, most_s if self.short or long_s is None else long_s))
+
+    def restart(self, bridge: BridgeProcess) -> None:
+        """Start a bridge that has ended, without waiting for it."""
+        bridge.start()
+        self.logs.append(bridge.logs)
+
+    def error_lines(self) -> list[dict[str, Any]]:
+        """Return what the bridges have said as warnings or worse."""
+        return [log for logs in self.logs for log in list(logs) if log.get("level") in {"warning", "error", "critical"}]
+
+    def log_tail(self) -> str:
+        """Return the end of what each bridge wrote."""
+        return "\n--\n".join(bridge.log_tail(25) for bridge in self.bridges)
+
+    def __enter__(self) -> Self:
+        try:
+            self._build()
+        except BaseException:
+            self._end()
+            raise
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+        self._end()
+
+    def _build(self) -> None:
+        names = {"sink", *(KINDS[source].broker for source in self.sources)}
+        self._here = {name: self._brokers.get(name) for name in sorted(names)}
+        for name in self._through:
+            if name in self._here:
+                self.proxies[name] = self._ends.enter_context(Proxy(self._here[name].port))
+        for source in self.sources:
+            kind = KINDS[source]
+            feed = self.feeds[source] = kind.feed(self._here[kind.broker])
+            feed.prepare()
+            self.loads[source] = Load(source, kind.publisher(feed), self._rate)
+        for replica in range(self._replicas):
+            bridge = BridgeProcess(self._config(replica), env=self._env, fast=self._fast)
+            self._ends.callback(bridge.close)
+            self.bridges.append(bridge)
+            self.restart(bridge)
+        for bridge in self.bridges:
+            bridge.ready()
+        self.idle_bytes = self.bridge.rss_bytes()
+        threading.Thread(target=self._measure, name="memory", daemon=True).start()
+
+    def _end(self) -> None:
+        self._measuring.set()
+        for load in self.loads.values():
+            with suppress(RuntimeError):  # not started
+                load.stop()
+        self._ends.close()
+
+    def _config(self, replica: int) -> dict[str, Any]:
+        sources = {name: self._source(name, replica) for name in self.sources}
+        routes = [{"from": name, "actor": "record", "args": ["$payload.n"], "queue": name} for name in self.sources]
+        settings = {**self._settings}
+        dramatiq = {"url": self._url(self.sink.url_of(0), "sink"), **settings.pop("dramatiq", {})}
+        return {"dramatiq": dramatiq, "sources": sources, "routes": routes, **settings}
+
+    def _source(self, name: str, replica: int) -> dict[str, Any]:
+        feed = self.feeds[name]
+        given = {**feed.source, "url": self._url(feed.source["url"], KINDS[name].broker)}
+        given["window"] = {"events": WINDOW_EVENTS, "bytes": f"{WINDOW_BYTES >> 10}KiB"}
+        if self._replicas > 1 and given["type"] == "redis-stream":
+            given |= {"consumer": f"replica-{replica}", "claim_after": "1s"}
+        if self._replicas > 1 and given["type"] == "mqtt":
+            shared = [f"$share/replicas/{topic}" for topic in given["topics"]]
+            given |= {"client_id": f"{given['client_id']}-{replica}", "topics": shared}
+        return {**given, **self._per_source.get(name, {})}
+
+    def _url(self, url: str, broker: str) -> str:
+        if broker not in self.proxies:
+            return url
+        return url.replace(f":{urlsplit(url).port}", f":{self.proxies[broker].port}")
+
+    def _broker(self, name: str, kind: type[B]) -> B:
+        broker = self._here[name]
+        assert isinstance(broker, kind)
+        return broker
+
+    def _measure(self) -> None:
+        while not self._measuring.wait(0.1):
+            for bridge in self.bridges:
+                # It may have ended in between.
+                with suppress(OSError, AssertionError):
+                    self.peak_bytes = max(self.peak_bytes, bridge.rss_bytes())
