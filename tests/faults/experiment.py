@@ -104,10 +104,8 @@ def _await_recovery(row: Row, stage: Stage, result: Result) -> float:
     """Return the seconds until every source has brought an event that was published after the fault's end."""
     assert row.recovery_s is not None
     since = time.monotonic()
-    # What is being sent just now may have begun before.
-    waiting = {
-        source: load.ledger.sent + KINDS[source].publisher.at_once for source, load in stage.loads.items() if load.rate
-    }
+    # Counted before it is sent: what begins before has a smaller number.
+    waiting = {source: load.ledger.sent for source, load in stage.loads.items() if load.rate}
     with stage.client() as client:
         while True:
             for source, wanted in list(waiting.items()):
@@ -178,6 +176,8 @@ def _check_events(row: Row, stage: Stage, result: Result) -> None:
             )
         result.orphans += len(its.orphans)
         result.failures += its.orphans[:5]
+    if row.must_duplicate and not result.duplicates:
+        result.failures.append("nothing came twice: the fault has not hit what it was meant to")
 
 
 def _check_log(row: Row, stage: Stage, result: Result) -> None:
@@ -186,11 +186,14 @@ def _check_log(row: Row, stage: Stage, result: Result) -> None:
         found = [
             line
             for line in lines
-            if line["event"] == says.event and (says.source is None or line.get("source") == says.source)
+            if line["event"] == says.event
+            and (says.source is None or line.get("source") == says.source)
+            and says.cause.lower() in str(line.get("cause", "")).lower()
         ]
         if not any(all(name in line for name in says.fields) for line in found):
             of = f" of {says.source}" if says.source else ""
-            result.failures.append(f"the log has no {says.event}{of} with {', '.join(says.fields)}")
+            about = f" about {says.cause}" if says.cause else ""
+            result.failures.append(f"the log has no {says.event}{of}{about} with {', '.join(says.fields)}")
     kinds = Counter((line["event"], line.get("source"), line.get("cause")) for line in lines)
     for kind, count in kinds.items():
         if count > row.most_lines:

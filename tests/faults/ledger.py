@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import threading
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -49,6 +50,20 @@ class Load:
         self._thread.join(30)
         self._publisher.close()
 
+    def spread(self, topics: Sequence[str]) -> None:
+        """Publish one event to each of `topics`; AssertionError where the broker does not take them."""
+        for start in range(0, len(topics), self._publisher.at_once):
+            some = topics[start : start + self._publisher.at_once]
+            with self._lock:
+                assert self._publish(len(some), some), "the broker took no more topics"
+
+    def send(self, bodies: Sequence[bytes]) -> None:
+        """Publish bodies that are no events of the ledger's; AssertionError where the broker does not take them all."""
+        taken: list[int] = []
+        with self._lock:
+            self._publisher.send(bodies, taken.append)
+        assert len(taken) == len(bodies), "not every body was taken"
+
     def burst(self, count: int) -> None:
         """Publish `count` events as fast as they are confirmed; ends early where the broker is away for long."""
         left, deadline = count, time.monotonic() + 60
@@ -75,7 +90,7 @@ class Load:
                     if not self._publish(count):
                         break
 
-    def _publish(self, count: int) -> bool:
+    def _publish(self, count: int, topics: Sequence[str] = ()) -> bool:
         first = self.ledger.sent
         try:
             if not self._connected:
@@ -83,7 +98,7 @@ class Load:
                 self._connected = True
             self.ledger.sent += count
             bodies = [body(number) for number in range(first, first + count)]
-            self._publisher.send(bodies, lambda index: self.ledger.confirmed.append(first + index))
+            self._publisher.send(bodies, lambda index: self.ledger.confirmed.append(first + index), topics)
         except Exception:  # noqa: BLE001 - four libraries' ways to say that a broker is away; the ledger tells the rest
             self._connected = False
             self._publisher.close()

@@ -41,6 +41,7 @@ class Proxy:
         self._thread = threading.Thread(target=self._loop.run_forever, name="proxy", daemon=True)
         self._server: asyncio.Server | None = None
         self._open: set[asyncio.StreamWriter] = set()
+        self._frozen: set[asyncio.StreamWriter] = set()
 
     def listen(self) -> None:
         """Take connections (again)."""
@@ -49,6 +50,10 @@ class Proxy:
     def refuse(self) -> None:
         """Refuse new connections, as where nobody listens; those that are open stay."""
         self._do(self._refuse())
+
+    def freeze(self) -> None:
+        """Forward nothing more on the connections that are open now; their sockets stay open, and new ones work."""
+        self._frozen |= self._open
 
     def reset(self) -> None:
         """End every connection by RST."""
@@ -107,13 +112,14 @@ class Proxy:
                 pump.cancel()
             await asyncio.gather(*pumps, return_exceptions=True)
             self._open -= {client, server}
+            self._frozen -= {client, server}
             for writer in (client, server):
                 writer.close()
 
     async def _requests(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with suppress(OSError):
             while data := await reader.read(_CHUNK):
-                while self.stalled or self.holding:
+                while self.stalled or self.holding or writer in self._frozen:
                     await asyncio.sleep(_LOOK_AGAIN_S)
                 writer.write(data)
                 await writer.drain()
@@ -122,7 +128,7 @@ class Proxy:
         with suppress(OSError):
             while data := await reader.read(_CHUNK):
                 await asyncio.sleep(self.latency_s)
-                while self.stalled:
+                while self.stalled or writer in self._frozen:
                     await asyncio.sleep(_LOOK_AGAIN_S)
                 if budget is not None and len(data) > budget:
                     self.cuts += 1

@@ -9,7 +9,7 @@ import asyncio
 import threading
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from contextlib import suppress
 from typing import Any, ClassVar, Final
 
@@ -20,7 +20,6 @@ from paho.mqtt.enums import CallbackAPIVersion
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from tests.brokers import Redis
 from tests.feeds import Feed
 
 _TIMEOUT_S: Final = 2.0
@@ -41,12 +40,15 @@ class Publisher(ABC):
         """Connect within `_TIMEOUT_S`; any exception says that it could not be done."""
 
     @abstractmethod
-    def send(self, bodies: Sequence[bytes], confirm: Confirm, topic: str | None = None) -> None:
-        """Publish, calling `confirm(index)` for each body that the broker has taken; an exception if one was not."""
+    def send(self, bodies: Sequence[bytes], confirm: Confirm, topics: Sequence[str] = ()) -> None:
+        """Publish to the feed's topic, or each body to its own of `topics`, calling `confirm(index)` for each body that the broker has taken; an exception if one was not."""
 
     @abstractmethod
     def close(self) -> None:
         """End the connection, if there is one."""
+
+    def _addressed(self, bodies: Sequence[bytes], topics: Sequence[str]) -> list[tuple[bytes, str]]:
+        return list(zip(bodies, topics or [self.feed.topic] * len(bodies), strict=True))
 
 
 class AmqpPublisher(Publisher):
@@ -54,25 +56,26 @@ class AmqpPublisher(Publisher):
 
     def __init__(self, feed: Feed) -> None:
         super().__init__(feed)
-        # One loop for all connections; it runs only while something is asked of it.
-        self._loop = asyncio.new_event_loop()
+        # A loop for each connection; it runs only while something is asked of it.
+        self._runner: asyncio.Runner | None = None
         self._connection: Any = None
         self._exchange: Any = None
 
     def connect(self) -> None:
         """See Publisher."""
+        self._runner = asyncio.Runner()
         self._run(self._connect())
 
-    def send(self, bodies: Sequence[bytes], confirm: Confirm, topic: str | None = None) -> None:
+    def send(self, bodies: Sequence[bytes], confirm: Confirm, topics: Sequence[str] = ()) -> None:
         """See Publisher."""
 
-        async def one(index: int, body: bytes) -> None:
-            message = aio_pika.Message(body, delivery_mode=2)
-            await self._exchange.publish(message, topic or self.feed.name, mandatory=True)
+        async def one(index: int, body: bytes, topic: str) -> None:
+            await self._exchange.publish(aio_pika.Message(body, delivery_mode=2), topic, mandatory=True)
             confirm(index)
 
         async def every() -> None:
-            results = await asyncio.gather(*(one(*pair) for pair in enumerate(bodies)), return_exceptions=True)
+            sent = [one(index, *pair) for index, pair in enumerate(self._addressed(bodies, topics))]
+            results = await asyncio.gather(*sent, return_exceptions=True)
             for result in results:
                 if isinstance(result, BaseException):
                     raise result
@@ -85,14 +88,23 @@ class AmqpPublisher(Publisher):
         if connection is not None:
             with suppress(Exception):
                 self._run(connection.close())
+        runner, self._runner = self._runner, None
+        if runner is not None:
+            runner.close()
 
     async def _connect(self) -> None:
         self._connection = await aio_pika.connect(self.feed.broker.url)
         channel = await self._connection.channel(on_return_raises=True)
         self._exchange = channel.default_exchange
 
-    def _run(self, work: Any) -> None:
-        self._loop.run_until_complete(asyncio.wait_for(work, _TIMEOUT_S))
+    def _run(self, work: Coroutine[Any, Any, None]) -> None:
+        assert self._runner is not None
+        self._runner.run(_in_time(work))
+
+
+async def _in_time(work: Coroutine[Any, Any, None]) -> None:
+    async with asyncio.timeout(_TIMEOUT_S):
+        await work
 
 
 class MqttPublisher(Publisher):
@@ -117,10 +129,10 @@ class MqttPublisher(Publisher):
         if not connected.wait(_TIMEOUT_S):
             raise TimeoutError("no CONNACK")
 
-    def send(self, bodies: Sequence[bytes], confirm: Confirm, topic: str | None = None) -> None:
+    def send(self, bodies: Sequence[bytes], confirm: Confirm, topics: Sequence[str] = ()) -> None:
         """See Publisher."""
         assert self._client is not None
-        sent = [self._client.publish(topic or self.feed.topic, body, qos=self.qos) for body in bodies]
+        sent = [self._client.publish(topic, body, qos=self.qos) for body, topic in self._addressed(bodies, topics)]
         deadline = time.monotonic() + _TIMEOUT_S
         for index, info in enumerate(sent):
             info.wait_for_publish(max(0.001, deadline - time.monotonic()))
@@ -146,18 +158,20 @@ class Qos0Publisher(MqttPublisher):
 class _RedisPublisher(Publisher):
     def __init__(self, feed: Feed) -> None:
         super().__init__(feed)
-        assert isinstance(feed.broker, Redis)
-        self._client = plain_client(feed.broker.port)
+        self._client: redis.Redis | None = None
 
     def connect(self) -> None:
         """See Publisher."""
+        # Anew each time: after a failover the feed's broker is another one.
+        self._client = plain_client(self.feed.broker.port)
         self._client.ping()
 
-    def send(self, bodies: Sequence[bytes], confirm: Confirm, topic: str | None = None) -> None:
+    def send(self, bodies: Sequence[bytes], confirm: Confirm, topics: Sequence[str] = ()) -> None:
         """See Publisher."""
+        assert self._client is not None
         pipeline = self._client.pipeline(transaction=False)
-        for body in bodies:
-            self._add(pipeline, topic or self.feed.name, body)
+        for body, topic in self._addressed(bodies, topics):
+            self._add(pipeline, topic, body)
         failed = None
         for index, reply in enumerate(pipeline.execute(raise_on_error=False)):
             if isinstance(reply, Exception):
@@ -169,7 +183,9 @@ class _RedisPublisher(Publisher):
 
     def close(self) -> None:
         """See Publisher."""
-        self._client.close()
+        client, self._client = self._client, None
+        if client is not None:
+            client.close()
 
     def _add(self, pipeline: Any, topic: str, body: bytes) -> None:
         raise NotImplementedError

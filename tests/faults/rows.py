@@ -19,11 +19,14 @@ _MODULES: Final = ("bridge", "redis", "redis_refusals", "rabbitmq", "mosquitto",
 
 @dataclass(frozen=True)
 class Says:
-    """A line that the bridge must log: an event of this name that has all `fields`, of a row's `source` if one is given."""
+    """A line that the bridge must log: an event of this name that has all `fields`, of `source` where one is given,
+    with `cause` in its cause.
+    """
 
     event: str
     source: str | None = None
     fields: tuple[str, ...] = ("cause", "retry_in")
+    cause: str = ""
 
 
 @dataclass(frozen=True)
@@ -31,7 +34,7 @@ class Row:
     """One experiment. What every row promises is in `experiment.py`; here is what sets this one apart.
 
     `again`: how many times everything in flight may come twice (see `Kind.again`), 0 where nothing that the bridge
-    was connected to has ended. `own_loss` says why a broker itself loses what it has confirmed; of `losers` only.
+    was connected to has ended. `must_duplicate`: without a duplicate the fault has not hit. `own_loss` says why a broker itself loses what it has confirmed; of `losers` only.
     `most_lines` bounds the warnings and errors of one kind, source and cause: `Repeats` allows one in 10 s, a new connection
     begins anew.
     `recovery_s` is None where nothing is published after the fault. `only_long` keeps it out of the short matrix.
@@ -43,6 +46,7 @@ class Row:
     sources: tuple[str, ...] = EVERY
     says: tuple[Says, ...] = ()
     again: int = 0
+    must_duplicate: bool = False
     recovery_s: float | None = 10.0
     own_loss: str = ""
     losers: tuple[str, ...] = ()

@@ -1,1 +1,66 @@
-"""Rows."""
+"""Rows whose fault is what comes in."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any, Final
+
+from tests.children import wait_until
+from tests.faults.checker import DEAD_LETTERS
+from tests.faults.rows import Says, row
+from tests.faults.sources import EVERY
+from tests.faults.stage import Stage
+
+#: Each must become a dead letter, from every source.
+HOSTILE: Final[dict[str, bytes]] = {
+    "too large": b'{"n": "' + b"x" * 300_000 + b'"}',
+    "nested 65 deep": b'{"n":' + b"[" * 65 + b"]" * 65 + b"}",
+    "nested without end": b"[" * 100_000,
+    "invalid UTF-8": b'{"n": "\xff\xfe"}',
+    "NaN": b'{"n": NaN}',
+    "Infinity": b'{"n": -Infinity}',
+    "too large a float": b'{"n": 1e999}',
+    "an integer of 5,000 digits": b'{"n": ' + b"7" * 5000 + b"}",
+    "a lone surrogate": b'{"n": "\\ud800"}',
+    "a byte order mark": b'\xef\xbb\xbf{"n": 1}',
+    "not JSON": b"<n>1</n>",
+    "torn JSON": b'{"n": 1',
+    "empty": b"",
+    "zero bytes": b"\0\0\0\0",
+    "without the field": b"{}",
+    "no mapping": b"[1]",
+}
+
+#: What publishers may put between and into a topic's levels, each as one level or more.
+ODD_TOPICS: Final = ("a b", "a//b", "/", "é/ü/ß", "日本語", "\N{GRINNING FACE}", "%s/%n", "{topic}/${HOME}", '"\'`\\', "a" * 1000)
+ODD_TOPICS_DEEP: Final = "/".join("d" * 100)
+
+
+@row(
+    "input-hostile",
+    recovery_s=1.0,
+    says=tuple(Says("event.dead_lettered", source, ("reason", "error")) for source in EVERY),
+)
+def hostile(stage: Stage) -> None:
+    """Each source brings what would damage a worker or a decoder: each is a dead letter, and the next event flows within 1 s."""
+    for load in stage.loads.values():
+        load.send(list(HOSTILE.values()))
+    wanted = {source: len(HOSTILE) for source in stage.sources}
+    with stage.client() as client:
+
+        def letters() -> dict[str, int]:
+            entries: Any = client.xrange(DEAD_LETTERS)
+            return dict(Counter(fields[b"source"].decode() for _, fields in entries))
+
+        try:
+            wait_until(lambda: letters() == wanted, 5, "every dead letter")
+        except AssertionError:
+            stage.failures.append(f"dead letters {letters()}, wanted {wanted}")
+
+
+@row("input-topics", sources=("mqtt-topics",))
+def topics(stage: Stage) -> None:
+    """Odd topics (empty levels, blanks, emoji, quotes, 100 levels), and 10,000 distinct ones."""
+    load, name = stage.loads["mqtt-topics"], stage.feeds["mqtt-topics"].name
+    load.spread([f"{name}/{topic}" for topic in (*ODD_TOPICS, ODD_TOPICS_DEEP)])
+    load.spread([f"{name}/sensors/{number}" for number in range(10_000)])

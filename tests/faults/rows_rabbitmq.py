@@ -1,1 +1,140 @@
-"""Rows."""
+"""Rows whose victim is RabbitMQ, or what lies between it and the bridge."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, Final
+
+from tests.faults.rows import Says, row
+from tests.faults.stage import Stage
+
+_AMQP: Final[dict[str, Any]] = {
+    "sources": ("amqp",),
+    "says": (Says("source.disconnected", "amqp"),),
+    "recovery_s": 15.0,
+    "again": 1,
+}
+
+
+@row("rabbitmq-restart", **_AMQP)
+def restart(stage: Stage) -> None:
+    """RabbitMQ is stopped and started again."""
+    stage.rabbitmq.stop()
+    stage.wait(0, 0.5, 10)
+    stage.rabbitmq.start()
+
+
+@row("rabbitmq-kill", **_AMQP)
+def kill(stage: Stage) -> None:
+    """RabbitMQ is killed (kill -9) and started again."""
+    stage.rabbitmq.kill()
+    stage.wait(0, 0.5, 10)
+    stage.rabbitmq.start()
+
+
+@row("rabbitmq-outage", only_long=True, **_AMQP)
+def outage(stage: Stage) -> None:
+    """RabbitMQ is away for 90 s."""
+    stage.rabbitmq.stop()
+    time.sleep(90)
+    stage.rabbitmq.start()
+
+
+@row("rabbitmq-connections-closed", **_AMQP | {"again": 3})
+def connections_closed(stage: Stage) -> None:
+    """RabbitMQ closes all connections (rabbitmqctl close_all_connections), three times."""
+    for round_ in range(3):
+        stage.rabbitmq.ctl("close_all_connections", "maintenance")
+        stage.bridge.wait_for("source.connected", source="amqp", times=round_ + 2)
+
+
+@row(
+    "rabbitmq-queue-deleted",
+    own_loss="a deleted queue's messages are gone",
+    losers=("amqp",),
+    **_AMQP,
+)
+def queue_deleted(stage: Stage) -> None:
+    """The queue is deleted and, a second later, declared again."""
+    stage.rabbitmq.ctl("delete_queue", stage.feeds["amqp"].name)
+    stage.wait(0.5, 1.5)
+    stage.feeds["amqp"].prepare()
+
+
+@row("rabbitmq-pause", **_AMQP, stage={"per_source": {"amqp": {"heartbeat": "1s"}}})
+def pause(stage: Stage) -> None:
+    """RabbitMQ is stopped by SIGSTOP for longer than its heartbeat (1 s) allows, so that the link is half-open."""
+    stage.rabbitmq.pause()
+    try:
+        stage.bridge.wait_for("source.disconnected", timeout=10, source="amqp")
+    finally:
+        stage.rabbitmq.resume()
+
+
+@row(
+    "rabbitmq-half-open",
+    **_AMQP,
+    stage={"through": ("rabbitmq",), "per_source": {"amqp": {"heartbeat": "1s"}}},
+)
+def half_open(stage: Stage) -> None:
+    """The connection goes silent without an end (heartbeat 1 s); a new one would work."""
+    stage.proxies["rabbitmq"].freeze()
+
+
+@row("rabbitmq-alarm", **_AMQP | {"says": (), "again": 0})
+def alarm(stage: Stage) -> None:
+    """RabbitMQ's memory alarm blocks all publishers; what is in the queue flows, and afterwards the rest."""
+    stage.rabbitmq.ctl("set_vm_memory_high_watermark", "0.00001")
+    try:
+        stage.wait(1, 2, 20)
+    finally:
+        stage.rabbitmq.ctl("set_vm_memory_high_watermark", "0.4")
+
+
+@contextmanager
+def _short_consumer_timeout(stage: Stage) -> Iterator[None]:
+    """Let RabbitMQ close channels whose deliveries are unsettled for 2 s; it reads the setting for new channels only."""
+    stage.rabbitmq.ctl("eval", 'application:set_env(rabbit, consumer_timeout, 2000).')
+    stage.rabbitmq.ctl("eval", 'application:set_env(rabbit, channel_tick_interval, 500).')
+    stage.rabbitmq.ctl("close_all_connections", "new settings")
+    stage.bridge.wait_for("source.connected", source="amqp", times=2)
+    try:
+        yield
+    finally:
+        stage.rabbitmq.ctl("eval", 'application:set_env(rabbit, consumer_timeout, 1800000).')
+        stage.rabbitmq.ctl("eval", 'application:set_env(rabbit, channel_tick_interval, 60000).')
+
+
+@row("rabbitmq-consumer-timeout", **_AMQP | {"again": 2})
+def consumer_timeout(stage: Stage) -> None:
+    """Redis is away for longer than RabbitMQ waits for an acknowledgement (2 s), and the channel is closed."""
+    with _short_consumer_timeout(stage):
+        stage.sink.kill()
+        try:
+            stage.bridge.wait_for("source.disconnected", timeout=20, times=2, source="amqp")
+            stage.wait(1, 2, 20)
+        finally:
+            stage.sink.start()
+    # Connections of the old kind, for the rows that follow.
+    stage.rabbitmq.ctl("close_all_connections", "old settings")
+
+
+@row(
+    "rabbitmq-delivery-limit",
+    sources=("amqp-quorum",),
+    says=(Says("source.disconnected", "amqp-quorum"), Says("sink.unavailable")),
+    recovery_s=15.0,
+    again=1,
+)
+def delivery_limit(stage: Stage) -> None:
+    """In an outage of Redis all connections are closed six times, and the quorum queue drops after three deliveries."""
+    stage.sink.kill()
+    try:
+        stage.bridge.wait_for("sink.unavailable")
+        for _ in range(6):
+            stage.rabbitmq.ctl("close_all_connections", "maintenance")
+            time.sleep(1)
+    finally:
+        stage.sink.start()

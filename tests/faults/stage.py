@@ -70,7 +70,8 @@ class Stage:
     """Everything of one experiment; use it as a context manager, which ends all but the brokers.
 
     `through` names the brokers that the bridge reaches through a proxy. `settings` is merged into the
-    configuration, `per_source` into a source's mapping by the source's name. `replicas` bridges run the same configuration.
+    configuration, `per_source` into a source's mapping by the source's name. `replicas` bridges
+    share the sources; as `twins` they have even the same names.
     """
 
     def __init__(
@@ -84,6 +85,7 @@ class Stage:
         settings: Mapping[str, Any] | None = None,
         per_source: Mapping[str, Mapping[str, Any]] | None = None,
         replicas: int = 1,
+        twins: bool = False,
         rate: int = 200,
         env: Mapping[str, str] | None = None,
     ) -> None:
@@ -105,6 +107,7 @@ class Stage:
         self._settings = settings or {}
         self._per_source = per_source or {}
         self._replicas = replicas
+        self._twins = twins
         self._rate = rate
         self._fast = fast
         self._env = env
@@ -149,13 +152,25 @@ class Stage:
         bridge.start()
         self.logs.append(bridge.logs)
 
+    def later(self, end: Callable[[], object]) -> None:
+        """Call `end` when the experiment is over, however it ends."""
+        self._ends.callback(end)
+
+    def promote(self, replica: Redis) -> None:
+        """Take another server for Dramatiq's Redis from now on."""
+        for feed in self.feeds.values():
+            if feed.broker is self._here["sink"]:
+                feed.broker = replica
+        self._here["sink"] = replica
+
     def error_lines(self) -> list[dict[str, Any]]:
         """Return what the bridges have said as warnings or worse."""
         return [log for logs in self.logs for log in list(logs) if log.get("level") in {"warning", "error", "critical"}]
 
     def log_tail(self) -> str:
-        """Return the end of what each bridge wrote."""
-        return "\n--\n".join(bridge.log_tail(25) for bridge in self.bridges)
+        """Return the end of what each bridge wrote, without the counts."""
+        tails = [[line for line in bridge.lines if '"source.counts"' not in line][-15:] for bridge in self.bridges]
+        return "\n--\n".join("\n".join(lines) for lines in tails)
 
     def __enter__(self) -> Self:
         try:
@@ -205,11 +220,12 @@ class Stage:
 
     def _source(self, name: str, replica: int) -> dict[str, Any]:
         feed = self.feeds[name]
+        sharing = self._replicas > 1 and not self._twins
         given = {**feed.source, "url": self._url(feed.source["url"], KINDS[name].broker)}
         given["window"] = {"events": WINDOW_EVENTS, "bytes": f"{WINDOW_BYTES >> 10}KiB"}
-        if self._replicas > 1 and given["type"] == "redis-stream":
+        if sharing and given["type"] == "redis-stream":
             given |= {"consumer": f"replica-{replica}", "claim_after": "1s"}
-        if self._replicas > 1 and given["type"] == "mqtt":
+        if sharing and given["type"] == "mqtt":
             shared = [f"$share/replicas/{topic}" for topic in given["topics"]]
             given |= {"client_id": f"{given['client_id']}-{replica}", "topics": shared}
         return {**given, **self._per_source.get(name, {})}
