@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import logging
 import sys
 from pathlib import Path
 
@@ -30,6 +31,8 @@ def main() -> int:
     if not rows:
         parser.error(f"no row is called {options.rows}")
     groups: list[list[Result]] = []
+    # The publishers' libraries report each outage; the ledger does so as well.
+    logging.disable()
     with Brokers() as brokers:
         for row in rows:
             for fast in _ways(row, options.path):

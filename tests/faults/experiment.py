@@ -77,6 +77,7 @@ def _experiment(row: Row, stage: Stage, result: Result) -> None:
     for load in stage.loads.values():
         load.start()
     _await_flow(stage)
+    stage.wait(0.2, 1)
     row.act(stage)
     if row.recovery_s is not None:
         result.recovery_s = _await_recovery(row, stage, result)

@@ -57,4 +57,19 @@ MUTATIONS: Final = (
         (("if last == NUMBER and result ~= '' then", "if false then"),),
         "redis-cut-replies",
     ),
+    # In Redis a script is one step, and its effects are one MULTI in the append-only file: whoever sees the one sees the
+    # other. The order is the second line of defence, and only MONITOR shows it.
+    Mutation(
+        "rpush-before-hset",
+        "bridge/sink/enqueue.lua",
+        (
+            ("    redis.call('HSET', hash, unpack(source, from, till))\n", ""),
+            (
+                "    length = redis.call('RPUSH', list, unpack(ids))\n",
+                "    length = redis.call('RPUSH', list, unpack(ids))\n"
+                "    redis.call('HSET', hash, unpack(source, from, till))\n",
+            ),
+        ),
+        "redis-order",
+    ),
 )

@@ -40,6 +40,7 @@ class Proxy:
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="proxy", daemon=True)
         self._server: asyncio.Server | None = None
+        self._serving: set[asyncio.Task[None]] = set()
         self._open: set[asyncio.StreamWriter] = set()
         self._frozen: set[asyncio.StreamWriter] = set()
 
@@ -62,7 +63,7 @@ class Proxy:
     def close(self) -> None:
         """End everything."""
         self._do(self._refuse())
-        self._do(self._reset())
+        self._do(self._end())
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join(_ANSWER_S)
         self._loop.close()
@@ -90,10 +91,18 @@ class Proxy:
     async def _reset(self) -> None:
         for writer in list(self._open):
             _abort(writer)
-        # The tasks that serve them end in the loop's next turns.
-        await asyncio.sleep(_LOOK_AGAIN_S)
+
+    async def _end(self) -> None:
+        await self._reset()
+        for task in self._serving:
+            task.cancel()
+        await asyncio.gather(*self._serving, return_exceptions=True)
 
     async def _serve(self, client_reader: asyncio.StreamReader, client: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        self._serving.add(task)
+        task.add_done_callback(self._serving.discard)
         budget = None if self.cut_after is None else random.randint(*self.cut_after)
         try:
             server_reader, server = await asyncio.open_connection("127.0.0.1", self.target, limit=_CHUNK)
