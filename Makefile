@@ -5,6 +5,15 @@ PYTEST_ARGS ?=
 TEST_PROCESSES ?= 2
 LOCK_ARGS ?=
 
+# Of the fault matrix: patterns of rows, how often each is run, where the table goes, and other options of
+# `python -m tests.faults`.
+ROWS ?= *
+RUNS ?= 1
+FAULTS_TABLE ?= faults.md
+FAULTS_ARGS ?=
+MINUTES ?= 30
+SOAK_ARGS ?=
+
 # Of the benchmark: parts and sources (empty: all of them), rounds, and other options of `python -m bench`.
 PARTS ?=
 SOURCES ?=
@@ -21,7 +30,7 @@ COMPILE = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --gene
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help venv brokers test lint format check run demo bench bench-micro lock clean
+.PHONY: help venv brokers test faults soak lint format check run demo bench bench-micro lock clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -42,6 +51,12 @@ brokers: ## install redis-server, mosquitto and rabbitmq-server with apt where t
 
 test: venv brokers ## run the tests against real brokers (PYTEST_ARGS="-k name" for some of them)
 	@$(BIN)/python -m pytest --numprocesses $(TEST_PROCESSES) --dist loadfile $(PYTEST_ARGS)
+
+faults: venv brokers ## break everything under load and count what is lost, about 15 minutes (ROWS='redis-*', RUNS=1, FAULTS_ARGS=--help)
+	@$(BIN)/python -m tests.faults --rows '$(ROWS)' --runs $(RUNS) --markdown $(FAULTS_TABLE) $(FAULTS_ARGS)
+
+soak: venv brokers ## random faults one after another against one bridge (MINUTES=30, SOAK_ARGS=--help)
+	@$(BIN)/python -m tests.faults.soak --minutes $(MINUTES) $(SOAK_ARGS)
 
 lint: venv ## ruff and mypy
 	@$(BIN)/ruff check .

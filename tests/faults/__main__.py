@@ -19,7 +19,9 @@ def main() -> int:
     parser.add_argument("--rows", default="*", metavar="PATTERN", help="names as in 'redis-*,bridge-kill'")
     parser.add_argument("--short", action="store_true", help="the short form of each row, without those of minutes")
     parser.add_argument("--runs", type=int, default=1, metavar="N", help="how often each row is run")
-    parser.add_argument("--path", choices=["fast", "library", "both"], default="both", help="how AMQP and MQTT are read")
+    parser.add_argument(
+        "--path", choices=["fast", "library", "both"], default="both", help="how AMQP and MQTT are read"
+    )
     parser.add_argument("--markdown", type=Path, metavar="FILE", help="write the table there too")
     parser.add_argument("--list", action="store_true", help="list the rows and run none")
     options = parser.parse_args()

@@ -14,12 +14,13 @@ from tests.children import REPOSITORY
 
 @dataclass(frozen=True)
 class Mutation:
-    """In `file`, each text of `changes` becomes another one; `row` is the row that must turn red."""
+    """In `file`, each text of `changes` becomes another one; `row` must turn red, and say `finds`."""
 
     name: str
     file: str
     changes: tuple[tuple[str, str], ...]
     row: str
+    finds: str
 
     def apply(self, directory: Path) -> Mapping[str, str]:
         """Copy the bridge into `directory` and change it there; return the environment that makes Python run the copy.
@@ -50,12 +51,14 @@ MUTATIONS: Final = (
             ("                await work.session.settle(events)\n            finally:", "            finally:"),
         ),
         "bridge-kill-unwritten",
+        "lost ",
     ),
     Mutation(
         "no-batch-token",
         "bridge/sink/enqueue.lua",
         (("if last == NUMBER and result ~= '' then", "if false then"),),
         "redis-cut-replies",
+        " duplicates, at most 0 allowed",
     ),
     # In Redis a script is one step, and its effects are one MULTI in the append-only file: whoever sees the one sees the
     # other. The order is the second line of defence, and only MONITOR shows it.
@@ -66,10 +69,13 @@ MUTATIONS: Final = (
             ("    redis.call('HSET', hash, unpack(source, from, till))\n", ""),
             (
                 "    length = redis.call('RPUSH', list, unpack(ids))\n",
-                "    length = redis.call('RPUSH', list, unpack(ids))\n"
-                "    redis.call('HSET', hash, unpack(source, from, till))\n",
+                (
+                    "    length = redis.call('RPUSH', list, unpack(ids))\n"
+                    "    redis.call('HSET', hash, unpack(source, from, till))\n"
+                ),
             ),
         ),
         "redis-order",
+        "in the list before their messages",
     ),
 )

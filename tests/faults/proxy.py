@@ -128,7 +128,7 @@ class Proxy:
     async def _requests(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with suppress(OSError):
             while data := await reader.read(_CHUNK):
-                while self.stalled or self.holding or writer in self._frozen:
+                while self.stalled or self.holding or writer in self._frozen:  # noqa: ASYNC110 - set by another thread
                     await asyncio.sleep(_LOOK_AGAIN_S)
                 writer.write(data)
                 await writer.drain()
@@ -137,7 +137,7 @@ class Proxy:
         with suppress(OSError):
             while data := await reader.read(_CHUNK):
                 await asyncio.sleep(self.latency_s)
-                while self.stalled or writer in self._frozen:
+                while self.stalled or writer in self._frozen:  # noqa: ASYNC110 - as above
                     await asyncio.sleep(_LOOK_AGAIN_S)
                 if budget is not None and len(data) > budget:
                     self.cuts += 1

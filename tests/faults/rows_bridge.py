@@ -58,7 +58,9 @@ def sigterm(stage: Stage) -> None:
     stage.bridge.ready()
 
 
-@row("bridge-sigterm-redis-away", again=1, says=(Says("sink.unavailable"),), stage={"settings": {"drain_timeout": "4s"}})
+@row(
+    "bridge-sigterm-redis-away", again=1, says=(Says("sink.unavailable"),), stage={"settings": {"drain_timeout": "4s"}}
+)
 def sigterm_redis_away(stage: Stage) -> None:
     """The bridge is told to stop (SIGTERM) while Redis is away (drain_timeout 4 s): it ends in time all the same."""
     stage.sink.kill()

@@ -32,7 +32,18 @@ HOSTILE: Final[dict[str, bytes]] = {
 }
 
 #: What publishers may put between and into a topic's levels, each as one level or more.
-ODD_TOPICS: Final = ("a b", "a//b", "/", "é/ü/ß", "日本語", "\N{GRINNING FACE}", "%s/%n", "{topic}/${HOME}", '"\'`\\', "a" * 1000)
+ODD_TOPICS: Final = (
+    "a b",
+    "a//b",
+    "/",
+    "é/ü/ß",
+    "日本語",
+    "\N{GRINNING FACE}",
+    "%s/%n",
+    "{topic}/${HOME}",
+    "\"'`\\",
+    "a" * 1000,
+)
 ODD_TOPICS_DEEP: Final = "/".join("d" * 100)
 
 

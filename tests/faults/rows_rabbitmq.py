@@ -96,15 +96,15 @@ def alarm(stage: Stage) -> None:
 @contextmanager
 def _short_consumer_timeout(stage: Stage) -> Iterator[None]:
     """Let RabbitMQ close channels whose deliveries are unsettled for 2 s; it reads the setting for new channels only."""
-    stage.rabbitmq.ctl("eval", 'application:set_env(rabbit, consumer_timeout, 2000).')
-    stage.rabbitmq.ctl("eval", 'application:set_env(rabbit, channel_tick_interval, 500).')
+    stage.rabbitmq.ctl("eval", "application:set_env(rabbit, consumer_timeout, 2000).")
+    stage.rabbitmq.ctl("eval", "application:set_env(rabbit, channel_tick_interval, 500).")
     stage.rabbitmq.ctl("close_all_connections", "new settings")
     stage.bridge.wait_for("source.connected", source="amqp", times=2)
     try:
         yield
     finally:
-        stage.rabbitmq.ctl("eval", 'application:set_env(rabbit, consumer_timeout, 1800000).')
-        stage.rabbitmq.ctl("eval", 'application:set_env(rabbit, channel_tick_interval, 60000).')
+        stage.rabbitmq.ctl("eval", "application:set_env(rabbit, consumer_timeout, 1800000).")
+        stage.rabbitmq.ctl("eval", "application:set_env(rabbit, channel_tick_interval, 60000).")
 
 
 @row("rabbitmq-consumer-timeout", **_AMQP | {"again": 2})
@@ -131,7 +131,7 @@ def delivery_limit(stage: Stage) -> None:
     """In an outage of Redis all connections are closed six times; the quorum queue drops what it delivers a fourth time."""
     stage.sink.kill()
     try:
-        stage.loads["amqp-quorum"].burst(1)
+        stage.loads["amqp-quorum"].burst(150)
         stage.bridge.wait_for("sink.unavailable")
         for _ in range(6):
             stage.rabbitmq.ctl("close_all_connections", "maintenance")

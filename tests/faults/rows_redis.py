@@ -132,7 +132,9 @@ def failover(stage: Stage) -> None:
         # Refused from now on: what the replica then has is all there is.
         master.config_set("min-replicas-to-write", "99")
         stage.bridge.wait_for("sink.unavailable", timeout=5)
-        wait_until(lambda: _offset(master, "master_repl_offset") == _offset(client, "slave_repl_offset"), what="the copy")
+        wait_until(
+            lambda: _offset(master, "master_repl_offset") == _offset(client, "slave_repl_offset"), what="the copy"
+        )
         _take_over(stage, replica, client)
     with plain_client(old.port) as master:
         master.config_set("min-replicas-to-write", "0")

@@ -42,6 +42,8 @@ class Brokers:
         "rabbitmq": RabbitMQ,
     }
 
+    KINDS: Final[tuple[type[Broker], ...]] = (Redis, Mosquitto, RabbitMQ)
+
     def __init__(self) -> None:
         self._started: dict[str, Broker] = {}
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import datetime
+import datetime as dt
 from collections.abc import Sequence
 from statistics import median
 from typing import Final
@@ -59,7 +59,7 @@ def text(lines: Sequence[Sequence[str]]) -> str:
 
 def markdown(groups: Sequence[Sequence[Result]], command: str) -> str:
     """Return the table as a document; each row has its name as anchor, and what is done to whom below."""
-    date = datetime.datetime.now(datetime.UTC).date().isoformat()
+    date = dt.datetime.now(dt.UTC).date().isoformat()
     lines = [
         "# The fault matrix",
         "",
@@ -71,10 +71,10 @@ def markdown(groups: Sequence[Sequence[Result]], command: str) -> str:
     ]
     anchored: set[str] = set()
     for group in groups:
-        row, *rest = cells(group)
-        anchor = "" if row in anchored else f'<a id="{row}"></a>'
-        anchored.add(row)
-        lines.append("| " + " | ".join([f"{anchor}[{row}](#{row}-is)", *rest]) + " |")
+        name, *rest = cells(group)
+        anchor = "" if name in anchored else f'<a id="{name}"></a>'
+        anchored.add(name)
+        lines.append("| " + " | ".join([f"{anchor}[{name}](#{name}-is)", *rest]) + " |")
     lines.append("")
     for row in {group[0].row.name: group[0].row for group in groups}.values():
         lines.append(f'- <a id="{row.name}-is"></a>**{row.name}** ({", ".join(row.sources)}): {row.what}')
