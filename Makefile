@@ -5,12 +5,12 @@ PYTEST_ARGS ?=
 TEST_PROCESSES ?= 2
 LOCK_ARGS ?=
 
-# Of the fault matrix: patterns of rows, how often each is run, where the table goes, and other options of
-# `python -m tests.faults`.
+# Of the fault matrix: patterns of rows, how often each is run, and other options of `python -m tests.faults`. The table
+# of the whole matrix is kept.
 ROWS ?= *
 RUNS ?= 1
-FAULTS_TABLE ?= faults.md
 FAULTS_ARGS ?=
+FAULTS_TABLE = $(if $(filter *,$(ROWS)),--markdown tests/faults/results.md --command 'make faults RUNS=$(RUNS)')
 MINUTES ?= 30
 SOAK_ARGS ?=
 
@@ -53,7 +53,7 @@ test: venv brokers ## run the tests against real brokers (PYTEST_ARGS="-k name" 
 	@$(BIN)/python -m pytest --numprocesses $(TEST_PROCESSES) --dist loadfile $(PYTEST_ARGS)
 
 faults: venv brokers ## break everything under load and count what is lost, about 15 minutes (ROWS='redis-*', RUNS=1, FAULTS_ARGS=--help)
-	@$(BIN)/python -m tests.faults --rows '$(ROWS)' --runs $(RUNS) --markdown $(FAULTS_TABLE) $(FAULTS_ARGS)
+	@$(BIN)/python -m tests.faults --rows '$(ROWS)' --runs $(RUNS) $(FAULTS_TABLE) $(FAULTS_ARGS)
 
 soak: venv brokers ## random faults one after another against one bridge (MINUTES=30, SOAK_ARGS=--help)
 	@$(BIN)/python -m tests.faults.soak --minutes $(MINUTES) $(SOAK_ARGS)

@@ -23,6 +23,7 @@ def main() -> int:
         "--path", choices=["fast", "library", "both"], default="both", help="how AMQP and MQTT are read"
     )
     parser.add_argument("--markdown", type=Path, metavar="FILE", help="write the table there too")
+    parser.add_argument("--command", help="what the table says it was printed by")
     parser.add_argument("--list", action="store_true", help="list the rows and run none")
     options = parser.parse_args()
     rows = [row for row in every_row(options.rows) if not (options.short and row.only_long)]
@@ -45,7 +46,8 @@ def main() -> int:
                         print(result.report(), flush=True)
     print("\n" + table.text([table.cells(group) for group in groups]))
     if options.markdown:
-        options.markdown.write_text(table.markdown(groups, " ".join(["python -m tests.faults", *sys.argv[1:]])))
+        command = options.command or " ".join(["python -m tests.faults", *sys.argv[1:]])
+        options.markdown.write_text(table.markdown(groups, command))
     failed = sorted({group[0].row.name for group in groups if any(one.failures for one in group)})
     print(f"\n{len(rows)} rows, {len(failed)} failed{': ' + ', '.join(failed) if failed else ''}")
     return 1 if failed else 0

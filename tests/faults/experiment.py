@@ -64,15 +64,18 @@ def run(
     """Run a row once, on one of the two ways to read AMQP and MQTT; `env` is the bridge's."""
     result = Result(row, fast)
     options: dict[str, Any] = {"fast": fast, "short": short, "env": env, **(row.stage or {})}
-    with Stage(brokers, row.sources, **options) as stage:
-        try:
+    stage = Stage(brokers, row.sources, **options)
+    try:
+        with stage:
             _experiment(row, stage, result)
-        except (AssertionError, OSError, TimeoutExpired, redis.RedisError) as error:
-            result.failures.append(f"the experiment broke off: {type(error).__name__}: {error}")
-        result.failures += stage.failures
-        result.memory_bytes = max(0, stage.peak_bytes - stage.idle_bytes)
-        if result.failures:
-            result.log = stage.log_tail()
+    except (AssertionError, OSError, TimeoutExpired, redis.RedisError) as error:
+        result.failures.append(f"the experiment broke off: {type(error).__name__}: {error}")
+    result.failures += stage.failures
+    result.memory_bytes = max(0, stage.peak_bytes - stage.idle_bytes)
+    if result.failures:
+        result.log = stage.log_tail()
+        # What the row has done to them may last; the next one begins with brokers that nobody has touched.
+        brokers.close()
     return result
 
 
@@ -163,7 +166,7 @@ def _check_events(row: Row, stage: Stage, result: Result) -> None:
         kind, ledger = KINDS[source], stage.loads[source].ledger
         missing = its.missing(ledger)
         result.confirmed += len(ledger.confirmed)
-        if not kind.at_least_once:
+        if not kind.at_least_once and not row.keeps_all:
             result.not_promised += len(missing)
         elif source in row.losers:
             result.own_loss += len(missing)

@@ -34,7 +34,8 @@ class Row:
     """One experiment. What every row promises is in `experiment.py`; here is what sets this one apart.
 
     `again`: how many times everything in flight may come twice (see `Kind.again`), 0 where nothing that the bridge
-    was connected to has ended. `must_duplicate`: without a duplicate the fault has not hit. `own_loss` says why a broker itself loses what it has confirmed; of `losers` only.
+    was connected to has ended. `must_duplicate`: without a duplicate the fault has not hit. `keeps_all`: sources
+    that promise at most once lose nothing either. `own_loss` says why a broker itself loses what it has confirmed; of `losers` only.
     `most_lines` bounds the warnings and errors of one kind, source and cause: `Repeats` allows one in 10 s, a new connection
     begins anew.
     `recovery_s` is None where nothing is published after the fault. `only_long` keeps it out of the short matrix.
@@ -48,6 +49,7 @@ class Row:
     again: int = 0
     must_duplicate: bool = False
     recovery_s: float | None = 10.0
+    keeps_all: bool = False
     own_loss: str = ""
     losers: tuple[str, ...] = ()
     most_lines: int = 12

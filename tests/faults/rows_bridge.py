@@ -87,7 +87,7 @@ def replicas(stage: Stage) -> None:
         bridge.ready()
 
 
-@row("bridge-burst", stage={"rate": 0}, recovery_s=None)
+@row("bridge-burst", keeps_all=True, stage={"rate": 0}, recovery_s=None)
 def burst(stage: Stage) -> None:
     """10,000 events of each source at once, and nothing else."""
     _in_bursts(stage, 10_000, wait=True)

@@ -49,6 +49,7 @@ ODD_TOPICS_DEEP: Final = "/".join("d" * 100)
 
 @row(
     "input-hostile",
+    keeps_all=True,
     recovery_s=1.0,
     says=tuple(Says("event.dead_lettered", source, ("reason", "error")) for source in EVERY),
 )

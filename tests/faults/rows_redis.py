@@ -63,7 +63,7 @@ def pause(stage: Stage) -> None:
     stage.sink.resume()
 
 
-@row("redis-latency", stage={"through": ("sink",)})
+@row("redis-latency", keeps_all=True, stage={"through": ("sink",)})
 def latency(stage: Stage) -> None:
     """Every reply of Redis takes 200 ms longer."""
     stage.proxies["sink"].latency_s = 0.2
@@ -84,7 +84,7 @@ def cut_replies(stage: Stage) -> None:
         stage.failures.append(f"only {proxy.cuts} replies were cut")
 
 
-@row("redis-script-flush")
+@row("redis-script-flush", keeps_all=True)
 def script_flush(stage: Stage) -> None:
     """Redis forgets the script (SCRIPT FLUSH) twenty times."""
     with stage.client() as client:
@@ -93,7 +93,7 @@ def script_flush(stage: Stage) -> None:
             time.sleep(0.1)
 
 
-@row("redis-wrong-type", says=(Says("event.dead_lettered", "mqtt", ("reason", "error", "topic")),))
+@row("redis-wrong-type", keeps_all=True, says=(Says("event.dead_lettered", "mqtt", ("reason", "error", "topic")),))
 def wrong_type(stage: Stage) -> None:
     """Another program has put a text at the key of one queue: its events become dead letters, all others flow."""
     with stage.client() as client:
@@ -159,7 +159,7 @@ def failover_unplanned(stage: Stage) -> None:
         _take_over(stage, replica, client)
 
 
-@row("redis-order", recovery_s=None)
+@row("redis-order", keeps_all=True, recovery_s=None)
 def order(stage: Stage) -> None:
     """Nothing is broken: MONITOR shows that each message is in its hash before its id is in the list."""
     ended = threading.Event()

@@ -60,12 +60,16 @@ class Brokers:
                 client.script_flush()
         return broker
 
+    def close(self) -> None:
+        """End all of them, with their data; the next `get` starts new ones."""
+        while self._started:
+            self._started.popitem()[1].close()
+
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
-        for broker in self._started.values():
-            broker.close()
+        self.close()
 
 
 class Stage:
