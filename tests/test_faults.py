@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,6 +15,8 @@ from tests.faults.ledger import Ledger
 from tests.faults.mutations import MUTATIONS, Mutation
 from tests.faults.rows import named
 from tests.faults.stage import Brokers
+
+pytestmark = pytest.mark.timeout(240)
 
 FAST = (
     *("bridge-kill", "bridge-kill-unwritten", "bridge-kill-unsettled", "bridge-sigterm", "bridge-sigterm-redis-away"),
@@ -56,8 +59,16 @@ def test_a_mistake_turns_a_row_red(mutation: Mutation, brokers: Brokers, tmp_pat
 
 def test_the_checker_sees_what_is_wrong() -> None:
     """It finds a number that is missing, one that came twice, and ids and messages that have lost each other."""
-    messages = {b"a": b'{"args": [0]}', b"b": b'{"args": [2]}', b"c": b'{"args": [2]}', b"d": b'{"args": [3]}'}
+
+    def message(number: int, redis_id: str) -> bytes:
+        return json.dumps({"args": [number], "options": {"redis_message_id": redis_id}}).encode()
+
+    messages = {b"a": message(0, "a"), b"b": message(2, "b"), b"c": message(2, "x"), b"d": message(3, "d")}
     found = compare("q", [b"a", b"b", b"c", b"gone"], messages)
     assert found.missing(Ledger(sent=5, confirmed=[0, 1, 2, 3])) == [1, 3]
     assert found.duplicates == 1
-    assert found.orphans == ["q: gone only in the list", "q: d only in the hash"]
+    assert found.orphans == [
+        "q: gone only in the list",
+        "q: d only in the hash",
+        "q: c holds the message of another id",
+    ]

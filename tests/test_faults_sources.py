@@ -11,6 +11,8 @@ from tests.faults.experiment import run
 from tests.faults.rows import named
 from tests.faults.stage import Brokers
 
+pytestmark = pytest.mark.timeout(240)
+
 FAST = (
     *(
         "rabbitmq-kill",

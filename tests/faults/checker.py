@@ -54,7 +54,7 @@ def newest(client: redis.Redis, source: str) -> int:
     key = f"dramatiq:{source}"
     ids = _answer(client.lrange(key, -200, -1))
     bodies = _answer(client.hmget(f"{key}.msgs", ids)) if ids else []
-    return max((_argument(body) for body in bodies if body is not None), default=-1)
+    return max((_number(json.loads(body)) for body in bodies if body is not None), default=-1)
 
 
 def lengths(client: redis.Redis, sources: Iterable[str]) -> dict[str, int]:
@@ -91,15 +91,18 @@ def _queue(client: redis.Redis, source: str) -> Arrived:
 
 
 def compare(key: str, ids: list[bytes], messages: Mapping[bytes, bytes]) -> Arrived:
-    """Compare a queue's list with its hash."""
+    """Compare a queue's list with its hash: which numbers there are, and which ids and messages have lost each other."""
     orphans = [f"{key}: {one.decode()} only in the list" for one in set(ids) - messages.keys()]
     orphans += [f"{key}: {one.decode()} only in the hash" for one in messages.keys() - set(ids)]
-    queued = Counter(_argument(messages[one]) for one in ids if one in messages)
-    return Arrived(queued, orphans=orphans)
+    decoded = {one: json.loads(message) for one, message in messages.items()}
+    for one, message in decoded.items():
+        if message["options"]["redis_message_id"] != one.decode():
+            orphans.append(f"{key}: {one.decode()} holds the message of another id")
+    return Arrived(Counter(_number(decoded[one]) for one in ids if one in decoded), orphans=orphans)
 
 
-def _argument(message: bytes) -> int:
-    return int(json.loads(message)["args"][0])
+def _number(message: dict[str, Any]) -> int:
+    return int(message["args"][0])
 
 
 def _answer(value: object) -> Any:

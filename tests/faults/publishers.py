@@ -94,12 +94,21 @@ class AmqpPublisher(Publisher):
 
     async def _connect(self) -> None:
         self._connection = await aio_pika.connect(self.feed.broker.url)
-        channel = await self._connection.channel(on_return_raises=True)
-        self._exchange = channel.default_exchange
+        self._exchange = await self._open(await self._connection.channel(on_return_raises=True))
+
+    async def _open(self, channel: Any) -> Any:
+        return channel.default_exchange
 
     def _run(self, work: Coroutine[Any, Any, None]) -> None:
         assert self._runner is not None
         self._runner.run(_in_time(work))
+
+
+class AmqpTopicPublisher(AmqpPublisher):
+    """The same, to the exchange of the feed's name."""
+
+    async def _open(self, channel: Any) -> Any:
+        return await channel.get_exchange(self.feed.name, ensure=False)
 
 
 async def _in_time(work: Coroutine[Any, Any, None]) -> None:

@@ -31,20 +31,24 @@ HOSTILE: Final[dict[str, bytes]] = {
     "no mapping": b"[1]",
 }
 
-#: What publishers may put between and into a topic's levels, each as one level or more.
-ODD_TOPICS: Final = (
-    "a b",
-    "a//b",
-    "/",
-    "é/ü/ß",
-    "日本語",
-    "\N{GRINNING FACE}",
-    "%s/%n",
-    "{topic}/${HOME}",
-    "\"'`\\",
-    "a" * 1000,
+#: What publishers may put into a topic.
+ODD: Final = (
+    *(
+        "a b",
+        "a//b",
+        "/",
+        "a..b",
+        ".",
+        "é/ü/ß",
+        "日本語",
+        "\N{GRINNING FACE}",
+        "%s/%n",
+        "{topic}/${HOME}",
+        "\"'`\\",
+        "$SYS",
+    ),
+    *("/".join("d" * 60), ".".join("d" * 60), "a" * 200),
 )
-ODD_TOPICS_DEEP: Final = "/".join("d" * 100)
 
 
 @row(
@@ -70,9 +74,10 @@ def hostile(stage: Stage) -> None:
             stage.failures.append(f"dead letters {letters()}, wanted {wanted}")
 
 
-@row("input-topics", sources=("mqtt-topics",))
+@row("input-topics", sources=("mqtt-topics", "amqp-topics", "pubsub-topics"), keeps_all=True)
 def topics(stage: Stage) -> None:
-    """Odd topics (empty levels, blanks, emoji, quotes, 100 levels), and 10,000 distinct ones."""
-    load, name = stage.loads["mqtt-topics"], stage.feeds["mqtt-topics"].name
-    load.spread([f"{name}/{topic}" for topic in (*ODD_TOPICS, ODD_TOPICS_DEEP)])
-    load.spread([f"{name}/sensors/{number}" for number in range(10_000)])
+    """Odd topics (empty levels, blanks, emoji, quotes, 60 levels), and 10,000 distinct ones of each source."""
+    for source, load in stage.loads.items():
+        name = stage.feeds[source].name
+        load.spread([f"{name}/{topic}" for topic in ODD])
+        load.spread([f"{name}/sensors/{number}" for number in range(10_000)])

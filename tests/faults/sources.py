@@ -9,6 +9,7 @@ import aio_pika
 
 from tests.faults.publishers import (
     AmqpPublisher,
+    AmqpTopicPublisher,
     MqttPublisher,
     Publisher,
     PubsubPublisher,
@@ -27,7 +28,7 @@ class Qos0Feed(MqttFeed):
         """See Feed."""
 
 
-class TopicsFeed(MqttFeed):
+class MqttTopicsFeed(MqttFeed):
     """Every topic below one level, at QoS 1."""
 
     @property
@@ -42,6 +43,27 @@ class TopicsFeed(MqttFeed):
 
     def prepare(self) -> None:
         """See Feed; the bridge subscribes before anything is published."""
+
+
+class AmqpTopicsFeed(AmqpFeed):
+    """Every routing key of a topic exchange, which the bridge declares."""
+
+    @property
+    def source(self) -> dict[str, Any]:
+        """See Feed."""
+        return {**super().source, "declare": {"exchange": self.name, "type": "topic", "bindings": ["#"]}}
+
+    def prepare(self) -> None:
+        """See Feed; the bridge declares everything before anything is published."""
+
+
+class PubsubTopicsFeed(PubsubFeed):
+    """Every channel whose name begins with this feed's."""
+
+    @property
+    def source(self) -> dict[str, Any]:
+        """See Feed."""
+        return {"type": "redis-pubsub", "url": super().source["url"], "patterns": [f"{self.name}*"]}
 
 
 class QuorumFeed(AmqpFeed):
@@ -77,7 +99,9 @@ KINDS: Final[dict[str, Kind]] = {
     "stream-elsewhere": Kind("events", StreamFeed, StreamPublisher),
     # For rows of their own.
     "amqp-quorum": Kind("rabbitmq", QuorumFeed, AmqpPublisher, again=1),
-    "mqtt-topics": Kind("mosquitto", TopicsFeed, MqttPublisher, again=1),
+    "mqtt-topics": Kind("mosquitto", MqttTopicsFeed, MqttPublisher, again=1),
+    "amqp-topics": Kind("rabbitmq", AmqpTopicsFeed, AmqpTopicPublisher, again=1),
+    "pubsub-topics": Kind("events", PubsubTopicsFeed, PubsubPublisher, at_least_once=False),
 }
 #: What most rows put under load.
 EVERY: Final = ("amqp", "mqtt", "mqtt-qos0", "pubsub", "stream", "stream-elsewhere")
