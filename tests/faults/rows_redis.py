@@ -33,7 +33,7 @@ def kill(stage: Stage) -> None:
     stage.sink.start()
 
 
-@row("redis-outage", says=AWAY, only_long=True)
+@row("redis-outage", says=AWAY, only_long=True, stage={"rate": 50})
 def outage(stage: Stage) -> None:
     """Redis is away for 90 s."""
     stage.sink.stop()
