@@ -20,6 +20,8 @@ from tests.faults.stage import WINDOW_BYTES, WINDOW_EVENTS, Brokers, Stage
 
 #: What delivery.md allows over the idle process, beside the windows.
 MEMORY_BYTES: Final = 64 * 2**20
+#: What may come of a row that does not go as it should.
+BROKEN_OFF: Final = (AssertionError, OSError, TimeoutExpired, redis.RedisError)
 #: How long the bridge may take to end when it is told to.
 STOP_S: Final = 25.0
 #: A source from which nothing new arrives for so long has nothing more to give.
@@ -68,7 +70,7 @@ def run(
     try:
         with stage:
             _experiment(row, stage, result)
-    except (AssertionError, OSError, TimeoutExpired, redis.RedisError) as error:
+    except BROKEN_OFF as error:
         result.failures.append(f"the experiment broke off: {type(error).__name__}: {error}")
     result.failures += stage.failures
     result.memory_bytes = max(0, stage.peak_bytes - stage.idle_bytes)

@@ -21,7 +21,7 @@ from typing import Final
 
 from tests.faults import checker
 from tests.faults.collector import Collector
-from tests.faults.experiment import await_recovery
+from tests.faults.experiment import BROKEN_OFF, await_recovery
 from tests.faults.plot import Series, draw
 from tests.faults.rows import Row, named
 from tests.faults.sources import EVERY, KINDS
@@ -114,7 +114,7 @@ def _one(stage: Stage, row: Row, collector: Collector) -> tuple[list[str], float
     problems: list[str] = []
     try:
         row.act(stage)
-    except (AssertionError, OSError) as error:
+    except BROKEN_OFF as error:
         problems.append(f"{type(error).__name__}: {error}")
     problems += stage.failures
     stage.failures.clear()
