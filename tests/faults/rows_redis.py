@@ -136,8 +136,8 @@ def failover(stage: Stage) -> None:
             lambda: _offset(master, "master_repl_offset") == _offset(client, "slave_repl_offset"), what="the copy"
         )
         _take_over(stage, replica, client)
-    with plain_client(old.port) as master:
-        master.config_set("min-replicas-to-write", "0")
+    # Away for good: whoever still wrote there would write to nobody.
+    old.kill()
 
 
 @row(
