@@ -12,34 +12,18 @@ import pytest
 
 from bridge.poison import ALONE, GIVEN_UP
 from tests.brokers import Redis
-from tests.children import wait_until
+from tests.children import REPOSITORY, wait_until
 from tests.feeds import REDELIVERING, Feed, PubsubFeed, StreamFeed
 from tests.processes import BridgeProcess, Bridges, queue_messages
 
 pytestmark = pytest.mark.timeout(180)
 
-#: What a fault in a codec's C code does, at the one body that meets it.
-CRASH = """
-import os, signal
-import bridge.codecs, bridge.router
-
-def crashing(name, make=bridge.codecs.decoder):
-    decode = make(name)
-    def decode_or_die(event):
-        if b"poison" in event.body:
-            os.kill(os.getpid(), signal.SIGKILL)
-        return decode(event)
-    return decode_or_die
-
-bridge.codecs.decoder = crashing
-"""
-
 
 @pytest.fixture
-def crashing(tmp_path: Path) -> dict[str, str]:
+def crashing() -> dict[str, str]:
     """The environment of a bridge whose codec crashes."""
-    (tmp_path / "sitecustomize.py").write_text(CRASH)
-    return {"PYTHONPATH": os.pathsep.join([str(tmp_path), str(Path.cwd())])}
+    path = REPOSITORY / "tests" / "faults" / "crashing"
+    return {"PYTHONPATH": os.pathsep.join([str(path), str(REPOSITORY)])}
 
 
 def _keep_alive(bridge: BridgeProcess, until: Callable[[], object]) -> int:

@@ -49,6 +49,11 @@ def look(client: redis.Redis, sources: Iterable[str]) -> dict[str, Arrived]:
     return arrived
 
 
+def poisoned(client: redis.Redis) -> int:
+    """Return how many dead letters are poison."""
+    return sum(fields[b"reason"] == b"poison" for _, fields in _answer(client.xrange(DEAD_LETTERS)))
+
+
 def newest(client: redis.Redis, source: str) -> int:
     """Return the largest number among the last of a queue, -1 if it is empty."""
     key = f"dramatiq:{source}"

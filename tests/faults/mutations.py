@@ -45,10 +45,17 @@ MUTATIONS: Final = (
         "bridge/dispatch.py",
         (
             (
-                "written = await self._write(work.batch)\n",
-                "await work.session.settle(events)\n                    written = await self._write(work.batch)\n",
+                "        written = await self._write(work)\n",
+                (
+                    "        if work.session is not None:\n"
+                    "            await work.session.settle(work.batch.events)\n"
+                    "        written = await self._write(work)\n"
+                ),
             ),
-            ("                await work.session.settle(events)\n            finally:", "            finally:"),
+            (
+                "            await work.session.settle(work.batch.events)\n        return True",
+                "            pass\n        return True",
+            ),
         ),
         "bridge-kill-unwritten",
         "lost ",

@@ -7,6 +7,8 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack, suppress
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from types import TracebackType
 from typing import Any, Final, Self, TypeVar
 from urllib.parse import urlsplit
@@ -75,7 +77,7 @@ class Brokers:
 class Stage:
     """Everything of one experiment; use it as a context manager, which ends all but the brokers.
 
-    `through` names the brokers that the bridge reaches through a proxy. `settings` is merged into the
+    `spool` is the size of the bridge's spool, if it has one. `through` names the brokers that the bridge reaches through a proxy. `settings` is merged into the
     configuration, `per_source` into a source's mapping by the source's name. `replicas` bridges
     share the sources; as `twins` they have even the same names.
     """
@@ -93,6 +95,7 @@ class Stage:
         replicas: int = 1,
         twins: bool = False,
         rate: int = 200,
+        spool: str = "",
         env: Mapping[str, str] | None = None,
     ) -> None:
         self.short = short
@@ -115,6 +118,9 @@ class Stage:
         self._replicas = replicas
         self._twins = twins
         self._rate = rate
+        self._spool_size = spool
+        #: Where a bridge with a spool keeps it.
+        self.spool = Path("/nowhere")
         self._fast = fast
         self._env = env
         self._ends = ExitStack()
@@ -222,6 +228,9 @@ class Stage:
         routes = [{"from": name, "actor": "record", "args": ["$payload.n"], "queue": name} for name in self.sources]
         settings = {**self._settings}
         dramatiq = {"url": self._url(self.sink.url_of(0), "sink"), **settings.pop("dramatiq", {})}
+        if self._spool_size:
+            self.spool = Path(self._ends.enter_context(TemporaryDirectory(prefix="spool-")))
+            settings["spool"] = {"directory": str(self.spool), "max_size": self._spool_size}
         return {"dramatiq": dramatiq, "sources": sources, "routes": routes, **settings}
 
     def _source(self, name: str, replica: int) -> dict[str, Any]:

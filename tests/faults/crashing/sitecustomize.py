@@ -1,0 +1,26 @@
+"""What a fault in a codec's C code does to the bridge, at the one body that meets it; on the PYTHONPATH of such a bridge."""
+
+from __future__ import annotations
+
+import os
+import signal
+
+import bridge.codecs
+from bridge.codecs import Decode
+from bridge.event import Event
+
+_make = bridge.codecs.decoder
+
+
+def _crashing(kind: str) -> Decode:
+    decode = _make(kind)
+
+    def decode_or_die(event: Event) -> object:
+        if b"poison" in event.body:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return decode(event)
+
+    return decode_or_die
+
+
+bridge.codecs.decoder = _crashing

@@ -1,0 +1,52 @@
+"""Rows about what comes again: events that have an identity, and the one that ends the bridge each time."""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+
+from tests.children import REPOSITORY
+from tests.faults import checker
+from tests.faults.rows import Says, row
+from tests.faults.stage import Stage
+
+ROUNDS = 3
+#: How often the bridge may end by the event that ends it: until it is found, and then until it is given up.
+_MOST_ENDS = 12
+_IDENTITY = {"identity": "$payload.n"}
+_CRASHING = {"PYTHONPATH": os.pathsep.join([str(Path(__file__).parent / "crashing"), str(REPOSITORY)])}
+
+
+@row("identity-kill", sources=("amqp", "mqtt"), stage={"per_source": {"amqp": _IDENTITY, "mqtt": _IDENTITY}})
+def identity_kill(stage: Stage) -> None:
+    """Killed (kill -9) three times under load, with events that have an identity: none is lost, and none comes twice."""
+    for _ in range(ROUNDS):
+        stage.wait(0.2, 1.0, 3.0)
+        stage.bridge.kill()
+        stage.restart(stage.bridge)
+        stage.bridge.ready()
+
+
+@row(
+    "poison",
+    sources=("amqp", "mqtt", "stream", "stream-elsewhere"),
+    again=_MOST_ENDS,
+    says=(Says("event.dead_lettered", fields=("reason", "error", "topic")),),
+    stage={"env": _CRASHING},
+)
+def poison(stage: Stage) -> None:
+    """One event of each source ends the bridge whenever it is decoded: each is a dead letter after ten times; others flow."""
+    for load in stage.loads.values():
+        load.send([b'{"n": "poison"}'])
+    ends = 0
+    deadline = time.monotonic() + 150
+    with stage.client() as client:
+        while (found := checker.poisoned(client)) < len(stage.sources):
+            assert time.monotonic() < deadline, f"{found} of {len(stage.sources)} found after {ends} ends"
+            if not stage.bridge.running:
+                ends += 1
+                stage.restart(stage.bridge)
+            time.sleep(0.05)
+    if ends > len(stage.sources) * _MOST_ENDS:
+        stage.failures.append(f"the bridge has ended {ends} times")
