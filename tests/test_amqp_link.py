@@ -16,7 +16,8 @@ from pamqp.commands import Basic, Channel, Connection
 from bridge.config.sources import Amqp
 from bridge.errors import BadEvent, Disconnected
 from bridge.event import Event
-from bridge.sources.amqp import AmqpSession, AmqpSource
+from bridge.sources.amqp import AmqpSource
+from bridge.sources.amqp_session import AmqpSession
 from tests.amqp_wire import BAD_PROPERTIES, HEARTBEAT, TAG, Broker, bodies, deliver, frame, header, message
 
 pytestmark = pytest.mark.timeout(60)
