@@ -97,18 +97,14 @@ class AmqpSession(InboxSession):
 
     async def settle(self, events: Sequence[Event]) -> None:
         """Acknowledge everything up to the last of `events`, in one frame."""
-        self._inbox.settled(events)
-        if self._ending:
-            self._settled.set()
-        if self._inbox.failed:
-            return
         try:
-            if self._fast is not None and not self._channel.is_closed:
-                self._fast.acknowledge(events[-1].token)  # type: ignore[arg-type]  # a delivery tag: it is ours
-                return
-            await self._channel.basic_ack(events[-1].token, multiple=True, wait=False)
+            if not self._inbox.failed:
+                await self._acknowledge(events[-1].token)
         except Exception as error:  # noqa: BLE001 - as in `connect`
             self._fail(cause_of(error))
+        finally:
+            self._inbox.settled(events)
+            self._settled.set()
 
     async def pause(self) -> None:
         """Cancel the consumer; what the broker had already sent is still received."""
@@ -116,6 +112,13 @@ class AmqpSession(InboxSession):
         self.release()
         await self._cancel()
         self._inbox.close()
+
+    async def _acknowledge(self, tag: Any) -> None:
+        if self._fast is not None and not self._channel.is_closed:
+            self._fast.acknowledge(tag)
+        else:
+            # A session that is about to end waits until it is written: aiormq closes without what it has queued.
+            await self._channel.basic_ack(tag, multiple=True, wait=bool(self._ending))
 
     async def _declare(self, channel: Any) -> None:
         config = self._config
