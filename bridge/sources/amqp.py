@@ -20,8 +20,8 @@ from yarl import URL
 
 from bridge import tls
 from bridge.config import Amqp
-from bridge.event import Details
 from bridge.errors import Disconnected
+from bridge.event import Details
 from bridge.observe.logs import Repeats, logger
 from bridge.sources.amqp_link import FastLink, LibraryLink, Transport
 from bridge.sources.amqp_probe import Probe

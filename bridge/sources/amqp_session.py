@@ -75,7 +75,7 @@ class AmqpSession(InboxSession):
 
     async def look_after(self, probe: Probe) -> None:
         """End the session once `probe` says that its consumer is lost."""
-        self._fail(await probe.watch(self._channel.connection, self._received))
+        self.fail(await probe.watch(self._channel.connection, self._received))
 
     async def receive(self) -> list[Event]:
         """Return what has been received; where the consumer has been cancelled, the session ends once that is settled."""
@@ -85,7 +85,7 @@ class AmqpSession(InboxSession):
         while self._inbox.held and not self._inbox.failed:
             self._settled.clear()
             await self._settled.wait()
-        self._fail(self._ending)
+        self.fail(self._ending)
         raise Disconnected(self._ending)
 
     def release(self) -> None:
@@ -101,7 +101,7 @@ class AmqpSession(InboxSession):
             if not self._inbox.failed:
                 await self._acknowledge(events[-1].token)
         except Exception as error:  # noqa: BLE001 - as in `connect`
-            self._fail(cause_of(error))
+            self.fail(cause_of(error))
         finally:
             self._inbox.settled(events)
             self._settled.set()
@@ -138,7 +138,7 @@ class AmqpSession(InboxSession):
             return
         if tag != self._last_tag + 1:
             # Acknowledging is up to a tag: were one left out, its event would be lost.
-            self._fail(f"delivery {tag} came after {self._last_tag}")
+            self.fail(f"delivery {tag} came after {self._last_tag}")
             return
         self._last_tag = tag
         self._inbox.put([self._event(message, tag)])
@@ -188,14 +188,15 @@ class AmqpSession(InboxSession):
         try:
             await asyncio.wait_for(self._channel.basic_cancel(_CONSUMER_TAG, nowait=nowait), _CLOSE_S)
         except Exception as error:  # noqa: BLE001 - as in `connect`
-            self._fail(cause_of(error))
+            self.fail(cause_of(error))
 
     def _end(self, cause: str) -> None:
         """End the session once all it has received is written and settled."""
         self._ending = cause
         self._inbox.close()
 
-    def _fail(self, cause: str) -> None:
+    def fail(self, cause: str) -> None:
+        """End the session, as if its connection had ended."""
         self._inbox.fail(cause)
         self._settled.set()
 
@@ -205,9 +206,9 @@ class AmqpSession(InboxSession):
 
     async def _on_close(self, _sender: object, error: BaseException | None = None, *_: object) -> None:
         if self._channel is not None and self._channel.connection.is_connection_was_stuck:
-            self._fail("the broker has shown no sign of life for about three heartbeats")
+            self.fail("the broker has shown no sign of life for about three heartbeats")
         else:
-            self._fail(cause_of(error) if error else "the connection was closed")
+            self.fail(cause_of(error) if error else "the connection was closed")
 
 
 def _read(raw: tuple[Any, str, bool]) -> Details:
