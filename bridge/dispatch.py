@@ -13,17 +13,16 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from dataclasses import dataclass
-from typing import Final, Protocol
+from typing import Final
 
 from bridge.backoff import Backoff
-from bridge.backpressure import Backpressure
 from bridge.batch import Batch, Writer, Written
 from bridge.errors import SinkUnavailable
 from bridge.event import Event
 from bridge.observe.logs import Repeats, logger
-from bridge.poison import Attempts, Suspicion
+from bridge.outlet import Outlet
+from bridge.poison import Suspicion
 from bridge.router import Counts, Router
-from bridge.sink.state import SinkState
 from bridge.sources.session import Session, Source
 from bridge.spool import Spool, SpoolFull
 
@@ -37,51 +36,8 @@ _GATHER_S: Final = 0.02
 _GATHER_DURABLE_S: Final = 0.004
 #: Missing credentials and permissions come only once somebody gives them: no hurry.
 DENIED_S: Final = 5.0
-#: How soon a source that waits for room notices that there is some.
-_HELD_AGAIN_S: Final = 0.5
 #: A spool that is full is tried again after this long, by what waits for it.
 _FULL_AGAIN_S: Final = 0.5
-
-
-class Sink(Attempts, Protocol):
-    """Where batches are written, and attempts counted."""
-
-    async def ping(self) -> None:
-        """Return if it is there, or raise SinkUnavailable."""
-        ...
-
-    async def write(self, batch: Batch) -> Written:
-        """Write everything, or raise SinkUnavailable; safe to call again with the same batch."""
-        ...
-
-
-@dataclass(slots=True, frozen=True)
-class Outlet:
-    """Where a process's batches go: the sink, what is known of it, and what holds writes back."""
-
-    sink: Sink
-    state: SinkState
-    pressure: Backpressure
-
-
-@dataclass(slots=True, frozen=True)
-class Watch:
-    """What a source may know of its outlet: see `bridge.sources.session.SinkWatch`."""
-
-    outlet: Outlet
-    source: str
-
-    @property
-    def available(self) -> bool:
-        """Whether the source's last write has succeeded, and none is held back."""
-        return self.outlet.state.takes(self.source) and not self.outlet.pressure.holds(self.source)
-
-    async def wait(self) -> None:
-        """Return once it is available."""
-        while not self.available:
-            await self.outlet.state.wait(self.source)
-            if self.outlet.pressure.holds(self.source):
-                await asyncio.sleep(_HELD_AGAIN_S)
 
 
 @dataclass(slots=True, eq=False)
@@ -109,7 +65,7 @@ class Dispatcher:
         self.stopping = False
         self._source = source
         self._router = router
-        self._suspicion = Suspicion(source.name, router, outlet.sink)
+        self._suspicion = Suspicion(source.name, router, outlet.attempts)
         self._outlet = outlet
         self._next: asyncio.Queue[_Work] = asyncio.Queue(maxsize=1)
         self._left: deque[_Work] = deque()

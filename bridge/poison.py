@@ -26,15 +26,15 @@ GIVEN_UP: Final = 10
 class Attempts(Protocol):
     """Counts attempts where they survive the process."""
 
-    async def attempts(self, source: str, events: Sequence[bytes], *, begin_below: int) -> list[int]:
-        """Return how often each event was attempted before; begin one more of each, unless one has `begin_below` or more.
+    async def begin(self, source: str, events: Sequence[bytes], *, below: int) -> list[int]:
+        """Return how often each event was attempted before; begin one more of each, unless one has `below` or more.
 
         Raises:
             SinkUnavailable: they can't be counted now.
         """
         ...
 
-    async def succeeded(self, source: str, events: Sequence[bytes]) -> None:
+    async def forget(self, source: str, events: Sequence[bytes]) -> None:
         """Forget the attempts.
 
         Raises:
@@ -64,7 +64,7 @@ class Suspicion:
             SinkUnavailable: what has come again can't be counted now; nothing was added.
         """
         suspects = _fingerprints(batch.events)
-        before = await self._attempts.attempts(self._source, suspects, begin_below=ALONE)
+        before = await self._attempts.begin(self._source, suspects, below=ALONE)
         if max(before) < ALONE:
             counts = self._router.route(batch)
             await self._forget(suspects)
@@ -85,7 +85,7 @@ class Suspicion:
         suspects = _fingerprints(part.events)
         if not suspects:
             return self._router.route(part)
-        before = await self._attempts.attempts(self._source, suspects, begin_below=GIVEN_UP)
+        before = await self._attempts.begin(self._source, suspects, below=GIVEN_UP)
         if max(before) >= GIVEN_UP:
             detail = f"the bridge has ended {max(before)} times while it was processed"
             part.dead_letters.append((0, DeadLetter(part.events[0], "poison", detail)))
@@ -98,7 +98,7 @@ class Suspicion:
         return counts
 
     async def _forget(self, suspects: Sequence[bytes]) -> None:
-        await self._attempts.succeeded(self._source, suspects)
+        await self._attempts.forget(self._source, suspects)
 
 
 def _fingerprints(events: Sequence[Event]) -> list[bytes]:

@@ -20,13 +20,15 @@ from bridge import router, sources
 from bridge.backoff import Backoff
 from bridge.backpressure import Backpressure
 from bridge.config import Config, redacted_url
-from bridge.dispatch import DENIED_S, Dispatcher, Outlet, Watch
+from bridge.dispatch import DENIED_S, Dispatcher
 from bridge.errors import Disconnected, SinkUnavailable
 from bridge.observe.logs import Repeats, logger
+from bridge.outlet import Outlet, Watch
 from bridge.route_compiler import compile_routes
 from bridge.router import Counts
 from bridge.routes import RouteTable
 from bridge.sink import RedisSink
+from bridge.sink.attempts import RedisAttempts
 from bridge.sink.state import SinkState
 from bridge.sources.session import Session
 from bridge.spool import SpoolDirectory
@@ -159,12 +161,14 @@ class Supervisor:
         self._on_ready = on_ready
         tables, problems = compile_routes(config)
         assert not problems  # noqa: S101 - `load` has checked them
-        self._sink = RedisSink(config.dramatiq, dead_letter_cap=config.dead_letters.max_length)
+        dramatiq = config.dramatiq
+        self._sink = RedisSink(dramatiq, dead_letter_cap=config.dead_letters.max_length)
         self._state = SinkState()
-        self._pressure = Backpressure(config.dramatiq, self._sink, self._state)
-        outlet = Outlet(self._sink, self._state, self._pressure)
+        self._pressure = Backpressure(dramatiq, self._sink, self._state)
+        attempts = RedisAttempts(self._sink.links, dramatiq.namespace)
+        outlet = Outlet(self._sink, attempts, self._state, self._pressure)
         self._runners = [Runner(name, config, tables[name], outlet) for name in config.sources]
-        self._watchdog = Watchdog(self._runners, _STUCK_S + 2 * config.dramatiq.timeout / 1000)
+        self._watchdog = Watchdog(self._runners, _STUCK_S + 2 * dramatiq.timeout / 1000)
         self._stop = asyncio.Event()
         spool = config.spool
         self._spools = SpoolDirectory(Path(spool.directory), spool.max_size) if spool is not None else None

@@ -8,7 +8,6 @@ is found by halving the batch, and becomes a dead letter by itself.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 from typing import Any, Final
@@ -17,41 +16,17 @@ from redis.exceptions import ResponseError
 
 from bridge.batch import Batch, DeadLetter, Written
 from bridge.config import Dramatiq
-from bridge.errors import Disconnected, SinkUnavailable
-from bridge.redis_link import Link, command
+from bridge.errors import SinkUnavailable
+from bridge.redis_link import command
+from bridge.sink.links import Links, unavailable
 from bridge.sink.script_arguments import ScriptArguments
 
 SCRIPT: Final = files("bridge.sink").joinpath("enqueue.lua").read_text()
 _SHA: Final = hashlib.sha1(SCRIPT.encode(), usedforsecurity=False).hexdigest()
 
-#: One step, so that what ends the process afterwards is always counted: attempts so far, and one more of each.
-_ATTEMPTS: Final = """
-local before, most = redis.call('HMGET', KEYS[1], unpack(ARGV, 3)), 0
-for i, count in ipairs(before) do
-  before[i] = tonumber(count or 0)
-  most = math.max(most, before[i])
-end
-if most < tonumber(ARGV[1]) then
-  for i = 3, #ARGV do
-    redis.call('HINCRBY', KEYS[1], ARGV[i], 1)
-  end
-  redis.call('EXPIRE', KEYS[1], ARGV[2])
-end
-return before
-"""
-_ATTEMPTS_LIFETIME_S: Final = 86_400
-
 #: Error replies that are about this message and not about the server's state. Every other reply
 #: is waited out: a batch is never given up for an error that an operator can end.
 _PERMANENT: Final = ("WRONGTYPE", "Protocol error: invalid", "value is not", "string exceeds")
-#: After these a new connection is made: a demoted master's name may lead to another server by now, and a connection whose
-#: protocol is in error is closed by Redis.
-_LAST_WORDS: Final = ("READONLY", "MASTERDOWN", "MOVED", "Protocol error")
-#: Those that end only once somebody changes a password or a permission. The last is what a large batch gets instead of
-#: NOAUTH (observed).
-_DENIED: Final = ("NOAUTH", "NOPERM", "WRONGPASS", "Protocol error: unauthenticated")
-
-
 #: A Redis that evicts keys of other users rather than refuse a write is never full.
 _REFUSES: Final = "noeviction"
 
@@ -70,9 +45,7 @@ class RedisSink:
     def __init__(self, config: Dramatiq, *, dead_letter_cap: int) -> None:
         self._namespace = config.namespace
         self._cap = dead_letter_cap
-        self._config = config
-        # As many as there are writers; one that has failed is not put back.
-        self._idle: list[Link] = []
+        self.links = Links(config)
 
     async def ping(self) -> None:
         """Return once Redis has answered.
@@ -80,42 +53,7 @@ class RedisSink:
         Raises:
             SinkUnavailable: it did not, or with an error.
         """
-        try:
-            await self._answer(command("PING"))
-        except ResponseError as error:
-            raise _unavailable(error) from None
-
-    async def attempts(self, source: str, events: Sequence[bytes], *, begin_below: int) -> list[int]:
-        """Return how often each event was attempted before; begin one more of each, unless one has `begin_below` or more.
-
-        Raises:
-            SinkUnavailable: they can't be counted now.
-        """
-        key = self._attempts_key(source)
-        call = command("EVAL", _ATTEMPTS, 1, key, begin_below, _ATTEMPTS_LIFETIME_S, *events)
-        return [int(count) for count in await self._answer_now(call)]
-
-    async def succeeded(self, source: str, events: Sequence[bytes]) -> None:
-        """Forget the attempts.
-
-        Raises:
-            SinkUnavailable: they can't be forgotten now.
-        """
-        await self._answer_now(command("HDEL", self._attempts_key(source), *events))
-
-    def _attempts_key(self, source: str) -> str:
-        return f"{self._namespace}-bridge:attempts:{source}"
-
-    async def _answer_now(self, packed_command: bytes) -> Any:
-        """Return the reply to a command.
-
-        Raises:
-            SinkUnavailable: Redis cannot be reached, or does not do it now.
-        """
-        try:
-            return await self._answer(packed_command)
-        except ResponseError as error:
-            raise SinkUnavailable(str(error)) from None
+        await self.links.ask(command("PING"))
 
     async def length(self, queue: str) -> int:
         """Return how many messages wait in a queue.
@@ -124,7 +62,7 @@ class RedisSink:
             SinkUnavailable: Redis cannot be reached, or does not tell.
         """
         try:
-            return int(await self._answer(command("LLEN", f"{self._namespace}:{queue}")))
+            return int(await self.links.answer(command("LLEN", f"{self._namespace}:{queue}")))
         except ResponseError as error:
             if str(error).startswith(_PERMANENT):
                 return 0  # no list at all: the write finds that out, and what becomes of it
@@ -138,7 +76,7 @@ class RedisSink:
             PermissionError: the user may not ask.
         """
         try:
-            lines = (await self._answer(command("INFO", "memory"))).decode().splitlines()
+            lines = (await self.links.answer(command("INFO", "memory"))).decode().splitlines()
         except ResponseError as error:
             if str(error).startswith("NOPERM"):
                 raise PermissionError(str(error)) from None
@@ -174,7 +112,7 @@ class RedisSink:
                 # A writer's batches are written one after another: before a later one, this one was.
                 return Written(messages=0, duplicates=len(batch.events))
             if not str(error).startswith(_PERMANENT):
-                raise _unavailable(error) from None
+                raise unavailable(error) from None
             _isolate(batch, str(error))
             return await self._write(batch)
         messages, duplicates, *lengths = map(int, reply.split())
@@ -194,60 +132,16 @@ class RedisSink:
 
     async def close(self) -> None:
         """Close every connection."""
-        while self._idle:
-            await self._idle.pop().close()
+        await self.links.close()
 
     async def _run(self, arguments: ScriptArguments) -> Any:
         try:
-            return await self._answer(arguments.command("EVALSHA", _SHA))
+            return await self.links.answer(arguments.command("EVALSHA", _SHA))
         except ResponseError as error:
             if not str(error).startswith("NOSCRIPT"):
                 raise
             # EVAL loads the script as well, so a failover or SCRIPT FLUSH costs one round trip.
-            return await self._answer(arguments.command("EVAL", SCRIPT))
-
-    async def _answer(self, packed_command: bytes) -> Any:
-        """Return the reply to a command.
-
-        Raises:
-            SinkUnavailable: Redis cannot be reached.
-            ResponseError: the reply is an error.
-        """
-        link = await self._link()
-        keep = False
-        try:
-            link.send(packed_command)
-            reply = await link.read()
-            keep = True
-        except ResponseError as error:
-            keep = not str(error).startswith(_LAST_WORDS)
-            raise
-        except Disconnected as error:
-            raise SinkUnavailable(error.cause, denied=error.denied) from None
-        finally:
-            # Also when cancelled: the reply may still come, and the next command must not take it
-            # for its own (CVE-2023-28858).
-            if keep:
-                self._idle.append(link)
-            else:
-                await link.close()
-        return reply
-
-    async def _link(self) -> Link:
-        while self._idle:
-            link = self._idle.pop()
-            if not link.failed:
-                return link
-        link = Link(self._config, timeout_s=self._config.timeout / 1000)
-        try:
-            await link.open()
-        except Disconnected as error:
-            raise SinkUnavailable(error.cause, denied=error.denied) from None
-        return link
-
-
-def _unavailable(error: ResponseError) -> SinkUnavailable:
-    return SinkUnavailable(str(error), denied=str(error).startswith(_DENIED))
+            return await self.links.answer(arguments.command("EVAL", SCRIPT))
 
 
 def _isolate(batch: Batch, cause: str) -> None:

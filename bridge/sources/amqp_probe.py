@@ -5,8 +5,7 @@ many messages wait there for one, and changes nothing. (Consuming again under th
 where the tag is still in use, and basic.get would make a redelivery.)
 
 No consumer at all is proof. Messages that wait are none: an idle consumer may stand behind a single active one, or
-behind others of a higher priority, and a quorum queue doesn't count the former (RabbitMQ 3.10, observed). So that
-remedy is used once, and not again before a delivery has come.
+behind others of a higher priority. So that remedy is used once, and not again before a delivery has come.
 """
 
 from __future__ import annotations
