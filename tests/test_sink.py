@@ -10,6 +10,7 @@ import redis
 
 from bridge.batch import DeadLetter, Writer, Written
 from bridge.event import Gate
+from bridge.sink.attempts import RedisAttempts
 from tests.batches import DEAD, Entry, Sinks, answer, batch, batch_of, copied, event, message, numbers
 from tests.brokers import Redis
 from tests.children import REPOSITORY
@@ -208,5 +209,11 @@ async def test_the_least_of_users_is_enough(redis_server: Redis, make: Sinks) ->
             assert await sink.write(batch_of([Entry(event(), [], [letter])])) == Written(0, 0)
             assert numbers(client) == [1, 2]
             assert client.xlen(DEAD) == 1
+            assert await sink.length("default") == 2
+            assert (await sink.memory()).used > 0
+            attempts = RedisAttempts(sink.links, "dramatiq")
+            assert await attempts.begin("a", [b"1"], below=5) == [0]
+            assert await attempts.begin("a", [b"1"], below=5) == [1]
+            await attempts.forget("a", [b"1"])
         finally:
             client.execute_command("ACL", "DELUSER", "bridge")

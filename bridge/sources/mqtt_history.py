@@ -27,8 +27,8 @@ _RENEW_S: Final = 12 * 3600.0
 _SHORT_LIVES: Final = 3
 #: Longer than a twin waits before it comes back.
 _SHORT_S: Final = 20.0
-#: The wait, halved by its jitter: long enough to end the quarrel for a while, and still back within 10 s of its end.
-_LEAVE_IT_S: Final = 10.0
+#: The wait, at most halved by its jitter: long enough to end the quarrel for a while, and still back within 10 s of its end.
+_LEAVE_IT_S: Final = 9.0
 
 
 class Record:

@@ -39,6 +39,7 @@ def kill(stage: Stage) -> None:
         stage.wait(0.0, 0.1)
         stage.bridge.kill()
     stage.restart(stage.bridge)
+    stage.bridge.ready()
 
 
 @row("spool-slow-redis", sources=SPOOLED, keeps_all=True, stage={**_SPOOL, "through": ("sink",)})
@@ -108,6 +109,7 @@ def disk_full(stage: Stage) -> None:
         if counts["lost"] != missing:
             stage.failures.append(f"{source}: {missing} are missing, {counts['lost']} were counted")
     stage.restart(stage.bridge)
+    stage.bridge.ready()
 
 
 def _fill(stage: Stage) -> None:
