@@ -32,6 +32,7 @@ def identity_kill(stage: Stage) -> None:
     "poison",
     sources=("amqp", "mqtt", "stream", "stream-elsewhere"),
     again=_MOST_ENDS,
+    most_lines=60,  # each start says anew what it suspects
     says=(Says("event.dead_lettered", fields=("reason", "error", "topic")),),
     stage={"env": _CRASHING},
 )
