@@ -1,7 +1,6 @@
 """Random rows one after another under load, against one bridge that never ends: `python -m tests.faults.soak --minutes 30`.
 
-Reports memory, file descriptors and threads over time, and what the ledger says in the end. (The bridge does not tell how
-many asyncio tasks it has; each of its connections has a bounded number of them, so that descriptors tell the same.)
+Reports memory, file descriptors, tasks and threads over time, and what the ledger says in the end.
 """
 
 from __future__ import annotations
@@ -16,6 +15,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from signal import SIGUSR1
 from statistics import median
 from typing import Final
 
@@ -46,6 +46,7 @@ ROWS: Final = (
 MOST_MIB: Final = 8.0
 MOST_DESCRIPTORS: Final = 3.0
 MOST_THREADS: Final = 1.0
+MOST_TASKS: Final = 3.0
 _RECOVERY_S: Final = 20.0
 _PROXIED: Final = ("sink", "rabbitmq", "mosquitto", "events")
 
@@ -58,6 +59,7 @@ class Samples:
     memory: list[float] = field(default_factory=list)
     descriptors: list[float] = field(default_factory=list)
     threads: list[float] = field(default_factory=list)
+    tasks: list[float] = field(default_factory=list)
 
     def take(self, stage: Stage, since: float) -> None:
         """Add a sample."""
@@ -65,6 +67,10 @@ class Samples:
         self.memory.append(stage.bridge.rss_bytes() / 2**20)
         self.descriptors.append(len(list((process / "fd").iterdir())))
         self.threads.append(len(list((process / "task").iterdir())))
+        # What it said to the signal of a second ago.
+        states = (log for log in reversed(stage.bridge.logs) if log.get("event") == "bridge.state")
+        self.tasks.append(next(states, {"tasks": 0})["tasks"])
+        stage.bridge.signal(SIGUSR1)
         self.times.append(time.monotonic() - since)
 
 
@@ -153,12 +159,13 @@ def main() -> int:
     random.seed(options.seed)
     logging.disable()
     settings = {"dramatiq": {"timeout": "1s", "connect_timeout": "1s"}}
-    stage = {"short": True, "fast": options.path == "fast", "rate": options.rate}
+    stage = {"short": True, "fast": options.path == "fast", "rate": options.rate, "spool": "64MiB"}
     with Brokers() as brokers, Stage(brokers, EVERY, through=_PROXIED, settings=settings, **stage) as ready:
         samples, spans, failures = soak(ready, options.minutes * 60, lambda line: print(line, flush=True))
     watched = [
         ("resident memory, MiB", samples.memory, MOST_MIB),
         ("open file descriptors", samples.descriptors, MOST_DESCRIPTORS),
+        ("tasks", samples.tasks, MOST_TASKS),
         ("threads", samples.threads, MOST_THREADS),
     ]
     for title, values, most in watched:
