@@ -10,10 +10,12 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
+from contextlib import suppress
 from itertools import groupby
 from typing import Final, Protocol
 
 from bridge.batch import Batch, DeadLetter
+from bridge.errors import SinkUnavailable
 from bridge.event import Event
 from bridge.observe.logs import Repeats, logger
 from bridge.router import Counts, Router
@@ -98,7 +100,9 @@ class Suspicion:
         return counts
 
     async def _forget(self, suspects: Sequence[bytes]) -> None:
-        await self._attempts.forget(self._source, suspects)
+        # They are routed: should Redis be away by now, they only are suspected a little sooner the next time.
+        with suppress(SinkUnavailable):
+            await self._attempts.forget(self._source, suspects)
 
 
 def _fingerprints(events: Sequence[Event]) -> list[bytes]:

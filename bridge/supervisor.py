@@ -256,7 +256,7 @@ class Supervisor:
             await _cancel(tasks, within_s=_CLOSE_S)
 
     async def _close(self) -> None:
-        for close in (self._sink.close, self._close_spools):
+        for close in (self._close_spools, self._sink.close):
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(_CLOSE_S / 2):
                     await close()

@@ -99,23 +99,29 @@ class SpoolDirectory:
 
     def _adopt(self, kept: Log, other: Path) -> None:
         """Take over what another process of this bridge has left, if it does not run: there may be fewer of them now."""
-        handle = os.open(other.parent / "lock", os.O_RDWR | os.O_CREAT, 0o600)
         try:
-            if not _locked(handle):
-                return
-            left = Log(other, self._segment_bytes)
-            taken = 0
-            while entries := left.read(_ADOPT_BYTES):
-                whole = [(entry.payload, entry.events) for entry in entries if entry.payload is not None]
-                kept.append(whole, sync=True)
-                for entry in entries:
-                    left.remove(entry)
-                    taken += entry.events
-            left.close()
-            if taken:
-                log.info("spool.adopted", directory=str(other), events=taken)
-        finally:
-            os.close(handle)
+            handle = os.open(other.parent / "lock", os.O_RDWR | os.O_CREAT, 0o600)
+            try:
+                if _locked(handle):
+                    self._move(Log(other, self._segment_bytes), kept, other)
+            finally:
+                os.close(handle)
+        except OSError as error:
+            log.error("spool.unavailable", directory=str(other), cause=words(error))
+
+    @staticmethod
+    def _move(left: Log, kept: Log, other: Path) -> None:
+        taken = lost = 0
+        while entries := left.read(_ADOPT_BYTES):
+            whole = [(entry.payload, entry.events) for entry in entries if entry.payload is not None]
+            kept.append(whole, sync=True)
+            for entry in entries:
+                left.remove(entry)
+            taken += sum(events for _, events in whole)
+            lost += sum(entry.events for entry in entries if entry.payload is None)
+        left.close()
+        if taken or lost:
+            log.info("spool.adopted", directory=str(other), events=taken, lost=lost)
 
     def _readable(self, path: Path) -> Log:
         try:

@@ -206,13 +206,13 @@ class Log:
     def _writable(self) -> _Segment:
         if self._file is not None and self._segments[-1].size < self._segment_bytes:
             return self._segments[-1]
-        path = self._directory / f"{self._in.record:020d}{_SUFFIX}"
-        # What has the name already is a file in which nothing could be read.
-        file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
         if self._file is not None:
             self.sync()
             os.close(self._file)
-        self._file = file
+            self._file = None
+        path = self._directory / f"{self._in.record:020d}{_SUFFIX}"
+        # What has the name already is a file in which nothing could be read.
+        self._file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
         _sync_directory(self._directory)
         self._segments = deque(segment for segment in self._segments if segment.path != path)
         self._segments.append(_Segment(path, 0))
