@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import json
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from bridge.poison import ALONE, GIVEN_UP
+from bridge.batch import Batch
+from bridge.errors import SinkUnavailable
+from bridge.poison import ALONE, GIVEN_UP, Suspicion
 from tests.brokers import Redis
 from tests.children import REPOSITORY, wait_until
 from tests.feeds import REDELIVERING, Feed, PubsubFeed, StreamFeed
 from tests.processes import BridgeProcess, Bridges, queue_messages
+from tests.test_router import event, router
 
 pytestmark = pytest.mark.timeout(180)
 
@@ -117,3 +121,29 @@ def test_poison_in_the_spool_becomes_a_dead_letter(
         numbers = [message["args"][0] for message in queue_messages(client, "default")]
     assert numbers == [0, *range(2, 40)]
     assert [letter[b"reason"] for letter in _dead_letters(sink)] == [b"poison"]
+
+
+class _Failing:
+    """Counts attempts; forgets only while Redis is there."""
+
+    def __init__(self, before: int) -> None:
+        self.before = before
+
+    async def begin(self, source: str, events: Sequence[bytes], *, below: int) -> list[int]:
+        return [self.before] * len(events)
+
+    async def forget(self, source: str, events: Sequence[bytes]) -> None:
+        raise SinkUnavailable("away")
+
+
+@pytest.mark.parametrize("before", [0, ALONE])
+async def test_attempts_that_cannot_be_forgotten_repeat_nothing(before: int) -> None:
+    """Redis may go away between the two: what is routed stays routed, each event once and in order."""
+    events = [event("a/log", b"%d" % n, redelivered=n % 2 == 0) for n in range(6)]
+    batch = Batch(events)
+    routes = [{"actor": "log", "args": ["$payload"]}]
+    counts = await Suspicion("s", router(routes), _Failing(before)).route(batch)
+    assert counts.routed == 6
+    column = batch.queues["default"]
+    assert column.owners == list(range(6))
+    assert [json.loads(body)["args"] for _, body in column.messages] == [[n] for n in range(6)]
