@@ -99,7 +99,8 @@ class Runner:
 
     async def run(self) -> None:
         """Connect and move events until stopped; reconnect with jitter whenever the connection ends."""
-        backoff = Backoff(first_s=0.2, most_s=10.0)
+        # At most 5 s, so that it is back within ten of the broker.
+        backoff = Backoff(first_s=0.2, most_s=5.0)
         loop = asyncio.get_running_loop()
         while True:
             since = None

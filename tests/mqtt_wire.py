@@ -51,6 +51,14 @@ class Script:
         program = struct.pack("HL", 1, ctypes.addressof(nothing))
         self._writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, program)
 
+    def reset(self, *data: bytes) -> None:
+        """Send, and reset the connection at once: the client finds both together."""
+        assert self._writer is not None
+        self.say(*data)
+        sock = self._writer.get_extra_info("socket")
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self._writer.transport.abort()
+
     async def hang_up(self) -> None:
         """Close the connection."""
         assert self._writer is not None

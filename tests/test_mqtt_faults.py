@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import time
 import uuid
@@ -11,9 +12,11 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import pytest
+import uvloop
 from paho.mqtt.client import Client
 from paho.mqtt.enums import CallbackAPIVersion
 
+from bridge.errors import Disconnected
 from tests.brokers import Mosquitto, Redis
 from tests.children import wait_until
 from tests.feeds import MqttFeed
@@ -203,6 +206,24 @@ async def test_hostile_packets_end_the_session(fast_path: bool, what: str) -> No
         script.say(HOSTILE[what])
         async with asyncio.timeout(5):
             assert (await cause_of_the_end(session)).startswith("the broker")
+
+
+@pytest.mark.parametrize("loop_factory", [asyncio.new_event_loop, uvloop.new_event_loop], ids=["asyncio", "uvloop"])
+def test_a_reset_behind_messages_is_noticed(
+    fast_path: bool, loop_factory: Callable[[], asyncio.AbstractEventLoop]
+) -> None:
+    """What was sent before the reset is received, and the session ends at once, not only when a ping is due."""
+
+    async def run() -> None:
+        async with connected(fast_path) as (script, session), asyncio.timeout(5):
+            script.reset(*(publish("t", b"%d" % n, n) for n in range(1, 4)))
+            # Of a durable session what is not settled comes again, and may be let go.
+            with contextlib.suppress(Disconnected):
+                assert [event.body for event in await session.receive()] in ([b"1"], [b"1", b"2"], [b"1", b"2", b"3"])
+            assert await cause_of_the_end(session)
+
+    with asyncio.Runner(loop_factory=loop_factory) as runner:
+        runner.run(run())
 
 
 async def test_the_bridge_outlives_hostile_packets(redis_server: Redis, either_bridge: Bridges) -> None:

@@ -36,6 +36,7 @@ class PahoLink:
         self._reading = False
         self._writing = False
         self._ended = False
+        self._broken = False
         self._misc: asyncio.Task[None] | None = None
         # Before paho closes the socket: a closed descriptor may be another connection's a moment later.
         client.on_socket_close = lambda *_: self._detach()
@@ -167,6 +168,12 @@ class PahoLink:
     def _more(self) -> bool:
         """Whether there is something to read that the socket does not tell of: it is here, or TLS has it."""
         if self._tap is not None and self._tap.more:
+            return True
+        # What stands before a reset is read first, and under uvloop nothing is told of a socket that has failed after
+        # that (libuv stops its poll, observed). Asking takes the error away; the socket's end stays to be read.
+        if self._socket is not None and self._socket.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) != 0:
+            self._broken = True
+        if self._broken:
             return True
         return isinstance(self._socket, ssl.SSLSocket) and self._socket.pending() > 0
 
