@@ -51,7 +51,9 @@ def _become_stale(stage: Stage, client: redis.Redis) -> None:
 
 
 def _fail_to_save(stage: Stage, client: redis.Redis) -> None:
-    (stage.sink.directory / "dump.rdb").mkdir()
+    snapshot = stage.sink.directory / "dump.rdb"
+    snapshot.unlink(missing_ok=True)
+    snapshot.mkdir()  # no file can take its place
     client.config_set("save", "3600 1")
     client.bgsave()
     info: Callable[[], Any] = lambda: client.info("persistence")  # noqa: E731
