@@ -52,7 +52,7 @@ brokers: ## install redis-server, mosquitto and rabbitmq-server with apt where t
 test: venv brokers ## run the tests against real brokers (PYTEST_ARGS="-k name" for some of them)
 	@$(BIN)/python -m pytest --numprocesses $(TEST_PROCESSES) --dist loadfile $(PYTEST_ARGS)
 
-faults: venv brokers ## break everything under load and count what is lost, about 15 minutes (ROWS='redis-*', RUNS=1, FAULTS_ARGS=--help)
+faults: venv brokers ## break everything under load and count what is lost, about half an hour (ROWS='redis-*', RUNS=1, FAULTS_ARGS=--help)
 	@$(BIN)/python -m tests.faults --rows '$(ROWS)' --runs $(RUNS) $(FAULTS_TABLE) $(FAULTS_ARGS)
 
 soak: venv brokers ## random faults one after another against one bridge (MINUTES=30, SOAK_ARGS=--help)

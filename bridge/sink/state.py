@@ -14,6 +14,7 @@ class SinkState:
 
     def __init__(self) -> None:
         self._failing: set[str] = set()
+        self._said = False
         self._repeats = Repeats()
         self._found = asyncio.Event()
 
@@ -27,6 +28,7 @@ class SinkState:
         left_out = self._repeats.allow("lost", cause)
         if left_out is not None:
             log.error("sink.unavailable", cause=cause, retry_in=round(retry_in_s, 2), repeated=left_out)
+            self._said = True
         self._failing.add(who)
 
     def found(self, who: str) -> None:
@@ -34,8 +36,8 @@ class SinkState:
         if who in self._failing:
             self._failing.remove(who)
             self._found.set()
-            if not self._failing:
-                self._repeats = Repeats()
+            if not self._failing and self._said:
+                self._said = False
                 log.info("sink.recovered")
 
     def takes(self, who: str) -> bool:

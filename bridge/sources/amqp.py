@@ -48,7 +48,6 @@ class AmqpSource:
     @asynccontextmanager
     async def connect(self) -> AsyncIterator[AmqpSession]:
         """Connect, declare what is to be declared, and consume."""
-        await self._wait_for_sink()
         config = self._config
         loop = asyncio.get_running_loop()
         link = FastLink(self.name, loop) if config.fast_path else LibraryLink(loop)
@@ -62,6 +61,9 @@ class AmqpSource:
             try:
                 async with asyncio.timeout(config.connect_timeout / 1000):
                     await connection.connect()
+                # Connected, so that what is wrong with that is said at once; only consuming has to wait.
+                await self._wait_for_sink()
+                async with asyncio.timeout(config.connect_timeout / 1000):
                     await session.start(connection, linked=transport.used)
             except Exception as error:  # noqa: BLE001 - aiormq raises anything, a bare Exception among it
                 raise Disconnected(_refusal(error, config)) from None
