@@ -2,7 +2,7 @@
 CONFIG ?= config/bridge.yaml
 PYTEST_ARGS ?=
 # Each has brokers of its own; most of the time they wait.
-TEST_PROCESSES ?= 2
+TEST_PROCESSES ?= 4
 LOCK_ARGS ?=
 
 # Of the fault matrix: patterns of rows, how often each is run, and other options of `python -m tests.faults`. The table
@@ -50,7 +50,7 @@ brokers: ## install redis-server, mosquitto and rabbitmq-server with apt where t
 	@.ci/brokers
 
 test: venv brokers ## run the tests against real brokers (PYTEST_ARGS="-k name" for some of them)
-	@$(BIN)/python -m pytest --numprocesses $(TEST_PROCESSES) --dist loadfile $(PYTEST_ARGS)
+	@$(BIN)/python -m pytest --numprocesses $(TEST_PROCESSES) --dist loadfile --no-loadscope-reorder $(PYTEST_ARGS)
 
 faults: venv brokers ## break everything under load and count what is lost, about half an hour (ROWS='redis-*', RUNS=1, FAULTS_ARGS=--help)
 	@$(BIN)/python -m tests.faults --rows '$(ROWS)' --runs $(RUNS) $(FAULTS_TABLE) $(FAULTS_ARGS)

@@ -27,6 +27,19 @@ from tests.feeds import BROKERS, FEEDS, Feed, StreamFeed
 from tests.processes import BridgeProcess, Bridges, Worker
 
 
+#: What takes minutes begins first: a file is one process's work, and the last one to end should be a short one.
+LONGEST = (
+    *("delivery", "amqp_faults", "faults_sources", "faults", "poison", "workers_ending", "mqtt_faults", "mqtt_history"),
+    *("watchdog", "backpressure", "workers", "amqp_link", "spool", "identity", "redis_pubsub", "mqtt_backlog"),
+)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put the files that take long to the beginning."""
+    places = {f"test_{name}.py": place for place, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: places.get(item.path.name, len(places)))
+
+
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_setup() -> None:
     """Forget the bridges of the test before."""
