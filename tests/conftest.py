@@ -26,7 +26,6 @@ from tests.certificates import Certificates, make_certificates
 from tests.feeds import BROKERS, FEEDS, Feed, StreamFeed
 from tests.processes import BridgeProcess, Bridges, Worker
 
-
 #: What takes minutes begins first: a file is one process's work, and the last one to end should be a short one.
 LONGEST = (
     *("delivery", "amqp_faults", "faults_sources", "faults", "poison", "workers_ending", "mqtt_faults", "mqtt_history"),
