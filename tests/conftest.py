@@ -23,6 +23,7 @@ from tests import processes
 from tests.broker import Broker, find_program
 from tests.brokers import Mosquitto, RabbitMQ, Redis
 from tests.certificates import Certificates, make_certificates
+from tests.faults.stage import Brokers
 from tests.feeds import BROKERS, FEEDS, Feed, StreamFeed
 from tests.processes import BridgeProcess, Bridges, Worker
 
@@ -205,6 +206,15 @@ def feed(broker: tuple[type[Feed], Broker]) -> Feed:
     feed = kind(made)
     feed.prepare()
     return feed
+
+
+@pytest.fixture(scope="module")
+def brokers() -> Iterator[Brokers]:
+    """The brokers that all rows of the fault matrix in one file share."""
+    for kind in Brokers.KINDS:
+        need(kind)
+    with Brokers() as brokers:
+        yield brokers
 
 
 @pytest.fixture

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.conftest import need
 from tests.faults.checker import compare
 from tests.faults.experiment import run
 from tests.faults.ledger import Ledger
@@ -24,15 +22,6 @@ FAST = (
     *("redis-oom", "redis-readonly", "redis-busy"),
 )
 LIBRARY = ("bridge-kill-unsettled", "bridge-sigterm", "redis-cut-replies")
-
-
-@pytest.fixture(scope="module")
-def brokers() -> Iterator[Brokers]:
-    """Brokers that all rows of this file share."""
-    for kind in Brokers.KINDS:
-        need(kind)
-    with Brokers() as brokers:
-        yield brokers
 
 
 @pytest.mark.parametrize("name", FAST)

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
 
-from tests.conftest import need
 from tests.faults.experiment import run
 from tests.faults.rows import named
 from tests.faults.stage import Brokers
@@ -25,15 +22,6 @@ FAST = (
     *("events-kill", "sources-refuse", "input-hostile", "input-topics"),
 )
 LIBRARY = ("rabbitmq-connections-closed", "mosquitto-restart", "sources-reset", "input-hostile")
-
-
-@pytest.fixture(scope="module")
-def brokers() -> Iterator[Brokers]:
-    """Brokers that all rows of this file share."""
-    for kind in Brokers.KINDS:
-        need(kind)
-    with Brokers() as brokers:
-        yield brokers
 
 
 @pytest.mark.parametrize("name", FAST)
