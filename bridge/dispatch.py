@@ -69,6 +69,7 @@ class Dispatcher:
         self._outlet = outlet
         self._next: asyncio.Queue[_Work] = asyncio.Queue(maxsize=1)
         self._left: deque[_Work] = deque()
+        self._last: _Work | None = None
         self._working = False
         self._timer: asyncio.TimerHandle | None = None
         self._writer = Writer()
@@ -87,7 +88,7 @@ class Dispatcher:
             try:
                 await self._next.put(work)
             except asyncio.CancelledError:
-                self._left.append(work)
+                self._last = work
                 raise
         await self.idle()
 
@@ -135,6 +136,8 @@ class Dispatcher:
         """Keep what `write`, which has been cancelled, will not write, where there is a spool; count what is lost."""
         while not self._next.empty():
             self._left.append(self._next.get_nowait())
+        if self._last is not None:
+            self._left.append(self._last)
         while self._left:
             work = self._left.popleft()
             kept = False
@@ -236,7 +239,7 @@ class Dispatcher:
             return await self._attempt(work)
         try:
             async with asyncio.timeout(None) as limit:
-                self._look_later(work.session, limit)
+                self._look_later(work, limit)
                 return await self._attempt(work)
         except TimeoutError:
             return None
@@ -259,7 +262,7 @@ class Dispatcher:
             except SinkUnavailable as error:
                 wait = max(backoff.next(), DENIED_S if error.denied else 0.0)
                 self._outlet.state.lost(self._source.name, error.cause, wait)
-                if self.spool is not None and work.session is not None and self._should_spool(work.session, away=True):
+                if self.spool is not None and work.session is not None and self._should_leave(work, away=True):
                     return None
                 await asyncio.sleep(wait)
             else:
@@ -271,20 +274,22 @@ class Dispatcher:
             return await self._suspicion.route(batch)
         return self._router.route(batch)
 
-    def _look_later(self, session: Session, limit: asyncio.Timeout) -> None:
+    def _look_later(self, work: _Work, limit: asyncio.Timeout) -> None:
         patience_s = _PATIENCE_WITH_BROKER_S if self._source.redelivers else _PATIENCE_S
-        self._timer = asyncio.get_running_loop().call_later(patience_s, self._look, session, limit)
+        self._timer = asyncio.get_running_loop().call_later(patience_s, self._look, work, limit)
 
-    def _look(self, session: Session, limit: asyncio.Timeout) -> None:
-        if self._should_spool(session):
+    def _look(self, work: _Work, limit: asyncio.Timeout) -> None:
+        if self._should_leave(work):
             limit.reschedule(asyncio.get_running_loop().time())
         else:
-            self._look_later(session, limit)
+            self._look_later(work, limit)
 
-    def _should_spool(self, session: Session, *, away: bool = False) -> bool:
-        if self._source.redelivers:
-            return session.full
-        return away or session.full or self.stopping
+    def _should_leave(self, work: _Work, *, away: bool = False) -> bool:
+        """Whether a write is not to be waited for: it is void, or for the spool."""
+        assert work.session is not None  # noqa: S101 - only what was just delivered is left
+        if self._comes_again(work.batch.events):
+            return work.session.ended or work.session.full
+        return away or work.session.full or self.stopping
 
     def _report_dead_letters(self, batch: Batch) -> None:
         for letter in batch.every_dead_letter():
