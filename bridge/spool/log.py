@@ -208,12 +208,17 @@ class Log:
             return self._segments[-1]
         if self._file is not None:
             self.sync()
-            os.close(self._file)
-            self._file = None
         path = self._directory / f"{self._in.record:020d}{_SUFFIX}"
         # What has the name already is a file in which nothing could be read.
-        self._file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-        _sync_directory(self._directory)
+        file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        try:
+            _sync_directory(self._directory)
+        except OSError:
+            os.close(file)
+            raise
+        if self._file is not None:
+            os.close(self._file)
+        self._file = file
         self._segments = deque(segment for segment in self._segments if segment.path != path)
         self._segments.append(_Segment(path, 0))
         return self._segments[-1]
