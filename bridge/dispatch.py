@@ -71,6 +71,9 @@ class Dispatcher:
         self._left: deque[_Work] = deque()
         self._last: _Work | None = None
         self._working = False
+        #: Not while something out of the spool is being written.
+        self._resting = asyncio.Event()
+        self._resting.set()
         self._timer: asyncio.TimerHandle | None = None
         self._writer = Writer()
         self._repeats = Repeats()
@@ -118,13 +121,21 @@ class Dispatcher:
         """Write what the spool holds, oldest first, for ever."""
         assert self.spool is not None  # noqa: S101 - whoever calls this has set it
         async for kept in self.spool.kept():
+            if self.stopping:
+                return
             if kept.lost:
                 self.counts.received += kept.lost
                 self.counts.lost += kept.lost
                 log.error("spool.corrupt", source=self._source.name, lost=kept.lost)
                 continue
+            self._resting.clear()
             await self._deliver(_Work(None, kept.batch))
+            self._resting.set()
             self.moved += 1
+
+    async def drained(self) -> None:
+        """Return once `drain`, which is told to stop, has finished what it was writing."""
+        await self._resting.wait()
 
     def leave(self, session: Session) -> None:
         """Count what `session` still held when `intake` was cancelled; what comes again was never counted."""
@@ -258,7 +269,7 @@ class Dispatcher:
                 # Only now: the session may have ended during a long wait.
                 written = None if self._is_void(work) else await self._outlet.sink.write(work.batch)
                 if written is None:
-                    await self._outlet.sink.ping()  # who connects anew may wait until the sink is back
+                    await self._outlet.sink.probe()  # who connects anew may wait until the sink is back
             except SinkUnavailable as error:
                 wait = max(backoff.next(), DENIED_S if error.denied else 0.0)
                 self._outlet.state.lost(self._source.name, error.cause, wait)

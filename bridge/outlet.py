@@ -18,8 +18,8 @@ _HELD_AGAIN_S: Final = 0.5
 class Sink(Protocol):
     """Where batches are written."""
 
-    async def ping(self) -> None:
-        """Return if it is there, or raise SinkUnavailable."""
+    async def probe(self) -> None:
+        """Return if it takes writes, or raise SinkUnavailable."""
         ...
 
     async def write(self, batch: Batch) -> Written:

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from contextlib import suppress
 from itertools import groupby
 from typing import Final, Protocol
 
@@ -23,6 +22,7 @@ from bridge.router import Counts, Router
 log = logger()
 ALONE: Final = 5
 GIVEN_UP: Final = 10
+_MOST_BEGUN: Final = 10_000
 
 
 class Attempts(Protocol):
@@ -53,6 +53,8 @@ class Suspicion:
         self._router = router
         self._attempts = attempts
         self._repeats = Repeats()
+        #: What this process has counted and not forgotten yet: it can end the process once.
+        self._begun: dict[bytes, int] = {}
 
     @staticmethod
     def falls_on(batch: Batch) -> bool:
@@ -66,10 +68,13 @@ class Suspicion:
             SinkUnavailable: what has come again can't be counted now; nothing was added.
         """
         suspects = _fingerprints(batch.events)
-        before = await self._attempts.begin(self._source, suspects, below=ALONE)
+        before = await self._begin(suspects, below=ALONE)
         if max(before) < ALONE:
-            counts = self._router.route(batch)
+            routed = Batch(batch.events, batch.writer)
+            counts = self._router.route(routed)
             await self._forget(suspects)
+            # Only now: what is tried again after SinkUnavailable, or elsewhere, is routed again.
+            batch.queues, batch.dead_letters = routed.queues, routed.dead_letters
             return counts
         guilty = {suspect for suspect, attempts in zip(suspects, before, strict=True) if attempts >= ALONE}
         total = Counts()
@@ -87,7 +92,7 @@ class Suspicion:
         suspects = _fingerprints(part.events)
         if not suspects:
             return self._router.route(part)
-        before = await self._attempts.begin(self._source, suspects, below=GIVEN_UP)
+        before = await self._begin(suspects, below=GIVEN_UP)
         if max(before) >= GIVEN_UP:
             detail = f"the bridge has ended {max(before)} times while it was processed"
             part.dead_letters.append((0, DeadLetter(part.events[0], "poison", detail)))
@@ -99,10 +104,29 @@ class Suspicion:
         await self._forget(suspects)
         return counts
 
+    async def _begin(self, suspects: Sequence[bytes], *, below: int) -> list[int]:
+        if len(self._begun) > _MOST_BEGUN:
+            self._begun.clear()
+        fresh = [suspect for suspect in suspects if suspect not in self._begun]
+        counts = dict(self._begun)
+        if fresh:
+            before = await self._attempts.begin(self._source, fresh, below=below)
+            counts.update(zip(fresh, before, strict=True))
+            if max(before) < below:
+                self._begun.update(zip(fresh, before, strict=True))
+        return [counts[suspect] for suspect in suspects]
+
     async def _forget(self, suspects: Sequence[bytes]) -> None:
-        # They are routed: should Redis be away by now, they only are suspected a little sooner the next time.
-        with suppress(SinkUnavailable):
+        try:
             await self._attempts.forget(self._source, suspects)
+        except SinkUnavailable as error:
+            # They are routed, and this process does not count them again; the next one suspects them a little sooner.
+            left_out = self._repeats.allow("kept")
+            if left_out is not None:
+                log.warning("event.attempts_kept", source=self._source, cause=error.cause, repeated=left_out)
+        else:
+            for suspect in suspects:
+                self._begun.pop(suspect, None)
 
 
 def _fingerprints(events: Sequence[Event]) -> list[bytes]:

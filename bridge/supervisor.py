@@ -72,7 +72,7 @@ class Runner:
     def due(self) -> bool:
         """See `Watched`."""
         held = self._session is not None and self._session.held > 0
-        waits = self._outlet.state.failing or self._outlet.pressure.holds(self.name)
+        waits = not self._outlet.state.takes(self.name) or self._outlet.pressure.holds(self.name)
         return (held or self.dispatcher.busy) and not (waits or self._stopping)
 
     def rebuild(self, cause: str) -> None:
@@ -198,8 +198,13 @@ class Supervisor:
                 running = [
                     (runner, tasks.create_task(runner.run(), name=f"source:{runner.name}")) for runner in self._runners
                 ]
+                for task in [*helpers, *(task for _, task in running)]:
+                    task.add_done_callback(_end_if_failed)
                 await self._stop.wait()
                 await self._drain(running)
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(_CLOSE_S / 2):
+                        await asyncio.gather(*(runner.dispatcher.drained() for runner in self._runners))
                 await _cancel(helpers, within_s=_CLOSE_S)
         finally:
             await self._close()
@@ -222,9 +227,18 @@ class Supervisor:
         return {runner.name: runner.dispatcher.counts for runner in self._runners}
 
     async def _open_spools(self) -> None:
-        if self._spools is not None and await self._spools.own():
+        if self._spools is None:
+            return
+        owning = asyncio.create_task(self._spools.own(), name="supervisor:spool")
+        stopping = asyncio.create_task(self._stop.wait(), name="supervisor:stop")
+        await asyncio.wait({owning, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        stopping.cancel()
+        if not owning.done():
+            owning.cancel()  # told to stop, while another process still has it
+        elif owning.result():
             for runner in self._runners:
                 await runner.open_spool(self._spools)
+            self._spools.say_unclaimed()
 
     async def _announce(self) -> None:
         """Say what is connected, and once that all is."""
@@ -286,6 +300,12 @@ def loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
     except ImportError:
         return None
     return uvloop.new_event_loop  # type: ignore[no-any-return, unused-ignore]
+
+
+def _end_if_failed(task: asyncio.Task[None]) -> None:
+    """See that the process ends where a task has failed: the group cancels the others once, which a connect can swallow."""
+    if not task.cancelled() and task.exception() is not None:
+        asyncio.get_running_loop().call_later(3 * _CLOSE_S, os._exit, 1)
 
 
 async def _cancel(tasks: Sequence[asyncio.Task[None]], within_s: float) -> None:

@@ -92,12 +92,12 @@ def test_start_up_never_fails_on_it(redis_server: Redis, new_bridge: Bridges, tm
         (tmp_path / "file").touch()
         directory = tmp_path / "file" / "spool"
     elif broken == "garbage":
-        (directory / "feed").mkdir(parents=True)
-        (directory / "feed" / "position").mkdir()
-        (directory / "feed" / "00000000000000000003.spool").write_bytes(b"garbage")
+        (directory / "source-feed").mkdir(parents=True)
+        (directory / "source-feed" / "position").mkdir()
+        (directory / "source-feed" / "00000000000000000003.spool").write_bytes(b"garbage")
     else:
         directory.mkdir()
-        (directory / "feed").write_bytes(b"garbage")
+        (directory / "source-feed").write_bytes(b"garbage")
     config = {**channel.config(redis_server), "spool": {"directory": str(directory)}}
     bridge = new_bridge(config).ready()
     bridge.wait_for("spool.unavailable" if broken == "nowhere" else "spool.set_aside")

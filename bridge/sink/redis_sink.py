@@ -55,6 +55,15 @@ class RedisSink:
         """
         await self.links.ask(command("PING"))
 
+    async def probe(self) -> None:
+        """Return once Redis has taken a write, of a key of no consequence: one that takes none may well answer PING.
+
+        Raises:
+            SinkUnavailable: it did not.
+        """
+        script = "return redis.call('SET', KEYS[1], '', 'EX', 1)"
+        await self.links.ask(command("EVAL", script, 1, f"{self._namespace}-bridge:probe"))
+
     async def length(self, queue: str) -> int:
         """Return how many messages wait in a queue.
 

@@ -18,11 +18,6 @@ class SinkState:
         self._repeats = Repeats()
         self._found = asyncio.Event()
 
-    @property
-    def failing(self) -> bool:
-        """Whether somebody's last write has failed."""
-        return bool(self._failing)
-
     def lost(self, who: str, cause: str, retry_in_s: float) -> None:
         """A write of `who` has failed; the next attempt follows after `retry_in_s`."""
         left_out = self._repeats.allow("lost", cause)

@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
-from urllib.parse import quote
+from urllib.parse import quote, unquote
 
 from bridge.errors import words
 from bridge.event import Details
@@ -26,6 +26,8 @@ _SEGMENTS: Final = 16
 #: How long another process may take to let go of the directory: longer than any drain.
 _LOCK_S: Final = 30.0
 _LOCK_AGAIN_S: Final = 0.2
+#: What a source's directory begins with: none is called like the lock, or like a process's.
+_SOURCE: Final = "source-"
 _ADOPT_BYTES: Final = 1024 * 1024
 
 
@@ -65,7 +67,7 @@ class SpoolDirectory:
 
     async def open(self, source: str, read: Callable[[Any], Details]) -> Spool | None:
         """Return the spool of `source`, with what an earlier process has left in it; None if that can't be had."""
-        path = self._path / quote(source, safe="")
+        path = self._path / f"{_SOURCE}{quote(source, safe='')}"
         try:
             kept = await self._run(self._opened, path)
         except OSError as error:
@@ -80,6 +82,14 @@ class SpoolDirectory:
         spool = Spool(source, kept, self._thread, read, self._has_room)
         self._spools.append(spool)
         return spool
+
+    def say_unclaimed(self) -> None:
+        """Name what was spooled for sources that are in the configuration no more: it waits for them."""
+        opened = {spool.name for spool in self._spools}
+        for path in sorted(self._path.glob(f"{_SOURCE}*")):
+            source = unquote(path.name.removeprefix(_SOURCE))
+            if source not in opened and any(file.stat().st_size for file in path.glob("*.spool")):
+                log.warning("spool.unclaimed", source=source, directory=str(path))
 
     async def close(self) -> None:
         """Bring everything to the disk, say what stays there, and let go of the directory."""

@@ -139,7 +139,10 @@ class Spool:
     def _unpacked(self, entry: Entry) -> Kept:
         if entry.payload is None:
             return Kept(Batch([]), lost=entry.events)
-        batch = unpacked(entry.payload, self.name, self._read)
+        try:
+            batch = unpacked(entry.payload, self.name, self._read)
+        except msgspec.DecodeError:
+            return Kept(Batch([]), lost=entry.events)  # another version's
         if self._left > 0:
             for event in batch.events:
                 event.redelivered = True
