@@ -127,9 +127,10 @@ class Dispatcher:
                 self.counts.received += kept.lost
                 self.counts.lost += kept.lost
                 log.error("spool.corrupt", source=self._source.name, lost=kept.lost)
-                continue
             self._resting.clear()
-            await self._deliver(_Work(None, kept.batch))
+            if not kept.lost:
+                await self._deliver(_Work(None, kept.batch))
+            await self.spool.forget(kept)
             self._resting.set()
             self.moved += 1
 

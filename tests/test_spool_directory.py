@@ -42,6 +42,7 @@ async def _read(path: Path, count: int) -> list[bytes]:
         async for kept in spool.kept():
             bodies += [event.body for event in kept.batch.events]
             assert all(event.redelivered for event in kept.batch.events)
+            await spool.forget(kept)
             if len(bodies) == count:
                 break
     await directory.close()

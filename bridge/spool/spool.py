@@ -41,6 +41,7 @@ class SpoolFull(BridgeError):
 class Kept:
     """What the spool gives back: a batch that is numbered as it was, or how many events are lost, since they can't be read."""
 
+    entry: Entry
     batch: Batch
     lost: int = 0
 
@@ -87,7 +88,7 @@ class Spool:
             self._sync = asyncio.get_running_loop().call_later(_SYNC_S, self._sync_soon)
 
     async def kept(self) -> AsyncIterator[Kept]:
-        """Yield what is kept, oldest first, for ever; what was yielded is forgotten once the next one is asked for."""
+        """Yield what is kept, oldest first, for ever; `forget` each before the next one is asked for."""
         while True:
             await self._filled.wait()
             try:
@@ -98,14 +99,17 @@ class Spool:
                 continue
             for entry in entries:
                 yield self._unpacked(entry)
-                self._left = max(0, self._left - entry.events)
-                try:
-                    await self._run(self._log.remove, entry)
-                except OSError as error:
-                    self._say("can't be removed from", error)
-                self.events -= entry.events
             if not self.events:
                 self._filled.clear()
+
+    async def forget(self, kept: Kept) -> None:
+        """Remove what `kept` has yielded last: it is written, or said to be lost."""
+        self._left = max(0, self._left - kept.entry.events)
+        try:
+            await self._run(self._log.remove, kept.entry)
+        except OSError as error:
+            self._say("can't be removed from", error)
+        self.events -= kept.entry.events
 
     async def close(self) -> None:
         """Bring everything to the disk."""
@@ -138,15 +142,15 @@ class Spool:
 
     def _unpacked(self, entry: Entry) -> Kept:
         if entry.payload is None:
-            return Kept(Batch([]), lost=entry.events)
+            return Kept(entry, Batch([]), lost=entry.events)
         try:
             batch = unpacked(entry.payload, self.name, self._read)
         except msgspec.DecodeError:
-            return Kept(Batch([]), lost=entry.events)  # another version's
+            return Kept(entry, Batch([]), lost=entry.events)  # another version's
         if self._left > 0:
             for event in batch.events:
                 event.redelivered = True
-        return Kept(batch)
+        return Kept(entry, batch)
 
     async def _run(self, function: Callable[..., _T], *arguments: Any) -> _T:
         return await asyncio.get_running_loop().run_in_executor(self._thread, function, *arguments)

@@ -1,0 +1,164 @@
+"""The spool where something else goes wrong too: a connection that breaks, a stop in the middle, a disk that fails."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from paho.mqtt.client import Client
+from paho.mqtt.enums import CallbackAPIVersion
+
+from bridge.spool.log import Log
+from tests.brokers import Mosquitto, Redis
+from tests.children import wait_until
+from tests.faults.proxy import Proxy
+from tests.feeds import MqttFeed, PubsubFeed
+from tests.processes import Bridges, queue_messages
+
+pytestmark = pytest.mark.timeout(120)
+
+
+def _config(feed: MqttFeed | PubsubFeed, sink: Redis, directory: Path, **settings: Any) -> dict[str, Any]:
+    config = feed.config(sink, **settings)
+    config["dramatiq"]["timeout"] = "1s"
+    return {**config, "drain_timeout": "5s", "spool": {"directory": str(directory)}}
+
+
+def _spooled(directory: Path) -> int:
+    return sum(path.stat().st_size for path in directory.rglob("*.spool"))
+
+
+def _wait_for_numbers(sink: Redis, count: int) -> list[int]:
+    with sink.client() as client:
+        wait_until(lambda: client.llen("dramatiq:default") >= count, 30, f"{count} messages")
+        return [message["args"][0] for message in queue_messages(client, "default")]
+
+
+def test_a_connection_that_breaks_in_an_outage_keeps_nothing_from_the_spool(
+    mosquitto: Mosquitto, new_redis: Callable[..., Redis], new_bridge: Bridges, tmp_path: Path
+) -> None:
+    """At QoS 1, with the window not full yet: what comes by the next connection is spooled all the same."""
+    feed = MqttFeed(mosquitto)
+    feed.prepare()
+    sink = new_redis(appendonly=True)
+    with Proxy(mosquitto.port) as proxy:
+        config = _config(feed, sink, tmp_path, window={"events": 100})
+        config["sources"]["feed"]["url"] = f"mqtt://127.0.0.1:{proxy.port}"
+        bridge = new_bridge(config).ready()
+        feed.publish([{"n": n} for n in range(5)])
+        assert _wait_for_numbers(sink, 5) == list(range(5))
+        sink.stop()
+        feed.publish([{"n": n} for n in range(5, 20)])
+        bridge.wait_for("sink.unavailable")
+        proxy.reset()
+        bridge.wait_for("source.connected", times=2)
+        feed.publish([{"n": n} for n in range(20, 1020)])
+        wait_until(lambda: _spooled(tmp_path) > 20_000, 20, "most of it spooled")
+        sink.start()
+        assert sorted(set(_wait_for_numbers(sink, 1020))) == list(range(1020))
+
+
+def test_what_comes_once_of_a_source_that_comes_again_is_kept_at_a_stop(
+    mosquitto: Mosquitto, new_redis: Callable[..., Redis], new_bridge: Bridges, tmp_path: Path
+) -> None:
+    """Events of QoS 0 to a source at QoS 1: a stop while Redis is away loses none, and keeps their order."""
+    feed = MqttFeed(mosquitto)
+    feed.prepare()
+    sink = new_redis(appendonly=True)
+    bridge = new_bridge(_config(feed, sink, tmp_path)).ready()
+    sink.stop()
+    publisher = Client(CallbackAPIVersion.VERSION2, client_id=f"publisher-{uuid.uuid4().hex[:6]}")
+    publisher.connect("127.0.0.1", mosquitto.port)
+    publisher.loop_start()
+    for start in range(0, 600, 100):
+        for info in [publisher.publish(feed.name, json.dumps({"n": start + n}), qos=0) for n in range(100)]:
+            info.wait_for_publish(10)
+        time.sleep(0.2)
+    publisher.disconnect()
+    publisher.loop_stop()
+    time.sleep(1)
+    bridge.terminate()
+    assert bridge.wait(30) == 0
+    sink.start()
+    bridge.start()
+    assert _wait_for_numbers(sink, 600) == list(range(600))
+
+
+def test_a_stop_in_the_middle_of_catching_up_repeats_nothing(
+    redis_server: Redis, new_redis: Callable[..., Redis], new_bridge: Bridges, tmp_path: Path
+) -> None:
+    """What is being written out of the spool when the bridge is told to stop is finished, and is not in the spool any more."""
+    channel, sink = PubsubFeed(redis_server), new_redis(appendonly=True)
+    with Proxy(sink.port) as proxy:
+        config = _config(channel, sink, tmp_path)
+        config["dramatiq"]["url"] = f"redis://127.0.0.1:{proxy.port}/0"
+        bridge = new_bridge(config).ready()
+        sink.stop()
+        for start in range(0, 2000, 100):
+            channel.publish([{"n": n} for n in range(start, start + 100)])
+            time.sleep(0.03)
+        wait_until(lambda: _spooled(tmp_path) > 0, 10, "something spooled")
+        proxy.latency_s = 0.3
+        sink.start()
+        _wait_for_numbers(sink, 200)
+        bridge.terminate()
+        assert bridge.wait(25) == 0
+        with sink.client() as client:
+            # As if so much time had passed that Redis has forgotten which batch was the last.
+            for key in client.scan_iter("dramatiq-bridge:batch:*"):
+                client.delete(key)
+        proxy.latency_s = 0
+        bridge.start()
+        numbers = _wait_for_numbers(sink, 2000)
+    assert numbers == list(range(2000))
+
+
+@contextmanager
+def _failing(monkeypatch: pytest.MonkeyPatch, call: str) -> Iterator[None]:
+    def fail(_handle: int) -> None:
+        raise OSError(5, "Input/output error")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, call, fail)
+        yield
+
+
+@pytest.mark.parametrize("call", ["fsync", "fdatasync"])
+@pytest.mark.parametrize("before", [0, 1])
+def test_a_disk_that_fails_leaves_the_log_as_it_was(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: str, before: int
+) -> None:
+    """What could not be synced is not there, what was there is, and what comes later can be kept."""
+    log = Log(tmp_path, 10_000)
+    for _ in range(before):
+        log.append([(b"a", 1)], sync=True)
+    log.close()
+    log = Log(tmp_path, 10_000)
+    with _failing(monkeypatch, call), pytest.raises(OSError, match="Input/output"):
+        log.append([(b"x", 1)], sync=True)
+    log.append([(b"y", 1)], sync=True)
+    payloads = []
+    while log.events:
+        for entry in log.read(1000):
+            payloads.append(entry.payload)
+            log.remove(entry)
+    assert payloads == [b"a"] * before + [b"y"]
+
+
+def test_a_disk_that_fails_costs_no_descriptors(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However often it is tried."""
+    log = Log(tmp_path, 100)
+    log.append([(b"x" * 200, 1)], sync=False)
+    before = len(list(Path("/proc/self/fd").iterdir()))
+    with _failing(monkeypatch, "fdatasync"):
+        for _ in range(20):
+            with pytest.raises(OSError, match="Input/output"):
+                log.append([(b"x" * 200, 1)], sync=False)
+    assert len(list(Path("/proc/self/fd").iterdir())) == before
