@@ -93,7 +93,7 @@ def _experiment(row: Row, stage: Stage, result: Result) -> None:
             result.recovery_s = await_recovery(stage, row.recovery_s, newest, result.failures)
     for load in stage.loads.values():
         load.stop()
-    _drain(stage)
+    _drain(row, stage)
     _stop(stage, result)
     _check_events(row, stage, result)
     _check_log(row, stage, result)
@@ -133,10 +133,10 @@ def await_recovery(stage: Stage, within_s: float, newest: Callable[[str], int], 
     return took
 
 
-def _drain(stage: Stage) -> None:
+def _drain(row: Row, stage: Stage) -> None:
     """Wait until everything that was promised has arrived, or until nothing arrives any more."""
     deadline = time.monotonic() + _DRAIN_S
-    promised = [source for source in stage.sources if KINDS[source].at_least_once]
+    promised = [source for source in stage.sources if KINDS[source].at_least_once or row.keeps_all]
     with stage.client() as client:
         before, since = checker.lengths(client, stage.sources), time.monotonic()
         while time.monotonic() < min(deadline, since + _QUIET_S):

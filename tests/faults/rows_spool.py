@@ -19,7 +19,8 @@ AWAY = (Says("sink.unavailable"),)
 _SPOOL: dict[str, Any] = {"spool": "64MiB", "rate": 500}
 
 
-@row("spool-outage", sources=SPOOLED, keeps_all=True, says=AWAY, stage=_SPOOL)
+# In order: what is published after a minute's outage comes behind what that minute has brought.
+@row("spool-outage", sources=SPOOLED, keeps_all=True, says=AWAY, recovery_s=20.0, stage=_SPOOL)
 def outage(stage: Stage) -> None:
     """Redis is away for many windows of events, also of sources that promise nothing: none is lost, none comes twice."""
     stage.sink.kill()
@@ -42,7 +43,7 @@ def kill(stage: Stage) -> None:
     stage.bridge.ready()
 
 
-@row("spool-slow-redis", sources=SPOOLED, keeps_all=True, stage={**_SPOOL, "through": ("sink",)})
+@row("spool-slow-redis", sources=SPOOLED, keeps_all=True, recovery_s=20.0, stage={**_SPOOL, "through": ("sink",)})
 def slow(stage: Stage) -> None:
     """Every reply of Redis takes 300 ms longer, which is too slow for what comes."""
     stage.proxies["sink"].latency_s = 0.3
