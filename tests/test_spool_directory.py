@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from bridge.batch import Batch
+from bridge.batch import Batch, Writer
 from bridge.config import load
 from bridge.event import Event, given
 from bridge.sharing import share
@@ -118,3 +118,30 @@ def test_two_bridges_never_share_one(redis_server: Redis, new_bridge: Bridges, t
     assert first.wait() == 0
     second.ready()
     assert not second.events("spool.unavailable")
+
+
+async def test_small_batches_are_written_as_large_ones_but_not_after_a_crash(tmp_path: Path) -> None:
+    """What trickled in is caught up with in large steps; what an earlier process left, as it was numbered."""
+    directory = SpoolDirectory(tmp_path, SIZE)
+    assert await directory.own()
+    spool = await directory.open("feed", given)
+    assert spool is not None
+    writer = Writer()
+    for number in range(1, 31):
+        await spool.append([Batch([Event("feed", "topic", b"%d" % number, 1)], writer, number=number)], durable=False)
+    async for kept in spool.kept():
+        assert (len(kept.batch.events), kept.batch.number, kept.batch.writer.name) == (30, 30, writer.name)
+        break
+    await directory.close()
+    directory = SpoolDirectory(tmp_path, SIZE)
+    assert await directory.own()
+    spool = await directory.open("feed", given)
+    assert spool is not None
+    numbers = []
+    async for kept in spool.kept():
+        numbers.append(kept.batch.number)
+        await spool.forget(kept)
+        if not spool.holds:
+            break
+    assert numbers == list(range(1, 31))
+    await directory.close()

@@ -14,6 +14,7 @@ from bridge.batch import Batch, Writer
 from bridge.errors import BridgeError, words
 from bridge.event import Details, Event
 from bridge.observe.logs import Repeats, logger
+from bridge.sources.inbox import MAX_BATCH_EVENTS
 from bridge.spool.log import Entry, Log
 
 log = logger()
@@ -39,9 +40,12 @@ class SpoolFull(BridgeError):
 
 @dataclass(slots=True, frozen=True)
 class Kept:
-    """What the spool gives back: a batch that is numbered as it was, or how many events are lost, since they can't be read."""
+    """What the spool gives back: a batch that is numbered as it was, or how many events are lost, since they can't be read.
 
-    entry: Entry
+    Of several records that are one batch now, the number is the last one's.
+    """
+
+    entries: list[Entry]
     batch: Batch
     lost: int = 0
 
@@ -97,19 +101,48 @@ class Spool:
                 self._say("can't be read", error)
                 await asyncio.sleep(1.0)
                 continue
-            for entry in entries:
-                yield self._unpacked(entry)
+            for kept in self._merged([self._unpacked(entry) for entry in entries]):
+                yield kept
             if not self.events:
                 self._filled.clear()
 
     async def forget(self, kept: Kept) -> None:
         """Remove what `kept` has yielded last: it is written, or said to be lost."""
-        self._left = max(0, self._left - kept.entry.events)
+        events = sum(entry.events for entry in kept.entries)
+        self._left = max(0, self._left - events)
         try:
-            await self._run(self._log.remove, kept.entry)
+            await self._run(self._remove, kept.entries)
         except OSError as error:
             self._say("can't be removed from", error)
-        self.events -= kept.entry.events
+        self.events -= events
+
+    def _remove(self, entries: Sequence[Entry]) -> None:
+        for entry in entries:
+            self._log.remove(entry)
+
+    def _merged(self, kept: list[Kept]) -> list[Kept]:
+        """Return small batches of one writer as larger ones: each is a round trip.
+
+        Not of what an earlier process has left, which may have been writing several as one: tried again one by one, their
+        numbers tell which are written (see `enqueue.lua`).
+        """
+        merged: list[Kept] = []
+        for one in kept:
+            last = merged[-1] if merged else None
+            if (
+                last is None
+                or self._left > 0
+                or last.lost
+                or one.lost
+                or last.batch.writer.name != one.batch.writer.name
+                or len(last.batch.events) + len(one.batch.events) > MAX_BATCH_EVENTS
+            ):
+                merged.append(one)
+            else:
+                events = last.batch.events + one.batch.events
+                batch = Batch(events, one.batch.writer, number=one.batch.number)
+                merged[-1] = Kept([*last.entries, *one.entries], batch)
+        return merged
 
     async def close(self) -> None:
         """Bring everything to the disk."""
@@ -142,15 +175,15 @@ class Spool:
 
     def _unpacked(self, entry: Entry) -> Kept:
         if entry.payload is None:
-            return Kept(entry, Batch([]), lost=entry.events)
+            return Kept([entry], Batch([]), lost=entry.events)
         try:
             batch = unpacked(entry.payload, self.name, self._read)
         except msgspec.DecodeError:
-            return Kept(entry, Batch([]), lost=entry.events)  # another version's
+            return Kept([entry], Batch([]), lost=entry.events)  # another version's
         if self._left > 0:
             for event in batch.events:
                 event.redelivered = True
-        return Kept(entry, batch)
+        return Kept([entry], batch)
 
     async def _run(self, function: Callable[..., _T], *arguments: Any) -> _T:
         return await asyncio.get_running_loop().run_in_executor(self._thread, function, *arguments)
