@@ -34,8 +34,6 @@ _PATIENCE_WITH_BROKER_S: Final = 1.0
 #: Between two writes to the spool: what is received meanwhile goes with the next one.
 _GATHER_S: Final = 0.02
 _GATHER_DURABLE_S: Final = 0.004
-#: Missing credentials and permissions come only once somebody gives them: no hurry.
-DENIED_S: Final = 5.0
 #: A spool that is full is tried again after this long, by what waits for it.
 _FULL_AGAIN_S: Final = 0.5
 
@@ -272,7 +270,7 @@ class Dispatcher:
                 if written is None:
                     await self._outlet.sink.probe()  # who connects anew may wait until the sink is back
             except SinkUnavailable as error:
-                wait = max(backoff.next(), DENIED_S if error.denied else 0.0)
+                wait = backoff.next(denied=error.denied)
                 self._outlet.state.lost(self._source.name, error.cause, wait)
                 if self.spool is not None and work.session is not None and self._should_leave(work, away=True):
                     return None

@@ -64,7 +64,12 @@ class Link(asyncio.Protocol):
         """
         try:
             async with asyncio.timeout(self._connect_timeout_s):
-                await self._connection.connect()
+                try:
+                    await self._connection.connect()
+                finally:
+                    # It can swallow a cancellation (8.1.0, observed), and whoever cancels once would wait for ever.
+                    if (task := asyncio.current_task()) is not None and task.cancelling() > 0:
+                        raise asyncio.CancelledError
         except redis_client.FAULTS as error:
             raise self._fail(error) from None
         # The one thing of redis-py's that is not public; tests/test_redis_link.py says so if it moves.

@@ -10,7 +10,7 @@ from typing import Final
 from bridge import router, sources
 from bridge.backoff import Backoff
 from bridge.config import Config, redacted_url
-from bridge.dispatch import DENIED_S, Dispatcher
+from bridge.dispatch import Dispatcher
 from bridge.errors import Disconnected
 from bridge.observe.logs import Repeats, logger
 from bridge.outlet import Outlet, Watch
@@ -37,7 +37,6 @@ class Runner:
         self.dispatcher = Dispatcher(self._source, router.make(source_config, table), outlet)
         self._outlet = outlet
         self._session: Session | None = None
-        self._stopping = False
         self._repeats = Repeats()
 
     @property
@@ -50,7 +49,7 @@ class Runner:
         """See `Watched`."""
         held = self._session is not None and self._session.held > 0
         waits = not self._outlet.state.takes(self.name) or self._outlet.pressure.holds(self.name)
-        return (held or self.dispatcher.busy) and not (waits or self._stopping)
+        return (held or self.dispatcher.busy) and not (waits or self.dispatcher.stopping)
 
     def rebuild(self, cause: str) -> None:
         """See `Watched`."""
@@ -93,7 +92,7 @@ class Runner:
             except Disconnected as error:
                 if since is not None and loop.time() - since > _STEADY_S:
                     backoff.reset()
-                wait = max(backoff.next(), error.retry_s, DENIED_S if error.denied else 0.0)
+                wait = max(backoff.next(denied=error.denied), error.retry_s)
                 self._say_disconnected(error.cause, wait, connected=since is not None)
             finally:
                 if self._session is not None:
@@ -105,7 +104,6 @@ class Runner:
 
     async def stop(self, task: asyncio.Task[None]) -> None:
         """Take nothing new; `task`, which runs `run`, ends once all is settled."""
-        self._stopping = True
         self.dispatcher.stopping = True
         while self._session is None and not task.done():
             await cancel([task], within_s=_AGAIN_S)
@@ -113,9 +111,9 @@ class Runner:
             await self._session.pause()
 
     def _must_end(self) -> bool:
-        # Asked after each connect, because one of redis-py's can swallow a cancellation (8.1.0, observed).
+        # Asked after each connect, because a library's can swallow a cancellation.
         task = asyncio.current_task()
-        return self._stopping or (task is not None and task.cancelling() > 0)
+        return self.dispatcher.stopping or (task is not None and task.cancelling() > 0)
 
     def _say_connected(self) -> None:
         self.connected.set()

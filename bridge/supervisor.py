@@ -18,7 +18,6 @@ from typing import Final
 from bridge.backoff import Backoff
 from bridge.backpressure import Backpressure
 from bridge.config import Config, redacted_url
-from bridge.dispatch import DENIED_S
 from bridge.errors import SinkUnavailable
 from bridge.observe.logs import logger
 from bridge.outlet import Outlet
@@ -135,7 +134,7 @@ class Supervisor:
                 await self._sink.ping()
                 break
             except SinkUnavailable as error:
-                wait = max(backoff.next(), DENIED_S if error.denied else 0.0)
+                wait = backoff.next(denied=error.denied)
                 self._state.lost("", error.cause, wait)
                 await asyncio.sleep(wait)
         self._state.found("")

@@ -170,3 +170,20 @@ async def test_nonsense_ends_the_link() -> None:
     async with served(nonsense) as made:
         with pytest.raises(Disconnected, match="Protocol error"):
             await made.read()
+
+
+async def test_a_cancellation_is_never_swallowed(redis_server: Redis) -> None:
+    """Whenever it comes while the link is being opened: what waits for the task to end does not wait for ever."""
+    ended = []
+    for steps in range(40):
+        opened = link(redis_server.url)
+        opening = asyncio.create_task(opened.open())
+        for _ in range(steps):
+            await asyncio.sleep(0)
+        if not opening.done():
+            opening.cancel()
+            await asyncio.wait([opening], timeout=5)
+            ended.append(opening.cancelled())
+        await opened.close()
+    assert ended
+    assert all(ended)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any, Final
 
 from redis.exceptions import ResponseError
@@ -77,7 +78,11 @@ class Links:
         try:
             await link.open()
         except Disconnected as error:
+            await link.close()
             raise SinkUnavailable(error.cause, denied=error.denied) from None
+        except asyncio.CancelledError:
+            await link.close()
+            raise
         return link
 
 

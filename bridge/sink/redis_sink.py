@@ -75,7 +75,7 @@ class RedisSink:
         except ResponseError as error:
             if str(error).startswith(_PERMANENT):
                 return 0  # no list at all: the write finds that out, and what becomes of it
-            raise SinkUnavailable(str(error)) from None
+            raise unavailable(error) from None
 
     async def memory(self) -> Memory:
         """Return the state of Redis's memory.
@@ -89,7 +89,7 @@ class RedisSink:
         except ResponseError as error:
             if str(error).startswith("NOPERM"):
                 raise PermissionError(str(error)) from None
-            raise SinkUnavailable(str(error)) from None
+            raise unavailable(error) from None
         fields = {name: value for name, _, value in (line.partition(":") for line in lines)}
         # What Redis itself compares leaves out the buffers of replicas and of the AOF.
         used = int(fields.get("used_memory", 0)) - int(fields.get("mem_not_counted_for_evict", 0))

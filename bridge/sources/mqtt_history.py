@@ -101,8 +101,6 @@ class Record:
                 cause = words(error)
             finally:
                 await link.close()
-                if (task := asyncio.current_task()) is not None and task.cancelling() > 0:
-                    raise asyncio.CancelledError  # one of redis-py's connects can swallow it (8.1.0, observed)
             wait = backoff.next()
             left_out = self._repeats.allow("unavailable", cause)
             if left_out is not None:

@@ -38,7 +38,6 @@ class SpoolDirectory:
         self._path = path
         self._max_bytes = max_bytes
         self._segment_bytes = min(_MOST_SEGMENT_BYTES, max_bytes // _SEGMENTS)
-        self._logs: list[Log] = []
         self._spools: list[Spool] = []
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="spool")
         self._lock: int | None = None
@@ -78,7 +77,6 @@ class SpoolDirectory:
             log.error("spool.damaged", source=source, torn=damage.torn, position=damage.position or None)
         if kept.events:
             log.info("spool.found", source=source, events=kept.events)
-        self._logs.append(kept)
         spool = Spool(source, kept, self._thread, read, self._has_room)
         self._spools.append(spool)
         return spool
@@ -144,7 +142,7 @@ class SpoolDirectory:
             return Log(path, self._segment_bytes)
 
     def _has_room(self, size: int) -> bool:
-        return sum(kept.size for kept in self._logs) + size <= self._max_bytes
+        return sum(spool.size for spool in self._spools) + size <= self._max_bytes
 
     async def _run(self, function: Callable[[Path], Log], path: Path) -> Log:
         return await asyncio.get_running_loop().run_in_executor(self._thread, function, path)

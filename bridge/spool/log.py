@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from bridge.spool.record import Record, packed, scan
+from bridge.spool.record import Record, scan
 
 #: Damaged places are kept for people to look at, so many of them at most.
 _MOST_QUARANTINED: Final = 100
@@ -107,10 +107,10 @@ class Log:
         places: list[Record] = []
         at = segment.size
         for payload, events in payloads:
-            places.append(Record(at, edge.record, edge.event, events, len(payload), zlib.crc32(payload)))
-            parts.append(packed(edge.record, edge.event, events, payload))
-            edge = Edge(edge.record + 1, edge.event + events)
-            at = places[-1].end
+            record = Record(at, edge.record, edge.event, events, len(payload), zlib.crc32(payload))
+            places.append(record)
+            parts.append(record.packed(payload))
+            edge, at = _behind(record), record.end
         data = b"".join(parts)
         try:
             if os.pwrite(self._file, data, segment.size) < len(data):
@@ -181,7 +181,7 @@ class Log:
                 payload = record.payload(data)
                 if data and payload is None:
                     self._quarantine(segment.path, record.at, data)
-                entries.append(Entry(record.events, payload, Edge(record.number + 1, record.first + record.events)))
+                entries.append(Entry(record.events, payload, _behind(record)))
                 size += record.length
         return entries
 
@@ -200,7 +200,7 @@ class Log:
                     segment.places.append(Record(end, record.number - 1, expected.event, lost, 0, 0, headless=True))
                     self._quarantine(segment.path, end, data[end : record.at])
                 segment.places.append(record)
-                expected, end = Edge(record.number + 1, record.first + record.events), record.end
+                expected, end = _behind(record), record.end
         return segment.places
 
     def _writable(self) -> _Segment:
@@ -248,7 +248,7 @@ class Log:
                     break
                 whole = record.end
                 if record.number >= end.record:
-                    end = Edge(record.number + 1, record.first + record.events)
+                    end = _behind(record)
             if whole < len(data):
                 self._quarantine(segment.path, whole, data[whole:])
                 os.truncate(segment.path, whole)
@@ -278,6 +278,10 @@ class Log:
             directory.mkdir(exist_ok=True)
             if sum(1 for _ in directory.iterdir()) < _MOST_QUARANTINED:
                 (directory / f"{path.stem}-{at}").write_bytes(data)
+
+
+def _behind(record: Record) -> Edge:
+    return Edge(record.number + 1, record.first + record.events)
 
 
 def _checked(edge: Edge) -> bytes:

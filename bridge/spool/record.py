@@ -42,18 +42,17 @@ class Record:
         """Where the next one begins."""
         return self.at + 2 * SIZE + self.length
 
+    def packed(self, payload: bytes) -> bytes:
+        """Return the record's bytes."""
+        said = (self.number, self.first, self.events, self.length, self.crc)
+        head, foot = (_FIELDS.pack(magic, *said) for magic in (HEAD, FOOT))
+        return b"".join((head, _CRC.pack(zlib.crc32(head)), payload, foot, _CRC.pack(zlib.crc32(foot))))
+
     def payload(self, data: bytes) -> bytes | None:
         """Return the payload out of the record's bytes, or None if it is not what was written."""
         found = data[SIZE : SIZE + self.length]
         whole = not self.headless and len(found) == self.length and zlib.crc32(found) == self.crc
         return found if whole else None
-
-
-def packed(number: int, first: int, events: int, payload: bytes) -> bytes:
-    """Return the bytes of a record."""
-    crc = zlib.crc32(payload)
-    head, foot = (_FIELDS.pack(magic, number, first, events, len(payload), crc) for magic in (HEAD, FOOT))
-    return b"".join((head, _CRC.pack(zlib.crc32(head)), payload, foot, _CRC.pack(zlib.crc32(foot))))
 
 
 def scan(data: bytes) -> Iterator[Record]:

@@ -74,6 +74,11 @@ class Spool:
             self._filled.set()
 
     @property
+    def size(self) -> int:
+        """How many bytes of the disk it takes."""
+        return self._log.size
+
+    @property
     def holds(self) -> bool:
         """Whether there is something in it, behind which everything that is received has to go."""
         return self.events > 0
@@ -126,12 +131,13 @@ class Spool:
         Not of what an earlier process has left, which may have been writing several as one: tried again one by one, their
         numbers tell which are written (see `enqueue.lua`).
         """
+        if self._left > 0:
+            return kept
         merged: list[Kept] = []
         for one in kept:
             last = merged[-1] if merged else None
             if (
                 last is None
-                or self._left > 0
                 or last.lost
                 or one.lost
                 or last.batch.writer.name != one.batch.writer.name
@@ -139,9 +145,9 @@ class Spool:
             ):
                 merged.append(one)
             else:
-                events = last.batch.events + one.batch.events
-                batch = Batch(events, one.batch.writer, number=one.batch.number)
-                merged[-1] = Kept([*last.entries, *one.entries], batch)
+                last.entries.extend(one.entries)
+                last.batch.events.extend(one.batch.events)
+                last.batch.writer, last.batch.number = one.batch.writer, one.batch.number
         return merged
 
     async def close(self) -> None:
