@@ -15,9 +15,7 @@ def guarantee(config: Config, source: SourceConfig) -> str:
         if same_server(source.url, config.dramatiq.url):
             return "enqueued exactly once"
         return "at least once, and once within a day"
-    if source.type == "mqtt" and source.qos > 0 and source.client_id is not None:
-        if source.version == "5" and source.session_expiry < 1000:
-            return _at_most_once(config, source)
+    if source.type == "mqtt" and source.durable:
         kept = f"for {spell_duration(source.session_expiry)}" if source.version == "5" else "while it keeps the session"
         if config.spool is None:
             return f"at least once of what the broker holds {kept}; no spool, so in an outage of Redis its limits count"

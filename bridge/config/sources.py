@@ -152,6 +152,16 @@ class Mqtt(IdentifiedSource):
         default=True, description="whether the bridge itself reads messages, instead of the MQTT library"
     )
 
+    @property
+    def keeps_session(self) -> bool:
+        """Whether the broker keeps the session, and its subscriptions, beyond the connection: counted in seconds."""
+        return self.client_id is not None and (self.version != "5" or self.session_expiry >= 1000)
+
+    @property
+    def durable(self) -> bool:
+        """Whether the broker keeps what is not acknowledged beyond the connection."""
+        return self.qos > 0 and self.keeps_session
+
 
 class RedisPubsub(SourceModel):
     """Channels of Redis pub/sub."""

@@ -20,10 +20,24 @@ _BYTES: Final = {"GiB": 1 << 30, "MiB": 1 << 20, "KiB": 1 << 10, "B": 1}
 
 #: A century. More is a slip of the finger, and would leave the range of an epoch in milliseconds.
 MAX_MILLISECONDS: Final = 36_525 * 86_400_000
+_NO_UNIT: Final = "a bare number has no unit"
 
 
-def _number(value: object) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool)
+def _text(value: object, what: str) -> str:
+    if isinstance(value, (int, float)) and not isinstance(value, bool):
+        raise WrongValue(f"takes {what}", _NO_UNIT)
+    if not isinstance(value, str):
+        raise WrongValue(f"takes {what}, not {describe(value)}")
+    return value
+
+
+def _parsed(value: object, what: str, pattern: re.Pattern[str], units: dict[str, int]) -> int:
+    text = _text(value, what)
+    if not (found := pattern.fullmatch(text)):
+        hint = _NO_UNIT if text.isdecimal() else f"a whole number and one of the units {', '.join(reversed(units))}"
+        raise WrongValue(f"takes {what}", hint)
+    unit = found[1]
+    return int(text[: -len(unit)]) * units[unit]
 
 
 def parse_duration(value: object) -> int:
@@ -31,16 +45,7 @@ def parse_duration(value: object) -> int:
 
     Raises WrongValue, a ValueError, in plain words.
     """
-    if _number(value):
-        raise WrongValue("takes a duration such as 30s, 5m", "a bare number has no unit")
-    if not isinstance(value, str):
-        raise WrongValue(f"takes a duration such as 30s, 5m, not {describe(value)}")
-    if not (found := _DURATION.fullmatch(value)):
-        if value.isdecimal():
-            raise WrongValue("takes a duration such as 30s, 5m", "a bare number has no unit")
-        raise WrongValue("takes a duration such as 30s, 5m", "a whole number and one of the units ms, s, m, h, d")
-    unit = found[1]
-    milliseconds = int(value[: -len(unit)]) * _MILLISECONDS[unit]
+    milliseconds = _parsed(value, "a duration such as 30s, 5m", _DURATION, _MILLISECONDS)
     if milliseconds > MAX_MILLISECONDS:
         raise WrongValue("takes a duration of at most 36525d, a century")
     return milliseconds
@@ -51,16 +56,7 @@ def parse_size(value: object) -> int:
 
     Raises WrongValue, a ValueError, in plain words.
     """
-    if _number(value):
-        raise WrongValue("takes a size such as 256KiB, 16MiB", "a bare number has no unit")
-    if not isinstance(value, str):
-        raise WrongValue(f"takes a size such as 256KiB, 16MiB, not {describe(value)}")
-    if not (found := _SIZE.fullmatch(value)):
-        if value.isdecimal():
-            raise WrongValue("takes a size such as 256KiB, 16MiB", "a bare number has no unit")
-        raise WrongValue("takes a size such as 256KiB, 16MiB", "a whole number and one of the units B, KiB, MiB, GiB")
-    unit = found[1]
-    return int(value[: -len(unit)]) * _BYTES[unit]
+    return _parsed(value, "a size such as 256KiB, 16MiB", _SIZE, _BYTES)
 
 
 def parse_share(value: object) -> int:
@@ -68,13 +64,10 @@ def parse_share(value: object) -> int:
 
     Raises WrongValue, a ValueError, in plain words.
     """
-    if _number(value):
-        raise WrongValue("takes a share such as 80%", "a bare number has no unit")
-    if not isinstance(value, str):
-        raise WrongValue(f"takes a share such as 80%, not {describe(value)}")
-    if not _SHARE.fullmatch(value):
-        raise WrongValue("takes a share such as 80%", "a whole number from 1 to 100, and %")
-    return int(value[:-1])
+    what = "a share such as 80%"
+    if not _SHARE.fullmatch(text := _text(value, what)):
+        raise WrongValue(f"takes {what}", "a whole number from 1 to 100, and %")
+    return int(text[:-1])
 
 
 def spell_duration(milliseconds: int) -> str:

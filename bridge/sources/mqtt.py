@@ -42,12 +42,12 @@ class MqttSource:
 
     def __init__(self, name: str, config: Mqtt, topics: Sequence[str], dramatiq: Dramatiq) -> None:
         self.name = name
-        self.redelivers = _durable(config)
+        self.redelivers = config.durable
         self.read: Callable[[Any], Details] | None = details
         self._config = config
         self._topics = list(topics)
         self._copies = Copies(self._topics)
-        self._record = Record(name, config, self._topics, dramatiq) if _persistent(config) else None
+        self._record = Record(name, config, self._topics, dramatiq) if config.keeps_session else None
         self._quarrel = Quarrel(config.client_id)
         self._fast = config.fast_path
         if self._fast and (problem := tap_problem()):
@@ -105,7 +105,7 @@ class MqttSession(InboxSession):
         self._subscriber = Subscriber(self._client, name, config, copies, self._begin, self._link.fail)
         # The broker keeps to Receive Maximum more or less (mosquitto 2.0.11 exceeds it): twice the window ends it.
         self._most = config.window.events * (2 if config.qos > 0 else 1)
-        self._inbox = Inbox(config.window, self._read_again, redelivered=_durable(config))
+        self._inbox = Inbox(config.window, self._read_again, redelivered=config.durable)
 
     async def start(self) -> None:
         """Connect and subscribe; return once every subscription is granted, or the first event is there."""
@@ -152,7 +152,7 @@ class MqttSession(InboxSession):
         sends now is left unacknowledged, and delivered again to the next connection. At QoS 0 or
         without a client_id there is no next time, and the subscription is given up instead.
         """
-        self._paused = _durable(self._config)
+        self._paused = self._config.durable
         if not self._paused and self._topics:
             await self._unsubscribe(self._topics)
         self._inbox.close()
@@ -291,13 +291,3 @@ class MqttSession(InboxSession):
     def _room(self) -> int:
         """Return how many packets to take at once."""
         return self._most if self._paused else max(1, self._most - self._inbox.held)
-
-
-def _persistent(config: Mqtt) -> bool:
-    """Tell whether the broker keeps the session, and its subscriptions, beyond the connection."""
-    return config.client_id is not None and (config.version != "5" or config.session_expiry > 0)
-
-
-def _durable(config: Mqtt) -> bool:
-    """Tell whether the broker keeps what is not acknowledged beyond the connection."""
-    return config.qos > 0 and _persistent(config)
