@@ -143,17 +143,23 @@ class Dispatcher:
             self.counts.lost += session.waiting
 
     async def give_up_rest(self) -> None:
-        """Keep what `write`, which has been cancelled, will not write, where there is a spool; count what is lost."""
+        """Keep what `write`, which has been cancelled, will not write, where there is a spool; count what is lost.
+
+        Cancelled, since a disk may take too long, it counts as lost what may not be kept.
+        """
         while not self._next.empty():
             self._left.append(self._next.get_nowait())
         if self._last is not None:
             self._left.append(self._last)
-        while self._left:
-            work = self._left.popleft()
-            kept = False
-            if self.spool is not None and not self._comes_again(work.batch.events):
-                kept = await self._keep(work, self.spool)
-            if not kept:
+        try:
+            while self._left:
+                work = self._left[0]
+                spool = None if self._comes_again(work.batch.events) else self.spool
+                if spool is None or not await self._keep(work, spool):
+                    self._give_up(work.batch.events)
+                self._left.popleft()
+        finally:
+            for work in self._left:
                 self._give_up(work.batch.events)
 
     @property

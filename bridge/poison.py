@@ -97,7 +97,7 @@ class Suspicion:
             detail = f"the bridge has ended {max(before)} times while it was processed"
             part.dead_letters.append((0, DeadLetter(part.events[0], "poison", detail)))
             return Counts(received=1, dead_lettered=1)
-        left_out = self._repeats.allow("suspected")
+        left_out = self._repeats.allow("suspected") if max(before) >= ALONE else None
         if left_out is not None:
             log.warning("event.suspected", source=self._source, attempts=max(before), repeated=left_out)
         counts = self._router.route(part)

@@ -163,8 +163,7 @@ class Supervisor:
                     await close()
 
     async def _close_spools(self) -> None:
-        for runner in self._runners:
-            await runner.dispatcher.give_up_rest()
+        await asyncio.gather(*(runner.dispatcher.give_up_rest() for runner in self._runners))
         if self._spools is not None:
             await self._spools.close()
 

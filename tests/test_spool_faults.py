@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import time
@@ -9,18 +10,23 @@ import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 from paho.mqtt.client import Client
 from paho.mqtt.enums import CallbackAPIVersion
 
+from bridge.dispatch import Dispatcher
+from bridge.event import Event
+from bridge.spool import Spool
 from bridge.spool.log import Log
 from tests.brokers import Mosquitto, Redis
 from tests.children import wait_until
 from tests.faults.proxy import Proxy
-from tests.feeds import MqttFeed, PubsubFeed
+from tests.feeds import MqttFeed, PubsubFeed, connect
 from tests.processes import Bridges, queue_messages
+from tests.test_router import event, router
 
 pytestmark = pytest.mark.timeout(120)
 
@@ -75,8 +81,7 @@ def test_what_comes_once_of_a_source_that_comes_again_is_kept_at_a_stop(
     bridge = new_bridge(_config(feed, sink, tmp_path)).ready()
     sink.stop()
     publisher = Client(CallbackAPIVersion.VERSION2, client_id=f"publisher-{uuid.uuid4().hex[:6]}")
-    publisher.connect("127.0.0.1", mosquitto.port)
-    publisher.loop_start()
+    connect(publisher, mosquitto.port)
     for start in range(0, 600, 100):
         for info in [publisher.publish(feed.name, json.dumps({"n": start + n}), qos=0) for n in range(100)]:
             info.wait_for_publish(10)
@@ -118,6 +123,32 @@ def test_a_stop_in_the_middle_of_catching_up_repeats_nothing(
         bridge.start()
         numbers = _wait_for_numbers(sink, 2000)
     assert numbers == list(range(2000))
+
+
+async def test_a_disk_that_hangs_at_a_stop_is_not_waited_for() -> None:
+    """What it may not have taken is counted as lost: what was received and routed, and what the session still held."""
+
+    class Hangs:
+        name, redelivers, holds = "s", False, False
+        ended, waiting, sent = False, 3, 0
+
+        async def receive(self) -> list[Event]:
+            self.sent += 1
+            return [event("a/log", b"%d" % n) for n in range(10)]
+
+        async def append(self, *_: object, **__: object) -> None:
+            await asyncio.sleep(60)
+
+    it = cast("Any", Hangs())
+    dispatcher = Dispatcher(it, router([{"actor": "log"}]), cast("Any", SimpleNamespace(attempts=None)))
+    dispatcher.spool = cast("Spool", it)
+    with pytest.raises(TimeoutError):
+        await asyncio.wait_for(dispatcher.intake(it), 0.1)
+    dispatcher.leave(it)
+    with pytest.raises(TimeoutError):
+        await asyncio.wait_for(dispatcher.give_up_rest(), 0.1)
+    assert it.sent == 2
+    assert dispatcher.counts.received == dispatcher.counts.lost == 2 * 10 + 3
 
 
 @contextmanager

@@ -135,6 +135,20 @@ def test_damage_over_several_records_is_counted(tmp_path: Path) -> None:
     assert list((tmp_path / "quarantine").iterdir())
 
 
+def test_what_is_damaged_is_kept_within_a_bound(tmp_path: Path) -> None:
+    """For people to look at: as much of it as one file of the log may hold, however much there is."""
+    log = Log(tmp_path, SEGMENT)
+    _fill(log, 60)
+    log.close()
+    for path in tmp_path.glob("*.spool"):
+        data = bytearray(path.read_bytes())
+        data[40::60] = bytes(byte ^ 1 for byte in data[40::60])
+        path.write_bytes(data)
+    _drain(Log(tmp_path, SEGMENT))
+    kept = sum(path.stat().st_size for path in (tmp_path / "quarantine").iterdir())
+    assert 0 < kept <= SEGMENT
+
+
 def test_a_damaged_record_is_counted_once(tmp_path: Path) -> None:
     """Also if the bridge starts again behind it."""
     log = Log(tmp_path, SEGMENT)

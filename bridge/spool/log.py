@@ -22,8 +22,6 @@ from typing import Final
 
 from bridge.spool.record import Record, scan
 
-#: Damaged places are kept for people to look at, so many of them at most.
-_MOST_QUARANTINED: Final = 100
 _SUFFIX: Final = ".spool"
 _NUMBERS: Final = struct.Struct("<QQ")
 _CRC: Final = struct.Struct("<I")
@@ -272,11 +270,12 @@ class Log:
         return None
 
     def _quarantine(self, path: Path, at: int, data: bytes) -> None:
+        """Keep what is damaged for people to look at: the first of it, as much as one file may hold."""
         # The disk may be full: what is damaged is lost either way.
         with suppress(OSError):
             directory = self._directory / "quarantine"
             directory.mkdir(exist_ok=True)
-            if sum(1 for _ in directory.iterdir()) < _MOST_QUARANTINED:
+            if sum(path.stat().st_size for path in directory.iterdir()) + len(data) <= self._segment_bytes:
                 (directory / f"{path.stem}-{at}").write_bytes(data)
 
 
