@@ -146,8 +146,7 @@ class MqttFeed(Feed):
         client = _mqtt_client(self.name, persistent=True)
         granted = threading.Event()
         client.on_subscribe = lambda *_: granted.set()
-        client.connect("127.0.0.1", self.broker.port)
-        client.loop_start()
+        connect(client, self.broker.port)
         client.subscribe(self.name, qos=1)
         assert granted.wait(10)
         client.disconnect()
@@ -158,8 +157,7 @@ class MqttFeed(Feed):
         client = _mqtt_client(f"publisher-{uuid.uuid4().hex[:8]}", persistent=False)
         client.max_inflight_messages_set(20)
         client.max_queued_messages_set(0)
-        client.connect("127.0.0.1", self.broker.port)
-        client.loop_start()
+        connect(client, self.broker.port)
         sent = [client.publish(self.name, json.dumps(payload), qos=1) for payload in payloads]
         for info in sent:
             info.wait_for_publish(60)
@@ -173,8 +171,7 @@ class MqttFeed(Feed):
         client = _mqtt_client(self.name, persistent=True)
         client.manual_ack_set(True)
         client.on_message = lambda _client, _data, message: seen.add(message.mid)
-        client.connect("127.0.0.1", self.broker.port)
-        client.loop_start()
+        connect(client, self.broker.port)
         threading.Event().wait(0.5)
         client.loop_stop()
         client.disconnect()
@@ -272,6 +269,13 @@ BROKERS: dict[type[Feed], type[Broker]] = {
 def _mqtt_client(client_id: str, *, persistent: bool) -> Client:
     # MQTT 3.1.1's persistent session is the same one that an MQTT 5 client of this id resumes.
     return Client(CallbackAPIVersion.VERSION2, client_id=client_id, clean_session=not persistent)
+
+
+def connect(client: Client, port: int) -> None:
+    """Connect, and return once the broker has agreed: what is published before it does, paho may never hear of again."""
+    client.connect("127.0.0.1", port)
+    client.loop_start()
+    wait_until(client.is_connected, 10, "the broker's CONNACK")
 
 
 def wait_settled(feed: Feed, timeout: float = 30.0) -> None:

@@ -24,17 +24,10 @@ FAST = (
 LIBRARY = ("bridge-kill-unsettled", "bridge-sigterm", "redis-cut-replies")
 
 
-@pytest.mark.parametrize("name", FAST)
-def test_a_row_holds(name: str, brokers: Brokers) -> None:
+@pytest.mark.parametrize(("name", "fast"), [*((name, True) for name in FAST), *((name, False) for name in LIBRARY)])
+def test_a_row_holds(name: str, fast: bool, brokers: Brokers) -> None:
     """Nothing is lost, nothing twice beyond the bound, no orphan; back in time, said once, within the memory's bound."""
-    result = run(named(name), brokers)
-    assert not result.failures, result.report()
-
-
-@pytest.mark.parametrize("name", LIBRARY)
-def test_a_row_holds_where_the_library_reads(name: str, brokers: Brokers) -> None:
-    """The same with `fast_path: false`."""
-    result = run(named(name), brokers, fast=False)
+    result = run(named(name), brokers, fast=fast)
     assert not result.failures, result.report()
 
 

@@ -23,7 +23,7 @@ from bridge.config import load
 from bridge.route_compiler import check_routes, compile_routes
 from tests.brokers import Mosquitto, Redis
 from tests.children import wait_until
-from tests.feeds import MqttFeed
+from tests.feeds import MqttFeed, connect
 from tests.processes import Bridges, queue_messages
 
 both_versions = pytest.mark.parametrize("version", ["5", "3.1.1"])
@@ -39,8 +39,7 @@ def feed(mosquitto: Mosquitto) -> MqttFeed:
 def _client(broker: Mosquitto) -> Iterator[Client]:
     client = Client(CallbackAPIVersion.VERSION2, protocol=MQTTv5)
     client.max_inflight_messages_set(20)
-    client.connect("127.0.0.1", broker.port)
-    client.loop_start()
+    connect(client, broker.port)
     try:
         yield client
     finally:

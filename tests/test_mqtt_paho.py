@@ -208,8 +208,9 @@ async def test_another_paho_is_used_as_it_is(untried: None, monkeypatch: pytest.
             events = await receive(session, 1)
             await session.settle(events)
             assert await script.acknowledged(1) == [1]
-    assert [(log["event"], log["source"]) for log in logs] == [("source.fast_path_unavailable", "s")]
-    assert logs[0]["problem"]
+    (said,) = [log for log in logs if log["event"] == "source.fast_path_unavailable"]
+    assert said["source"] == "s"
+    assert said["problem"]
 
 
 @asynccontextmanager

@@ -101,15 +101,21 @@ def _first(bridge: BridgeProcess, feed: Feed, sink: Redis, count: int) -> None:
     assert bridge.running
 
 
+def _spooling(new_bridge: Bridges, feed: Feed, sink: Redis, directory: Path, count: int) -> BridgeProcess:
+    """Let 50 events through, take Redis away, and spool the others up to `count`."""
+    bridge = new_bridge(_config(feed, sink, directory)).ready()
+    _first(bridge, feed, sink, 50)
+    assert _spooled_bytes(directory) == 0  # while all is well nothing touches the disk
+    sink.stop()
+    feed.publish(_payloads(50, count))
+    _steady(lambda: _spooled_bytes(directory))
+    return bridge
+
+
 @pytest.mark.parametrize("spooled", [*ONCE, *QOS_1], ids=lambda kind: kind.kind, indirect=True)
 def test_an_outage_of_redis_loses_nothing(spooled: Feed, sink: Redis, new_bridge: Bridges, tmp_path: Path) -> None:
     """Twenty windows of events while Redis is away: each arrives once, in order, and what comes after them behind them."""
-    bridge = new_bridge(_config(spooled, sink, tmp_path)).ready()
-    _first(bridge, spooled, sink, 50)
-    assert _spooled_bytes(tmp_path) == 0  # while all is well nothing touches the disk
-    sink.stop()
-    spooled.publish(_payloads(50, 2000))
-    _steady(lambda: _spooled_bytes(tmp_path))
+    bridge = _spooling(new_bridge, spooled, sink, tmp_path, 2000)
     sink.start()
     spooled.publish(_payloads(2000, 2200))
     assert _wait_for(sink, 2200) == list(range(2200))
@@ -124,11 +130,7 @@ def test_kill_9_in_an_outage_loses_nothing_that_was_spooled(
     spooled: Feed, sink: Redis, new_bridge: Bridges, tmp_path: Path
 ) -> None:
     """The bridge is killed while Redis is away, and once more while it catches up: each event arrives once."""
-    bridge = new_bridge(_config(spooled, sink, tmp_path)).ready()
-    _first(bridge, spooled, sink, 50)
-    sink.stop()
-    spooled.publish(_payloads(50, 3000))
-    _steady(lambda: _spooled_bytes(tmp_path))
+    bridge = _spooling(new_bridge, spooled, sink, tmp_path, 3000)
     bridge.kill()
     bridge.start()
     bridge.wait_for("spool.found")
@@ -144,11 +146,7 @@ def test_a_stop_in_an_outage_keeps_what_was_received(
     spooled: Feed, sink: Redis, new_bridge: Bridges, tmp_path: Path
 ) -> None:
     """SIGTERM while Redis is away: the bridge ends with 0 and counts nothing as lost; the next start writes it."""
-    bridge = new_bridge(_config(spooled, sink, tmp_path)).ready()
-    _first(bridge, spooled, sink, 50)
-    sink.stop()
-    spooled.publish(_payloads(50, 1000))
-    _steady(lambda: _spooled_bytes(tmp_path))
+    bridge = _spooling(new_bridge, spooled, sink, tmp_path, 1000)
     bridge.terminate()
     assert bridge.wait(25) == 0
     assert bridge.events("bridge.stopped")[0]["lost"] == 0

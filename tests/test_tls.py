@@ -24,7 +24,7 @@ from tests.brokers import Mosquitto, RabbitMQ, Redis
 from tests.certificates import Certificates, make_certificates
 from tests.children import wait_until
 from tests.conftest import need
-from tests.feeds import AmqpFeed, Feed, MqttFeed, PubsubFeed, StreamFeed
+from tests.feeds import AmqpFeed, Feed, MqttFeed, PubsubFeed, StreamFeed, connect
 from tests.processes import BridgeProcess, Bridges, queue_messages
 
 pytestmark = pytest.mark.timeout(120)
@@ -152,8 +152,7 @@ def _publish_mqtt(strict: Strict, body: bytes) -> None:
     client = MqttClient(CallbackAPIVersion.VERSION2)
     client.username_pw_set(USER, PASSWORD)
     client.tls_set(str(given.ca), str(given.client_cert), str(given.client_key))
-    client.connect("127.0.0.1", strict.mosquitto.port)
-    client.loop_start()
+    connect(client, strict.mosquitto.port)
     client.publish("tls", body, qos=1).wait_for_publish(10)
     client.disconnect()
     client.loop_stop()
