@@ -174,16 +174,20 @@ class RabbitMQ(Broker):
         """Run rabbitmqctl against this broker and return what it prints; AssertionError if it fails."""
         program = find_program(self.program)
         assert program is not None
-        done = subprocess.run(
-            [str(Path(program).with_name("rabbitmqctl")), *arguments],
-            env=self._env(),
-            cwd=self.directory,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            timeout=timeout,
-            check=False,
-        )
+        for _ in range(3):
+            done = subprocess.run(
+                [str(Path(program).with_name("rabbitmqctl")), *arguments],
+                env=self._env(),
+                cwd=self.directory,
+                stdin=subprocess.DEVNULL,
+                capture_output=True,
+                text=True,
+                timeout=timeout,
+                check=False,
+            )
+            # It calls itself rabbitmqcli and a random number: now and then one that epmd has not forgotten yet (observed).
+            if "Distribution failed" not in done.stdout + done.stderr:
+                break
         assert done.returncode == 0, f"rabbitmqctl {' '.join(arguments)}: {done.stdout}{done.stderr}"
         return done.stdout
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import socket
 from collections.abc import Callable
 from pathlib import Path
@@ -15,7 +16,7 @@ from bridge.config import Config, load
 from bridge.lifecycle import Lifecycle
 from bridge.watchdog import Watchdog
 from tests.brokers import Redis
-from tests.children import wait_until
+from tests.children import REPOSITORY, wait_until
 from tests.feeds import StreamFeed
 from tests.processes import Bridges
 
@@ -113,6 +114,33 @@ def test_a_running_bridge_feeds_the_watchdog(
         new_bridge(config, env={"NOTIFY_SOCKET": address, "WATCHDOG_USEC": "600000"}).ready()
         said = [manager.recv(100) for _ in range(4)]
         assert said.count(b"WATCHDOG=1") >= 2
+
+
+@pytest.mark.timeout(120)
+def test_a_bridge_in_which_something_hangs_is_left_to_the_service_manager(
+    stream: StreamFeed, redis_server: Redis, new_bridge: Bridges, tmp_path: Path
+) -> None:
+    """Held and not settled: a new connection, and since that does not help, not ready; the watchdog is fed no more."""
+    address = str(tmp_path / "notify")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+        manager.bind(address)
+        manager.settimeout(5)
+        hanging = os.pathsep.join([str(REPOSITORY / "tests" / "faults" / "hanging"), str(REPOSITORY)])
+        config = stream.config(redis_server)
+        config["dramatiq"]["timeout"] = "1s"
+        bridge = new_bridge(
+            config, env={"PYTHONPATH": hanging, "NOTIFY_SOCKET": address, "WATCHDOG_USEC": "600000"}
+        ).ready()
+        stream.publish([{"n": 1}])
+        stuck = bridge.wait_for("source.stuck", source="feed")
+        assert "nothing has moved for 12 s" in stuck["cause"]
+        bridge.wait_for("source.connected", times=2)
+        while (said := manager.recv(100)) != b"STATUS=stuck: feed":
+            assert said in (b"READY=1\nSTATUS=running", b"WATCHDOG=1")
+        assert bridge.wait_for("bridge.not_ready")["stuck"] == ["feed"]
+        manager.settimeout(2)
+        with pytest.raises(TimeoutError):
+            manager.recv(100)
 
 
 @pytest.mark.timeout(120)
