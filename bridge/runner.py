@@ -15,7 +15,7 @@ from bridge.errors import Disconnected
 from bridge.observe.logs import Repeats, logger
 from bridge.outlet import Outlet, Watch
 from bridge.routes import RouteTable
-from bridge.sources.session import Session
+from bridge.sources.session import Session, Source
 from bridge.spool import SpoolDirectory
 
 log = logger()
@@ -25,15 +25,17 @@ _AGAIN_S: Final = 0.2
 
 
 class Runner:
-    """One source: its connection, made again and again, and its dispatcher."""
+    """One source: its connection, made again and again, and its dispatcher; `source` where it is not the configured one."""
 
-    def __init__(self, name: str, config: Config, table: RouteTable, outlet: Outlet) -> None:
+    def __init__(
+        self, name: str, config: Config, table: RouteTable, outlet: Outlet, source: Source | None = None
+    ) -> None:
         source_config = config.sources[name]
         self.name = name
         self.connected = asyncio.Event()
         self._config = source_config
         self._routes = len(table.routes)
-        self._source = sources.make(name, source_config, config, table, Watch(outlet, name))
+        self._source = source or sources.make(name, source_config, config, table, Watch(outlet, name))
         self.dispatcher = Dispatcher(self._source, router.make(source_config, table), outlet)
         self._outlet = outlet
         self._session: Session | None = None

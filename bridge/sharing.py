@@ -40,9 +40,14 @@ def alone(source: SourceConfig) -> str | None:
     return None
 
 
+def client_id(first: str, number: int) -> str:
+    """Return what an MQTT broker knows process `number` by, which is not the `first`; nobody would choose it by chance."""
+    return f"{first}-worker-{number}"
+
+
 def _numbered(source: SourceConfig, number: int) -> SourceConfig:
     if source.type == "redis-stream":
         return source.model_copy(update={"consumer": f"{source.consumer or socket.gethostname()}-{number}"})
     if source.type == "mqtt" and source.client_id is not None:
-        return source.model_copy(update={"client_id": f"{source.client_id}-{number}"})
+        return source.model_copy(update={"client_id": client_id(source.client_id, number)})
     return source

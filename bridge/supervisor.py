@@ -11,10 +11,11 @@ import contextlib
 import gc
 import os
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
+from bridge import sources
 from bridge.backoff import Backoff
 from bridge.backpressure import Backpressure
 from bridge.config import Config, redacted_url
@@ -41,11 +42,12 @@ _CONTAINERS: Final = 50_000
 
 
 class Supervisor:
-    """Everything that one process runs; `on_ready` is called once all is connected."""
+    """Everything that one process runs, the `first` of a bridge or another; `on_ready` is called once all is connected."""
 
-    def __init__(self, config: Config, on_ready: Callable[[], None]) -> None:
+    def __init__(self, config: Config, on_ready: Callable[[], None], *, first: bool = True) -> None:
         self._config = config
         self._on_ready = on_ready
+        self._first = first
         tables, problems = compile_routes(config)
         assert not problems  # noqa: S101 - `load` has checked them
         dramatiq = config.dramatiq
@@ -53,8 +55,9 @@ class Supervisor:
         self._state = SinkState()
         self._pressure = Backpressure(dramatiq, self._sink, self._state)
         attempts = RedisAttempts(self._sink.links, dramatiq.namespace)
-        outlet = Outlet(self._sink, attempts, self._state, self._pressure)
-        self._runners = [Runner(name, config, tables[name], outlet) for name in config.sources]
+        self._tables = tables
+        self._outlet = Outlet(self._sink, attempts, self._state, self._pressure)
+        self._runners = [Runner(name, config, tables[name], self._outlet) for name in config.sources]
         self._watchdog = Watchdog(self._runners, _STUCK_S + 2 * dramatiq.timeout / 1000)
         self._stop = asyncio.Event()
         spool = config.spool
@@ -67,31 +70,32 @@ class Supervisor:
         try:
             await self._open_spools()
             async with asyncio.TaskGroup() as tasks:
-                helpers = [
-                    tasks.create_task(self._announce(), name="supervisor:ready"),
-                    tasks.create_task(self._watchdog.run(), name="supervisor:watchdog"),
-                    tasks.create_task(self._pressure.run(), name="supervisor:backpressure"),
-                ]
-                helpers += [
-                    tasks.create_task(runner.dispatcher.write(), name=f"source:{runner.name}:write")
-                    for runner in self._runners
-                ]
-                helpers += [
-                    tasks.create_task(runner.dispatcher.drain(), name=f"source:{runner.name}:spool")
-                    for runner in self._runners
-                    if runner.dispatcher.spool is not None
-                ]
-                running = [
-                    (runner, tasks.create_task(runner.run(), name=f"source:{runner.name}")) for runner in self._runners
-                ]
-                for task in [*helpers, *(task for _, task in running)]:
+                helpers: list[asyncio.Task[None]] = []
+                running: list[tuple[Runner, asyncio.Task[None]]] = []
+
+                def start(work: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:
+                    task = tasks.create_task(work, name=name)
                     task.add_done_callback(_end_if_failed)
+                    return task
+
+                def begin(runner: Runner) -> None:
+                    helpers.append(start(runner.dispatcher.write(), f"source:{runner.name}:write"))
+                    if runner.dispatcher.spool is not None:
+                        helpers.append(start(runner.dispatcher.drain(), f"source:{runner.name}:spool"))
+                    running.append((runner, start(runner.run(), f"source:{runner.name}")))
+
+                helpers.append(start(self._watchdog.run(), "supervisor:watchdog"))
+                helpers.append(start(self._pressure.run(), "supervisor:backpressure"))
+                for runner in self._runners:
+                    begin(runner)
+                announcing = start(self._announce(begin), "supervisor:ready")
                 await self._stop.wait()
+                announcing.cancel()
                 await self._drain(running)
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(_CLOSE_S / 2):
                         await asyncio.gather(*(runner.dispatcher.drained() for runner in self._runners))
-                await cancel(helpers, within_s=_CLOSE_S)
+                await cancel([announcing, *helpers], within_s=_CLOSE_S)
         finally:
             await self._close()
 
@@ -110,7 +114,10 @@ class Supervisor:
 
     def counts(self) -> dict[str, Counts]:
         """Return what has become of each source's events until now."""
-        return {runner.name: runner.dispatcher.counts for runner in self._runners}
+        total = {name: Counts() for name in self._config.sources}
+        for runner in self._runners:
+            total[runner.name].add(runner.dispatcher.counts)
+        return total
 
     async def _open_spools(self) -> None:
         if self._spools is None:
@@ -126,8 +133,8 @@ class Supervisor:
                 await runner.open_spool(self._spools)
             self._spools.say_unclaimed()
 
-    async def _announce(self) -> None:
-        """Say what is connected, and once that all is."""
+    async def _announce(self, begin: Callable[[Runner], None]) -> None:
+        """Say what is connected, `begin` what an earlier start has left behind, and say once all is connected."""
         backoff = Backoff(first_s=0.05, most_s=2.0)
         while True:
             try:
@@ -140,6 +147,12 @@ class Supervisor:
         self._state.found("")
         dramatiq = self._config.dramatiq
         log.info("sink.connected", url=redacted_url(dramatiq.url), namespace=dramatiq.namespace)
+        if self._first:
+            async for name, source in sources.left_behind(self._config):
+                runner = Runner(name, self._config, self._tables[name], self._outlet, source)
+                self._runners.append(runner)
+                self._watchdog.add(runner)
+                begin(runner)
         for runner in self._runners:
             await runner.connected.wait()
         self._on_ready()

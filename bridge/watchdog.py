@@ -54,6 +54,10 @@ class Watchdog:
         self._looks = [(source, _Look()) for source in sources]
         self._stuck_after_s = stuck_after_s
 
+    def add(self, source: Watched) -> None:
+        """Look after `source` too."""
+        self._looks.append((source, _Look()))
+
     @property
     def stuck(self) -> list[str]:
         """The names of the sources that a new connection has not helped."""

@@ -56,7 +56,7 @@ def main() -> int:
     log = logs.logger()
     with asyncio.Runner(loop_factory=loop_factory()) as runner:
         try:
-            runner.run(_run(config, reports))
+            runner.run(_run(number, config, reports))
         except Exception:
             log.critical("worker.failed", exc_info=True)
             return 1
@@ -65,8 +65,8 @@ def main() -> int:
     return 0
 
 
-async def _run(config: Config, reports: int) -> None:
-    supervisor = Supervisor(config, on_ready=lambda: _tell(reports, Report(ready=True)))
+async def _run(number: int, config: Config, reports: int) -> None:
+    supervisor = Supervisor(config, on_ready=lambda: _tell(reports, Report(ready=True)), first=number == 0)
     loop = asyncio.get_running_loop()
 
     def on_end_of_input() -> None:

@@ -71,7 +71,7 @@ def test_every_other_process_has_names_of_its_own(tmp_path: Path) -> None:
     assert list(mine.sources) == ["named", "host", "topics", "anybody", "queue"]
     assert mine.sources["named"].consumer == "me-2"
     assert mine.sources["host"].consumer == f"{socket.gethostname()}-2"
-    assert mine.sources["topics"].client_id == "bridge-2"
+    assert mine.sources["topics"].client_id == "bridge-worker-2"
     assert mine.sources["anybody"].client_id is None
     assert mine.sources["queue"] == whole.sources["queue"]
     names = {route.source: route.name for route in whole.routes}

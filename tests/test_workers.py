@@ -19,7 +19,7 @@ import pytest
 from tests.brokers import Mosquitto, Redis
 from tests.children import REPOSITORY, Child, wait_until
 from tests.feeds import AmqpFeed, Feed, MqttFeed, PubsubFeed, StreamFeed
-from tests.processes import BridgeProcess
+from tests.processes import BridgeProcess, Bridges
 from tests.worker_processes import SHARED, several, wait_for_messages, workers
 
 WINDOW = 1000
@@ -61,6 +61,36 @@ def test_a_shared_subscription_of_mqtt_is_shared(
     assert Counter(wait_for_messages(redis_server, 2000)) == Counter(range(2000))
     bridge.terminate()
     assert bridge.wait() == 0
+
+
+@pytest.mark.parametrize("processes", [1, 2])
+def test_with_fewer_processes_nothing_stays_behind(
+    mosquitto: Mosquitto, redis_server: Redis, new_bridge: Bridges, processes: int
+) -> None:
+    """What mosquitto has dealt to the clients that are left arrives, and it deals nothing to them any more."""
+    feed = MqttFeed(mosquitto)
+    config = feed.config(redis_server, topics=[f"$share/bridge/{feed.name}"])
+    bridge = new_bridge({**config, "processes": 3}).ready()
+    records = f"dramatiq-bridge:subscriptions:feed:{feed.name}*"
+    with redis_server.client() as client:
+        wait_until(lambda: len(client.keys(records)) == 3, 20, "three records")
+    bridge.terminate()
+    assert bridge.wait() == 0
+    feed.publish([{"n": n} for n in range(300)])
+    bridge.configure({**config, "processes": processes})
+    for start in (300, 600):
+        bridge.start().ready()
+        left = 3 - processes
+        if start == 300:
+            bridge.wait_for("source.unsubscribed", times=left)
+        assert len(bridge.events("source.connected")) == 3
+        feed.publish([{"n": n} for n in range(start, start + 300)])
+        assert Counter(wait_for_messages(redis_server, start + 300)) == Counter(range(start + 300))
+        bridge.terminate()
+        assert bridge.wait() == 0
+        (counts,) = bridge.events("source.counts")
+        assert counts["received"] == counts["routed"] == (600 if start == 300 else 300)
+    assert bridge.events("source.unsubscribed") == []
 
 
 def test_what_cannot_be_shared_runs_once(

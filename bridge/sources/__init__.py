@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -11,12 +11,13 @@ from bridge.config import Config, SourceConfig
 from bridge.routes import RouteTable
 from bridge.sources.amqp import AmqpSource
 from bridge.sources.mqtt import MqttSource
+from bridge.sources.mqtt_history import left_members
 from bridge.sources.redis_pubsub import RedisPubsubSource
 from bridge.sources.redis_stream import RedisStreamSource
 from bridge.sources.session import Session, SinkWatch, Source
 from bridge.topics import subscription, without_covered
 
-__all__ = ["Session", "Source", "make"]
+__all__ = ["Session", "Source", "left_behind", "make"]
 
 
 @dataclass(slots=True, frozen=True)
@@ -47,6 +48,17 @@ def _pubsub(given: Given) -> Source:
 def _stream(given: Given) -> Source:
     in_sink = redis_client.same_server(given.source.url, given.config.dramatiq.url)
     return RedisStreamSource(given.name, given.source, in_sink=in_sink)
+
+
+async def left_behind(config: Config) -> AsyncIterator[tuple[str, Source]]:
+    """Yield, by their names, the sources that an earlier start with more processes has left something of at their brokers.
+
+    It waits for Redis, which remembers them.
+    """
+    for name, source in config.sources.items():
+        if source.type == "mqtt":
+            async for left in left_members(name, source, config.dramatiq, config.processes):
+                yield name, MqttSource(name, left, [], config.dramatiq)
 
 
 _REGISTRY: Final[dict[str, Callable[[Given], Source]]] = {

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from typing import Any, Final
 
 import msgspec
@@ -14,6 +14,7 @@ from bridge.config import Dramatiq, Mqtt
 from bridge.errors import Disconnected, words
 from bridge.observe.logs import Repeats, logger
 from bridge.redis_link import Link, Word
+from bridge.sharing import client_id
 
 log = logger()
 _LOST: Final = (
@@ -60,6 +61,10 @@ class Record:
                 self._maybe_lost = True
         self._had_session = True
 
+    async def known(self) -> bool:
+        """Return whether there is a record, as soon as Redis can tell."""
+        return await self._answer("GET", self._key) is not None
+
     async def keep(self, unsubscribe: Callable[[list[str]], Awaitable[list[str]]]) -> None:
         """Give up what an earlier configuration subscribed to, and keep the record; ends with the connection.
 
@@ -73,8 +78,10 @@ class Record:
         if stale := sorted(recorded - filters):
             await self._write(recorded | filters)
             filters |= set(await unsubscribe(stale))
-        await self._write(filters)
-        while self._lifetime_ms is not None:
+        if filters or recorded:
+            await self._write(filters)
+        # Of a session that is to end, the record ends too: see `left_members`.
+        while self._lifetime_ms is not None and filters:
             await asyncio.sleep(_RENEW_S)
             await self._write(filters)
 
@@ -112,6 +119,20 @@ class Record:
                     repeated=left_out,
                 )
             await asyncio.sleep(wait)
+
+
+async def left_members(name: str, config: Mqtt, dramatiq: Dramatiq, processes: int) -> AsyncIterator[Mqtt]:
+    """Yield the settings of what an earlier start of the bridge, with more than `processes`, was to the broker.
+
+    To their sessions the broker goes on dealing events of a shared subscription. Without topics, each of these gives up
+    what it has subscribed to, and brings what was dealt to it; so does every start, until the session has expired.
+    """
+    while config.client_id is not None and config.version == "5" and config.keeps_session:
+        left = config.model_copy(update={"client_id": client_id(config.client_id, processes), "topics": []})
+        if not await Record(name, left, [], dramatiq).known():
+            return
+        yield left
+        processes += 1
 
 
 class Quarrel:
