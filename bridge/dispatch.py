@@ -233,8 +233,7 @@ class Dispatcher:
         """Count what was written of a batch whose rest has gone to the spool, where it is counted when it is written."""
         for part in batch.leaves():
             if part.written is not None:
-                counts = Counts(received=len(part.events), routed=len(part.events))
-                self._account(part, counts, part.written)
+                self._account(part, _counts(part), part.written)
 
     def _give_up(self, events: list[Event]) -> None:
         self.counts.received += len(events)
@@ -320,3 +319,13 @@ class Dispatcher:
                     topic=letter.event.topic,
                     repeated=left_out,
                 )
+
+
+def _counts(part: Batch) -> Counts:
+    """Return what `Router.route` has counted of the events of a half; dropped ones it can't tell from filtered ones."""
+    received = len(part.events)
+    dead = {owner for owner, _ in part.dead_letters}
+    routed = {owner for column in part.queues.values() for owner in column.owners} - dead
+    filtered = received - len(dead) - len(routed)
+    # What Redis has refused was to be a message then.
+    return Counts(received, len(routed) + part.refused, filtered=filtered, dead_lettered=len(dead) - part.refused)

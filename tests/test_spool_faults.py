@@ -12,14 +12,20 @@ from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
+from unittest.mock import AsyncMock
 
 import pytest
 from paho.mqtt.client import Client
 from paho.mqtt.enums import CallbackAPIVersion
 
+from bridge.batch import Batch, DeadLetter, Written
 from bridge.dispatch import Dispatcher
+from bridge.errors import SinkUnavailable
 from bridge.event import Event
-from bridge.spool import Spool
+from bridge.outlet import Outlet
+from bridge.router import Counts
+from bridge.sink.state import SinkState
+from bridge.spool import Spool, SpoolDirectory
 from bridge.spool.log import Log
 from tests.brokers import Mosquitto, Redis
 from tests.children import wait_until
@@ -123,6 +129,51 @@ def test_a_stop_in_the_middle_of_catching_up_repeats_nothing(
         bridge.start()
         numbers = _wait_for_numbers(sink, 2000)
     assert numbers == list(range(2000))
+
+
+async def test_what_was_written_of_a_batch_in_halves_is_counted_as_what_it_was(tmp_path: Path) -> None:
+    """Redis has refused a whole, taken one half, and gone away: the other half is counted when the spool is written."""
+
+    class Half:
+        """A sink that takes the first half, and a session that brings one batch."""
+
+        name, redelivers, ended, full = "s", False, False, False
+        settled = 0
+
+        async def write(self, batch: Batch) -> Written:
+            batch.halves = batch.halved()
+            first, second = batch.halves[0].halves = batch.halves[0].halved()
+            unread, refused = second.halves = second.halved()
+            refused.queues.clear()
+            refused.dead_letters.append((0, DeadLetter(refused.events[0], "refused-by-redis", "WRONGTYPE")))
+            refused.refused = 1
+            for part in (first, unread, refused):
+                part.written = Written(messages=int(part is first), duplicates=0, refused=part.refused)
+            raise SinkUnavailable("away")
+
+        async def receive(self) -> list[Event]:
+            if self.settled:
+                await asyncio.sleep(60)
+            await asyncio.sleep(0)
+            bodies = [b"0", b"1", b"{", b"2"] + [b"4", b"1"] * 2
+            return [event("a/log", body) for body in bodies]
+
+        async def settle(self, events: list[Event]) -> None:
+            self.settled += len(events)
+
+    it = cast("Any", Half())
+    pressure = SimpleNamespace(admit=AsyncMock(), written=lambda _: None)
+    outlet = Outlet(it, cast("Any", None), SinkState(), cast("Any", pressure))
+    dispatcher = Dispatcher(it, router([{"actor": "log", "when": "payload % 2 == 0"}]), outlet)
+    spools = SpoolDirectory(tmp_path, 1 << 20)
+    assert await spools.own()
+    dispatcher.spool = await spools.open("s", cast("Any", None))
+    tasks = [asyncio.create_task(dispatcher.intake(it)), asyncio.create_task(dispatcher.write())]
+    await asyncio.to_thread(wait_until, lambda: it.settled, 10, "one batch")
+    for task in tasks:
+        task.cancel()
+    assert dispatcher.counts == Counts(received=4, routed=1, filtered=1, dead_lettered=2, messages=1)
+    await spools.close()
 
 
 async def test_a_disk_that_hangs_at_a_stop_is_not_waited_for() -> None:

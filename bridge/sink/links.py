@@ -74,6 +74,7 @@ class Links:
             link = self._idle.pop()
             if not link.failed:
                 return link
+            await link.close()
         link = Link(self._config, timeout_s=self._config.timeout / 1000)
         try:
             await link.open()
