@@ -97,7 +97,7 @@ class Backpressure:
             try:
                 await self._look()
             except SinkUnavailable as error:
-                wait = backoff.next()
+                wait = backoff.next(denied=error.denied)
                 self._state.lost(_WHO, error.cause, wait)
                 await asyncio.sleep(wait)
                 continue

@@ -52,15 +52,16 @@ class _Work:
 
 
 class Dispatcher:
-    """Moves the events of `source` into the sink; `counts` tells what has become of them."""
+    """Moves the events of `source` into the sink, which knows it as `name`; `counts` tells what has become of them."""
 
-    def __init__(self, source: Source, router: Router, outlet: Outlet) -> None:
+    def __init__(self, name: str, source: Source, router: Router, outlet: Outlet) -> None:
         self.counts = Counts()
         #: How many batches were finished.
         self.moved = 0
         self.spool: Spool | None = None
         #: Set when the bridge stops: what the sink does not take at once is kept for the next start.
         self.stopping = False
+        self._name = name
         self._source = source
         self._router = router
         self._suspicion = Suspicion(source.name, router, outlet.attempts)
@@ -156,11 +157,11 @@ class Dispatcher:
                 work = self._left[0]
                 spool = None if self._comes_again(work.batch.events) else self.spool
                 if spool is None or not await self._keep(work, spool):
-                    self._give_up(work.batch.events)
+                    self._give_up(work.batch)
                 self._left.popleft()
         finally:
             for work in self._left:
-                self._give_up(work.batch.events)
+                self._give_up(work.batch)
 
     @property
     def busy(self) -> bool:
@@ -176,7 +177,7 @@ class Dispatcher:
             if self._is_void(work):
                 # Not written yet, and delivered again: writing it now would make a duplicate.
                 work.done = True
-                self._give_up(work.batch.events)
+                self._give_up(work.batch)
                 return
             if not self._spooling and await self._deliver(work):
                 return
@@ -213,7 +214,7 @@ class Dispatcher:
             if self._source.redelivers or self.stopping:
                 return False
             work.done = True
-            self._give_up(events)
+            self._give_up(work.batch)
         else:
             work.done = True
             self._account_parts(work.batch)
@@ -230,17 +231,20 @@ class Dispatcher:
         self._report_dead_letters(batch)
 
     def _account_parts(self, batch: Batch) -> None:
-        """Count what was written of a batch whose rest has gone to the spool, where it is counted when it is written."""
+        """Count what was written of a batch whose rest was not, or went to the spool, where it is counted once it is."""
         for part in batch.leaves():
             if part.written is not None:
                 self._account(part, _counts(part), part.written)
 
-    def _give_up(self, events: list[Event]) -> None:
-        self.counts.received += len(events)
-        if self._comes_again(events):
-            self.counts.returned += len(events)
+    def _give_up(self, batch: Batch) -> None:
+        """Count what is not written: it comes again, or is lost."""
+        self._account_parts(batch)
+        events = sum(len(part.events) for part in batch.leaves() if part.written is None)
+        self.counts.received += events
+        if self._comes_again(batch.events):
+            self.counts.returned += events
         else:
-            self.counts.lost += len(events)
+            self.counts.lost += events
 
     def _is_void(self, work: _Work) -> bool:
         return work.session is not None and work.session.ended and self._comes_again(work.batch.events)
@@ -269,19 +273,19 @@ class Dispatcher:
             try:
                 if work.counts is None:
                     work.counts = await self._route_with_care(work.batch)
-                await self._outlet.pressure.admit(self._source.name, work.batch.queues)
+                await self._outlet.pressure.admit(self._name, work.batch.queues)
                 # Only now: the session may have ended during a long wait.
                 written = None if self._is_void(work) else await self._outlet.sink.write(work.batch)
                 if written is None:
                     await self._outlet.sink.probe()  # who connects anew may wait until the sink is back
             except SinkUnavailable as error:
                 wait = backoff.next(denied=error.denied)
-                self._outlet.state.lost(self._source.name, error.cause, wait)
+                self._outlet.state.lost(self._name, error.cause, wait)
                 if self.spool is not None and work.session is not None and self._should_leave(work, away=True):
                     return None
                 await asyncio.sleep(wait)
             else:
-                self._outlet.state.found(self._source.name)
+                self._outlet.state.found(self._name)
                 return written
 
     async def _route_with_care(self, batch: Batch) -> Counts:

@@ -16,7 +16,11 @@ def guarantee(config: Config, source: SourceConfig) -> str:
             return "enqueued exactly once"
         return "at least once, and once within a day"
     if source.type == "mqtt" and source.durable:
-        kept = f"for {spell_duration(source.session_expiry)}" if source.version == "5" else "while it keeps the session"
+        kept = (
+            f"for {spell_duration(source.session_expiry // 1000 * 1000)}"
+            if source.version == "5"
+            else "while it keeps the session"
+        )
         if config.spool is None:
             return f"at least once of what the broker holds {kept}; no spool, so in an outage of Redis its limits count"
         return f"at least once of what the broker holds {kept}"

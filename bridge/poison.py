@@ -93,7 +93,7 @@ class Suspicion:
         if not suspects:
             return self._router.route(part)
         before = await self._begin(suspects, below=GIVEN_UP)
-        if max(before) >= GIVEN_UP:
+        if max(before) >= GIVEN_UP and len(part.events) == 1:
             detail = f"the bridge has ended {max(before)} times while it was processed"
             part.dead_letters.append((0, DeadLetter(part.events[0], "poison", detail)))
             return Counts(received=1, dead_lettered=1)

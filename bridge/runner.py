@@ -25,18 +25,22 @@ _AGAIN_S: Final = 0.2
 
 
 class Runner:
-    """One source: its connection, made again and again, and its dispatcher; `source` where it is not the configured one."""
+    """One source: its connection, made again and again, and its dispatcher.
+
+    `left` is what is left of it from an earlier start, under a name of its own: see `sources.left_behind`.
+    """
 
     def __init__(
-        self, name: str, config: Config, table: RouteTable, outlet: Outlet, source: Source | None = None
+        self, name: str, config: Config, table: RouteTable, outlet: Outlet, left: tuple[str, Source] | None = None
     ) -> None:
         source_config = config.sources[name]
-        self.name = name
+        self.source = name
+        self.name, source = left or (name, sources.make(name, source_config, config, table, Watch(outlet, name)))
         self.connected = asyncio.Event()
         self._config = source_config
         self._routes = len(table.routes)
-        self._source = source or sources.make(name, source_config, config, table, Watch(outlet, name))
-        self.dispatcher = Dispatcher(self._source, router.make(source_config, table), outlet)
+        self._source = source
+        self.dispatcher = Dispatcher(self.name, source, router.make(source_config, table), outlet)
         self._outlet = outlet
         self._session: Session | None = None
         self._repeats = Repeats()

@@ -60,6 +60,7 @@ class Supervisor:
         self._runners = [Runner(name, config, tables[name], self._outlet) for name in config.sources]
         self._watchdog = Watchdog(self._runners, _STUCK_S + 2 * dramatiq.timeout / 1000)
         self._stop = asyncio.Event()
+        self._reached = asyncio.Event()
         spool = config.spool
         self._spools = SpoolDirectory(Path(spool.directory), spool.max_size) if spool is not None else None
 
@@ -88,14 +89,15 @@ class Supervisor:
                 helpers.append(start(self._pressure.run(), "supervisor:backpressure"))
                 for runner in self._runners:
                     begin(runner)
-                announcing = start(self._announce(begin), "supervisor:ready")
+                helpers.append(start(self._announce(), "supervisor:ready"))
+                beginning = start(self._begin_left(begin), "supervisor:left")
                 await self._stop.wait()
-                announcing.cancel()
+                await cancel([beginning], within_s=_CLOSE_S)
                 await self._drain(running)
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(_CLOSE_S / 2):
                         await asyncio.gather(*(runner.dispatcher.drained() for runner in self._runners))
-                await cancel([announcing, *helpers], within_s=_CLOSE_S)
+                await cancel(helpers, within_s=_CLOSE_S)
         finally:
             await self._close()
 
@@ -116,7 +118,7 @@ class Supervisor:
         """Return what has become of each source's events until now."""
         total = {name: Counts() for name in self._config.sources}
         for runner in self._runners:
-            total[runner.name].add(runner.dispatcher.counts)
+            total[runner.source].add(runner.dispatcher.counts)
         return total
 
     async def _open_spools(self) -> None:
@@ -133,8 +135,8 @@ class Supervisor:
                 await runner.open_spool(self._spools)
             self._spools.say_unclaimed()
 
-    async def _announce(self, begin: Callable[[Runner], None]) -> None:
-        """Say what is connected, `begin` what an earlier start has left behind, and say once all is connected."""
+    async def _announce(self) -> None:
+        """Say what is connected, and once that all is."""
         backoff = Backoff(first_s=0.05, most_s=2.0)
         while True:
             try:
@@ -147,15 +149,20 @@ class Supervisor:
         self._state.found("")
         dramatiq = self._config.dramatiq
         log.info("sink.connected", url=redacted_url(dramatiq.url), namespace=dramatiq.namespace)
-        if self._first:
-            async for name, source in sources.left_behind(self._config):
-                runner = Runner(name, self._config, self._tables[name], self._outlet, source)
+        self._reached.set()
+        for runner in self._runners[: len(self._config.sources)]:
+            await runner.connected.wait()
+        self._on_ready()
+
+    async def _begin_left(self, begin: Callable[[Runner], None]) -> None:
+        """Take over what an earlier start has left at brokers; nobody waits for it, and it may be refused for ever."""
+        await self._reached.wait()
+        for name in self._config.sources if self._first else ():
+            for left in (await sources.left_behind(name, self._config, self._tables[name])).items():
+                runner = Runner(name, self._config, self._tables[name], self._outlet, left)
                 self._runners.append(runner)
                 self._watchdog.add(runner)
                 begin(runner)
-        for runner in self._runners:
-            await runner.connected.wait()
-        self._on_ready()
 
     async def _drain(self, running: list[tuple[Runner, asyncio.Task[None]]]) -> None:
         """Finish what was received, within `drain_timeout`; the rest stays with its broker."""

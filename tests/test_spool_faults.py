@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import subprocess
+import sys
 import time
 import uuid
 from collections.abc import Callable, Iterator
@@ -28,7 +30,7 @@ from bridge.sink.state import SinkState
 from bridge.spool import Spool, SpoolDirectory
 from bridge.spool.log import Log
 from tests.brokers import Mosquitto, Redis
-from tests.children import wait_until
+from tests.children import REPOSITORY, wait_until
 from tests.faults.proxy import Proxy
 from tests.feeds import MqttFeed, PubsubFeed, connect
 from tests.processes import Bridges, queue_messages
@@ -164,7 +166,7 @@ async def test_what_was_written_of_a_batch_in_halves_is_counted_as_what_it_was(t
     it = cast("Any", Half())
     pressure = SimpleNamespace(admit=AsyncMock(), written=lambda _: None)
     outlet = Outlet(it, cast("Any", None), SinkState(), cast("Any", pressure))
-    dispatcher = Dispatcher(it, router([{"actor": "log", "when": "payload % 2 == 0"}]), outlet)
+    dispatcher = Dispatcher("s", it, router([{"actor": "log", "when": "payload % 2 == 0"}]), outlet)
     spools = SpoolDirectory(tmp_path, 1 << 20)
     assert await spools.own()
     dispatcher.spool = await spools.open("s", cast("Any", None))
@@ -191,7 +193,7 @@ async def test_a_disk_that_hangs_at_a_stop_is_not_waited_for() -> None:
             await asyncio.sleep(60)
 
     it = cast("Any", Hangs())
-    dispatcher = Dispatcher(it, router([{"actor": "log"}]), cast("Any", SimpleNamespace(attempts=None)))
+    dispatcher = Dispatcher("s", it, router([{"actor": "log"}]), cast("Any", SimpleNamespace(attempts=None)))
     dispatcher.spool = cast("Spool", it)
     with pytest.raises(TimeoutError):
         await asyncio.wait_for(dispatcher.intake(it), 0.1)
@@ -200,6 +202,12 @@ async def test_a_disk_that_hangs_at_a_stop_is_not_waited_for() -> None:
         await asyncio.wait_for(dispatcher.give_up_rest(), 0.1)
     assert it.sent == 2
     assert dispatcher.counts.received == dispatcher.counts.lost == 2 * 10 + 3
+
+
+def test_a_disk_that_hangs_keeps_no_process_from_ending() -> None:
+    """Not even what was being written."""
+    script = "import time; from bridge.spool.thread import SpoolThread; SpoolThread().submit(time.sleep, 60)"
+    subprocess.run([sys.executable, "-c", script], cwd=REPOSITORY, timeout=20, check=True)
 
 
 @contextmanager

@@ -2,13 +2,14 @@
 
 from bridge.config.connection import Connection, Tls
 from bridge.config.loading import Check, load
-from bridge.config.models import Config, DeadLetters, Dramatiq, Log, Route
+from bridge.config.models import MOST_PROCESSES, Config, DeadLetters, Dramatiq, Log, Route
 from bridge.config.schema import schema
 from bridge.config.sources import Amqp, Declare, Mqtt, RedisPubsub, RedisStream, SourceConfig, SourceModel, Window
 from bridge.config.units import parse_duration, parse_size
 from bridge.config.urls import redacted_url
 
 __all__ = [
+    "MOST_PROCESSES",
     "Amqp",
     "Check",
     "Config",

@@ -5,7 +5,7 @@ Durations are milliseconds, sizes are bytes.
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Final, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema, field_validator
 
@@ -17,6 +17,7 @@ from bridge.config.substituted import coerced, plain
 from bridge.config.units import DURATION, SHARE, parse_duration, parse_share
 from bridge.config.wrong import WrongValue, WrongValues, describe
 
+MOST_PROCESSES: Final = 64
 _EXPRESSION = {"type": "string", "pattern": r"^\$"}
 _DEPTH = {"anyOf": [{"type": "integer", "minimum": 1}, {"type": "string", "pattern": r"^\$\{"}]}
 
@@ -188,7 +189,7 @@ class Config(Model):
     )
     routes: list[Route] = Field(default=[], description="which events become which messages")
     log: Annotated[Log, Field(description="how the bridge logs")] = Log()
-    processes: Annotated[Integer, Field(ge=1, le=64)] = Field(
+    processes: Annotated[Integer, Field(ge=1, le=MOST_PROCESSES)] = Field(
         default=1, description="how many processes share the events of sources that can be shared"
     )
     drain_timeout: Milliseconds = Field(default=20_000, description="how long what was received may take when stopping")

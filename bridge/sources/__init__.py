@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final
 
 from bridge import redis_client
-from bridge.config import Config, SourceConfig
+from bridge.config import Config, Mqtt, SourceConfig
 from bridge.routes import RouteTable
+from bridge.sharing import alone
 from bridge.sources.amqp import AmqpSource
 from bridge.sources.mqtt import MqttSource
 from bridge.sources.mqtt_history import left_members
@@ -36,9 +37,12 @@ def _amqp(given: Given) -> Source:
 
 
 def _mqtt(given: Given) -> Source:
-    needed = [subscription(route.pattern.text) if route.pattern else "#" for route in given.table.routes]
-    topics = without_covered(given.source.topics or needed)
-    return MqttSource(given.name, given.source, topics, given.config.dramatiq)
+    return MqttSource(given.name, given.source, _topics(given.source, given.table), given.config.dramatiq)
+
+
+def _topics(source: Mqtt, table: RouteTable) -> list[str]:
+    needed = [subscription(route.pattern.text) if route.pattern else "#" for route in table.routes]
+    return without_covered(source.topics or needed)
 
 
 def _pubsub(given: Given) -> Source:
@@ -50,15 +54,19 @@ def _stream(given: Given) -> Source:
     return RedisStreamSource(given.name, given.source, in_sink=in_sink)
 
 
-async def left_behind(config: Config) -> AsyncIterator[tuple[str, Source]]:
-    """Yield, by their names, the sources that an earlier start with more processes has left something of at their brokers.
+async def left_behind(name: str, config: Config, table: RouteTable) -> dict[str, Source]:
+    """Return what an earlier start, with more processes, has left of a source at its broker, each by a name of its own.
 
     It waits for Redis, which remembers them.
     """
-    for name, source in config.sources.items():
-        if source.type == "mqtt":
-            async for left in left_members(name, source, config.dramatiq, config.processes):
-                yield name, MqttSource(name, left, [], config.dramatiq)
+    source = config.sources[name]
+    if source.type != "mqtt":
+        return {}
+    first = config.processes if alone(source) is None else 1
+    return {
+        f"{name} ({left.client_id})": MqttSource(name, left, _topics(source, table), config.dramatiq, left=True)
+        for left in await left_members(name, source, config.dramatiq, first)
+    }
 
 
 _REGISTRY: Final[dict[str, Callable[[Given], Source]]] = {

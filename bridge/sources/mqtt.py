@@ -38,16 +38,21 @@ _TAKEN_OVER: Final = 0x8E
 
 
 class MqttSource:
-    """One client; `topics` are the filters to subscribe to, `dramatiq` the Redis that remembers them."""
+    """One client; `topics` are the filters to subscribe to, `dramatiq` the Redis that remembers them.
 
-    def __init__(self, name: str, config: Mqtt, topics: Sequence[str], dramatiq: Dramatiq) -> None:
+    With `left`, to unsubscribe from instead, and to bring what the session still has: see `left_members`.
+    """
+
+    def __init__(
+        self, name: str, config: Mqtt, topics: Sequence[str], dramatiq: Dramatiq, *, left: bool = False
+    ) -> None:
         self.name = name
         self.redelivers = config.durable
         self.read: Callable[[Any], Details] | None = details
         self._config = config
-        self._topics = list(topics)
-        self._copies = Copies(self._topics)
-        self._record = Record(name, config, self._topics, dramatiq) if config.keeps_session else None
+        self._topics = [] if left else list(topics)
+        self._copies = Copies(topics)
+        self._record = Record(name, config, topics, dramatiq, left=left) if config.keeps_session else None
         self._quarrel = Quarrel(config.client_id)
         self._fast = config.fast_path
         if self._fast and (problem := tap_problem()):

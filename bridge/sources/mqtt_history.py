@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Final
 
 import msgspec
 from redis.exceptions import ResponseError
 
 from bridge.backoff import Backoff
-from bridge.config import Dramatiq, Mqtt
+from bridge.config import MOST_PROCESSES, Dramatiq, Mqtt
 from bridge.errors import Disconnected, words
 from bridge.observe.logs import Repeats, logger
 from bridge.redis_link import Link, Word
@@ -36,52 +36,55 @@ class Record:
     """The filters that the broker has granted, in Dramatiq's Redis: the broker can't be asked for them.
 
     GET and SET of one key, `<namespace>-bridge:subscriptions:<source>:<client_id>`: what the ACL allows anyway.
-    That there is a record also says that there was a session, to a process that did not see it.
+    That there is a record also says that there was a session, to a process that did not see it. `left` is a session
+    that is to have no subscription any more: see `left_members`.
     """
 
-    def __init__(self, name: str, config: Mqtt, topics: Sequence[str], dramatiq: Dramatiq) -> None:
+    def __init__(
+        self, name: str, config: Mqtt, topics: Sequence[str], dramatiq: Dramatiq, *, left: bool = False
+    ) -> None:
         self._name = name
         self._client_id = config.client_id
-        self._topics = frozenset(topics)
+        self._topics = frozenset(() if left else topics)
+        #: In vain where it has not, but what it has may not have come to be recorded.
+        self._not_topics = frozenset(topics if left else ())
         self._dramatiq = dramatiq
-        self._key = f"{dramatiq.namespace}-bridge:subscriptions:{name}:{config.client_id}"
+        self._key = _key(name, config.client_id, dramatiq)
         # In MQTT 3.1.1 a session has no end, as far as a client knows.
         self._lifetime_ms = config.session_expiry + _LONGER_MS if config.version == "5" else None
         self._loses = config.qos > 0
-        self._had_session = False
+        self._had_session = self._present = False
         self._maybe_lost = False
         self._repeats = Repeats()
 
     def connected(self, *, session_present: bool) -> None:
         """Say so if the broker has lost the session; where this process did not see it, the record will tell."""
         if not session_present:
-            if self._had_session:
-                self._say_lost()
-            else:
+            if not self._had_session:
                 self._maybe_lost = True
-        self._had_session = True
-
-    async def known(self) -> bool:
-        """Return whether there is a record, as soon as Redis can tell."""
-        return await self._answer("GET", self._key) is not None
+            elif self._topics:
+                self._say_lost()
+        self._had_session, self._present = True, session_present
 
     async def keep(self, unsubscribe: Callable[[list[str]], Awaitable[list[str]]]) -> None:
         """Give up what an earlier configuration subscribed to, and keep the record; ends with the connection.
 
         Redis may be away: nothing waits for this but the filters that are to go.
         """
-        recorded = _filters(await self._answer("GET", self._key))
+        (found,) = await _answers(self._name, self._dramatiq, self._repeats, ("GET", self._key))
+        recorded = _filters(found)
         if self._maybe_lost and recorded:
             self._say_lost()
         self._maybe_lost = False
         filters = self._topics
-        if stale := sorted(recorded - filters):
-            await self._write(recorded | filters)
+        if stale := sorted((recorded | self._not_topics) - filters):
+            if filters - recorded:
+                await self._write(recorded | filters)
             filters |= set(await unsubscribe(stale))
-        if filters or recorded:
-            await self._write(filters)
-        # Of a session that is to end, the record ends too: see `left_members`.
-        while self._lifetime_ms is not None and filters:
+        if not (filters or recorded or self._present):
+            return  # a session without subscriptions that was not there before: the record ends too
+        await self._write(filters)
+        while self._lifetime_ms is not None:
             await asyncio.sleep(_RENEW_S)
             await self._write(filters)
 
@@ -94,45 +97,56 @@ class Record:
 
     async def _write(self, filters: frozenset[str]) -> None:
         lifetime = () if self._lifetime_ms is None else ("PX", self._lifetime_ms)
-        await self._answer("SET", self._key, msgspec.json.encode(sorted(filters)), *lifetime)
-
-    async def _answer(self, *command: Word) -> Any:
-        """Return Redis's answer, however long that takes."""
-        backoff = Backoff(first_s=0.5, most_s=30.0)
-        while True:
-            link = Link(self._dramatiq, timeout_s=self._dramatiq.timeout / 1000)
-            try:
-                await link.open()
-                return await link.command(*command)
-            except (Disconnected, ResponseError) as error:
-                cause = words(error)
-            finally:
-                await link.close()
-            wait = backoff.next()
-            left_out = self._repeats.allow("unavailable", cause)
-            if left_out is not None:
-                log.warning(
-                    "source.subscriptions_not_recorded",
-                    source=self._name,
-                    cause=cause,
-                    retry_in=round(wait, 2),
-                    repeated=left_out,
-                )
-            await asyncio.sleep(wait)
+        command = ("SET", self._key, msgspec.json.encode(sorted(filters)), *lifetime)
+        await _answers(self._name, self._dramatiq, self._repeats, command)
 
 
-async def left_members(name: str, config: Mqtt, dramatiq: Dramatiq, processes: int) -> AsyncIterator[Mqtt]:
-    """Yield the settings of what an earlier start of the bridge, with more than `processes`, was to the broker.
+async def left_members(name: str, config: Mqtt, dramatiq: Dramatiq, first: int) -> list[Mqtt]:
+    """Return the settings of what processes from the number `first` on, which now do not run, were to the broker.
 
-    To their sessions the broker goes on dealing events of a shared subscription. Without topics, each of these gives up
-    what it has subscribed to, and brings what was dealt to it; so does every start, until the session has expired.
+    To their sessions it goes on dealing events of a shared subscription. Who resumes one and gives up its subscriptions
+    gets what was dealt to it (observed with mosquitto; MQTT 5, 3.10.4, only says that a server may go on). So does every
+    start until the session has expired, since what one has not brought another will.
     """
-    while config.client_id is not None and config.version == "5" and config.keeps_session:
-        left = config.model_copy(update={"client_id": client_id(config.client_id, processes), "topics": []})
-        if not await Record(name, left, [], dramatiq).known():
-            return
-        yield left
-        processes += 1
+    if config.client_id is None or not config.keeps_session:
+        return []
+    # Not up to the first that is missing: it may have ended before it was recorded.
+    ids = [client_id(config.client_id, number) for number in range(first, MOST_PROCESSES)]
+    found = await _answers(name, dramatiq, Repeats(), *(("GET", _key(name, one, dramatiq)) for one in ids))
+    return [
+        config.model_copy(update={"client_id": one, "version": "5"})
+        for one, recorded in zip(ids, found, strict=True)
+        if recorded is not None
+    ]
+
+
+async def _answers(name: str, dramatiq: Dramatiq, repeats: Repeats, *commands: Sequence[Word]) -> list[Any]:
+    """Return Redis's answers, however long that takes."""
+    backoff = Backoff(first_s=0.5, most_s=30.0)
+    while True:
+        link = Link(dramatiq, timeout_s=dramatiq.timeout / 1000)
+        try:
+            await link.open()
+            return [await link.command(*command) for command in commands]
+        except (Disconnected, ResponseError) as error:
+            cause = words(error)
+        finally:
+            await link.close()
+        wait = backoff.next()
+        left_out = repeats.allow("unavailable", cause)
+        if left_out is not None:
+            log.warning(
+                "source.subscriptions_not_recorded",
+                source=name,
+                cause=cause,
+                retry_in=round(wait, 2),
+                repeated=left_out,
+            )
+        await asyncio.sleep(wait)
+
+
+def _key(name: str, client_id: str | None, dramatiq: Dramatiq) -> str:
+    return f"{dramatiq.namespace}-bridge:subscriptions:{name}:{client_id}"
 
 
 class Quarrel:

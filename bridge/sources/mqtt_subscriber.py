@@ -17,6 +17,7 @@ from bridge.sources.mqtt_copies import Copies
 
 log = logger()
 _FIRST_FAILURE: Final = 0x80
+_NO_SUBSCRIPTION: Final = 0x11
 
 
 class Subscriber:
@@ -46,10 +47,11 @@ class Subscriber:
 
     def subscribe(self, topics: list[str], *, numbered: bool) -> None:
         """Subscribe to `topics`: one request for each that has an identifier, one for the rest."""
-        numbers = self._copies.numbers if self._v5 and numbered else {}
-        if self._v5 and len(numbers) < len(self._copies.numbers):
+        overlapping = {topic: number for topic, number in self._copies.numbers.items() if topic in topics}
+        numbers = overlapping if self._v5 and numbered else {}
+        if self._v5 and len(numbers) < len(overlapping):
             problem = "the broker has no subscription identifiers: an event may come once for each of these that fits"
-            log.warning("source.topics_overlap", source=self._name, topics=list(self._copies.numbers), problem=problem)
+            log.warning("source.topics_overlap", source=self._name, topics=list(overlapping), problem=problem)
         requests: list[tuple[list[str], int]] = [([topic], number) for topic, number in numbers.items()]
         rest = [topic for topic in topics if topic not in numbers]
         # Retained messages come with a new subscription only: not again after each reconnection.
@@ -74,7 +76,9 @@ class Subscriber:
     def kept(self, topics: list[str], reasons: list[Any]) -> list[str]:
         """Say what the answer to `unsubscribe` means; return the topics that the broker does not let go."""
         kept = [topic for topic, reason in zip(topics, reasons, strict=False) if reason.value >= _FIRST_FAILURE]
-        log.info("source.unsubscribed", source=self._name, topics=[topic for topic in topics if topic not in kept])
+        never = [topic for topic, reason in zip(topics, reasons, strict=False) if reason.value == _NO_SUBSCRIPTION]
+        if gone := [topic for topic in topics if topic not in kept and topic not in never]:
+            log.info("source.unsubscribed", source=self._name, topics=gone)
         if kept:
             log.warning("source.unsubscribe_refused", source=self._name, topics=kept)
         return kept

@@ -7,7 +7,6 @@ import fcntl
 import os
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
@@ -18,6 +17,7 @@ from bridge.event import Details
 from bridge.observe.logs import logger
 from bridge.spool.log import Log
 from bridge.spool.spool import Spool
+from bridge.spool.thread import SpoolThread
 
 log = logger()
 _MOST_SEGMENT_BYTES: Final = 8 * 1024 * 1024
@@ -39,7 +39,7 @@ class SpoolDirectory:
         self._max_bytes = max_bytes
         self._segment_bytes = min(_MOST_SEGMENT_BYTES, max_bytes // _SEGMENTS)
         self._spools: list[Spool] = []
-        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="spool")
+        self._thread = SpoolThread()
         self._lock: int | None = None
 
     async def own(self) -> bool:
@@ -95,7 +95,7 @@ class SpoolDirectory:
             await spool.close()
             if spool.events:
                 log.info("spool.kept", source=spool.name, events=spool.events)
-        self._thread.shutdown(wait=False)
+        self._thread.shutdown()
         if self._lock is not None:
             os.close(self._lock)
 

@@ -22,6 +22,8 @@ from typing import Final
 
 from bridge.spool.record import Record, scan
 
+#: Damaged places are kept for people to look at, so many of them at most.
+_MOST_QUARANTINED: Final = 100
 _SUFFIX: Final = ".spool"
 _NUMBERS: Final = struct.Struct("<QQ")
 _CRC: Final = struct.Struct("<I")
@@ -270,13 +272,16 @@ class Log:
         return None
 
     def _quarantine(self, path: Path, at: int, data: bytes) -> None:
-        """Keep what is damaged for people to look at: the first of it, as much as one file may hold."""
+        """Keep what is damaged: the first of it, as much as one file of the log may hold."""
         # The disk may be full: what is damaged is lost either way.
         with suppress(OSError):
             directory = self._directory / "quarantine"
             directory.mkdir(exist_ok=True)
-            if sum(path.stat().st_size for path in directory.iterdir()) + len(data) <= self._segment_bytes:
-                (directory / f"{path.stem}-{at}").write_bytes(data)
+            sizes = [kept.stat().st_size for kept in directory.iterdir()]
+            room = self._segment_bytes - sum(sizes)
+            file = directory / f"{path.stem}-{at}"
+            if room > 0 and len(sizes) < _MOST_QUARANTINED and not file.exists():
+                file.write_bytes(data[:room])
 
 
 def _behind(record: Record) -> Edge:
