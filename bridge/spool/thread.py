@@ -41,3 +41,4 @@ class SpoolThread(Executor):
                     future.set_result(function())
                 except BaseException as error:  # noqa: BLE001 - whoever has submitted it gets it
                     future.set_exception(error)
+            del item, future, function  # and not only when the next one comes
