@@ -131,6 +131,7 @@ class Link(asyncio.Protocol):
             self._transport.abort()
         with contextlib.suppress(Exception):
             await self._connection.disconnect(nowait=True)  # waits for nothing, so no cancellation is swallowed
+        await asyncio.sleep(0)  # the transport closes its socket in the next round
 
     def data_received(self, data: bytes) -> None:
         """Parse what has come; called by the transport."""

