@@ -76,7 +76,7 @@ run: venv ## run the bridge with CONFIG
 demo: venv ## see the bridge at work, with servers of its own
 	@$(BIN)/dramatiq-bridge demo
 
-bench: $(BENCH_VENV)/.installed brokers ## compare with the peers, about 15 minutes (PARTS=, SOURCES=, ROUNDS=5, BENCH_ARGS=--help)
+bench: $(BENCH_VENV)/.installed brokers ## compare with the peers, about 20 minutes (PARTS=, SOURCES=, ROUNDS=5, BENCH_ARGS=--help)
 	@$(BENCH_BIN)/python -m bench $(BENCH_OPTIONS) --command '$(strip make bench $(foreach name,PARTS SOURCES ROUNDS BENCH_ARGS,$(if $($(name)),$(name)="$($(name))")))'
 
 bench-micro: $(BENCH_VENV)/.installed brokers ## measure the bridge's stages alone
