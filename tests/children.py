@@ -67,6 +67,11 @@ def free_port() -> int:
     raise RuntimeError(f"no free port in {_PORTS}")
 
 
+def with_fault(name: str) -> dict[str, str]:
+    """Return the environment of a bridge that `tests/faults/<name>/sitecustomize.py` has put a fault into."""
+    return {"PYTHONPATH": os.pathsep.join([str(REPOSITORY / "tests" / "faults" / name), str(REPOSITORY)])}
+
+
 def wait_until(condition: Callable[[], object], timeout: float = 30.0, what: str = "the condition") -> None:
     """Return as soon as `condition()` is true; AssertionError after `timeout` seconds."""
     deadline = time.monotonic() + timeout

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -15,7 +14,7 @@ from bridge.batch import Batch
 from bridge.errors import SinkUnavailable
 from bridge.poison import ALONE, GIVEN_UP, Suspicion
 from tests.brokers import Redis
-from tests.children import REPOSITORY, wait_until
+from tests.children import wait_until, with_fault
 from tests.feeds import REDELIVERING, Feed, PubsubFeed, StreamFeed
 from tests.processes import BridgeProcess, Bridges, queue_messages
 from tests.test_router import event, router
@@ -26,8 +25,7 @@ pytestmark = pytest.mark.timeout(180)
 @pytest.fixture
 def crashing() -> dict[str, str]:
     """The environment of a bridge whose codec crashes."""
-    path = REPOSITORY / "tests" / "faults" / "crashing"
-    return {"PYTHONPATH": os.pathsep.join([str(path), str(REPOSITORY)])}
+    return with_fault("crashing")
 
 
 def _keep_alive(bridge: BridgeProcess, until: Callable[[], object]) -> int:

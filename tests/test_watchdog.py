@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import socket
 from collections.abc import Callable
 from pathlib import Path
@@ -16,7 +15,7 @@ from bridge.config import Config, load
 from bridge.lifecycle import Lifecycle
 from bridge.watchdog import Watchdog
 from tests.brokers import Redis
-from tests.children import REPOSITORY, wait_until
+from tests.children import wait_until, with_fault
 from tests.feeds import StreamFeed
 from tests.processes import Bridges
 
@@ -125,11 +124,10 @@ def test_a_bridge_in_which_something_hangs_is_left_to_the_service_manager(
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
         manager.bind(address)
         manager.settimeout(5)
-        hanging = os.pathsep.join([str(REPOSITORY / "tests" / "faults" / "hanging"), str(REPOSITORY)])
         config = stream.config(redis_server)
         config["dramatiq"]["timeout"] = "1s"
         bridge = new_bridge(
-            config, env={"PYTHONPATH": hanging, "NOTIFY_SOCKET": address, "WATCHDOG_USEC": "600000"}
+            config, env={**with_fault("hanging"), "NOTIFY_SOCKET": address, "WATCHDOG_USEC": "600000"}
         ).ready()
         stream.publish([{"n": 1}])
         stuck = bridge.wait_for("source.stuck", source="feed")

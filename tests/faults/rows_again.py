@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import os
 import time
-from pathlib import Path
 
-from tests.children import REPOSITORY
+from tests.children import with_fault
 from tests.faults import checker
 from tests.faults.rows import Says, row
 from tests.faults.stage import Stage
@@ -15,7 +13,7 @@ ROUNDS = 3
 #: How often the bridge may end by the event that ends it: until it is found, and then until it is given up.
 _MOST_ENDS = 12
 _IDENTITY = {"identity": "$payload.n"}
-_CRASHING = {"PYTHONPATH": os.pathsep.join([str(Path(__file__).parent / "crashing"), str(REPOSITORY)])}
+_CRASHING = with_fault("crashing")
 
 
 @row("identity-kill", sources=("amqp", "mqtt"), stage={"per_source": {"amqp": _IDENTITY, "mqtt": _IDENTITY}})
