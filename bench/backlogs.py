@@ -31,8 +31,8 @@ from bench.publishers import (
     StreamPublisher,
     connect_packet,
 )
-from tests.broker import Broker
-from tests.brokers import Mosquitto, RabbitMQ, Redis
+from tests.support.broker import Broker
+from tests.support.brokers import Mosquitto, RabbitMQ, Redis
 
 
 class AllCores(RabbitMQ):

@@ -17,8 +17,8 @@ import yaml
 
 from bench.backlogs import Backlog
 from bench.load import NATIVE_STREAM, QUEUE_KEY, routes
-from tests.children import Child
-from tests.processes import BridgeProcess
+from tests.support.children import Child
+from tests.support.processes import BridgeProcess
 
 #: Has a module `uvloop` that cannot be imported, as where it is not installed.
 _WITHOUT_UVLOOP: Final = Path(__file__).parent / "without_uvloop"

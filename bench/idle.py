@@ -11,7 +11,7 @@ from bench.backlogs import Backlog
 from bench.goals import Verdict
 from bench.report import Section
 from bench.rounds import Say
-from tests.processes import BridgeProcess
+from tests.support.processes import BridgeProcess
 
 SECONDS: Final = 20
 #: After it says that it is ready.

@@ -27,7 +27,7 @@ from bench.goals import Verdict
 from bench.report import Section
 from bench.rounds import Say
 from bench.tables import number, table
-from tests.children import Child, wait_until
+from tests.support.children import Child, wait_until
 
 RATE: Final = 2_000
 SECONDS: Final = 6

@@ -25,18 +25,20 @@ from pamqp import commands, frame, header
 
 from bench import load
 from bench.tables import number, table
-from bridge import codecs, config, router
-from bridge.batch import Batch
-from bridge.event import Event, given
-from bridge.message import Stamp, Template
-from bridge.redis_link import command
-from bridge.route_compiler import check_routes, compile_routes
+from bridge import config
+from bridge.model.batch import Batch
+from bridge.model.event import Event, given
+from bridge.model.message import Stamp, Template
+from bridge.redis_io.connection import command
+from bridge.routing import decoding as codecs
+from bridge.routing import router
+from bridge.routing.compiler import check_routes, compile_routes
 from bridge.sink import RedisSink
-from bridge.sources.amqp_deliveries import DeliveryReader
-from bridge.sources.mqtt_packets import PacketReader
+from bridge.sources.amqp.deliveries import DeliveryReader
+from bridge.sources.mqtt.packets import PacketReader
 from bridge.spool.log import Log
 from bridge.spool.spool import packed, unpacked
-from tests.brokers import Redis
+from tests.support.brokers import Redis
 
 #: Events of one repetition: as many as a full batch of the bridge has.
 BATCH: Final = 1_000

@@ -17,7 +17,7 @@ from bench.contestants import BRIDGE
 from bench.goals import Verdict, cpu, speed
 from bench.rounds import Rounds
 from bench.tables import number, table
-from tests.broker import find_program
+from tests.support.broker import find_program
 
 _PACKAGES = ("mq-bridge", "faststream", "aio-pika", "paho-mqtt", "redis", "hiredis", "dramatiq", "orjson", "uvloop")
 

@@ -17,7 +17,7 @@ import redis
 from bench import load, usage
 from bench.backlogs import Backlog, PubsubBacklog
 from bench.contestants import Contestant, Running
-from tests.children import wait_until
+from tests.support.children import wait_until
 
 #: Of the events; what comes before is starting up.
 _WARM_UP: Final = 0.02

@@ -20,13 +20,13 @@ from hypothesis import settings
 
 from bridge.config import load
 from bridge.errors import ConfigError
-from tests import processes
-from tests.broker import Broker, find_program
-from tests.brokers import Mosquitto, RabbitMQ, Redis
-from tests.certificates import Certificates, make_certificates
 from tests.faults.stage import Brokers
-from tests.feeds import BROKERS, FEEDS, Feed, StreamFeed
-from tests.processes import BridgeProcess, Bridges, Worker
+from tests.support import processes
+from tests.support.broker import Broker, find_program
+from tests.support.brokers import Mosquitto, RabbitMQ, Redis
+from tests.support.certificates import Certificates, make_certificates
+from tests.support.feeds import BROKERS, FEEDS, Feed, StreamFeed
+from tests.support.processes import BridgeProcess, Bridges, Worker
 
 # What must pass before a change lands looks at the same examples each time; elsewhere at new ones.
 settings.register_profile("ci", derandomize=True)
@@ -35,15 +35,18 @@ if os.environ.get("CI") == "true":
 
 #: What takes minutes begins first: a file is one process's work, and the last one to end should be a short one.
 LONGEST = (
-    *("delivery", "amqp_faults", "faults_sources", "faults", "poison", "workers_ending", "mqtt_faults", "mqtt_history"),
-    *("watchdog", "backpressure", "workers", "amqp_link", "spool", "identity", "redis_pubsub", "mqtt_backlog"),
+    *("delivery/test_delivery", "sources/amqp/test_amqp_faults", "faults/test_matrix_sources", "faults/test_matrix"),
+    *("delivery/test_poison", "process/test_children_ending", "sources/mqtt/test_mqtt_faults"),
+    *("sources/mqtt/test_history", "process/test_watchdog", "delivery/test_backpressure", "process/test_supervisor"),
+    *("sources/amqp/test_transport", "spool/test_spool", "routing/test_deduplication", "sources/test_redis_pubsub"),
+    *("sources/mqtt/test_backlog",),
 )
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Put the files that take long to the beginning."""
-    places = {f"test_{name}.py": place for place, name in enumerate(LONGEST)}
-    items.sort(key=lambda item: places.get(item.path.name, len(places)))
+    places = {f"tests/{name}.py": place for place, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: places.get(item.nodeid.partition("::")[0], len(places)))
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -8,12 +8,12 @@ from collections.abc import Iterator
 from typing import Final
 
 from bridge import config
+from bridge.commands.guarantees import guarantee
 from bridge.config import Config, Route, SourceConfig, redacted_url
 from bridge.config.units import spell_size
-from bridge.guarantees import guarantee
-from bridge.route_compiler import check_routes
-from bridge.sharing import alone
-from bridge.topics import compile_pattern
+from bridge.routing.compiler import check_routes
+from bridge.sources.sharding import alone
+from bridge.topics.pattern import compile_pattern
 
 #: Text that was probably meant as an expression: its $ is missing.
 _FORGOTTEN: Final = re.compile(r"\{?(payload|headers|meta)[.\[].*")

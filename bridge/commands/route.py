@@ -8,14 +8,15 @@ import os
 import time
 from typing import Any
 
-from bridge import config, expressions, router
+from bridge import config
 from bridge.commands.send import pairs
 from bridge.config import Config
 from bridge.errors import BadEvent, UsageError
-from bridge.event import META_NAMES, Event
-from bridge.message import Stamp
-from bridge.route_compiler import check_routes, compile_routes, when_alone
-from bridge.routes import EXPRESSION_ERRORS, ROUTE_ERRORS, Route
+from bridge.model.event import META_NAMES, Event
+from bridge.model.message import Stamp
+from bridge.routing import expressions, router
+from bridge.routing.compiler import check_routes, compile_routes, when_alone
+from bridge.routing.routes import EXPRESSION_ERRORS, ROUTE_ERRORS, Route
 
 
 def main(arguments: argparse.Namespace) -> int:

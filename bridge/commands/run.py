@@ -7,12 +7,12 @@ import asyncio
 
 from bridge import config
 from bridge.config import Config
-from bridge.lifecycle import Lifecycle
 from bridge.observe import logs
-from bridge.route_compiler import check_routes
-from bridge.sharing import alone
-from bridge.supervisor import Supervisor, loop_factory
-from bridge.workers import Workers
+from bridge.process.bridge import Supervisor, loop_factory
+from bridge.process.lifecycle import Lifecycle
+from bridge.process.supervisor import Workers
+from bridge.routing.compiler import check_routes
+from bridge.sources.sharding import alone
 
 
 def main(arguments: argparse.Namespace) -> int:

@@ -11,14 +11,15 @@ from typing import Any, TypeVar
 import msgspec
 from pydantic import ValidationError
 
-from bridge import config, options
-from bridge.batch import Batch
-from bridge.codecs import check_depth
+from bridge import config
 from bridge.config import Dramatiq, parse_duration
+from bridge.config import message_options as options
 from bridge.errors import BridgeError, SinkUnavailable, UsageError
-from bridge.event import Event
-from bridge.message import Message, Stamp, Template, more_options
-from bridge.route_compiler import check_routes
+from bridge.model.batch import Batch
+from bridge.model.event import Event
+from bridge.model.message import Message, Stamp, Template, more_options
+from bridge.routing.compiler import check_routes
+from bridge.routing.decoding import check_depth
 from bridge.sink import RedisSink
 
 T = TypeVar("T")

@@ -10,9 +10,9 @@ import re
 from collections.abc import Iterator
 from typing import Any, Final
 
+from bridge.config.diagnostics import Finding, Loc, near_miss, quoted
 from bridge.config.document import Document
 from bridge.config.urls import split_url
-from bridge.config.wrong import Finding, Loc, near_miss, quoted
 
 _NAME = re.compile(r"[a-zA-Z_][a-zA-Z0-9_-]*")
 _NAMES: Final = "a name is letters, digits, _ and -, and begins with a letter or _"

@@ -19,10 +19,10 @@ from pydantic import (
     model_validator,
 )
 
+from bridge.config.diagnostics import WrongValue, describe
 from bridge.config.substituted import Substituted, coerced
 from bridge.config.units import DURATION, SIZE, parse_duration, parse_size, spell_duration
 from bridge.config.urls import check_url, redacted_url
-from bridge.config.wrong import WrongValue, describe
 
 
 def at_least(shortest: int, longest: int | None = None) -> AfterValidator:

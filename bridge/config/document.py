@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
-from bridge.config.excerpt import Lines
+from bridge.config.diagnostics import Finding, Loc, where
+from bridge.config.redaction import Lines
 from bridge.config.substitution import Piece
-from bridge.config.wrong import Finding, Loc, where
 from bridge.errors import Mistake
 
 MAX_MISTAKES: Final = 100

@@ -10,13 +10,13 @@ from typing import Any, Final
 from pydantic import ValidationError
 
 from bridge.config import checks
+from bridge.config.diagnostics import Finding
 from bridge.config.document import Document
 from bridge.config.mistakes import translate
 from bridge.config.models import Config, Route
 from bridge.config.reader import MAX_BYTES, parse
 from bridge.config.sources import Amqp, Mqtt, RedisPubsub, RedisStream, SourceModel
 from bridge.config.substitution import Substitution
-from bridge.config.wrong import Finding
 from bridge.errors import ConfigError, Mistake, Problem
 
 Check = Callable[[Config], list[Problem]]

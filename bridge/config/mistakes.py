@@ -9,8 +9,8 @@ from typing import Any, Final
 
 from pydantic import BaseModel, ValidationError
 
+from bridge.config.diagnostics import Finding, Loc, WrongValue, WrongValues, describe, listed, near_miss, quoted
 from bridge.config.substituted import Substituted
-from bridge.config.wrong import Finding, Loc, WrongValue, WrongValues, describe, listed, near_miss, quoted
 
 #: What pydantic's kinds of error expect.
 _EXPECTED: Final = {

@@ -9,13 +9,13 @@ from typing import Annotated, Any, Final, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema, field_validator
 
-# Modules and not names: `bridge.options` needs this package's units, so either may be imported first.
-from bridge import options as message_options
+# Modules and not names: `bridge.config.message_options` needs this package's units, so either may be imported first.
+from bridge.config import message_options
 from bridge.config.connection import Bytes, Connection, Integer, Milliseconds, Model, Name, Timeout, or_null
+from bridge.config.diagnostics import WrongValue, WrongValues, describe
 from bridge.config.sources import SourceConfig
 from bridge.config.substituted import coerced, plain
 from bridge.config.units import DURATION, SHARE, parse_duration, parse_share
-from bridge.config.wrong import WrongValue, WrongValues, describe
 
 MOST_PROCESSES: Final = 64
 _EXPRESSION = {"type": "string", "pattern": r"^\$"}

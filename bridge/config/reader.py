@@ -12,13 +12,13 @@ from typing import Any, Final
 
 import yaml
 
+from bridge.config.diagnostics import REFUSED, Loc, WrongValue, quoted
 from bridge.config.document import Document, Span
-from bridge.config.excerpt import is_reference, is_secret, url_secrets
+from bridge.config.redaction import is_reference, is_secret, url_secrets
 from bridge.config.scalars import resolve
 from bridge.config.substituted import Substituted
 from bridge.config.substitution import Substitution
 from bridge.config.syntax import SyntaxFault, explain
-from bridge.config.wrong import REFUSED, Loc, WrongValue, quoted
 
 # libyaml is ten times as fast; the same events come from the parser in Python where it is missing.
 LOADER: Final[type[Any]] = getattr(yaml, "CSafeLoader", yaml.SafeLoader)

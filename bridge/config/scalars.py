@@ -6,7 +6,7 @@ import math
 import re
 from typing import Final
 
-from bridge.config.wrong import WrongValue
+from bridge.config.diagnostics import WrongValue
 
 _CONSTANTS: Final[dict[str, bool | None]] = {
     "": None,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, Final
 
 # A module and not its names, as in models.py.
-from bridge import options as message_options
+from bridge.config import message_options
 from bridge.config.models import Config
 from bridge.config.units import DURATION, SHARE, SIZE, spell_duration, spell_size
 

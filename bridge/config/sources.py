@@ -18,9 +18,9 @@ from bridge.config.connection import (
     at_least,
     or_null,
 )
+from bridge.config.diagnostics import WrongValue, describe
 from bridge.config.substituted import coerced, plain
 from bridge.config.units import spell_size
-from bridge.config.wrong import WrongValue, describe
 
 Decode = Literal["json", "text", "msgpack", "cbor", "bytes", "auto"]
 Unmatched = Literal["dead-letter", "drop"]

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from bridge.config.wrong import WrongValue
+from bridge.config.diagnostics import WrongValue
 
 #: A secret in a file is short; a bound keeps a wrong path (/dev/zero, a dump) from filling the memory.
 MAX_FILE_BYTES: Final = 64 * 1024

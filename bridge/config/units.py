@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Final
 
-from bridge.config.wrong import WrongValue, describe
+from bridge.config.diagnostics import WrongValue, describe
 
 #: The spelling of a duration, of a size and of a share, for JSON Schema as well.
 DURATION: Final = r"[0-9]{1,12}(ms|s|m|h|d)"

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable
 from urllib.parse import SplitResult, urlsplit
 
-from bridge.config.wrong import WrongValue, listed
+from bridge.config.diagnostics import WrongValue, listed
 
 # Greedy up to the last @ on purpose: a password with a raw / or @ in it must not be shown by halves.
 _USERINFO = re.compile(r"(://[^:@/\s]*):.*@", re.DOTALL)

@@ -21,7 +21,7 @@ from bridge.demo.generator import Generator
 from bridge.demo.screen import Row, Screen
 from bridge.demo.servers import Servers, config_path
 from bridge.errors import BridgeError
-from bridge.route_compiler import check_routes
+from bridge.routing.compiler import check_routes
 
 #: How long what was sent may take to be executed.
 _FINISH_S: Final = 10.0

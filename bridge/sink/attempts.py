@@ -1,12 +1,12 @@
-"""How often events were attempted, counted in Dramatiq's Redis, where it survives the process (see `bridge.poison`)."""
+"""How often events were attempted, counted in Dramatiq's Redis, where it survives the process (see `bridge.delivery.poison`)."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Final
 
-from bridge.redis_link import command
-from bridge.sink.links import Links
+from bridge.redis_io.connection import command
+from bridge.sink.connection_pool import Links
 
 #: One step, so that what ends the process afterwards is always counted: attempts so far, and one more of each.
 _ATTEMPTS: Final = """

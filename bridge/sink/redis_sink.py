@@ -14,11 +14,11 @@ from typing import Any, Final
 
 from redis.exceptions import ResponseError
 
-from bridge.batch import Batch, DeadLetter, Written
 from bridge.config import Dramatiq
 from bridge.errors import SinkUnavailable
-from bridge.redis_link import command
-from bridge.sink.links import Links, unavailable
+from bridge.model.batch import Batch, DeadLetter, Written
+from bridge.redis_io.connection import command
+from bridge.sink.connection_pool import Links, unavailable
 from bridge.sink.script_arguments import ScriptArguments
 
 SCRIPT: Final = files("bridge.sink").joinpath("enqueue.lua").read_text()

@@ -7,11 +7,11 @@ from typing import Final
 
 import msgspec
 
-from bridge.batch import Batch, Column, DeadLetter
-from bridge.codecs import plain
 from bridge.errors import BadEvent
-from bridge.event import Gate
-from bridge.redis_link import Word, packed
+from bridge.model.batch import Batch, Column, DeadLetter
+from bridge.model.event import Gate
+from bridge.redis_io.connection import Word, packed
+from bridge.routing.decoding import plain
 
 #: How long a writer's last number is remembered: longer than most outages, and so the retry that follows a lost reply.
 _TOKEN_LIFETIME_S = 6 * 3600

@@ -6,17 +6,17 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final
 
-from bridge import redis_client
 from bridge.config import Config, Mqtt, SourceConfig
-from bridge.routes import RouteTable
-from bridge.sharing import alone
-from bridge.sources.amqp import AmqpSource
-from bridge.sources.mqtt import MqttSource
-from bridge.sources.mqtt_history import left_members
+from bridge.redis_io import client as redis_client
+from bridge.routing.routes import RouteTable
+from bridge.sources.amqp.source import AmqpSource
+from bridge.sources.contract import Session, SinkWatch, Source
+from bridge.sources.mqtt.source import MqttSource
+from bridge.sources.mqtt.subscription_store import left_members
 from bridge.sources.redis_pubsub import RedisPubsubSource
-from bridge.sources.redis_stream import RedisStreamSource
-from bridge.sources.session import Session, SinkWatch, Source
-from bridge.topics import subscription, without_covered
+from bridge.sources.redis_stream.source import RedisStreamSource
+from bridge.sources.sharding import alone
+from bridge.topics.pattern import subscription, without_covered
 
 __all__ = ["Session", "Source", "left_behind", "make"]
 

@@ -17,11 +17,11 @@ from redis.exceptions import ResponseError
 
 from bridge.config import RedisPubsub
 from bridge.errors import Disconnected
-from bridge.event import Details, Event, given
+from bridge.model.event import Details, Event, given
 from bridge.observe.logs import logger
-from bridge.redis_link import Link, command
-from bridge.sources.inbox import Inbox, InboxSession
-from bridge.topics import remember
+from bridge.redis_io.connection import Link, command
+from bridge.sources.window import Inbox, InboxSession
+from bridge.topics.pattern import remember
 
 #: How often a subscriber asks, which is how exactly the beginning of a gap is known.
 PING_EVERY_S: Final = 2.0

@@ -13,7 +13,7 @@ from typing import Any, Final
 from urllib.parse import quote, unquote
 
 from bridge.errors import words
-from bridge.event import Details
+from bridge.model.event import Details
 from bridge.observe.logs import logger
 from bridge.spool.log import Log
 from bridge.spool.spool import Spool

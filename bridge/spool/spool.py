@@ -10,11 +10,11 @@ from typing import Any, Final, TypeVar
 
 import msgspec
 
-from bridge.batch import Batch, Writer
 from bridge.errors import BridgeError, words
-from bridge.event import Details, Event
+from bridge.model.batch import Batch, Writer
+from bridge.model.event import Details, Event
 from bridge.observe.logs import Repeats, logger
-from bridge.sources.inbox import MAX_BATCH_EVENTS
+from bridge.sources.window import MAX_BATCH_EVENTS
 from bridge.spool.log import Entry, Log
 
 log = logger()

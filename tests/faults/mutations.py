@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from tests.children import REPOSITORY
+from tests.support.children import REPOSITORY
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ class Mutation:
 MUTATIONS: Final = (
     Mutation(
         "settle-before-write",
-        "bridge/dispatch.py",
+        "bridge/delivery/pipeline.py",
         (
             (
                 "        written = await self._write(work)\n",

@@ -12,7 +12,7 @@ from contextlib import suppress
 from types import TracebackType
 from typing import Any, Final, Self
 
-from tests.children import free_port
+from tests.support.children import free_port
 
 _CHUNK: Final = 1 << 16
 _LOOK_AGAIN_S: Final = 0.01

@@ -20,7 +20,7 @@ from paho.mqtt.enums import CallbackAPIVersion
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from tests.feeds import Feed
+from tests.support.feeds import Feed
 
 _TIMEOUT_S: Final = 2.0
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import time
 
-from tests.children import with_fault
 from tests.faults import checker
 from tests.faults.rows import Says, row
 from tests.faults.stage import Stage
+from tests.support.children import with_fault
 
 ROUNDS = 3
 #: How often the bridge may end by the event that ends it: until it is found, and then until it is given up.

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections import Counter
 from typing import Any, Final
 
-from tests.children import wait_until
 from tests.faults.checker import DEAD_LETTERS
 from tests.faults.rows import Says, row
 from tests.faults.sources import EVERY
 from tests.faults.stage import Stage
+from tests.support.children import wait_until
 
 #: Each must become a dead letter, from every source.
 HOSTILE: Final[dict[str, bytes]] = {

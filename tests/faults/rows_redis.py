@@ -11,14 +11,14 @@ from typing import Any, Final
 
 import redis
 
-from tests.brokers import Redis
-from tests.children import wait_until
 from tests.faults import checker
 from tests.faults.proxy import Proxy
 from tests.faults.publishers import plain_client
 from tests.faults.rows import Says, row
 from tests.faults.sources import EVERY
 from tests.faults.stage import Stage
+from tests.support.brokers import Redis
+from tests.support.children import wait_until
 
 AWAY: Final = (Says("sink.unavailable"),)
 #: So that a Redis that stands still for some seconds is found to do so.

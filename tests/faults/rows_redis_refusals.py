@@ -9,9 +9,9 @@ from typing import Any, Final
 
 import redis
 
-from tests.children import free_port, wait_until
 from tests.faults.rows import Says, row
 from tests.faults.stage import Stage
+from tests.support.children import free_port, wait_until
 
 Command = Callable[[Stage, redis.Redis], object]
 

@@ -8,11 +8,11 @@ import time
 from pathlib import Path
 from typing import Any
 
-from tests.children import wait_until
 from tests.faults import checker
 from tests.faults.rows import Says, row
 from tests.faults.rows_bridge import stop
 from tests.faults.stage import Stage
+from tests.support.children import wait_until
 
 SPOOLED = ("mqtt", "mqtt-qos0", "pubsub")
 AWAY = (Says("sink.unavailable"),)

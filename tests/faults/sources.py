@@ -16,7 +16,7 @@ from tests.faults.publishers import (
     Qos0Publisher,
     StreamPublisher,
 )
-from tests.feeds import AmqpFeed, Feed, MqttFeed, PubsubFeed, StreamFeed
+from tests.support.feeds import AmqpFeed, Feed, MqttFeed, PubsubFeed, StreamFeed
 
 
 class Qos0Feed(MqttFeed):

@@ -15,14 +15,14 @@ from urllib.parse import urlsplit
 
 import redis
 
-from tests.broker import Broker
-from tests.brokers import Mosquitto, RabbitMQ, Redis
 from tests.faults.ledger import Load
 from tests.faults.proxy import Proxy
 from tests.faults.publishers import plain_client
 from tests.faults.sources import KINDS
-from tests.feeds import Feed
-from tests.processes import BridgeProcess
+from tests.support.broker import Broker
+from tests.support.brokers import Mosquitto, RabbitMQ, Redis
+from tests.support.feeds import Feed
+from tests.support.processes import BridgeProcess
 
 B = TypeVar("B", bound=Broker)
 

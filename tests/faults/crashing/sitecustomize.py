@@ -5,11 +5,11 @@ from __future__ import annotations
 import os
 import signal
 
-import bridge.codecs
-from bridge.codecs import Decode
-from bridge.event import Event
+import bridge.routing.decoding
+from bridge.model.event import Event
+from bridge.routing.decoding import Decode
 
-_make = bridge.codecs.decoder
+_make = bridge.routing.decoding.decoder
 
 
 def _crashing(kind: str) -> Decode:
@@ -23,4 +23,4 @@ def _crashing(kind: str) -> Decode:
     return decode_or_die
 
 
-bridge.codecs.decoder = _crashing
+bridge.routing.decoding.decoder = _crashing

@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 
-from bridge.event import Event
-from bridge.sources.redis_stream import RedisStreamSession
+from bridge.model.event import Event
+from bridge.sources.redis_stream.source import RedisStreamSession
 
 
 async def _hang(_self: RedisStreamSession, _events: Sequence[Event]) -> None:

@@ -1,0 +1,1 @@
+"""The words of the bridge: event, batch, message."""

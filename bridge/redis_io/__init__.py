@@ -1,0 +1,1 @@
+"""Connections to Redis that sources and sink share."""

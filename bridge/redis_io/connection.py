@@ -1,0 +1,188 @@
+"""One connection to Redis, read and written in bulk.
+
+redis-py resolves the URL, connects, secures and logs in; then the transport gets this protocol instead of its own.
+Whatever bytes come are parsed in one pass by hiredis, and a pass may bring a thousand replies: redis-py awaits each.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections import deque
+from typing import Any, Final
+
+import hiredis
+from redis.exceptions import AuthenticationError, NoPermissionError, ResponseError
+from redis.exceptions import TimeoutError as RedisTimeoutError
+
+from bridge.config import Connection
+from bridge.errors import Disconnected, words
+from bridge.redis_io import client as redis_client
+
+#: So many bytes of replies may wait to be read; then TCP holds Redis back.
+_MOST_WAITING: Final = 1 << 20
+
+Word = str | bytes | int
+
+
+def packed(word: Word) -> bytes:
+    r"""Return one word of a command as Redis's protocol has it: `$1\r\nx\r\n` is `x` behind its length in bytes."""
+    raw = word if isinstance(word, bytes) else str(word).encode()
+    return b"$%d\r\n%b\r\n" % (len(raw), raw)
+
+
+def command(*words: Word) -> bytes:
+    """Return a whole command."""
+    return b"*%d\r\n%b" % (len(words), b"".join(map(packed, words)))
+
+
+class Link(asyncio.Protocol):
+    """Exactly one connection; once it has failed it stays so.
+
+    redis-py's client and its PubSub reconnect silently, and what was published in the gap is
+    lost without a sign (6 of 22 messages, observed). Replies are RESP2's: bytes, int, None, or a list of these.
+    """
+
+    def __init__(self, connection: Connection, *, timeout_s: float) -> None:
+        self._connect_timeout_s = connection.connect_timeout / 1000
+        self._timeout_s = timeout_s
+        self._connection = redis_client.client(connection, timeout_s=timeout_s).connection_pool.make_connection()
+        self._transport: Any = None
+        self._reader = hiredis.Reader(replyError=_error)
+        self._replies: deque[Any] = deque()
+        self._waiting_bytes = 0
+        self._paused = False
+        self._wake = asyncio.Event()
+        self._failed: Disconnected | None = None
+
+    async def open(self) -> None:
+        """Connect and log in, within the connection's `connect_timeout`.
+
+        Raises:
+            Disconnected: it could not be done.
+        """
+        try:
+            async with asyncio.timeout(self._connect_timeout_s):
+                try:
+                    await self._connection.connect()
+                finally:
+                    # It can swallow a cancellation (8.1.0, observed), and whoever cancels once would wait for ever.
+                    if (task := asyncio.current_task()) is not None and task.cancelling() > 0:
+                        raise asyncio.CancelledError
+        except redis_client.FAULTS as error:
+            raise self._fail(error) from None
+        # The one thing of redis-py's that is not public; tests/redis_io/test_connection.py says so if it moves.
+        self._transport = self._connection._writer.transport  # noqa: SLF001
+        self._transport.set_protocol(self)
+        if self._transport.is_closing():
+            raise self._fail(ConnectionError("the connection was closed"))
+
+    @property
+    def failed(self) -> bool:
+        """Whether the connection has ended."""
+        return self._failed is not None
+
+    def send(self, packed_command: bytes) -> None:
+        """Send a command; its reply is for `read`.
+
+        Raises:
+            Disconnected: the connection has ended.
+        """
+        if self._failed is not None:
+            raise self._failed
+        self._transport.write(packed_command)
+
+    async def read(self) -> Any:
+        """Return the next reply.
+
+        Raises:
+            Disconnected: no reply within the link's timeout, or the connection has ended.
+            ResponseError: the reply is an error; the link goes on.
+        """
+        await self._wait()
+        reply = self._replies.popleft()
+        if not self._replies:
+            self._all_read()
+        if isinstance(reply, ResponseError):
+            raise reply
+        return reply
+
+    async def read_all(self, most: int) -> list[Any]:
+        """Return the replies that are there, from one to `most`; an error among them is a ResponseError.
+
+        Raises:
+            Disconnected: as `read`.
+        """
+        await self._wait()
+        replies = [self._replies.popleft() for _ in range(min(most, len(self._replies)))]
+        if not self._replies:
+            self._all_read()
+        return replies
+
+    async def command(self, *words: Word) -> Any:
+        """Send a command and return its reply; for links on which nobody else reads."""
+        self.send(command(*words))
+        return await self.read()
+
+    async def close(self) -> None:
+        """Close the connection."""
+        self._failed = self._failed or Disconnected("closed")
+        if self._transport is not None:
+            self._transport.abort()
+        with contextlib.suppress(Exception):
+            await self._connection.disconnect(nowait=True)  # waits for nothing, so no cancellation is swallowed
+        await asyncio.sleep(0)  # the transport closes its socket in the next round
+
+    def data_received(self, data: bytes) -> None:
+        """Parse what has come; called by the transport."""
+        reader, replies = self._reader, self._replies
+        reader.feed(data)
+        try:
+            # `False` is hiredis's word for an incomplete reply; Redis has no such value in RESP2.
+            while (reply := reader.gets()) is not False:
+                replies.append(reply)
+        except hiredis.ProtocolError as error:
+            self._fail(error)
+            self._transport.abort()
+        self._waiting_bytes += len(data)
+        if self._waiting_bytes > _MOST_WAITING and replies:
+            self._transport.pause_reading()
+            self._paused = True
+        self._wake.set()
+
+    def connection_lost(self, error: Exception | None) -> None:
+        """Fail; called by the transport."""
+        self._fail(error or ConnectionError("Connection closed by server."))
+        self._wake.set()
+
+    async def _wait(self) -> None:
+        if self._replies:
+            return
+        try:
+            async with asyncio.timeout(self._timeout_s):
+                while not self._replies:
+                    if self._failed is not None:
+                        raise self._failed
+                    self._wake.clear()
+                    await self._wake.wait()
+        except TimeoutError as error:
+            self._transport.abort()
+            raise self._fail(error) from None
+
+    def _all_read(self) -> None:
+        self._waiting_bytes = 0
+        if self._paused:
+            self._paused = False
+            self._transport.resume_reading()
+
+    def _fail(self, error: BaseException) -> Disconnected:
+        if self._failed is None:
+            timed_out = isinstance(error, (TimeoutError, RedisTimeoutError))
+            denied = isinstance(error, (AuthenticationError, NoPermissionError))
+            self._failed = Disconnected("timed out" if timed_out else words(error), denied=denied)
+        return self._failed
+
+
+def _error(text: str) -> ResponseError:
+    # ERR is the code of errors that have none; the others' codes are what one looks for.
+    return ResponseError(text.removeprefix("ERR "))

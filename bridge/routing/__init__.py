@@ -1,0 +1,1 @@
+"""From an event to its messages: decoding, expressions, routes."""

@@ -1,0 +1,258 @@
+"""From the configuration's routes to one compiled function each.
+
+A route becomes one Python function, made of the syntax trees of its expressions:
+
+    def route(_event, payload, _captures, _stamp):
+        topic, (headers, meta) = _event.topic, _event.details()     # only what is used
+        plant, oven = _captures
+        try:
+            if not (<when>): return None
+        except (KeyError, IndexError): return None
+        return _message(<args>, <kwargs>, _stamp, <options>, <delay>)
+
+Per event nothing is looked up, parsed or formatted. Each expression has a line number of its own
+in that function, so that a traceback tells which place of the route failed, and at which part.
+"""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import Any, Final
+
+from bridge.config import Amqp, Config, Mqtt, SourceConfig
+from bridge.config import Route as RouteConfig
+from bridge.errors import ExpressionError, Problem
+from bridge.model.message import Template
+from bridge.routing import expressions
+from bridge.routing.deduplication import FUNCTIONS as IDENTITY_FUNCTIONS
+from bridge.routing.deduplication import Identity
+from bridge.routing.expressions import FUNCTIONS, RUNTIME, Expression
+from bridge.routing.routes import Route, RouteTable, finish
+from bridge.topics.pattern import Pattern, compile_pattern
+
+Loc = tuple[str | int, ...]
+
+
+def check_routes(config: Config) -> list[Problem]:
+    """Return every mistake in the routes' topics and expressions, and in the sources' identities."""
+    return compile_routes(config)[1]
+
+
+def compile_routes(config: Config) -> tuple[dict[str, RouteTable], list[Problem]]:
+    """Compile every route; return the table of each source, and every mistake that was found."""
+    problems: list[Problem] = []
+    routes: dict[str, list[Route]] = {name: [] for name in config.sources}
+    for index, route in enumerate(config.routes):
+        if route.source not in config.sources:
+            continue  # said by the configuration's own checks
+        compiled = _RouteCompiler(route, ("routes", index), config.sources[route.source].type, problems).compile()
+        if compiled is not None:
+            routes[route.source].append(compiled)
+    identities = {name: _compile_identity(name, source, problems) for name, source in config.sources.items()}
+    return {name: RouteTable(found, identities[name]) for name, found in routes.items()}, problems
+
+
+def _compile_identity(name: str, source: SourceConfig, problems: list[Problem]) -> Identity | None:
+    if not isinstance(source, Amqp | Mqtt) or source.identity is None:
+        return None
+    text, filename = source.identity[1:], f"<identity of {name}>"
+    try:
+        expression = expressions.parse(text, expressions.NAMES)
+        if "received_at" in expression.names:
+            hint = "take it from payload, headers or meta"
+            raise ExpressionError("an event that comes again has another received_at", hint, text.index("received_at"))
+        if expression.names.isdisjoint(("payload", "headers", "meta")):
+            hint = "read it from payload, headers or meta"
+            raise ExpressionError("an identity that many events share would lose all but the first of them", hint)
+    except ExpressionError as error:
+        problems.append(Problem(("sources", name, "identity"), error.problem, error.hint, error.offset + 1))
+        return None
+    names: tuple[Collection[str], Sequence[str]] = (expression.names, ())
+    evaluate = compile_function(
+        names, None, [expression.node], lambda value, _stamp: value, filename, functions=IDENTITY_FUNCTIONS
+    )
+    return Identity(name, text, evaluate, filename, source.identity_window)
+
+
+class _RouteCompiler:
+    """Compiles one route; every mistake is appended to `problems`."""
+
+    def __init__(self, config: RouteConfig, loc: Loc, protocol: str, problems: list[Problem]) -> None:
+        self._config = config
+        self._loc = loc
+        self._protocol = protocol
+        self._problems = problems
+        self._places: dict[int, tuple[str, Expression]] = {}
+        self._names: Collection[str] = expressions.NAMES
+        self._used: set[str] = set()
+        self._line = 0
+
+    def compile(self) -> Route | None:
+        before = len(self._problems)
+        config = self._config
+        pattern = self._pattern()
+        captures = pattern.captures if pattern else ()
+        self._names = (*expressions.NAMES, *captures)
+        when = self._expression(config.when, ("when",), prefix=0) if config.when is not None else None
+        static, dynamic = self._options()
+        body = [
+            self._value(config.args, ("args",)),
+            self._value(config.kwargs, ("kwargs",)),
+            self._value(dynamic, ("options",)),
+            self._value(config.delay if isinstance(config.delay, str) else None, ("delay",)),
+        ]
+        if len(self._problems) > before:
+            return None
+        assert config.name is not None  # noqa: S101 - the model names every route
+        filename = f"<route {config.name}>"
+        template = Template(config.actor, config.queue, static, delayed=config.delay is not None)
+        message: Callable[..., Any]
+        if isinstance(config.args, list) and isinstance(config.kwargs, dict) and not dynamic and config.delay is None:
+            # Most routes: args is a list and kwargs a mapping with text keys whatever the event, and there is nothing else.
+            message, body = template.fill, body[:2]
+        else:
+            delay = config.delay if isinstance(config.delay, int) else None
+            message = finish(template, delay, dynamic_delay=isinstance(config.delay, str))
+        return Route(
+            name=config.name,
+            queue=template.queue,
+            pattern=pattern,
+            run=compile_function((self._used, captures), when, body, message, filename),
+            filename=filename,
+            places=self._places,
+        )
+
+    def _pattern(self) -> Pattern | None:
+        if self._config.topic is None:
+            return None
+        try:
+            pattern = compile_pattern(self._config.topic, self._protocol)
+            for name in pattern.captures:
+                if name in expressions.NAMES or name in FUNCTIONS:
+                    offset = self._config.topic.index(f"{{{name}}}")
+                    raise ExpressionError(f"{{{name}}} would hide `{name}`", "give the capture another name", offset)
+        except ExpressionError as error:
+            self._report((*self._loc, "topic"), error, 0)
+            return None
+        return pattern
+
+    def _options(self) -> tuple[dict[str, object], dict[str, object]]:
+        """Split the options into those that are known now and those that hold an expression."""
+        static: dict[str, object] = {}
+        dynamic: dict[str, object] = {}
+        for name, value in self._config.options.items():
+            (dynamic if _has_expression(value) else static)[name] = value
+        return _literal(static), dynamic
+
+    def _expression(self, text: str, place: Loc, *, prefix: int) -> ast.expr:
+        self._line += 1
+        try:
+            expression = expressions.parse(text, self._names, line=self._line)
+        except ExpressionError as error:
+            self._report((*self._loc, *place), error, prefix)
+            return ast.Constant(None)
+        self._places[self._line] = (".".join(map(str, place)), expression)
+        self._used |= expression.names
+        return expression.node
+
+    def _value(self, value: object, place: Loc) -> ast.expr:
+        if isinstance(value, str):
+            if value.startswith("$$"):
+                return ast.Constant(value[1:])
+            if value.startswith("$"):
+                return self._expression(value[1:], place, prefix=1)
+        if isinstance(value, dict):
+            for key in value:
+                if key.startswith("$"):
+                    problem = "an expression that holds `: ` is a mapping for YAML"
+                    self._problems.append(Problem((*self._loc, *place, key), problem, "quote the whole expression"))
+            keys: list[ast.expr | None] = [ast.Constant(key) for key in value]
+            return ast.Dict(keys, [self._value(item, (*place, key)) for key, item in value.items()])
+        if isinstance(value, list):
+            return ast.List([self._value(item, (*place, i)) for i, item in enumerate(value)], ast.Load())
+        return ast.Constant(value)  # type: ignore[arg-type]  # a scalar, as YAML has them
+
+    def _report(self, loc: Loc, error: ExpressionError, prefix: int) -> None:
+        self._problems.append(Problem(loc, error.problem, error.hint, error.offset + prefix))
+
+
+def _has_expression(value: object) -> bool:
+    if isinstance(value, str):
+        return value.startswith("$") and not value.startswith("$$")
+    if isinstance(value, dict):
+        return any(map(_has_expression, value.values()))
+    return isinstance(value, list) and any(map(_has_expression, value))
+
+
+def _literal(value: Any) -> Any:
+    """Return a value without expressions as it is meant: `$$` at its beginning is a `$`."""
+    if isinstance(value, str):
+        return value[1:] if value.startswith("$$") else value
+    if isinstance(value, dict):
+        return {key: _literal(item) for key, item in value.items()}
+    return [_literal(item) for item in value] if isinstance(value, list) else value
+
+
+_SKELETON: Final = """
+def route(_event, payload, _captures, _stamp):
+    topic = _event.topic
+    source = _event.source
+    received_at = _event.received_at_ms
+    headers, meta = _event.details()
+    ({captures}) = _captures
+    try:
+        if not 0:
+            return None
+    except (_KeyError, _IndexError):
+        return None
+    return _message(_stamp)
+"""
+_GUARD, _RESULT = -2, -1
+
+
+def compile_function(
+    names: tuple[Collection[str], Sequence[str]],
+    when: ast.expr | None,
+    body: list[ast.expr],
+    message: Callable[..., Any],
+    filename: str,
+    *,
+    functions: Mapping[str, object] = RUNTIME,
+) -> Callable[..., Any]:
+    """Return the function of a route; `names` are those that its expressions use, and the captures of its topic.
+
+    It takes the event, its payload, the captures' values and a stamp, and gives what `message` makes of what
+    the expressions of `body` give, with the stamp as the third. Without a `when` it always gives something, or raises.
+    `functions` are what the expressions can reach.
+    """
+    used, captures = names
+    module = ast.parse(_SKELETON.format(captures="".join(f"{name}, " for name in captures)))
+    function = module.body[0]
+    assert isinstance(function, ast.FunctionDef)  # noqa: S101 - it stands in the text above
+    guard, result = function.body[_GUARD], function.body[_RESULT]
+    assert isinstance(guard, ast.Try)  # noqa: S101
+    assert isinstance(result, ast.Return)  # noqa: S101
+    assert isinstance(result.value, ast.Call)  # noqa: S101
+    result.value.args = [*body[:2], *result.value.args, *body[2:]]
+    if when is not None:
+        guard.body[0].test.operand = when  # type: ignore[attr-defined]
+    reads = [read for read in function.body[:_GUARD] if _names_in(read) & set(used)]
+    function.body = [*reads, guard, result] if when is not None else [*reads, result]
+    ast.fix_missing_locations(module)
+    scope: dict[str, object] = {**functions, "_KeyError": KeyError, "_IndexError": IndexError, "_message": message}
+    exec(compile(module, filename, "exec"), scope)  # noqa: S102 - the tree was checked node by node
+    return scope["route"]  # type: ignore[return-value]
+
+
+def _names_in(statement: ast.stmt) -> set[str]:
+    return {node.id for node in ast.walk(statement) if isinstance(node, ast.Name)}
+
+
+def when_alone(route: Route) -> tuple[str, Callable[..., Any]]:
+    """Return the text of the route's `when`, and a function that evaluates nothing else, to explain it."""
+    expression = next(expression for place, expression in route.places.values() if place == "when")
+    captures = route.pattern.captures if route.pattern else ()
+    return expression.text, compile_function(
+        (expression.names, captures), None, [expression.node], lambda value, _stamp: value, route.filename
+    )

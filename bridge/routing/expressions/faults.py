@@ -1,0 +1,113 @@
+"""Faults: what an error of a rewritten expression means, and which part of the expression it came from."""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable
+from dataclasses import dataclass
+from itertools import islice
+from types import TracebackType
+from typing import Final
+
+from bridge.routing.expressions.values import kind, quote
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """Why a rewritten expression failed on an event.
+
+    `line` is the one given to `parse`; `text_start` and `text_end` are byte offsets of the failing part in that
+    expression's text (0, 0 if unknown). `missing` says that a field, an element or a null on the way was the reason.
+    `problem` is for people and quotes at most 80 characters of the event.
+    """
+
+    line: int
+    text_start: int
+    text_end: int
+    missing: bool
+    problem: str
+
+
+def _message(function: Callable[..., object], *args: object) -> str:
+    """Return the text of the TypeError that this Python raises for the call, "" where it raises none."""
+    try:
+        function(*args)
+    except TypeError as error:
+        return str(error)
+    except LookupError:
+        pass
+    return ""
+
+
+#: What this Python says where null is asked for a field.
+_NULL: Final = _message(operator.getitem, None, "")
+
+
+def _learn() -> dict[str, str]:
+    """Provoke each TypeError that native operators give for JSON's types, and put it in plain words.
+
+    The texts differ between Python's versions, so they are learned from the one that runs.
+    """
+    samples: tuple[object, ...] = (True, 0, 0.0, None, "", [], {})
+    compare = {"<": operator.lt, "<=": operator.le, ">": operator.gt, ">=": operator.ge}
+    learned: dict[str, str] = {}
+    for left in samples:
+        for right in samples:
+            a, b = kind(left), kind(right)
+            for sign, function in compare.items():
+                learned[_message(function, left, right)] = f"'{sign}' can't compare {a} with {b}"
+            inside = f"'in' can't look for {b} in a text" if type(left) is str else f"'in' can't look into {a}"
+            learned[_message(operator.contains, left, right)] = inside
+            by_index = type(left) is dict or (type(left) in (str, list) and type(right) is not str)
+            index = f"{b} can't be an index of {a}" if by_index else f"{a} has no fields"
+            learned[_message(operator.getitem, left, right)] = index
+    learned[_NULL] = "null has no fields"
+    learned.pop("", None)
+    return learned
+
+
+_PLAIN: Final = _learn()
+_PROBLEMS: Final[dict[type[Exception], str]] = {
+    IndexError: "no element at this index",
+    ZeroDivisionError: "division by zero",
+    OverflowError: "a number is too large",
+    RecursionError: "nested too deeply",
+}
+
+
+def is_missing(error: BaseException) -> bool:
+    """Say whether `error` means a missing field or element, or a null on the way to one."""
+    return isinstance(error, LookupError) or (type(error) is TypeError and error.args == (_NULL,))
+
+
+def fault(error: Exception, filename: str) -> Fault:
+    """Say what `error`, raised by generated code whose `co_filename` is `filename`, means and where it came from."""
+    line, start, end = _origin(error.__traceback__, filename)
+    return Fault(line, start, end, is_missing(error), _problem(error))
+
+
+def _origin(trace: TracebackType | None, filename: str) -> tuple[int, int, int]:
+    found = None
+    while trace is not None:
+        if trace.tb_frame.f_code.co_filename == filename:
+            found = trace
+        trace = trace.tb_next
+    if found is None:
+        return 0, 0, 0
+    position = next(islice(found.tb_frame.f_code.co_positions(), found.tb_lasti // 2, None), None)
+    line, _, start, end = position or (None, None, None, None)
+    if start is None or end is None:  # Python runs without columns (-X no_debug_ranges).
+        start = end = 0
+    return line or found.tb_lineno or 0, start, end
+
+
+def _problem(error: Exception) -> str:
+    if isinstance(error, KeyError):
+        return f"no field {quote(error.args[0] if error.args else '')}"
+    for kinds, problem in _PROBLEMS.items():
+        if isinstance(error, kinds):
+            return problem
+    text = str(error)
+    if isinstance(error, TypeError):
+        return _PLAIN.get(text, text)
+    return text if isinstance(error, ValueError) else f"{type(error).__name__}: {text}"

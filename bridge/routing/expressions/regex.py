@@ -1,0 +1,53 @@
+"""Regular expressions: compiled when the configuration is read, in linear time and with a bound on the work."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import lru_cache
+from typing import Final, NamedTuple
+
+import re2
+
+from bridge.routing.expressions.values import refuse
+
+#: The largest compiled regex: a larger one could not even be tried on a KiB.
+_MAX_SIZE: Final = 4096
+#: The most steps (size x bytes of text) that one search may need. RE2 is linear, but where its automaton does not
+#: fit its cache it walks the whole program for each byte, at about 10 ns a step: 1 MiB of random a's and b's takes
+#: `(?:[ab]{0,300}a){3}c` 16 seconds.
+_MAX_STEPS: Final = 5_600_000
+
+
+class Regex(NamedTuple):
+    """A compiled regex, and the most bytes of text it is tried on."""
+
+    search: Callable[[bytes], object]
+    max_bytes: int
+
+
+@lru_cache(maxsize=4096)
+def compile_regex(pattern: str) -> Regex:
+    """Compile a linear-time regex. Raises ValueError with the reason where it is wrong or too large."""
+    options = re2.Options()
+    options.log_errors = False
+    options.never_capture = True  # Only the yes or no is asked for; groups would cost a second pass.
+    try:
+        compiled = re2.compile(pattern, options)
+    except re2.error as error:
+        reason = error.args[0] if error.args else ""
+        raise ValueError(reason.decode(errors="replace") if isinstance(reason, bytes) else str(reason)) from None
+    size: int = max(compiled.programsize, compiled.reverseprogramsize, 1)
+    if size > _MAX_SIZE:
+        raise ValueError("it is too large: use fewer or smaller repetitions")
+    return Regex(compiled.search, _MAX_STEPS // size)
+
+
+def matches(text: object, pattern: str) -> bool:
+    """`matches(text, "regex")`: whether the regex is found anywhere in the text."""
+    if type(text) is not str:
+        refuse("matches()", "a text", text)
+    regex = compile_regex(pattern)
+    data = text.encode()
+    if len(data) > regex.max_bytes:
+        raise ValueError(f"matches(): the text is longer than the {regex.max_bytes} bytes that this regex is tried on")
+    return regex.search(data) is not None

@@ -1,0 +1,292 @@
+"""The rewriter: the tree that Python makes of an expression -> a tree that is safe to compile, or an error."""
+
+from __future__ import annotations
+
+import ast
+import math
+from collections.abc import Callable, Collection, Iterable
+from dataclasses import dataclass
+from typing import Any, Final
+from unicodedata import normalize
+
+from bridge.model.event import META_NAMES
+from bridge.routing.expressions.arithmetic import OPERATORS
+from bridge.routing.expressions.fstrings import native, path_of
+from bridge.routing.expressions.functions import FUNCTIONS
+from bridge.routing.expressions.hints import FOREIGN_CONSTANTS, METHODS, REFUSED, near
+from bridge.routing.expressions.regex import compile_regex
+from bridge.routing.expressions.syntax import MAX_DEPTH, TOO_DEEP, Text, encodable
+from bridge.routing.expressions.text import check_spec
+from bridge.routing.expressions.values import MAX_INT, kind, quote
+
+#: The names every expression may use; a route adds the captures of its topic.
+NAMES: Final = ("payload", "topic", "headers", "meta", "source", "received_at")
+_CONSTANTS: Final = {"true": True, "false": False, "null": None}
+
+
+@dataclass(frozen=True, slots=True)
+class Expression:
+    """One checked expression.
+
+    `text` is without the leading `$`. `node` is safe to compile with the globals `RUNTIME`: each of its nodes stands
+    on the line given to `parse` at the UTF-8 byte offsets of the text. `names` are the free names that it uses.
+    """
+
+    text: str
+    node: ast.expr
+    names: frozenset[str]
+
+
+def parse(text: str, names: Collection[str], *, line: int = 1) -> Expression:
+    """Check and rewrite the expression `text`, which may use `names`.
+
+    Raises ExpressionError for the first mistake; its `offset` counts characters of `text`.
+    """
+    rewriter = _Rewriter(Text(text), names, line)
+    return Expression(text, rewriter.expression(), frozenset(rewriter.used))
+
+
+class _Rewriter:
+    """Rewrites the tree of one expression; each `_name` method handles the nodes of type `Name`."""
+
+    def __init__(self, text: Text, names: Collection[str], line: int) -> None:
+        self._text = text
+        self._error = text.error
+        # Python normalizes the names that it parses; the caller's spelling is the one to emit.
+        self._names = {normalize("NFKC", name): name for name in names}
+        self._line = line
+        self._depth = 0
+        self.used: set[str] = set()
+
+    def expression(self) -> ast.expr:
+        """Return the safe form of the whole text."""
+        return ast.fix_missing_locations(self._rewrite(self._text.tree()))
+
+    def _rewrite(self, node: ast.expr) -> ast.expr:
+        """Return the safe form of `node`, placed on the caller's line."""
+        self._depth += 1
+        if self._depth > MAX_DEPTH:
+            raise self._error(node, TOO_DEEP)
+        rule: Callable[[Any], ast.expr] | None = getattr(self, f"_{type(node).__name__.lower()}", None)
+        if rule is None or type(node) in REFUSED:
+            raise self._text.refused(node, node)
+        new = rule(node)
+        self._depth -= 1
+        new.lineno = new.end_lineno = self._line
+        new.col_offset, new.end_col_offset = self._text.place(node)
+        return new
+
+    def _all(self, nodes: Iterable[ast.expr]) -> list[ast.expr]:
+        return [self._rewrite(node) for node in nodes]
+
+    def _constant(self, node: ast.Constant) -> ast.expr:
+        value = node.value
+        if type(value) is str:
+            if not encodable(value):
+                raise self._error(node, "a text holds half a character (a surrogate)")
+        elif type(value) is int:
+            if value > MAX_INT:
+                raise self._error(node, "a number is larger than 2**256")
+        elif type(value) is float:
+            if not math.isfinite(value):
+                raise self._error(node, "a number is too large")
+        elif value is not None and type(value) is not bool:
+            words = {bytes: "a text of bytes", complex: "a complex number"}.get(type(value), "'...'")
+            raise self._error(node, f"{words} can't be used in an expression")
+        return ast.Constant(value)
+
+    def _name(self, node: ast.Name) -> ast.expr:
+        if node.id in self._names:
+            name = self._names[node.id]
+            self.used.add(name)
+            return ast.Name(name, ast.Load())
+        if node.id in _CONSTANTS:
+            return ast.Constant(_CONSTANTS[node.id])
+        if node.id in FUNCTIONS:
+            raise self._error(node, f"{node.id!r} is a function", f"call it: {node.id}(...)")
+        constant = FOREIGN_CONSTANTS.get(node.id.lower())
+        hint = f"write '{constant}'" if constant else near(node.id, [*self._names.values(), *FUNCTIONS])
+        if not hint and "payload" in self._names:
+            hint = f"a field of the payload is written payload.{node.id}"
+        raise self._error(node, f"there is no name {quote(node.id)}", hint)
+
+    def _attribute(self, node: ast.Attribute) -> ast.expr:
+        # Python normalizes the name ("µ" becomes another letter); the payload's key is as the user wrote it.
+        written = self._text.written(node).rpartition(".")[2].strip()
+        name = written if normalize("NFKC", written) == node.attr else node.attr
+        return self._field(node, node.value, ast.Constant(name))
+
+    def _subscript(self, node: ast.Subscript) -> ast.expr:
+        if isinstance(node.slice, ast.Tuple | ast.List | ast.Dict):
+            raise self._error(node.slice, "an index is one text or whole number")
+        key = self._rewrite(node.slice)
+        if isinstance(key, ast.Constant) and type(key.value) not in (str, int):
+            raise self._error(node.slice, "an index is a text or a whole number")
+        return self._field(node, node.value, key)
+
+    def _field(self, node: ast.expr, base: ast.expr, key: ast.expr) -> ast.expr:
+        constant = key.value if isinstance(key, ast.Constant) else None
+        if isinstance(base, ast.Name) and base.id == "meta" and "meta" in self._names:
+            if constant not in META_NAMES:
+                hint = near(str(constant), META_NAMES) or f"it has {', '.join(META_NAMES)}"
+                problem = "a field of meta is named by a constant" if constant is None else ""
+                raise self._error(node, problem or f"meta has no field {quote(constant)}", hint)
+            # Event.meta holds only what the protocol has; the rest is null.
+            return ast.Call(ast.Attribute(self._rewrite(base), "get", ast.Load()), [key], [])
+        value = self._rewrite(base)
+        literal: object = value.value if isinstance(value, ast.Constant) else [] if isinstance(value, ast.List) else {}
+        if type(literal) is not dict and not (type(constant) is int and type(literal) in (str, list)):
+            raise self._error(node, f"{kind(literal)} that is written out has no such field")
+        return ast.Subscript(value, key, ast.Load())
+
+    def _compare(self, node: ast.Compare) -> ast.expr:
+        left, right = self._rewrite(node.left), self._all(node.comparators)
+        if any(isinstance(op, ast.Is | ast.IsNot) for op in node.ops):
+            null = isinstance(right[0], ast.Constant) and right[0].value is None
+            if len(right) > 1 or not null or isinstance(left, ast.Constant):
+                raise self._error(node, "'is' only asks whether a field is null", "write '==' to compare")
+        return ast.Compare(left, list(node.ops), right)
+
+    def _boolop(self, node: ast.BoolOp) -> ast.expr:
+        return ast.BoolOp(node.op, self._all(node.values))
+
+    def _ifexp(self, node: ast.IfExp) -> ast.expr:
+        return ast.IfExp(*self._all([node.test, node.body, node.orelse]))
+
+    def _unaryop(self, node: ast.UnaryOp) -> ast.expr:
+        if isinstance(node.op, ast.Not):
+            return ast.UnaryOp(node.op, self._rewrite(node.operand))
+        if type(node.op) not in OPERATORS:
+            raise self._text.refused(node, node.op)
+        value = self._rewrite(node.operand)
+        if isinstance(node.op, ast.USub) and isinstance(value, ast.Constant) and type(value.value) in (int, float):
+            return ast.Constant(-value.value)  # type: ignore[operator]
+        return _call(type(node.op).__name__, value)
+
+    def _binop(self, node: ast.BinOp) -> ast.expr:
+        if type(node.op) not in OPERATORS:
+            raise self._text.refused(node, node.op)
+        return _call(type(node.op).__name__, self._rewrite(node.left), self._rewrite(node.right))
+
+    def _list(self, node: ast.List | ast.Tuple) -> ast.expr:
+        return ast.List(self._all(node.elts), ast.Load())
+
+    #: JSON knows one kind of list, so `("a", "b")` is the same as `["a", "b"]`.
+    _tuple = _list
+
+    def _dict(self, node: ast.Dict) -> ast.expr:
+        keys: list[ast.expr | None] = []
+        for key, value in zip(node.keys, node.values, strict=True):
+            if key is None:
+                raise self._error(value, "'**' can't be used in an expression")
+            new = self._rewrite(key)
+            if isinstance(new, ast.Constant) and type(new.value) is not str:
+                raise self._error(key, f"a key of a mapping is a text, not {kind(new.value)}")
+            keys.append(new if isinstance(new, ast.Constant) else ast.copy_location(_call("key", new), new))
+        return ast.Dict(keys, self._all(node.values))
+
+    def _joinedstr(self, node: ast.JoinedStr) -> ast.expr:
+        parts = [self._part(part) for part in node.values]
+        if all(isinstance(part, ast.Constant) for part in parts):
+            return ast.Constant("".join(part.value for part in parts))  # type: ignore[attr-defined]
+        return native(parts) or _call("concat", *parts)
+
+    def _part(self, part: ast.expr) -> ast.expr:
+        if not isinstance(part, ast.FormattedValue):
+            return self._rewrite(part)
+        if part.conversion not in (-1, ord("s")):
+            raise self._error(part.value, f"'!{chr(part.conversion)}' can't be used in an f-string", "write {value}")
+        value = self._rewrite(part.value)
+        spec = _constant_text(part.format_spec)
+        try:
+            check_spec(spec)
+        except ValueError as error:
+            raise self._error(part.value, str(error)) from None
+        # Without a format `concat` makes a text of the value; a constant field must not look like a literal part.
+        if part.conversion != -1 or (not spec and isinstance(value, ast.Constant)):
+            value = _call("str", value)
+        return _call("format", value, ast.Constant(spec)) if spec else value
+
+    def _call(self, node: ast.Call) -> ast.expr:
+        name = self._function(node.func)
+        if node.keywords:
+            raise self._error(node.keywords[0], "a named argument can't be used in an expression")
+        (_, least, most), count = FUNCTIONS[name], len(node.args)
+        if count < least or (most is not None and count > most):
+            wanted = str(most) if most == least else f"{least} {f'to {most}' if most else 'or more'}"
+            plural = "" if wanted == "1" else "s"
+            raise self._error(node, f"{name}() takes {wanted} argument{plural}, not {count}")
+        args = self._all(node.args)
+        if name == "default":
+            return _default(*args)
+        if name == "has":
+            return _has(*args)
+        if name == "matches":
+            self._check_regex(node.args[1], args[1])
+        return _call(name, *args)
+
+    def _function(self, function: ast.expr) -> str:
+        if isinstance(function, ast.Attribute):
+            name = METHODS.get(function.attr, function.attr)
+            hint = f"write {name}(...)" if name in FUNCTIONS else ""
+            if name == "get":
+                hint = "write default(payload.field, fallback)"
+            raise self._error(function, "a method can't be called in an expression", hint)
+        if not isinstance(function, ast.Name):
+            raise self._error(function, "only a function can be called in an expression")
+        if function.id in FUNCTIONS:
+            return function.id
+        if function.id in self._names:
+            raise self._error(function, f"{quote(function.id)} is not a function")
+        hint = near(function.id, FUNCTIONS) or f"the functions are {', '.join(FUNCTIONS)}"
+        raise self._error(function, f"there is no function {quote(function.id)}", hint)
+
+    def _check_regex(self, node: ast.expr, pattern: ast.expr) -> None:
+        if not isinstance(pattern, ast.Constant) or type(pattern.value) is not str:
+            raise self._error(node, "the regex of matches() is a constant text")
+        try:
+            compile_regex(pattern.value)
+        except ValueError as error:
+            raise self._error(node, f"not a usable regex: {error}") from error
+
+
+def _call(name: str, *args: ast.expr) -> ast.Call:
+    """Return the call of a function of RUNTIME."""
+    return ast.Call(ast.Name(f"_{name}", ast.Load()), list(args), [])
+
+
+def _default(value: ast.expr, fallback: ast.expr) -> ast.expr:
+    base, keys = path_of(value)
+    if base is not None and _harmless(fallback):
+        return _call("pick", base, fallback, *keys)
+    return _call("default", _lazy(value), _lazy(fallback))
+
+
+def _has(value: ast.expr) -> ast.expr:
+    base, keys = path_of(value)
+    if base is None:
+        return _call("has", _lazy(value))
+    if not keys and not isinstance(base, ast.Name):
+        # has(meta.qos): what the protocol does not have is null, and a null of meta is nothing else.
+        return ast.Compare(base, [ast.IsNot()], [ast.Constant(None)])
+    return _call("present", base, *keys)
+
+
+def _lazy(node: ast.expr) -> ast.expr:
+    return ast.Lambda(ast.arguments(posonlyargs=[], args=[], kwonlyargs=[], kw_defaults=[], defaults=[]), node)
+
+
+def _harmless(node: ast.expr) -> bool:
+    """Say whether evaluating `node` cannot fail and costs nothing, so that it need not be lazy."""
+    if isinstance(node, ast.List):
+        return all(map(_harmless, node.elts))
+    return isinstance(node, ast.Constant | ast.Name) or (isinstance(node, ast.Dict) and not node.keys)
+
+
+def _constant_text(node: ast.expr | None) -> str | None:
+    """Return the constant text of a format, None where it is not constant."""
+    if node is None:
+        return ""
+    parts = node.values if isinstance(node, ast.JoinedStr) else [node]
+    texts = [part.value for part in parts if isinstance(part, ast.Constant) and isinstance(part.value, str)]
+    return "".join(texts) if len(texts) == len(parts) and all(map(encodable, texts)) else None

@@ -1,0 +1,206 @@
+"""Text: what makes one, within its bound; what takes one apart; and the fields of an f-string."""
+
+from __future__ import annotations
+
+import math
+import re
+from base64 import b64encode
+from collections.abc import Callable
+from hashlib import sha256
+from typing import Any, Final, NoReturn
+
+import msgspec
+
+from bridge.routing.expressions.values import MAX_DIGITS, MAX_TEXT, NUMBERS, kind, quote, refuse
+
+#: The widest field, and the most precise, that an f-string may ask for.
+_MAX_WIDTH: Final = 100
+#: Python refuses these by itself (turning them into text is quadratic), unless the environment lifts its bound.
+_TOO_MANY_DIGITS: Final = 10**MAX_DIGITS
+_SPEC: Final = re.compile(r"(?:.?[<>=^])?[-+ ]?z?#?0?([0-9]*)[_,]?(?:\.([0-9]+))?[bdeEfFgGosxX%]?", re.DOTALL)
+
+
+def _too_long(name: str) -> NoReturn:
+    raise ValueError(f"{name}: the text would be longer than {MAX_TEXT} characters")
+
+
+def _short(name: str, text: str) -> str:
+    if len(text) > MAX_TEXT:
+        _too_long(name)
+    return text
+
+
+def _check_digits(name: str, value: int) -> None:
+    if abs(value) >= _TOO_MANY_DIGITS:
+        raise ValueError(f"{name}: a number has more than {MAX_DIGITS} digits")
+
+
+def _measure(name: str, value: object, *, finite: bool = False) -> None:
+    """Refuse a structure whose text form would be too long, before that form is built.
+
+    A display may hold the same large value many times, so the text can be far larger than the payload. The count
+    is a lower bound: the built text is at most about ten times longer, and is measured again.
+    """
+    size = 0
+    stack = [value]
+    while stack:
+        item: Any = stack.pop()
+        what = type(item)
+        if what is str or what is bytes:
+            size += len(item) + 2
+        elif what is list:
+            size += 2 * len(item)
+        elif what is dict:
+            size += 4 * len(item)
+        elif what is int:
+            _check_digits(name, item)
+            size += item.bit_length() // 4 + 1
+        elif finite and what is float and not math.isfinite(item):
+            raise ValueError(f"{name}: a number is not finite")
+        else:
+            size += 1
+        if size > MAX_TEXT:
+            _too_long(name)
+        # Only what has been counted is put on the stack.
+        if what is list:
+            stack.extend(item)
+        elif what is dict:
+            stack.extend(item)
+            stack.extend(item.values())
+
+
+def text_of(value: Any) -> str:
+    """`str(x)`, and what a field of an f-string gives."""
+    what = type(value)
+    if what is float:
+        return repr(value)
+    if what is str:
+        return _short("str()", value)
+    if what is bytes:
+        refuse("str()", "no bytes (base64() turns them into a text)", value)
+    if what is int:
+        _check_digits("str()", value)
+        return str(value)
+    if what is list or what is dict:
+        _measure("str()", value)
+    return _short("str()", str(value))
+
+
+def changed(name: str, change: Callable[[str], str]) -> Callable[[object], str]:
+    """`lower`, `upper`, `strip`: a text of a text."""
+
+    def change_text(text: object) -> str:
+        if type(text) is not str:
+            refuse(name, "a text", text)
+        # Changing case can treble the length ("ΐ" is three letters in upper case): both ends are measured.
+        return _short(name, change(_short(name, text)))
+
+    return change_text
+
+
+def tested(name: str, test: Callable[[str, str], bool]) -> Callable[[object, object], bool]:
+    """`starts_with`, `ends_with`: true or false of two texts."""
+
+    def test_texts(text: object, part: object) -> bool:
+        if type(text) is not str or type(part) is not str:
+            refuse(name, "two texts", text if type(text) is not str else part)
+        return test(text, part)
+
+    return test_texts
+
+
+def split(text: object, *separators: Any) -> list[str]:
+    """`split(text)` at runs of white space, `split(text, separator)`."""
+    if type(text) is not str:
+        refuse("split()", "a text", text)
+    for separator in separators:
+        if type(separator) is not str:
+            refuse("split()", "a text as separator", separator)
+        if not separator:
+            raise ValueError("split(): the separator is empty")
+    return text.split(*separators)
+
+
+def join(separator: object, items: object) -> str:
+    """`join(separator, items)`."""
+    if type(separator) is not str:
+        refuse("join()", "a text as separator", separator)
+    if type(items) is not list:
+        refuse("join()", "a list as second argument", items)
+    if not {str}.issuperset(map(type, items)):
+        refuse("join()", "a list of texts", next(item for item in items if type(item) is not str))
+    if sum(map(len, items)) + len(separator) * max(0, len(items) - 1) > MAX_TEXT:
+        _too_long("join()")
+    return separator.join(items)
+
+
+def json_of(value: object) -> str:
+    """`to_json(x)`."""
+    _measure("to_json()", value, finite=True)
+    return _short("to_json()", msgspec.json.encode(value).decode())
+
+
+def _bytes(name: str, value: object) -> bytes:
+    if type(value) is bytes:
+        return value
+    if type(value) is not str:
+        refuse(name, "a text or bytes", value)
+    return value.encode()
+
+
+def base64_of(value: object) -> str:
+    """`base64(x)` of bytes, or of a text in UTF-8."""
+    data = _bytes("base64()", value)
+    if len(data) > MAX_TEXT // 4 * 3:
+        _too_long("base64()")
+    return b64encode(data).decode()
+
+
+def sha256_of(value: object) -> str:
+    """`sha256(x)` of bytes, or of a text in UTF-8, in hexadecimal digits."""
+    return sha256(_bytes("sha256()", value)).hexdigest()
+
+
+def whole(text: str) -> str:
+    """Bound an f-string that is built."""
+    if len(text) > MAX_TEXT:
+        _too_long("f-string")
+    return text
+
+
+def concat(*parts: object) -> str:
+    """Build an f-string. Each field is bounded, and so is the sum, before the whole is built."""
+    texts = []
+    size = 0
+    for part in parts:
+        text = part if type(part) is str else text_of(part)
+        size += len(text)
+        if size > MAX_TEXT:
+            _too_long("f-string")
+        texts.append(text)
+    return "".join(texts)
+
+
+def check_spec(spec: str | None) -> None:
+    """Check the format of an f-string's field, None for one that is not constant. Raises ValueError."""
+    found = None if spec is None else _SPEC.fullmatch(spec)
+    if found is None:
+        raise ValueError("the format of an f-string's field is a constant such as '>10' or '.2f'")
+    # The count of digits first: int() of thousands of them is an error of its own.
+    if any(len(digits) > len(str(_MAX_WIDTH)) or int(digits) > _MAX_WIDTH for digits in found.groups() if digits):
+        raise ValueError(f"a field of an f-string is at most {_MAX_WIDTH} wide")
+
+
+def formatted(value: Any, spec: str) -> str:
+    """Format one field of an f-string; `check_spec` has bounded width and precision in `spec`."""
+    what = type(value)
+    if what not in NUMBERS and what is not str and what is not bool:
+        raise TypeError(f"{kind(value)} can't be formatted with {quote(spec)}")
+    if what is str:
+        _short("f-string", value)
+    try:
+        if what is int and spec[-1] not in "boxX":  # those take linear time
+            _check_digits("f-string", value)
+        return format(value, spec)
+    except (ValueError, OverflowError):
+        raise ValueError(f"{quote(value)} can't be formatted with {quote(spec)}") from None

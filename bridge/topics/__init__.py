@@ -1,0 +1,1 @@
+"""Topic patterns: one syntax per protocol."""

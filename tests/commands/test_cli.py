@@ -1,0 +1,319 @@
+"""The command line: what each command prints, and its exit codes."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import bridge
+from bridge import cli
+from bridge.config import schema
+from tests.support.brokers import Redis
+from tests.support.children import REPOSITORY
+from tests.support.processes import queue_messages
+
+CONFIG = """\
+dramatiq: {url: 'redis://bridge:s3cret-one@localhost:1/0', namespace: workers}
+sources:
+  plant: {type: mqtt, url: mqtt://localhost:1, username: u, password: s3cret-two}
+  orders: {type: amqp, url: 'amqp://bridge:s3cret-three@localhost:1/', queue: orders, max_body: 1KiB}
+  idle: {type: redis-pubsub, url: 'redis://localhost:1?password=s3cret-four', channels: [c]}
+routes:
+  - name: hot
+    from: plant
+    topic: plants/{plant}/ovens/{oven}
+    when: payload.celsius > 250 and not meta.retain
+    actor: raise_alarm
+    queue: alarms
+    args: [$plant, $int(oven), $payload.celsius]
+    kwargs: {unit: $payload.unit, sent_by: '$default(headers["sent-by"], null)'}
+    delay: 10s
+  - {from: plant, topic: plants/#, actor: note}
+  - {from: orders, topic: order.#, actor: reserve, args: [$payload]}
+"""
+NOT_JSON = "can't be written as JSON"
+UNREACHED = "Redis did not take the message"
+HOT = ["route", "CONFIG", "--from=plant", "--topic=plants/3/ovens/7"]
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    """A configuration with secrets, whose brokers do not exist."""
+    file = tmp_path / "bridge.yaml"
+    file.write_text(CONFIG)
+    return file
+
+
+class Terminal:
+    """Runs a command in this process; CONFIG stands for the configuration's path."""
+
+    def __init__(self, path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        self._path = path
+        self._capsys = capsys
+        self.err = ""
+
+    def __call__(self, *words: str, code: int = 0) -> str:
+        """Return what was printed; the exit code must be `code`, and no secret is shown."""
+        found = cli.main([str(self._path) if word == "CONFIG" else word for word in words])
+        out, self.err = self._capsys.readouterr()
+        assert found == code, self.err
+        assert "s3cret" not in out + self.err
+        assert "Traceback" not in self.err
+        return out
+
+    def routes(self, *words: str) -> dict[str | None, Any]:
+        """Return what `route --json` says, by the routes' names."""
+        return {result["route"]: result for result in json.loads(self(*words, "--json"))}
+
+
+@pytest.fixture
+def run(path: Path, capsys: pytest.CaptureFixture[str]) -> Terminal:
+    """Run commands."""
+    return Terminal(path, capsys)
+
+
+def test_check_says_what_is_connected_to_what(run: Terminal, path: Path) -> None:
+    """A right configuration is summed up, without its passwords, and nothing is connected to."""
+    assert (
+        run("check", "CONFIG")
+        == f"""\
+{path}: ok
+  dramatiq  redis://bridge:***@localhost:1/0, namespace workers
+  plant  mqtt mqtt://localhost:1
+    hot: plants/{{plant}}/ovens/{{oven}} -> raise_alarm (queue alarms)
+    note: plants/# -> note (queue default)
+    guarantee: at most once; no spool, so in an outage of Redis what comes beyond 1000 events or 16MiB is lost
+  orders  amqp amqp://bridge:***@localhost:1/
+    reserve: order.# -> reserve (queue default)
+    guarantee: at least once
+  idle  redis-pubsub redis://localhost:1?password=***
+    guarantee: at most once; no spool, so in an outage of Redis what comes beyond 4000 events or 16MiB is lost
+  note: sources.plant has no client_id, so its session ends with the connection:\
+ what is published while the bridge is away is lost
+  note: sources.idle has no route
+"""
+    )
+
+
+def test_check_notes_what_is_seldom_meant(run: Terminal, path: Path) -> None:
+    """A forgotten $, a topic that never comes and a bound of a queue that nobody fills are allowed, and noted."""
+    path.write_text(
+        'dramatiq: {max_queue_depth: {default: 5, alarm: 5, "*": 9}}\n'
+        "sources: {s: {type: redis-pubsub, url: redis://localhost:1, channels: [news]}}\n"
+        "routes:\n  - {from: s, topic: nws, actor: a, args: [payload.user, 'no payload.user']}\n"
+    )
+    output = run("check", "CONFIG")
+    assert "note: route a: no topic that sources.s brings fits nws\n" in output
+    assert "note: route a: 'payload.user' is text; an expression begins with $, as in $payload.user\n" in output
+    assert "note: dramatiq.max_queue_depth: no route writes to the queue alarm\n" in output
+    assert output.count("note:") == 3
+
+
+def test_check_says_every_mistake_at_its_place(run: Terminal, path: Path) -> None:
+    """Mistakes of the file and of its expressions come together, with line and caret, and exit code 78."""
+    path.write_text(CONFIG.replace("$int(oven)", "$itn(oven)").replace("plants/#,", "pl#,"))
+    assert run("check", "CONFIG", code=78) == ""
+    assert f"{path}:13:21: routes[0].args[1]: there is no function 'itn'; did you mean" in run.err
+    assert f"{path}:16:28: routes[1].topic: # must stand alone" in run.err
+    assert run.err.endswith("dramatiq-bridge: 2 mistakes in the configuration\n")
+    assert " " * 31 + "^" in run.err
+
+
+@pytest.mark.parametrize("command", ["check", "run", "route", "send"])
+def test_a_wrong_configuration_is_78_for_every_command(run: Terminal, path: Path, command: str) -> None:
+    """No command goes on with a configuration that is wrong, or missing."""
+    more = {"route": ["--from=plant"], "send": []}.get(command, [])
+    words = ["send", "a", "--config", "CONFIG"] if command == "send" else [command, "CONFIG", *more]
+    path.write_text(CONFIG.replace("queue: alarms", "queue: __alarms"))
+    run(*words, code=78)
+    assert "cannot begin with __" in run.err
+    assert run.err.endswith("dramatiq-bridge: 1 mistake in the configuration\n")
+    path.unlink()
+    run(*words, code=78)
+    assert "cannot be read" in run.err
+
+
+def test_route_shows_what_would_be_written(run: Terminal) -> None:
+    """Which routes fit, and the exact JSON of their messages."""
+    payload = '--payload={"celsius": 300, "unit": "C"}'
+    found = run.routes(*HOT, payload, "--header=sent-by=me", "--meta=retain=false")
+    message = found["hot"]["message"]
+    assert found["hot"]["queue"] == message["queue_name"] == "alarms.DQ"
+    assert message["args"] == ["3", 7, 300]
+    assert message["kwargs"] == {"unit": "C", "sent_by": "me"}
+    assert message["options"]["eta"] - message["message_timestamp"] == 10_000
+    assert found["note"]["message"]["actor_name"] == "note"
+    text = run(*HOT, payload)
+    assert "hot: fits; to queue alarms.DQ:" in text
+    assert '"actor_name": "raise_alarm"' in text
+
+
+@pytest.mark.parametrize(
+    ("words", "why"),
+    [
+        (["--payload={}"], "when: no field 'celsius' in `payload.celsius > 250 and not meta.retain`"),
+        (['--payload={"celsius": 1}'], "when: `payload.celsius > 250 and not meta.retain` is not true"),
+        (['--payload={"celsius": 300}', "--meta=retain=true"], "is not true"),
+        (["--topic=plants/3"], "the topic does not fit plants/{plant}/ovens/{oven}"),
+    ],
+)
+def test_route_says_why_not(run: Terminal, words: list[str], why: str) -> None:
+    """A route that does not fit says whether by its topic or by its condition, and at which field."""
+    found = run.routes(*HOT, *words)["hot"]
+    assert found["fits"] is False
+    assert why in found["why"]
+    assert "hot: " in run(*HOT, *words)
+
+
+def test_route_shows_dead_letters(run: Terminal) -> None:
+    """What would be a dead letter says so, with the reason that the dead letter would have."""
+    found = run.routes(*HOT, '--payload={"celsius": 300}')
+    assert (found["hot"]["dead_letter"], found["hot"]["why"]) == (
+        "missing-field", "kwargs.unit: no field 'unit' in `payload.unit`",
+    )  # fmt: skip
+    assert "message" in found["note"]
+    assert run.routes(*HOT, "--payload=nonsense")[None]["dead_letter"] == "decode"
+    assert run.routes(*HOT, "--payload=\udcff")[None]["dead_letter"] == "decode"
+    big = run.routes("route", "CONFIG", "--from=orders", "--topic=order.x", f'--payload="{"x" * 2000}"')
+    assert big[None]["dead_letter"] == "too-large"
+    assert "dead letter (decode)" in run(*HOT, "--payload=nonsense")
+
+
+@pytest.mark.parametrize("payload", ["null", "nonsense"])
+def test_route_shows_what_becomes_of_an_unmatched_event(run: Terminal, payload: str) -> None:
+    """An event that fits no topic is dropped or a dead letter as its source has it, whatever its body is."""
+    found = run.routes("route", "CONFIG", "--from=plant", "--topic=x", f"--payload={payload}")
+    assert "dropped" in found[None]["why"]
+    assert "dead_letter" not in found[None]
+    assert found["note"]["why"] == "the topic does not fit plants/#"
+    found = run.routes("route", "CONFIG", "--from=orders", "--topic=x\udcff", f"--payload={payload}")
+    assert found[None]["dead_letter"] == "unmatched"
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["--from=nobody"], "no source 'nobody' in"),
+        (["--from=plant", "--meta=nope=1"], "--meta: no 'nope'; there are message_id"),
+        (["--from=plant", "--header=x"], "--header takes NAME=VALUE, not 'x'"),
+    ],
+)
+def test_route_refuses_what_is_not_there(run: Terminal, words: list[str], says: str) -> None:
+    """A wrong word of the command is an error in one line, and exit code 2."""
+    run("route", "CONFIG", *words, code=2)
+    assert run.err.startswith("dramatiq-bridge: ")
+    assert says in run.err
+    assert run.err.count("\n") == 1
+
+
+def test_send_takes_json_or_text(run: Terminal, redis_server: Redis, path: Path) -> None:
+    """An argument is JSON where it parses and otherwise the text it is; `--config` takes the workers' Redis from a file."""
+    path.write_text(
+        f"dramatiq: {{url: '{redis_server.url}', namespace: n}}\nsources: {{s: {{type: mqtt, url: mqtt://h}}}}\n"
+    )
+    words = ["1", "01", "-5", "1e999", "true", "True", "null", "NaN", "", "[1, {}]", "[1", '"1"', "grüße", "a=b"]
+    output = run(
+        "send",
+        "actor",
+        *words,
+        "--kwarg=a=1",
+        "--kwarg=b=x=y",
+        "--kwarg=c=",
+        "--config=CONFIG".replace("CONFIG", str(path)),
+    )
+    with redis_server.client() as client:
+        (message,) = queue_messages(client, "default", "n")
+    assert message["message_id"] == output.strip()
+    assert message["args"] == [
+        1, "01", -5, "1e999", True, "True", None, "NaN", "", [1, {}], "[1", "1", "grüße", "a=b",
+    ]  # fmt: skip
+    assert message["kwargs"] == {"a": 1, "b": "x=y", "c": ""}
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["a", "--queue=__acks__"], "cannot begin with __"),
+        (["a", "--queue=x.DQ"], "a queue's name"),
+        ([" a"], "takes the name of an actor"),
+        (["$a"], "the actor is written out"),
+        (["a", "--delay=10"], "a bare number has no unit"),
+        (["a", "--kwarg=x"], "--kwarg takes NAME=VALUE"),
+        (["a", "[" * 65 + "]" * 65], "nested more than 64 deep"),
+        (["a", "\udcff"], NOT_JSON),
+        (["a", "--redis=http://u:s3cret@h"], "--redis takes a URL that begins with redis://"),
+        (["a", "--redis=redis://u:s3cret@h:port"], "--redis the host or the port"),
+        (["a", "--namespace="], "--namespace takes text without spaces"),
+        (["a", "--redis=redis://u:s3cret@127.0.0.1:1"], UNREACHED),
+    ],
+    ids=lambda value: str(value)[:50].encode("ascii", "replace").decode(),
+)
+def test_send_writes_nothing_that_is_wrong(run: Terminal, words: list[str], says: str) -> None:
+    """What would damage a worker, or cannot be sent, is an error in one line; exit code 2 where a word is wrong."""
+    run("send", *words, code=1 if says in {"nested more than 64 deep", NOT_JSON, UNREACHED} else 2)
+    assert says in run.err
+    assert run.err.count("\n") == 1
+
+
+def test_send_tells_that_the_queue_is_no_queue(run: Terminal, redis_server: Redis) -> None:
+    """A message that Redis refuses was not sent: the exit code says so."""
+    with redis_server.client() as client:
+        client.set("dramatiq:default", "x")
+    run("send", "a", f"--redis={redis_server.url}", code=1)
+    assert "WRONGTYPE dramatiq:default holds a string" in run.err
+
+
+def test_schema_is_the_schema(run: Terminal) -> None:
+    """`schema` prints what editors take."""
+    assert json.loads(run("schema")) == schema()
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        *([], ["nonsense"], ["check"], ["check", "a", "b"], ["route", "x"], ["send"], ["run", "x", "--log-level=loud"]),
+        ["send", "a", "--redis=redis://h", "--config=x"],
+    ],
+)
+def test_usage_is_exit_code_2(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    """Words that are no command end with the usage on standard error."""
+    with pytest.raises(SystemExit) as caught:
+        cli.main(words)
+    assert caught.value.code == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.startswith("usage: dramatiq-bridge")
+
+
+def process(*words: str) -> subprocess.CompletedProcess[str]:
+    """Run the program as `python -m bridge`."""
+    command = [sys.executable, "-m", "bridge", *words]
+    return subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, timeout=60, check=False)
+
+
+def test_python_m_bridge_is_the_same_program(path: Path) -> None:
+    """`python -m bridge` prints and exits as `dramatiq-bridge` does."""
+    assert process("--version").stdout == f"dramatiq-bridge {bridge.__version__}\n"
+    assert process("check", str(path)).returncode == 0
+    assert process("send", "a", "--delay=1").returncode == 2
+    assert process("nonsense").returncode == 2
+    assert process("check", str(path.with_name("missing.yaml"))).returncode == 78
+    assert "usage: dramatiq-bridge" in process("--help").stdout
+
+
+@pytest.mark.parametrize("words", [["schema"], ["check"]])
+def test_a_reader_that_has_gone_is_no_traceback(path: Path, words: list[str]) -> None:
+    """`dramatiq-bridge schema | head` ends quietly, and so does a short output that nobody reads."""
+    words = [*words, str(path)] if words == ["check"] else words
+    closed = "import os, sys; r, w = os.pipe(); os.dup2(w, 1); os.close(r); os.close(w)"
+    program = f"{closed}; from bridge.cli import main; sys.exit(main({words!r}))"
+    buffered = {key: value for key, value in os.environ.items() if key != "PYTHONUNBUFFERED"}
+    command = [sys.executable, "-c", program]
+    done = subprocess.run(command, cwd=REPOSITORY, env=buffered, stderr=subprocess.PIPE, text=True, check=False)
+    assert (done.stderr, done.returncode) == ("", 1)

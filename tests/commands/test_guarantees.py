@@ -1,0 +1,56 @@
+"""What `check` says is promised, and what a spool changes in it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from bridge.commands.guarantees import guarantee
+from bridge.config import load
+
+MQTT = "{type: mqtt, url: mqtt://localhost, client_id: a, session_expiry: 2h}"
+QOS_0 = "{type: mqtt, url: mqtt://localhost, qos: 0, window: {events: 50, bytes: 1MiB}}"
+PUBSUB = "{type: redis-pubsub, url: redis://localhost, channels: [a], window: {events: 50, bytes: 1MiB}}"
+STREAM = "{type: redis-stream, streams: [a], group: b, url: "
+
+
+@pytest.mark.parametrize("spool", [True, False], ids=["spool", "no-spool"])
+@pytest.mark.parametrize(
+    ("source", "kept", "not_kept"),
+    [
+        ("{type: amqp, url: amqp://localhost, queue: a}", "at least once", ""),
+        (STREAM + "redis://localhost:6379/0}", "enqueued exactly once", ""),
+        (STREAM + "redis://elsewhere}", "at least once, and once within a day", ""),
+        (
+            MQTT,
+            "at least once of what the broker holds for 2h",
+            "at least once of what the broker holds for 2h; no spool, so in an outage of Redis its limits count",
+        ),
+        (
+            QOS_0,
+            "at most once until received; then an outage of Redis loses nothing up to 8MiB",
+            "at most once; no spool, so in an outage of Redis what comes beyond 50 events or 1MiB is lost",
+        ),
+        (
+            PUBSUB,
+            "at most once until received; then an outage of Redis loses nothing up to 8MiB",
+            "at most once; no spool, so in an outage of Redis what comes beyond 50 events or 1MiB is lost",
+        ),
+    ],
+    ids=["amqp", "stream", "stream-elsewhere", "mqtt", "mqtt-qos-0", "pubsub"],
+)
+def test_the_guarantee_is_restated(tmp_path: Path, spool: bool, source: str, kept: str, not_kept: str) -> None:
+    """Without a spool it says what an outage of Redis costs."""
+    path = tmp_path / "bridge.yaml"
+    path.write_text(f"sources: {{a: {source}}}\n" + ("spool: {directory: x, max_size: 8MiB}\n" if spool else ""))
+    config = load(str(path), environ={})
+    assert guarantee(config, config.sources["a"]) == (kept if spool else not_kept or kept)
+
+
+def test_a_spool_that_is_too_small_is_refused(mistakes: object, tmp_path: Path) -> None:
+    """A size below 1 MiB, and a spool without a directory, are mistakes with their place."""
+    assert callable(mistakes)
+    said = mistakes("sources: {a: {type: amqp, url: amqp://localhost, queue: a}}\nspool: {max_size: 10KiB}\n")
+    assert "spool.max_size: takes a size of at least 1MiB" in said
+    assert "the key 'directory' is missing" in said

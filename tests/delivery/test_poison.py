@@ -1,0 +1,148 @@
+"""The event that ends the process whenever it is processed: found, and a dead letter in the end."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bridge.delivery.poison import ALONE, GIVEN_UP, Suspicion
+from bridge.errors import SinkUnavailable
+from bridge.model.batch import Batch
+from tests.routing.test_router import event, router
+from tests.support.brokers import Redis
+from tests.support.children import wait_until, with_fault
+from tests.support.feeds import REDELIVERING, Feed, PubsubFeed, StreamFeed
+from tests.support.processes import BridgeProcess, Bridges, queue_messages
+
+pytestmark = pytest.mark.timeout(180)
+
+
+@pytest.fixture
+def crashing() -> dict[str, str]:
+    """The environment of a bridge whose codec crashes."""
+    return with_fault("crashing")
+
+
+def _keep_alive(bridge: BridgeProcess, until: Callable[[], object]) -> int:
+    """Start the bridge again whenever it ends, as a service manager does; return how often it was."""
+    starts = 0
+    deadline = time.monotonic() + 120
+    while not until():
+        assert time.monotonic() < deadline, f"still not, after {starts} starts\n{bridge.log_tail()}"
+        if not bridge.running:
+            bridge.start()
+            starts += 1
+        time.sleep(0.05)
+    return starts
+
+
+def _dead_letters(sink: Redis) -> list[dict[bytes, bytes]]:
+    with sink.client() as client:
+        entries: Any = client.xrange("dramatiq-bridge:dead-letters")
+    return [fields for _, fields in entries]
+
+
+@pytest.mark.parametrize("broker", REDELIVERING, ids=lambda feed: feed.kind, indirect=True)
+def test_poison_becomes_a_dead_letter(
+    feed: Feed, redis_server: Redis, new_bridge: Bridges, crashing: dict[str, str]
+) -> None:
+    """Ten crashes at most after the first, then a dead letter with the raw body; every other event arrives once."""
+    feed.publish([*({"n": n} for n in range(30)), {"n": 30, "what": "poison"}, *({"n": n} for n in range(31, 60))])
+    bridge = new_bridge(feed.config(redis_server), env=crashing)
+    with redis_server.client() as client:
+
+        def done() -> bool:
+            return client.llen("dramatiq:default") >= 59 and bool(_dead_letters(redis_server))
+
+        starts = _keep_alive(bridge, done)
+        assert ALONE < starts <= GIVEN_UP + 1
+        (letter,) = _dead_letters(redis_server)
+        assert letter[b"reason"] == b"poison"
+        assert b'"poison"' in letter[b"body"]
+        numbers = [message["args"][0] for message in queue_messages(client, "default")]
+        # What was written and not settled when the process ended comes again, as after any crash.
+        assert sorted(set(numbers)) == [n for n in range(60) if n != 30]
+        assert len(numbers) == 59 or not isinstance(feed, StreamFeed)
+        bridge.wait_for("event.dead_lettered", reason="poison")
+
+
+def test_a_connection_that_is_lost_again_and_again_makes_no_poison(
+    redis_server: Redis, new_bridge: Bridges, crashing: dict[str, str], new_redis: Callable[..., Redis]
+) -> None:
+    """Only what was being routed when the process ended is counted: events that come again for another reason are not."""
+    feed = StreamFeed(redis_server)
+    feed.prepare()
+    feed.publish([{"n": n} for n in range(50)])
+    sink = new_redis()
+    bridge = new_bridge(feed.config(sink), env=crashing).ready()
+    for _ in range(GIVEN_UP + 3):
+        sink.pause()
+        feed.publish([{"n": 100}])
+        wait_until(lambda: _pending(feed), 10, "something held")
+        bridge.kill()
+        sink.resume()
+        bridge.start().ready()
+    with sink.client() as client:
+        wait_until(lambda: client.llen("dramatiq:default") == 50 + GIVEN_UP + 3, 20, "all of them")
+    assert _dead_letters(sink) == []
+
+
+def _pending(feed: Feed) -> int:
+    broker = feed.broker
+    assert isinstance(broker, Redis)
+    with broker.client() as client:
+        groups: Any = client.xinfo_groups(feed.name)
+        return int(groups[0]["pending"])
+
+
+def test_poison_in_the_spool_becomes_a_dead_letter(
+    redis_server: Redis, new_redis: Callable[..., Redis], new_bridge: Bridges, crashing: dict[str, str], tmp_path: Path
+) -> None:
+    """Nor does it keep what is spooled behind it from being written."""
+    feed = PubsubFeed(redis_server)
+    sink = new_redis(appendonly=True)
+    config = {**feed.config(sink), "spool": {"directory": str(tmp_path / "spool")}}
+    bridge = new_bridge(config, env=crashing).ready()
+    sink.stop()
+    feed.publish([{"n": 0}])
+    wait_until(lambda: any(path.stat().st_size for path in tmp_path.glob("spool/*/*.spool")), 10, "something spooled")
+    time.sleep(0.5)  # from now on everything goes behind it
+    feed.publish([{"n": 1, "what": "poison"}, *({"n": n} for n in range(2, 40))])
+    time.sleep(1)
+    sink.start()
+    with sink.client() as client:
+        _keep_alive(bridge, lambda: client.llen("dramatiq:default") >= 39)
+        numbers = [message["args"][0] for message in queue_messages(client, "default")]
+    assert numbers == [0, *range(2, 40)]
+    assert [letter[b"reason"] for letter in _dead_letters(sink)] == [b"poison"]
+
+
+class _Failing:
+    """Counts attempts; forgets only while Redis is there."""
+
+    def __init__(self, before: int) -> None:
+        self.before = before
+
+    async def begin(self, source: str, events: Sequence[bytes], *, below: int) -> list[int]:
+        return [self.before] * len(events)
+
+    async def forget(self, source: str, events: Sequence[bytes]) -> None:
+        raise SinkUnavailable("away")
+
+
+@pytest.mark.parametrize("before", [0, ALONE])
+async def test_attempts_that_cannot_be_forgotten_repeat_nothing(before: int) -> None:
+    """Redis may go away between the two: what is routed stays routed, each event once and in order."""
+    events = [event("a/log", b"%d" % n, redelivered=n % 2 == 0) for n in range(6)]
+    batch = Batch(events)
+    routes = [{"actor": "log", "args": ["$payload"]}]
+    counts = await Suspicion("s", router(routes), _Failing(before)).route(batch)
+    assert counts.routed == 6
+    column = batch.queues["default"]
+    assert column.owners == list(range(6))
+    assert [json.loads(body)["args"] for _, body in column.messages] == [[n] for n in range(6)]

@@ -1,0 +1,210 @@
+"""The wire form: key by key what the installed Dramatiq itself writes for the same call."""
+
+from __future__ import annotations
+
+import json
+import time
+import uuid
+from collections.abc import Callable
+from typing import Any
+
+import dramatiq
+import pytest
+from dramatiq.brokers.redis import RedisBroker
+
+from bridge import cli
+from bridge.config import Config
+from bridge.errors import BadEvent
+from bridge.model.batch import Batch
+from bridge.model.event import Event
+from bridge.model.message import MAX_MESSAGE_BYTES, Stamp, Template, check_arguments, more_options
+from bridge.routing.compiler import compile_routes
+from bridge.routing.router import make
+from bridge.sink import RedisSink
+from tests.support.brokers import Redis
+from tests.support.processes import assert_no_orphans, queue_state
+
+CALLS: list[dict[str, Any]] = [
+    {"args": [], "kwargs": {}},
+    {"args": [1, -2.5, "x", None, True, [], {}], "kwargs": {"a": {"b": [1.0, 0]}, "c": None}},
+    {"args": ['grüße 😀 \x00 \x1f \u2028 \\ " /'], "kwargs": {"ключ": "é"}},
+    {"args": [2**64, -(2**70), 0.1, 1e300, 0]},
+    {"args": [1], "queue": "alarms"},
+    {"args": [1], "queue": "alarms", "options": {"max_retries": 5, "time_limit": 30_000}},
+    {
+        "args": [1],
+        "options": {"max_retries": None, "notify_shutdown": True, "on_success": "record", "x": [1, {"y": 2}]},
+    },
+    {"args": [1], "delay": 10_000},
+    {"args": [1], "delay": 0},
+    {"args": [1], "queue": "alarms", "options": {"max_age": 60_000}, "delay": 3_600_000},
+]
+IDS = ["empty", "types", "unicode", "numbers", "queue", "options", "more-options", "delayed", "delay-0", "all"]
+
+
+def with_dramatiq(server: Redis, namespace: str, call: dict[str, Any]) -> None:
+    """Enqueue as a user's program does."""
+    broker = RedisBroker(url=server.url, namespace=namespace)
+    queue = call.get("queue", "default")
+    message: dramatiq.Message[None] = dramatiq.Message(
+        queue_name=queue,
+        actor_name="record",
+        args=tuple(call.get("args", ())),
+        kwargs=call.get("kwargs", {}),
+        options=call.get("options", {}),
+    )
+    broker.declare_queue(queue)
+    broker.enqueue(message, delay=call.get("delay"))
+    broker.close()
+
+
+async def with_a_route(server: Redis, namespace: str, call: dict[str, Any]) -> None:
+    """Let a route make the same call of an event that brings args and kwargs."""
+    options = {
+        name: f"{value}ms" if name in {"time_limit", "max_age"} else value
+        for name, value in call.get("options", {}).items()
+    }
+    config = Config.model_validate({
+        "sources": {"s": {"type": "redis-pubsub", "url": "redis://localhost", "channels": ["c"]}},
+        "routes": [{
+            "from": "s", "actor": "record", "queue": call.get("queue", "default"), "options": options,
+            "args": "$payload.args", "kwargs": "$default(payload.kwargs, {})",
+            "delay": f"{call['delay']}ms" if "delay" in call else None,
+        }],
+    })  # fmt: skip
+    router = make(config.sources["s"], compile_routes(config)[0]["s"])
+    body = json.dumps({"args": call.get("args", []), "kwargs": call.get("kwargs", {})})
+    batch = Batch([Event("s", "c", body.encode(), 0)])
+    router.route(batch)
+    assert batch.dead_letters == []
+    sink = RedisSink(config.dramatiq.model_copy(update={"url": server.url, "namespace": namespace}), dead_letter_cap=1)
+    await sink.write(batch)
+    await sink.close()
+
+
+def comparable(message: dict[str, Any]) -> str:
+    """Return a message as text, types and the order of its keys included, without what is new for every call."""
+    options = {**message["options"], "redis_message_id": "-"}
+    if "eta" in options:
+        options["eta"] = type(options["eta"]).__name__
+    shown = {**message, "message_id": "-", "message_timestamp": type(message["message_timestamp"]).__name__}
+    return json.dumps({**shown, "options": dict(sorted(options.items()))})
+
+
+def same_state(server: Redis, call: dict[str, Any], before_ms: int, namespaces: tuple[str, str]) -> None:
+    """Compare list, hash, JSON, ids and times in both namespaces."""
+    queue = call.get("queue", "default") + (".DQ" if "delay" in call else "")
+    with server.client() as client:
+        states = [queue_state(client, queue, namespace) for namespace in namespaces]
+        for namespace in namespaces:
+            assert_no_orphans(client, namespace)
+            keys = {key.decode() for key in client.scan_iter(f"{namespace}:*") if b":__" not in key}
+            assert keys == {f"{namespace}:{queue}", f"{namespace}:{queue}.msgs"}
+    shown = []
+    for state in states:
+        ((redis_id, message),) = state["hash"].items()
+        assert state["list"] == [redis_id] == [message["options"]["redis_message_id"]]
+        assert str(uuid.UUID(redis_id)) == redis_id
+        assert str(uuid.UUID(message["message_id"])) == message["message_id"] != redis_id
+        assert type(message["message_timestamp"]) is int
+        after_ms = time.time_ns() // 1_000_000
+        assert before_ms <= message["message_timestamp"] <= after_ms
+        if "delay" in call:
+            assert before_ms + call["delay"] <= message["options"]["eta"] <= after_ms + call["delay"]
+        shown.append(comparable(message))
+    assert shown[0] == shown[1]
+
+
+@pytest.mark.parametrize("namespaces", [("theirs", "ours"), ("t{t}", "{o}.x")], ids=["plain", "hash-tag"])
+@pytest.mark.parametrize("call", CALLS, ids=IDS)
+async def test_a_message_is_what_dramatiq_writes(
+    redis_server: Redis, call: dict[str, Any], namespaces: tuple[str, str]
+) -> None:
+    """List, hash, keys, types and order are those of `Broker.enqueue` for the same call: nothing tells them apart."""
+    before_ms = time.time_ns() // 1_000_000
+    with_dramatiq(redis_server, namespaces[0], call)
+    await with_a_route(redis_server, namespaces[1], call)
+    same_state(redis_server, call, before_ms, namespaces)
+
+
+@pytest.mark.parametrize("call", [call for call in CALLS if "options" not in call])
+def test_send_writes_what_dramatiq_writes(
+    redis_server: Redis, call: dict[str, Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """`dramatiq-bridge send` writes the same as a program, and prints the message's id."""
+    before_ms = time.time_ns() // 1_000_000
+    with_dramatiq(redis_server, "theirs", call)
+    words = ["send", f"--redis={redis_server.url}", "--namespace=ours", f"--queue={call.get('queue', 'default')}"]
+    words += [f"--delay={call['delay']}ms"] if "delay" in call else []
+    words += [f"--kwarg={name}={json.dumps(value)}" for name, value in call.get("kwargs", {}).items()]
+    assert cli.main([*words, "record", "--", *map(json.dumps, call["args"])]) == 0
+    same_state(redis_server, call, before_ms, ("theirs", "ours"))
+    queue = call.get("queue", "default") + (".DQ" if "delay" in call else "")
+    with redis_server.client() as client:
+        (message,) = queue_state(client, queue, "ours")["hash"].values()
+    assert capsys.readouterr().out == message["message_id"] + "\n"
+
+
+def test_ids_are_random_uuids() -> None:
+    """Every id is a UUID of version 4, and no two are alike."""
+    template = Template("a", "q")
+    made = [template.fill([], {}, stamp) for stamp in (Stamp(1), Stamp(1)) for _ in range(5_000)]
+    ids = [redis_id.decode() for redis_id, _ in made] + [json.loads(body)["message_id"] for _, body in made]
+    assert len(set(ids)) == 20_000
+    for text in ids:
+        found = uuid.UUID(text)
+        assert str(found) == text
+        assert found.version == 4
+        assert found.variant == uuid.RFC_4122
+    assert {text[19] for text in ids} <= set("89ab")
+
+
+@pytest.fixture
+def fill() -> Callable[..., dict[str, Any]]:
+    """Fill a plain template and return the JSON."""
+
+    def call(args: object, kwargs: object, options: object = None, eta_ms: int | None = None) -> dict[str, Any]:
+        check_arguments(args, kwargs)
+        redis_id, body = Template("a", "q").fill(args, kwargs, Stamp(1), more_options(options, eta_ms))
+        loaded: dict[str, Any] = json.loads(body)
+        assert loaded["options"]["redis_message_id"].encode() == redis_id
+        return loaded
+
+    return call
+
+
+def test_a_message_has_seven_keys_in_dramatiqs_order(fill: Callable[..., dict[str, Any]]) -> None:
+    """More keys, or fewer, would stop a worker's consumer."""
+    names = ["queue_name", "actor_name", "args", "kwargs", "options", "message_id", "message_timestamp"]
+    assert list(fill([], {})) == names
+    assert list(fill([], {}, options={"max_retries": 1}, eta_ms=7)) == names
+    options = fill([], {}, options={"max_retries": 1}, eta_ms=7)["options"]
+    assert list(options) == ["redis_message_id", "eta", "max_retries"]
+    assert (options["eta"], options["max_retries"]) == (7, 1)
+
+
+@pytest.mark.parametrize(
+    ("args", "kwargs", "reason", "words"),
+    [
+        ({}, {}, "wrong-type", "args takes a list, not dict"),
+        ("ab", {}, "wrong-type", "args takes a list, not str"),
+        (None, {}, "wrong-type", "args takes a list"),
+        ([], [1], "wrong-type", "kwargs takes a mapping, not list"),
+        ([], None, "wrong-type", "kwargs takes a mapping"),
+        ([], {1: 2}, "wrong-type", "kwargs takes text keys, not int"),
+        (["\ud800"], {}, "not-json", "can't be written as JSON"),
+        ([{None: {}, (1, 2): 3}], {}, "not-json", "can't be written as JSON"),
+        ([object()], {}, "not-json", "can't be written as JSON"),
+        (["x" * MAX_MESSAGE_BYTES], {}, "too-large", "at most 4194304"),
+    ],
+    ids=lambda value: repr(value)[:20],
+)
+def test_what_cannot_be_a_message_is_refused(
+    fill: Callable[..., dict[str, Any]], args: object, kwargs: object, reason: str, words: str
+) -> None:
+    """Arguments that a worker could not take never reach Redis."""
+    with pytest.raises(BadEvent) as caught:
+        fill(args, kwargs)
+    assert caught.value.reason == reason
+    assert words in caught.value.detail
+    assert len(caught.value.detail) <= 300

@@ -1,0 +1,159 @@
+"""The progress watchdog: a source that holds events and settles none is rebuilt, and then said to be stuck."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import Callable
+from pathlib import Path
+from signal import SIGCONT, SIGSTOP
+
+import psutil
+import pytest
+
+from bridge.config import Config, load
+from bridge.process.lifecycle import Lifecycle
+from bridge.process.watchdog import Watchdog
+from tests.support.brokers import Redis
+from tests.support.children import wait_until, with_fault
+from tests.support.feeds import StreamFeed
+from tests.support.processes import Bridges
+
+
+class Still:
+    """A source that holds events and moves none."""
+
+    name = "still"
+
+    def __init__(self) -> None:
+        self.moved = 0
+        self.due = True
+        self.rebuilt: list[str] = []
+
+    def rebuild(self, cause: str) -> None:
+        self.rebuilt.append(cause)
+
+
+async def _wait(condition: Callable[[], object]) -> None:
+    await asyncio.to_thread(wait_until, condition, 10)
+
+
+async def test_a_source_that_does_not_move_is_rebuilt_and_then_stuck() -> None:
+    """First a new connection; only if that does not help, the source is stuck; any progress ends it."""
+    still = Still()
+    watchdog = Watchdog([still], stuck_after_s=1.0)
+    task = asyncio.create_task(watchdog.run())
+    try:
+        await _wait(lambda: len(still.rebuilt) == 1)
+        assert "nothing has moved for 1 s" in still.rebuilt[0]
+        assert watchdog.stuck == []
+        await _wait(lambda: watchdog.stuck == ["still"])
+        still.moved += 1
+        await _wait(lambda: watchdog.stuck == [])
+    finally:
+        task.cancel()
+
+
+async def test_nothing_is_stuck_while_nothing_is_due() -> None:
+    """A source without events, or whose sink is away, may rest for ever."""
+    still = Still()
+    still.due = False
+    watchdog = Watchdog([still], stuck_after_s=1.0)
+    task = asyncio.create_task(watchdog.run())
+    await asyncio.sleep(3.2)
+    task.cancel()
+    assert (still.rebuilt, watchdog.stuck) == ([], [])
+
+
+async def test_the_service_manager_is_fed_until_a_source_is_stuck(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """WATCHDOG=1 comes at least twice within WATCHDOG_USEC, and no more while a source is stuck."""
+    address = str(tmp_path / "notify")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+        manager.bind(address)
+        manager.settimeout(5)
+        monkeypatch.setenv("NOTIFY_SOCKET", address)
+        monkeypatch.setenv("WATCHDOG_USEC", "600000")
+        stuck: list[str] = []
+        config = _config(tmp_path)
+        task = asyncio.create_task(Lifecycle(config).watch(lambda: stuck))
+        for _ in range(3):
+            assert await asyncio.to_thread(manager.recv, 100) == b"WATCHDOG=1"
+        stuck.append("still")
+        while (said := await asyncio.to_thread(manager.recv, 100)) == b"WATCHDOG=1":
+            pass
+        assert said == b"STATUS=stuck: still"
+        manager.settimeout(1)
+        with pytest.raises(TimeoutError):
+            await asyncio.to_thread(manager.recv, 100)
+        manager.settimeout(5)
+        stuck.clear()
+        assert await asyncio.to_thread(manager.recv, 100) == b"STATUS=running"
+        assert await asyncio.to_thread(manager.recv, 100) == b"WATCHDOG=1"
+        task.cancel()
+
+
+def _config(directory: Path) -> Config:
+    path = directory / "bridge.yaml"
+    path.write_text("sources: {a: {type: amqp, url: amqp://localhost, queue: a}}\n")
+    return load(str(path), environ={})
+
+
+@pytest.mark.parametrize("processes", [1, 2])
+def test_a_running_bridge_feeds_the_watchdog(
+    stream: StreamFeed, redis_server: Redis, new_bridge: Bridges, tmp_path: Path, processes: int
+) -> None:
+    """Under systemd the bridge says that it lives, itself or for its workers."""
+    address = str(tmp_path / "notify")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+        manager.bind(address)
+        manager.settimeout(10)
+        config = {**stream.config(redis_server), "processes": processes}
+        new_bridge(config, env={"NOTIFY_SOCKET": address, "WATCHDOG_USEC": "600000"}).ready()
+        said = [manager.recv(100) for _ in range(4)]
+        assert said.count(b"WATCHDOG=1") >= 2
+
+
+@pytest.mark.timeout(120)
+def test_a_bridge_in_which_something_hangs_is_left_to_the_service_manager(
+    stream: StreamFeed, redis_server: Redis, new_bridge: Bridges, tmp_path: Path
+) -> None:
+    """Held and not settled: a new connection, and since that does not help, not ready; the watchdog is fed no more."""
+    address = str(tmp_path / "notify")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+        manager.bind(address)
+        manager.settimeout(5)
+        config = stream.config(redis_server)
+        config["dramatiq"]["timeout"] = "1s"
+        bridge = new_bridge(
+            config, env={**with_fault("hanging"), "NOTIFY_SOCKET": address, "WATCHDOG_USEC": "600000"}
+        ).ready()
+        stream.publish([{"n": 1}])
+        stuck = bridge.wait_for("source.stuck", source="feed")
+        assert "nothing has moved for 12 s" in stuck["cause"]
+        bridge.wait_for("source.connected", times=2)
+        while (said := manager.recv(100)) != b"STATUS=stuck: feed":
+            assert said in (b"READY=1\nSTATUS=running", b"WATCHDOG=1")
+        assert bridge.wait_for("bridge.not_ready")["stuck"] == ["feed"]
+        manager.settimeout(2)
+        with pytest.raises(TimeoutError):
+            manager.recv(100)
+
+
+@pytest.mark.timeout(120)
+def test_a_worker_that_hangs_is_started_anew(stream: StreamFeed, redis_server: Redis, new_bridge: Bridges) -> None:
+    """A worker that says nothing for half a minute is killed; its successor takes over what it held."""
+    bridge = new_bridge({**stream.config(redis_server), "processes": 2}).ready()
+    workers = psutil.Process(bridge.pid).children()
+    assert len(workers) == 2
+    workers[0].send_signal(SIGSTOP)
+    try:
+        bridge.wait_for("worker.silent", timeout=60)
+        bridge.wait_for("worker.recovered", timeout=30)
+    finally:
+        if workers[0].is_running():
+            workers[0].send_signal(SIGCONT)
+    stream.publish([{"n": n} for n in range(200)])
+    with redis_server.client() as client:
+        wait_until(lambda: client.llen("dramatiq:default") == 200, 30, "all of them")

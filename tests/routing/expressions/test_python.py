@@ -1,0 +1,121 @@
+"""What the expression language shares with Python, it computes as Python does."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tests.support.evaluation import evaluate, failure
+
+pytestmark = pytest.mark.timeout(20)
+
+
+class Mapping(dict[str, Any]):
+    """A payload for Python's own eval: `x.name` reads a key."""
+
+    def __getattr__(self, name: str) -> object:
+        """Read a key as an attribute."""
+        try:
+            return self[name]
+        except KeyError:
+            raise AttributeError(name) from None
+
+
+def wrap(value: object) -> object:
+    """Make every mapping of a payload readable by attribute."""
+    if isinstance(value, dict):
+        return Mapping({key: wrap(item) for key, item in value.items()})
+    return [wrap(item) for item in value] if isinstance(value, list) else value
+
+
+numbers = st.one_of(
+    st.integers(-(2**60), 2**60),
+    st.integers(-9, 9),
+    st.floats(-1e6, 1e6),
+    st.floats(allow_nan=False, allow_infinity=False),
+)
+texts = st.text(st.characters(codec="utf-8"), max_size=6)
+scalars = st.one_of(st.none(), st.booleans(), numbers, texts)
+payloads = st.fixed_dictionaries(
+    {"n": numbers, "m": st.one_of(numbers, st.none()), "s": texts, "t": texts, "b": st.booleans()},
+    optional={
+        "o": st.dictionaries(st.sampled_from(["a", "n", "s"]), scalars, max_size=3),
+        "l": st.lists(scalars, max_size=4),
+        "nl": st.lists(numbers, min_size=1, max_size=4),
+        "sl": st.lists(texts, max_size=4),
+        "any": st.recursive(scalars, lambda inner: st.lists(inner, max_size=3), max_leaves=5),
+    },
+)
+fields = [f"payload.{name}" for name in ("n", "m", "s", "t", "b", "o", "o.a", "o.n", "l", "l[0]", "l[-1]", "any", "zz")]
+numeric = st.recursive(
+    st.one_of(
+        st.sampled_from(
+            ["payload.n", "payload.m", "payload.nl[0]", "len(payload.s)", "float(payload.n)", "max(payload.nl)"]
+        ),
+        st.integers(0, 2**40).map(str),
+        st.floats(0, 1e9).map(repr),
+    ),
+    lambda inner: st.one_of(
+        st.tuples(inner, st.sampled_from(["+", "-", "*", "/", "//", "%"]), inner).map(lambda x: f"({' '.join(x)})"),
+        st.tuples(inner, st.integers(-4, 4)).map(lambda x: f"({x[0]} ** {x[1]})"),
+        inner.map(lambda x: f"(-{x})"),
+        inner.map(lambda x: f"abs({x})"),
+        inner.map(lambda x: f"round({x}, 2)"),
+        st.tuples(inner, inner).map(lambda x: f"min({x[0]}, {x[1]})"),
+        inner.map(lambda x: f"int({x})"),
+    ),
+    max_leaves=4,
+)
+anything = st.recursive(
+    st.one_of(
+        numeric,
+        st.sampled_from(fields),
+        texts.map(lambda text: json.dumps(text, ensure_ascii=True).replace("\\ud", "d")),
+        st.sampled_from(["None", "True", "False", "'a'", '"s"', "0", "[]", "{}"]),
+    ),
+    lambda inner: st.one_of(
+        st.tuples(inner, st.sampled_from(["==", "!=", "<", "<=", ">", ">=", "in", "and", "or", "not in"]), inner).map(
+            lambda x: f"({' '.join(x)})"
+        ),
+        st.tuples(inner, inner, inner).map(lambda x: f"({x[0]} if {x[1]} else {x[2]})"),
+        st.tuples(inner, inner, inner).map(lambda x: f"({x[0]} <= {x[1]} != {x[2]})"),
+        inner.map(lambda x: f"(not {x})"),
+        st.lists(inner, max_size=3).map(lambda x: f"[{', '.join(x)}]"),
+        inner.map(lambda x: f'{{"k": {x}, payload.s: 1}}'),
+        st.sampled_from(fields).map(lambda x: f'f"a {{{x}}} {{{x}!s:>9}} b"'),
+        inner.map(lambda x: f"bool({x})"),
+        inner.map(lambda x: f"str({x})"),
+        st.sampled_from(fields).map(lambda x: f"len({x})"),
+    ),
+    max_leaves=5,
+)
+PYTHON: dict[str, object] = {
+    "__builtins__": {},
+    **{function.__name__: function for function in (len, int, float, str, bool, round, abs, min, max)},
+}
+
+
+def outcome(compute: Callable[[], object]) -> str:
+    """Return the value and its type, or that there was an error."""
+    try:
+        return repr(compute())
+    except Exception:  # noqa: BLE001
+        return "error"
+
+
+@settings(max_examples=1500, deadline=None)
+@given(anything, payloads)
+def test_the_common_subset_is_python(text: str, payload: dict[str, object]) -> None:
+    """What an expression shares with Python, it computes exactly as Python does, or both give an error."""
+    ours = outcome(lambda: evaluate(text, payload))
+    theirs = outcome(lambda: eval(text, dict(PYTHON), {"payload": wrap(payload)}))  # noqa: S307
+    if ours != theirs:
+        # Beyond the bounds of numbers only, ours is an error where Python goes on.
+        assert ours == "error"
+        problem = failure(text, payload).problem
+        assert "larger than 2**256" in problem or "not finite" in problem or "number of more than" in problem, text

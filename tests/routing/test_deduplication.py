@@ -1,0 +1,311 @@
+"""Identity: an event that comes again is written once, and none is lost for the lack of one."""
+
+from __future__ import annotations
+
+import random
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import redis
+
+from bridge import config
+from bridge.errors import ConfigError
+from bridge.model.batch import Batch, Written
+from bridge.model.event import Event
+from bridge.routing.compiler import check_routes
+from bridge.routing.router import Router
+from tests.routing.test_router import router
+from tests.support.batches import DEAD, Sinks, numbers
+from tests.support.brokers import Mosquitto, RabbitMQ, Redis
+from tests.support.children import wait_until
+from tests.support.feeds import AmqpFeed, Feed, LibraryAmqpFeed, LibraryMqttFeed, MqttFeed
+from tests.support.processes import BridgeProcess, Bridges
+
+BY_ID = {"identity": "$payload.id"}
+TO_RECORD: list[dict[str, Any]] = [{"actor": "record", "args": ["$payload.n"]}]
+
+
+def event(body: bytes = b"{}", topic: str = "a/b", message_id: object = None, **headers: object) -> Event:
+    """Make an event as a source presents it."""
+    return Event("s", topic, body, 0, raw=(headers, {"message_id": message_id}))
+
+
+def batch(routing: Router, *events: Event) -> Batch:
+    """Route events into a batch."""
+    made = Batch(list(events))
+    routing.route(made)
+    return made
+
+
+def identity(expression: str, one: Event) -> bytes | None:
+    """Return the identity that the router gives an event, None where it gives none."""
+    batch(router([{"actor": "record"}], identity=expression), one)
+    assert (one.gate is None) == (one.identity == b"")
+    return one.identity or None
+
+
+@pytest.mark.parametrize(
+    ("expression", "expected"),
+    [
+        ("$payload.id", b"7"),
+        ("$payload.price", b"1.5"),
+        ("$meta.message_id", b"m-1"),
+        ('$headers["x-id"]', "grüße".encode()),
+        ('$f"{headers.device}/{payload.id}"', b"d1/7"),
+        ('$f"{topic}/{payload.id:04d}"', b"a/b/0007"),
+        ("$default(payload.uuid, meta.message_id)", b"m-1"),
+        ('$headers.device if topic == "a/b" else null', b"d1"),
+        ("$default(payload.uuid, payload.nested.uuid)", b"u"),
+    ],
+)
+def test_an_identity_is_any_expression(expression: str, expected: bytes) -> None:
+    """It reads payload, headers, meta and topic; a number stands for its digits."""
+    body = b'{"id": 7, "price": 1.5, "nested": {"uuid": "u"}}'
+    assert identity(expression, event(body, message_id="m-1", device="d1", **{"x-id": "grüße"})) == expected
+
+
+@pytest.mark.parametrize(
+    "expression",
+    [
+        "$payload.missing",
+        "$payload.missing.deeper",
+        "$payload.null",
+        "$payload.null.deeper",
+        "$payload.true",
+        "$payload.list",
+        "$payload",
+        "$payload.empty",
+        "$meta.message_id",
+        '$headers["x-id"]',
+        # Of these, "None" would be what all the events without an id have in common.
+        '$f"{payload.null}"',
+        '$f"{meta.message_id}/{payload.n}"',
+        '$f"{meta.message_id:}{1 + 1}"',
+        '$f"{payload.n + 1}/{payload.null}"',
+        "$str(payload.null)",
+        "$int(payload.list)",
+        "$payload.huge * payload.huge",
+    ],
+)
+def test_an_event_without_an_identity_passes(expression: str) -> None:
+    """Missing, null, empty, of a wrong type, or with a null in its text: the event is written, each time it comes."""
+    body = b'{"null": null, "true": true, "list": [], "empty": "", "n": 1, "huge": 1e300}'
+    one = event(body)
+    assert identity(expression, one) is None
+    made = batch(router([{"actor": "record"}], identity=expression), one)
+    assert [len(column.messages) for column in made.queues.values()] == [1]
+
+
+def test_no_float_without_an_end_is_an_identity() -> None:
+    """Not-a-number, which MessagePack can hold, is no identity."""
+    one = event(b"\x81\xa2id\xcb\x7f\xf8" + b"\0" * 6)
+    batch(router([{"actor": "record", "args": ["x"]}], decode="msgpack", **BY_ID), one)
+    assert one.gate is None
+
+
+def test_an_identity_is_evaluated_for_what_is_written_only() -> None:
+    """An event that was filtered or dropped costs Redis no key; a message and a dead letter have one, of several routes too."""
+    routing = router(
+        [
+            {"actor": "record", "topic": "t", "when": "payload.n > 0"},
+            {"actor": "record", "topic": "t", "when": "payload.n > 1", "args": ["$payload.missing"]},
+        ],
+        **BY_ID,
+    )
+    filtered, dropped = event(b'{"id": 1, "n": 0}', "t"), event(b'{"id": 2}', "elsewhere")
+    written, failed = event(b'{"id": 3, "n": 1}', "t"), event(b'{"id": 4, "n": 2}', "t")
+    batch(routing, filtered, dropped, written, failed)
+    assert [one.identity for one in (filtered, dropped, written, failed)] == [b"", b"", b"3", b"4"]
+    assert filtered.gate is dropped.gate is None
+    assert written.gate is not None
+    assert written.gate is failed.gate
+
+
+def test_a_dead_letter_has_what_identity_can_be_read() -> None:
+    """A body that is no JSON hides the payload, not the meta; what fits no route is read for its identity's sake."""
+    amqp = {"type": "amqp", "url": "amqp://localhost", "queue": "q"}
+    broken, foreign = event(b"{", "t", message_id="m"), event(b'{"id": 5}', "elsewhere", message_id="n")
+    batch(router([{"actor": "record", "topic": "t"}], **amqp, identity="$meta.message_id"), broken, foreign)
+    assert (broken.identity, foreign.identity) == (b"m", b"n")
+    broken, foreign = event(b"{", "t"), event(b'{"id": 5}', "elsewhere")
+    batch(router([{"actor": "record", "topic": "t"}], **amqp, **BY_ID), broken, foreign)
+    assert (broken.identity, foreign.identity) == (b"", b"5")
+
+
+def test_a_long_identity_is_a_short_key() -> None:
+    """200 bytes stand as they are; what is longer is hashed, and still tells one from another."""
+    long = {letter: identity("$payload.id", event(b'{"id": "%b"}' % (letter.encode() * 201))) for letter in "ab"}
+    assert identity("$payload.id", event(b'{"id": "%b"}' % (b"a" * 200))) == b"a" * 200
+    assert long["a"] != long["b"]
+    assert all(found is not None and len(found) == 71 for found in long.values())
+
+
+async def test_the_second_of_an_identity_is_a_duplicate(redis_server: Redis) -> None:
+    """Within one batch, in a later one, and of another process; a reading without an id is never one."""
+    routing = router(TO_RECORD, **BY_ID, identity_window="1h")
+    async with Sinks() as make:
+        one, other = make(redis_server), make(redis_server)
+        events = [
+            event(body) for body in (b'{"id":1,"n":1}', b'{"id":2,"n":2}', b'{"id":1,"n":3}', b'{"n":4}', b'{"n":4}')
+        ]
+        assert await one.write(batch(routing, *events)) == Written(4, 1)
+        again = batch(
+            router(TO_RECORD, **BY_ID), event(b'{"id":2,"n":5}'), event(b'{"id":"1","n":6}'), event(b'{"id":3,"n":7}')
+        )
+        assert await other.write(again) == Written(1, 2)
+    with redis_server.client() as client:
+        assert numbers(client) == [1, 2, 4, 4, 7]
+        keys = sorted(client.scan_iter("dramatiq-bridge:seen:*"))
+        assert keys == [b"dramatiq-bridge:seen:s:%d" % n for n in (1, 2, 3)]
+        left: Any = client.pttl(keys[0])
+    assert 3_500_000 < left <= 3_600_000
+
+
+async def test_a_dead_letter_is_written_once(redis_server: Redis) -> None:
+    """An event that becomes a dead letter becomes one when it comes again, too."""
+    routing = router(TO_RECORD, **BY_ID)
+    async with Sinks() as make:
+        sink = make(redis_server)
+        for _ in range(2):
+            await sink.write(batch(routing, event(b'{"id": 1}')))
+    with redis_server.client() as client:
+        assert client.xlen(DEAD) == 1
+
+
+def load(tmp_path: Path, source: str, routes: str = "") -> config.Config:
+    """Load a configuration whose source `s` has these settings, as `run` does."""
+    path = tmp_path / "bridge.yaml"
+    path.write_text(f"sources:\n  s:\n    {source}\n{routes}")
+    return config.load(path, environ={}, check=check_routes)
+
+
+MQTT = "{type: mqtt, url: mqtt://localhost, identity: "
+
+
+@pytest.mark.parametrize(
+    ("source", "column", "words"),
+    [
+        (f"{MQTT}payload.id}}", 51, "takes an expression, which begins with $; as in $meta.message_id"),
+        (f"{MQTT}$$payload.id}}", 51, "takes an expression, which begins with $"),
+        (f"{MQTT}5}}", 51, "takes an expression, not a number"),
+        (f"{MQTT}$payload.id + }}", 0, "not a valid expression"),
+        (f"{MQTT}$meta.mesage_id}}", 52, "meta has no field 'mesage_id'; did you mean 'message_id'?"),
+        (f"{MQTT}$payload.id + ids}}", 65, "there is no name 'ids'"),
+        (f"{MQTT}$topic}}", 52, "an identity that many events share would lose all but the first of them; read it"),
+        (f"{MQTT}$now()}}", 52, "an identity that many events share"),
+        (f"{MQTT}$payload.id + received_at}}", 65, "an event that comes again has another received_at"),
+        (f"{MQTT}$payload.id, identity_window: 5}}", 81, "a bare number has no unit"),
+        (f"{MQTT}$payload.id, identity_window: 999ms}}", 81, "takes a duration of at least 1s"),
+        (
+            "{type: mqtt, url: mqtt://localhost, identity_window: 1h}",
+            58,
+            "there is no identity to remember; add identity",
+        ),
+        (
+            "{type: redis-pubsub, url: redis://localhost, channels: [c], identity: $payload.id}",
+            65,
+            "there is no 'identity' here; Redis pub/sub never delivers a message again",
+        ),
+        (
+            "{type: redis-stream, url: redis://localhost, streams: [s], group: g, identity_window: 1h}",
+            74,
+            "there is no 'identity_window' here; an entry of a stream is always recognised, by its id",
+        ),
+    ],
+    ids=lambda value: str(value)[-60:],
+)
+def test_a_mistake_is_placed_and_explained(tmp_path: Path, source: str, column: int, words: str) -> None:
+    """A wrong identity is a mistake at its character, like one in a route, also beside other mistakes."""
+    for routes in ("", "routes: [{from: s, actor: a, queue: __x}]\n"):
+        with pytest.raises(ConfigError) as caught:
+            load(tmp_path, source, routes)
+        first, *others = caught.value.mistakes
+        assert len(others) == bool(routes)
+        assert words in str(first)
+        assert first.line == 3
+        assert first.column == column or not column
+
+
+def test_an_identity_is_off_unless_configured(tmp_path: Path) -> None:
+    """Without it, or with null or an empty substitution, events have none; the window is a day."""
+    for given in ("null", "${ID:-}", "$payload.id"):
+        source = load(tmp_path, f"type: mqtt\n    url: mqtt://localhost\n    identity: {given}").sources["s"]
+        assert isinstance(source, config.Mqtt)
+        assert source.identity == (given if given.startswith("$p") else None)
+        assert source.identity_window == 86_400_000
+
+
+IDENTIFIED: dict[type[Feed], str] = {
+    AmqpFeed: "$meta.message_id",
+    LibraryAmqpFeed: "$meta.message_id",
+    MqttFeed: '$f"{topic}/{payload.n}"',
+    LibraryMqttFeed: '$f"{topic}/{payload.n}"',
+}
+
+
+@pytest.mark.timeout(120)
+@pytest.mark.parametrize("broker", IDENTIFIED, ids=lambda feed: feed.kind, indirect=True)
+def test_kill_9_makes_no_duplicates(feed: Feed, redis_server: Redis, new_bridge: Callable[..., BridgeProcess]) -> None:
+    """Killed in the middle of 2,000 events, restarted, and sent them all again: each is in the queue exactly once."""
+    payloads = [{"n": n, "id": f"id-{n}"} for n in range(2000)]
+    bridge = new_bridge(feed.config(redis_server, identity=IDENTIFIED[type(feed)])).ready()
+    with redis_server.client() as client:
+        publisher = threading.Thread(target=feed.publish, args=(payloads,))
+        publisher.start()
+        wanted = random.randrange(100, 1500)
+        wait_until(lambda: client.llen("dramatiq:default") >= wanted, 60, "the middle")
+        bridge.kill()
+        publisher.join(60)
+        bridge.start().ready()
+        wait_until(lambda: client.llen("dramatiq:default") >= 2000, 60, "all events")
+        bridge.restart()
+        # As a publisher does that has seen no confirmation.
+        feed.publish(payloads)
+        feed.publish([{"n": 2000, "id": "the-last"}])
+        wait_until(lambda: _last(client) == 2000, 60, "the last event")
+        bridge.terminate()
+        assert bridge.wait() == 0
+        assert sorted(numbers(client)) == list(range(2001))
+    stopped = bridge.wait_for("bridge.stopped")
+    assert stopped["duplicates"] >= 2000
+    assert stopped["received"] == stopped["messages"] + stopped["duplicates"]
+
+
+def _last(client: redis.Redis) -> int:
+    return numbers(client)[-1]
+
+
+def _both(feeds: list[Feed], sink: Redis, identities: list[str]) -> dict[str, Any]:
+    made = feeds[0].config(sink)
+    made["sources"] = {
+        feed.kind: {**feed.source, "identity": identity} for feed, identity in zip(feeds, identities, strict=True)
+    }
+    made["routes"] = [
+        {"from": feed.kind, "actor": "record", "args": ["$payload.n"], "queue": feed.kind} for feed in feeds
+    ]
+    return made
+
+
+def test_an_event_without_an_identity_is_said(
+    redis_server: Redis, rabbitmq: RabbitMQ, mosquitto: Mosquitto, either_bridge: Bridges
+) -> None:
+    """Of events without their id none is lost: all are written, and one line tells of the lack, with source and reason."""
+    feeds: list[Feed] = [AmqpFeed(rabbitmq), MqttFeed(mosquitto)]
+    for feed in feeds:
+        feed.prepare()
+    bridge = either_bridge(_both(feeds, redis_server, ['$headers["x-id"]', IDENTIFIED[MqttFeed]])).ready()
+    feeds[0].publish([{"n": 1}] * 20)
+    feeds[1].publish([{"n": None}] * 20)
+    with redis_server.client() as client:
+        for feed in feeds:
+            wait_until(lambda key=f"dramatiq:{feed.kind}": client.llen(key) == 20, 30, "20 messages")  # type: ignore[misc]
+        assert list(client.scan_iter("dramatiq-bridge:seen:*")) == []
+    said = {line["source"]: line["error"] for line in bridge.events("event.without_identity")}
+    assert len(bridge.events("event.without_identity")) == 2
+    assert said == {
+        "amqp": "no field 'x-id' in `headers[\"x-id\"]`",
+        "mqtt": 'a part of it is null in `f"{topic}/{payload.n}"`',
+    }

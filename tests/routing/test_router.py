@@ -1,0 +1,141 @@
+"""The router: size, decoding, routing, and what has become of every event."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from bridge.config import Config
+from bridge.model.event import Event
+from bridge.routing.compiler import compile_routes
+from bridge.routing.router import Counts, Router, make
+from tests.support.batches import routed
+
+MQTT = {"type": "mqtt", "url": "mqtt://localhost"}
+ROUTES: list[dict[str, Any]] = [
+    {"actor": "hot", "topic": "a/+", "when": "payload.c > 250", "args": ["$payload.c"]},
+    {"actor": "log", "topic": "a/log", "args": ["$payload"]},
+]
+
+
+def router(routes: list[dict[str, Any]] = ROUTES, **source: Any) -> Router:
+    """Return the router of a source with these settings."""
+    config = Config.model_validate({
+        "sources": {"s": {**MQTT, **source}}, "routes": [{"from": "s", **route} for route in routes],
+    })  # fmt: skip
+    return make(config.sources["s"], compile_routes(config)[0]["s"])
+
+
+def event(topic: str, body: bytes = b"{}", **more: Any) -> Event:
+    """Make an event."""
+    return Event("s", topic, body, 0, **more)
+
+
+def test_every_event_is_counted_once() -> None:
+    """What was received = routed + filtered + unmatched + dead-lettered: nothing goes missing from the books."""
+    events = [
+        event("a/x", b'{"c": 300}'),  # routed
+        event("a/x", b'{"c": 200}'),  # filtered
+        event("a/x", b"{}"),  # filtered: a missing field in `when`
+        event("b/x"),  # unmatched
+        event("b/x", b"\xff"),  # unmatched: not even decoded
+        event("a/x", b"nonsense"),  # dead letter
+        event("a/x", b'{"c": "hot"}'),  # dead letter
+        event("a/log", b'{"c": 300}'),  # routed, by two routes
+        event("a/log", b'{"c": "x"}'),  # dead letter of one route, message of the other
+    ]
+    entries, counts = routed(router(), events)
+    assert [entry.event for entry in entries] == events
+    assert [(len(entry.messages), len(entry.dead_letters)) for entry in entries] == [
+        (1, 0), (0, 0), (0, 0), (0, 0), (0, 0), (0, 1), (0, 1), (2, 0), (1, 1),
+    ]  # fmt: skip
+    assert counts == Counts(received=9, routed=2, filtered=2, unmatched=2, dead_lettered=3)
+
+
+def test_an_empty_batch_is_an_empty_batch() -> None:
+    """No events make no entries."""
+    assert routed(router(), []) == ([], Counts())
+
+
+@pytest.mark.parametrize(
+    ("source", "kept"),
+    [
+        (MQTT, False),
+        ({**MQTT, "unmatched": "dead-letter"}, True),
+        ({"type": "redis-pubsub", "url": "redis://localhost", "channels": ["c"]}, False),
+        ({"type": "amqp", "url": "amqp://localhost", "queue": "q"}, True),
+        ({"type": "amqp", "url": "amqp://localhost", "queue": "q", "unmatched": "drop"}, False),
+        ({"type": "redis-stream", "url": "redis://localhost", "streams": ["x"], "group": "g"}, True),
+    ],
+    ids=lambda value: str(value)[:40],
+)
+def test_unmatched(source: dict[str, Any], kept: bool) -> None:
+    """What fits no route's topic is a dead letter of a queue and is dropped of a broadcast, unless `unmatched` says."""
+    entries, counts = routed(router([{"actor": "a", "topic": "x"}], **source), [event("nowhere")])
+    if kept:
+        (letter,) = entries[0].dead_letters
+        assert letter.reason == "unmatched"
+        assert letter.detail == "no route's topic fits 'nowhere'"
+        assert letter.route == ""
+        assert counts == Counts(received=1, dead_lettered=1)
+    else:
+        assert entries[0].dead_letters == []
+        assert counts == Counts(received=1, unmatched=1)
+    assert entries[0].messages == []
+
+
+def test_a_body_is_as_large_as_max_body() -> None:
+    """A body of max_body passes, one byte more is a dead letter that says the sizes, and is never decoded."""
+    routes = [{"actor": "a"}]
+    limited = router(routes, max_body="1KiB", decode="text")
+    entries, _ = routed(limited, [event("t", b"x" * 1024), event("t", b"\xff" * 1025)])
+    assert len(entries[0].messages) == 1
+    (letter,) = entries[1].dead_letters
+    assert (letter.reason, letter.detail) == ("too-large", "the body has 1025 bytes, max_body is 1024")
+
+
+def test_what_a_source_could_not_present_is_a_dead_letter() -> None:
+    """A channel's name that is not UTF-8, say, is a dead letter with that reason."""
+    entries, counts = routed(router(), [event("a/x", b'{"c": 300}', defect="the channel's name is not UTF-8")])
+    (letter,) = entries[0].dead_letters
+    assert (letter.reason, letter.detail) == ("decode", "the channel's name is not UTF-8")
+    assert entries[0].messages == []
+    assert counts.dead_lettered == 1
+
+
+@pytest.mark.parametrize(
+    ("decode", "body", "payload"),
+    [("json", b"[1]", [1]), ("text", b"[1]", "[1]"), ("bytes", b"\x00", "AA=="), ("msgpack", b"\x91\x01", [1])],
+)
+def test_the_sources_decode_is_used(decode: str, body: bytes, payload: object) -> None:
+    """Each source decodes in its own way."""
+    entries, _ = routed(router([{"actor": "a", "args": ["$payload"]}], decode=decode), [event("t", body)])
+    assert json.loads(entries[0].messages[0].body)["args"] == [payload]
+
+
+def test_a_stream_entry_without_a_field_is_an_object() -> None:
+    """Without `field`, a stream's entry is presented as JSON whatever `decode` says of single fields."""
+    stream = {"type": "redis-stream", "url": "redis://localhost", "streams": ["x"], "group": "g", "decode": "text"}
+    for field, payload in ((None, {"a": "1"}), ("a", '{"a":"1"}')):
+        reader = router([{"actor": "a", "args": ["$payload"]}], field=field, **stream)
+        entries, _ = routed(reader, [event("x", b'{"a":"1"}')])
+        assert json.loads(entries[0].messages[0].body)["args"] == [payload]
+
+
+def test_no_odd_topic_stops_the_router() -> None:
+    """Topics are a stranger's text: empty, long, with line breaks, with any letters."""
+    topics = ["", "/", "a" * 65_535, "a\nb", "a\x00b", "grüße/😀", "a/" * 1000, "{x}", "$SYS/x", "#", "+"]
+    entries, counts = routed(router([{"actor": "a", "args": ["$topic"]}]), [event(topic) for topic in topics])
+    assert [json.loads(entry.messages[0].body)["args"] for entry in entries] == [[topic] for topic in topics]
+    assert counts == Counts(received=len(topics), routed=len(topics))
+
+
+def test_counts_add_up() -> None:
+    """The counts of batches are summed field by field."""
+    total = Counts(received=1, routed=1)
+    total.add(Counts(received=2, filtered=1, unmatched=1, messages=4, duplicates=5, returned=6, dead_lettered=7))
+    assert total == Counts(
+        received=3, routed=1, filtered=1, unmatched=1, dead_lettered=7, returned=6, messages=4, duplicates=5
+    )

@@ -1,0 +1,291 @@
+"""Routes: what a compiled route makes of an event, and what is said of a wrong one."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from bridge.config import Config
+from bridge.errors import Problem
+from bridge.model.event import Event
+from bridge.routing.compiler import check_routes, compile_routes
+from bridge.routing.router import make
+from bridge.topics.pattern import MOST_KNOWN
+from tests.support.batches import routed
+
+SOURCES = {
+    "plant": {"type": "mqtt", "url": "mqtt://localhost"},
+    "orders": {"type": "amqp", "url": "amqp://localhost/", "queue": "q"},
+}
+
+
+def config(*routes: dict[str, Any]) -> Config:
+    """Return a configuration with these routes; they call `a` and come from `plant` unless they say otherwise."""
+    return Config.model_validate({
+        "sources": SOURCES, "routes": [{"from": "plant", "actor": "a", **route} for route in routes],
+    })  # fmt: skip
+
+
+def outcome(*routes: dict[str, Any], payload: object = None, topic: str = "t", **event: Any) -> list[dict[str, Any]]:
+    """Return the messages of one event, or its dead letters."""
+    loaded = config(*routes)
+    tables, problems = compile_routes(loaded)
+    assert problems == []
+    body = json.dumps(payload).encode()
+    raw = (event.get("headers", {}), event.get("meta", {}))
+    ((entry,), _) = routed(make(loaded.sources["plant"], tables["plant"]), [Event("plant", topic, body, 1234, raw=raw)])
+    if entry.dead_letters:
+        return [
+            {"reason": one.reason, "detail": one.detail, "route": one.route, "written": len(entry.messages)}
+            for one in entry.dead_letters
+        ]
+    return [json.loads(message.body) for message in entry.messages]
+
+
+def problems(*routes: dict[str, Any]) -> list[Problem]:
+    """Return the mistakes in these routes."""
+    return check_routes(config(*routes))
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        (1, 1),
+        (2.5, 2.5),
+        (True, True),
+        (None, None),
+        ("text", "text"),
+        ("a $payload.x", "a $payload.x"),
+        ("$$payload.x", "$payload.x"),
+        ("$$$x", "$$x"),
+        ("$payload.x", 7),
+        ("$ payload.x", 7),
+        ("$payload.deep", {"y": [1, None]}),
+        ('$f"{payload.x} of {payload.deep.y[0]}"', "7 of 1"),
+        ("$payload", {"x": 7, "deep": {"y": [1, None]}}),
+        (["$payload.x", ["$payload.x", {"k": "$topic"}]], [7, [7, {"k": "a/b"}]]),
+        ([], []),
+        ("$source", "plant"),
+        ("$received_at", 1234),
+        ("$headers.h", "v"),
+        ("$meta.qos", 1),
+        ("$meta.exchange", None),
+        ("$default(payload.none, [1])", [1]),
+    ],
+    ids=repr,
+)
+def test_values(value: object, expected: object) -> None:
+    """A string that begins with `$` is an expression, `$$` a literal `$`; lists and mappings are resolved inside."""
+    (message,) = outcome(
+        {"args": [value], "kwargs": {"k": value}},
+        payload={"x": 7, "deep": {"y": [1, None]}},
+        topic="a/b",
+        headers={"h": "v"},
+        meta={"qos": 1},
+    )
+    assert message["args"] == [expected]
+    assert message["kwargs"] == {"k": expected}
+    assert type(message["args"][0]) is type(expected)
+
+
+def test_captures_are_text() -> None:
+    """A captured level is text even where it looks like a number."""
+    route = {"topic": "plants/{plant}/ovens/{oven}", "args": ["$plant", "$int(oven)", "$topic"]}
+    (message,) = outcome(route, topic="plants/03/ovens/7")
+    assert message["args"] == ["03", 7, "plants/03/ovens/7"]
+
+
+def test_captures_are_each_routes_own() -> None:
+    """Two routes may name the same level differently."""
+    routes = [{"topic": "a/{x}", "args": ["$x"]}, {"topic": "{y}/+", "args": ["$y"], "name": "other"}]
+    assert [message["args"] for message in outcome(*routes, topic="a/b")] == [["b"], ["a"]]
+
+
+@pytest.mark.parametrize(
+    ("when", "payload", "fits"),
+    [
+        ("payload.c > 250", {"c": 251}, True),
+        ("payload.c > 250", {"c": 250}, False),
+        ("payload.c > 250", {}, False),
+        ("payload.c > 250", [], "wrong-type"),
+        ("payload.a.b == 1", {"a": None}, False),
+        ("payload.a.b == 1", {"a": {"b": 1}}, True),
+        ("payload[0] == 1", [], False),
+        ("payload.c > 250", {"c": "hot"}, "wrong-type"),
+        ("not payload.c", {"c": 0}, True),
+        ("payload.c", {"c": []}, False),
+        ("payload.c", {"c": "no"}, True),
+        ("true", None, True),
+        ("false", None, False),
+        ("not meta.retain", {}, True),
+        ("has(payload.c)", {}, False),
+        ('topic == "t" and source == "plant"', {}, True),
+    ],
+)
+def test_when(when: str, payload: object, fits: bool | str) -> None:
+    """A condition that is false or misses a field means no; a wrong type is an error that is not passed over."""
+    found = outcome({"when": when}, payload=payload)
+    if isinstance(fits, str):
+        assert found[0]["reason"] == fits
+        assert found[0]["detail"].startswith("when: ")
+    else:
+        assert len(found) == fits
+
+
+@pytest.mark.parametrize(
+    ("route", "reason", "detail"),
+    [
+        ({"kwargs": {"unit": "$payload.unit"}}, "missing-field", "kwargs.unit: no field 'unit' in `payload.unit`"),
+        (
+            {"args": [1, "$payload.a.b"]},
+            "missing-field",
+            "args.1: no field 'b' in `payload.a.b`",
+        ),
+        ({"args": "$payload.all"}, "missing-field", "args: no field 'all' in `payload.all`"),
+        ({"kwargs": {"k": {"n": ["$payload.x"]}}}, "missing-field", "kwargs.k.n.0: no field 'x' in `payload.x`"),
+        ({"args": ["$payload.list[3]"]}, "missing-field", "args.0: no element at this index in `payload.list[3]`"),
+        ({"options": {"max_age": "$payload.o"}}, "missing-field", "options.max_age: no field 'o' in `payload.o`"),
+        ({"delay": "$payload.d"}, "missing-field", "delay: no field 'd' in `payload.d`"),
+        ({"args": ["$payload.text + 1"]}, "wrong-type", "args.0: '+' takes numbers, not a text in `payload.text + 1`"),
+        ({"args": ["$1 / payload.zero"]}, "wrong-type", "args.0: division by zero in `1 / payload.zero`"),
+        ({"args": ["$int(payload.text)"]}, "wrong-type", "args.0: "),
+        ({"args": '$"é" if payload.ü.x else 0'}, "missing-field", "args: no field 'x' in `payload.ü.x`"),
+    ],
+    ids=lambda value: str(value)[:40],
+)
+def test_a_mistake_names_the_route_the_place_and_the_field(route: dict[str, Any], reason: str, detail: str) -> None:
+    """A dead letter tells where in the configuration to look, and what the event lacks."""
+    payload = {"a": {}, "list": [1], "text": "x", "zero": 0, "ü": {}}
+    (letter,) = outcome({"name": "the-route", **route}, payload=payload)
+    assert letter["route"] == "the-route"
+    assert letter["reason"] == reason
+    assert letter["detail"].startswith(detail)
+
+
+def test_one_failing_route_does_not_stop_the_others() -> None:
+    """Every route stands alone: what the others make of the event is written together with the dead letter."""
+    routes: list[dict[str, Any]] = [{"name": "one"}, {"name": "two", "args": ["$payload.x"]}, {"name": "three"}]
+    (letter,) = outcome(*routes, payload={})
+    assert letter["route"] == "two"
+    assert letter["written"] == 2
+
+
+def test_several_routes_fire_together() -> None:
+    """Every route that fits makes its message, in the order of the file, each with ids of its own."""
+    found = outcome({"actor": "x"}, {"actor": "y", "when": "false"}, {"actor": "z"}, {"actor": "x", "queue": "q"})
+    assert [(message["actor_name"], message["queue_name"]) for message in found] == [
+        ("x", "default"), ("z", "default"), ("x", "q"),
+    ]  # fmt: skip
+    assert len({message["message_id"] for message in found}) == 3
+
+
+@pytest.mark.parametrize(
+    ("delay", "payload", "milliseconds"),
+    [
+        ("10s", None, 10_000),
+        ("0s", None, 0),
+        ("7d", None, 7 * 86_400_000),
+        ("$payload", 1500, 1500),
+        ("$payload", 1500.9, 1500),
+        ("$payload", 0, 0),
+        ("$payload * 1000", 2, 2000),
+        ("$payload", 10 * 365 * 86_400_000, 10 * 365 * 86_400_000),
+        ("$payload", 10 * 365 * 86_400_000 + 1, None),
+        ("$payload", -1, None),
+        ("$payload", -0.1, None),
+        ("$payload", "10s", None),
+        ("$payload", None, None),
+        ("$payload", True, None),
+        ("$payload", [], None),
+        ("$payload", 10**4000, None),
+        ("$payload", 10**16, None),
+    ],
+    ids=lambda value: str(value)[:20],
+)
+def test_delay(delay: str, payload: object, milliseconds: int | None) -> None:
+    """A delay makes a message due later, in `.DQ`, as epoch milliseconds; what is no delay is a dead letter."""
+    (found,) = outcome({"delay": delay, "queue": "q"}, payload=payload)
+    if milliseconds is None:
+        assert found["reason"] == "option"
+        assert "delay takes milliseconds" in found["detail"]
+        assert len(found["detail"]) < 200
+    else:
+        assert found["queue_name"] == "q.DQ"
+        assert found["options"]["eta"] - found["message_timestamp"] == milliseconds
+
+
+def test_options() -> None:
+    """Durations become milliseconds, expressions are evaluated, `$$` is a literal `$`, unknown options are kept."""
+    options = {"time_limit": "30s", "max_retries": "$payload.r", "custom": {"a": "$payload.r"}, "other": "$$x"}
+    (message,) = outcome({"options": options}, payload={"r": 3})
+    del message["options"]["redis_message_id"]
+    assert message["options"] == {"time_limit": 30_000, "max_retries": 3, "custom": {"a": 3}, "other": "$x"}
+    assert "eta" not in message["options"]
+
+
+def test_a_hundred_routes_cost_a_bounded_cache() -> None:
+    """10,000 distinct topics leave no more than MOST_KNOWN behind, and every topic still finds its routes."""
+    table = compile_routes(config(*({"topic": f"r/{i}/{{x}}", "name": f"r{i}"} for i in range(100))))[0]["plant"]
+    for number in range(10_000):
+        ((route, captures),) = table.matches(f"r/{number % 100}/{number}")
+        assert (route.name, captures) == (f"r{number % 100}", (str(number),))
+        assert len(table.known) <= MOST_KNOWN
+    assert table.matches("r/5/5") is table.matches("r/5/5")
+    assert table.matches("elsewhere") == ()
+
+
+@pytest.mark.parametrize(
+    ("route", "loc", "offset", "words"),
+    [
+        ({"topic": "a/#/b"}, ("topic",), 2, "# must be the last level"),
+        ({"topic": "a/{payload}"}, ("topic",), 2, "{payload} would hide `payload`"),
+        ({"topic": "a/{len}"}, ("topic",), 2, "{len} would hide `len`"),
+        ({"when": "payload.x >"}, ("when",), None, "not a valid expression"),
+        ({"when": "payload.x > celsius"}, ("when",), 12, "there is no name 'celsius'"),
+        ({"args": [1, "$nope"]}, ("args", 1), 1, "there is no name 'nope'"),
+        ({"args": "$nope"}, ("args",), 1, "there is no name 'nope'"),
+        ({"kwargs": {"k": {"n": ["$1 + nope"]}}}, ("kwargs", "k", "n", 0), 5, "there is no name 'nope'"),
+        ({"options": {"max_age": "$payload.a + nope"}}, ("options", "max_age"), 13, "there is no name 'nope'"),
+        ({"delay": "$nope"}, ("delay",), 1, "there is no name 'nope'"),
+        ({"topic": "a/{x}", "args": ["$y"]}, ("args", 0), 1, "there is no name 'y'"),
+        ({"from": "orders", "topic": "a.b#"}, ("topic",), 3, "# must stand alone"),
+        ({"args": ["$payload.__class__.mro()"]}, ("args", 0), None, ""),
+        ({"args": ["$(lambda: 1)"]}, ("args", 0), None, "a lambda"),
+    ],
+    ids=lambda value: str(value)[:40],
+)
+def test_a_mistake_has_its_place(
+    route: dict[str, Any], loc: tuple[str | int, ...], offset: int | None, words: str
+) -> None:
+    """Each mistake carries the path to its value, and the character inside it."""
+    (problem,) = problems({}, route)
+    assert problem.loc == ("routes", 1, *loc)
+    assert words in problem.problem
+    if offset is not None:
+        assert problem.offset == offset
+
+
+def test_every_mistake_is_found_at_once() -> None:
+    """One wrong route does not hide what is wrong with it elsewhere, or with the next one."""
+    found = problems({"when": "x", "args": ["$y", "$z"], "topic": "#a"}, {}, {"kwargs": {"k": "$w"}})
+    assert [problem.loc for problem in found] == [
+        ("routes", 0, "topic"), ("routes", 0, "when"), ("routes", 0, "args", 0), ("routes", 0, "args", 1),
+        ("routes", 2, "kwargs", "k"),
+    ]  # fmt: skip
+
+
+def test_a_route_belongs_to_its_source() -> None:
+    """A route takes the events of its own source only."""
+    tables, _ = compile_routes(config({"name": "p"}, {"name": "o", "from": "orders"}))
+    assert {name: [route.name for route in table.routes] for name, table in tables.items()} == {
+        "plant": ["p"], "orders": ["o"],
+    }  # fmt: skip
+
+
+def test_an_expression_that_yaml_took_for_a_mapping_is_a_mistake() -> None:
+    """`$x ? {a: 1}` and the like are mappings for YAML: sent as they are, the message would be wrong in silence."""
+    (problem,) = problems({"args": [{'$payload.a == "b" ? 1': 2}]})
+    assert problem.loc == ("routes", 0, "args", 0, '$payload.a == "b" ? 1')
+    assert problem.hint == "quote the whole expression"

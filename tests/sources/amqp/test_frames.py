@@ -1,0 +1,94 @@
+"""The library's own path of AMQP: it gets nothing that it could not read, and nothing while the window is full."""
+
+from __future__ import annotations
+
+import asyncio
+import struct
+from typing import Any
+
+import pytest
+from pamqp import frame as pamqp
+from pamqp.commands import Basic
+from pamqp.header import ContentHeader
+
+from bridge.sources.amqp.frames import BadFrame, FrameReader
+from tests.support.amqp_wire import BAD_PROPERTIES, HEARTBEAT, deliver, frame, header
+
+
+@pytest.mark.parametrize("properties", BAD_PROPERTIES.values(), ids=BAD_PROPERTIES)
+async def test_properties_that_cannot_be_read_are_left_out(properties: bytes) -> None:
+    """The library gets a header without properties, with the body's size as it was; what was wrong is kept apart."""
+    reader = _reader()
+    first, repaired = await _read(reader, [deliver(7), header(8, properties)])
+    assert first == deliver(7)
+    found = pamqp.unmarshal(repaired)[2]
+    assert isinstance(found, ContentHeader)
+    assert found.body_size == 8
+    assert found.properties == Basic.Properties()
+    ((tag, problem),) = reader.bad_properties.items()
+    assert tag == 7
+    assert "a property can't be read" in problem
+    assert reader.bad_names == {}
+
+
+async def test_a_routing_key_that_is_not_utf8_is_escaped() -> None:
+    """The delivery stays what it was, but for the key; what was wrong is kept apart."""
+    sent = [deliver(77, b"a.\xff\xfe", b"x", redelivered=True, to="tag"), header(5)]
+    reader = _reader()
+    first, second = await _read(reader, sent)
+    found: Any = pamqp.unmarshal(first)[2]
+    assert (found.consumer_tag, found.delivery_tag, found.redelivered) == ("tag", 77, True)
+    assert (found.exchange, found.routing_key) == ("x", r"a.\xff\xfe")
+    assert second == sent[1]
+    assert "a name in the delivery can't be read" in reader.bad_names[77]
+
+
+async def test_what_the_library_can_read_is_untouched() -> None:
+    """Every other frame arrives byte by byte as the broker sent it, however the bytes were cut."""
+    properties = Basic.Properties(content_type="é", headers={"a": 1, "b": [True, None]}, message_id="m")
+    sent = [deliver(1, "é".encode()), header(3, properties), frame(3, b"\xff\x00\xce"), HEARTBEAT, frame(3, b"")]
+    for piece in (1, 2, 7, 1000):
+        assert await _read(_reader(), sent, piece) == sent
+
+
+async def test_nothing_is_read_while_the_window_is_full() -> None:
+    """Between `hold` and `release` the library stays at the beginning of a frame."""
+    reader = _reader()
+    reader.hold()
+    reader.feed_data(HEARTBEAT)
+    waiting = asyncio.create_task(reader.readexactly(1))
+    await asyncio.sleep(0.05)
+    assert not waiting.done()
+    reader.release()
+    assert await waiting == b"\x08"
+
+
+@pytest.mark.parametrize(
+    ("sent", "cause"),
+    [
+        (b"\x01\x00\x01\xff\xff\xff\xff", "a frame of 4294967295 bytes"),
+        (header(2**40), "a body of 1099511627776 bytes"),
+    ],
+    ids=["frame", "body"],
+)
+async def test_sizes_beyond_reason_are_refused(sent: bytes, cause: str) -> None:
+    """A size that no broker would announce ends the connection instead of filling the memory."""
+    with pytest.raises(BadFrame, match=cause):
+        await _read(_reader(), [sent])
+
+
+def _reader() -> FrameReader:
+    return FrameReader(asyncio.get_running_loop())
+
+
+async def _read(reader: FrameReader, frames: list[bytes], piece: int = 1000) -> list[bytes]:
+    """Feed the frames in pieces, and read them as aiormq does: 1 byte, 6 bytes, the rest."""
+    stream = b"".join(frames)
+    for start in range(0, len(stream), piece):
+        reader.feed_data(stream[start : start + piece])
+    reader.feed_eof()
+    found = []
+    for _ in frames:
+        head = await reader.readexactly(1) + await reader.readexactly(6)
+        found.append(head + await reader.readexactly(struct.unpack(">I", head[3:])[0] + 1))
+    return found

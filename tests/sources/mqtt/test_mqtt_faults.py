@@ -1,0 +1,250 @@
+"""What befalls the connection to an MQTT broker: flapping, silence, hostile packets, and a sink that is away too long."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import time
+import uuid
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import pytest
+import uvloop
+from paho.mqtt.client import Client
+from paho.mqtt.enums import CallbackAPIVersion
+
+from bridge.errors import Disconnected
+from tests.sources.mqtt.test_packets import packet, publish
+from tests.support.brokers import Mosquitto, Redis
+from tests.support.children import wait_until
+from tests.support.feeds import MqttFeed
+from tests.support.mqtt_wire import Script, across, cause_of_the_end, connected, receive
+from tests.support.processes import BridgeProcess, Bridges, queue_messages
+
+
+class Publisher:
+    """Publishes numbers through every interruption; `ledger` has those that the broker has acknowledged."""
+
+    def __init__(self, feed: MqttFeed) -> None:
+        self.ledger: set[int] = set()
+        self._topic = feed.name
+        self._numbers: dict[int, int] = {}
+        # A session of its own, so that paho sends again what was in flight.
+        name = f"publisher-{uuid.uuid4().hex[:8]}"
+        self._client = Client(CallbackAPIVersion.VERSION2, client_id=name, clean_session=False)
+        self._client.max_inflight_messages_set(20)
+        self._client.reconnect_delay_set(1, 1)
+        self._client.on_publish = lambda _client, _data, mid, *_: self.ledger.add(self._numbers[mid])
+        self._client.connect("127.0.0.1", feed.broker.port)
+
+    def publish(self, number: int) -> None:
+        """Publish one number, some time."""
+        # Before it is sent: its acknowledgement comes on paho's thread.
+        self._numbers[self._client._last_mid + 1] = number
+        self._client.publish(self._topic, json.dumps({"n": number}), qos=1)
+
+    @contextmanager
+    def running(self) -> Iterator[None]:
+        """Publish while this lasts."""
+        self._client.loop_start()
+        try:
+            yield
+        finally:
+            self._client.disconnect()
+            self._client.loop_stop()
+
+
+def _arrived(sink: Redis) -> Counter[int]:
+    with sink.client() as client:
+        return Counter(message["args"][0] for message in queue_messages(client, "default"))
+
+
+@across
+def test_a_broker_that_flaps(
+    version: str, new_mosquitto: Callable[..., Mosquitto], redis_server: Redis, either_bridge: Bridges
+) -> None:
+    """A broker that goes and comes every second loses nothing, and is in use again within 10 s of its last start."""
+    feed = MqttFeed(new_mosquitto())
+    bridge = either_bridge(feed.config(redis_server, version=version)).ready()
+    publisher = Publisher(feed)
+    numbers = iter(range(100_000))
+    with publisher.running():
+        for _ in range(10):
+            until = time.monotonic() + 0.7
+            while time.monotonic() < until:
+                publisher.publish(next(numbers))
+                time.sleep(0.002)
+            feed.broker.stop()
+            time.sleep(0.2)
+            feed.broker.start()
+        count = next(numbers)
+        assert count > 1000
+        wait_until(lambda: _in_use(bridge), 11, "a connection")
+        wait_until(lambda: len(publisher.ledger) == count, 30, "everything published")
+        wait_until(lambda: set(_arrived(redis_server)) >= publisher.ledger, 30, "everything that was acknowledged")
+    assert bridge.running
+
+
+def _in_use(bridge: BridgeProcess) -> bool:
+    return len(bridge.events("source.connected")) > len(bridge.events("source.disconnected"))
+
+
+def test_a_broker_that_is_killed(
+    new_mosquitto: Callable[..., Mosquitto], redis_server: Redis, either_bridge: Bridges
+) -> None:
+    """A broker that dies forgets what it had not saved, which is its own loss; what it takes afterwards arrives."""
+    feed = MqttFeed(new_mosquitto())
+    bridge = either_bridge(feed.config(redis_server)).ready()
+    for n in range(2):
+        feed.broker.kill()
+        feed.broker.start()
+        bridge.wait_for("source.connected", timeout=11, times=n + 2)
+        feed.publish([{"n": n}])
+        wait_until(lambda n=n: n in _arrived(redis_server), 10, "the event")  # type: ignore[misc]
+
+
+def test_a_silent_broker_is_left(
+    new_mosquitto: Callable[..., Mosquitto], redis_server: Redis, either_bridge: Bridges
+) -> None:
+    """A connection on which nothing answers is given up after two keepalives, and made again once somebody does."""
+    feed = MqttFeed(new_mosquitto())
+    bridge = either_bridge(feed.config(redis_server, keepalive="1s", connect_timeout="1s")).ready()
+    feed.publish([{"n": 1}])
+    wait_until(lambda: _arrived(redis_server)[1] == 1, 10, "the event")
+    time.sleep(3)  # idle, it stands
+    assert bridge.events("source.disconnected") == []
+    feed.broker.pause()
+    assert bridge.wait_for("source.disconnected", timeout=5)["cause"] == "no answer to a ping"
+    assert bridge.wait_for("source.unavailable", timeout=5)["cause"] == "timed out"
+    feed.broker.resume()
+    bridge.wait_for("source.connected", timeout=12, times=2)
+    feed.publish([{"n": 2}])
+    wait_until(lambda: _arrived(redis_server)[2] == 1, 10, "the event")
+
+
+@across
+def test_a_full_window_outlasts_the_keepalive(
+    version: str, new_mosquitto: Callable[..., Mosquitto], new_redis: Callable[..., Redis], either_bridge: Bridges
+) -> None:
+    """While Redis is away and nothing more is read, the connection stands, and nothing comes twice afterwards."""
+    feed = MqttFeed(new_mosquitto(max_inflight_messages=100))
+    sink = new_redis(appendonly=True)
+    window = {"events": 10, "bytes": "50B"}
+    bridge = either_bridge(feed.config(sink, version=version, keepalive="1s", window=window)).ready()
+    sink.stop()
+    feed.publish([{"n": n} for n in range(300)])
+    time.sleep(4.5)
+    sink.start()
+    wait_until(lambda: len(_arrived(sink)) == 300, 20, "all of them")
+    assert _arrived(sink) == Counter(range(300))
+    assert bridge.events("source.disconnected") == []
+    time.sleep(2.5)
+    assert bridge.events("source.disconnected") == [], "the pings of that time are answered by now"
+
+
+async def test_a_host_that_is_gone_is_noticed_without_reading(fast_path: bool) -> None:
+    """A full window does not hide that the other end is gone: not even TCP takes the pings any more."""
+    async with connected(fast_path, keepalive="1s", window={"events": 1, "bytes": "1B"}) as (script, session):
+        script.say(publish("t", b"1", 1), publish("t", b"2", 2))
+        await receive(session, 1)
+        script.go_deaf()
+        async with asyncio.timeout(10):
+            await cause_of_the_end(session)
+
+
+async def test_no_answer_to_subscribe(fast_path: bool) -> None:
+    """Messages that come before the answer to SUBSCRIBE are worked off; without them it is awaited no longer than told."""
+    script = Script()
+    script.grants = False
+    script.backlog = publish("t", b"0", 1)
+    async with connected(fast_path, script=script, connect_timeout="1s", keepalive="1s") as (_, session):
+        for n in range(1, 9):
+            await session.settle(await receive(session, 1))
+            assert await script.acknowledged(n) == list(range(1, n + 1))
+            await asyncio.sleep(0.25)
+            script.say(publish("t", b"%d" % n, n + 1))
+        await receive(session, 1)
+        async with asyncio.timeout(3):
+            assert await cause_of_the_end(session) == "no answer to SUBSCRIBE"
+
+
+async def test_a_late_refusal(fast_path: bool) -> None:
+    """A subscription that is refused behind a backlog ends the session with its reason."""
+    script = Script()
+    script.grants = False
+    script.backlog = publish("t", b"0", 1)
+    async with connected(fast_path, script=script) as (_, session):
+        await receive(session, 1)
+        script.say(b"\x90\x04\x00\x01\x00\x87")
+        async with asyncio.timeout(5):
+            cause = await cause_of_the_end(session)
+        assert cause == "the broker refuses the subscription to 't' (Not authorized)"
+
+
+#: What no broker says, of each kind of packet that a client may be sent.
+HOSTILE = {
+    "CONNACK": packet(0x20, b"\x00"),
+    "CONNACK with a property of another packet": packet(0x20, b"\x00\x00\x03\x0b\x01\x01"),
+    "PUBREL": packet(0x62, b"\x00"),
+    "SUBACK for nobody": packet(0x90, b"\x77\x77\x00\x01"),
+    "SUBACK": packet(0x90, b"\x00"),
+    "UNSUBACK": packet(0xB0, b"\x00\x01\x09\x01\x01"),
+    "PINGRESP": packet(0xD0, b"abc"),
+    "DISCONNECT": packet(0xE0, b"\x00\x05\x1f\x00\x09"),
+    "a message of QoS 3": packet(0x36, b"\x00\x01t\x00\x07\x00x"),
+    "nothing": b"\x00\x00",
+}
+
+
+@pytest.mark.parametrize("what", HOSTILE)
+async def test_hostile_packets_end_the_session(fast_path: bool, what: str) -> None:
+    """Whatever the broker sends that can't be read ends this session, with a cause, and not the task that reads."""
+    async with connected(fast_path) as (script, session):
+        script.say(HOSTILE[what])
+        async with asyncio.timeout(5):
+            assert (await cause_of_the_end(session)).startswith("the broker")
+
+
+@pytest.mark.parametrize("loop_factory", [asyncio.new_event_loop, uvloop.new_event_loop], ids=["asyncio", "uvloop"])
+def test_a_reset_behind_messages_is_noticed(
+    fast_path: bool, loop_factory: Callable[[], asyncio.AbstractEventLoop]
+) -> None:
+    """What was sent before the reset is received, and the session ends at once, not only when a ping is due."""
+
+    async def run() -> None:
+        async with connected(fast_path) as (script, session), asyncio.timeout(5):
+            script.reset(*(publish("t", b"%d" % n, n) for n in range(1, 4)))
+            # Of a durable session what is not settled comes again, and may be let go.
+            with contextlib.suppress(Disconnected):
+                assert [event.body for event in await session.receive()] in ([b"1"], [b"1", b"2"], [b"1", b"2", b"3"])
+            assert await cause_of_the_end(session)
+
+    with asyncio.Runner(loop_factory=loop_factory) as runner:
+        runner.run(run())
+
+
+async def test_the_bridge_outlives_hostile_packets(redis_server: Redis, either_bridge: Bridges) -> None:
+    """After each connection that ended so, the bridge makes a new one, and what then comes arrives."""
+    script = Script()
+    server = await asyncio.start_server(script.serve, "127.0.0.1", 0)
+    url = f"mqtt://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    config = {
+        "dramatiq": {"url": redis_server.url_of(0)},
+        "sources": {"s": {"type": "mqtt", "url": url, "client_id": "c", "topics": ["t"]}},
+        "routes": [{"from": "s", "actor": "record", "args": ["$payload.n"]}],
+    }
+    async with server:
+        bridge = either_bridge(config)
+        for times, what in enumerate(["UNSUBACK", "DISCONNECT", "PINGRESP", "SUBACK"], 1):
+            await asyncio.to_thread(bridge.wait_for, "source.connected", 15, times)
+            script.say(HOSTILE[what])
+            ended = await asyncio.to_thread(bridge.wait_for, "source.disconnected", 5, times)
+            assert ended["cause"].startswith("the broker sent what is not MQTT")
+        await asyncio.to_thread(bridge.wait_for, "source.connected", 15, 5)
+        script.say(publish("t", b'{"n": 1}', 1))
+        await asyncio.to_thread(wait_until, lambda: _arrived(redis_server)[1] == 1, 10, "the event")
+        await asyncio.to_thread(bridge.close)
+        await script.hang_up()

@@ -1,0 +1,147 @@
+"""The spool's directory: one owner, and no reason not to start."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from bridge.config import load
+from bridge.model.batch import Batch, Writer
+from bridge.model.event import Event, given
+from bridge.sources.sharding import share
+from bridge.spool import SpoolDirectory
+from tests.support.brokers import Redis
+from tests.support.children import wait_until
+from tests.support.feeds import PubsubFeed
+from tests.support.processes import Bridges
+
+SIZE = 1 << 20
+
+
+async def _fill(path: Path, bodies: list[bytes]) -> None:
+    directory = SpoolDirectory(path, SIZE)
+    assert await directory.own()
+    spool = await directory.open("feed", given)
+    assert spool is not None
+    for body in bodies:
+        batch = Batch([Event("feed", "topic", body, 1)])
+        batch.numbered()
+        await spool.append([batch], durable=True)
+    await directory.close()
+
+
+async def _read(path: Path, count: int) -> list[bytes]:
+    directory = SpoolDirectory(path, SIZE)
+    assert await directory.own()
+    spool = await directory.open("feed", given)
+    assert spool is not None
+    assert spool.events == count
+    bodies: list[bytes] = []
+    if count:
+        async for kept in spool.kept():
+            bodies += [event.body for event in kept.batch.events]
+            assert all(event.redelivered for event in kept.batch.events)
+            await spool.forget(kept)
+            if len(bodies) == count:
+                break
+    await directory.close()
+    return bodies
+
+
+async def test_what_a_process_left_that_is_no_more_is_adopted(tmp_path: Path) -> None:
+    """With fewer `processes` than before, the first one takes over what the others have spooled; once."""
+    await _fill(tmp_path, [b"own"])
+    await _fill(tmp_path / "process-1", [b"1a", b"1b"])
+    await _fill(tmp_path / "process-2", [b"2a"])
+    assert await _read(tmp_path, 4) == [b"own", b"1a", b"1b", b"2a"]
+    assert await _read(tmp_path / "process-1", 0) == []
+
+
+async def test_what_a_process_has_that_runs_is_its_own(tmp_path: Path) -> None:
+    """Nobody takes it away."""
+    await _fill(tmp_path / "process-1", [b"1a"])
+    other = SpoolDirectory(tmp_path / "process-1", SIZE)
+    assert await other.own()
+    assert await _read(tmp_path, 0) == []
+    await other.close()
+    assert await _read(tmp_path / "process-1", 1) == [b"1a"]
+
+
+def test_processes_share_the_bound_and_no_directory(tmp_path: Path) -> None:
+    """Each of several processes has a directory of its own, and they keep to `max_size` together."""
+    path = tmp_path / "bridge.yaml"
+    path.write_text(
+        "sources: {a: {type: amqp, url: amqp://localhost, queue: a}}\n"
+        "spool: {directory: /s, max_size: 9MiB}\nprocesses: 3\n"
+    )
+    config = load(str(path), environ={})
+    spools = [share(config, number).spool for number in range(3)]
+    assert [spool and (spool.directory, spool.max_size) for spool in spools] == [
+        ("/s", 3 << 20),
+        ("/s/process-1", 3 << 20),
+        ("/s/process-2", 3 << 20),
+    ]
+
+
+@pytest.mark.parametrize("broken", ["garbage", "a file", "nowhere"])
+def test_start_up_never_fails_on_it(redis_server: Redis, new_bridge: Bridges, tmp_path: Path, broken: str) -> None:
+    """Garbage in the directory, a file in its place, or no right to have one: said, and the bridge does its work."""
+    channel = PubsubFeed(redis_server)
+    directory = tmp_path / "spool"
+    if broken == "nowhere":
+        (tmp_path / "file").touch()
+        directory = tmp_path / "file" / "spool"
+    elif broken == "garbage":
+        (directory / "source-feed").mkdir(parents=True)
+        (directory / "source-feed" / "position").mkdir()
+        (directory / "source-feed" / "00000000000000000003.spool").write_bytes(b"garbage")
+    else:
+        directory.mkdir()
+        (directory / "source-feed").write_bytes(b"garbage")
+    config = {**channel.config(redis_server), "spool": {"directory": str(directory)}}
+    bridge = new_bridge(config).ready()
+    bridge.wait_for("spool.unavailable" if broken == "nowhere" else "spool.set_aside")
+    channel.publish([{"n": 1}])
+    with redis_server.client() as client:
+        wait_until(lambda: client.llen("dramatiq:default") == 1, 20, "the event")
+
+
+def test_two_bridges_never_share_one(redis_server: Redis, new_bridge: Bridges, tmp_path: Path) -> None:
+    """The second waits until the first has ended, as in a rolling update."""
+    config = {**PubsubFeed(redis_server).config(redis_server), "spool": {"directory": str(tmp_path)}}
+    first = new_bridge(config).ready()
+    second = new_bridge(config)
+    second.wait_for("spool.waiting")
+    assert not second.events("bridge.ready")
+    first.terminate()
+    assert first.wait() == 0
+    second.ready()
+    assert not second.events("spool.unavailable")
+
+
+async def test_small_batches_are_written_as_large_ones_but_not_after_a_crash(tmp_path: Path) -> None:
+    """What trickled in is caught up with in large steps; what an earlier process left, as it was numbered."""
+    directory = SpoolDirectory(tmp_path, SIZE)
+    assert await directory.own()
+    spool = await directory.open("feed", given)
+    assert spool is not None
+    writer = Writer()
+    for number in range(1, 31):
+        await spool.append([Batch([Event("feed", "topic", b"%d" % number, 1)], writer, number=number)], durable=False)
+    async for kept in spool.kept():
+        assert (len(kept.batch.events), kept.batch.number, kept.batch.writer.name) == (30, 30, writer.name)
+        break
+    await directory.close()
+    directory = SpoolDirectory(tmp_path, SIZE)
+    assert await directory.own()
+    spool = await directory.open("feed", given)
+    assert spool is not None
+    numbers = []
+    async for kept in spool.kept():
+        numbers.append(kept.batch.number)
+        await spool.forget(kept)
+        if not spool.holds:
+            break
+    assert numbers == list(range(1, 31))
+    await directory.close()

@@ -1,0 +1,141 @@
+"""Child processes that never outlive the tests, free ports, and waiting with an end."""
+
+from __future__ import annotations
+
+import os
+import random
+import socket
+import subprocess
+import sys
+import time
+from contextlib import suppress
+from pathlib import Path
+from signal import SIGCONT, SIGKILL, SIGTERM, Signals
+from typing import IO, TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+REPOSITORY: Final = Path(__file__).resolve().parents[2]
+
+# Below the range from which the kernel gives ports to outgoing connections (32768 and up on Linux): the port of a broker
+# that is down for a while must not go to somebody else, nor may a client that keeps trying connect to itself.
+# Test processes that run side by side have ranges of their own.
+_WIDTH: Final = 12_000 // int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+_FIRST: Final = 20_000 + _WIDTH * int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+_PORTS: Final = range(_FIRST, _FIRST + _WIDTH)
+_handed_out: set[int] = set()
+
+# Kills the groups it was told of when its standard input ends, which it does however the tests end, SIGKILL included.
+# PR_SET_PDEATHSIG would do the same for the *thread* that started the child: a child of a pool's thread dies too early.
+_REAPER: Final = """
+import os, signal, sys
+signal.signal(signal.SIGINT, signal.SIG_IGN)
+groups = set()
+for line in sys.stdin:
+    (groups.add if line[0] == "+" else groups.discard)(int(line[1:]))
+for group in groups:
+    try:
+        os.killpg(group, signal.SIGKILL)
+    except ProcessLookupError:
+        pass
+"""
+_reaper: subprocess.Popen[str] | None = None
+
+
+def _tell_reaper(line: str) -> None:
+    global _reaper  # noqa: PLW0603 - one for the whole run of the tests
+    if _reaper is None:
+        _reaper = subprocess.Popen(
+            [sys.executable, "-c", _REAPER], stdin=subprocess.PIPE, text=True, start_new_session=True
+        )
+    assert _reaper.stdin is not None
+    _reaper.stdin.write(line + "\n")
+    _reaper.stdin.flush()
+
+
+def free_port() -> int:
+    """Return a loopback TCP port that nobody listens on and that was not returned before."""
+    for port in random.sample(_PORTS, 200):
+        if port in _handed_out:
+            continue
+        with socket.socket() as probe, suppress(OSError):
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(("127.0.0.1", port))
+            _handed_out.add(port)
+            return port
+    raise RuntimeError(f"no free port in {_PORTS}")
+
+
+def with_fault(name: str) -> dict[str, str]:
+    """Return the environment of a bridge that `tests/faults/<name>/sitecustomize.py` has put a fault into."""
+    return {"PYTHONPATH": os.pathsep.join([str(REPOSITORY / "tests" / "faults" / name), str(REPOSITORY)])}
+
+
+def wait_until(condition: Callable[[], object], timeout: float = 30.0, what: str = "the condition") -> None:
+    """Return as soon as `condition()` is true; AssertionError after `timeout` seconds."""
+    deadline = time.monotonic() + timeout
+    while not condition():
+        if time.monotonic() > deadline:
+            raise AssertionError(f"{what} did not come true within {timeout:g} s")
+        time.sleep(0.02)
+
+
+class Child:
+    """One child process, in a session and process group of its own."""
+
+    def __init__(
+        self,
+        command: Sequence[str],
+        *,
+        env: Mapping[str, str],
+        cwd: Path = REPOSITORY,
+        stdout: int | IO[bytes] = subprocess.DEVNULL,
+        stderr: int | IO[bytes] = subprocess.STDOUT,
+    ) -> None:
+        self.process = subprocess.Popen(
+            command,
+            env=dict(env),
+            cwd=cwd,
+            stdin=subprocess.DEVNULL,
+            stdout=stdout,
+            stderr=stderr,
+            start_new_session=True,
+        )
+        # The leader's pid is the group's id for as long as any process of the group lives.
+        self.pid = self.process.pid
+        _tell_reaper(f"+{self.pid}")
+
+    @property
+    def running(self) -> bool:
+        """Say whether the process has not ended yet."""
+        return self.process.poll() is None
+
+    def signal(self, number: Signals) -> None:
+        """Send a signal to the process alone; nothing happens if it has ended."""
+        self.process.send_signal(number)
+
+    def signal_group(self, number: Signals) -> None:
+        """Send a signal to the process and all it has started in its group."""
+        with suppress(ProcessLookupError):
+            os.killpg(self.pid, number)
+
+    def wait(self, timeout: float) -> int:
+        """Return the exit code (negative: the signal); subprocess.TimeoutExpired after `timeout` seconds."""
+        return self.process.wait(timeout)
+
+    def end(self, grace: float) -> int:
+        """SIGTERM, and SIGKILL for the whole group after `grace` seconds; returns the exit code."""
+        self.signal(SIGTERM)
+        # Stopped processes take a SIGTERM only when they go on.
+        self.signal_group(SIGCONT)
+        with suppress(subprocess.TimeoutExpired):
+            self.process.wait(grace)
+        return self.kill()
+
+    def kill(self) -> int:
+        """SIGKILL for the whole group; returns the exit code."""
+        self.signal_group(SIGKILL)
+        code = self.process.wait(30)
+        _tell_reaper(f"-{self.pid}")
+        return code

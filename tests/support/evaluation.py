@@ -1,0 +1,74 @@
+"""Expressions in tests: compiled as a route compiles them, and evaluated on one event."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from bridge.errors import ExpressionError
+from bridge.routing.expressions import NAMES, RUNTIME, Expression, Fault, fault, is_missing, parse
+
+FILENAME = "<test route>"
+CAPTURES = ("oven", "plant")
+
+
+def build(expression: Expression) -> Callable[..., Any]:
+    """Make a function of every name from an expression, as a route does."""
+    arguments = ast.arguments(
+        posonlyargs=[],
+        args=[ast.arg(name) for name in (*NAMES, *CAPTURES)],
+        kwonlyargs=[],
+        kw_defaults=[],
+        defaults=[],
+    )
+    tree = ast.fix_missing_locations(ast.Expression(ast.Lambda(arguments, expression.node)))
+    function: Callable[..., Any] = eval(compile(tree, FILENAME, "eval"), dict(RUNTIME))  # noqa: S307
+    return function
+
+
+def evaluate(text: str, payload: object = None, **values: object) -> Any:
+    """Evaluate an expression on one event."""
+    event: dict[str, object] = {
+        "payload": payload,
+        "topic": "plants/3/ovens/7",
+        "headers": {"tenant": "acme"},
+        "meta": {"retain": False, "qos": 1},
+        "source": "plant",
+        "received_at": 1_763_800_000_000,
+        "oven": "7",
+        "plant": "3",
+    }
+    return build(parse(text, (*NAMES, *CAPTURES), line=7))(**event | values)
+
+
+def failure(text: str, payload: object = None) -> Fault:
+    """Return the fault of an expression that must fail."""
+    with pytest.raises(Exception) as caught:  # noqa: PT011
+        evaluate(text, payload)
+    assert not isinstance(caught.value, ExpressionError)
+    found = fault(caught.value, FILENAME)
+    assert found.missing is is_missing(caught.value)
+    return found
+
+
+def refusal(text: str) -> ExpressionError:
+    """Return the error of an expression that must not compile."""
+    with pytest.raises(ExpressionError) as caught:
+        parse(text, (*NAMES, *CAPTURES))
+    assert 0 <= caught.value.offset <= len(text)
+    return caught.value
+
+
+PAYLOAD: dict[str, object] = {
+    "celsius": 300,
+    "ratio": 2.5,
+    "unit": None,
+    "name": "Ofen Süd",
+    "tags": ["hot", "loud"],
+    "site": {"id": 9, "odd key": 1, "class": "A", "none": None},
+    "µs": 4,
+    "empty": "",
+}

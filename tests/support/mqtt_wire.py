@@ -1,0 +1,158 @@
+"""A broker of MQTT that says exactly what a test wants it to say, and sessions with it."""
+
+from __future__ import annotations
+
+import asyncio
+import ctypes
+import socket
+import ssl
+import struct
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from typing import Final
+
+import pytest
+
+from bridge.config import Dramatiq, Mqtt
+from bridge.errors import Disconnected
+from bridge.model.event import Event
+from bridge.sources.mqtt.packets import PUBACK
+from bridge.sources.mqtt.source import MqttSession, MqttSource
+from tests.support.certificates import Certificates
+
+#: Each way of reading and each version once, where all four do the same and a test takes long.
+across = pytest.mark.parametrize(("fast_path", "version"), [(True, "5"), (False, "3.1.1")], ids=["fast-5", "library-3"])
+
+_SO_ATTACH_FILTER: Final = 26
+#: Nothing listens here: what a source asks of Dramatiq's Redis holds nothing up.
+NOWHERE = Dramatiq(url="redis://127.0.0.1:1/0")
+
+
+class Script:
+    """A broker of MQTT 5 for one connection: it grants everything, and else says what it is told."""
+
+    def __init__(self) -> None:
+        self.pings = True
+        self.grants = True
+        self.backlog = b""
+        self.received = bytearray()
+        self._changed = asyncio.Condition()
+        self._writer: asyncio.StreamWriter | None = None
+
+    def say(self, *data: bytes) -> None:
+        """Send."""
+        assert self._writer is not None
+        self._writer.writelines(data)
+
+    def go_deaf(self) -> None:
+        """Be a host that is gone: whatever the network brings is thrown away, not even TCP answers (Linux)."""
+        assert self._writer is not None
+        nothing = ctypes.create_string_buffer(struct.pack("HBBI", 6, 0, 0, 0))  # BPF: return 0
+        program = struct.pack("HL", 1, ctypes.addressof(nothing))
+        self._writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, program)
+
+    def reset(self, *data: bytes) -> None:
+        """Send, and reset the connection at once: the client finds both together."""
+        assert self._writer is not None
+        self.say(*data)
+        sock = self._writer.get_extra_info("socket")
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self._writer.transport.abort()
+
+    async def hang_up(self) -> None:
+        """Close the connection."""
+        assert self._writer is not None
+        self._writer.close()
+        with suppress(ConnectionError):
+            await self._writer.wait_closed()
+
+    async def until(self, data: bytes) -> None:
+        """Wait until `data` has been received."""
+        async with self._changed:
+            await self._changed.wait_for(lambda: data in self.received)
+
+    async def acknowledged(self, count: int) -> list[int]:
+        """Wait for `count` PUBACKs and return the packet ids, in order."""
+        async with self._changed:
+            await self._changed.wait_for(lambda: len(self.received) >= 4 * count)
+        assert len(self.received) == 4 * count
+        packets = [self.received[at : at + 4] for at in range(0, 4 * count, 4)]
+        assert all(one[:2] == PUBACK for one in packets)
+        return [int.from_bytes(one[2:]) for one in packets]
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Answer one client; what only the test can judge is kept in `received`."""
+        self._writer = writer
+        try:
+            while True:
+                first, size = await reader.readexactly(2)
+                while size >= 0x80 and (more := await reader.readexactly(1)):
+                    size += (more[0] - 1) << 7
+                rest = await reader.readexactly(size)
+                await self._answer(first, bytes((first, size)) + rest)
+        except (asyncio.IncompleteReadError, ConnectionError):
+            await self.hang_up()
+
+    async def _answer(self, first: int, whole: bytes) -> None:
+        match first >> 4:
+            case 1:
+                self.say(b"\x20\x03\x00\x00\x00")
+            case 8:
+                self.say(self.backlog)
+                if self.grants:
+                    self.say(b"\x90\x04", whole[2:4], b"\x00\x01")
+            case 10:
+                self.say(b"\xb0\x04", whole[2:4], b"\x00\x00")
+            case 12:
+                if self.pings:
+                    self.say(b"\xd0\x00")
+            case 14:
+                pass
+            case _:
+                async with self._changed:
+                    self.received += whole
+                    self._changed.notify_all()
+
+
+@asynccontextmanager
+async def connected(
+    fast_path: bool,
+    *topics: str,
+    secure: Certificates | None = None,
+    script: Script | None = None,
+    **settings: object,
+) -> AsyncIterator[tuple[Script, MqttSession]]:
+    """A session with a scripted broker."""
+    script = script or Script()
+    context = None
+    if secure:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(secure.cert, secure.key)
+        settings["tls"] = {"ca": str(secure.ca)}
+    server = await asyncio.start_server(script.serve, "127.0.0.1", 0, ssl=context)
+    url = f"{'mqtts' if secure else 'mqtt'}://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    config = Mqtt.model_validate({"type": "mqtt", "url": url, "client_id": "c", "fast_path": fast_path, **settings})
+    try:
+        async with MqttSource("s", config, topics or ["t"], NOWHERE).connect() as session:
+            yield script, session
+    finally:
+        await script.hang_up()
+        server.close()
+        await server.wait_closed()
+
+
+async def receive(session: MqttSession, count: int) -> list[Event]:
+    """Wait for as many events."""
+    events: list[Event] = []
+    while len(events) < count:
+        events += await session.receive()
+    return events
+
+
+async def cause_of_the_end(session: MqttSession) -> str:
+    """Receive until the session has ended, and return why."""
+    try:
+        while True:
+            await session.receive()
+    except Disconnected as ended:
+        return ended.cause
