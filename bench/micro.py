@@ -27,8 +27,8 @@ from bench import load
 from bench.tables import number, table
 from bridge import config
 from bridge.model.batch import Batch
-from bridge.model.event import Event, given
-from bridge.model.message import Stamp, Template
+from bridge.model.event import Event, already_parsed
+from bridge.model.message import MessageIds, Template
 from bridge.redis_io.connection import command
 from bridge.routing import decoding as codecs
 from bridge.routing import router
@@ -152,13 +152,13 @@ def _rule(bench: Bench) -> Timed:
     decode = codecs.decoder("json")
     pairs = [(event, decode(event)) for event in bench.events()]
     [(route, captures)] = bench.compiled.table.matches(load.DOTTED_TOPIC)
-    stamp = Stamp(1)
+    stamp = MessageIds(1)
     return lambda: [route.run(event, payload, captures, stamp) for event, payload in pairs]
 
 
 @stage("encode: args and kwargs to a message's JSON")
 def _encode(_bench: Bench) -> Timed:
-    template, stamp = Template(load.ACTOR, load.QUEUE), Stamp(1)
+    template, stamp = Template(load.ACTOR, load.QUEUE), MessageIds(1)
     values = [load.expected(seq) for seq in range(BATCH)]
     return lambda: [template.fill(args, kwargs, stamp) for args, kwargs in values]
 
@@ -197,7 +197,7 @@ def _unspool(bench: Bench) -> Timed:
     def timed() -> None:
         for entry in log.read(1 << 30):
             assert entry.payload is not None
-            unpacked(entry.payload, "bench", given)
+            unpacked(entry.payload, "bench", already_parsed)
             log.remove(entry)
 
     return timed
@@ -207,7 +207,7 @@ def _parts(bench: Bench) -> list[Batch]:
     events = bench.events()
     parts = [Batch(events[start : start + _RECORD]) for start in range(0, BATCH, _RECORD)]
     for part in parts:
-        part.numbered()
+        part.assign_number()
     return parts
 
 

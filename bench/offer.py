@@ -25,7 +25,7 @@ def main(kind: str, url: str, events: int, rate: int) -> None:
         publisher.send([body])
         publisher.collect()
     print("\n".join(map(str, sent)))
-    publisher.settle()
+    publisher.acknowledge()
     publisher.close()
 
 

@@ -37,9 +37,9 @@ class Publisher(ABC):
         """Publish, and return once the broker has confirmed everything."""
         for start in range(0, len(bodies), _CHUNK):
             self.send(bodies[start : start + _CHUNK])
-            self.settle()
+            self.acknowledge()
 
-    def settle(self) -> None:
+    def acknowledge(self) -> None:
         """Wait until the broker has confirmed everything."""
         while self._open:
             self._open -= self._confirmed(self._receive())

@@ -108,6 +108,6 @@ class BadEvent(BridgeError):
         self.detail = detail
 
 
-def words(error: BaseException) -> str:
+def describe_error(error: BaseException) -> str:
     """Return what `error` says, or its name where it says nothing."""
     return str(error) or type(error).__name__

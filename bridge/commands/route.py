@@ -13,9 +13,9 @@ from bridge.commands.send import pairs
 from bridge.config import Config
 from bridge.errors import BadEvent, UsageError
 from bridge.model.event import META_NAMES, Event
-from bridge.model.message import Stamp
+from bridge.model.message import MessageIds
 from bridge.routing import expressions, router
-from bridge.routing.compiler import check_routes, compile_routes, when_alone
+from bridge.routing.compiler import check_routes, compile_condition, compile_routes
 from bridge.routing.routes import EXPRESSION_ERRORS, ROUTE_ERRORS, Route
 
 
@@ -61,9 +61,9 @@ def _explain(route: Route, event: Event, payload: object) -> dict[str, Any]:
         assert route.pattern is not None  # noqa: S101 - it has just not matched
         return {**result, "fits": False, "why": f"the topic does not fit {route.pattern.text}"}
     try:
-        message = route.run(event, payload, captures, Stamp(event.received_at_ms))
+        message = route.run(event, payload, captures, MessageIds(event.received_at_ms))
     except ROUTE_ERRORS as error:
-        bad = route.refusal(error)
+        bad = route.dead_letter_reason(error)
         if bad is not None:
             return {**result, "fits": True, "dead_letter": bad.reason, "why": bad.detail}
         message = None
@@ -74,7 +74,7 @@ def _explain(route: Route, event: Event, payload: object) -> dict[str, Any]:
 
 def _why_not(route: Route, captures: tuple[str, ...], event: Event, payload: object) -> str:
     """Evaluate `when` once more, without the guard that makes a missing field mean no."""
-    text, evaluate = when_alone(route)
+    text, evaluate = compile_condition(route)
     try:
         evaluate(event, payload, captures, None)
     except EXPRESSION_ERRORS as error:

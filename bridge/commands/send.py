@@ -17,7 +17,7 @@ from bridge.config import message_options as options
 from bridge.errors import BridgeError, SinkUnavailable, UsageError
 from bridge.model.batch import Batch
 from bridge.model.event import Event
-from bridge.model.message import Message, Stamp, Template, more_options
+from bridge.model.message import Message, MessageIds, Template, encode_dynamic_options
 from bridge.routing.compiler import check_routes
 from bridge.routing.decoding import check_depth
 from bridge.sink import RedisSink
@@ -70,9 +70,9 @@ def _message(arguments: argparse.Namespace) -> Message:
     delay_ms = None if arguments.delay is None else _checked("--delay", parse_duration, arguments.delay)
     now_ms = time.time_ns() // 1_000_000
     template = Template(arguments.actor, arguments.queue, delayed=delay_ms is not None)
-    more = more_options({}, None if delay_ms is None else now_ms + delay_ms)
+    more = encode_dynamic_options({}, None if delay_ms is None else now_ms + delay_ms)
     args = [value(text) for text in arguments.args]
-    redis_id, body = template.fill(args, pairs(arguments.kwarg, "--kwarg"), Stamp(now_ms), more)
+    redis_id, body = template.fill(args, pairs(arguments.kwarg, "--kwarg"), MessageIds(now_ms), more)
     return Message(template.queue, redis_id, body)
 
 

@@ -16,9 +16,9 @@ from bridge.backoff import Backoff
 from bridge.config import Dramatiq
 from bridge.errors import SinkUnavailable
 from bridge.model.batch import Written
-from bridge.observe.logs import Repeats, logger
+from bridge.observe.logs import LogThrottle, logger
 from bridge.sink import RedisSink
-from bridge.sink.health import SinkState
+from bridge.sink.health import SinkHealth
 
 log = logger()
 #: How often a source that waits has its queues looked at, in seconds.
@@ -32,7 +32,7 @@ _GROWTH: Final = 3
 #: else is in this Redis may keep it from ever falling further.
 _POINTS: Final = 5
 _STEADY_S: Final = 5.0
-#: As a writer that `SinkState` knows; no source has such a name.
+#: As a writer that `SinkHealth` knows; no source has such a name.
 _WHO: Final = "*"
 
 
@@ -42,7 +42,7 @@ class Backpressure:
     A source exceeds a bound by one batch at most.
     """
 
-    def __init__(self, config: Dramatiq, sink: RedisSink, state: SinkState) -> None:
+    def __init__(self, config: Dramatiq, sink: RedisSink, state: SinkHealth) -> None:
         self._limits = config.max_queue_depth or {}
         self._share = config.max_memory
         self._sink = sink
@@ -60,7 +60,7 @@ class Backpressure:
         self._waiting: list[tuple[str, Collection[str]]] = []
         self._wake = asyncio.Event()
         self._looked = asyncio.Event()
-        self._repeats = Repeats()
+        self._throttle = LogThrottle()
         self._said: set[str] = set()
 
     async def admit(self, source: str, queues: Collection[str]) -> None:
@@ -178,9 +178,9 @@ class Backpressure:
                     )
 
     def _tell_begin(self, source: str, what: str, **fields: str | int) -> None:
-        left_out = self._repeats.allow(source, what)
-        if left_out is not None:
-            log.warning("sink.pressure", source=source, **fields, repeated=left_out)
+        suppressed = self._throttle.allow(source, what)
+        if suppressed is not None:
+            log.warning("sink.pressure", source=source, **fields, repeated=suppressed)
             self._said.add(what)
 
     def _tell_end(self, what: str, **fields: str | int) -> None:

@@ -9,7 +9,7 @@ from typing import Final, Protocol
 from bridge.delivery.backpressure import Backpressure
 from bridge.delivery.poison import Attempts
 from bridge.model.batch import Batch, Written
-from bridge.sink.health import SinkState
+from bridge.sink.health import SinkHealth
 
 #: How soon a source that waits for room notices that there is some.
 _HELD_AGAIN_S: Final = 0.5
@@ -28,20 +28,20 @@ class Sink(Protocol):
 
 
 @dataclass(slots=True, frozen=True)
-class Outlet:
+class SinkContext:
     """Where a process's batches go: the sink, what is known of it, what holds writes back, and who counts attempts."""
 
     sink: Sink
     attempts: Attempts
-    state: SinkState
+    state: SinkHealth
     pressure: Backpressure
 
 
 @dataclass(slots=True, frozen=True)
-class Watch:
+class SinkAvailability:
     """What a source may know of its outlet: see `bridge.sources.contract.SinkWatch`."""
 
-    outlet: Outlet
+    outlet: SinkContext
     source: str
 
     @property

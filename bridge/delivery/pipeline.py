@@ -16,12 +16,12 @@ from dataclasses import dataclass
 from typing import Final
 
 from bridge.backoff import Backoff
-from bridge.delivery.outlet import Outlet
-from bridge.delivery.poison import Suspicion
+from bridge.delivery.outlet import SinkContext
+from bridge.delivery.poison import PoisonGuard
 from bridge.errors import SinkUnavailable
-from bridge.model.batch import Batch, Writer, Written
+from bridge.model.batch import Batch, BatchSequence, Written
 from bridge.model.event import Event
-from bridge.observe.logs import Repeats, logger
+from bridge.observe.logs import LogThrottle, logger
 from bridge.routing.router import Counts, Router
 from bridge.sources.contract import Session, Source
 from bridge.spool import Spool, SpoolFull
@@ -54,7 +54,7 @@ class _Work:
 class Dispatcher:
     """Moves the events of `source` into the sink, which knows it as `name`; `counts` tells what has become of them."""
 
-    def __init__(self, name: str, source: Source, router: Router, outlet: Outlet) -> None:
+    def __init__(self, name: str, source: Source, router: Router, outlet: SinkContext) -> None:
         self.counts = Counts()
         #: How many batches were finished.
         self.moved = 0
@@ -64,7 +64,7 @@ class Dispatcher:
         self._name = name
         self._source = source
         self._router = router
-        self._suspicion = Suspicion(source.name, router, outlet.attempts)
+        self._suspicion = PoisonGuard(source.name, router, outlet.attempts)
         self._outlet = outlet
         self._next: asyncio.Queue[_Work] = asyncio.Queue(maxsize=1)
         self._left: deque[_Work] = deque()
@@ -74,8 +74,8 @@ class Dispatcher:
         self._resting = asyncio.Event()
         self._resting.set()
         self._timer: asyncio.TimerHandle | None = None
-        self._writer = Writer()
-        self._repeats = Repeats()
+        self._writer = BatchSequence()
+        self._throttle = LogThrottle()
 
     async def intake(self, session: Session) -> None:
         """Receive and route until the session is paused and everything it delivered is settled.
@@ -85,7 +85,7 @@ class Dispatcher:
         """
         while events := await session.receive():
             work = _Work(session, Batch(events, self._writer))
-            if not (self._spooling or Suspicion.falls_on(work.batch)):
+            if not (self._spooling or PoisonGuard.has_redelivered(work.batch)):
                 work.counts = self._router.route(work.batch)
             try:
                 await self._next.put(work)
@@ -196,21 +196,21 @@ class Dispatcher:
         self._outlet.pressure.written(written)
         self._account(work.batch, work.counts, written)
         if work.session is not None:
-            await work.session.settle(work.batch.events)
+            await work.session.acknowledge(work.batch.events)
         return True
 
     async def _keep(self, work: _Work, spool: Spool) -> bool:
         """Bring to the spool what is not written, and settle; return False if that can be tried again later."""
         events = work.batch.events
-        parts = [part for part in work.batch.leaves() if part.written is None]
+        parts = [part for part in work.batch.unsplit_parts() if part.written is None]
         for part in parts:
-            part.numbered()
+            part.assign_number()
         try:
             await spool.append(parts, durable=self._source.redelivers)
         except SpoolFull as error:
-            left_out = self._repeats.allow("spool.full", error.cause, count=len(events))
-            if left_out is not None:
-                log.error("spool.full", source=self._source.name, cause=error.cause, repeated=left_out)
+            suppressed = self._throttle.allow("spool.full", error.cause, count=len(events))
+            if suppressed is not None:
+                log.error("spool.full", source=self._source.name, cause=error.cause, repeated=suppressed)
             if self._source.redelivers or self.stopping:
                 return False
             work.done = True
@@ -219,7 +219,7 @@ class Dispatcher:
             work.done = True
             self._account_parts(work.batch)
         if work.session is not None:
-            await work.session.settle(events)
+            await work.session.acknowledge(events)
         return True
 
     def _account(self, batch: Batch, counts: Counts, written: Written) -> None:
@@ -232,14 +232,14 @@ class Dispatcher:
 
     def _account_parts(self, batch: Batch) -> None:
         """Count what was written of a batch whose rest was not, or went to the spool, where it is counted once it is."""
-        for part in batch.leaves():
+        for part in batch.unsplit_parts():
             if part.written is not None:
                 self._account(part, _counts(part), part.written)
 
     def _give_up(self, batch: Batch) -> None:
         """Count what is not written: it comes again, or is lost."""
         self._account_parts(batch)
-        events = sum(len(part.events) for part in batch.leaves() if part.written is None)
+        events = sum(len(part.events) for part in batch.unsplit_parts() if part.written is None)
         self.counts.received += events
         if self._comes_again(batch.events):
             self.counts.returned += events
@@ -289,7 +289,7 @@ class Dispatcher:
                 return written
 
     async def _route_with_care(self, batch: Batch) -> Counts:
-        if Suspicion.falls_on(batch):
+        if PoisonGuard.has_redelivered(batch):
             return await self._suspicion.route(batch)
         return self._router.route(batch)
 
@@ -312,8 +312,8 @@ class Dispatcher:
 
     def _report_dead_letters(self, batch: Batch) -> None:
         for letter in batch.every_dead_letter():
-            left_out = self._repeats.allow(letter.route, letter.reason)
-            if left_out is not None:
+            suppressed = self._throttle.allow(letter.route, letter.reason)
+            if suppressed is not None:
                 log.warning(
                     "event.dead_lettered",
                     source=self._source.name,
@@ -321,7 +321,7 @@ class Dispatcher:
                     reason=letter.reason,
                     error=letter.detail,
                     topic=letter.event.topic,
-                    repeated=left_out,
+                    repeated=suppressed,
                 )
 
 
@@ -329,7 +329,7 @@ def _counts(part: Batch) -> Counts:
     """Return what `Router.route` has counted of the events of a half; dropped ones it can't tell from filtered ones."""
     received = len(part.events)
     dead = {owner for owner, _ in part.dead_letters}
-    routed = {owner for column in part.queues.values() for owner in column.owners} - dead
+    routed = {owner for column in part.queues.values() for owner in column.event_indexes} - dead
     filtered = received - len(dead) - len(routed)
     # What Redis has refused was to be a message then.
     return Counts(received, len(routed) + part.refused, filtered=filtered, dead_lettered=len(dead) - part.refused)

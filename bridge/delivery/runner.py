@@ -10,10 +10,10 @@ from typing import Final
 from bridge import sources
 from bridge.backoff import Backoff
 from bridge.config import Config, redacted_url
-from bridge.delivery.outlet import Outlet, Watch
+from bridge.delivery.outlet import SinkAvailability, SinkContext
 from bridge.delivery.pipeline import Dispatcher
 from bridge.errors import Disconnected
-from bridge.observe.logs import Repeats, logger
+from bridge.observe.logs import LogThrottle, logger
 from bridge.routing import router
 from bridge.routing.routes import RouteTable
 from bridge.sources.contract import Session, Source
@@ -32,11 +32,14 @@ class Runner:
     """
 
     def __init__(
-        self, name: str, config: Config, table: RouteTable, outlet: Outlet, left: tuple[str, Source] | None = None
+        self, name: str, config: Config, table: RouteTable, outlet: SinkContext, left: tuple[str, Source] | None = None
     ) -> None:
         source_config = config.sources[name]
         self.source = name
-        self.name, source = left or (name, sources.make(name, source_config, config, table, Watch(outlet, name)))
+        self.name, source = left or (
+            name,
+            sources.make(name, source_config, config, table, SinkAvailability(outlet, name)),
+        )
         self.connected = asyncio.Event()
         self._config = source_config
         self._routes = len(table.routes)
@@ -44,7 +47,7 @@ class Runner:
         self.dispatcher = Dispatcher(self.name, source, router.make(source_config, table), outlet)
         self._outlet = outlet
         self._session: Session | None = None
-        self._repeats = Repeats()
+        self._throttle = LogThrottle()
 
     @property
     def moved(self) -> int:
@@ -124,16 +127,16 @@ class Runner:
 
     def _say_connected(self) -> None:
         self.connected.set()
-        self._repeats = Repeats()
+        self._throttle = LogThrottle()
         url = redacted_url(self._config.url)
         log.info("source.connected", source=self.name, type=self._config.type, url=url, routes=self._routes)
 
     def _say_disconnected(self, cause: str, wait: float, *, connected: bool) -> None:
         event = "source.disconnected" if connected else "source.unavailable"
-        left_out = self._repeats.allow(event, cause)
-        if left_out is not None:
+        suppressed = self._throttle.allow(event, cause)
+        if suppressed is not None:
             url = redacted_url(self._config.url)
-            log.error(event, source=self.name, url=url, cause=cause, retry_in=round(wait, 2), repeated=left_out)
+            log.error(event, source=self.name, url=url, cause=cause, retry_in=round(wait, 2), repeated=suppressed)
 
 
 async def cancel(tasks: Sequence[asyncio.Task[None]], within_s: float) -> None:

@@ -29,23 +29,23 @@ class DeadLetter:
 class Column:
     """The messages for one queue, in the order of the events: each one's redis_message_id and body, and its event.
 
-    `owners` are positions in the batch's `events`; an event can own several messages, or none.
+    `event_indexes` are positions in the batch's `events`; an event can own several messages, or none.
     """
 
-    owners: list[int] = field(default_factory=list)
+    event_indexes: list[int] = field(default_factory=list)
     messages: list[tuple[bytes, bytes]] = field(default_factory=list)
 
     def part(self, start: int, stop: int) -> Column:
         """Return the messages of the events from `start` to `stop`, who then count from 0."""
-        chosen = [place for place, owner in enumerate(self.owners) if start <= owner < stop]
+        chosen = [place for place, owner in enumerate(self.event_indexes) if start <= owner < stop]
         return Column(
-            [self.owners[place] - start for place in chosen],
+            [self.event_indexes[place] - start for place in chosen],
             [self.messages[place] for place in chosen],
         )
 
 
 @dataclass(slots=True, eq=False)
-class Writer:
+class BatchSequence:
     """Who writes batches, strictly one after another; Redis remembers the number of the last one under this name.
 
     An attempt that Redis reads late, when a later batch has been written already (a closed
@@ -78,7 +78,7 @@ class Batch:
     """
 
     events: list[Event]
-    writer: Writer = field(default_factory=Writer)
+    sequence: BatchSequence = field(default_factory=BatchSequence)
     queues: dict[str, Column] = field(default_factory=dict)
     dead_letters: list[tuple[int, DeadLetter]] = field(default_factory=list)
     number: int | None = None
@@ -97,7 +97,7 @@ class Batch:
         """Add the messages of the event at the position `owner`, behind those of earlier ones."""
         for message in messages:
             column = self.column(message.queue)
-            column.owners.append(owner)
+            column.event_indexes.append(owner)
             column.messages.append((message.id, message.body))
 
     def extend(self, other: Batch) -> None:
@@ -106,7 +106,7 @@ class Batch:
         self.events.extend(other.events)
         for queue, theirs in other.queues.items():
             ours = self.column(queue)
-            ours.owners += [start + owner for owner in theirs.owners]
+            ours.event_indexes += [start + owner for owner in theirs.event_indexes]
             ours.messages += theirs.messages
         self.dead_letters += [(start + owner, letter) for owner, letter in other.dead_letters]
 
@@ -118,22 +118,22 @@ class Batch:
             for _, letter in self.dead_letters:
                 yield letter
 
-    def leaves(self) -> Iterator[Batch]:
+    def unsplit_parts(self) -> Iterator[Batch]:
         """Return the batches that are written each by itself: this one, or what it was halved into."""
         if self.halves is None:
             yield self
         else:
             for half in self.halves:
-                yield from half.leaves()
+                yield from half.unsplit_parts()
 
-    def numbered(self) -> int:
+    def assign_number(self) -> int:
         """Return the number, which is the writer's next where there is none yet."""
         if self.number is None:
-            self.number = self.writer.next()
-        self.writer.last = max(self.writer.last, self.number)
+            self.number = self.sequence.next()
+        self.sequence.last = max(self.sequence.last, self.number)
         return self.number
 
-    def halved(self) -> tuple[Batch, Batch]:
+    def split(self) -> tuple[Batch, Batch]:
         """Return the two halves of the events, each with what it comes to.
 
         Each has a writer of its own, named after this batch: the same after a crash between the two, which then writes
@@ -146,8 +146,8 @@ class Batch:
         queues = {queue: column.part(start, stop) for queue, column in self.queues.items()}
         return Batch(
             self.events[start:stop],
-            Writer(f"{self.writer.name}:{self.numbered()}{half}"),
-            {queue: column for queue, column in queues.items() if column.owners},
+            BatchSequence(f"{self.sequence.name}:{self.assign_number()}{half}"),
+            {queue: column for queue, column in queues.items() if column.event_indexes},
             [(owner - start, letter) for owner, letter in self.dead_letters if start <= owner < stop],
         )
 

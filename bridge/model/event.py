@@ -39,7 +39,7 @@ class Gate(msgspec.Struct, frozen=True):
     lifetime_ms: int = 0
 
 
-def given(raw: Any) -> Details:
+def already_parsed(raw: Any) -> Details:
     """Return details that are there already."""
     return raw  # type: ignore[no-any-return]
 
@@ -63,7 +63,7 @@ class Event(msgspec.Struct, eq=False, gc=False):
     received_at_ms: int
     token: object = None
     raw: object = ({}, {})
-    read: Callable[[Any], Details] = given
+    read: Callable[[Any], Details] = already_parsed
     gate: Gate | None = None
     identity: bytes = b""
     defect: str = ""

@@ -35,7 +35,7 @@ class Message:
     body: bytes
 
 
-class Stamp:
+class MessageIds:
     """What messages that are made together have in common: their time, and their ids but for the end.
 
     An id has the form of a UUID of version 4. 110 of its 122 random bits are the stamp's, the last 12 count its
@@ -74,8 +74,8 @@ class Template:
         static = _encode(options)[1:-1] + b"," if options else b""
         self._options = b',"options":{%b"redis_message_id":"' % static
 
-    def fill(self, args: object, kwargs: object, stamp: Stamp, more: bytes = _CLOSED) -> tuple[bytes, bytes]:
-        """Return a message's redis_message_id and its body; `more` comes from `more_options`.
+    def fill(self, args: object, kwargs: object, stamp: MessageIds, more: bytes = _CLOSED) -> tuple[bytes, bytes]:
+        """Return a message's redis_message_id and its body; `more` comes from `encode_dynamic_options`.
 
         `args` is a list and `kwargs` a mapping with text keys: `check_arguments` where that is not sure.
 
@@ -98,7 +98,7 @@ class Template:
         return redis_id, body
 
 
-def more_options(options: object, eta_ms: int | None) -> bytes:
+def encode_dynamic_options(options: object, eta_ms: int | None) -> bytes:
     """Return what stands behind the redis_message_id: options that came from the event, and the eta.
 
     Raises:

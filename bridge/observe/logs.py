@@ -86,7 +86,7 @@ def logger() -> structlog.stdlib.BoundLogger:
 
 
 @dataclass(slots=True)
-class Repeats:
+class LogThrottle:
     """Limits lines that would repeat: one per key and `REPEAT_AFTER_S`, with a count of what was left out."""
 
     _last: dict[Hashable, tuple[float, int]] = field(default_factory=dict)
@@ -94,14 +94,14 @@ class Repeats:
     def allow(self, *key: Hashable, count: int = 1) -> int | None:
         """Return how often `key` was left out since its last line, or None if it is to be left out now."""
         now = time.monotonic()
-        last, left_out = self._last.get(key, (0.0, 0))
+        last, suppressed = self._last.get(key, (0.0, 0))
         if last and now - last < REPEAT_AFTER_S:
-            self._last[key] = last, left_out + count
+            self._last[key] = last, suppressed + count
             return None
         if len(self._last) > 1000:
             self._last.clear()
         self._last[key] = now, 0
-        return left_out
+        return suppressed
 
     def forget(self, *key: Hashable) -> None:
         """Let the next line of `key` through: what it said has ended."""

@@ -19,7 +19,7 @@ from bridge import sources
 from bridge.backoff import Backoff
 from bridge.config import Config, redacted_url
 from bridge.delivery.backpressure import Backpressure
-from bridge.delivery.outlet import Outlet
+from bridge.delivery.outlet import SinkContext
 from bridge.delivery.runner import Runner, cancel
 from bridge.errors import SinkUnavailable
 from bridge.observe.logs import logger
@@ -28,7 +28,7 @@ from bridge.routing.compiler import compile_routes
 from bridge.routing.router import Counts
 from bridge.sink import RedisSink
 from bridge.sink.attempts import RedisAttempts
-from bridge.sink.health import SinkState
+from bridge.sink.health import SinkHealth
 from bridge.spool import SpoolDirectory
 
 log = logger()
@@ -52,11 +52,11 @@ class Supervisor:
         assert not problems  # noqa: S101 - `load` has checked them
         dramatiq = config.dramatiq
         self._sink = RedisSink(dramatiq, dead_letter_cap=config.dead_letters.max_length)
-        self._state = SinkState()
+        self._state = SinkHealth()
         self._pressure = Backpressure(dramatiq, self._sink, self._state)
-        attempts = RedisAttempts(self._sink.links, dramatiq.namespace)
+        attempts = RedisAttempts(self._sink.connections, dramatiq.namespace)
         self._tables = tables
-        self._outlet = Outlet(self._sink, attempts, self._state, self._pressure)
+        self._outlet = SinkContext(self._sink, attempts, self._state, self._pressure)
         self._runners = [Runner(name, config, tables[name], self._outlet) for name in config.sources]
         self._watchdog = Watchdog(self._runners, _STUCK_S + 2 * dramatiq.timeout / 1000)
         self._stop = asyncio.Event()

@@ -20,7 +20,7 @@ import msgspec
 
 from bridge.backoff import Backoff
 from bridge.config import Config
-from bridge.errors import words
+from bridge.errors import describe_error
 from bridge.observe.logs import Format, logger
 from bridge.process.child import Order, Report
 from bridge.process.lifecycle import Lifecycle
@@ -112,7 +112,7 @@ class Worker:
         try:
             self._process = process = await _start(self.number)
         except OSError as error:
-            return words(error)
+            return describe_error(error)
         self._lives += 1
         assert process.stdin is not None  # noqa: S101 - both are pipes
         assert process.stdout is not None  # noqa: S101

@@ -16,7 +16,7 @@ from redis.exceptions import AuthenticationError, NoPermissionError, ResponseErr
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from bridge.config import Connection
-from bridge.errors import Disconnected, words
+from bridge.errors import Disconnected, describe_error
 from bridge.redis_io import client as redis_client
 
 #: So many bytes of replies may wait to be read; then TCP holds Redis back.
@@ -36,7 +36,7 @@ def command(*words: Word) -> bytes:
     return b"*%d\r\n%b" % (len(words), b"".join(map(packed, words)))
 
 
-class Link(asyncio.Protocol):
+class RedisConnection(asyncio.Protocol):
     """Exactly one connection; once it has failed it stays so.
 
     redis-py's client and its PubSub reconnect silently, and what was published in the gap is
@@ -179,7 +179,7 @@ class Link(asyncio.Protocol):
         if self._failed is None:
             timed_out = isinstance(error, (TimeoutError, RedisTimeoutError))
             denied = isinstance(error, (AuthenticationError, NoPermissionError))
-            self._failed = Disconnected("timed out" if timed_out else words(error), denied=denied)
+            self._failed = Disconnected("timed out" if timed_out else describe_error(error), denied=denied)
         return self._failed
 
 

@@ -28,7 +28,7 @@ from bridge.routing import expressions
 from bridge.routing.deduplication import FUNCTIONS as IDENTITY_FUNCTIONS
 from bridge.routing.deduplication import Identity
 from bridge.routing.expressions import FUNCTIONS, RUNTIME, Expression
-from bridge.routing.routes import Route, RouteTable, finish
+from bridge.routing.routes import Route, RouteTable, message_builder
 from bridge.topics.pattern import Pattern, compile_pattern
 
 Loc = tuple[str | int, ...]
@@ -113,14 +113,14 @@ class _RouteCompiler:
             message, body = template.fill, body[:2]
         else:
             delay = config.delay if isinstance(config.delay, int) else None
-            message = finish(template, delay, dynamic_delay=isinstance(config.delay, str))
+            message = message_builder(template, delay, dynamic_delay=isinstance(config.delay, str))
         return Route(
             name=config.name,
             queue=template.queue,
             pattern=pattern,
             run=compile_function((self._used, captures), when, body, message, filename),
             filename=filename,
-            places=self._places,
+            source_map=self._places,
         )
 
     def _pattern(self) -> Pattern | None:
@@ -249,9 +249,9 @@ def _names_in(statement: ast.stmt) -> set[str]:
     return {node.id for node in ast.walk(statement) if isinstance(node, ast.Name)}
 
 
-def when_alone(route: Route) -> tuple[str, Callable[..., Any]]:
+def compile_condition(route: Route) -> tuple[str, Callable[..., Any]]:
     """Return the text of the route's `when`, and a function that evaluates nothing else, to explain it."""
-    expression = next(expression for place, expression in route.places.values() if place == "when")
+    expression = next(expression for place, expression in route.source_map.values() if place == "when")
     captures = route.pattern.captures if route.pattern else ()
     return expression.text, compile_function(
         (expression.names, captures), None, [expression.node], lambda value, _stamp: value, route.filename

@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from bridge.errors import BadEvent
 from bridge.model.event import Event, Gate
-from bridge.observe.logs import Repeats, logger
+from bridge.observe.logs import LogThrottle, logger
 from bridge.routing import expressions
 from bridge.routing.expressions import RUNTIME
 from bridge.routing.expressions.text import concat, text_of
@@ -55,7 +55,7 @@ class Identity:
         self._evaluate = evaluate
         self._filename = filename
         self._gate = Gate("seen", f"{source}:", lifetime_ms=window_ms)
-        self._repeats = Repeats()
+        self._throttle = LogThrottle()
 
     def mark(self, event: Event, payload: object, *, quiet: bool = False) -> None:
         """Give `event` its gate and identity, or neither where it has no usable one: then it is written each time.
@@ -71,9 +71,11 @@ class Identity:
         else:
             event.gate = self._gate
             return
-        if not quiet and (left_out := self._repeats.allow("without_identity")) is not None:
+        if not quiet and (suppressed := self._throttle.allow("without_identity")) is not None:
             said = f"{problem} in `{self._text}`"
-            log.warning("event.without_identity", source=self._source, error=said, topic=event.topic, repeated=left_out)
+            log.warning(
+                "event.without_identity", source=self._source, error=said, topic=event.topic, repeated=suppressed
+            )
 
 
 def _key(value: object) -> bytes:

@@ -10,7 +10,7 @@ from bridge.config import SourceConfig
 from bridge.errors import BadEvent
 from bridge.model.batch import Batch, Column, DeadLetter
 from bridge.model.event import Event
-from bridge.model.message import Stamp
+from bridge.model.message import MessageIds
 from bridge.routing import decoding as codecs
 from bridge.routing.decoding import Decode
 from bridge.routing.deduplication import Identity
@@ -67,7 +67,7 @@ class Router:
     def route(self, batch: Batch) -> Counts:  # noqa: C901, PLR0912 - one loop, in one place, since a call costs more than most of its lines
         """Add to `batch` what its events come to, and return their counts."""
         counts = Counts(received=len(batch.events))
-        stamp = Stamp(time.time_ns() // 1_000_000)
+        stamp = MessageIds(time.time_ns() // 1_000_000)
         # Locals, and no call that can be saved: this runs for every event.
         decode, max_body_bytes, identity = self.decode, self.max_body_bytes, self.identity
         topic: str | None = None
@@ -96,7 +96,7 @@ class Router:
                 try:
                     message = route.run(event, payload, captures, stamp)
                 except ROUTE_ERRORS as error:
-                    bad = route.refusal(error)
+                    bad = route.dead_letter_reason(error)
                     if bad is not None:
                         batch.dead_letters.append((owner, DeadLetter(event, bad.reason, bad.detail, route.name)))
                         failed = True
@@ -105,7 +105,7 @@ class Router:
                     fits = True
                     if route is not last:
                         last, column = route, batch.column(route.queue)
-                    column.owners.append(owner)
+                    column.event_indexes.append(owner)
                     column.messages.append(message)
             if failed:
                 counts.dead_lettered += 1

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 from bridge.config import message_options as options
 from bridge.errors import BadEvent
-from bridge.model.message import Stamp, Template, check_arguments, more_options
+from bridge.model.message import MessageIds, Template, check_arguments, encode_dynamic_options
 from bridge.routing import expressions
 from bridge.routing.expressions import Expression
 from bridge.topics.pattern import Pattern, remember
@@ -28,8 +28,8 @@ class Route:
     """One compiled route.
 
     `run` takes an event, its payload, the captures and a stamp. It returns the redis_message_id and the body of what
-    becomes of the event, or None where `when` does not fit; for what it raises, out of ROUTE_ERRORS, see `refusal`.
-    `places` gives, by line of `run`, where in the route an expression stands.
+    becomes of the event, or None where `when` does not fit; for what it raises, out of ROUTE_ERRORS, see `dead_letter_reason`.
+    `source_map` gives, by line of `run`, where in the route an expression stands.
     """
 
     name: str
@@ -37,14 +37,14 @@ class Route:
     pattern: Pattern | None
     run: Callable[..., tuple[bytes, bytes] | None]
     filename: str
-    places: dict[int, tuple[str, Expression]]
+    source_map: dict[int, tuple[str, Expression]]
 
-    def refusal(self, error: Exception) -> BadEvent | None:
+    def dead_letter_reason(self, error: Exception) -> BadEvent | None:
         """Return why `run`, which raised `error`, made no message; None if its `when` does not fit."""
         if isinstance(error, BadEvent):
             return error
         fault = expressions.fault(error, self.filename)
-        place, expression = self.places.get(fault.line, ("", None))
+        place, expression = self.source_map.get(fault.line, ("", None))
         if fault.missing and place == "when":
             return None
         part = expression.text.encode()[fault.text_start : fault.text_end].decode() if expression else ""
@@ -52,13 +52,13 @@ class Route:
         return BadEvent("missing-field" if fault.missing else "wrong-type", f"{place}: {fault.problem}{at}")
 
 
-def finish(
+def message_builder(
     template: Template, static_delay_ms: int | None, *, dynamic_delay: bool
-) -> Callable[[object, object, Stamp, dict[str, object], object], tuple[bytes, bytes]]:
+) -> Callable[[object, object, MessageIds, dict[str, object], object], tuple[bytes, bytes]]:
     """Return what makes a message of what an event gave for args, kwargs, options and delay; it raises BadEvent."""
 
     def message(
-        args: object, kwargs: object, stamp: Stamp, options_: dict[str, object], delay: object
+        args: object, kwargs: object, stamp: MessageIds, options_: dict[str, object], delay: object
     ) -> tuple[bytes, bytes]:
         check_arguments(args, kwargs)
         eta_ms = None
@@ -66,7 +66,7 @@ def finish(
             eta_ms = stamp.now_ms + _check_delay(delay)
         elif static_delay_ms is not None:
             eta_ms = stamp.now_ms + static_delay_ms
-        return template.fill(args, kwargs, stamp, more_options(_check_options(options_), eta_ms))
+        return template.fill(args, kwargs, stamp, encode_dynamic_options(_check_options(options_), eta_ms))
 
     return message
 

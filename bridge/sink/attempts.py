@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from bridge.redis_io.connection import command
-from bridge.sink.connection_pool import Links
+from bridge.sink.connection_pool import ConnectionPool
 
 #: One step, so that what ends the process afterwards is always counted: attempts so far, and one more of each.
 _ATTEMPTS: Final = """
@@ -29,8 +29,8 @@ _ATTEMPTS_LIFETIME_S: Final = 86_400
 class RedisAttempts:
     """The counts of each source, in the hash `<namespace>-bridge:attempts:<source>`; forgotten after a day without an attempt."""
 
-    def __init__(self, links: Links, namespace: str) -> None:
-        self._links = links
+    def __init__(self, connections: ConnectionPool, namespace: str) -> None:
+        self._connections = connections
         self._namespace = namespace
 
     async def begin(self, source: str, events: Sequence[bytes], *, below: int) -> list[int]:
@@ -40,7 +40,7 @@ class RedisAttempts:
             SinkUnavailable: they can't be counted now.
         """
         call = command("EVAL", _ATTEMPTS, 1, self._key(source), below, _ATTEMPTS_LIFETIME_S, *events)
-        return [int(count) for count in await self._links.ask(call)]
+        return [int(count) for count in await self._connections.execute(call)]
 
     async def forget(self, source: str, events: Sequence[bytes]) -> None:
         """Forget the attempts.
@@ -48,7 +48,7 @@ class RedisAttempts:
         Raises:
             SinkUnavailable: they can't be forgotten now.
         """
-        await self._links.ask(command("HDEL", self._key(source), *events))
+        await self._connections.execute(command("HDEL", self._key(source), *events))
 
     def _key(self, source: str) -> str:
         return f"{self._namespace}-bridge:attempts:{source}"

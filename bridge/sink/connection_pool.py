@@ -9,7 +9,7 @@ from redis.exceptions import ResponseError
 
 from bridge.config import Dramatiq
 from bridge.errors import Disconnected, SinkUnavailable
-from bridge.redis_io.connection import Link
+from bridge.redis_io.connection import RedisConnection
 
 #: After these a new connection is made: a demoted master's name may lead to another server by now, and a connection whose
 #: protocol is in error is closed by Redis.
@@ -19,25 +19,25 @@ _LAST_WORDS: Final = ("READONLY", "MASTERDOWN", "MOVED", "Protocol error")
 _DENIED: Final = ("NOAUTH", "NOPERM", "WRONGPASS", "Protocol error: unauthenticated")
 
 
-class Links:
+class ConnectionPool:
     """As many connections as there are commands at once; one that has failed is not used again."""
 
     def __init__(self, config: Dramatiq) -> None:
         self._config = config
-        self._idle: list[Link] = []
+        self._idle: list[RedisConnection] = []
 
-    async def ask(self, packed_command: bytes) -> Any:
+    async def execute(self, packed_command: bytes) -> Any:
         """Return the reply to a command.
 
         Raises:
             SinkUnavailable: Redis cannot be reached, or does not do it now.
         """
         try:
-            return await self.answer(packed_command)
+            return await self.execute_raw(packed_command)
         except ResponseError as error:
             raise unavailable(error) from None
 
-    async def answer(self, packed_command: bytes) -> Any:
+    async def execute_raw(self, packed_command: bytes) -> Any:
         """Return the reply to a command.
 
         Raises:
@@ -69,13 +69,13 @@ class Links:
         while self._idle:
             await self._idle.pop().close()
 
-    async def _link(self) -> Link:
+    async def _link(self) -> RedisConnection:
         while self._idle:
             link = self._idle.pop()
             if not link.failed:
                 return link
             await link.close()
-        link = Link(self._config, timeout_s=self._config.timeout / 1000)
+        link = RedisConnection(self._config, timeout_s=self._config.timeout / 1000)
         try:
             await link.open()
         except Disconnected as error:

@@ -4,25 +4,25 @@ from __future__ import annotations
 
 import asyncio
 
-from bridge.observe.logs import Repeats, logger
+from bridge.observe.logs import LogThrottle, logger
 
 log = logger()
 
 
-class SinkState:
+class SinkHealth:
     """What the last write of each writer came to: said when it changes, and now and then while it lasts."""
 
     def __init__(self) -> None:
         self._failing: set[str] = set()
         self._said = False
-        self._repeats = Repeats()
+        self._throttle = LogThrottle()
         self._found = asyncio.Event()
 
     def lost(self, who: str, cause: str, retry_in_s: float) -> None:
         """A write of `who` has failed; the next attempt follows after `retry_in_s`."""
-        left_out = self._repeats.allow("lost", cause)
-        if left_out is not None:
-            log.error("sink.unavailable", cause=cause, retry_in=round(retry_in_s, 2), repeated=left_out)
+        suppressed = self._throttle.allow("lost", cause)
+        if suppressed is not None:
+            log.error("sink.unavailable", cause=cause, retry_in=round(retry_in_s, 2), repeated=suppressed)
             self._said = True
         self._failing.add(who)
 

@@ -18,7 +18,7 @@ from bridge.config import Dramatiq
 from bridge.errors import SinkUnavailable
 from bridge.model.batch import Batch, DeadLetter, Written
 from bridge.redis_io.connection import command
-from bridge.sink.connection_pool import Links, unavailable
+from bridge.sink.connection_pool import ConnectionPool, unavailable
 from bridge.sink.script_arguments import ScriptArguments
 
 SCRIPT: Final = files("bridge.sink").joinpath("enqueue.lua").read_text()
@@ -45,7 +45,7 @@ class RedisSink:
     def __init__(self, config: Dramatiq, *, dead_letter_cap: int) -> None:
         self._namespace = config.namespace
         self._cap = dead_letter_cap
-        self.links = Links(config)
+        self.connections = ConnectionPool(config)
 
     async def ping(self) -> None:
         """Return once Redis has answered.
@@ -53,7 +53,7 @@ class RedisSink:
         Raises:
             SinkUnavailable: it did not, or with an error.
         """
-        await self.links.ask(command("PING"))
+        await self.connections.execute(command("PING"))
 
     async def probe(self) -> None:
         """Return once Redis has taken a write, of a key of no consequence: one that takes none may well answer PING.
@@ -62,7 +62,7 @@ class RedisSink:
             SinkUnavailable: it did not.
         """
         script = "return redis.call('SET', KEYS[1], '', 'EX', 1)"
-        await self.links.ask(command("EVAL", script, 1, f"{self._namespace}-bridge:probe"))
+        await self.connections.execute(command("EVAL", script, 1, f"{self._namespace}-bridge:probe"))
 
     async def length(self, queue: str) -> int:
         """Return how many messages wait in a queue.
@@ -71,7 +71,7 @@ class RedisSink:
             SinkUnavailable: Redis cannot be reached, or does not tell.
         """
         try:
-            return int(await self.links.answer(command("LLEN", f"{self._namespace}:{queue}")))
+            return int(await self.connections.execute_raw(command("LLEN", f"{self._namespace}:{queue}")))
         except ResponseError as error:
             if str(error).startswith(_PERMANENT):
                 return 0  # no list at all: the write finds that out, and what becomes of it
@@ -85,7 +85,7 @@ class RedisSink:
             PermissionError: the user may not ask.
         """
         try:
-            lines = (await self.links.answer(command("INFO", "memory"))).decode().splitlines()
+            lines = (await self.connections.execute_raw(command("INFO", "memory"))).decode().splitlines()
         except ResponseError as error:
             if str(error).startswith("NOPERM"):
                 raise PermissionError(str(error)) from None
@@ -113,7 +113,7 @@ class RedisSink:
             return Written(messages=0, duplicates=0)  # every event was filtered, or dropped
         if batch.halves is not None:
             return await self._write_halves(*batch.halves)
-        arguments = ScriptArguments(self._namespace, self._cap, batch, batch.numbered())
+        arguments = ScriptArguments(self._namespace, self._cap, batch, batch.assign_number())
         try:
             reply = await self._run(arguments)
         except ResponseError as error:
@@ -141,16 +141,16 @@ class RedisSink:
 
     async def close(self) -> None:
         """Close every connection."""
-        await self.links.close()
+        await self.connections.close()
 
     async def _run(self, arguments: ScriptArguments) -> Any:
         try:
-            return await self.links.answer(arguments.command("EVALSHA", _SHA))
+            return await self.connections.execute_raw(arguments.command("EVALSHA", _SHA))
         except ResponseError as error:
             if not str(error).startswith("NOSCRIPT"):
                 raise
             # EVAL loads the script as well, so a failover or SCRIPT FLUSH costs one round trip.
-            return await self.links.answer(arguments.command("EVAL", SCRIPT))
+            return await self.connections.execute_raw(arguments.command("EVAL", SCRIPT))
 
 
 def _isolate(batch: Batch, cause: str) -> None:
@@ -159,7 +159,7 @@ def _isolate(batch: Batch, cause: str) -> None:
     The batch keeps what was decided, so that writing it again never mixes the whole with its halves.
     """
     if len(batch.events) > 1:
-        batch.halves = batch.halved()
+        batch.halves = batch.split()
         return
     if not batch.queues:
         raise SinkUnavailable(f"the dead letters can't be written: {cause}")

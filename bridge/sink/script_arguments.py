@@ -32,7 +32,7 @@ class ScriptArguments:
     def __init__(self, namespace: str, dead_letter_cap: int, batch: Batch, number: int) -> None:
         self.size = 0
         self._namespace = namespace
-        self._keys: list[Word] = [f"{namespace}-bridge:batch:{batch.writer.name}", dead_letters_key(namespace)]
+        self._keys: list[Word] = [f"{namespace}-bridge:batch:{batch.sequence.name}", dead_letters_key(namespace)]
         for queue in batch.queues:
             self._keys += (f"{namespace}:{queue}", f"{namespace}:{queue}.msgs")
         self._values: list[bytes] = []
@@ -79,8 +79,8 @@ class ScriptArguments:
 
     def _add_column(self, column: Column, *, gated: bool) -> None:
         # Whose message each one is matters only where an event may turn out to have been written before.
-        in_line = not gated or column.owners == list(range(len(column.owners)))
-        self._add(len(column.messages), "" if in_line else " ".join(map(str, column.owners)))
+        in_line = not gated or column.event_indexes == list(range(len(column.event_indexes)))
+        self._add(len(column.messages), "" if in_line else " ".join(map(str, column.event_indexes)))
         self._count += 2 * len(column.messages)
         values = self._values
         for redis_id, body in column.messages:

@@ -22,7 +22,7 @@ __all__ = ["Session", "Source", "left_behind", "make"]
 
 
 @dataclass(slots=True, frozen=True)
-class Given:
+class SourceContext:
     """What sources are made of; `sink` tells whether the source's events can be written now, if anybody does."""
 
     name: str
@@ -32,11 +32,11 @@ class Given:
     sink: SinkWatch | None
 
 
-def _amqp(given: Given) -> Source:
+def _amqp(given: SourceContext) -> Source:
     return AmqpSource(given.name, given.source, given.sink)
 
 
-def _mqtt(given: Given) -> Source:
+def _mqtt(given: SourceContext) -> Source:
     return MqttSource(given.name, given.source, _topics(given.source, given.table), given.config.dramatiq)
 
 
@@ -45,11 +45,11 @@ def _topics(source: Mqtt, table: RouteTable) -> list[str]:
     return without_covered(source.topics or needed)
 
 
-def _pubsub(given: Given) -> Source:
+def _pubsub(given: SourceContext) -> Source:
     return RedisPubsubSource(given.name, given.source)
 
 
-def _stream(given: Given) -> Source:
+def _stream(given: SourceContext) -> Source:
     in_sink = redis_client.same_server(given.source.url, given.config.dramatiq.url)
     return RedisStreamSource(given.name, given.source, in_sink=in_sink)
 
@@ -69,7 +69,7 @@ async def left_behind(name: str, config: Config, table: RouteTable) -> dict[str,
     }
 
 
-_REGISTRY: Final[dict[str, Callable[[Given], Source]]] = {
+_REGISTRY: Final[dict[str, Callable[[SourceContext], Source]]] = {
     "amqp": _amqp,
     "mqtt": _mqtt,
     "redis-pubsub": _pubsub,
@@ -79,4 +79,4 @@ _REGISTRY: Final[dict[str, Callable[[Given], Source]]] = {
 
 def make(name: str, source: SourceConfig, config: Config, table: RouteTable, sink: SinkWatch | None = None) -> Source:
     """Return the source that `sources.<name>` configures; without `sink`, it takes its events to be always welcome."""
-    return _REGISTRY[source.type](Given(name, source, config, table, sink))
+    return _REGISTRY[source.type](SourceContext(name, source, config, table, sink))

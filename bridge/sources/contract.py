@@ -47,7 +47,7 @@ class Session(Protocol):
         """
         ...
 
-    async def settle(self, events: Sequence[Event]) -> None:
+    async def acknowledge(self, events: Sequence[Event]) -> None:
         """Acknowledge `events`, the oldest that were received and not settled, in their order.
 
         On a session that has ended this does nothing: the broker delivers them again.

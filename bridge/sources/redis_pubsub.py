@@ -17,10 +17,10 @@ from redis.exceptions import ResponseError
 
 from bridge.config import RedisPubsub
 from bridge.errors import Disconnected
-from bridge.model.event import Details, Event, given
+from bridge.model.event import Details, Event, already_parsed
 from bridge.observe.logs import logger
-from bridge.redis_io.connection import Link, command
-from bridge.sources.window import Inbox, InboxSession
+from bridge.redis_io.connection import RedisConnection, command
+from bridge.sources.window import InFlightWindow, WindowedSession
 from bridge.topics.pattern import remember
 
 #: How often a subscriber asks, which is how exactly the beginning of a gap is known.
@@ -40,7 +40,7 @@ class RedisPubsubSource:
     """
 
     redelivers = False
-    read: Callable[[Any], Details] | None = staticmethod(given)
+    read: Callable[[Any], Details] | None = staticmethod(already_parsed)
 
     def __init__(self, name: str, config: RedisPubsub) -> None:
         self.name = name
@@ -52,7 +52,7 @@ class RedisPubsubSource:
     @asynccontextmanager
     async def connect(self) -> AsyncIterator[RedisPubsubSession]:
         """Subscribe; yield once every subscription is confirmed."""
-        link = Link(self._config, timeout_s=SILENCE_S)
+        link = RedisConnection(self._config, timeout_s=SILENCE_S)
         session = RedisPubsubSession(self.name, self._config, link)
         tasks: list[asyncio.Task[None]] = []
         subscribed = False
@@ -79,7 +79,7 @@ class RedisPubsubSource:
             log.warning("source.gap", source=self.name, seconds=seconds, gaps=self.gaps)
 
 
-class RedisPubsubSession(InboxSession):
+class RedisPubsubSession(WindowedSession):
     """One subscribed connection.
 
     Everything that was published before `complete_until` (`time.monotonic`) has been received. That is the moment of
@@ -87,14 +87,14 @@ class RedisPubsubSession(InboxSession):
     so is that of a subscriber which Redis has dropped because it was too slow.
     """
 
-    def __init__(self, name: str, config: RedisPubsub, link: Link) -> None:
+    def __init__(self, name: str, config: RedisPubsub, link: RedisConnection) -> None:
         self.complete_until = time.monotonic()
         self._name = name
         self._config = config
         self._link = link
         self._room = asyncio.Event()
         self._room.set()
-        self._inbox = Inbox(config.window, self._room.set, redelivered=False)
+        self._window = InFlightWindow(config.window, self._room.set, redelivered=False)
         self._topics: dict[bytes, str] = {}
 
     async def subscribe(self) -> None:
@@ -121,9 +121,9 @@ class RedisPubsubSession(InboxSession):
         except ResponseError as error:
             raise Disconnected(str(error)) from None
 
-    async def settle(self, events: Sequence[Event]) -> None:
+    async def acknowledge(self, events: Sequence[Event]) -> None:
         """Make room for more: there is nobody to acknowledge to."""
-        self._inbox.settled(events)
+        self._window.acknowledged(events)
 
     async def pause(self) -> None:
         """Unsubscribe; what Redis had already sent is still received."""
@@ -135,12 +135,12 @@ class RedisPubsubSession(InboxSession):
         """Read until the connection ends; while the window is full, leave what comes to the socket's buffers."""
         try:
             while True:
-                if self._inbox.full:
+                if self._window.full:
                     self._room.clear()
                     await self._room.wait()
-                self._take(await self._link.read_all(self._inbox.room[0]))
+                self._take(await self._link.read_all(self._window.room[0]))
         except (Disconnected, ResponseError) as error:
-            self._inbox.fail(str(error))
+            self._window.fail(str(error))
 
     async def ping(self) -> None:
         """Ask now and then, so that a half-open connection is noticed by `read`'s timeout."""
@@ -150,7 +150,7 @@ class RedisPubsubSession(InboxSession):
                 await asyncio.sleep(PING_EVERY_S)
                 # Not while behind: a Redis that has dropped a slow subscriber answers with a reset, upon which the
                 # kernel forgets half of what had been sent before (observed).
-                if not self._inbox.full:
+                if not self._window.full:
                     # The answer stands behind every event that Redis had sent before, and says when it was asked.
                     self._link.send(command("PING", str(time.monotonic())))
 
@@ -172,9 +172,9 @@ class RedisPubsubSession(InboxSession):
             elif kind == b"pong":
                 self.complete_until = float(reply[1])
             elif kind in (b"unsubscribe", b"punsubscribe") and reply[2] == 0:
-                self._inbox.close()
+                self._window.close()
         if events:
-            self._inbox.put(events)
+            self._window.put(events)
 
     def _event(self, channel: bytes, body: bytes, now_ms: int) -> Event:
         """Return the first event of a channel, whose name is remembered."""

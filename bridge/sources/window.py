@@ -17,7 +17,7 @@ _FEWEST: Final = 100
 MAX_BATCH_BYTES: Final = 4 * 1024 * 1024
 
 
-class Inbox:
+class InFlightWindow:
     """Between a protocol's callbacks, which put, and the dispatcher, which takes and settles.
 
     While it is `full` the session must not read; `on_room` is called when it may again.
@@ -27,7 +27,7 @@ class Inbox:
         self._max_events = window.events
         # A quarter: while one batch is written and the next one waits, a third is routed and a fourth received.
         # With halves every stage waited for another, and streams moved at two thirds of the speed (observed).
-        self.most = min(MAX_BATCH_EVENTS, max(_FEWEST, window.events // 4))
+        self.max_batch = min(MAX_BATCH_EVENTS, max(_FEWEST, window.events // 4))
         self._max_bytes = window.bytes
         self._on_room = on_room
         self._redelivered = redelivered
@@ -44,7 +44,7 @@ class Inbox:
         return self._events >= self._max_events or self._bytes >= self._max_bytes
 
     @property
-    def heavy(self) -> bool:
+    def over_byte_limit(self) -> bool:
         """Whether the window holds as many bytes as it may; no protocol bounds these by itself."""
         return self._bytes >= self._max_bytes
 
@@ -89,19 +89,19 @@ class Inbox:
             self._wake.clear()
             await self._wake.wait()
         waiting = self._waiting
-        if len(waiting) <= self.most and self._bytes < MAX_BATCH_BYTES:
+        if len(waiting) <= self.max_batch and self._bytes < MAX_BATCH_BYTES:
             events = list(waiting)
             waiting.clear()
             return events
         events = []
         size = 0
-        while waiting and len(events) < self.most and size < MAX_BATCH_BYTES:
+        while waiting and len(events) < self.max_batch and size < MAX_BATCH_BYTES:
             event = waiting.popleft()
             size += len(event.body)
             events.append(event)
         return events
 
-    def settled(self, events: Sequence[Event]) -> None:
+    def acknowledged(self, events: Sequence[Event]) -> None:
         """Make room: `events` need not be held any more."""
         was_full = self.full
         self._events -= len(events)
@@ -130,35 +130,35 @@ def _size(events: Sequence[Event]) -> int:
     return sum([len(event.body) for event in events])  # a list: twice as fast as a generator
 
 
-class InboxSession:
+class WindowedSession:
     """What every session that has an inbox does alike: see `bridge.sources.contract.Session`."""
 
-    _inbox: Inbox
+    _window: InFlightWindow
 
     @property
     def ended(self) -> bool:
         """Whether the connection has ended."""
-        return self._inbox.failed
+        return self._window.failed
 
     @property
     def waiting(self) -> int:
         """How many events `receive` would still hand over."""
-        return self._inbox.waiting
+        return self._window.waiting
 
     @property
     def held(self) -> int:
         """How many events were received and are not settled."""
-        return self._inbox.held
+        return self._window.held
 
     @property
     def full(self) -> bool:
         """Whether it holds as many as it may, and reads no more."""
-        return self._inbox.full
+        return self._window.full
 
     def fail(self, cause: str) -> None:
         """End the session, as if its connection had ended."""
-        self._inbox.fail(cause)
+        self._window.fail(cause)
 
     async def receive(self) -> list[Event]:
         """Return what has been received, at least one event; an empty list once paused and drained."""
-        return await self._inbox.take()
+        return await self._window.take()

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Final
 from urllib.parse import quote, unquote
 
-from bridge.errors import words
+from bridge.errors import describe_error
 from bridge.model.event import Details
 from bridge.observe.logs import logger
 from bridge.spool.log import Log
@@ -60,7 +60,7 @@ class SpoolDirectory:
                     said = True
                 await asyncio.sleep(_LOCK_AGAIN_S)
         except OSError as error:
-            log.error("spool.unavailable", directory=str(self._path), cause=words(error))
+            log.error("spool.unavailable", directory=str(self._path), cause=describe_error(error))
             return False
         return True
 
@@ -70,7 +70,7 @@ class SpoolDirectory:
         try:
             kept = await self._run(self._opened, path)
         except OSError as error:
-            log.error("spool.unavailable", source=source, directory=str(path), cause=words(error))
+            log.error("spool.unavailable", source=source, directory=str(path), cause=describe_error(error))
             return None
         damage = kept.damage
         if damage.torn or damage.position:
@@ -115,7 +115,7 @@ class SpoolDirectory:
             finally:
                 os.close(handle)
         except OSError as error:
-            log.error("spool.unavailable", directory=str(other), cause=words(error))
+            log.error("spool.unavailable", directory=str(other), cause=describe_error(error))
 
     @staticmethod
     def _move(left: Log, kept: Log, other: Path) -> None:
@@ -136,7 +136,7 @@ class SpoolDirectory:
             return Log(path, self._segment_bytes)
         except Exception as error:  # noqa: BLE001 - whatever it is that can't be read, the start does not fail on it
             aside = path.with_name(f"{path.name}.broken-{time.time_ns()}")
-            log.error("spool.set_aside", directory=str(path), moved_to=str(aside), cause=words(error))
+            log.error("spool.set_aside", directory=str(path), moved_to=str(aside), cause=describe_error(error))
             with suppress(FileNotFoundError):
                 path.rename(aside)
             return Log(path, self._segment_bytes)

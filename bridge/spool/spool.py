@@ -10,10 +10,10 @@ from typing import Any, Final, TypeVar
 
 import msgspec
 
-from bridge.errors import BridgeError, words
-from bridge.model.batch import Batch, Writer
+from bridge.errors import BridgeError, describe_error
+from bridge.model.batch import Batch, BatchSequence
 from bridge.model.event import Details, Event
-from bridge.observe.logs import Repeats, logger
+from bridge.observe.logs import LogThrottle, logger
 from bridge.sources.window import MAX_BATCH_EVENTS
 from bridge.spool.log import Entry, Log
 
@@ -69,7 +69,7 @@ class Spool:
         self._has_room = has_room
         self._filled = asyncio.Event()
         self._sync: asyncio.TimerHandle | None = None
-        self._repeats = Repeats()
+        self._throttle = LogThrottle()
         if self.events:
             self._filled.set()
 
@@ -140,14 +140,14 @@ class Spool:
                 last is None
                 or last.lost
                 or one.lost
-                or last.batch.writer.name != one.batch.writer.name
+                or last.batch.sequence.name != one.batch.sequence.name
                 or len(last.batch.events) + len(one.batch.events) > MAX_BATCH_EVENTS
             ):
                 merged.append(one)
             else:
                 last.entries.extend(one.entries)
                 last.batch.events.extend(one.batch.events)
-                last.batch.writer, last.batch.number = one.batch.writer, one.batch.number
+                last.batch.sequence, last.batch.number = one.batch.sequence, one.batch.number
         return merged
 
     async def close(self) -> None:
@@ -162,7 +162,7 @@ class Spool:
         try:
             self._log.append(payloads, sync=durable)
         except OSError as error:
-            raise SpoolFull(words(error)) from None
+            raise SpoolFull(describe_error(error)) from None
 
     def _sync_soon(self) -> None:
         self._sync = None
@@ -175,9 +175,9 @@ class Spool:
             self._say("can't be synced", error)
 
     def _say(self, what: str, error: OSError) -> None:
-        left_out = self._repeats.allow(what, error.errno)
-        if left_out is not None:
-            log.error("spool.failed", source=self.name, cause=f"the spool {what}: {error}", repeated=left_out)
+        suppressed = self._throttle.allow(what, error.errno)
+        if suppressed is not None:
+            log.error("spool.failed", source=self.name, cause=f"the spool {what}: {error}", repeated=suppressed)
 
     def _unpacked(self, entry: Entry) -> Kept:
         if entry.payload is None:
@@ -207,7 +207,7 @@ def packed(batch: Batch) -> bytes:
         )
         for event in batch.events
     ]
-    return _encode((batch.writer.name, batch.number, events))
+    return _encode((batch.sequence.name, batch.number, events))
 
 
 def unpacked(payload: bytes, source: str, read: Callable[[Any], Details]) -> Batch:
@@ -219,4 +219,4 @@ def unpacked(payload: bytes, source: str, read: Callable[[Any], Details]) -> Bat
         if raw is not None:
             event.raw, event.read = raw, read
         events.append(event)
-    return Batch(events, Writer(writer, last=number), number=number)
+    return Batch(events, BatchSequence(writer, last=number), number=number)

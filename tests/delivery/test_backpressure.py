@@ -17,7 +17,7 @@ from bridge.config import Dramatiq
 from bridge.delivery.backpressure import Backpressure
 from bridge.model.batch import Written
 from bridge.sink import RedisSink
-from bridge.sink.health import SinkState
+from bridge.sink.health import SinkHealth
 from tests.support.batches import Sinks, batch
 from tests.support.brokers import RabbitMQ, Redis
 from tests.support.children import wait_until
@@ -31,7 +31,7 @@ async def pressing(server: Redis, **settings: Any) -> AsyncIterator[tuple[Backpr
     async with Sinks() as make:
         sink = make(server, **settings)
         config = Dramatiq.model_validate({"url": server.url, **settings})
-        pressure = Backpressure(config, sink, SinkState())
+        pressure = Backpressure(config, sink, SinkHealth())
         task = asyncio.create_task(pressure.run())
         try:
             yield pressure, sink

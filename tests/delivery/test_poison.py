@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from bridge.delivery.poison import ALONE, GIVEN_UP, Suspicion
+from bridge.delivery.poison import DEAD_LETTER_AFTER, ISOLATE_AFTER, PoisonGuard
 from bridge.errors import SinkUnavailable
 from bridge.model.batch import Batch
 from tests.routing.test_router import event, router
@@ -60,7 +60,7 @@ def test_poison_becomes_a_dead_letter(
             return client.llen("dramatiq:default") >= 59 and bool(_dead_letters(redis_server))
 
         starts = _keep_alive(bridge, done)
-        assert ALONE < starts <= GIVEN_UP + 1
+        assert ISOLATE_AFTER < starts <= DEAD_LETTER_AFTER + 1
         (letter,) = _dead_letters(redis_server)
         assert letter[b"reason"] == b"poison"
         assert b'"poison"' in letter[b"body"]
@@ -80,7 +80,7 @@ def test_a_connection_that_is_lost_again_and_again_makes_no_poison(
     feed.publish([{"n": n} for n in range(50)])
     sink = new_redis()
     bridge = new_bridge(feed.config(sink), env=crashing).ready()
-    for _ in range(GIVEN_UP + 3):
+    for _ in range(DEAD_LETTER_AFTER + 3):
         sink.pause()
         feed.publish([{"n": 100}])
         wait_until(lambda: _pending(feed), 10, "something held")
@@ -88,7 +88,7 @@ def test_a_connection_that_is_lost_again_and_again_makes_no_poison(
         sink.resume()
         bridge.start().ready()
     with sink.client() as client:
-        wait_until(lambda: client.llen("dramatiq:default") == 50 + GIVEN_UP + 3, 20, "all of them")
+        wait_until(lambda: client.llen("dramatiq:default") == 50 + DEAD_LETTER_AFTER + 3, 20, "all of them")
     assert _dead_letters(sink) == []
 
 
@@ -135,14 +135,14 @@ class _Failing:
         raise SinkUnavailable("away")
 
 
-@pytest.mark.parametrize("before", [0, ALONE])
+@pytest.mark.parametrize("before", [0, ISOLATE_AFTER])
 async def test_attempts_that_cannot_be_forgotten_repeat_nothing(before: int) -> None:
     """Redis may go away between the two: what is routed stays routed, each event once and in order."""
     events = [event("a/log", b"%d" % n, redelivered=n % 2 == 0) for n in range(6)]
     batch = Batch(events)
     routes = [{"actor": "log", "args": ["$payload"]}]
-    counts = await Suspicion("s", router(routes), _Failing(before)).route(batch)
+    counts = await PoisonGuard("s", router(routes), _Failing(before)).route(batch)
     assert counts.routed == 6
     column = batch.queues["default"]
-    assert column.owners == list(range(6))
+    assert column.event_indexes == list(range(6))
     assert [json.loads(body)["args"] for _, body in column.messages] == [[n] for n in range(6)]

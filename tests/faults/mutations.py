@@ -48,12 +48,12 @@ MUTATIONS: Final = (
                 "        written = await self._write(work)\n",
                 (
                     "        if work.session is not None:\n"
-                    "            await work.session.settle(work.batch.events)\n"
+                    "            await work.session.acknowledge(work.batch.events)\n"
                     "        written = await self._write(work)\n"
                 ),
             ),
             (
-                "            await work.session.settle(work.batch.events)\n        return True",
+                "            await work.session.acknowledge(work.batch.events)\n        return True",
                 "            pass\n        return True",
             ),
         ),

@@ -17,7 +17,7 @@ from bridge.config import Config
 from bridge.errors import BadEvent
 from bridge.model.batch import Batch
 from bridge.model.event import Event
-from bridge.model.message import MAX_MESSAGE_BYTES, Stamp, Template, check_arguments, more_options
+from bridge.model.message import MAX_MESSAGE_BYTES, MessageIds, Template, check_arguments, encode_dynamic_options
 from bridge.routing.compiler import compile_routes
 from bridge.routing.router import make
 from bridge.sink import RedisSink
@@ -148,7 +148,7 @@ def test_send_writes_what_dramatiq_writes(
 def test_ids_are_random_uuids() -> None:
     """Every id is a UUID of version 4, and no two are alike."""
     template = Template("a", "q")
-    made = [template.fill([], {}, stamp) for stamp in (Stamp(1), Stamp(1)) for _ in range(5_000)]
+    made = [template.fill([], {}, stamp) for stamp in (MessageIds(1), MessageIds(1)) for _ in range(5_000)]
     ids = [redis_id.decode() for redis_id, _ in made] + [json.loads(body)["message_id"] for _, body in made]
     assert len(set(ids)) == 20_000
     for text in ids:
@@ -165,7 +165,7 @@ def fill() -> Callable[..., dict[str, Any]]:
 
     def call(args: object, kwargs: object, options: object = None, eta_ms: int | None = None) -> dict[str, Any]:
         check_arguments(args, kwargs)
-        redis_id, body = Template("a", "q").fill(args, kwargs, Stamp(1), more_options(options, eta_ms))
+        redis_id, body = Template("a", "q").fill(args, kwargs, MessageIds(1), encode_dynamic_options(options, eta_ms))
         loaded: dict[str, Any] = json.loads(body)
         assert loaded["options"]["redis_message_id"].encode() == redis_id
         return loaded

@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from bridge.observe.logs import Repeats
+from bridge.observe.logs import LogThrottle
 from tests.support.children import REPOSITORY
 
 
@@ -88,7 +88,7 @@ def test_a_traceback_is_inside_its_line() -> None:
 
 def test_repeated_lines_are_left_out_and_counted() -> None:
     """The first line is written at once, its repetitions are counted, and other keys are not held back."""
-    repeats = Repeats()
+    repeats = LogThrottle()
     assert repeats.allow("lost", "reset") == 0
     assert repeats.allow("lost", "reset") is None
     assert repeats.allow("lost", "reset", count=3) is None
@@ -99,7 +99,7 @@ def test_repeated_lines_are_left_out_and_counted() -> None:
 
 def test_the_memory_of_repeats_is_bounded() -> None:
     """Causes that are all different do not fill the memory."""
-    repeats = Repeats()
+    repeats = LogThrottle()
     for number in range(5000):
         assert repeats.allow(number) == 0
     assert len(repeats._last) <= 1001

@@ -12,7 +12,7 @@ from redis.exceptions import ResponseError
 
 from bridge.config import Dramatiq
 from bridge.errors import Disconnected
-from bridge.redis_io.connection import Link, command
+from bridge.redis_io.connection import RedisConnection, command
 from tests.support.brokers import Redis
 
 #: What a server sends, and what it means.
@@ -31,9 +31,9 @@ REPLIES: list[tuple[bytes, Any]] = [
 ]
 
 
-def link(url: str, timeout_s: float = 5.0) -> Link:
+def link(url: str, timeout_s: float = 5.0) -> RedisConnection:
     """Make a link that is not open yet."""
-    return Link(Dramatiq.model_validate({"url": url, "connect_timeout": "5s"}), timeout_s=timeout_s)
+    return RedisConnection(Dramatiq.model_validate({"url": url, "connect_timeout": "5s"}), timeout_s=timeout_s)
 
 
 def shown(replies: list[Any]) -> list[Any]:
@@ -44,7 +44,7 @@ def shown(replies: list[Any]) -> list[Any]:
 @asynccontextmanager
 async def served(
     answer: Callable[[asyncio.StreamWriter], Awaitable[None]], timeout_s: float = 5.0
-) -> AsyncIterator[Link]:
+) -> AsyncIterator[RedisConnection]:
     """Open a link to a server that agrees to everything until PING comes, and then does `answer`."""
     serving: set[asyncio.Task[None] | None] = set()
 

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 import pytest
 import redis
 
-from bridge.model.batch import DeadLetter, Writer, Written
+from bridge.model.batch import BatchSequence, DeadLetter, Written
 from bridge.model.event import Gate
 from bridge.sink.attempts import RedisAttempts
 from tests.support.batches import DEAD, Entry, Sinks, answer, batch, batch_of, copied, event, message, numbers
@@ -51,18 +51,18 @@ async def test_the_same_batch_is_written_once(redis_server: Redis, make: Sinks, 
     same, lost = batch(1, 2, gates=gates), make(redis_server)
     with redis_server.client() as client:
         await lost.write(same)
-        again = copied(same, same.writer, same.number)
+        again = copied(same, same.sequence, same.number)
         assert await lost.write(again) == Written(2, 0)
         assert numbers(client) == [1, 2]
         client.delete("dramatiq:default", "dramatiq:default.msgs")
-        again = copied(same, same.writer, same.number)
+        again = copied(same, same.sequence, same.number)
         assert await make(redis_server).write(again) == Written(2, 0)
         assert list(client.scan_iter("dramatiq:*")) == []
 
 
 async def test_one_key_per_writer_remembers_what_was_written(redis_server: Redis, make: Sinks) -> None:
     """What makes a batch safe to send again is one key, however many batches there are, and expires by itself."""
-    sink, writer = make(redis_server), Writer()
+    sink, writer = make(redis_server), BatchSequence()
     for number in range(50):
         await sink.write(copied(batch(number), writer))
     with redis_server.client() as client:
@@ -72,11 +72,11 @@ async def test_one_key_per_writer_remembers_what_was_written(redis_server: Redis
 
 async def test_a_batch_behind_which_others_were_written_is_written_already(redis_server: Redis, make: Sinks) -> None:
     """A batch that is tried again after later ones of its writer, as after a crash, counts as duplicates and writes nothing."""
-    sink, writer = make(redis_server), Writer()
+    sink, writer = make(redis_server), BatchSequence()
     first = copied(batch(0, 1), writer)
     await sink.write(first)
     await sink.write(copied(batch(2), writer))
-    again = copied(first, Writer(writer.name, writer.last), first.number)
+    again = copied(first, BatchSequence(writer.name, writer.last), first.number)
     assert await make(redis_server).write(again) == Written(0, duplicates=2)
     with redis_server.client() as client:
         assert numbers(client) == [0, 1, 2]
@@ -84,7 +84,7 @@ async def test_a_batch_behind_which_others_were_written_is_written_already(redis
 
 async def test_a_batch_that_has_its_number_moves_its_writer_on(redis_server: Redis, make: Sinks) -> None:
     """What follows a batch that was numbered before a restart is later than it, and is written."""
-    sink, writer = make(redis_server), Writer("kept")
+    sink, writer = make(redis_server), BatchSequence("kept")
     assert await sink.write(copied(batch(1), writer, 7)) == Written(1, 0)
     assert await sink.write(copied(batch(2), writer)) == Written(1, 0)
     assert writer.last == 8
@@ -211,7 +211,7 @@ async def test_the_least_of_users_is_enough(redis_server: Redis, make: Sinks) ->
             assert client.xlen(DEAD) == 1
             assert await sink.length("default") == 2
             assert (await sink.memory()).used > 0
-            attempts = RedisAttempts(sink.links, "dramatiq")
+            attempts = RedisAttempts(sink.connections, "dramatiq")
             assert await attempts.begin("a", [b"1"], below=5) == [0]
             assert await attempts.begin("a", [b"1"], below=5) == [1]
             await attempts.forget("a", [b"1"])

@@ -12,7 +12,7 @@ from typing import Self
 import pytest
 
 from bridge.errors import SinkUnavailable
-from bridge.model.batch import Batch, Writer, Written
+from bridge.model.batch import Batch, BatchSequence, Written
 from tests.support.batches import Entry, Sinks, answer, batch, batch_of, copied, event, message, numbers, unavailable
 from tests.support.brokers import Redis
 from tests.support.children import free_port, wait_until
@@ -112,7 +112,7 @@ async def test_after_a_failover_the_new_master_is_written(new_redis: Callable[..
         other.execute_command("REPLICAOF", "127.0.0.1", str(old.port))
         wait_until(lambda: answer(other.info("replication"))["master_link_status"] == "up", what="the replica")
         async with Proxy(old) as proxy:
-            sink, writer = make(old, url=proxy.url), Writer()
+            sink, writer = make(old, url=proxy.url), BatchSequence()
             first = copied(batch(1), writer)
             assert await sink.write(first) == Written(1, 0)
             # The reply to this one is lost, and by the time it is sent again the replica is the master.
@@ -215,7 +215,7 @@ async def test_a_cluster_that_is_not_complete_is_waited_out(new_redis: Callable[
     """CLUSTERDOWN and TRYAGAIN, as while slots are moved: the same batch is written once the slot is served."""
     buses = free_port(), free_port()
     server, other = (new_redis({"cluster-enabled": "yes", "cluster-port": bus}) for bus in buses)
-    sink, writer = make(server, namespace="{dramatiq}"), Writer()
+    sink, writer = make(server, namespace="{dramatiq}"), BatchSequence()
     with server.client() as client, other.client() as second:
         first = copied(batch(1), writer)
         assert "CLUSTERDOWN" in await unavailable(sink.write(first))

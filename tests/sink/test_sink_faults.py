@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Callable
 import pytest
 import redis
 
-from bridge.model.batch import Batch, DeadLetter, Writer, Written
+from bridge.model.batch import Batch, BatchSequence, DeadLetter, Written
 from bridge.model.event import Gate
 from tests.support.batches import (
     DEAD,
@@ -114,7 +114,7 @@ async def test_an_outage_between_two_halves_duplicates_nothing(
     sink, whole = make(server, connect_timeout="1s"), batch(0, 1, 2, gates=gates)
     whole.events.append(event())
     whole.add(3, [message(3, "odd")])
-    first, second = whole.halved()
+    first, second = whole.split()
     whole.halves = first, second
     with server.client() as client:
         spoil(client, "odd")
@@ -131,7 +131,7 @@ async def test_an_outage_between_two_halves_duplicates_nothing(
         assert client.xlen(DEAD) == 1
 
 
-def mixed(writer: Writer, number: int | None = None) -> Batch:
+def mixed(writer: BatchSequence, number: int | None = None) -> Batch:
     """Make eight messages of which 2 and 7 are for a queue that is spoilt."""
     entries = [Entry(event(body=b"%d" % n), [message(n, "odd" if n in {2, 7} else "default")]) for n in range(8)]
     return batch_of(entries, writer, number)
@@ -140,15 +140,15 @@ def mixed(writer: Writer, number: int | None = None) -> Batch:
 @pytest.mark.parametrize("written", range(5))
 async def test_a_crash_between_halves_writes_nothing_twice(redis_server: Redis, make: Sinks, written: int) -> None:
     """However far the halves of a refused batch had come when the process died, its next attempt writes only the rest."""
-    sink, writer = make(redis_server), Writer()
+    sink, writer = make(redis_server), BatchSequence()
     with redis_server.client() as client:
         spoil(client, "odd")
         await sink.write(copied(batch(100), writer))
         whole = mixed(writer)
-        quarters = [quarter for half in whole.halved() for quarter in half.halved()]
+        quarters = [quarter for half in whole.split() for quarter in half.split()]
         for quarter in quarters[:written]:
             await sink.write(quarter)
-        again = mixed(Writer(writer.name, writer.last), whole.number)
+        again = mixed(BatchSequence(writer.name, writer.last), whole.number)
         assert (await make(redis_server).write(again)).messages == 6
         assert numbers(client) == [100, 0, 1, 3, 4, 5, 6]
         assert [fields[b"body"] for _, fields in answer(client.xrange(DEAD))] == [b"2", b"7"]
@@ -156,14 +156,14 @@ async def test_a_crash_between_halves_writes_nothing_twice(redis_server: Redis, 
 
 async def test_a_refused_batch_that_is_tried_again_late_is_written_already(redis_server: Redis, make: Sinks) -> None:
     """The halves leave the numbers of their writer alone: what Redis says is late has been written, every half of it."""
-    sink, writer = make(redis_server), Writer()
+    sink, writer = make(redis_server), BatchSequence()
     with redis_server.client() as client:
         spoil(client, "odd")
         whole = mixed(writer)
         assert await sink.write(whole) == Written(6, 0, refused=2)
         assert writer.last == whole.number == 1
         assert await sink.write(copied(batch(100), writer)) == Written(1, 0)
-        again = mixed(Writer(writer.name, writer.last), whole.number)
+        again = mixed(BatchSequence(writer.name, writer.last), whole.number)
         assert await make(redis_server).write(again) == Written(0, duplicates=8)
         assert numbers(client) == [0, 1, 3, 4, 5, 6, 100]
         assert client.xlen(DEAD) == 2

@@ -214,7 +214,7 @@ async def test_a_stale_settlement_is_ignored(feed: Feed, sink: Redis, tmp_path: 
         with pytest.raises(Disconnected):
             await session.receive()
         assert session.ended
-        await session.settle(events)
+        await session.acknowledge(events)
     if not feed.redelivers:
         return
     async with source.connect() as session:
@@ -222,7 +222,7 @@ async def test_a_stale_settlement_is_ignored(feed: Feed, sink: Redis, tmp_path: 
         while len(again) < 5:
             again += await session.receive()
         assert [json.loads(event.body)["n"] for event in again] == [0, 1, 2, 3, 4]
-        await session.settle(again)
+        await session.acknowledge(again)
         await session.pause()
         assert await session.receive() == []
 

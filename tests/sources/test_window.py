@@ -9,7 +9,7 @@ import pytest
 from bridge.config import Window
 from bridge.errors import Disconnected
 from bridge.model.event import Event
-from bridge.sources.window import MAX_BATCH_BYTES, MAX_BATCH_EVENTS, Inbox
+from bridge.sources.window import MAX_BATCH_BYTES, MAX_BATCH_EVENTS, InFlightWindow
 
 
 def event(number: int = 0, size: int = 10, token: object = "t") -> Event:
@@ -17,14 +17,14 @@ def event(number: int = 0, size: int = 10, token: object = "t") -> Event:
     return Event("s", str(number), b"x" * size, 0, token=token)
 
 
-def inbox(events: int = 10, size: int = 1000, *, redelivered: bool = True) -> tuple[Inbox, list[None]]:
+def inbox(events: int = 10, size: int = 1000, *, redelivered: bool = True) -> tuple[InFlightWindow, list[None]]:
     """Return an inbox, and a list that grows whenever there is room again."""
     rooms: list[None] = []
     window = Window.model_validate({"events": events, "bytes": f"{size}B"})
-    return Inbox(window, lambda: rooms.append(None), redelivered=redelivered), rooms
+    return InFlightWindow(window, lambda: rooms.append(None), redelivered=redelivered), rooms
 
 
-def full(box: Inbox) -> bool:
+def full(box: InFlightWindow) -> bool:
     """Say whether it is full, now: a type checker would remember what it said before."""
     return box.full
 
@@ -46,15 +46,15 @@ async def test_what_is_there_is_taken_at_once_and_in_order() -> None:
 async def test_one_batch_is_bounded() -> None:
     """However much has been received, one write does not keep Redis busy for long."""
     box, _ = inbox(65_535, 1 << 30)
-    for number in range(box.most + 1):
+    for number in range(box.max_batch + 1):
         box.put([event(number)])
-    assert box.most == MAX_BATCH_EVENTS
-    assert len(await box.take()) == box.most
-    assert [one.topic for one in await box.take()] == [str(box.most)]
+    assert box.max_batch == MAX_BATCH_EVENTS
+    assert len(await box.take()) == box.max_batch
+    assert [one.topic for one in await box.take()] == [str(box.max_batch)]
     for number in range(3):
         box.put([event(number, MAX_BATCH_BYTES)])
     assert [len(await box.take()) for _ in range(3)] == [1, 1, 1]
-    assert [inbox(events)[0].most for events in (1, 399, 1000, 65_535)] == [100, 100, 250, MAX_BATCH_EVENTS]
+    assert [inbox(events)[0].max_batch for events in (1, 399, 1000, 65_535)] == [100, 100, 250, MAX_BATCH_EVENTS]
 
 
 async def test_the_window_is_full_by_events() -> None:
@@ -68,9 +68,9 @@ async def test_the_window_is_full_by_events() -> None:
     taken = await box.take()
     assert full(box)
     assert rooms == []
-    box.settled(taken[:1])
+    box.acknowledged(taken[:1])
     assert (full(box), rooms) == (False, [None])
-    box.settled(taken[1:])
+    box.acknowledged(taken[1:])
     assert rooms == [None]
     assert box.held == 0
 
@@ -83,10 +83,10 @@ async def test_the_window_is_full_by_bytes() -> None:
     box.put([event(size=500)])
     assert full(box)
     taken = await box.take()
-    box.settled(taken[:1])
+    box.acknowledged(taken[:1])
     assert full(box)
     assert rooms == []
-    box.settled(taken[1:])
+    box.acknowledged(taken[1:])
     assert (full(box), rooms) == (False, [None])
 
 

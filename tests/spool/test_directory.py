@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from bridge.config import load
-from bridge.model.batch import Batch, Writer
-from bridge.model.event import Event, given
+from bridge.model.batch import Batch, BatchSequence
+from bridge.model.event import Event, already_parsed
 from bridge.sources.sharding import share
 from bridge.spool import SpoolDirectory
 from tests.support.brokers import Redis
@@ -22,11 +22,11 @@ SIZE = 1 << 20
 async def _fill(path: Path, bodies: list[bytes]) -> None:
     directory = SpoolDirectory(path, SIZE)
     assert await directory.own()
-    spool = await directory.open("feed", given)
+    spool = await directory.open("feed", already_parsed)
     assert spool is not None
     for body in bodies:
         batch = Batch([Event("feed", "topic", body, 1)])
-        batch.numbered()
+        batch.assign_number()
         await spool.append([batch], durable=True)
     await directory.close()
 
@@ -34,7 +34,7 @@ async def _fill(path: Path, bodies: list[bytes]) -> None:
 async def _read(path: Path, count: int) -> list[bytes]:
     directory = SpoolDirectory(path, SIZE)
     assert await directory.own()
-    spool = await directory.open("feed", given)
+    spool = await directory.open("feed", already_parsed)
     assert spool is not None
     assert spool.events == count
     bodies: list[bytes] = []
@@ -124,18 +124,18 @@ async def test_small_batches_are_written_as_large_ones_but_not_after_a_crash(tmp
     """What trickled in is caught up with in large steps; what an earlier process left, as it was numbered."""
     directory = SpoolDirectory(tmp_path, SIZE)
     assert await directory.own()
-    spool = await directory.open("feed", given)
+    spool = await directory.open("feed", already_parsed)
     assert spool is not None
-    writer = Writer()
+    writer = BatchSequence()
     for number in range(1, 31):
         await spool.append([Batch([Event("feed", "topic", b"%d" % number, 1)], writer, number=number)], durable=False)
     async for kept in spool.kept():
-        assert (len(kept.batch.events), kept.batch.number, kept.batch.writer.name) == (30, 30, writer.name)
+        assert (len(kept.batch.events), kept.batch.number, kept.batch.sequence.name) == (30, 30, writer.name)
         break
     await directory.close()
     directory = SpoolDirectory(tmp_path, SIZE)
     assert await directory.own()
-    spool = await directory.open("feed", given)
+    spool = await directory.open("feed", already_parsed)
     assert spool is not None
     numbers = []
     async for kept in spool.kept():

@@ -20,13 +20,13 @@ import pytest
 from paho.mqtt.client import Client
 from paho.mqtt.enums import CallbackAPIVersion
 
-from bridge.delivery.outlet import Outlet
+from bridge.delivery.outlet import SinkContext
 from bridge.delivery.pipeline import Dispatcher
 from bridge.errors import SinkUnavailable
 from bridge.model.batch import Batch, DeadLetter, Written
 from bridge.model.event import Event
 from bridge.routing.router import Counts
-from bridge.sink.health import SinkState
+from bridge.sink.health import SinkHealth
 from bridge.spool import Spool, SpoolDirectory
 from bridge.spool.log import Log
 from tests.faults.proxy import Proxy
@@ -143,9 +143,9 @@ async def test_what_was_written_of_a_batch_in_halves_is_counted_as_what_it_was(t
         settled = 0
 
         async def write(self, batch: Batch) -> Written:
-            batch.halves = batch.halved()
-            first, second = batch.halves[0].halves = batch.halves[0].halved()
-            unread, refused = second.halves = second.halved()
+            batch.halves = batch.split()
+            first, second = batch.halves[0].halves = batch.halves[0].split()
+            unread, refused = second.halves = second.split()
             refused.queues.clear()
             refused.dead_letters.append((0, DeadLetter(refused.events[0], "refused-by-redis", "WRONGTYPE")))
             refused.refused = 1
@@ -160,12 +160,12 @@ async def test_what_was_written_of_a_batch_in_halves_is_counted_as_what_it_was(t
             bodies = [b"0", b"1", b"{", b"2"] + [b"4", b"1"] * 2
             return [event("a/log", body) for body in bodies]
 
-        async def settle(self, events: list[Event]) -> None:
+        async def acknowledge(self, events: list[Event]) -> None:
             self.settled += len(events)
 
     it = cast("Any", Half())
     pressure = SimpleNamespace(admit=AsyncMock(), written=lambda _: None)
-    outlet = Outlet(it, cast("Any", None), SinkState(), cast("Any", pressure))
+    outlet = SinkContext(it, cast("Any", None), SinkHealth(), cast("Any", pressure))
     dispatcher = Dispatcher("s", it, router([{"actor": "log", "when": "payload % 2 == 0"}]), outlet)
     spools = SpoolDirectory(tmp_path, 1 << 20)
     assert await spools.own()

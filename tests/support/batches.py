@@ -15,9 +15,9 @@ import yaml
 from bridge import config
 from bridge.config import Dramatiq
 from bridge.errors import SinkUnavailable
-from bridge.model.batch import Batch, DeadLetter, Writer
+from bridge.model.batch import Batch, BatchSequence, DeadLetter
 from bridge.model.event import Event, Gate
-from bridge.model.message import Message, Stamp, Template
+from bridge.model.message import Message, MessageIds, Template
 from bridge.routing import router
 from bridge.routing.compiler import check_routes, compile_routes
 from bridge.routing.router import Counts, Router
@@ -40,17 +40,17 @@ class Entry:
     dead_letters: list[DeadLetter] = field(default_factory=list)
 
 
-def batch_of(entries: Iterable[Entry], writer: Writer | None = None, number: int | None = None) -> Batch:
+def batch_of(entries: Iterable[Entry], writer: BatchSequence | None = None, number: int | None = None) -> Batch:
     """Make a batch of what its events come to."""
     entries = list(entries)
-    made = Batch([entry.event for entry in entries], writer or Writer(), number=number)
+    made = Batch([entry.event for entry in entries], writer or BatchSequence(), number=number)
     for owner, entry in enumerate(entries):
         made.add(owner, entry.messages)
         made.dead_letters += [(owner, letter) for letter in entry.dead_letters]
     return made
 
 
-def copied(made: Batch, writer: Writer, number: int | None = None) -> Batch:
+def copied(made: Batch, writer: BatchSequence, number: int | None = None) -> Batch:
     """Make the same batch again, as one that was not written yet."""
     return Batch(made.events, writer, made.queues, made.dead_letters, number)
 
@@ -61,7 +61,7 @@ def routed(router: Router, events: list[Event]) -> tuple[list[Entry], Counts]:
     counts = router.route(made)
     entries = [Entry(one) for one in events]
     for queue, column in made.queues.items():
-        for owner, message_ in zip(column.owners, column.messages, strict=True):
+        for owner, message_ in zip(column.event_indexes, column.messages, strict=True):
             entries[owner].messages.append(Message(queue, *message_))
     for owner, letter in made.dead_letters:
         entries[owner].dead_letters.append(letter)
@@ -92,7 +92,7 @@ class Sinks:
 
 def message(number: int = 0, queue: str = "default") -> Message:
     """Make a message whose only argument is `number`."""
-    return Message(queue, *Template("record", queue).fill([number], {}, Stamp(1)))
+    return Message(queue, *Template("record", queue).fill([number], {}, MessageIds(1)))
 
 
 def event(gate: Gate | None = None, body: bytes = b"{}", **more: Any) -> Event:

@@ -21,7 +21,7 @@ QUIET_S: Final = 30.0
 _ANSWER_S: Final = 10.0
 
 
-class Probe:
+class ConsumerCheck:
     """Looks after the consumer of one queue, through all its sessions."""
 
     def __init__(self, queue: str, quiet_s: float = QUIET_S) -> None:

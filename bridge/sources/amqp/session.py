@@ -12,14 +12,14 @@ import aio_pika
 from aiormq.abc import DeliveredMessage
 
 from bridge.config import Amqp
-from bridge.errors import BadEvent, Disconnected, words
+from bridge.errors import BadEvent, Disconnected, describe_error
 from bridge.model.event import Details, Event
 from bridge.observe.logs import logger
-from bridge.sources.amqp.consumer_check import Probe
+from bridge.sources.amqp.consumer_check import ConsumerCheck
 from bridge.sources.amqp.frames import MOST_BODY_BYTES, BadFrame
 from bridge.sources.amqp.properties import details
-from bridge.sources.amqp.transport import FastLink, LibraryLink
-from bridge.sources.window import Inbox, InboxSession
+from bridge.sources.amqp.transport import FastTransport, LibraryTransport
+from bridge.sources.window import InFlightWindow, WindowedSession
 
 log = logger()
 _CLOSE_S: Final = 2.0
@@ -31,18 +31,18 @@ _CONSUMER_TAG: Final = "dramatiq-bridge"
 _HOLD_S: Final = 4.0
 
 
-class AmqpSession(InboxSession):
+class AmqpSession(WindowedSession):
     """One connection with one channel and one consumer; `say_waiting` is told why it takes nothing more for long."""
 
     def __init__(
-        self, name: str, config: Amqp, link: FastLink | LibraryLink, say_waiting: Callable[[str], None]
+        self, name: str, config: Amqp, link: FastTransport | LibraryTransport, say_waiting: Callable[[str], None]
     ) -> None:
         self._name = name
         self._config = config
         self._link = link
         self._say_waiting = say_waiting
-        self._fast: FastLink | None = None
-        self._inbox = Inbox(config.window, self.release, redelivered=True)
+        self._fast: FastTransport | None = None
+        self._window = InFlightWindow(config.window, self.release, redelivered=True)
         self._channel: Any = None
         self._last_tag = 0
         self._ending = ""
@@ -64,25 +64,25 @@ class AmqpSession(InboxSession):
         self._channel = await channel.get_underlay_channel()
         self._channel.on_consumer_cancel_callbacks.add(self._on_cancel)
         self._link.agreed(self._channel.connection.connection_tune.frame_max or MOST_BODY_BYTES)
-        if isinstance(self._link, FastLink):
+        if isinstance(self._link, FastTransport):
             if linked:
                 self._fast = self._link
-                self._fast.consume(self._channel.number, _CONSUMER_TAG, self._inbox, self._hold)
+                self._fast.consume(self._channel.number, _CONSUMER_TAG, self._window, self._hold)
             else:
                 problem = "aiormq has not asked our transport for its connection"
                 log.warning("source.fast_path_unavailable", source=self._name, problem=problem)
         await self._channel.basic_consume(self._config.queue, self._on_message, consumer_tag=_CONSUMER_TAG)
 
-    async def look_after(self, probe: Probe) -> None:
+    async def look_after(self, probe: ConsumerCheck) -> None:
         """End the session once `probe` says that its consumer is lost."""
         self.fail(await probe.watch(self._channel.connection, self._received))
 
     async def receive(self) -> list[Event]:
         """Return what has been received; where the consumer has been cancelled, the session ends once that is settled."""
-        events = await self._inbox.take()
+        events = await self._window.take()
         if events or not self._ending:
             return events
-        while self._inbox.held and not self._inbox.failed:
+        while self._window.held and not self._window.failed:
             self._settled.clear()
             await self._settled.wait()
         self.fail(self._ending)
@@ -95,15 +95,15 @@ class AmqpSession(InboxSession):
             self._stalled = None
         self._link.release()
 
-    async def settle(self, events: Sequence[Event]) -> None:
+    async def acknowledge(self, events: Sequence[Event]) -> None:
         """Acknowledge everything up to the last of `events`, in one frame."""
         try:
-            if not self._inbox.failed:
+            if not self._window.failed:
                 await self._acknowledge(events[-1].token)
         except Exception as error:  # noqa: BLE001 - as in `connect`
-            self.fail(cause_of(error))
+            self.fail(describe_end(error))
         finally:
-            self._inbox.settled(events)
+            self._window.acknowledged(events)
             self._settled.set()
 
     async def pause(self) -> None:
@@ -111,7 +111,7 @@ class AmqpSession(InboxSession):
         self._paused = True
         self.release()
         await self._cancel()
-        self._inbox.close()
+        self._window.close()
 
     async def _acknowledge(self, tag: Any) -> None:
         if self._fast is not None and not self._channel.is_closed:
@@ -141,8 +141,8 @@ class AmqpSession(InboxSession):
             self.fail(f"delivery {tag} came after {self._last_tag}")
             return
         self._last_tag = tag
-        self._inbox.put([self._event(message, tag)])
-        if self._inbox.heavy:
+        self._window.put([self._event(message, tag)])
+        if self._window.over_byte_limit:
             self._hold()
 
     def _event(self, message: DeliveredMessage, tag: int) -> Event:
@@ -150,7 +150,7 @@ class AmqpSession(InboxSession):
         raw = (message.header.properties, message.exchange or "", bool(message.redelivered))
         event = Event(self._name, message.routing_key or "", message.body, time.time_ns() // 1_000_000, tag, raw, _read)
         event.redelivered = raw[2]
-        if isinstance(self._link, LibraryLink):
+        if isinstance(self._link, LibraryTransport):
             event.defect = self._link.stream.bad_names.pop(tag, "")
             unreadable = self._link.stream.bad_properties.pop(tag, "")
             if unreadable:
@@ -159,11 +159,11 @@ class AmqpSession(InboxSession):
 
     def _received(self) -> int | None:
         """How many deliveries have come; None where one is on its way, or held, or the source pauses."""
-        if self._inbox.held or self._paused or self._ending:
+        if self._window.held or self._paused or self._ending:
             return None
         if self._fast is not None:
             return self._fast.received
-        begun = self._link.stream.tag if isinstance(self._link, LibraryLink) else self._last_tag
+        begun = self._link.stream.tag if isinstance(self._link, LibraryTransport) else self._last_tag
         return self._last_tag if begun == self._last_tag else None
 
     def _hold(self) -> None:
@@ -174,7 +174,7 @@ class AmqpSession(InboxSession):
 
     def _let_go(self) -> None:
         """Take nothing more: what is still on its way is read, let go, and given back by the broker when the session ends."""
-        if self._inbox.failed or self._ending:
+        if self._window.failed or self._ending:
             return
         self._say_waiting("the window is full, and stays so")
         self._discarding = True
@@ -188,16 +188,16 @@ class AmqpSession(InboxSession):
         try:
             await asyncio.wait_for(self._channel.basic_cancel(_CONSUMER_TAG, nowait=nowait), _CLOSE_S)
         except Exception as error:  # noqa: BLE001 - as in `connect`
-            self.fail(cause_of(error))
+            self.fail(describe_end(error))
 
     def _end(self, cause: str) -> None:
         """End the session once all it has received is written and settled."""
         self._ending = cause
-        self._inbox.close()
+        self._window.close()
 
     def fail(self, cause: str) -> None:
         """End the session, as if its connection had ended."""
-        self._inbox.fail(cause)
+        self._window.fail(cause)
         self._settled.set()
 
     async def _on_cancel(self, _frame: object) -> None:
@@ -208,7 +208,7 @@ class AmqpSession(InboxSession):
         if self._channel is not None and self._channel.connection.is_connection_was_stuck:
             self.fail("the broker has shown no sign of life for about three heartbeats")
         else:
-            self.fail(cause_of(error) if error else "the connection was closed")
+            self.fail(describe_end(error) if error else "the connection was closed")
 
 
 def _read(raw: tuple[Any, str, bool]) -> Details:
@@ -219,7 +219,7 @@ def _refuse(unreadable: str) -> Details:
     raise BadEvent("decode", unreadable)
 
 
-def cause_of(error: BaseException) -> str:
+def describe_end(error: BaseException) -> str:
     """Say what ended a connection, or kept it from being made."""
     if isinstance(error.__cause__, BadFrame):
         return str(error.__cause__)  # aiormq wraps it
@@ -228,4 +228,4 @@ def cause_of(error: BaseException) -> str:
     if isinstance(error, asyncio.CancelledError):
         return "the connection was lost"  # what aiormq says when it ends its own tasks
     # Without the addresses of objects, so that the same fault says the same each time.
-    return _ADDRESS.sub("", words(error))
+    return _ADDRESS.sub("", describe_error(error))

@@ -21,11 +21,11 @@ from yarl import URL
 from bridge.config import Amqp
 from bridge.errors import Disconnected
 from bridge.model.event import Details
-from bridge.observe.logs import Repeats, logger
+from bridge.observe.logs import LogThrottle, logger
 from bridge.sources import tls
-from bridge.sources.amqp.consumer_check import Probe
-from bridge.sources.amqp.session import AmqpSession, cause_of
-from bridge.sources.amqp.transport import FastLink, LibraryLink, Transport
+from bridge.sources.amqp.consumer_check import ConsumerCheck
+from bridge.sources.amqp.session import AmqpSession, describe_end
+from bridge.sources.amqp.transport import FastTransport, LibraryTransport, TransportFactory
 from bridge.sources.contract import SinkWatch
 
 log = logger()
@@ -38,24 +38,26 @@ class AmqpSource:
     redelivers = True
     read: Callable[[Any], Details] | None = None
 
-    def __init__(self, name: str, config: Amqp, sink: SinkWatch | None = None, *, probe: Probe | None = None) -> None:
+    def __init__(
+        self, name: str, config: Amqp, sink: SinkWatch | None = None, *, probe: ConsumerCheck | None = None
+    ) -> None:
         self.name = name
         self._config = config
         self._sink = sink
-        self._probe = probe or Probe(config.queue)
-        self._repeats = Repeats()
+        self._probe = probe or ConsumerCheck(config.queue)
+        self._throttle = LogThrottle()
 
     @asynccontextmanager
     async def connect(self) -> AsyncIterator[AmqpSession]:
         """Connect, declare what is to be declared, and consume."""
         config = self._config
         loop = asyncio.get_running_loop()
-        link = FastLink(self.name, loop) if config.fast_path else LibraryLink(loop)
+        link = FastTransport(self.name, loop) if config.fast_path else LibraryTransport(loop)
         session = AmqpSession(self.name, config, link, self._say_waiting)
         connection = aio_pika.Connection(
             self._url(), ssl_context=tls.context(config.tls) if config.url.startswith("amqps") else None
         )
-        transport = Transport(link, config.tls.server_name if config.tls else None)
+        transport = TransportFactory(link, config.tls.server_name if config.tls else None)
         connection.kwargs["transport_factory"] = transport
         try:
             try:
@@ -86,9 +88,9 @@ class AmqpSource:
         await self._sink.wait()
 
     def _say_waiting(self, cause: str) -> None:
-        left_out = self._repeats.allow(cause)
-        if left_out is not None:
-            log.warning("source.waiting", source=self.name, cause=cause, repeated=left_out)
+        suppressed = self._throttle.allow(cause)
+        if suppressed is not None:
+            log.warning("source.waiting", source=self.name, cause=cause, repeated=suppressed)
 
     def _url(self) -> URL:
         config = self._config
@@ -112,4 +114,4 @@ def _refusal(error: BaseException, config: Amqp) -> str:
         # RabbitMQ names what differs: the argument, and whose it is.
         what = exchange if exchange and f"for {exchange}" in str(error) else f"queue {config.queue!r}"
         return f"{what} exists with other settings: {error}"
-    return cause_of(error)
+    return describe_end(error)

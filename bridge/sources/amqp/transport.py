@@ -1,6 +1,6 @@
 """Between the socket and aiormq: what the bridge takes for itself, and what the library reads.
 
-`Transport` is aiormq's own seam for transports of other kinds. A link has the `protocol` that the socket talks to,
+`TransportFactory` is aiormq's own seam for transports of other kinds. A link has the `protocol` that the socket talks to,
 and the `stream` and `library` of which aiormq's reader and writer are made.
 """
 
@@ -16,7 +16,7 @@ from yarl import URL
 from bridge.model.event import Event
 from bridge.sources.amqp.deliveries import DeliveryReader
 from bridge.sources.amqp.frames import END, BadFrame, FrameReader
-from bridge.sources.window import Inbox
+from bridge.sources.window import InFlightWindow
 
 _BUFFER_BYTES: Final = 256 << 10
 _HEARTBEAT: Final = b"\x08\x00\x00\x00\x00\x00\x00" + END
@@ -24,7 +24,7 @@ _HEARTBEAT_EVERY_S: Final = 1.0
 _ACK: Final = b"\x00\x00\x00\x0d\x00\x3c\x00\x50"  # size 13, class 60 (basic), method 80
 
 
-class LibraryLink:
+class LibraryTransport:
     """The library reads everything, through a reader that holds back and repairs."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
@@ -37,7 +37,7 @@ class LibraryLink:
         self.stream.frame_max = frame_max
 
 
-class FastLink(asyncio.BufferedProtocol):
+class FastTransport(asyncio.BufferedProtocol):
     """Deliveries become events here; the library reads what is left."""
 
     def __init__(self, source: str, loop: asyncio.AbstractEventLoop) -> None:
@@ -46,7 +46,7 @@ class FastLink(asyncio.BufferedProtocol):
         self.protocol = self
         self._reader = DeliveryReader(source)
         self._transport: Any = None
-        self._inbox: Inbox | None = None
+        self._window: InFlightWindow | None = None
         self._ack = b""
         self._buffer = memoryview(bytearray(_BUFFER_BYTES))
         self._on_heavy: Callable[[], None] = self.hold
@@ -62,16 +62,16 @@ class FastLink(asyncio.BufferedProtocol):
         """Refuse frames that are larger."""
         self._reader.frame_max = frame_max
 
-    def consume(self, channel: int, consumer_tag: str, inbox: Inbox, on_heavy: Callable[[], None]) -> None:
-        """Put the deliveries of this consumer into `inbox` from now on; `on_heavy` is called while it is."""
+    def consume(self, channel: int, consumer_tag: str, window: InFlightWindow, on_heavy: Callable[[], None]) -> None:
+        """Put the deliveries of this consumer into `window` from now on; `on_heavy` is called while it is."""
         self._reader.consume(channel, consumer_tag)
-        self._inbox = inbox
+        self._window = window
         self._on_heavy = on_heavy
         self._ack = b"\x01" + channel.to_bytes(2, "big") + _ACK
 
     def discard(self) -> None:
         """Let what is delivered from now on go, and never acknowledge it."""
-        self._inbox = None
+        self._window = None
 
     def acknowledge(self, delivery_tag: int) -> None:
         """Acknowledge everything up to this delivery."""
@@ -99,14 +99,14 @@ class FastLink(asyncio.BufferedProtocol):
         try:
             passed = self._reader.feed(bytes(self._buffer[:nbytes]), events)
         except BadFrame as error:
-            if self._inbox is not None:
-                self._inbox.fail(str(error))
+            if self._window is not None:
+                self._window.fail(str(error))
             self.stream.set_exception(error)
             self._transport.abort()
             return
-        if events and self._inbox is not None and not self._inbox.failed:
-            self._inbox.put(events)
-            if self._inbox.heavy:
+        if events and self._window is not None and not self._window.failed:
+            self._window.put(events)
+            if self._window.over_byte_limit:
                 self._on_heavy()
         if passed:
             self.stream.feed_data(passed)
@@ -137,10 +137,10 @@ class FastLink(asyncio.BufferedProtocol):
         self.library.resume_writing()
 
 
-class Transport(aiormq.TransportFactory):
+class TransportFactory(aiormq.TransportFactory):
     """Opens the connection as aiormq itself does, with a link of ours; `used` says whether it was asked to."""
 
-    def __init__(self, link: FastLink | LibraryLink, server_name: str | None) -> None:
+    def __init__(self, link: FastTransport | LibraryTransport, server_name: str | None) -> None:
         self.used = False
         self._link = link
         self._server_name = server_name

@@ -13,13 +13,13 @@ from typing import Any, Final
 from paho.mqtt import client as paho
 from paho.mqtt.enums import MQTTErrorCode
 
-from bridge.errors import words
+from bridge.errors import describe_error
 from bridge.sources.mqtt.paho_client import PlainClient, Tap, TappedClient
 
 _CLOSE_S: Final = 1.0
 
 
-class PahoLink:
+class PahoConnection:
     """One connection of a paho client that has its callbacks set; `on_failed` hears why it ended, once.
 
     paho's callbacks run on the event loop's thread.
@@ -124,7 +124,7 @@ class PahoLink:
                 else:
                     self._loop.remove_writer(self._fd)
         except Exception as error:  # noqa: BLE001 - whatever paho does, the session ends and says why
-            self.fail(words(error))
+            self.fail(describe_error(error))
 
     async def _in_thread(self, connect: Callable[[], object]) -> None:
         """Run paho's blocking calls (DNS, TCP, TLS) in a thread of its own, before the loop takes over.
@@ -163,7 +163,7 @@ class PahoLink:
                 if not self._more():
                     break
         except Exception as error:  # noqa: BLE001 - as above
-            self.fail(words(error))
+            self.fail(describe_error(error))
 
     def _more(self) -> bool:
         """Whether there is something to read that the socket does not tell of: it is here, or TLS has it."""
@@ -199,7 +199,7 @@ class PahoLink:
                     self._client.excuse_ping()
                 code = self._client.loop_misc()
             except Exception as error:  # noqa: BLE001 - as above
-                self.fail(words(error))
+                self.fail(describe_error(error))
                 return
             if code is not MQTTErrorCode.MQTT_ERR_SUCCESS:
                 self.fail(paho.error_string(code))

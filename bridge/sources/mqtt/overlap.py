@@ -21,7 +21,7 @@ _MASK: Final = (1 << _BITS) - 1
 _MOST_REMEMBERED: Final = 65_536
 
 
-class Copies:
+class OverlapIds:
     """Which copy of an event counts, for one set of filters; `numbers` are the identifiers to subscribe with.
 
     A session keeps what it queued under an earlier configuration with the identifiers of then. Those are of another
@@ -52,14 +52,14 @@ class Copies:
         return sum(covers(one, topic) for one, _ in self._filters) > 1
 
 
-class Once:
+class CopyFilter:
     """Lets each event through once, of those that one connection brings; `acknowledge` takes the tokens of copies.
 
     A copy is acknowledged after its event: what came by this connection and is younger is not settled before it.
     What comes again after a lost connection is judged as if it came for the first time, whichever of its copies that is.
     """
 
-    def __init__(self, copies: Copies, acknowledge: Callable[[list[bytes]], None]) -> None:
+    def __init__(self, copies: OverlapIds, acknowledge: Callable[[list[bytes]], None]) -> None:
         self._copies = copies
         self._acknowledge = acknowledge
         # The youngest event that has a token and is not settled: copies of it are acknowledged after it.
@@ -83,7 +83,7 @@ class Once:
                     self._youngest.token = PUBACK.join((cast("bytes", self._youngest.token), token))
         return kept
 
-    def settled(self, token: object) -> None:
+    def acknowledged(self, token: object) -> None:
         """What was received up to the event with this token is settled."""
         if self._youngest is not None and token is self._youngest.token:
             self._youngest = None

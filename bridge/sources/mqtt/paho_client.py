@@ -20,7 +20,7 @@ from paho.mqtt.enums import CallbackAPIVersion
 from paho.mqtt.exception import MQTTException
 from paho.mqtt.properties import VariableByteIntegers
 
-from bridge.errors import Disconnected, words
+from bridge.errors import Disconnected, describe_error
 from bridge.model.event import Event
 from bridge.sources.mqtt.packets import NO_TOPIC, NOT_MQTT, NOT_UTF8, PUBACK, details
 
@@ -199,7 +199,7 @@ def tap_problem() -> str:
         if not wire.sent.endswith(pubacks):
             return "it doesn't write what is queued"
     except Exception as error:  # noqa: BLE001 - whatever it is, paho is not what is expected
-        return words(error)
+        return describe_error(error)
     return ""
 
 

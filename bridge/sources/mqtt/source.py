@@ -19,17 +19,17 @@ from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 
 from bridge.config import Dramatiq, Mqtt
-from bridge.errors import Disconnected, words
+from bridge.errors import Disconnected, describe_error
 from bridge.model.event import Details, Event
 from bridge.observe.logs import logger
 from bridge.sources import tls
-from bridge.sources.mqtt.connection import PahoLink
-from bridge.sources.mqtt.overlap import Copies, Once
+from bridge.sources.mqtt.connection import PahoConnection
+from bridge.sources.mqtt.overlap import CopyFilter, OverlapIds
 from bridge.sources.mqtt.packets import NOT_MQTT, PacketReader, details
 from bridge.sources.mqtt.paho_client import PlainClient, TappedClient, event_of, tap_problem
-from bridge.sources.mqtt.subscription_store import Quarrel, Record
-from bridge.sources.mqtt.subscriptions import Subscriber
-from bridge.sources.window import Inbox, InboxSession
+from bridge.sources.mqtt.subscription_store import SubscriptionStore, TakeoverDetector
+from bridge.sources.mqtt.subscriptions import Subscriptions
+from bridge.sources.window import InFlightWindow, WindowedSession
 
 log = logger()
 _CLOSE_S: Final = 1.0
@@ -51,9 +51,9 @@ class MqttSource:
         self.read: Callable[[Any], Details] | None = details
         self._config = config
         self._topics = [] if left else list(topics)
-        self._copies = Copies(topics)
-        self._record = Record(name, config, topics, dramatiq, left=left) if config.keeps_session else None
-        self._quarrel = Quarrel(config.client_id)
+        self._copies = OverlapIds(topics)
+        self._record = SubscriptionStore(name, config, topics, dramatiq, left=left) if config.keeps_session else None
+        self._quarrel = TakeoverDetector(config.client_id)
         self._fast = config.fast_path
         if self._fast and (problem := tap_problem()):
             log.warning("source.fast_path_unavailable", source=name, problem=problem)
@@ -73,7 +73,7 @@ class MqttSource:
             except TimeoutError:
                 raise Disconnected("timed out") from None
             except (OSError, ssl.SSLError, ValueError) as error:
-                raise Disconnected(words(error)) from None
+                raise Disconnected(describe_error(error)) from None
             yield session
         except Disconnected as ended:
             raise self._quarrel.judged(ended, taken_over=session.taken_over, lived_s=session.lived_s) from None
@@ -81,11 +81,18 @@ class MqttSource:
             await session.end()
 
 
-class MqttSession(InboxSession):
+class MqttSession(WindowedSession):
     """One paho client, from CONNECT to its end."""
 
     def __init__(
-        self, name: str, config: Mqtt, topics: list[str], copies: Copies, record: Record | None, *, fast: bool
+        self,
+        name: str,
+        config: Mqtt,
+        topics: list[str],
+        copies: OverlapIds,
+        record: SubscriptionStore | None,
+        *,
+        fast: bool,
     ) -> None:
         self._name = name
         self._config = config
@@ -105,12 +112,12 @@ class MqttSession(InboxSession):
         self._v5 = config.version == "5"
         self._reader = PacketReader(name, v5=self._v5)
         self._client = self._make_client(TappedClient if fast else PlainClient)
-        self._link = PahoLink(self._client, name, self._on_failed)
-        self._once = Once(copies, self._client.acknowledge)
-        self._subscriber = Subscriber(self._client, name, config, copies, self._begin, self._link.fail)
+        self._link = PahoConnection(self._client, name, self._on_failed)
+        self._once = CopyFilter(copies, self._client.acknowledge)
+        self._subscriber = Subscriptions(self._client, name, config, copies, self._begin, self._link.fail)
         # The broker keeps to Receive Maximum more or less (mosquitto 2.0.11 exceeds it): twice the window ends it.
         self._most = config.window.events * (2 if config.qos > 0 else 1)
-        self._inbox = Inbox(config.window, self._read_again, redelivered=config.durable)
+        self._window = InFlightWindow(config.window, self._read_again, redelivered=config.durable)
 
     async def start(self) -> None:
         """Connect and subscribe; return once every subscription is granted, or the first event is there."""
@@ -140,15 +147,15 @@ class MqttSession(InboxSession):
         await self._ready
         self._subscribing = asyncio.create_task(self._keep_subscriptions(), name=f"source:{self._name}:subscriptions")
 
-    async def settle(self, events: Sequence[Event]) -> None:
+    async def acknowledge(self, events: Sequence[Event]) -> None:
         """PUBACK each event, in the order received [MQTT-4.6.0-2]."""
-        if not self._inbox.failed:
+        if not self._window.failed:
             tokens: list[Any] = [event.token for event in events if event.token is not None]
             if tokens:
-                self._once.settled(tokens[-1])
+                self._once.acknowledged(tokens[-1])
                 self._client.acknowledge(tokens)
                 self._link.flush()
-        self._inbox.settled(events)
+        self._window.acknowledged(events)
 
     async def pause(self) -> None:
         """Take nothing new.
@@ -160,7 +167,7 @@ class MqttSession(InboxSession):
         self._paused = self._config.durable
         if not self._paused and self._topics:
             await self._unsubscribe(self._topics)
-        self._inbox.close()
+        self._window.close()
 
     async def end(self) -> None:
         """Say goodbye, and close the socket; what comes meanwhile is nobody's."""
@@ -176,7 +183,7 @@ class MqttSession(InboxSession):
 
     async def _unsubscribe(self, topics: list[str]) -> None:
         """Unsubscribe, and wait for the answer, a little while."""
-        if self._inbox.failed:
+        if self._window.failed:
             return
         answer = self._subscriber.unsubscribe(topics)
         self._link.read_again()
@@ -200,7 +207,7 @@ class MqttSession(InboxSession):
             try:
                 await self._record.keep(self._give_up)
             except Exception as error:  # noqa: BLE001 - a task's edge: whatever it is, it is not left unsaid
-                self._link.fail(f"the record of subscriptions: {words(error)}")
+                self._link.fail(f"the record of subscriptions: {describe_error(error)}")
 
     async def _give_up(self, topics: list[str]) -> list[str]:
         """Unsubscribe, and return once the broker has answered the topics that it does not let go."""
@@ -226,7 +233,7 @@ class MqttSession(InboxSession):
         return client
 
     def _on_failed(self, cause: str) -> None:
-        self._inbox.fail(cause)
+        self._window.fail(cause)
         if not self._ready.done():
             self._ready.set_exception(Disconnected(cause))
 
@@ -241,7 +248,7 @@ class MqttSession(InboxSession):
             self._record.connected(session_present=flags.session_present)
         numbered = getattr(properties, "SubscriptionIdentifierAvailable", 1) == 1
         self._subscriber.subscribe(self._topics, numbered=numbered)
-        if self._inbox.held:
+        if self._window.held:
             self._begin()
 
     def _begin(self) -> None:
@@ -281,8 +288,8 @@ class MqttSession(InboxSession):
         if self._overlapping:
             events = self._once.kept(events)
         if events:
-            self._inbox.put(events)
-        if self._inbox.held >= self._most or self._inbox.heavy:
+            self._window.put(events)
+        if self._window.held >= self._most or self._window.over_byte_limit:
             self._link.stop_reading()
         if not self._subscriber.granted.is_set():
             self._heard_at = self._loop.time()
@@ -295,4 +302,4 @@ class MqttSession(InboxSession):
 
     def _room(self) -> int:
         """Return how many packets to take at once."""
-        return self._most if self._paused else max(1, self._most - self._inbox.held)
+        return self._most if self._paused else max(1, self._most - self._window.held)

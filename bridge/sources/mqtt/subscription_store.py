@@ -11,9 +11,9 @@ from redis.exceptions import ResponseError
 
 from bridge.backoff import Backoff
 from bridge.config import MOST_PROCESSES, Dramatiq, Mqtt
-from bridge.errors import Disconnected, words
-from bridge.observe.logs import Repeats, logger
-from bridge.redis_io.connection import Link, Word
+from bridge.errors import Disconnected, describe_error
+from bridge.observe.logs import LogThrottle, logger
+from bridge.redis_io.connection import RedisConnection, Word
 from bridge.sources.sharding import client_id
 
 log = logger()
@@ -32,7 +32,7 @@ _SHORT_S: Final = 20.0
 _LEAVE_IT_S: Final = 9.0
 
 
-class Record:
+class SubscriptionStore:
     """The filters that the broker has granted, in Dramatiq's Redis: the broker can't be asked for them.
 
     GET and SET of one key, `<namespace>-bridge:subscriptions:<source>:<client_id>`: what the ACL allows anyway.
@@ -55,7 +55,7 @@ class Record:
         self._loses = config.qos > 0
         self._had_session = self._present = False
         self._maybe_lost = False
-        self._repeats = Repeats()
+        self._throttle = LogThrottle()
 
     def connected(self, *, session_present: bool) -> None:
         """Say so if the broker has lost the session; where this process did not see it, the record will tell."""
@@ -71,7 +71,7 @@ class Record:
 
         Redis may be away: nothing waits for this but the filters that are to go.
         """
-        (found,) = await _answers(self._name, self._dramatiq, self._repeats, ("GET", self._key))
+        (found,) = await _answers(self._name, self._dramatiq, self._throttle, ("GET", self._key))
         recorded = _filters(found)
         if self._maybe_lost and recorded:
             self._say_lost()
@@ -89,16 +89,16 @@ class Record:
             await self._write(filters)
 
     def _say_lost(self) -> None:
-        left_out = self._repeats.allow("lost")
-        if self._loses and left_out is not None:
+        suppressed = self._throttle.allow("lost")
+        if self._loses and suppressed is not None:
             log.error(
-                "source.session_lost", source=self._name, client_id=self._client_id, problem=_LOST, repeated=left_out
+                "source.session_lost", source=self._name, client_id=self._client_id, problem=_LOST, repeated=suppressed
             )
 
     async def _write(self, filters: frozenset[str]) -> None:
         lifetime = () if self._lifetime_ms is None else ("PX", self._lifetime_ms)
         command = ("SET", self._key, msgspec.json.encode(sorted(filters)), *lifetime)
-        await _answers(self._name, self._dramatiq, self._repeats, command)
+        await _answers(self._name, self._dramatiq, self._throttle, command)
 
 
 async def left_members(name: str, config: Mqtt, dramatiq: Dramatiq, first: int) -> list[Mqtt]:
@@ -112,7 +112,7 @@ async def left_members(name: str, config: Mqtt, dramatiq: Dramatiq, first: int) 
         return []
     # Not up to the first that is missing: it may have ended before it was recorded.
     ids = [client_id(config.client_id, number) for number in range(first, MOST_PROCESSES)]
-    found = await _answers(name, dramatiq, Repeats(), *(("GET", _key(name, one, dramatiq)) for one in ids))
+    found = await _answers(name, dramatiq, LogThrottle(), *(("GET", _key(name, one, dramatiq)) for one in ids))
     return [
         config.model_copy(update={"client_id": one, "version": "5"})
         for one, recorded in zip(ids, found, strict=True)
@@ -120,27 +120,27 @@ async def left_members(name: str, config: Mqtt, dramatiq: Dramatiq, first: int) 
     ]
 
 
-async def _answers(name: str, dramatiq: Dramatiq, repeats: Repeats, *commands: Sequence[Word]) -> list[Any]:
+async def _answers(name: str, dramatiq: Dramatiq, repeats: LogThrottle, *commands: Sequence[Word]) -> list[Any]:
     """Return Redis's answers, however long that takes."""
     backoff = Backoff(first_s=0.5, most_s=30.0)
     while True:
-        link = Link(dramatiq, timeout_s=dramatiq.timeout / 1000)
+        link = RedisConnection(dramatiq, timeout_s=dramatiq.timeout / 1000)
         try:
             await link.open()
             return [await link.command(*command) for command in commands]
         except (Disconnected, ResponseError) as error:
-            cause = words(error)
+            cause = describe_error(error)
         finally:
             await link.close()
         wait = backoff.next()
-        left_out = repeats.allow("unavailable", cause)
-        if left_out is not None:
+        suppressed = repeats.allow("unavailable", cause)
+        if suppressed is not None:
             log.warning(
                 "source.subscriptions_not_recorded",
                 source=name,
                 cause=cause,
                 retry_in=round(wait, 2),
-                repeated=left_out,
+                repeated=suppressed,
             )
         await asyncio.sleep(wait)
 
@@ -149,7 +149,7 @@ def _key(name: str, client_id: str | None, dramatiq: Dramatiq) -> str:
     return f"{dramatiq.namespace}-bridge:subscriptions:{name}:{client_id}"
 
 
-class Quarrel:
+class TakeoverDetector:
     """Finds another client that uses the same client_id, and leaves the session to it for a while.
 
     MQTT 5 has a reason code for it. mosquitto 2.0.11 closes the connection without a word, in either version (observed).

@@ -13,14 +13,14 @@ from paho.mqtt.subscribeoptions import SubscribeOptions
 
 from bridge.config import Mqtt
 from bridge.observe.logs import logger
-from bridge.sources.mqtt.overlap import Copies
+from bridge.sources.mqtt.overlap import OverlapIds
 
 log = logger()
 _FIRST_FAILURE: Final = 0x80
 _NO_SUBSCRIPTION: Final = 0x11
 
 
-class Subscriber:
+class Subscriptions:
     """The subscriptions of one connection; `granted` is set once all are, `on_refused` hears why one is not."""
 
     def __init__(  # noqa: PLR0917 - all of one connection
@@ -28,7 +28,7 @@ class Subscriber:
         client: paho.Client,
         name: str,
         config: Mqtt,
-        copies: Copies,
+        copies: OverlapIds,
         on_granted: Callable[[], None],
         on_refused: Callable[[str], None],
     ) -> None:

@@ -12,7 +12,7 @@ from redis.exceptions import ResponseError
 from bridge.config import RedisStream
 from bridge.errors import Disconnected
 from bridge.observe.logs import logger
-from bridge.redis_io.connection import Link
+from bridge.redis_io.connection import RedisConnection
 
 _LOOK: Final = files("bridge.sources.redis_stream").joinpath("group.lua").read_text()
 _LOOK_EVERY_S: Final = 10.0
@@ -40,7 +40,7 @@ class Group:
         self._config = config
         self._look_at = 0.0
 
-    async def make(self, link: Link) -> None:
+    async def make(self, link: RedisConnection) -> None:
         """Make the group and its streams where they are missing, on a new connection.
 
         Raises:
@@ -60,7 +60,7 @@ class Group:
         now = time.monotonic()
         return now >= self._look_at or (now - read_at > _PAUSE_S and self._look_at < float("inf"))
 
-    async def look(self, link: Link) -> None:
+    async def look(self, link: RedisConnection) -> None:
         """Count what was trimmed before it was read, and delete consumers that are gone: `group.lua`.
 
         Where Redis is too old for that or forbids it, it is said and not done: for the rest of the connection.

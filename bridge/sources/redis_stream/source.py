@@ -21,9 +21,9 @@ from bridge.config import RedisStream
 from bridge.errors import BadEvent, Disconnected
 from bridge.model.event import Details, Event, Gate
 from bridge.observe.logs import logger
-from bridge.redis_io.connection import Link, command
+from bridge.redis_io.connection import RedisConnection, command
 from bridge.sources.redis_stream.group import Group
-from bridge.sources.window import Inbox, InboxSession
+from bridge.sources.window import InFlightWindow, WindowedSession
 
 #: A read waits this long for entries; it is also the longest that a pause takes.
 BLOCK_MS: Final = 1000
@@ -54,7 +54,7 @@ class RedisStreamSource:
     async def connect(self) -> AsyncIterator[RedisStreamSession]:
         """Connect, and make the group where it is missing."""
         config = self._config
-        reader, settler = (Link(config, timeout_s=BLOCK_MS / 1000 + _REPLY_S) for _ in range(2))
+        reader, settler = (RedisConnection(config, timeout_s=BLOCK_MS / 1000 + _REPLY_S) for _ in range(2))
         try:
             await reader.open()
             # Beside the one that reads: a reply to XACK would stand behind a XREADGROUP that blocks.
@@ -66,21 +66,28 @@ class RedisStreamSource:
             await settler.close()
 
 
-class RedisStreamSession(InboxSession):
+class RedisStreamSession(WindowedSession):
     """One consumer of `group`, connected: a link that reads, and one that settles."""
 
     def __init__(
-        self, name: str, config: RedisStream, reader: Link, settler: Link, group: Group, *, in_sink: bool
+        self,
+        name: str,
+        config: RedisStream,
+        reader: RedisConnection,
+        settler: RedisConnection,
+        group: Group,
+        *,
+        in_sink: bool,
     ) -> None:
         self._name = name
         self._group = group
         self._config = config
         self._reader = reader
-        self._settler = settler
+        self._acknowledger = settler
         self._in_sink = in_sink
         self._consumer = group.consumer
         self._room = asyncio.Event()
-        self._inbox = Inbox(config.window, self._room.set, redelivered=True)
+        self._window = InFlightWindow(config.window, self._room.set, redelivered=True)
         # Received and not settled, oldest first.
         self._held: deque[Event] = deque()
         self._gates = {stream: self._gate(stream) for stream in config.streams}
@@ -101,46 +108,46 @@ class RedisStreamSession(InboxSession):
 
     async def receive(self) -> list[Event]:
         """See `Session`."""
-        while not (self._inbox.waiting or self._inbox.failed or (self._paused and not self._asked)):
-            if self._inbox.full and not self._asked:
+        while not (self._window.waiting or self._window.failed or (self._paused and not self._asked)):
+            if self._window.full and not self._asked:
                 self._room.clear()
                 await self._room.wait()
                 continue
             try:
                 events = await self._read()
                 self._held += events
-                self._inbox.put(events)
+                self._window.put(events)
                 self._ask_ahead()
             except (Disconnected, ResponseError) as error:
-                self._inbox.fail(str(error))
-        return await self._inbox.take()
+                self._window.fail(str(error))
+        return await self._window.take()
 
-    async def settle(self, events: Sequence[Event]) -> None:
+    async def acknowledge(self, events: Sequence[Event]) -> None:
         """XACK, unless the write's script has done so."""
         for _ in events:
             self._held.popleft()
-        self._inbox.settled(events)
-        if self._in_sink or self._inbox.failed:
+        self._window.acknowledged(events)
+        if self._in_sink or self._window.failed:
             return
         ids: dict[str, list[bytes]] = {}
         for event in events:
             ids.setdefault(event.topic, []).append(event.identity)
         try:
             for stream, entries in ids.items():
-                await self._settler.command("XACK", stream, self._config.group, *entries)
+                await self._acknowledger.command("XACK", stream, self._config.group, *entries)
         except (Disconnected, ResponseError) as error:
-            self._inbox.fail(str(error))
+            self._window.fail(str(error))
 
     async def pause(self) -> None:
         """Read no more; a read that waits ends within BLOCK_MS."""
         self._paused = True
-        self._inbox.close()
+        self._window.close()
         self._room.set()
 
     def _count(self) -> int:
         """Return how many entries to ask each stream for, so that the reply fits the window as far as can be known."""
-        events, size = self._inbox.room
-        wanted = min(events, int(size / self._mean_bytes), self._inbox.most, self._most_at_once)
+        events, size = self._window.room
+        wanted = min(events, int(size / self._mean_bytes), self._window.max_batch, self._most_at_once)
         return max(1, wanted // len(self._config.streams))
 
     async def _read(self) -> list[Event]:
@@ -172,7 +179,7 @@ class RedisStreamSession(InboxSession):
     def _ask_ahead(self) -> None:
         """Ask for more where there is room: Redis reads while the bridge routes what it has just got."""
         reads_new = all(cursor == b">" for cursor in self._cursors.values())
-        later = self._paused or self._inbox.full or self._group.must_look(self._asked_at)
+        later = self._paused or self._window.full or self._group.must_look(self._asked_at)
         if reads_new and not later and time.monotonic() < self._claim_at:
             self._ask()
 
@@ -240,7 +247,7 @@ class RedisStreamSession(InboxSession):
     async def _drop_trimmed(self, stream: str, ids: list[bytes]) -> None:
         """Acknowledge pending entries that the stream no longer has: they are lost, and that is said."""
         if ids:
-            # By the link that has just read: on the other one `settle` may be waiting for its own reply.
+            # By the link that has just read: on the other one `acknowledge` may be waiting for its own reply.
             await self._reader.command("XACK", stream, self._config.group, *ids)
         self._group.say_trimmed(stream, len(ids))
 

@@ -13,4 +13,4 @@ async def _hang(_self: RedisStreamSession, _events: Sequence[Event]) -> None:
     await asyncio.Event().wait()
 
 
-RedisStreamSession.settle = _hang  # type: ignore[assignment, method-assign]
+RedisStreamSession.acknowledge = _hang  # type: ignore[assignment, method-assign]

@@ -322,12 +322,12 @@ async def test_only_what_is_settled_is_acknowledged(
         events = await receive(session, 10)
         assert [event.details()[1]["redelivered"] for event in events] == [False] * 10
         assert not any(event.redelivered for event in events)
-        await session.settle(events[:3])
-        await session.settle(events[3:4])
+        await session.acknowledge(events[:3])
+        await session.acknowledge(events[3:4])
     async with source.connect() as session:
         events = await receive(session, 6)
         assert [json.loads(event.body)["n"] for event in events] == [4, 5, 6, 7, 8, 9]
         assert [event.details()[1]["redelivered"] for event in events] == [True] * 6
         assert all(event.redelivered for event in events)
-        await session.settle(events)
+        await session.acknowledge(events)
     await asyncio.to_thread(_nothing_left, feed)

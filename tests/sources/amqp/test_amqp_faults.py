@@ -16,7 +16,7 @@ from aio_pika.abc import AbstractChannel
 
 from bridge.config.sources import Amqp
 from bridge.errors import Disconnected
-from bridge.sources.amqp.consumer_check import Probe
+from bridge.sources.amqp.consumer_check import ConsumerCheck
 from bridge.sources.amqp.source import AmqpSource
 from tests.support.brokers import RabbitMQ, Redis
 from tests.support.children import wait_until
@@ -230,7 +230,7 @@ def test_an_outage_with_the_window_full_by_bytes_is_survived(
 
 def _source(feed: AmqpFeed, fast_path: bool, quiet_s: float) -> AmqpSource:
     config = Amqp.model_validate({**feed.source, "fast_path": fast_path})
-    return AmqpSource("feed", config, probe=Probe(feed.name, quiet_s))
+    return AmqpSource("feed", config, probe=ConsumerCheck(feed.name, quiet_s))
 
 
 def _forget(feed: AmqpFeed, tag: str) -> None:
@@ -249,7 +249,7 @@ async def _keep(_message: object) -> None:
 
 async def _next(session: Any) -> list[int]:
     events = await session.receive()
-    await session.settle(events)
+    await session.acknowledge(events)
     return [json.loads(event.body)["n"] for event in events]
 
 

@@ -96,12 +96,12 @@ async def test_what_cannot_be_read_costs_nobody_else(fast_path: bool) -> None:
 
 
 async def test_a_settlement_acknowledges_all_up_to_it(fast_path: bool) -> None:
-    """Each `settle` is one acknowledgement of everything up to its last event."""
+    """Each `acknowledge` is one acknowledgement of everything up to its last event."""
     broker = Broker([b"".join([message(tag, b"x") for tag in range(1, 301)])])
     async with _session(broker, fast_path) as session:
         events = await _receive(session, 300)
-        await session.settle(events[:10])
-        await session.settle(events[10:])
+        await session.acknowledge(events[:10])
+        await session.acknowledge(events[10:])
         await session.pause()
         assert await session.receive() == []
     assert broker.acknowledged == [(10, True), (300, True)]
@@ -176,7 +176,7 @@ async def test_no_more_is_read_than_the_window_holds(fast_path: bool) -> None:
             assert session.waiting * len(body) <= 1_500_000  # the window, and a receive buffer
             events = await session.receive()
             assert events[0].token == taken + 1
-            await session.settle(events)
+            await session.acknowledge(events)
             taken += len(events)
 
 
@@ -188,10 +188,10 @@ async def test_deliveries_are_signs_of_life(fast_path: bool, monkeypatch: pytest
         await _receive(session, 2)
         for tag in range(3, 8):
             await asyncio.sleep(0.7)
-            assert broker.writer is not None
-            broker.writer.write(message(tag, b"x"))
+            assert broker.sequence is not None
+            broker.sequence.write(message(tag, b"x"))
             (event,) = await session.receive()
-            await session.settle([event])
+            await session.acknowledge([event])
         with pytest.raises(Disconnected):  # now nothing comes
             await session.receive()
 
@@ -210,7 +210,7 @@ async def test_the_librarys_path_where_its_seam_has_moved(
     async with _session(broker, fast_path=True) as session:
         events = await _receive(session, 2)
         assert [event.body for event in events] == [b"one", b"two"]
-        await session.settle(events)
+        await session.acknowledge(events)
         await session.pause()
     assert broker.acknowledged == [(2, True)]
     said = capsys.readouterr()
@@ -227,15 +227,15 @@ def test_a_late_settlement_harms_nothing(fast_path: bool, loop: str) -> None:
         broker = Broker([message(tag, body) for tag in range(1, 21)])
         async with _session(broker, fast_path, bytes="8KiB") as session:
             events = await _receive(session, 9)
-            await session.settle(events[:2])
-            assert broker.writer is not None
-            broker.writer.transport.abort()
+            await session.acknowledge(events[:2])
+            assert broker.sequence is not None
+            broker.sequence.transport.abort()
             with pytest.raises(Disconnected):
                 await _settle_one_by_one(session, events[2:4])
             assert session.ended
-            await session.settle(events[4:])
+            await session.acknowledge(events[4:])
             await session.pause()
-        await session.settle([])
+        await session.acknowledge([])
 
     with asyncio.Runner(loop_factory=factory) as runner:
         runner.run(run())
@@ -244,9 +244,9 @@ def test_a_late_settlement_harms_nothing(fast_path: bool, loop: str) -> None:
 async def _settle_one_by_one(session: AmqpSession, events: list[Event]) -> None:
     """Settle, and receive what comes after that."""
     for event in events:
-        await session.settle([event])
+        await session.acknowledge([event])
     while True:
-        await session.settle(await session.receive())
+        await session.acknowledge(await session.receive())
 
 
 @pytest.mark.parametrize("loop", ["asyncio", "uvloop"])
@@ -258,15 +258,15 @@ def test_a_window_that_stays_full_keeps_no_broker_waiting(fast_path: bool, loop:
         broker = Broker([b"".join([message(tag, body) for tag in range(1, count + 1)])])
         async with _session(broker, fast_path, heartbeat="1s", bytes="512KiB") as session:
             held = await session.receive()
-            assert broker.writer is not None
+            assert broker.sequence is not None
             async with asyncio.timeout(7):
-                await broker.writer.drain()  # it has sent everything
+                await broker.sequence.drain()  # it has sent everything
             await asyncio.sleep(2.5)  # the library's patience is 6 s
             assert not session.ended
-            await session.settle(held)
+            await session.acknowledge(held)
             while session.waiting:
                 held = await session.receive()
-                await session.settle(held)
+                await session.acknowledge(held)
             with pytest.raises(Disconnected, match="the window was full for long"):
                 await session.receive()
         (last, _) = broker.acknowledged[-1]
@@ -282,10 +282,10 @@ async def test_a_blocked_connection_settles(fast_path: bool) -> None:
     blocked = pamqp.marshal(Connection.Blocked("low on memory"), 0)
     broker = Broker([message(1, b"x") + blocked + message(2, b"x")])
     async with _session(broker, fast_path) as session:
-        await session.settle(await _receive(session, 2))
-        assert broker.writer is not None
-        broker.writer.write(message(3, b"x") + pamqp.marshal(Connection.Unblocked(), 0) + message(4, b"x"))
-        await session.settle(await _receive(session, 2))
+        await session.acknowledge(await _receive(session, 2))
+        assert broker.sequence is not None
+        broker.sequence.write(message(3, b"x") + pamqp.marshal(Connection.Unblocked(), 0) + message(4, b"x"))
+        await session.acknowledge(await _receive(session, 2))
         await session.pause()
         assert await session.receive() == []
     assert broker.acknowledged[-1] == (4, True)
@@ -296,12 +296,12 @@ async def test_a_closed_channel_acknowledges_nothing_anywhere(fast_path: bool) -
     broker = Broker([message(1, b"x")])
     async with _session(broker, fast_path) as session:
         events = await session.receive()
-        assert broker.writer is not None
-        broker.writer.write(pamqp.marshal(Channel.Close(406, "PRECONDITION_FAILED - timed out", 0, 0), 1))
+        assert broker.sequence is not None
+        broker.sequence.write(pamqp.marshal(Channel.Close(406, "PRECONDITION_FAILED - timed out", 0, 0), 1))
         with pytest.raises(Disconnected, match="timed out"):
             await session.receive()
         async with AmqpSource("feed", _config(broker, fast_path)).connect() as other:
             assert [event.token for event in await other.receive()] == [1]
-            await session.settle(events)
+            await session.acknowledge(events)
             await other.pause()  # an answer to that comes after whatever was acknowledged
             assert broker.acknowledged == []

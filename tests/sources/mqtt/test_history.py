@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from bridge.errors import Disconnected
-from bridge.sources.mqtt.subscription_store import Quarrel
+from bridge.sources.mqtt.subscription_store import TakeoverDetector
 from tests.sources.mqtt.test_packets import packet
 from tests.support.brokers import Mosquitto, Redis
 from tests.support.children import wait_until
@@ -152,7 +152,7 @@ def test_what_looks_like_a_twin() -> None:
     lost = Disconnected("lost")
 
     def suspected(*lives: float | None, client_id: str | None = "c") -> bool:
-        quarrel = Quarrel(client_id)
+        quarrel = TakeoverDetector(client_id)
         return [quarrel.judged(lost, taken_over=False, lived_s=lived_s) for lived_s in lives][-1].retry_s > 0
 
     assert suspected(0.2, 5.0, 9.9)

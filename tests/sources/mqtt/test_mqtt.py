@@ -283,6 +283,6 @@ async def test_the_window_is_kept_whatever_the_broker_sends(
                 pass
             held = max(held, len(batch))
             received += len(batch)
-            await session.settle(batch)
+            await session.acknowledge(batch)
         await asyncio.to_thread(publishing.join)
     assert 1 < held <= most

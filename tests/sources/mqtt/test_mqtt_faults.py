@@ -162,7 +162,7 @@ async def test_no_answer_to_subscribe(fast_path: bool) -> None:
     script.backlog = publish("t", b"0", 1)
     async with connected(fast_path, script=script, connect_timeout="1s", keepalive="1s") as (_, session):
         for n in range(1, 9):
-            await session.settle(await receive(session, 1))
+            await session.acknowledge(await receive(session, 1))
             assert await script.acknowledged(n) == list(range(1, n + 1))
             await asyncio.sleep(0.25)
             script.say(publish("t", b"%d" % n, n + 1))

@@ -11,7 +11,7 @@ import structlog
 from paho.mqtt import client as paho
 
 from bridge.errors import BadEvent
-from bridge.sources.mqtt.overlap import Copies
+from bridge.sources.mqtt.overlap import OverlapIds
 from bridge.sources.mqtt.paho_client import tap_problem
 from bridge.sources.mqtt.source import MqttSession
 from tests.sources.mqtt.test_packets import MALFORMED, UNREADABLE, packed, packet, publish
@@ -28,14 +28,14 @@ async def test_acknowledged_in_order(fast_path: bool) -> None:
         events = await receive(session, 999)
         assert [event.body for event in events] == [b"%d" % n for n in range(1, 1000)]
         for batch in (events[:1], events[1:300], events[300:302], events[302:]):
-            await session.settle(batch)
+            await session.acknowledge(batch)
         assert await script.acknowledged(666) == [n for n in range(1, 1000) if n % 3]
 
 
 async def test_copies_are_acknowledged_with_their_event(fast_path: bool) -> None:
     """Copies of one event that came by several subscriptions are one event; each is acknowledged after it, in order."""
     async with connected(fast_path, "a/+", "+/b") as (script, session):
-        numbers = sorted(Copies(["a/+", "+/b"]).numbers.values())
+        numbers = sorted(OverlapIds(["a/+", "+/b"]).numbers.values())
         one, other = (packed(SubscriptionIdentifier=number) for number in numbers)
         script.say(publish("a/b", b"0", 1, other))  # a copy whose event was settled before, or is another's
         assert await script.acknowledged(1) == [1]
@@ -45,9 +45,9 @@ async def test_copies_are_acknowledged_with_their_event(fast_path: bool) -> None
             script.say(publish("a/b", b"q0", 0, one), publish("a/b", b"%d" % n, n + 2, other))
         events = await receive(session, 4)
         assert [event.body for event in events] == [b"2", b"q0", b"5", b"q0"]
-        await session.settle(events[:2])
+        await session.acknowledge(events[:2])
         assert await script.acknowledged(3) == [2, 3, 4]
-        await session.settle(events[2:])
+        await session.acknowledge(events[2:])
         assert await script.acknowledged(6) == [2, 3, 4, 5, 6, 7]
         script.say(publish("a/b", b"late", 8, other))
         assert await script.acknowledged(7) == [2, 3, 4, 5, 6, 7, 8]
@@ -55,20 +55,20 @@ async def test_copies_are_acknowledged_with_their_event(fast_path: bool) -> None
 
 async def test_copies_that_come_again(fast_path: bool) -> None:
     """After a lost connection an event is still one event, whichever of its copies come again, and is marked as such."""
-    first, second = (packed(SubscriptionIdentifier=n) for n in Copies(["a/+", "+/b"]).numbers.values())
+    first, second = (packed(SubscriptionIdentifier=n) for n in OverlapIds(["a/+", "+/b"]).numbers.values())
     async with connected(fast_path, "a/+", "+/b") as (script, session):
         script.say(publish("a/b", b"1", 1, first), publish("a/b", b"1", 2, second))
         (event,) = await receive(session, 1)
         assert not event.redelivered
         await script.hang_up()
         await cause_of_the_end(session)
-        await session.settle([event])  # too late
+        await session.acknowledge([event])  # too late
     async with connected(fast_path, "a/+", "+/b") as (script, session):
         both = [publish("a/b", b"1", n, properties, flags=8) for n, properties in enumerate((first, second), 1)]
         script.say(*both, publish("a/b", b"2", 4, second, flags=8), publish("a/b", b"3", 5, first))
         events = await receive(session, 2)
         assert [(event.body, event.redelivered) for event in events] == [(b"1", True), (b"3", False)]
-        await session.settle(events)
+        await session.acknowledge(events)
         assert await script.acknowledged(4) == [1, 2, 4, 5]
 
 
@@ -87,7 +87,7 @@ async def test_properties_that_cannot_be_read_end_nothing(fast_path: bool, what:
         else:
             headers, meta = events[0].details()
             assert (headers, meta["content_type"]) in [({"a": "\ufeff"}, None), ({}, "\x00")]
-        await session.settle(events)
+        await session.acknowledge(events)
         assert await script.acknowledged(2) == [1, 2]
 
 
@@ -140,7 +140,7 @@ async def test_pings_are_answered_under_load(fast_path: bool) -> None:
         flow = asyncio.create_task(load())
         try:
             for _ in range(150):  # three seconds: several pings
-                await session.settle(await receive(session, 1))
+                await session.acknowledge(await receive(session, 1))
             assert not session.ended
         finally:
             flow.cancel()
@@ -156,9 +156,9 @@ async def test_the_window_is_kept(fast_path: bool, secure: bool, certificates: C
         while len(bodies) < 499:
             events = await session.receive()
             await asyncio.sleep(0)
-            assert session._inbox.held <= 20
+            assert session._window.held <= 20
             bodies += [event.body for event in events]
-            await session.settle(events)
+            await session.acknowledge(events)
         assert bodies == [b"%d" % n for n in range(1, 500)]
         assert await script.acknowledged(499) == list(range(1, 500))
 
@@ -174,7 +174,7 @@ async def test_over_tls(fast_path: bool, certificates: Certificates) -> None:
         while len(received) < 3000:
             events = await session.receive()
             received += [event.body for event in events]
-            await session.settle(events)
+            await session.acknowledge(events)
         assert received == bodies
         assert await script.acknowledged(3000) == list(range(1, 3001))
 
@@ -206,7 +206,7 @@ async def test_another_paho_is_used_as_it_is(untried: None, monkeypatch: pytest.
         async with connected_after(release) as (script, session):
             script.say(publish("t", b"1", 1))
             events = await receive(session, 1)
-            await session.settle(events)
+            await session.acknowledge(events)
             assert await script.acknowledged(1) == [1]
     (said,) = [log for log in logs if log["event"] == "source.fast_path_unavailable"]
     assert said["source"] == "s"

@@ -11,7 +11,7 @@ import pytest
 import redis
 
 from bridge.config import RedisStream
-from bridge.redis_io.connection import Link
+from bridge.redis_io.connection import RedisConnection
 from bridge.sources.redis_stream.group import Group
 from bridge.sources.redis_stream.source import RedisStreamSource
 from tests.support.batches import answer
@@ -38,9 +38,9 @@ def config(server: Redis, **settings: Any) -> RedisStream:
 
 
 @pytest.fixture
-async def link(redis_server: Redis) -> AsyncIterator[Link]:
+async def link(redis_server: Redis) -> AsyncIterator[RedisConnection]:
     """Open a link."""
-    made = Link(config(redis_server), timeout_s=5)
+    made = RedisConnection(config(redis_server), timeout_s=5)
     await made.open()
     yield made
     await made.close()
@@ -130,7 +130,7 @@ SCENARIOS: list[tuple[Scenario, int]] = [
 @pytest.mark.parametrize("start", ["0", "$", "in the middle"])
 @pytest.mark.parametrize(("scenario", "lost"), SCENARIOS, ids=lambda value: getattr(value, "__name__", ""))
 async def test_what_was_removed_unread_is_counted_once(
-    redis_server: Redis, link: Link, scenario: Scenario, lost: int, start: str
+    redis_server: Redis, link: RedisConnection, scenario: Scenario, lost: int, start: str
 ) -> None:
     """Entries that are gone before the group has read them are counted, exactly and once, whoever looks; no others are."""
     with redis_server.client() as client:
@@ -228,7 +228,7 @@ def test_a_capped_stream_that_is_read_in_time_loses_nothing(feed: StreamFeed, ne
             assert not _lost(bridge)
 
 
-async def test_consumers_that_are_gone_are_deleted(redis_server: Redis, link: Link) -> None:
+async def test_consumers_that_are_gone_are_deleted(redis_server: Redis, link: RedisConnection) -> None:
     """A consumer that holds nothing and was not heard of for long goes; one that holds something never does."""
     with redis_server.client() as client:
         client.xgroup_create("s", "g", "0", mkstream=True)
@@ -342,4 +342,4 @@ async def test_an_event_tells_whether_it_was_delivered_before(redis_server: Redi
             events += await session.receive()
         assert {event.identity for event in events if event.redelivered} == {*own, *others}
         assert [event.redelivered for event in events] == [True] * 4 + [False] * 2
-        await session.settle(events)
+        await session.acknowledge(events)
