@@ -132,7 +132,7 @@ def test_sigterm_under_load_drains(feed: Feed, sink: Redis, new_bridge: Callable
     with sink.client() as client:
         _wait_for_messages(client, 300)
         bridge.terminate()
-        assert bridge.wait(25) == 0
+        assert bridge.wait() == 0
         publisher.join(60)
         stopped = bridge.wait_for("bridge.stopped")
         assert stopped["received"] == stopped["routed"] + stopped["returned"]

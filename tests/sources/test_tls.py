@@ -107,7 +107,7 @@ def _causes(bridge: BridgeProcess) -> dict[str, str]:
 
 def _ends_at_once(bridge: BridgeProcess) -> None:
     bridge.terminate()
-    assert bridge.wait(20) == 0
+    assert bridge.wait() == 0
 
 
 def test_eight_sources_in_one_bridge(
