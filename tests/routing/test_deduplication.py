@@ -303,6 +303,8 @@ def test_an_event_without_an_identity_is_said(
         for feed in feeds:
             wait_until(lambda key=f"dramatiq:{feed.kind}": client.llen(key) == 20, 30, "20 messages")  # type: ignore[misc]
         assert list(client.scan_iter("dramatiq-bridge:seen:*")) == []
+    for feed in feeds:
+        bridge.wait_for("event.without_identity", source=feed.kind)
     said = {line["source"]: line["error"] for line in bridge.events("event.without_identity")}
     assert len(bridge.events("event.without_identity")) == 2
     assert said == {

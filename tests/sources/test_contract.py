@@ -194,7 +194,7 @@ async def test_a_session_that_has_ended_is_freed(feed: Feed, sink: Redis, tmp_pa
         assert await session.receive()
         held = weakref.ref(session)
     del session
-    for _ in range(50):  # what the libraries still have to do after the end
+    for _ in range(300):  # what the libraries still have to do after the end
         gc.collect()
         if held() is None:
             break

@@ -49,7 +49,11 @@ def _tell_reaper(line: str) -> None:
     global _reaper  # noqa: PLW0603 - one for the whole run of the tests
     if _reaper is None:
         _reaper = subprocess.Popen(
-            [sys.executable, "-c", _REAPER], stdin=subprocess.PIPE, text=True, start_new_session=True
+            # Without `site`: it outlives pytest, and must not measure coverage.
+            [sys.executable, "-S", "-c", _REAPER],
+            stdin=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
         )
     assert _reaper.stdin is not None
     _reaper.stdin.write(line + "\n")
