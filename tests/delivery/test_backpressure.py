@@ -316,7 +316,6 @@ class Depths(threading.Thread):
         self.join(10)
 
 
-@pytest.mark.timeout(120)
 def test_a_full_queue_holds_its_sources_only(
     redis_server: Redis, rabbitmq: RabbitMQ, either_bridge: Bridges, new_worker: Callable[..., Worker]
 ) -> None:
@@ -349,7 +348,6 @@ def test_a_full_queue_holds_its_sources_only(
     assert len(bridge.events("sink.pressure")) <= 10
 
 
-@pytest.mark.timeout(120)
 def test_workers_can_acknowledge_in_a_flood(
     new_redis: Callable[..., Redis], rabbitmq: RabbitMQ, either_bridge: Bridges, new_worker: Callable[..., Worker]
 ) -> None:

@@ -17,8 +17,6 @@ from tests.support.children import wait_until
 from tests.support.feeds import REDELIVERING, Feed, StreamFeed
 from tests.support.processes import BridgeProcess, assert_no_orphans
 
-pytestmark = pytest.mark.timeout(240)
-
 WINDOW = 1000
 
 

@@ -19,8 +19,6 @@ from tests.support.children import wait_until, with_fault
 from tests.support.feeds import REDELIVERING, Feed, PubsubFeed, StreamFeed
 from tests.support.processes import BridgeProcess, Bridges, queue_messages
 
-pytestmark = pytest.mark.timeout(180)
-
 
 @pytest.fixture
 def crashing() -> dict[str, str]:

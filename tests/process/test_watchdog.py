@@ -118,7 +118,6 @@ def test_a_running_bridge_feeds_the_watchdog(
         assert said.count(b"WATCHDOG=1") >= 2
 
 
-@pytest.mark.timeout(120)
 def test_a_bridge_in_which_something_hangs_is_left_to_the_service_manager(
     stream: StreamFeed, redis_server: Redis, new_bridge: Bridges, tmp_path: Path
 ) -> None:
@@ -144,7 +143,6 @@ def test_a_bridge_in_which_something_hangs_is_left_to_the_service_manager(
             manager.recv(100)
 
 
-@pytest.mark.timeout(120)
 def test_a_worker_that_hangs_is_started_anew(stream: StreamFeed, redis_server: Redis, new_bridge: Bridges) -> None:
     """A worker that says nothing for half a minute is killed; its successor takes over what it held."""
     bridge = new_bridge({**stream.config(redis_server), "processes": 2}).ready()

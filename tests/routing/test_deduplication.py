@@ -246,7 +246,6 @@ IDENTIFIED: dict[type[Feed], str] = {
 }
 
 
-@pytest.mark.timeout(120)
 @pytest.mark.parametrize("broker", IDENTIFIED, ids=lambda feed: feed.kind, indirect=True)
 def test_kill_9_makes_no_duplicates(feed: Feed, redis_server: Redis, new_bridge: Callable[..., BridgeProcess]) -> None:
     """Killed in the middle of 2,000 events, restarted, and sent them all again: each is in the queue exactly once."""

@@ -23,8 +23,6 @@ from tests.support.children import wait_until
 from tests.support.feeds import REDELIVERING, Feed, StreamFeed
 from tests.support.processes import BridgeProcess, Worker, assert_no_orphans, assert_queue_empty, queue_messages
 
-pytestmark = pytest.mark.timeout(180)
-
 
 @pytest.fixture
 def sink(redis_server: Redis) -> Redis:

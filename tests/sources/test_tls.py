@@ -27,8 +27,6 @@ from tests.support.children import wait_until
 from tests.support.feeds import AmqpFeed, Feed, MqttFeed, PubsubFeed, StreamFeed, connect
 from tests.support.processes import BridgeProcess, Bridges, queue_messages
 
-pytestmark = pytest.mark.timeout(120)
-
 USER, PASSWORD = "brücke@home", "p@ss:w/rd%#"
 KINDS = ("amqp", "mqtt", "pubsub", "stream")
 

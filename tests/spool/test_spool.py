@@ -14,8 +14,6 @@ from tests.support.children import wait_until
 from tests.support.feeds import Feed, LibraryMqttFeed, MqttFeed, PubsubFeed
 from tests.support.processes import BridgeProcess, Bridges, queue_messages
 
-pytestmark = pytest.mark.timeout(120)
-
 
 class MqttQos0Feed(MqttFeed):
     """Published and received at QoS 0."""

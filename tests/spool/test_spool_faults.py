@@ -36,8 +36,6 @@ from tests.support.children import REPOSITORY, wait_until
 from tests.support.feeds import MqttFeed, PubsubFeed, connect
 from tests.support.processes import Bridges, queue_messages
 
-pytestmark = pytest.mark.timeout(120)
-
 
 def _config(feed: MqttFeed | PubsubFeed, sink: Redis, directory: Path, **settings: Any) -> dict[str, Any]:
     config = feed.config(sink, **settings)

@@ -6,13 +6,10 @@ import json
 from collections.abc import Callable
 from typing import Any
 
-import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.support.evaluation import evaluate, failure
-
-pytestmark = pytest.mark.timeout(20)
 
 
 class Mapping(dict[str, Any]):

@@ -23,8 +23,6 @@ from tests.support.children import wait_until
 from tests.support.feeds import AmqpFeed
 from tests.support.processes import Bridges, queue_messages
 
-pytestmark = pytest.mark.timeout(120)
-
 
 @pytest.fixture
 def feed(rabbitmq: RabbitMQ) -> AmqpFeed:

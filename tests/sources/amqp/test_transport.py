@@ -20,8 +20,6 @@ from bridge.sources.amqp.session import AmqpSession
 from bridge.sources.amqp.source import AmqpSource
 from tests.support.amqp_wire import BAD_PROPERTIES, HEARTBEAT, TAG, Broker, bodies, deliver, frame, header, message
 
-pytestmark = pytest.mark.timeout(60)
-
 
 def _config(broker: Broker, fast_path: bool, **settings: Any) -> Amqp:
     url = f"amqp://127.0.0.1:{broker.port}"

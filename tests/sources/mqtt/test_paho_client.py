@@ -18,8 +18,6 @@ from tests.sources.mqtt.test_packets import MALFORMED, UNREADABLE, packed, packe
 from tests.support.certificates import Certificates
 from tests.support.mqtt_wire import Script, cause_of_the_end, connected, receive
 
-pytestmark = pytest.mark.timeout(60)
-
 
 async def test_acknowledged_in_order(fast_path: bool) -> None:
     """What was settled is acknowledged in the order received, each once, also in several batches; QoS 0 never."""
