@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 REPOSITORY: Final = Path(__file__).resolve().parents[2]
 #: The timeout of a wait is enough for a quiet machine. A busy one gets so many times as long: a wait is no measurement.
 PATIENCE: Final = 3
+#: The environment of a bridge whose coverage is not measured, which takes time and memory.
+UNMEASURED: Final = {"COVERAGE_PROCESS_CONFIG": ""}
 
 # Below the range from which the kernel gives ports to outgoing connections (32768 and up on Linux): the port of a broker
 # that is down for a while must not go to somebody else, nor may a client that keeps trying connect to itself.
