@@ -52,7 +52,7 @@ def main() -> int:
     reports = os.dup(_STDOUT)
     # What a library might print is not a report.
     os.dup2(_STDERR, _STDOUT)
-    logs.configure(log_format, log_level, worker=number)
+    logs.configure(log_format, log_level, process=number)
     log = logs.logger()
     with asyncio.Runner(loop_factory=loop_factory()) as runner:
         try:

@@ -89,7 +89,7 @@ def test_a_parent_that_is_killed_leaves_no_worker(
     wait_gone(running)
     publisher.join(60)
     bridge.wait()
-    assert {log["worker"] for log in bridge.events("worker.orphaned")} == {0, 1}
+    assert {log["process"] for log in bridge.events("worker.orphaned")} == {0, 1}
     bridge.start().ready()
     assert Counter(wait_for_messages(redis_server, 5000)) == Counter(range(5000))
 

@@ -56,7 +56,7 @@ def test_a_shared_subscription_of_mqtt_is_shared(
     feed = MqttFeed(mosquitto)
     config = feed.config(redis_server, topics=[f"$share/bridge/{feed.name}"])
     bridge = new_bridge(several(config)).ready()
-    assert {log["worker"] for log in bridge.events("source.connected")} == {0, 1}
+    assert {log["process"] for log in bridge.events("source.connected")} == {0, 1}
     feed.publish([{"n": n} for n in range(2000)])
     assert Counter(wait_for_messages(redis_server, 2000)) == Counter(range(2000))
     bridge.terminate()
@@ -103,7 +103,7 @@ def test_what_cannot_be_shared_runs_once(
     config["sources"]["channel"] = channel.source
     config["routes"].append({"from": "channel", "actor": "record", "args": ["$payload.n"]})
     bridge = new_bridge(several(config)).ready()
-    assert [log["worker"] for log in bridge.events("source.connected") if log["source"] == "channel"] == [0]
+    assert [log["process"] for log in bridge.events("source.connected") if log["source"] == "channel"] == [0]
     channel.publish([{"n": n} for n in range(100)])
     stream.publish([{"n": n} for n in range(100, 200)])
     assert Counter(wait_for_messages(redis_server, 200)) == Counter(range(200))
@@ -161,13 +161,13 @@ def test_several_processes_speak_as_one(
     bridge.terminate()
     assert bridge.wait() == 0
     assert len(bridge.logs) == len(bridge.lines), "every line is an event"
-    whole = [log["event"] for log in bridge.logs if "worker" not in log]
+    whole = [log["event"] for log in bridge.logs if "process" not in log]
     assert whole == ["bridge.starting", "bridge.ready", "bridge.stopping", "source.counts", "bridge.stopped"]
     assert bridge.wait_for("bridge.ready")["processes"] == 3
     for number in range(3):
-        said = [log["event"] for log in bridge.logs if log.get("worker") == number]
+        said = [log["event"] for log in bridge.logs if log.get("process") == number]
         assert sorted(said) == ["sink.connected", "source.connected"]
-        connected = bridge.wait_for("source.connected", worker=number)
+        connected = bridge.wait_for("source.connected", process=number)
         assert bridge.logs.index(connected) < bridge.logs.index(bridge.wait_for("bridge.ready"))
 
 
@@ -187,7 +187,7 @@ def test_one_process_has_no_parent(
     """Without `processes` there is one process, and its lines have no worker's number."""
     bridge = new_bridge(stream.config(redis_server)).ready()
     assert not psutil.Process(bridge.pid).children()
-    assert not [log for log in bridge.logs if "worker" in log or "processes" in log]
+    assert not [log for log in bridge.logs if "process" in log or "processes" in log]
 
 
 def test_nothing_to_share_is_one_process(redis_server: Redis, new_bridge: Callable[..., BridgeProcess]) -> None:
@@ -206,14 +206,14 @@ def test_lines_of_several_processes_do_not_mix() -> None:
     reading, writing = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
     with reading, writing:
         program = (
-            "from bridge.observe import logs\nlogs.configure('json', worker=3)\n"
+            "from bridge.observe import logs\nlogs.configure('json', process=3)\n"
             "for size in (1, 5000, 20000): logs.logger().warning('x', topic='t' * size)"
         )
         subprocess.run([sys.executable, "-c", program], stderr=writing.fileno(), cwd=REPOSITORY, timeout=60, check=True)
         reading.settimeout(5)
         for size in (1, 5000, 20000):
             line = json.loads(reading.recv(100_000))
-            assert (line["worker"], len(line["topic"])) == (3, size)
+            assert (line["process"], len(line["topic"])) == (3, size)
 
 
 def test_workers_find_their_modules_where_the_bridge_does(
