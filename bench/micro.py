@@ -29,7 +29,7 @@ from bridge import config
 from bridge.model.batch import Batch
 from bridge.model.event import Event, already_parsed
 from bridge.model.message import MessageIds, Template
-from bridge.redis_io.connection import command
+from bridge.redis_io.connection import encode_command
 from bridge.routing import decoding as codecs
 from bridge.routing import router
 from bridge.routing.compiler import check_routes, compile_routes
@@ -125,7 +125,7 @@ def _parse_entries(bench: Bench) -> Timed:
 @stage("parse RESP: bytes to a channel's messages (hiredis)")
 def _parse_messages(bench: Bench) -> Timed:
     channel = load.DOTTED_TOPIC.encode()
-    data = b"".join(command("message", channel, body) for body in bench.bodies)
+    data = b"".join(encode_command("message", channel, body) for body in bench.bodies)
     return lambda: _replies(data, BATCH)
 
 

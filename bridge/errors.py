@@ -6,6 +6,21 @@ What nobody handles differently is not a class of its own.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
+
+#: Why an event is a dead letter, for machines: the field `reason` in Redis and in the log. `poison` is an event during
+#: whose processing the bridge ended again and again; `refused-by-redis`, one whose message Redis will never take.
+DeadLetterReason = Literal[
+    "decode",
+    "too-large",
+    "missing-field",
+    "wrong-type",
+    "not-json",
+    "option",
+    "unmatched",
+    "refused-by-redis",
+    "poison",
+]
 
 
 class BridgeError(Exception):
@@ -98,11 +113,10 @@ class SinkUnavailable(BridgeError):
 class BadEvent(BridgeError):
     """An event, or one route of it, that can never become a message: a dead letter.
 
-    `reason` is a short constant for machines (`decode`, `too-large`, `missing-field`, ...);
-    `detail` says what is wrong for people, and never quotes the body at length.
+    `reason` is for machines; `detail` describes the mistake for people, and never quotes the body at length.
     """
 
-    def __init__(self, reason: str, detail: str) -> None:
+    def __init__(self, reason: DeadLetterReason, detail: str) -> None:
         super().__init__(f"{reason}: {detail}")
         self.reason = reason
         self.detail = detail

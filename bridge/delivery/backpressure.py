@@ -17,7 +17,7 @@ from bridge.config import Dramatiq
 from bridge.errors import SinkUnavailable
 from bridge.model.batch import Written
 from bridge.observe.logs import LogThrottle, logger
-from bridge.sink import RedisSink
+from bridge.sink import Sink
 from bridge.sink.health import SinkHealth
 
 log = logger()
@@ -42,7 +42,7 @@ class Backpressure:
     A source exceeds a bound by one batch at most.
     """
 
-    def __init__(self, config: Dramatiq, sink: RedisSink, state: SinkHealth) -> None:
+    def __init__(self, config: Dramatiq, sink: Sink, state: SinkHealth) -> None:
         self._limits = config.max_queue_depth or {}
         self._share = config.max_memory
         self._sink = sink
@@ -98,11 +98,11 @@ class Backpressure:
                 await self._look()
             except SinkUnavailable as error:
                 wait = backoff.next(denied=error.denied)
-                self._state.lost(_WHO, error.cause, wait)
+                self._state.mark_unavailable(_WHO, error.cause, wait)
                 await asyncio.sleep(wait)
                 continue
             backoff.reset()
-            self._state.found(_WHO)
+            self._state.mark_available(_WHO)
             self._looked.set()
             self._looked = asyncio.Event()
             self._tell()
@@ -131,7 +131,7 @@ class Backpressure:
 
     async def _look_at(self, queue: str) -> None:
         limit = self._limit(queue)
-        depth = 0 if limit == math.inf else await self._sink.length(queue)
+        depth = 0 if limit == math.inf else await self._sink.queue_length(queue)
         full = depth > limit * 4 // 5 if queue in self._depths else depth >= limit
         if full:
             self._depths[queue] = depth
@@ -149,10 +149,10 @@ class Backpressure:
                 self._blind = True
                 log.warning("sink.memory_unknown", cause=str(error))
             return
-        self._used, self._most = memory.used, memory.most * share // 100
-        was_full, self._full = self._full, memory.most > 0 and self._is_full(memory.most * _POINTS // 100)
-        self._memory_s = _MEMORY_S if memory.most else _NO_BOUND_S
-        self._room = (self._most - self._used if memory.most else math.inf) if not self._full else 0.0
+        self._used, self._most = memory.used, memory.limit * share // 100
+        was_full, self._full = self._full, memory.limit > 0 and self._is_full(memory.limit * _POINTS // 100)
+        self._memory_s = _MEMORY_S if memory.limit else _NO_BOUND_S
+        self._room = (self._most - self._used if memory.limit else math.inf) if not self._full else 0.0
         if was_full and not self._full:
             self._tell_end("", memory=self._used, limit=self._most)
 

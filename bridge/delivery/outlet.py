@@ -4,27 +4,15 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass
-from typing import Final, Protocol
+from typing import Final
 
 from bridge.delivery.backpressure import Backpressure
 from bridge.delivery.poison import Attempts
-from bridge.model.batch import Batch, Written
+from bridge.sink import Sink
 from bridge.sink.health import SinkHealth
 
 #: How soon a source that waits for room notices that there is some.
 _HELD_AGAIN_S: Final = 0.5
-
-
-class Sink(Protocol):
-    """Where batches are written."""
-
-    async def probe(self) -> None:
-        """Return if it takes writes, or raise SinkUnavailable."""
-        ...
-
-    async def write(self, batch: Batch) -> Written:
-        """Write everything, or raise SinkUnavailable; safe to call again with the same batch."""
-        ...
 
 
 @dataclass(slots=True, frozen=True)
@@ -47,11 +35,11 @@ class SinkAvailability:
     @property
     def available(self) -> bool:
         """Whether the source's last write has succeeded, and none is held back."""
-        return self.outlet.state.takes(self.source) and not self.outlet.pressure.holds(self.source)
+        return self.outlet.state.is_available(self.source) and not self.outlet.pressure.holds(self.source)
 
     async def wait(self) -> None:
         """Return once it is available."""
         while not self.available:
-            await self.outlet.state.wait(self.source)
+            await self.outlet.state.wait_until_available(self.source)
             if self.outlet.pressure.holds(self.source):
                 await asyncio.sleep(_HELD_AGAIN_S)

@@ -280,12 +280,12 @@ class Dispatcher:
                     await self._outlet.sink.probe()  # who connects anew may wait until the sink is back
             except SinkUnavailable as error:
                 wait = backoff.next(denied=error.denied)
-                self._outlet.state.lost(self._name, error.cause, wait)
+                self._outlet.state.mark_unavailable(self._name, error.cause, wait)
                 if self.spool is not None and work.session is not None and self._should_leave(work, away=True):
                     return None
                 await asyncio.sleep(wait)
             else:
-                self._outlet.state.found(self._name)
+                self._outlet.state.mark_available(self._name)
                 return written
 
     async def _route_with_care(self, batch: Batch) -> Counts:

@@ -58,7 +58,7 @@ class Runner:
     def due(self) -> bool:
         """See `Watched`."""
         held = self._session is not None and self._session.held > 0
-        waits = not self._outlet.state.takes(self.name) or self._outlet.pressure.holds(self.name)
+        waits = not self._outlet.state.is_available(self.name) or self._outlet.pressure.holds(self.name)
         return (held or self.dispatcher.busy) and not (waits or self.dispatcher.stopping)
 
     def rebuild(self, cause: str) -> None:

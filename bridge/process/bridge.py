@@ -144,9 +144,9 @@ class Supervisor:
                 break
             except SinkUnavailable as error:
                 wait = backoff.next(denied=error.denied)
-                self._state.lost("", error.cause, wait)
+                self._state.mark_unavailable("", error.cause, wait)
                 await asyncio.sleep(wait)
-        self._state.found("")
+        self._state.mark_available("")
         dramatiq = self._config.dramatiq
         log.info("sink.connected", url=redacted_url(dramatiq.url), namespace=dramatiq.namespace)
         self._reached.set()

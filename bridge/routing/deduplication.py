@@ -12,7 +12,7 @@ from hashlib import sha256
 from typing import Any, Final
 
 from bridge.errors import BadEvent
-from bridge.model.event import Event, Gate
+from bridge.model.event import Event, OnceByKey
 from bridge.observe.logs import LogThrottle, logger
 from bridge.routing import expressions
 from bridge.routing.expressions import RUNTIME
@@ -54,7 +54,7 @@ class Identity:
         self._text = text
         self._evaluate = evaluate
         self._filename = filename
-        self._gate = Gate("seen", f"{source}:", lifetime_ms=window_ms)
+        self._write_once = OnceByKey(f"{source}:", window_ms)
         self._throttle = LogThrottle()
 
     def mark(self, event: Event, payload: object, *, quiet: bool = False) -> None:
@@ -69,7 +69,7 @@ class Identity:
         except EXPRESSION_ERRORS as error:
             problem = expressions.fault(error, self._filename).problem
         else:
-            event.gate = self._gate
+            event.write_once = self._write_once
             return
         if not quiet and (suppressed := self._throttle.allow("without_identity")) is not None:
             said = f"{problem} in `{self._text}`"

@@ -19,7 +19,7 @@ from bridge.config import RedisPubsub
 from bridge.errors import Disconnected
 from bridge.model.event import Details, Event, already_parsed
 from bridge.observe.logs import logger
-from bridge.redis_io.connection import RedisConnection, command
+from bridge.redis_io.connection import RedisConnection, encode_command
 from bridge.sources.window import InFlightWindow, WindowedSession
 from bridge.topics.pattern import remember
 
@@ -106,7 +106,7 @@ class RedisPubsubSession(WindowedSession):
         expected = 0
         for word, topics in (("SUBSCRIBE", self._config.channels), ("PSUBSCRIBE", self._config.patterns)):
             if topics:
-                self._link.send(command(word, *topics))
+                self._link.send(encode_command(word, *topics))
                 expected += len(topics)
         try:
             async with asyncio.timeout(self._config.connect_timeout / 1000):
@@ -129,7 +129,7 @@ class RedisPubsubSession(WindowedSession):
         """Unsubscribe; what Redis had already sent is still received."""
         # Without a connection `read` says the end, once it has taken what came before it.
         with contextlib.suppress(Disconnected):
-            self._link.send(command("UNSUBSCRIBE") + command("PUNSUBSCRIBE"))
+            self._link.send(encode_command("UNSUBSCRIBE") + encode_command("PUNSUBSCRIBE"))
 
     async def read(self) -> None:
         """Read until the connection ends; while the window is full, leave what comes to the socket's buffers."""
@@ -152,7 +152,7 @@ class RedisPubsubSession(WindowedSession):
                 # kernel forgets half of what had been sent before (observed).
                 if not self._window.full:
                     # The answer stands behind every event that Redis had sent before, and says when it was asked.
-                    self._link.send(command("PING", str(time.monotonic())))
+                    self._link.send(encode_command("PING", str(time.monotonic())))
 
     def _take(self, replies: list[Any]) -> None:
         r"""Put the messages among `replies`: `message, channel, body` or `pmessage, pattern, channel, body`."""

@@ -9,12 +9,10 @@ from typing import Final
 
 from bridge.config import Window
 from bridge.errors import Disconnected
+from bridge.model.batch import MAX_BATCH_BYTES, MAX_BATCH_EVENTS
 from bridge.model.event import Event
 
-#: The bounds of what one `take` hands over, so that no single write keeps Redis busy for long.
-MAX_BATCH_EVENTS: Final = 1000
 _FEWEST: Final = 100
-MAX_BATCH_BYTES: Final = 4 * 1024 * 1024
 
 
 class InFlightWindow:

@@ -11,10 +11,9 @@ from typing import Any, Final, TypeVar
 import msgspec
 
 from bridge.errors import BridgeError, describe_error
-from bridge.model.batch import Batch, BatchSequence
+from bridge.model.batch import MAX_BATCH_EVENTS, Batch, BatchSequence
 from bridge.model.event import Details, Event
 from bridge.observe.logs import LogThrottle, logger
-from bridge.sources.window import MAX_BATCH_EVENTS
 from bridge.spool.log import Entry, Log
 
 log = logger()

@@ -43,7 +43,7 @@ def batch(routing: Router, *events: Event) -> Batch:
 def identity(expression: str, one: Event) -> bytes | None:
     """Return the identity that the router gives an event, None where it gives none."""
     batch(router([{"actor": "record"}], identity=expression), one)
-    assert (one.gate is None) == (one.identity == b"")
+    assert (one.write_once is None) == (one.identity == b"")
     return one.identity or None
 
 
@@ -103,7 +103,7 @@ def test_no_float_without_an_end_is_an_identity() -> None:
     """Not-a-number, which MessagePack can hold, is no identity."""
     one = event(b"\x81\xa2id\xcb\x7f\xf8" + b"\0" * 6)
     batch(router([{"actor": "record", "args": ["x"]}], decode="msgpack", **BY_ID), one)
-    assert one.gate is None
+    assert one.write_once is None
 
 
 def test_an_identity_is_evaluated_for_what_is_written_only() -> None:
@@ -119,9 +119,9 @@ def test_an_identity_is_evaluated_for_what_is_written_only() -> None:
     written, failed = event(b'{"id": 3, "n": 1}', "t"), event(b'{"id": 4, "n": 2}', "t")
     batch(routing, filtered, dropped, written, failed)
     assert [one.identity for one in (filtered, dropped, written, failed)] == [b"", b"", b"3", b"4"]
-    assert filtered.gate is dropped.gate is None
-    assert written.gate is not None
-    assert written.gate is failed.gate
+    assert filtered.write_once is dropped.write_once is None
+    assert written.write_once is not None
+    assert written.write_once is failed.write_once
 
 
 def test_a_dead_letter_has_what_identity_can_be_read() -> None:

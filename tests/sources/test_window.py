@@ -8,8 +8,9 @@ import pytest
 
 from bridge.config import Window
 from bridge.errors import Disconnected
+from bridge.model.batch import MAX_BATCH_BYTES, MAX_BATCH_EVENTS
 from bridge.model.event import Event
-from bridge.sources.window import MAX_BATCH_BYTES, MAX_BATCH_EVENTS, InFlightWindow
+from bridge.sources.window import InFlightWindow
 
 
 def event(number: int = 0, size: int = 10, token: object = "t") -> Event:

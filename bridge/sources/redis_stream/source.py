@@ -19,9 +19,9 @@ from redis.exceptions import ResponseError
 
 from bridge.config import RedisStream
 from bridge.errors import BadEvent, Disconnected
-from bridge.model.event import Details, Event, Gate
+from bridge.model.event import Details, Event, OnceByKey, OnceByXack, WriteOnce
 from bridge.observe.logs import logger
-from bridge.redis_io.connection import RedisConnection, command
+from bridge.redis_io.connection import RedisConnection, encode_command
 from bridge.sources.redis_stream.group import Group
 from bridge.sources.window import InFlightWindow, WindowedSession
 
@@ -90,7 +90,7 @@ class RedisStreamSession(WindowedSession):
         self._window = InFlightWindow(config.window, self._room.set, redelivered=True)
         # Received and not settled, oldest first.
         self._held: deque[Event] = deque()
-        self._gates = {stream: self._gate(stream) for stream in config.streams}
+        self._write_once = {stream: self._condition(stream) for stream in config.streams}
         self._field = None if config.field is None else config.field.encode()
         # Not a method: through it an event would lead back to the session that holds it (see `Event`).
         self._read_details = partial(_details, self._field)
@@ -170,7 +170,7 @@ class RedisStreamSession(WindowedSession):
 
     def _ask(self) -> None:
         streams = self._config.streams
-        self._reader.send(command(
+        self._reader.send(encode_command(
             "XREADGROUP", "GROUP", self._config.group, self._consumer,
             "COUNT", self._count(), "BLOCK", BLOCK_MS, "STREAMS", *streams, *[b">"] * len(streams),
         ))  # fmt: skip
@@ -214,16 +214,16 @@ class RedisStreamSession(WindowedSession):
 
     def _events(self, stream: str, entries: Sequence[tuple[bytes, Any]], *, again: bool = False) -> list[Event]:
         now_ms = time.time_ns() // 1_000_000
-        name, read, gate, field = self._name, self._read_details, self._gates[stream], self._field
+        name, read, once, field = self._name, self._read_details, self._write_once[stream], self._field
         events = []
         for entry in entries:
             # An entry is [id, [name, value, ...]], or [id, null] once it was trimmed.
             entry_id, fields = entry
             if fields and fields[0] == field and len(fields) == 2:
-                events.append(Event(name, stream, fields[1], now_ms, entry_id, entry, read, gate, entry_id, "", again))
+                events.append(Event(name, stream, fields[1], now_ms, entry_id, entry, read, once, entry_id, "", again))
             elif fields:
                 body, defect = self._body(fields)
-                events.append(Event(name, stream, body, now_ms, entry_id, entry, read, gate, entry_id, defect, again))
+                events.append(Event(name, stream, body, now_ms, entry_id, entry, read, once, entry_id, defect, again))
         if events:
             mean = sum(len(event.body) for event in events) / len(events)
             self._mean_bytes = max(1.0, mean, self._mean_bytes / 4)
@@ -239,10 +239,10 @@ class RedisStreamSession(WindowedSession):
         except UnicodeDecodeError as error:
             return b"\n".join(flat), f"a field is not UTF-8: {error}"
 
-    def _gate(self, stream: str) -> Gate:
+    def _condition(self, stream: str) -> WriteOnce:
         if self._in_sink:
-            return Gate("ack", stream, group=self._config.group)
-        return Gate("seen", f"{self._name}:{stream}:", lifetime_ms=SEEN_MS)
+            return OnceByXack(stream, self._config.group)
+        return OnceByKey(f"{self._name}:{stream}:", SEEN_MS)
 
     async def _drop_trimmed(self, stream: str, ids: list[bytes]) -> None:
         """Acknowledge pending entries that the stream no longer has: they are lost, and that is said."""
