@@ -37,7 +37,7 @@ from bridge.sink import RedisSink
 from bridge.sources.amqp.deliveries import DeliveryReader
 from bridge.sources.mqtt.packets import PacketReader
 from bridge.spool.log import Log
-from bridge.spool.spool import packed, unpacked
+from bridge.spool.spool import decode_batch, encode_batch
 from tests.support.brokers import Redis
 
 #: Events of one repetition: as many as a full batch of the bridge has.
@@ -181,7 +181,7 @@ def _spool(bench: Bench) -> Timed:
 
     def timed() -> None:
         for part in parts:
-            log.append([(packed(part), len(part.events))], sync=True)
+            log.append([(encode_batch(part), len(part.events))], sync=True)
 
     return timed
 
@@ -192,12 +192,12 @@ def _unspool(bench: Bench) -> Timed:
     while log.events:
         log.remove(log.read(1)[0])
     for part in _parts(bench):
-        log.append([(packed(part), len(part.events))], sync=False)
+        log.append([(encode_batch(part), len(part.events))], sync=False)
 
     def timed() -> None:
         for entry in log.read(1 << 30):
             assert entry.payload is not None
-            unpacked(entry.payload, "bench", already_parsed)
+            decode_batch(entry.payload, "bench", already_parsed)
             log.remove(entry)
 
     return timed

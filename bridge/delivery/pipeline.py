@@ -119,7 +119,7 @@ class Dispatcher:
     async def drain(self) -> None:
         """Write what the spool holds, oldest first, for ever."""
         assert self.spool is not None  # noqa: S101 - whoever calls this has set it
-        async for kept in self.spool.kept():
+        async for kept in self.spool.replay():
             if self.stopping:
                 return
             if kept.lost:

@@ -133,7 +133,7 @@ class Supervisor:
         elif owning.result():
             for runner in self._runners:
                 await runner.open_spool(self._spools)
-            self._spools.say_unclaimed()
+            self._spools.log_unclaimed()
 
     async def _announce(self) -> None:
         """Say what is connected, and once that all is."""
