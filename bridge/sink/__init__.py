@@ -31,7 +31,7 @@ class Sink(Protocol):
         ...
 
     async def probe(self) -> None:
-        """Return once the sink has taken a write that leaves no trace.
+        """Return once the sink has taken a write of no consequence, to a key of its own.
 
         Raises:
             SinkUnavailable: it cannot be reached, or takes no writes now.
@@ -64,5 +64,5 @@ class Sink(Protocol):
         ...
 
     async def close(self) -> None:
-        """Close every connection; a write that still runs fails."""
+        """Close every connection; only once no other call runs."""
         ...

@@ -65,7 +65,7 @@ class ConnectionPool:
         return reply
 
     async def close(self) -> None:
-        """Close every connection."""
+        """Close every idle connection; only once no command runs."""
         while self._idle:
             await self._idle.pop().close()
 
