@@ -8,9 +8,10 @@ import asyncio
 from bridge import config
 from bridge.config import Config
 from bridge.observe import logs
-from bridge.process.bridge import Supervisor, loop_factory
+from bridge.process.bridge import Bridge
+from bridge.process.event_loop import loop_factory
 from bridge.process.lifecycle import Lifecycle
-from bridge.process.supervisor import Workers
+from bridge.process.supervisor import Supervisor
 from bridge.routing.compiler import check_routes
 from bridge.sources.sharding import alone
 
@@ -24,24 +25,24 @@ def main(arguments: argparse.Namespace) -> int:
     several = loaded.processes > 1 and any(alone(source) is None for source in loaded.sources.values())
     if loaded.processes > 1 and not several:
         log.warning("bridge.one_process", processes=loaded.processes, cause="no source shares its events out")
-    # The parent of workers moves no events: asyncio's own loop is fast enough for it.
+    # The parent of child processes moves no events: asyncio's own loop is fast enough for it.
     with asyncio.Runner(loop_factory=None if several else loop_factory()) as runner:
         try:
-            return runner.run(Workers(loaded, log_format, log_level).run() if several else _alone(loaded))
+            return runner.run(Supervisor(loaded, log_format, log_level).run() if several else _run_one(loaded))
         except Exception:
             # A bug, or something only an operator can mend: loud, and the service manager starts anew.
             log.critical("bridge.failed", exc_info=True)
             return 1
 
 
-async def _alone(loaded: Config) -> int:
+async def _run_one(loaded: Config) -> int:
     lifecycle = Lifecycle(loaded)
-    supervisor = Supervisor(loaded, on_ready=lifecycle.ready)
-    lifecycle.begin(stop=supervisor.stop)
-    watching = asyncio.create_task(lifecycle.watch(supervisor.stuck), name="bridge:watchdog")
+    bridge = Bridge(loaded, on_ready=lifecycle.ready)
+    lifecycle.begin(stop=bridge.stop)
+    watching = asyncio.create_task(lifecycle.watch(bridge.stuck), name="bridge:watchdog")
     try:
-        await supervisor.run()
+        await bridge.run()
     finally:
         watching.cancel()
-        lifecycle.end(supervisor.counts())
+        lifecycle.end(bridge.counts())
     return 0

@@ -8,6 +8,7 @@ from typing import NoReturn
 
 from bridge.config import SourceConfig
 from bridge.errors import BadEvent
+from bridge.model.accounting import Counts
 from bridge.model.batch import Batch, Column, DeadLetter
 from bridge.model.event import Event
 from bridge.model.message import MessageIds
@@ -15,39 +16,6 @@ from bridge.routing import decoding as codecs
 from bridge.routing.decoding import Decode
 from bridge.routing.deduplication import Identity
 from bridge.routing.routes import ROUTE_ERRORS, Matches, Route, RouteTable
-
-
-@dataclass(slots=True)
-class Counts:
-    """What has become of a source's events.
-
-    received = routed + filtered + unmatched + dead_lettered + returned + lost, once nothing is in
-    flight. `messages` were written; `unmatched` counts only what was dropped; `returned` went
-    back to the broker unwritten; `lost` was not written either, and comes from nobody again;
-    `duplicates` are those of the others that had been written before.
-    """
-
-    received: int = 0
-    routed: int = 0
-    filtered: int = 0
-    unmatched: int = 0
-    dead_lettered: int = 0
-    returned: int = 0
-    lost: int = 0
-    messages: int = 0
-    duplicates: int = 0
-
-    def add(self, other: Counts) -> None:
-        """Add the counts of `other`."""
-        self.received += other.received
-        self.routed += other.routed
-        self.filtered += other.filtered
-        self.unmatched += other.unmatched
-        self.dead_lettered += other.dead_lettered
-        self.returned += other.returned
-        self.lost += other.lost
-        self.messages += other.messages
-        self.duplicates += other.duplicates
 
 
 @dataclass(slots=True, eq=False)

@@ -201,7 +201,7 @@ def test_a_repeated_dead_letter_is_one_line(
     assert len(lines) == 1
     assert lines[0]["route"] == "record"
     assert lines[0]["reason"] == "missing-field"
-    assert "payload.n" in lines[0]["error"]
+    assert "payload.n" in lines[0]["cause"]
     assert "in the body" not in "\n".join(bridge.lines)
 
 

@@ -8,9 +8,10 @@ from typing import Any
 import pytest
 
 from bridge.config import Config
+from bridge.model.accounting import Counts
 from bridge.model.event import Event
 from bridge.routing.compiler import compile_routes
-from bridge.routing.router import Counts, Router, make
+from bridge.routing.router import Router, make
 from tests.support.batches import routed
 
 MQTT = {"type": "mqtt", "url": "mqtt://localhost"}

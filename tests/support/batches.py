@@ -15,12 +15,13 @@ import yaml
 from bridge import config
 from bridge.config import Dramatiq
 from bridge.errors import SinkUnavailable
+from bridge.model.accounting import Counts
 from bridge.model.batch import Batch, BatchSequence, DeadLetter
 from bridge.model.event import Event, OnceByKey, WriteOnce
 from bridge.model.message import Message, MessageIds, Template
 from bridge.routing import router
 from bridge.routing.compiler import check_routes, compile_routes
-from bridge.routing.router import Counts, Router
+from bridge.routing.router import Router
 from bridge.sink import RedisSink
 from tests.support.brokers import Redis
 from tests.support.processes import queue_messages
