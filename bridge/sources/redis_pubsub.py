@@ -20,7 +20,8 @@ from bridge.errors import Disconnected
 from bridge.model.event import Details, Event, already_parsed
 from bridge.observe.logs import logger
 from bridge.redis_io.connection import RedisConnection, command
-from bridge.sources.window import InFlightWindow, WindowedSession
+from bridge.sources.contract import WindowedSession
+from bridge.sources.window import InFlightWindow
 from bridge.topics.pattern import remember
 
 #: How often a subscriber asks, which is how exactly the beginning of a gap is known.

@@ -19,7 +19,8 @@ from bridge.sources.amqp.consumer_check import ConsumerCheck
 from bridge.sources.amqp.frames import MOST_BODY_BYTES, BadFrame
 from bridge.sources.amqp.properties import details
 from bridge.sources.amqp.transport import FastTransport, LibraryTransport
-from bridge.sources.window import InFlightWindow, WindowedSession
+from bridge.sources.contract import WindowedSession
+from bridge.sources.window import InFlightWindow
 
 log = logger()
 _CLOSE_S: Final = 2.0

@@ -22,8 +22,9 @@ from bridge.errors import BadEvent, Disconnected
 from bridge.model.event import Details, Event, Gate
 from bridge.observe.logs import logger
 from bridge.redis_io.connection import RedisConnection, command
+from bridge.sources.contract import WindowedSession
 from bridge.sources.redis_stream.group import Group
-from bridge.sources.window import InFlightWindow, WindowedSession
+from bridge.sources.window import InFlightWindow
 
 #: A read waits this long for entries; it is also the longest that a pause takes.
 BLOCK_MS: Final = 1000
