@@ -131,4 +131,3 @@ class InFlightWindow:
 
 def _size(events: Sequence[Event]) -> int:
     return sum([len(event.body) for event in events])  # a list: twice as fast as a generator
-

@@ -70,11 +70,11 @@ class Broker:
         async with await asyncio.start_server(self._talk, "127.0.0.1", 0) as server:
             self.port = server.sockets[0].getsockname()[1]
             yield self
-            if self.sequence is not None:
-                self.sequence.close()
+            if self.writer is not None:
+                self.writer.close()
 
     async def _talk(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self.sequence = writer
+        self.writer = writer
         with suppress(ConnectionError, asyncio.IncompleteReadError):
             await reader.readexactly(8)
             capabilities: FieldTable = {"consumer_cancel_notify": True, "basic.nack": True}

@@ -230,7 +230,7 @@ def test_an_outage_with_the_window_full_by_bytes_is_survived(
 
 def _source(feed: AmqpFeed, fast_path: bool, quiet_s: float) -> AmqpSource:
     config = Amqp.model_validate({**feed.source, "fast_path": fast_path})
-    return AmqpSource("feed", config, probe=ConsumerCheck(feed.name, quiet_s))
+    return AmqpSource("feed", config, consumer_check=ConsumerCheck(feed.name, quiet_s))
 
 
 def _forget(feed: AmqpFeed, tag: str) -> None:

@@ -25,10 +25,10 @@ async def test_properties_that_cannot_be_read_are_left_out(properties: bytes) ->
     assert isinstance(found, ContentHeader)
     assert found.body_size == 8
     assert found.properties == Basic.Properties()
-    ((tag, problem),) = reader.bad_properties.items()
+    ((tag, problem),) = reader.unreadable_properties.items()
     assert tag == 7
     assert "a property can't be read" in problem
-    assert reader.bad_names == {}
+    assert reader.unreadable_names == {}
 
 
 async def test_a_routing_key_that_is_not_utf8_is_escaped() -> None:
@@ -40,7 +40,7 @@ async def test_a_routing_key_that_is_not_utf8_is_escaped() -> None:
     assert (found.consumer_tag, found.delivery_tag, found.redelivered) == ("tag", 77, True)
     assert (found.exchange, found.routing_key) == ("x", r"a.\xff\xfe")
     assert second == sent[1]
-    assert "a name in the delivery can't be read" in reader.bad_names[77]
+    assert "a name in the delivery can't be read" in reader.unreadable_names[77]
 
 
 async def test_what_the_library_can_read_is_untouched() -> None:
@@ -52,14 +52,14 @@ async def test_what_the_library_can_read_is_untouched() -> None:
 
 
 async def test_nothing_is_read_while_the_window_is_full() -> None:
-    """Between `hold` and `release` the library stays at the beginning of a frame."""
+    """Between `pause_reading` and `resume_reading` the library stays at the beginning of a frame."""
     reader = _reader()
-    reader.hold()
+    reader.pause_reading()
     reader.feed_data(HEARTBEAT)
     waiting = asyncio.create_task(reader.readexactly(1))
     await asyncio.sleep(0.05)
     assert not waiting.done()
-    reader.release()
+    reader.resume_reading()
     assert await waiting == b"\x08"
 
 

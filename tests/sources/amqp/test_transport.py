@@ -188,8 +188,8 @@ async def test_deliveries_are_signs_of_life(fast_path: bool, monkeypatch: pytest
         await _receive(session, 2)
         for tag in range(3, 8):
             await asyncio.sleep(0.7)
-            assert broker.sequence is not None
-            broker.sequence.write(message(tag, b"x"))
+            assert broker.writer is not None
+            broker.writer.write(message(tag, b"x"))
             (event,) = await session.receive()
             await session.acknowledge([event])
         with pytest.raises(Disconnected):  # now nothing comes
@@ -228,8 +228,8 @@ def test_a_late_settlement_harms_nothing(fast_path: bool, loop: str) -> None:
         async with _session(broker, fast_path, bytes="8KiB") as session:
             events = await _receive(session, 9)
             await session.acknowledge(events[:2])
-            assert broker.sequence is not None
-            broker.sequence.transport.abort()
+            assert broker.writer is not None
+            broker.writer.transport.abort()
             with pytest.raises(Disconnected):
                 await _settle_one_by_one(session, events[2:4])
             assert session.ended
@@ -258,9 +258,9 @@ def test_a_window_that_stays_full_keeps_no_broker_waiting(fast_path: bool, loop:
         broker = Broker([b"".join([message(tag, body) for tag in range(1, count + 1)])])
         async with _session(broker, fast_path, heartbeat="1s", bytes="512KiB") as session:
             held = await session.receive()
-            assert broker.sequence is not None
+            assert broker.writer is not None
             async with asyncio.timeout(7):
-                await broker.sequence.drain()  # it has sent everything
+                await broker.writer.drain()  # it has sent everything
             await asyncio.sleep(2.5)  # the library's patience is 6 s
             assert not session.ended
             await session.acknowledge(held)
@@ -283,8 +283,8 @@ async def test_a_blocked_connection_settles(fast_path: bool) -> None:
     broker = Broker([message(1, b"x") + blocked + message(2, b"x")])
     async with _session(broker, fast_path) as session:
         await session.acknowledge(await _receive(session, 2))
-        assert broker.sequence is not None
-        broker.sequence.write(message(3, b"x") + pamqp.marshal(Connection.Unblocked(), 0) + message(4, b"x"))
+        assert broker.writer is not None
+        broker.writer.write(message(3, b"x") + pamqp.marshal(Connection.Unblocked(), 0) + message(4, b"x"))
         await session.acknowledge(await _receive(session, 2))
         await session.pause()
         assert await session.receive() == []
@@ -296,8 +296,8 @@ async def test_a_closed_channel_acknowledges_nothing_anywhere(fast_path: bool) -
     broker = Broker([message(1, b"x")])
     async with _session(broker, fast_path) as session:
         events = await session.receive()
-        assert broker.sequence is not None
-        broker.sequence.write(pamqp.marshal(Channel.Close(406, "PRECONDITION_FAILED - timed out", 0, 0), 1))
+        assert broker.writer is not None
+        broker.writer.write(pamqp.marshal(Channel.Close(406, "PRECONDITION_FAILED - timed out", 0, 0), 1))
         with pytest.raises(Disconnected, match="timed out"):
             await session.receive()
         async with AmqpSource("feed", _config(broker, fast_path)).connect() as other:
