@@ -69,6 +69,7 @@ class RedisPubsubSource:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
             await connection.close()
+            session.fail("the connection was closed")
             if subscribed:
                 self._complete_until = session.complete_until
 

@@ -227,6 +227,35 @@ async def test_a_stale_settlement_is_ignored(feed: Feed, sink: Redis, tmp_path: 
         assert await session.receive() == []
 
 
+async def test_late_calls_to_a_closed_session_do_no_harm(feed: Feed, sink: Redis, tmp_path: Path) -> None:
+    """After its context a session has ended: late calls raise nothing but Disconnected, and acknowledge nothing."""
+    source = _source(feed, sink, tmp_path)
+    async with source.connect() as session:
+        await _in_thread(feed.publish, [{"n": n} for n in range(5)])
+        events = await session.receive()
+        while len(events) < 5:
+            events += await session.receive()
+        await session.acknowledge(events[:2])
+    assert session.ended
+    assert (session.waiting, session.held) == (0, 3)
+    await session.acknowledge(events[2:4])
+    session.fail("too late")
+    await session.pause()
+    with pytest.raises(Disconnected) as ended:
+        await session.receive()
+    assert ended.value.cause != "too late"
+    await session.acknowledge(events[4:])
+    assert session.held == 0
+    if not feed.redelivers:
+        return
+    async with source.connect() as session:
+        again = await session.receive()
+        while len(again) < 3:
+            again += await session.receive()
+        assert [json.loads(event.body)["n"] for event in again] == [2, 3, 4]
+        await session.acknowledge(again)
+
+
 def _source(feed: Feed, sink: Redis, tmp_path: Path) -> Source:
     path = tmp_path / "bridge.yaml"
     path.write_text(json.dumps(feed.config(sink)))

@@ -80,6 +80,7 @@ class AmqpSource:
             session.resume_reading()
             with contextlib.suppress(Exception):
                 await asyncio.wait_for(connection.close(), _CLOSE_TIMEOUT_S)
+            session.fail("the connection was closed")
 
     async def _wait_for_sink(self) -> None:
         # Events delivered now could not be acknowledged. Whenever the channel is lost (RabbitMQ closes it if a delivery is

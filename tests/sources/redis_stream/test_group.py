@@ -38,7 +38,7 @@ def config(server: Redis, **settings: Any) -> RedisStream:
 
 
 @pytest.fixture
-async def link(redis_server: Redis) -> AsyncIterator[RedisConnection]:
+async def connection(redis_server: Redis) -> AsyncIterator[RedisConnection]:
     """Open a link."""
     made = RedisConnection(config(redis_server), timeout_s=5)
     await made.open()
@@ -130,7 +130,7 @@ SCENARIOS: list[tuple[Scenario, int]] = [
 @pytest.mark.parametrize("start", ["0", "$", "in the middle"])
 @pytest.mark.parametrize(("scenario", "lost"), SCENARIOS, ids=lambda value: getattr(value, "__name__", ""))
 async def test_what_was_removed_unread_is_counted_once(
-    redis_server: Redis, link: RedisConnection, scenario: Scenario, lost: int, start: str
+    redis_server: Redis, connection: RedisConnection, scenario: Scenario, lost: int, start: str
 ) -> None:
     """Entries that are gone before the group has read them are counted, exactly and once, whoever looks; no others are."""
     with redis_server.client() as client:
@@ -139,23 +139,23 @@ async def test_what_was_removed_unread_is_counted_once(
         middle = answer(client.xrange("s"))[0][0]
         client.xgroup_create("s", "g", {"in the middle": middle}.get(start, start))
         groups = [Group("source", config(redis_server)) for _ in range(2)]
-        await groups[0].look(link)
+        await groups[0].inspect(connection)
         if start != "$":
             _read(client, 2)
-            await groups[0].look(link)
+            await groups[0].inspect(connection)
         _add(client, 10)
-        await groups[0].look(link)
+        await groups[0].inspect(connection)
         assert groups[0].trimmed == 0
         scenario(client)
         for group in groups:
-            await group.look(link)
+            await group.inspect(connection)
         found = groups[0].trimmed
         assert found == lost or (scenario in FORGOTTEN and found == 0)
         assert groups[1].trimmed == 0
         _read(client, 100)
         _add(client, 5)
         _keep(client, 1)
-        await groups[1].look(link)
+        await groups[1].inspect(connection)
         # What was read on without a look is known as soon as all is read.
         assert groups[1].trimmed == 4 or (scenario is _trim_and_read_some and groups[1].trimmed == 4 + 3)
 
@@ -228,7 +228,7 @@ def test_a_capped_stream_that_is_read_in_time_loses_nothing(feed: StreamFeed, ne
             assert not _lost(bridge)
 
 
-async def test_consumers_that_are_gone_are_deleted(redis_server: Redis, link: RedisConnection) -> None:
+async def test_consumers_that_are_gone_are_deleted(redis_server: Redis, connection: RedisConnection) -> None:
     """A consumer that holds nothing and was not heard of for long goes; one that holds something never does."""
     with redis_server.client() as client:
         client.xgroup_create("s", "g", "0", mkstream=True)
@@ -242,11 +242,12 @@ async def test_consumers_that_are_gone_are_deleted(redis_server: Redis, link: Re
         def consumers() -> set[bytes]:
             return {one["name"] for one in answer(client.xinfo_consumers("s", "g"))}
 
-        await group.look(link)
+        await group.inspect(connection)
         assert consumers() == {b"pod-1", b"pod-2", b"pod-3", b"me"}
         await asyncio.sleep(2.1)
-        await Group("source", config(redis_server, consumer="pod-3")).look(link)  # as every bridge does while it lives
-        await group.look(link)
+        # As every bridge does while it lives.
+        await Group("source", config(redis_server, consumer="pod-3")).inspect(connection)
+        await group.inspect(connection)
         assert consumers() == {b"pod-2", b"pod-3", b"me"}
         assert answer(client.xpending("s", "g"))["pending"] == 1
 
