@@ -1,4 +1,4 @@
-"""AMQP as bytes: frames and messages as RabbitMQ would send them, and a broker that sends whatever a test wants."""
+"""AMQP as bytes: frames and messages as RabbitMQ would send them, and a broker that sends any bytes a test gives it."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def deliver(tag: int, key: bytes = b"key", exchange: bytes = b"", *, redelivered
 
 
 def header(size: int, properties: Basic.Properties | bytes = b"\x00\x00") -> bytes:
-    """The header frame of a message; properties are given as such or as bytes."""
+    """The header frame of a message; properties are an object or bytes."""
     raw = properties if isinstance(properties, bytes) else properties.marshal()
     return frame(2, struct.pack(">HHQ", 60, 0, size) + raw)
 
@@ -55,7 +55,7 @@ def message(tag: int, body: bytes, properties: Basic.Properties | bytes = b"\x00
 
 @dataclass
 class Broker:
-    """Answers what a client asks, and sends `data` right behind the answer to basic.consume, in these pieces."""
+    """Answers a client's requests, and sends `data` right behind the answer to basic.consume, in these pieces."""
 
     data: Sequence[bytes]
     greeting: bytes = b""
