@@ -13,7 +13,7 @@ from bridge.model.event import Event
 
 #: The bounds of one batch, so that no single write keeps Redis busy for long.
 MAX_BATCH_EVENTS: Final = 1000
-#: A small window is still handed over in one batch of up to so many events.
+#: The batch of a small window is not limited to a quarter of it, but to so many events.
 _MIN_BATCH_EVENTS: Final = 100
 MAX_BATCH_BYTES: Final = 4 * 1024 * 1024
 
