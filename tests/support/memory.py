@@ -18,7 +18,8 @@ from bridge.routing import router
 from bridge.routing.compiler import compile_routes
 from bridge.sink import Memory
 from bridge.sink.health import SinkHealth
-from bridge.sources.window import InFlightWindow, WindowedSession
+from bridge.sources.contract import WindowedSession
+from bridge.sources.window import InFlightWindow
 
 ROUTES: Final[list[dict[str, Any]]] = [{"actor": "record", "args": ["$payload.n"]}]
 

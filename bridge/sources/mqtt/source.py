@@ -23,13 +23,14 @@ from bridge.errors import Disconnected, describe_error
 from bridge.model.event import Details, Event
 from bridge.observe.logs import logger
 from bridge.sources import tls
+from bridge.sources.contract import WindowedSession
 from bridge.sources.mqtt.connection import PahoConnection
 from bridge.sources.mqtt.overlap import CopyFilter, OverlapIds
 from bridge.sources.mqtt.packets import NOT_MQTT, PacketReader, details
 from bridge.sources.mqtt.paho_client import PlainClient, TappedClient, event_of, tap_problem
 from bridge.sources.mqtt.subscription_store import SubscriptionStore, TakeoverDetector
 from bridge.sources.mqtt.subscriptions import Subscriptions
-from bridge.sources.window import InFlightWindow, WindowedSession
+from bridge.sources.window import InFlightWindow
 
 log = logger()
 _CLOSE_S: Final = 1.0
