@@ -192,7 +192,7 @@ class PahoConnection:
 
     async def _keep_alive(self) -> None:
         while not self._ended:
-            # Well within a broker's patience, which is one and a half keepalives.
+            # Often enough: brokers wait for one and a half keepalives.
             await asyncio.sleep(min(1.0, (self._client.keepalive or 4) / 4))
             try:
                 if not self._reading:

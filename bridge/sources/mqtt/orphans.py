@@ -1,4 +1,4 @@
-"""Sessions that processes of an earlier start left at the broker: found by their records in Dramatiq's Redis."""
+"""Orphaned sessions: an earlier start had processes for them, and this one has none. Their records in Redis tell."""
 
 from __future__ import annotations
 

@@ -58,7 +58,7 @@ class OverlapIds:
 
 
 class CopyFilter:
-    """Drops the copies among the events of one connection; `acknowledge` takes the tokens of those without an event.
+    """Drops the copies among one connection's events; `acknowledge` gets those whose event is acknowledged already.
 
     A copy is acknowledged together with the youngest unacknowledged event, so PUBACKs stay in order. Events redelivered
     after a lost connection are judged as if they were new, whichever of their copies the broker sends again.

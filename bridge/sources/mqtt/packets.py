@@ -142,7 +142,7 @@ class PacketReader:
         return at, 0
 
     def _shape(self, data: bytes, at: int) -> _Shape:
-        """Return the shape of the packet at `at`; too few bytes to tell give a shape that is larger than the data."""
+        """Return the shape of the packet at `at`; if too few of its bytes are there, a shape that is larger than `data`."""
         first = data[at]
         length, start = _variable_int(data, at + 1)
         if start > len(data):

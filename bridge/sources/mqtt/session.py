@@ -70,7 +70,7 @@ class MqttSession(WindowedSession):
         self._subscriptions = Subscriptions(
             self._client, name, config, overlap_ids, self._set_ready, self._connection.fail
         )
-        # Brokers keep to Receive Maximum only roughly (mosquitto 2.0.11 exceeds it); reading stops at twice the window.
+        # Brokers keep to Receive Maximum only roughly (mosquitto 2.0.11 exceeds it): at QoS 1 reading stops at two windows.
         self._max_held = config.window.events * (2 if config.qos > 0 else 1)
         self._window = InFlightWindow(config.window, self._resume_reading, redelivered=config.durable)
 

@@ -57,15 +57,15 @@ def packed(**values: Any) -> bytes:
 
 def seen(events: Iterable[Event]) -> list[Seen]:
     """The visible parts of events; for details that can't be read, the reason."""
-    found: list[Seen] = []
+    visible: list[Seen] = []
     for event in events:
         known: object
         try:
             known = event.details()
         except BadEvent as error:
             known = (error.reason, error.detail)
-        found.append((event.topic, event.body, event.token, known, event.defect))
-    return found
+        visible.append((event.topic, event.body, event.token, known, event.defect))
+    return visible
 
 
 def by_reader(pieces: Iterable[bytes], *, v5: bool = True, max_packets: int = ALL) -> tuple[list[Seen], bytes]:
@@ -129,7 +129,7 @@ PROPERTIES = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize("properties", PROPERTIES, ids=lambda one: one[:12].hex() or "none")
+@pytest.mark.parametrize("properties", PROPERTIES, ids=lambda raw: raw[:12].hex() or "none")
 @pytest.mark.parametrize("packet_id", [0, 1, 65_535])
 def test_every_property(properties: bytes, packet_id: int) -> None:
     """Each kind of property that a message may have is read, or ignored, as by paho."""
@@ -202,7 +202,7 @@ def test_bodies_of_any_size(size: int) -> None:
     expected = [("a/b", b"x" * size, b"\x00\x07"), ("a", b"", b"\x00\x08")]
     for step in (len(data), 1460, 262_144):
         events, others = by_reader([data[at : at + step] for at in range(0, len(data), step)])
-        assert [one[:3] for one in events] == expected
+        assert [event[:3] for event in events] == expected
         assert others == PING
 
 
@@ -296,7 +296,7 @@ def test_a_topic_that_is_not_utf8(v5: bool) -> None:
     none = b"" if v5 else None
     data = publish(b"a/\xff", b"1", 1, none) + publish("a", b"2", 2, none)
     assert by_reader([data], v5=v5)[0] == by_library(data, v5=v5)
-    assert [one[4] for one in by_reader([data], v5=v5)[0]] == ["the topic is not UTF-8", ""]
+    assert [event[4] for event in by_reader([data], v5=v5)[0]] == ["the topic is not UTF-8", ""]
 
 
 MALFORMED = {
@@ -317,7 +317,7 @@ def test_what_is_not_mqtt(case: str) -> None:
     """Bytes that no broker may send are reported as soon as they can be told, and the messages before them are read."""
     data, problem = MALFORMED[case]
     before = publish("a", b"1", 1)
-    for pieces in ([before + data], [before, data], [bytes((one,)) for one in before + data]):
+    for pieces in ([before + data], [before, data], [bytes((byte,)) for byte in before + data]):
         reader = PacketReader("s", v5=True)
         events = [event for piece in pieces for event in reader.feed(piece, ALL)]
         assert [event.body for event in events] == [b"1"]
