@@ -11,8 +11,8 @@ from bridge.redis_io import client as redis_client
 from bridge.routing.routes import RouteTable
 from bridge.sources.amqp.source import AmqpSource
 from bridge.sources.contract import Session, SinkWatch, Source
+from bridge.sources.mqtt.orphans import orphaned_sessions
 from bridge.sources.mqtt.source import MqttSource
-from bridge.sources.mqtt.subscription_store import left_members
 from bridge.sources.redis_pubsub import RedisPubsubSource
 from bridge.sources.redis_stream.source import RedisStreamSource
 from bridge.sources.sharding import alone
@@ -64,8 +64,8 @@ async def left_behind(name: str, config: Config, table: RouteTable) -> dict[str,
         return {}
     first = config.processes if alone(source) is None else 1
     return {
-        f"{name} ({left.client_id})": MqttSource(name, left, _topics(source, table), config.dramatiq, left=True)
-        for left in await left_members(name, source, config.dramatiq, first)
+        f"{name} ({orphan.client_id})": MqttSource(name, orphan, _topics(source, table), config.dramatiq, orphaned=True)
+        for orphan in await orphaned_sessions(name, source, config.dramatiq, first)
     }
 
 
