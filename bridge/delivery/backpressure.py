@@ -91,7 +91,7 @@ class Backpressure:
 
     async def run(self) -> None:
         """Look at the queues that sources wait for, and at Redis's memory, for ever."""
-        backoff = Backoff(first_s=0.05, most_s=2.0)
+        backoff = Backoff(first_s=0.05, max_s=2.0)
         while True:
             self._wake.clear()
             try:

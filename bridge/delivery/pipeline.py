@@ -268,7 +268,7 @@ class Dispatcher:
 
     async def _attempt(self, work: _Work) -> Written | None:
         # At most 2 s, so that the bridge goes on soon after Redis does.
-        backoff = Backoff(first_s=0.05, most_s=2.0)
+        backoff = Backoff(first_s=0.05, max_s=2.0)
         while True:
             try:
                 if work.counts is None:

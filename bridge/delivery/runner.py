@@ -86,7 +86,7 @@ class Runner:
     async def run(self) -> None:
         """Connect and move events until stopped; reconnect with jitter whenever the connection ends."""
         # At most 5 s, so that it is back within ten of the broker.
-        backoff = Backoff(first_s=0.2, most_s=5.0)
+        backoff = Backoff(first_s=0.2, max_s=5.0)
         loop = asyncio.get_running_loop()
         while True:
             since = None

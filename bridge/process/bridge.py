@@ -137,7 +137,7 @@ class Supervisor:
 
     async def _announce(self) -> None:
         """Say what is connected, and once that all is."""
-        backoff = Backoff(first_s=0.05, most_s=2.0)
+        backoff = Backoff(first_s=0.05, max_s=2.0)
         while True:
             try:
                 await self._sink.ping()

@@ -58,7 +58,7 @@ class Worker:
 
     async def run(self) -> bool:
         """Keep a process running until `stop`; return whether the last one ended as it should."""
-        backoff = Backoff(first_s=0.2, most_s=10.0)
+        backoff = Backoff(first_s=0.2, max_s=10.0)
         loop = asyncio.get_running_loop()
         while not self._stop.is_set():
             since = loop.time()

@@ -230,7 +230,7 @@ routes:
     "\\e[31m": 1
 """,
         """\
-bridge.yaml:6:5: routes[0]['?[31m']: unknown key '?[31m'; known keys: name, from, topic, when, actor, queue, args, kwargs, options, delay
+bridge.yaml:6:5: routes[0]['\\x1b[31m']: unknown key '\\x1b[31m'; known keys: name, from, topic, when, actor, queue, args, kwargs, options, delay
         "\\e[31m": 1
         ^
 """,

@@ -35,7 +35,7 @@ def test_a_right_result_of_an_expression_is_sent_as_it_is(name: str, value: obje
         ("max_retries", True, "takes a whole number from 0, not true or false"),
         ("max_retries", -1, "takes a whole number from 0"),
         ("max_retries", 1 << 63, "takes a whole number from 0"),
-        ("broker_priority", None, "takes a whole number from 0, not nothing"),
+        ("broker_priority", None, "takes a whole number from 0, not null"),
         ("time_limit", 1.5, "takes whole milliseconds from 0 to 3155760000000; int(...) makes one of a fraction"),
         ("time_limit", "30s", "takes whole milliseconds from 0 to 3155760000000"),
         ("time_limit", None, "takes whole milliseconds from 0 to 3155760000000"),

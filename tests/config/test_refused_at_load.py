@@ -66,7 +66,7 @@ def test_refused_at_load(tmp_path: Path, route: dict[str, Any], words: str) -> N
     """What the configuration itself says wrong is a mistake at its line; the bridge does not start with it."""
     with pytest.raises(ConfigError) as caught:
         load(tmp_path, "redis://localhost", route)
-    (mistake,) = caught.value.mistakes
+    (mistake,) = caught.value.diagnostics
     assert mistake.where.startswith("routes[0]")
     assert words in str(mistake)
 

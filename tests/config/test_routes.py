@@ -181,7 +181,7 @@ routes:
     options: {max_retries: null, time_limit: null}
 """,
         """\
-bridge.yaml:6:46: routes[0].options.time_limit: takes a duration such as 30s, 5m, not nothing
+bridge.yaml:6:46: routes[0].options.time_limit: takes a duration such as 30s, 5m, not null
         options: {max_retries: null, time_limit: null}
                                                  ^
 """,

@@ -153,7 +153,7 @@ sources:
 routes:
 """,
         """\
-bridge.yaml:3:8: routes: takes a list, not nothing
+bridge.yaml:3:8: routes: takes a list, not null
     routes:
            ^
 """,

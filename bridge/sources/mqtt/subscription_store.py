@@ -10,7 +10,7 @@ import msgspec
 from redis.exceptions import ResponseError
 
 from bridge.backoff import Backoff
-from bridge.config import MOST_PROCESSES, Dramatiq, Mqtt
+from bridge.config import MAX_PROCESSES, Dramatiq, Mqtt
 from bridge.errors import Disconnected, describe_error
 from bridge.observe.logs import LogThrottle, logger
 from bridge.redis_io.connection import RedisConnection, Word
@@ -111,7 +111,7 @@ async def left_members(name: str, config: Mqtt, dramatiq: Dramatiq, first: int) 
     if config.client_id is None or not config.keeps_session:
         return []
     # Not up to the first that is missing: it may have ended before it was recorded.
-    ids = [client_id(config.client_id, number) for number in range(first, MOST_PROCESSES)]
+    ids = [client_id(config.client_id, number) for number in range(first, MAX_PROCESSES)]
     found = await _answers(name, dramatiq, LogThrottle(), *(("GET", _key(name, one, dramatiq)) for one in ids))
     return [
         config.model_copy(update={"client_id": one, "version": "5"})
@@ -122,7 +122,7 @@ async def left_members(name: str, config: Mqtt, dramatiq: Dramatiq, first: int) 
 
 async def _answers(name: str, dramatiq: Dramatiq, repeats: LogThrottle, *commands: Sequence[Word]) -> list[Any]:
     """Return Redis's answers, however long that takes."""
-    backoff = Backoff(first_s=0.5, most_s=30.0)
+    backoff = Backoff(first_s=0.5, max_s=30.0)
     while True:
         link = RedisConnection(dramatiq, timeout_s=dramatiq.timeout / 1000)
         try:
@@ -173,7 +173,7 @@ class TakeoverDetector:
             cause = f"{ended.cause}, perhaps taken over by another client with client_id {self._client_id!r}"
         else:
             return ended
-        return Disconnected(cause, retry_s=Backoff(first_s=_LEAVE_IT_S, most_s=_LEAVE_IT_S).next())
+        return Disconnected(cause, retry_s=Backoff(first_s=_LEAVE_IT_S, max_s=_LEAVE_IT_S).next())
 
 
 def _filters(recorded: bytes | None) -> frozenset[str]:

@@ -146,8 +146,8 @@ def test_text_stays_within_its_bound(text: str) -> None:
 )
 def test_a_text_over_the_bound_is_refused(text: str) -> None:
     """A text of more than a MiB is an error, also where it came that long."""
-    assert "longer than" in failure(text, "x" * (MAX_TEXT + 1)).problem
-    assert "longer than" in failure("upper(payload)", "ΐ" * (MAX_TEXT // 2)).problem
+    assert "longer than" in failure(text, "x" * (MAX_TEXT + 1)).cause
+    assert "longer than" in failure("upper(payload)", "ΐ" * (MAX_TEXT // 2)).cause
 
 
 @pytest.fixture

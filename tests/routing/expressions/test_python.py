@@ -117,5 +117,5 @@ def test_the_common_subset_is_python(text: str, payload: dict[str, object]) -> N
     if ours != theirs:
         # Beyond the bounds of numbers only, ours is an error where Python goes on.
         assert ours == "error"
-        problem = failure(text, payload).problem
+        problem = failure(text, payload).cause
         assert "larger than 2**256" in problem or "not finite" in problem or "number of more than" in problem, text
