@@ -21,7 +21,7 @@ class Diagnostic:
     """One mistake in the configuration, before it is placed in the file.
 
     `path` leads from the checked value to the wrong one. `offset` counts characters from the beginning of the text at
-    `path`; None means the whole value. With `at_key` the mistake is in the key and not in its value.
+    `path`; None means the whole value. With `at_key` the diagnostic points to the key and not to its value.
     """
 
     path: KeyPath

@@ -22,7 +22,7 @@ _RESERVED = re.compile(r"[/?#@\[\]\s]")
 
 
 def check(document: Document) -> Iterator[Diagnostic]:
-    """Yield every mistake that takes more than one value to see."""
+    """Yield every mistake that involves more than one value."""
     config = document.value
     if not isinstance(config, dict):
         return

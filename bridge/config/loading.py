@@ -115,7 +115,7 @@ def _identity(source: dict[str, Any]) -> str | None:
 
 
 def _in_file(diagnostic: Diagnostic, places: list[int] | None, document: Document) -> Diagnostic:
-    """Return a diagnostic of a check as one of the file: a draft numbers its routes anew, and a model strips `when`."""
+    """Return a diagnostic of a check as one of the file: a draft numbers its routes anew, and models strip `when`."""
     path, offset = diagnostic.path, diagnostic.offset
     if path[:1] != ("routes",):
         return diagnostic

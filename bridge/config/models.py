@@ -127,7 +127,7 @@ class Dramatiq(Connection):
 
 
 class SpoolSettings(Model):
-    """Where events are kept that no broker holds while Redis is away."""
+    """The disk that keeps events while Redis is away and no broker holds them."""
 
     directory: Name = Field(description="directory of this bridge alone; it is made where it is missing")
     max_size: Annotated[Bytes, AfterValidator(_at_least_1_mib)] = Field(
@@ -136,7 +136,7 @@ class SpoolSettings(Model):
 
 
 class DeadLetters(Model):
-    """Where events go that cannot become messages."""
+    """The list of events that cannot become messages."""
 
     max_length: Annotated[Integer, Field(ge=1, le=1 << 53)] = Field(default=10_000, description="entries that are kept")
 

@@ -64,7 +64,7 @@ def _number(text: str) -> str | int | float:
     if _NOT_FINITE.fullmatch(text):
         raise InvalidValue("infinity and not-a-number cannot be written in JSON", "quote it if it is text")
     if _DECIMAL.fullmatch(text) or _RADIX.fullmatch(text):
-        # A hexadecimal number of n digits has fewer than 2n decimal digits, so this bound serves both.
+        # A hexadecimal number of n digits has at most 2n decimal digits, so this bound serves both.
         if len(text) > MAX_DIGITS // 2:
             raise InvalidValue("this number is too long", "quote it if it is text")
         return int(text, 0) if text[:2] in {"0o", "0x"} else int(text)

@@ -8,7 +8,7 @@ from typing import Final
 
 import yaml
 
-#: By the message of either of pyyaml's parsers: whether its context shows the place better, then message and hint.
+#: By a pattern of the parsers' messages: whether the context is the better place, our message, and the hint.
 _EXPLANATIONS: Final = (
     (
         r"mapping values are not allowed",

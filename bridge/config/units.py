@@ -61,7 +61,7 @@ def parse_size(value: object) -> int:
 
 
 def parse_share(value: object) -> int:
-    """Return the 80 of `80%`: 1 to 100.
+    """Return the percent of `80%`, from 1 to 100.
 
     Raises InvalidValue, a ValueError.
     """

@@ -14,20 +14,22 @@ _MAX_KEY: Final = 60
 #: Matching takes quadratic time, and a word of this length is not a slip of the finger.
 _MAX_MISSPELT: Final = 80
 
-_KINDS: Final[tuple[tuple[type | tuple[type, ...], str], ...]] = (
-    (type(None), "null"),
-    (bool, "true or false"),
-    ((int, float), "a number"),
-    (str, "text"),
-    (list, "a list"),
-    (dict, "a mapping"),
-    (bytes, "bytes"),
-)
+_KINDS: Final[dict[type, str]] = {
+    type(None): "null",
+    bool: "true or false",
+    int: "a number",
+    float: "a number",
+    str: "text",
+    list: "a list",
+    dict: "a mapping",
+    bytes: "bytes",
+}
 
 
 def describe(value: object) -> str:
     """Return the kind of a value in plain words, without showing the value: `text`, `a list`, `null` ..."""
-    return next((words for kind, words in _KINDS if isinstance(value, kind)), "something else")
+    words = _KINDS.get(type(value))
+    return words or next((words for kind, words in _KINDS.items() if isinstance(value, kind)), "something else")
 
 
 def quoted(value: object) -> str:

@@ -51,7 +51,7 @@ def route(line: str) -> str:
     ],
 )
 def test_references_are_replaced_once_and_as_text(text: str, value: str, loaded: Load) -> None:
-    """What the environment holds is text, never structure, number, reference or expression; expressions are left alone."""
+    """The environment gives text, never structure, number, reference or expression; expressions are left alone."""
     config = loaded(
         route(f'args: ["{text}"]'),
         NAME="x y",
@@ -107,7 +107,7 @@ routes:
 
 
 def test_a_password_file_loses_its_last_newline_only(tmp_path: Path, loaded: Load) -> None:
-    """`${file:}` reads what an editor or a secret store wrote."""
+    """`${file:}` reads the files of an editor or of a secret store."""
     for body, value in ((b"a\n", "a"), (b"a\n\n", "a\n"), (b" a", " a"), ("é\r\n".encode(), "é"), (b"", "")):
         (tmp_path / "secret").write_bytes(body)
         assert loaded(route(f"args: ['${{file:{tmp_path}/secret}}']")).routes[0].args == [value]
@@ -152,7 +152,7 @@ def test_a_password_file_loses_its_last_newline_only(tmp_path: Path, loaded: Loa
     ],
 )
 def test_a_reference_that_cannot_be_replaced_is_shown(text: str, column: int, words: str, loaded: Load) -> None:
-    """An unset name is a mistake at its own column, with what to do about it."""
+    """An unset name is a mistake at its own column, with the remedy."""
     with pytest.raises(ConfigError) as caught:
         loaded(route(f"when: {text}"), LATIN=os.fsdecode(b"\xe9"))
     (mistake,) = caught.value.diagnostics
@@ -249,14 +249,14 @@ def test_names_from_the_environment_are_not_repeated(loaded: Load) -> None:
     text = "sources:\n  m: {type: mqtt, url: mqtt://h}\nroutes:\n" + "  - {from: '${S}', name: '${S}', actor: a}\n" * 2
     with pytest.raises(ConfigError) as caught:
         loaded(text, S=SECRET)
-    assert [one.message for one in caught.value.diagnostics] == [
+    assert [diagnostic.message for diagnostic in caught.value.diagnostics] == [
         "no source is named '***'",
         "no source is named '***'",
         "the name '***' is taken",
     ]
 
 
-def test_a_check_s_words_are_cleaned_of_what_was_substituted(loaded: Load) -> None:
+def test_a_check_s_words_are_cleaned_of_substituted_text(loaded: Load) -> None:
     """A mistake in an expression that holds a secret does not quote it."""
 
     def check(_config: Config) -> list[Diagnostic]:

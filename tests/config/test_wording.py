@@ -38,7 +38,7 @@ def test_a_kind_of_value_has_one_name(value: object, words: str) -> None:
         ("it's", '"it\'s"'),
         ("\x1b[31m\n", r"'\x1b[31m\n'"),
         ("x" * 78, f"'{'x' * 78}'"),
-        ("x" * 79, f"'{'x' * 78}…'"),
+        ("x" * 79, f"'{'x' * 77}…'"),
         (None, "None"),
         (True, "True"),
         (1.5, "1.5"),
@@ -57,7 +57,7 @@ def test_a_value_is_quoted_in_few_words(value: object, words: str) -> None:
 def test_quoted_text_stays_on_one_short_line(text: str) -> None:
     """Quoted text has nothing that a terminal obeys, no line break, and a closing quote."""
     shown = quoted(text)
-    assert len(shown) <= 81
+    assert len(shown) <= 80
     assert shown.isprintable()
     assert shown[0] == shown[-1]
 

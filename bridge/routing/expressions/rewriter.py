@@ -24,7 +24,7 @@ from bridge.routing.expressions.values import MAX_INT
 #: The names every expression may use; a route adds the captures of its topic.
 NAMES: Final = ("payload", "topic", "headers", "meta", "source", "received_at")
 _CONSTANTS: Final = {"true": True, "false": False, "null": None}
-#: Names are short: less similar ones than `near_miss` proposes by itself are worth a hint.
+#: Names are short, so a lower similarity than the default of `near_miss` is worth a hint.
 _SIMILARITY: Final = 0.6
 
 

@@ -67,7 +67,7 @@ pytestmark = pytest.mark.timeout(20)
     ],
 )
 def test_a_mistake_is_told_with_its_place_and_remedy(text: str, message: str, hint: str, at: int) -> None:
-    """A wrong expression is refused at start, at the right character, with what to write instead."""
+    """A wrong expression is refused at start, at the right character, with the correct form."""
     diagnostic = refusal(text)
     assert message in diagnostic.message
     assert hint in diagnostic.hint
@@ -136,13 +136,13 @@ def test_a_mistake_is_told_with_its_place_and_remedy(text: str, message: str, hi
     ],
 )
 def test_nothing_else_of_python_can_be_reached(text: str, words: str) -> None:
-    """What is not on the list of the language is refused when the configuration is read, by its plain name."""
+    """A construct that is not on the list of the language is refused when the configuration is read, by its plain name."""
     assert words in refusal(text).message
 
 
 @pytest.mark.parametrize("name", ["__class__", "__dict__", "keys", "get", "__init__", "upper", "append", "real"])
 def test_an_attribute_is_only_ever_a_key(name: str) -> None:
-    """A dot reads a key of a mapping and never an attribute, whatever the value is."""
+    """A dot reads a key of a mapping and never an attribute, of any value."""
     assert evaluate(f"payload.{name}", {name: 5}) == 5
     assert failure(f"payload.{name}", {}).missing
     for value in ("text", 5, 1.5, [1], True):
