@@ -29,7 +29,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         sys.stdout.flush()  # here, where a reader that has gone is no traceback
     except ConfigError as error:
         print(error, file=sys.stderr)
-        count = len(error.mistakes)
+        count = len(error.diagnostics)
         print(f"dramatiq-bridge: {count} mistake{'s' if count != 1 else ''} in the configuration", file=sys.stderr)
         return EX_CONFIG
     except UsageError as error:

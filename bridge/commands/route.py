@@ -78,7 +78,7 @@ def _why_not(route: Route, captures: tuple[str, ...], event: Event, payload: obj
     try:
         evaluate(event, payload, captures, None)
     except EXPRESSION_ERRORS as error:
-        return f"when: {expressions.fault(error, route.filename).problem} in `{text}`"
+        return f"when: {expressions.explain_failure(error, route.filename).cause} in `{text}`"
     return f"when: `{text}` is not true"
 
 

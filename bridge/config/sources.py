@@ -18,9 +18,10 @@ from bridge.config.connection import (
     at_least,
     or_null,
 )
-from bridge.config.diagnostics import WrongValue, describe
-from bridge.config.substituted import coerced, plain
+from bridge.config.substitution import coerced, unmarked
 from bridge.config.units import spell_size
+from bridge.config.wording import describe
+from bridge.errors import InvalidValue
 
 Decode = Literal["json", "text", "msgpack", "cbor", "bytes", "auto"]
 Unmatched = Literal["dead-letter", "drop"]
@@ -28,7 +29,7 @@ Unmatched = Literal["dead-letter", "drop"]
 
 def _at_least_1b(size: int) -> int:
     if size < 1:
-        raise WrongValue(f"takes a size of at least {spell_size(1)}")
+        raise InvalidValue(f"takes a size of at least {spell_size(1)}")
     return size
 
 
@@ -40,9 +41,9 @@ def _version(value: object) -> object:
 
 def _identity(value: object) -> object:
     if not isinstance(value, str):
-        raise WrongValue(f"takes an expression, not {describe(value)}", "as in $meta.message_id")
+        raise InvalidValue(f"takes an expression, not {describe(value)}", "as in $meta.message_id")
     if not value.startswith("$") or value.startswith("$$"):
-        raise WrongValue("takes an expression, which begins with $", "as in $meta.message_id")
+        raise InvalidValue("takes an expression, which begins with $", "as in $meta.message_id")
     return str(value)
 
 
@@ -108,7 +109,7 @@ class Declare(Model):
     type: Literal["direct", "topic", "fanout", "headers"] = Field(default="topic", description="type of the exchange")
     bindings: list[str] = Field(default=[], description="routing keys that the queue is bound with")
     durable: Boolean = Field(default=True, description="whether queue and exchange survive a restart of the broker")
-    arguments: Annotated[dict[str, Any], BeforeValidator(plain)] = Field(
+    arguments: Annotated[dict[str, Any], BeforeValidator(unmarked)] = Field(
         default={}, description="arguments of the queue, such as x-queue-type"
     )
 

@@ -164,7 +164,7 @@ class SourcePipeline:
 
     async def _connect_loop(self) -> None:
         # At most 5 s, so that it is back within ten of the broker.
-        backoff = Backoff(first_s=0.2, most_s=5.0)
+        backoff = Backoff(first_s=0.2, max_s=5.0)
         loop = asyncio.get_running_loop()
         while not self._must_end():
             connected_at = None

@@ -22,7 +22,7 @@ from typing import Any, Final
 
 from bridge.config import Amqp, Config, Mqtt, SourceConfig
 from bridge.config import Route as RouteConfig
-from bridge.errors import ExpressionError, Problem
+from bridge.errors import Diagnostic, InvalidValue, KeyPath
 from bridge.model.message import Template
 from bridge.routing import expressions
 from bridge.routing.deduplication import FUNCTIONS as IDENTITY_FUNCTIONS
@@ -31,17 +31,15 @@ from bridge.routing.expressions import FUNCTIONS, RUNTIME, Expression
 from bridge.routing.routes import Route, RouteTable, message_builder
 from bridge.topics.pattern import Pattern, compile_pattern
 
-Loc = tuple[str | int, ...]
 
-
-def check_routes(config: Config) -> list[Problem]:
+def check_routes(config: Config) -> list[Diagnostic]:
     """Return every mistake in the routes' topics and expressions, and in the sources' identities."""
     return compile_routes(config)[1]
 
 
-def compile_routes(config: Config) -> tuple[dict[str, RouteTable], list[Problem]]:
+def compile_routes(config: Config) -> tuple[dict[str, RouteTable], list[Diagnostic]]:
     """Compile every route; return the table of each source, and every mistake that was found."""
-    problems: list[Problem] = []
+    problems: list[Diagnostic] = []
     routes: dict[str, list[Route]] = {name: [] for name in config.sources}
     for index, route in enumerate(config.routes):
         if route.source not in config.sources:
@@ -53,7 +51,7 @@ def compile_routes(config: Config) -> tuple[dict[str, RouteTable], list[Problem]
     return {name: RouteTable(found, identities[name]) for name, found in routes.items()}, problems
 
 
-def _compile_identity(name: str, source: SourceConfig, problems: list[Problem]) -> Identity | None:
+def _compile_identity(name: str, source: SourceConfig, problems: list[Diagnostic]) -> Identity | None:
     if not isinstance(source, Amqp | Mqtt) or source.identity is None:
         return None
     text, filename = source.identity[1:], f"<identity of {name}>"
@@ -61,12 +59,12 @@ def _compile_identity(name: str, source: SourceConfig, problems: list[Problem]) 
         expression = expressions.parse(text, expressions.NAMES)
         if "received_at" in expression.names:
             hint = "take it from payload, headers or meta"
-            raise ExpressionError("an event that comes again has another received_at", hint, text.index("received_at"))
+            raise InvalidValue("an event that comes again has another received_at", hint, text.index("received_at"))
         if expression.names.isdisjoint(("payload", "headers", "meta")):
             hint = "read it from payload, headers or meta"
-            raise ExpressionError("an identity that many events share would lose all but the first of them", hint)
-    except ExpressionError as error:
-        problems.append(Problem(("sources", name, "identity"), error.problem, error.hint, error.offset + 1))
+            raise InvalidValue("an identity that many events share would lose all but the first of them", hint)
+    except InvalidValue as error:
+        problems.extend(diagnostic.below(("sources", name, "identity"), prefix=1) for diagnostic in error.diagnostics)
         return None
     names: tuple[Collection[str], Sequence[str]] = (expression.names, ())
     evaluate = compile_function(
@@ -78,7 +76,7 @@ def _compile_identity(name: str, source: SourceConfig, problems: list[Problem]) 
 class _RouteCompiler:
     """Compiles one route; every mistake is appended to `problems`."""
 
-    def __init__(self, config: RouteConfig, loc: Loc, protocol: str, problems: list[Problem]) -> None:
+    def __init__(self, config: RouteConfig, loc: KeyPath, protocol: str, problems: list[Diagnostic]) -> None:
         self._config = config
         self._loc = loc
         self._protocol = protocol
@@ -131,8 +129,8 @@ class _RouteCompiler:
             for name in pattern.captures:
                 if name in expressions.NAMES or name in FUNCTIONS:
                     offset = self._config.topic.index(f"{{{name}}}")
-                    raise ExpressionError(f"{{{name}}} would hide `{name}`", "give the capture another name", offset)
-        except ExpressionError as error:
+                    raise InvalidValue(f"{{{name}}} would hide `{name}`", "give the capture another name", offset)
+        except InvalidValue as error:
             self._report((*self._loc, "topic"), error, 0)
             return None
         return pattern
@@ -145,18 +143,18 @@ class _RouteCompiler:
             (dynamic if _has_expression(value) else static)[name] = value
         return _literal(static), dynamic
 
-    def _expression(self, text: str, place: Loc, *, prefix: int) -> ast.expr:
+    def _expression(self, text: str, place: KeyPath, *, prefix: int) -> ast.expr:
         self._line += 1
         try:
             expression = expressions.parse(text, self._names, line=self._line)
-        except ExpressionError as error:
+        except InvalidValue as error:
             self._report((*self._loc, *place), error, prefix)
             return ast.Constant(None)
         self._places[self._line] = (".".join(map(str, place)), expression)
         self._used |= expression.names
         return expression.node
 
-    def _value(self, value: object, place: Loc) -> ast.expr:
+    def _value(self, value: object, place: KeyPath) -> ast.expr:
         if isinstance(value, str):
             if value.startswith("$$"):
                 return ast.Constant(value[1:])
@@ -166,15 +164,15 @@ class _RouteCompiler:
             for key in value:
                 if key.startswith("$"):
                     problem = "an expression that holds `: ` is a mapping for YAML"
-                    self._problems.append(Problem((*self._loc, *place, key), problem, "quote the whole expression"))
+                    self._problems.append(Diagnostic((*self._loc, *place, key), problem, "quote the whole expression"))
             keys: list[ast.expr | None] = [ast.Constant(key) for key in value]
             return ast.Dict(keys, [self._value(item, (*place, key)) for key, item in value.items()])
         if isinstance(value, list):
             return ast.List([self._value(item, (*place, i)) for i, item in enumerate(value)], ast.Load())
         return ast.Constant(value)  # type: ignore[arg-type]  # a scalar, as YAML has them
 
-    def _report(self, loc: Loc, error: ExpressionError, prefix: int) -> None:
-        self._problems.append(Problem(loc, error.problem, error.hint, error.offset + prefix))
+    def _report(self, loc: KeyPath, error: InvalidValue, prefix: int) -> None:
+        self._problems.extend(diagnostic.below(loc, prefix) for diagnostic in error.diagnostics)
 
 
 def _has_expression(value: object) -> bool:

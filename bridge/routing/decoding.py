@@ -19,11 +19,10 @@ import msgspec
 
 from bridge.errors import BadEvent
 from bridge.model.event import Event
+from bridge.model.json_limits import MAX_DIGITS
 
 MAX_DEPTH: Final = 64
-#: Python refuses to print longer integers, so a Dramatiq worker could not read them.
-MAX_DIGITS: Final = 4300
-_TOO_LARGE: Final = 10**MAX_DIGITS
+_TOO_LARGE: Final[int] = 10**MAX_DIGITS
 _LARGE: Final = 1024
 
 Decode = Callable[[Event], object]

@@ -11,13 +11,13 @@ from collections.abc import Callable
 from hashlib import sha256
 from typing import Any, Final
 
+from bridge.config.wording import describe
 from bridge.errors import BadEvent
 from bridge.model.event import Event, OnceByKey
 from bridge.observe.logs import LogThrottle, logger
 from bridge.routing import expressions
 from bridge.routing.expressions import RUNTIME
 from bridge.routing.expressions.text import concat, text_of
-from bridge.routing.expressions.values import kind
 from bridge.routing.routes import EXPRESSION_ERRORS
 
 log = logger()
@@ -67,7 +67,7 @@ class Identity:
         except BadEvent as error:
             problem = error.detail
         except EXPRESSION_ERRORS as error:
-            problem = expressions.fault(error, self._filename).problem
+            problem = expressions.explain_failure(error, self._filename).cause
         else:
             event.write_once = self._write_once
             return
@@ -85,7 +85,7 @@ def _key(value: object) -> bytes:
     """
     what = type(value)
     if what is not str and what is not int and (what is not float or not math.isfinite(value)):  # type: ignore[arg-type]
-        raise TypeError(f"an identity is a text or a number, not {kind(value)}")
+        raise TypeError(f"an identity is text or a number, not {describe(value)}")
     raw = text_of(value).encode()
     if not raw:
         raise ValueError("an identity is not empty")

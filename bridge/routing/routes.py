@@ -43,13 +43,13 @@ class Route:
         """Return why `run`, which raised `error`, made no message; None if its `when` does not fit."""
         if isinstance(error, BadEvent):
             return error
-        fault = expressions.fault(error, self.filename)
-        place, expression = self.source_map.get(fault.line, ("", None))
-        if fault.missing and place == "when":
+        failure = expressions.explain_failure(error, self.filename)
+        place, expression = self.source_map.get(failure.line, ("", None))
+        if failure.missing and place == "when":
             return None
-        part = expression.text.encode()[fault.text_start : fault.text_end].decode() if expression else ""
+        part = expression.text.encode()[failure.text_start : failure.text_end].decode() if expression else ""
         at = f" in `{part}`" if part else ""
-        return BadEvent("missing-field" if fault.missing else "wrong-type", f"{place}: {fault.problem}{at}")
+        return BadEvent("missing-field" if failure.missing else "wrong-type", f"{place}: {failure.cause}{at}")
 
 
 def message_builder(

@@ -39,7 +39,7 @@ class SinkHealth:
         Raises:
             SinkUnavailable: the last attempt failed, and `give_up` then returned True; `writer` is marked unavailable.
         """
-        backoff = Backoff(first_s=_FIRST_RETRY_S, most_s=_MAX_RETRY_S)
+        backoff = Backoff(first_s=_FIRST_RETRY_S, max_s=_MAX_RETRY_S)
         while True:
             try:
                 result = await attempt()

@@ -9,7 +9,7 @@ from typing import Any, Final, TypeVar
 
 import re2
 
-from bridge.errors import ExpressionError
+from bridge.errors import InvalidValue
 
 #: Topics that are remembered by whoever looks them up; one more, and it begins anew.
 MOST_KNOWN: Final = 8192
@@ -49,7 +49,7 @@ def compile_pattern(text: str, protocol: str) -> Pattern:
     """Compile `text` in the wildcards of `protocol` (the `type` of a source).
 
     Raises:
-        ExpressionError: what is wrong, and at which character.
+        InvalidValue: with the mistake, and its character where there is one.
     """
     redis = protocol.startswith("redis")
     # In a glob, braces that are escaped or stand in [ ] are characters as any other.
@@ -61,28 +61,28 @@ def compile_pattern(text: str, protocol: str) -> Pattern:
         # re2 matches in linear time: no topic, however odd, can make a pattern slow.
         return Pattern(text, captures, re2.compile(regex, _OPTIONS), fits_empty)
     except re2.error:
-        raise ExpressionError("this topic is too long") from None
+        raise InvalidValue("this topic is too long") from None
 
 
 def _capture_names(text: str) -> tuple[str, ...]:
     if not text:
-        raise ExpressionError("an empty topic fits nothing", "leave `topic` out to take every event of the source")
+        raise InvalidValue("an empty topic fits nothing", "leave `topic` out to take every event of the source")
     names: list[str] = []
     for found in _CAPTURE.finditer(text):
         name = found[1]
         if not _NAME.match(name):
-            raise ExpressionError(
+            raise InvalidValue(
                 f"{{{name}}} is not a name", "write letters, digits and _, such as {plant}", found.start()
             )
         if keyword.iskeyword(name):
-            raise ExpressionError(f"{{{name}}} is a word of the language", "give it another name", found.start())
+            raise InvalidValue(f"{{{name}}} is a word of the language", "give it another name", found.start())
         if name in names:
-            raise ExpressionError(f"{{{name}}} stands twice", "give each capture a name of its own", found.start())
+            raise InvalidValue(f"{{{name}}} stands twice", "give each capture a name of its own", found.start())
         names.append(name)
     rest = _CAPTURE.sub(lambda found: "x" * len(found[0]), text)
     for brace in "{}":
         if brace in rest:
-            raise ExpressionError(f"a single {brace}", "a capture is written {name}", rest.index(brace))
+            raise InvalidValue(f"a single {brace}", "a capture is written {name}", rest.index(brace))
     return tuple(names)
 
 
@@ -93,13 +93,13 @@ def _levels(text: str, separator: str, many: str, one: str) -> list[str]:
     for level in levels:
         for wildcard in (many, one):
             if wildcard in level and level != wildcard:
-                raise ExpressionError(
+                raise InvalidValue(
                     f"{wildcard} must stand alone between two {separator!r}",
                     f"as in a{separator}{one}{separator}b",
                     offset + level.index(wildcard),
                 )
         if "{" in level and not _CAPTURE.fullmatch(level):
-            raise ExpressionError(
+            raise InvalidValue(
                 "a capture takes a whole level", f"as in a{separator}{{name}}{separator}b", offset + level.index("{")
             )
         offset += len(level) + 1
@@ -109,7 +109,7 @@ def _levels(text: str, separator: str, many: str, one: str) -> list[str]:
 def _mqtt(text: str) -> str:
     levels = _levels(text, "/", "#", "+")
     if "#" in levels[:-1]:
-        raise ExpressionError("# must be the last level", "use + for one level in the middle", text.index("#"))
+        raise InvalidValue("# must be the last level", "use + for one level in the middle", text.index("#"))
     # A wildcard in the first level does not take the broker's own $SYS topics [MQTT-4.7.2-1].
     if levels == ["#"]:
         return r"(?s)[^$].*|"
@@ -167,7 +167,7 @@ def _redis(text: str) -> str:
         elif glob == "?":
             regex.append(r".")
         elif glob == "[":
-            raise ExpressionError("this [ is never closed", "write \\[ where it is meant literally", found.start())
+            raise InvalidValue("this [ is never closed", "write \\[ where it is meant literally", found.start())
         elif glob.startswith("{"):
             regex.append(r"([^:./]+)")
         elif glob.startswith("["):
@@ -182,7 +182,7 @@ def _redis_class(glob: str, offset: int) -> str:
     negated = glob.startswith("[^")
     inside = [[ord(end[-1]) for end in part if end] for part in _CLASS_PART.findall(glob[2 if negated else 1 : -1])]
     if not inside:
-        raise ExpressionError(f"{glob} holds nothing", "write \\[ where it is meant literally", offset)
+        raise InvalidValue(f"{glob} holds nothing", "write \\[ where it is meant literally", offset)
     # Redis takes [z-a] as [a-z].
     ranges = "".join(rf"\x{{{min(part):x}}}-\x{{{max(part):x}}}" for part in inside)
     return f"[{'^' if negated else ''}{ranges}]"

@@ -222,7 +222,7 @@ def test_a_mistake_is_placed_and_explained(tmp_path: Path, source: str, column: 
     for routes in ("", "routes: [{from: s, actor: a, queue: __x}]\n"):
         with pytest.raises(ConfigError) as caught:
             load(tmp_path, source, routes)
-        first, *others = caught.value.mistakes
+        first, *others = caught.value.diagnostics
         assert len(others) == bool(routes)
         assert words in str(first)
         assert first.line == 3

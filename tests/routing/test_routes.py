@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from bridge.config import Config
-from bridge.errors import Problem
+from bridge.errors import Diagnostic
 from bridge.model.event import Event
 from bridge.routing.compiler import check_routes, compile_routes
 from bridge.routing.router import make
@@ -44,7 +44,7 @@ def outcome(*routes: dict[str, Any], payload: object = None, topic: str = "t", *
     return [json.loads(message.body) for message in entry.messages]
 
 
-def problems(*routes: dict[str, Any]) -> list[Problem]:
+def problems(*routes: dict[str, Any]) -> list[Diagnostic]:
     """Return the mistakes in these routes."""
     return check_routes(config(*routes))
 
@@ -148,7 +148,7 @@ def test_when(when: str, payload: object, fits: bool | str) -> None:
         ({"args": ["$payload.list[3]"]}, "missing-field", "args.0: no element at this index in `payload.list[3]`"),
         ({"options": {"max_age": "$payload.o"}}, "missing-field", "options.max_age: no field 'o' in `payload.o`"),
         ({"delay": "$payload.d"}, "missing-field", "delay: no field 'd' in `payload.d`"),
-        ({"args": ["$payload.text + 1"]}, "wrong-type", "args.0: '+' takes numbers, not a text in `payload.text + 1`"),
+        ({"args": ["$payload.text + 1"]}, "wrong-type", "args.0: '+' takes numbers, not text in `payload.text + 1`"),
         ({"args": ["$1 / payload.zero"]}, "wrong-type", "args.0: division by zero in `1 / payload.zero`"),
         ({"args": ["$int(payload.text)"]}, "wrong-type", "args.0: "),
         ({"args": '$"é" if payload.ü.x else 0'}, "missing-field", "args: no field 'x' in `payload.ü.x`"),
@@ -261,8 +261,8 @@ def test_a_mistake_has_its_place(
 ) -> None:
     """Each mistake carries the path to its value, and the character inside it."""
     (problem,) = problems({}, route)
-    assert problem.loc == ("routes", 1, *loc)
-    assert words in problem.problem
+    assert problem.path == ("routes", 1, *loc)
+    assert words in problem.message
     if offset is not None:
         assert problem.offset == offset
 
@@ -270,7 +270,7 @@ def test_a_mistake_has_its_place(
 def test_every_mistake_is_found_at_once() -> None:
     """One wrong route does not hide what is wrong with it elsewhere, or with the next one."""
     found = problems({"when": "x", "args": ["$y", "$z"], "topic": "#a"}, {}, {"kwargs": {"k": "$w"}})
-    assert [problem.loc for problem in found] == [
+    assert [problem.path for problem in found] == [
         ("routes", 0, "topic"), ("routes", 0, "when"), ("routes", 0, "args", 0), ("routes", 0, "args", 1),
         ("routes", 2, "kwargs", "k"),
     ]  # fmt: skip
@@ -287,5 +287,5 @@ def test_a_route_belongs_to_its_source() -> None:
 def test_an_expression_that_yaml_took_for_a_mapping_is_a_mistake() -> None:
     """`$x ? {a: 1}` and the like are mappings for YAML: sent as they are, the message would be wrong in silence."""
     (problem,) = problems({"args": [{'$payload.a == "b" ? 1': 2}]})
-    assert problem.loc == ("routes", 0, "args", 0, '$payload.a == "b" ? 1')
+    assert problem.path == ("routes", 0, "args", 0, '$payload.a == "b" ? 1')
     assert problem.hint == "quote the whole expression"

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from bridge.errors import ExpressionError
+from bridge.errors import InvalidValue
 from bridge.topics.pattern import compile_pattern, covers, subscription, without_covered
 from tests.support.brokers import Redis
 
@@ -210,10 +210,11 @@ def test_captures(text: str, protocol: str, topic: str, captures: tuple[str, ...
 )
 def test_a_wrong_pattern_is_an_error_at_its_character(text: str, protocol: str, offset: int, words: str) -> None:
     """What cannot be a topic is refused at load, at the character that is wrong."""
-    with pytest.raises(ExpressionError) as caught:
+    with pytest.raises(InvalidValue) as caught:
         compile_pattern(text, protocol)
-    assert words in caught.value.problem
-    assert caught.value.offset == offset
+    (diagnostic,) = caught.value.diagnostics
+    assert words in diagnostic.message
+    assert (diagnostic.offset or 0) == offset
 
 
 def test_no_topic_makes_a_pattern_slow() -> None:

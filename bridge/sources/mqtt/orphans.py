@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bridge.config import MOST_PROCESSES, Dramatiq, Mqtt
+from bridge.config import MAX_PROCESSES, Dramatiq, Mqtt
 from bridge.observe.logs import LogThrottle
 from bridge.sources.mqtt.subscription_store import record_key, redis_answers
 from bridge.sources.sharding import client_id
@@ -18,7 +18,7 @@ async def orphaned_sessions(name: str, config: Mqtt, dramatiq: Dramatiq, first: 
     if config.client_id is None or not config.keeps_session:
         return []
     # All numbers, not up to the first gap: a process may have ended before its session was recorded.
-    ids = [client_id(config.client_id, number) for number in range(first, MOST_PROCESSES)]
+    ids = [client_id(config.client_id, number) for number in range(first, MAX_PROCESSES)]
     commands = (("GET", record_key(name, each, dramatiq)) for each in ids)
     records = await redis_answers(name, dramatiq, LogThrottle(), *commands)
     return [

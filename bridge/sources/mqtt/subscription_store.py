@@ -106,7 +106,7 @@ def record_key(name: str, client_id: str | None, dramatiq: Dramatiq) -> str:
 
 async def redis_answers(name: str, dramatiq: Dramatiq, throttle: LogThrottle, *commands: Sequence[Word]) -> list[Any]:
     """Return Redis's answers to `commands`; while Redis is away, try again with a backoff of at most 30 s."""
-    backoff = Backoff(first_s=0.5, most_s=30.0)
+    backoff = Backoff(first_s=0.5, max_s=30.0)
     while True:
         connection = RedisConnection(dramatiq, timeout_s=dramatiq.timeout / 1000)
         try:

@@ -41,4 +41,4 @@ class TakeoverDetector:
             cause = f"{ended.cause}, perhaps taken over by another client with client_id {self._client_id!r}"
         else:
             return ended
-        return Disconnected(cause, retry_s=Backoff(first_s=_TAKEOVER_RETRY_S, most_s=_TAKEOVER_RETRY_S).next())
+        return Disconnected(cause, retry_s=Backoff(first_s=_TAKEOVER_RETRY_S, max_s=_TAKEOVER_RETRY_S).next())
