@@ -196,7 +196,7 @@ def test_an_execution_too_many_fails_the_demo(new_demo: Callable[..., Demo]) -> 
     (valkey,) = (process for process in demo.processes() if process.name() == "valkey-server")
     (port,) = {connection.laddr.port for connection in valkey.net_connections("tcp") if connection.status == "LISTEN"}
     with redis.Redis(port=port) as client:
-        client.rpush(EXECUTIONS, '{"actor": "send_welcome_email", "args": [1, "again"], "kwargs": {}, "says": ""}')
+        client.rpush(EXECUTIONS, '{"actor": "send_welcome_email", "args": [1, "again"], "kwargs": {}, "effect": ""}')
     demo.wait_for('send_welcome_email(1, "again")')
     demo.child.signal(signal.SIGTERM)
     assert demo.wait() == 1
