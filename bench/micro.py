@@ -30,8 +30,7 @@ from bridge.model.batch import Batch
 from bridge.model.event import Event, already_parsed
 from bridge.model.message import MessageIds, Template
 from bridge.redis_io.connection import command
-from bridge.routing import decoding as codecs
-from bridge.routing import router
+from bridge.routing import decoding, router
 from bridge.routing.compiler import check_routes, compile_routes
 from bridge.sink import RedisSink
 from bridge.sources.amqp.deliveries import DeliveryReader
@@ -136,7 +135,7 @@ def _event(bench: Bench) -> Timed:
 
 @stage("decode: JSON to payload")
 def _decode(bench: Bench) -> Timed:
-    decode = codecs.decoder("json")
+    decode = decoding.decoder("json")
     events = bench.events()
     return lambda: [decode(event) for event in events]
 
@@ -149,7 +148,7 @@ def _match(bench: Bench) -> Timed:
 
 @stage("rule: payload to an encoded message")
 def _rule(bench: Bench) -> Timed:
-    decode = codecs.decoder("json")
+    decode = decoding.decoder("json")
     pairs = [(event, decode(event)) for event in bench.events()]
     [(route, captures)] = bench.compiled.table.matches(load.DOTTED_TOPIC)
     stamp = MessageIds(1)

@@ -11,7 +11,7 @@ from bridge.errors import BadEvent
 from bridge.model.batch import Batch, Column, DeadLetter
 from bridge.model.event import Gate
 from bridge.redis_io.connection import Word, packed
-from bridge.routing.decoding import plain
+from bridge.routing.decoding import to_json_types
 
 #: How long a writer's last number is remembered: longer than most outages, and so the retry that follows a lost reply.
 _TOKEN_LIFETIME_S = 6 * 3600
@@ -104,7 +104,7 @@ def _fields(letter: DeadLetter) -> list[Word]:
 def _headers(letter: DeadLetter) -> bytes:
     try:
         headers, _ = letter.event.details()
-        return _encode(plain(dict(headers)))
+        return _encode(to_json_types(dict(headers)))
     except (ValueError, UnicodeEncodeError, BadEvent):
         return b"{}"  # the letter matters more than headers that can't be read, or that JSON can't hold
 

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from bridge.errors import BadEvent
 from bridge.model.event import Event
-from bridge.routing.decoding import decoder, plain
+from bridge.routing.decoding import decoder, to_json_types
 
 
 def decode(kind: str, body: bytes, **meta: object) -> Any:
@@ -269,7 +269,7 @@ def test_whatever_is_accepted_can_be_written_as_json(value: Any, packed: str) ->
 
 def test_headers_of_any_kind_become_plain() -> None:
     """Values of AMQP tables come out as JSON has them; what it has not is said."""
-    assert plain({"a": (1, b"x", Decimal("0.5"))}) == {"a": [1, "eA==", "0.5"]}
+    assert to_json_types({"a": (1, b"x", Decimal("0.5"))}) == {"a": [1, "eA==", "0.5"]}
     for value, words in [(object(), "JSON has no object"), ({None: 1}, "a key is NoneType"), ("\ud800", "surrogates")]:
         with pytest.raises(ValueError, match=words):
-            plain(value)
+            to_json_types(value)
