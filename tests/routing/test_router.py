@@ -7,30 +7,9 @@ from typing import Any
 
 import pytest
 
-from bridge.config import Config
-from bridge.model.event import Event
-from bridge.routing.compiler import compile_routes
-from bridge.routing.router import Counts, Router, make
+from bridge.routing.router import Counts
 from tests.support.batches import routed
-
-MQTT = {"type": "mqtt", "url": "mqtt://localhost"}
-ROUTES: list[dict[str, Any]] = [
-    {"actor": "hot", "topic": "a/+", "when": "payload.c > 250", "args": ["$payload.c"]},
-    {"actor": "log", "topic": "a/log", "args": ["$payload"]},
-]
-
-
-def router(routes: list[dict[str, Any]] = ROUTES, **source: Any) -> Router:
-    """Return the router of a source with these settings."""
-    config = Config.model_validate({
-        "sources": {"s": {**MQTT, **source}}, "routes": [{"from": "s", **route} for route in routes],
-    })  # fmt: skip
-    return make(config.sources["s"], compile_routes(config)[0]["s"])
-
-
-def event(topic: str, body: bytes = b"{}", **more: Any) -> Event:
-    """Make an event."""
-    return Event("s", topic, body, 0, **more)
+from tests.support.routing import MQTT, event, router
 
 
 def test_every_event_is_counted_once() -> None:

@@ -30,11 +30,11 @@ from bridge.sink.health import SinkHealth
 from bridge.spool import Spool, SpoolDirectory
 from bridge.spool.log import Log
 from tests.faults.proxy import Proxy
-from tests.routing.test_router import event, router
 from tests.support.brokers import Mosquitto, Redis
 from tests.support.children import REPOSITORY, wait_until
 from tests.support.feeds import MqttFeed, PubsubFeed, connect
 from tests.support.processes import Bridges, queue_messages
+from tests.support.routing import event, router
 
 pytestmark = pytest.mark.timeout(120)
 
