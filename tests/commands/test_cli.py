@@ -79,7 +79,7 @@ def run(path: Path, capsys: pytest.CaptureFixture[str]) -> Terminal:
 
 
 def test_check_summarises_a_correct_configuration(run: Terminal, path: Path) -> None:
-    """`check` prints sources, routes, guarantees and notes without passwords, and connects to nothing."""
+    """`check` prints the routes and the guarantee of each source as it is configured, without passwords; it connects to nothing."""
     assert (
         run("check", "CONFIG")
         == f"""\

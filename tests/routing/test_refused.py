@@ -66,7 +66,7 @@ DEEP = b'{"args":' + b"[" * 64 + b"]" * 64 + b"}"
     ],
     ids=lambda value: repr(value)[:30],
 )
-async def test_a_body_that_would_stop_a_worker(
+async def test_a_body_that_would_damage_a_worker_becomes_a_dead_letter(
     redis_server: Redis, tmp_path: Path, body: bytes, reason: bytes, words: bytes
 ) -> None:
     """Only this event becomes a dead letter, with its reason, source, topic and headers; the next ones flow."""
@@ -147,7 +147,7 @@ STEP = {"actor_name": "record"}
     ],
     ids=lambda value: json.dumps(value)[:50],
 )
-async def test_an_option_that_would_damage_a_worker(
+async def test_an_option_that_would_damage_a_worker_becomes_a_dead_letter(
     redis_server: Redis, tmp_path: Path, options: dict[str, Any], value: object, words: str
 ) -> None:
     """An option of a wrong type would make a worker lose the message: the event becomes a dead letter instead."""

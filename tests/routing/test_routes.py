@@ -124,8 +124,8 @@ def test_captures_are_each_routes_own() -> None:
         ('topic == "t" and source == "plant"', {}, True),
     ],
 )
-def test_when(when: str, payload: object, fits: bool | str) -> None:
-    """A `when` that is false or misses a field does not fit; a wrong type in it makes a dead letter."""
+def test_a_missing_field_makes_a_when_false(when: str, payload: object, fits: bool | str) -> None:
+    """A route fits if its `when` is true; a missing field makes it false, a wrong type makes a dead letter."""
     entries = results({"when": when}, payload=payload)
     if isinstance(fits, str):
         assert entries[0]["reason"] == fits
@@ -156,7 +156,7 @@ def test_when(when: str, payload: object, fits: bool | str) -> None:
     ids=lambda value: str(value)[:40],
 )
 def test_a_dead_letter_names_the_route_the_place_and_the_field(route: dict[str, Any], reason: str, detail: str) -> None:
-    """A dead letter names the place in the configuration and the field that the event lacks."""
+    """A missing field in a value makes the event a dead letter, with the place in the configuration and the field's name."""
     payload = {"a": {}, "list": [1], "text": "x", "zero": 0, "ü": {}}
     (letter,) = results({"name": "the-route", **route}, payload=payload)
     assert letter["route"] == "the-route"

@@ -60,8 +60,8 @@ async def test_the_same_batch_is_written_once(redis_server: Redis, make: Sinks, 
         assert list(client.scan_iter("dramatiq:*")) == []
 
 
-async def test_one_key_per_writer_remembers_what_was_written(redis_server: Redis, make: Sinks) -> None:
-    """What makes a batch safe to send again is one key, however many batches there are, and expires by itself."""
+async def test_a_written_batch_is_remembered_for_six_hours(redis_server: Redis, make: Sinks) -> None:
+    """One key, however many batches there are, makes all of them safe to send again; it expires by itself."""
     sink, writer = make(redis_server), BatchSequence()
     for number in range(50):
         await sink.write(copied(batch(number), writer))

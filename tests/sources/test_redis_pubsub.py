@@ -101,7 +101,7 @@ def _restarted(feed: PubsubFeed, bridge: BridgeProcess, times: int) -> dict[str,
     return gap
 
 
-def test_a_gap_is_said_and_counted(feed: PubsubFeed, new_bridge: Bridges) -> None:
+def test_a_gap_after_a_lost_connection_is_logged_and_counted(feed: PubsubFeed, new_bridge: Bridges) -> None:
     """Each time that the subscription was lost and is back, the bridge says for how long, at most, and how often by now."""
     bridge = new_bridge(feed.config(feed.broker)).ready()
     assert not bridge.events("source.gap"), "what was before the start is no gap"
