@@ -1,4 +1,4 @@
-"""Who takes part: the bridge, its variants, and the peers, each as a process that can be started for a backlog."""
+"""The contestants: the bridge, its variants and the peers; each starts as a process for a backlog."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from bench.load import NATIVE_STREAM, QUEUE_KEY, routes
 from tests.support.children import Child
 from tests.support.processes import BridgeProcess
 
-#: Has a module `uvloop` that cannot be imported, as where it is not installed.
+#: Holds a module `uvloop` that raises ImportError, as if uvloop were not installed.
 _WITHOUT_UVLOOP: Final = Path(__file__).parent / "without_uvloop"
 
 
@@ -30,20 +30,20 @@ class Running(ABC):
     @property
     @abstractmethod
     def pid(self) -> int:
-        """Its process, whose descendants are part of it."""
+        """The process id; the process's descendants belong to the contestant."""
 
     @property
     @abstractmethod
     def running(self) -> bool:
-        """Say whether it lives."""
+        """Whether the process is running."""
 
     @abstractmethod
     def output(self) -> str:
-        """Return the end of what it printed."""
+        """Return the last lines of its output."""
 
     @abstractmethod
     def close(self) -> None:
-        """Kill it, with all it started: what it has not acknowledged goes back to the broker."""
+        """Kill it and its descendants; the broker takes back the unacknowledged events."""
 
     def __enter__(self) -> Self:
         return self
@@ -53,17 +53,17 @@ class Running(ABC):
 
 
 class Contestant(ABC):
-    """One row of the table: `events` is how many it is given in a run."""
+    """One row of the table; a run has `events` events."""
 
     name: str
     events: int
-    #: Whether it builds messages; otherwise it moves the events to a stream.
+    #: Whether it builds messages; otherwise it copies the events to a stream.
     messages: bool = True
 
     @property
     @abstractmethod
     def settings(self) -> str:
-        """How it is set up, in words."""
+        """Its settings, for the report."""
 
     @abstractmethod
     def start(self, backlog: Backlog) -> Running:
@@ -71,13 +71,13 @@ class Contestant(ABC):
 
     @property
     def sink_key(self) -> str:
-        """The list or the stream whose length says how many events are done."""
+        """The key of the list or stream that grows by one per event."""
         return QUEUE_KEY if self.messages else NATIVE_STREAM
 
 
 @dataclass(frozen=True)
 class Bridge(Contestant):
-    """The bridge with its defaults, but for what `settings_of_source`, `top` and `routes` say."""
+    """The bridge with default settings, except `of_source` (of the source), `top` (top-level keys) and `routes`."""
 
     name: str
     events: int
@@ -131,7 +131,7 @@ class _RunningBridge(Running):
 
 @dataclass(frozen=True)
 class Peer(Contestant):
-    """A program of `bench.peers`; `kind` is given to those that serve several sources."""
+    """A program of `bench.peers`; one that serves several sources gets `kind` as its first argument."""
 
     name: str
     events: int
@@ -178,7 +178,7 @@ POLL: Final = "mq-bridge poll"
 SCRIPT: Final = "script"
 FASTSTREAM: Final = "FastStream"
 
-#: Events of a run, so that each takes a second or a few.
+#: The contestants of each source; the number of events makes a run last for one or a few seconds.
 PEERS: Final[dict[str, tuple[Contestant, ...]]] = {
     "amqp": (
         Bridge(BRIDGE, 50_000),
@@ -211,14 +211,14 @@ PEERS: Final[dict[str, tuple[Contestant, ...]]] = {
 def variants(kind: str) -> tuple[Contestant, ...]:
     """Return the bridge's variants on a source of this kind."""
     events = PEERS[kind][0].events
-    found = [
+    bridges = [
         Bridge("bridge, 100 routes", events, routes=100),
         Bridge("bridge, asyncio", events, uvloop=False),
     ]
     if kind in {"amqp", "mqtt"}:
-        found.append(Bridge("bridge, fast_path: false", events // 5, of_source={"fast_path": False}))
+        bridges.append(Bridge("bridge, fast_path: false", events // 5, of_source={"fast_path": False}))
     if kind == "mqtt":
-        found.append(Bridge("bridge, wide window", events, of_source={"window": {"events": 4_000}}))
+        bridges.append(Bridge("bridge, wide window", events, of_source={"window": {"events": 4_000}}))
     if kind in {"amqp", "redis-stream"}:
-        found.append(Bridge("bridge, processes: 2", events, top={"processes": 2}))
-    return tuple(found)
+        bridges.append(Bridge("bridge, processes: 2", events, top={"processes": 2}))
+    return tuple(bridges)

@@ -1,4 +1,4 @@
-"""What processes have used, read from /proc (Linux)."""
+"""CPU and memory of processes, read from /proc (Linux)."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def cpu_s(pid: int) -> float:
 
 
 def peak_rss_bytes(pid: int) -> int:
-    """Return the highest resident memory that the process ever had."""
+    """Return the peak of the process's resident memory."""
     return _status(pid, "VmHWM")
 
 
@@ -38,7 +38,7 @@ def rss_bytes(pid: int) -> int:
 
 
 def cpu_model() -> str:
-    """Return the processor's name as the kernel knows it."""
+    """Return the processor's model name."""
     for line in Path("/proc/cpuinfo").read_text().splitlines():
         if line.startswith("model name"):
             return line.partition(":")[2].strip()
@@ -53,7 +53,7 @@ def _status(pid: int, name: str) -> int:
 
 
 def _tree(pid: int, children: dict[int, list[int]]) -> list[int]:
-    found = [pid]
-    for process in found:
-        found += children.get(process, [])
-    return found
+    tree = [pid]
+    for process in tree:
+        tree += children.get(process, [])
+    return tree

@@ -1,4 +1,4 @@
-"""`check CONFIG`: every mistake in one go, or what the file says; connects to nothing."""
+"""`check CONFIG`: prints every mistake of the file, or a summary of it; connects to nothing."""
 
 from __future__ import annotations
 
@@ -16,11 +16,15 @@ from bridge.sources.sharding import alone
 from bridge.topics.pattern import compile_pattern
 
 #: Text that was probably meant as an expression: its $ is missing.
-_FORGOTTEN: Final = re.compile(r"\{?(payload|headers|meta)[.\[].*")
+_MISSING_DOLLAR: Final = re.compile(r"\{?(payload|headers|meta)[.\[].*")
 
 
 def main(arguments: argparse.Namespace) -> int:
-    """Print what is connected to what; a ConfigError holds every mistake."""
+    """Print the sources with their routes, the guarantees and the notes.
+
+    Raises:
+        ConfigError: the file has mistakes; it holds all of them.
+    """
     loaded = config.load(arguments.config, check=check_routes)
     print(f"{arguments.config}: ok")
     print(f"  dramatiq  {redacted_url(loaded.dramatiq.url)}, namespace {loaded.dramatiq.namespace}")
@@ -39,7 +43,7 @@ def main(arguments: argparse.Namespace) -> int:
 
 
 def notes(loaded: Config) -> Iterator[str]:
-    """Yield what is allowed and yet seldom meant."""
+    """Yield a note for each setting that is allowed but rarely intended."""
     for name, source in loaded.sources.items():
         if source.type == "mqtt" and source.qos > 0 and source.client_id is None:
             yield (
@@ -57,7 +61,7 @@ def notes(loaded: Config) -> Iterator[str]:
         if not _can_fit(route, loaded.sources[route.source]):
             yield f"route {route.name}: no topic that sources.{route.source} brings fits {route.topic}"
         for text in _texts([route.args, route.kwargs]):
-            if _FORGOTTEN.fullmatch(text):
+            if _MISSING_DOLLAR.fullmatch(text):
                 yield f"route {route.name}: {text!r} is text; an expression begins with $, as in ${text.strip('{}')}"
 
 

@@ -26,12 +26,13 @@ class Outcome(enum.Enum):
 
 @dataclass(slots=True)
 class Counts:
-    """The numbers of a source's events by their fate.
+    """The fate of a source's events, in numbers.
 
     received = routed + filtered + unmatched + dead_lettered + returned + lost, once nothing is in
-    flight. `messages` were written; `unmatched` counts only dropped events; `returned` events went
-    back to the broker unwritten; `lost` events were not written either, and nobody redelivers them;
-    `duplicates` are those of the others that had been written before.
+    flight. `unmatched` counts dropped events only: an unmatched event that became a dead letter is in
+    `dead_lettered`. `returned` events were not written, and their broker redelivers them. `lost` events
+    were not written, and nobody redelivers them. `messages` counts written messages, and `duplicates`
+    the events among the others that had been written before.
     """
 
     received: int = 0

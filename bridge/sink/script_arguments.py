@@ -11,7 +11,7 @@ from bridge.errors import BadEvent
 from bridge.model.batch import Batch, Column, DeadLetter
 from bridge.model.event import OnceByXack, WriteOnce
 from bridge.redis_io.connection import Word, encode_word
-from bridge.routing.decoding import plain
+from bridge.routing.decoding import to_json_types
 
 #: How long Redis remembers the last number of a batch sequence: longer than most outages, after which a write whose
 #: reply was lost is tried again.
@@ -105,7 +105,7 @@ def _fields(letter: DeadLetter) -> list[Word]:
 def _headers(letter: DeadLetter) -> bytes:
     try:
         headers, _ = letter.event.details()
-        return _encode(plain(dict(headers)))
+        return _encode(to_json_types(dict(headers)))
     except (ValueError, UnicodeEncodeError, BadEvent):
         return b"{}"  # a dead letter without headers is better than none: they can't be read, or JSON can't hold them
 

@@ -62,8 +62,10 @@ STEP = {"actor_name": "record"}
     ],
     ids=lambda value: str(value)[:60],
 )
-def test_refused_at_load(tmp_path: Path, route: dict[str, Any], words: str) -> None:
-    """A wrong literal value is a mistake at its line; the bridge does not start with it."""
+def test_a_setting_that_would_damage_a_worker_is_refused_when_loaded(
+    tmp_path: Path, route: dict[str, Any], words: str
+) -> None:
+    """A wrong value in the configuration, such as a reserved queue's name, is a mistake at its line: the bridge does not start."""
     with pytest.raises(ConfigError) as caught:
         load(tmp_path, "redis://localhost", route)
     (mistake,) = caught.value.diagnostics

@@ -13,11 +13,11 @@ import pytest
 from bridge.delivery.poison import DEAD_LETTER_AFTER, ISOLATE_AFTER, PoisonGuard
 from bridge.errors import SinkUnavailable
 from bridge.model.batch import Batch
-from tests.routing.test_router import event, router
 from tests.support.brokers import Redis
 from tests.support.children import wait_until, with_fault
 from tests.support.feeds import REDELIVERING, Feed, PubsubFeed, StreamFeed
 from tests.support.processes import BridgeProcess, Bridges, queue_messages
+from tests.support.routing import event, router
 
 pytestmark = pytest.mark.timeout(180)
 

@@ -17,12 +17,12 @@ from bridge.model.batch import Batch, Written
 from bridge.model.event import Event
 from bridge.routing.compiler import check_routes
 from bridge.routing.router import Router
-from tests.routing.test_router import router
 from tests.support.batches import DEAD, Sinks, numbers
 from tests.support.brokers import Mosquitto, RabbitMQ, Redis
 from tests.support.children import wait_until
 from tests.support.feeds import AmqpFeed, Feed, LibraryAmqpFeed, LibraryMqttFeed, MqttFeed
 from tests.support.processes import BridgeProcess, Bridges
+from tests.support.routing import router
 
 BY_ID = {"identity": "$payload.id"}
 TO_RECORD: list[dict[str, Any]] = [{"actor": "record", "args": ["$payload.n"]}]

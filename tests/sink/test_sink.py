@@ -60,8 +60,8 @@ async def test_the_same_batch_is_written_once(redis_server: Redis, make: Sinks, 
         assert list(client.scan_iter("dramatiq:*")) == []
 
 
-async def test_one_key_per_sequence_makes_a_batch_safe_to_send_again(redis_server: Redis, make: Sinks) -> None:
-    """However many batches a sequence has, Redis holds one key for it, which expires by itself."""
+async def test_a_written_batch_is_remembered_for_six_hours(redis_server: Redis, make: Sinks) -> None:
+    """One key, however many batches there are, makes all of them safe to send again; it expires by itself."""
     sink, sequence = make(redis_server), BatchSequence()
     for number in range(50):
         await sink.write(copied(batch(number), sequence))

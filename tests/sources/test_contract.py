@@ -101,7 +101,7 @@ def test_unwritten_events_come_again_after_kill_9(
 
 
 @pytest.mark.parametrize("broker", REDELIVERING, ids=lambda feed: feed.kind, indirect=True)
-def test_an_event_is_acknowledged_only_after_its_write(
+def test_an_event_is_acknowledged_only_after_its_message_is_in_redis(
     feed: Feed, sink: Redis, new_bridge: Callable[..., BridgeProcess]
 ) -> None:
     """While Redis does not answer the broker keeps every event; afterwards it keeps none."""

@@ -101,8 +101,8 @@ def _restarted(feed: PubsubFeed, bridge: BridgeProcess, times: int) -> dict[str,
     return gap
 
 
-def test_a_gap_is_logged_and_counted(feed: PubsubFeed, new_bridge: Bridges) -> None:
-    """After each reconnection the bridge logs how long the gap was at most, and how many gaps there were."""
+def test_a_gap_after_a_lost_connection_is_logged_and_counted(feed: PubsubFeed, new_bridge: Bridges) -> None:
+    """Each time that the subscription was lost and is back, the bridge says for how long, at most, and how often by now."""
     bridge = new_bridge(feed.config(feed.broker)).ready()
     assert not bridge.events("source.gap"), "the time before the start is no gap"
     for times in (1, 2):

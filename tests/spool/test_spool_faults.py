@@ -24,12 +24,12 @@ from bridge.model.batch import Batch, DeadLetter, Written
 from bridge.spool import SpoolDirectory
 from bridge.spool.log import Log
 from tests.faults.proxy import Proxy
-from tests.routing.test_router import event
 from tests.support.brokers import Mosquitto, Redis
 from tests.support.children import REPOSITORY, wait_until
 from tests.support.feeds import MqttFeed, PubsubFeed, connect
 from tests.support.memory import MemorySink, MemorySource, pipeline, until
 from tests.support.processes import Bridges, queue_messages
+from tests.support.routing import event
 
 pytestmark = pytest.mark.timeout(120)
 

@@ -7,19 +7,18 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, Final
 
-from bridge.config import Config, Dramatiq, Window
+from bridge.config import Dramatiq, Mqtt, Window
 from bridge.delivery.backpressure import Backpressure
 from bridge.delivery.pipeline import SourcePipeline
 from bridge.delivery.sink_context import SinkContext
 from bridge.errors import SinkUnavailable
 from bridge.model.batch import Batch, Written
 from bridge.model.event import Details, Event, already_parsed
-from bridge.routing import router
-from bridge.routing.compiler import compile_routes
 from bridge.sink import Memory
 from bridge.sink.health import SinkHealth
 from bridge.sources.contract import WindowedSession
 from bridge.sources.window import InFlightWindow
+from tests.support.routing import router
 
 ROUTES: Final[list[dict[str, Any]]] = [{"actor": "record", "args": ["$payload.n"]}]
 
@@ -146,10 +145,9 @@ def pipeline(source: MemorySource, sink: MemorySink, routes: list[dict[str, Any]
     health = SinkHealth()
     backpressure = Backpressure(Dramatiq.model_validate({"max_memory": None}), sink, health)
     context = SinkContext(sink, MemoryAttempts(), health, backpressure)
-    settings = {"type": "mqtt", "url": "mqtt://localhost"}
-    config = Config.model_validate({"sources": {"s": settings}, "routes": [{"from": "s", **route} for route in routes]})
-    routed = router.make(config.sources["s"], compile_routes(config)[0]["s"])
-    return SourcePipeline("s", source, config.sources["s"], routed, context)
+    routed = router(routes)
+    config = Mqtt.model_validate({"type": "mqtt", "url": "mqtt://localhost"})
+    return SourcePipeline("s", source, config, routed, context)
 
 
 async def until(condition: Callable[[], object]) -> None:

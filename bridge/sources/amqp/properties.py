@@ -10,7 +10,7 @@ from pamqp.header import ContentHeader
 
 from bridge.errors import BadEvent
 from bridge.model.event import Details
-from bridge.routing.decoding import plain
+from bridge.routing.decoding import to_json_types
 
 _EMPTY: Final[dict[str, object]] = {}
 
@@ -46,7 +46,7 @@ def details(properties: Basic.Properties, exchange: str, redelivered: bool) -> D
 def _headers(raw: dict[str, Any]) -> dict[str, object]:
     """Return the headers in JSON's types, binary as base64; if one can't be converted, only text, integers and booleans."""
     try:
-        return plain(raw)  # type: ignore[return-value]
+        return to_json_types(raw)  # type: ignore[return-value]
     except (ValueError, UnicodeEncodeError):
         return {key: value for key, value in raw.items() if isinstance(value, (str, int, bool))}
 

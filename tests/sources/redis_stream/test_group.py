@@ -129,7 +129,7 @@ SCENARIOS: list[tuple[Scenario, int]] = [
 
 @pytest.mark.parametrize("start", ["0", "$", "in the middle"])
 @pytest.mark.parametrize(("scenario", "lost"), SCENARIOS, ids=lambda value: getattr(value, "__name__", ""))
-async def test_entries_removed_unread_are_counted_once(
+async def test_entries_trimmed_before_they_are_read_are_counted_once(
     redis_server: Redis, connection: RedisConnection, scenario: Scenario, lost: int, start: str
 ) -> None:
     """Entries that are gone before the group has read them are counted, exactly and once, whichever consumer inspects; no others are."""
