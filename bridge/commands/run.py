@@ -12,7 +12,7 @@ from bridge.process.bridge import Supervisor, loop_factory
 from bridge.process.lifecycle import Lifecycle
 from bridge.process.supervisor import Workers
 from bridge.routing.compiler import check_routes
-from bridge.sources.sharding import alone
+from bridge.sources.sharding import why_not_shareable
 
 
 def main(arguments: argparse.Namespace) -> int:
@@ -21,7 +21,7 @@ def main(arguments: argparse.Namespace) -> int:
     log_format, log_level = arguments.log_format or loaded.log.format, arguments.log_level or loaded.log.level
     logs.configure(log_format, log_level)
     log = logs.logger()
-    several = loaded.processes > 1 and any(alone(source) is None for source in loaded.sources.values())
+    several = loaded.processes > 1 and any(why_not_shareable(source) is None for source in loaded.sources.values())
     if loaded.processes > 1 and not several:
         log.warning("bridge.one_process", processes=loaded.processes, cause="no source shares its events out")
     # The parent of workers moves no events: asyncio's own loop is fast enough for it.

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any, Final
 
 from bridge.config.diagnostics import Finding, Loc, near_miss, quoted
 from bridge.config.document import Document
+from bridge.config.sources import SOURCES
 from bridge.config.urls import split_url
 
 _NAME = re.compile(r"[a-zA-Z_][a-zA-Z0-9_-]*")
@@ -61,12 +63,9 @@ def _routes(routes: list[Any], sources: dict[str, Any] | None) -> Iterator[Findi
 
 def _source(source: dict[str, Any], loc: Loc) -> Iterator[Finding]:
     kind = source.get("type")
-    if kind == "redis-pubsub" and source.get("channels", []) == [] and source.get("patterns", []) == []:
-        yield Finding(loc, "this source subscribes to nothing", "add channels or patterns", at_key=True)
-    if kind == "mqtt" and source.get("session_expiry") not in (None, "0s") and source.get("client_id") is None:
-        yield Finding((*loc, "session_expiry"), "a session is kept for a fixed client only", "add client_id")
-    if kind in {"amqp", "mqtt"} and source.get("identity_window") is not None and source.get("identity") is None:
-        yield Finding((*loc, "identity_window"), "there is no identity to remember", "add identity")
+    if isinstance(kind, str) and kind in SOURCES:
+        for finding in SOURCES[kind].traits.mistakes(source):
+            yield replace(finding, loc=(*loc, *finding.loc))
 
 
 def _connection(settings: dict[str, Any], loc: Loc, document: Document) -> Iterator[Finding]:

@@ -28,7 +28,7 @@ _AGAIN_S: Final = 0.2
 class Runner:
     """One source: its connection, made again and again, and its dispatcher.
 
-    `left` is what is left of it from an earlier start, under a name of its own: see `sources.left_behind`.
+    `left` is what is left of it from an earlier start, under a name of its own: see `sources.orphaned_sessions`.
     """
 
     def __init__(
@@ -38,7 +38,7 @@ class Runner:
         self.source = name
         self.name, source = left or (
             name,
-            sources.make(name, source_config, config, table, SinkAvailability(outlet, name)),
+            sources.make(name, config, SinkAvailability(outlet, name)),
         )
         self.connected = asyncio.Event()
         self._config = source_config

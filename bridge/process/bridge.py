@@ -158,7 +158,7 @@ class Supervisor:
         """Take over what an earlier start has left at brokers; nobody waits for it, and it may be refused for ever."""
         await self._reached.wait()
         for name in self._config.sources if self._first else ():
-            for left in (await sources.left_behind(name, self._config, self._tables[name])).items():
+            for left in (await sources.orphaned_sessions(name, self._config)).items():
                 runner = Runner(name, self._config, self._tables[name], self._outlet, left)
                 self._runners.append(runner)
                 self._watchdog.add(runner)

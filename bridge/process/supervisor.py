@@ -25,7 +25,7 @@ from bridge.observe.logs import Format, logger
 from bridge.process.child import Order, Report
 from bridge.process.lifecycle import Lifecycle
 from bridge.routing.router import Counts
-from bridge.sources.sharding import share
+from bridge.sources.sharding import config_for_process
 
 log = logger()
 #: A worker that lived this long has worked: after its end the next one follows soon again.
@@ -159,7 +159,8 @@ class Workers:
     def __init__(self, config: Config, log_format: Format | None, log_level: str) -> None:
         self._config = config
         self._workers = [
-            Worker((number, share(config, number), log_format, log_level)) for number in range(config.processes)
+            Worker((number, config_for_process(config, number), log_format, log_level))
+            for number in range(config.processes)
         ]
         self._lifecycle = Lifecycle(config, processes=config.processes)
         self._deadline: asyncio.TimerHandle | None = None

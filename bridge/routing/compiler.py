@@ -20,22 +20,23 @@ import ast
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, Final
 
-from bridge.config import Amqp, Config, Mqtt, SourceConfig
+from bridge.config import Config, SourceConfig
 from bridge.config import Route as RouteConfig
+from bridge.config.source_model import DeduplicatedSource
 from bridge.errors import ExpressionError, Problem
 from bridge.model.message import Template
 from bridge.routing import expressions
-from bridge.routing.deduplication import FUNCTIONS as IDENTITY_FUNCTIONS
-from bridge.routing.deduplication import Identity
+from bridge.routing.deduplication import FUNCTIONS as DEDUPLICATION_FUNCTIONS
+from bridge.routing.deduplication import Deduplication
 from bridge.routing.expressions import FUNCTIONS, RUNTIME, Expression
 from bridge.routing.routes import Route, RouteTable, message_builder
-from bridge.topics.pattern import Pattern, compile_pattern
+from bridge.topics.pattern import Pattern, TopicSyntax
 
 Loc = tuple[str | int, ...]
 
 
 def check_routes(config: Config) -> list[Problem]:
-    """Return every mistake in the routes' topics and expressions, and in the sources' identities."""
+    """Return every mistake in the routes' topics and expressions, and in the sources' deduplication keys."""
     return compile_routes(config)[1]
 
 
@@ -46,17 +47,19 @@ def compile_routes(config: Config) -> tuple[dict[str, RouteTable], list[Problem]
     for index, route in enumerate(config.routes):
         if route.source not in config.sources:
             continue  # said by the configuration's own checks
-        compiled = _RouteCompiler(route, ("routes", index), config.sources[route.source].type, problems).compile()
+        compiled = _RouteCompiler(
+            route, ("routes", index), config.sources[route.source].traits.topics, problems
+        ).compile()
         if compiled is not None:
             routes[route.source].append(compiled)
-    identities = {name: _compile_identity(name, source, problems) for name, source in config.sources.items()}
-    return {name: RouteTable(found, identities[name]) for name, found in routes.items()}, problems
+    keys = {name: _compile_deduplication(name, source, problems) for name, source in config.sources.items()}
+    return {name: RouteTable(compiled, keys[name]) for name, compiled in routes.items()}, problems
 
 
-def _compile_identity(name: str, source: SourceConfig, problems: list[Problem]) -> Identity | None:
-    if not isinstance(source, Amqp | Mqtt) or source.identity is None:
+def _compile_deduplication(name: str, source: SourceConfig, problems: list[Problem]) -> Deduplication | None:
+    if not isinstance(source, DeduplicatedSource) or source.deduplicate is None:
         return None
-    text, filename = source.identity[1:], f"<identity of {name}>"
+    text, filename = source.deduplicate.key[1:], f"<deduplicate.key of {name}>"
     try:
         expression = expressions.parse(text, expressions.NAMES)
         if "received_at" in expression.names:
@@ -64,24 +67,27 @@ def _compile_identity(name: str, source: SourceConfig, problems: list[Problem]) 
             raise ExpressionError("an event that comes again has another received_at", hint, text.index("received_at"))
         if expression.names.isdisjoint(("payload", "headers", "meta")):
             hint = "read it from payload, headers or meta"
-            raise ExpressionError("an identity that many events share would lose all but the first of them", hint)
+            raise ExpressionError(
+                "a deduplication key that many events share would lose all but the first of them", hint
+            )
     except ExpressionError as error:
-        problems.append(Problem(("sources", name, "identity"), error.problem, error.hint, error.offset + 1))
+        loc = ("sources", name, "deduplicate", "key")
+        problems.append(Problem(loc, error.problem, error.hint, error.offset + 1))
         return None
     names: tuple[Collection[str], Sequence[str]] = (expression.names, ())
     evaluate = compile_function(
-        names, None, [expression.node], lambda value, _stamp: value, filename, functions=IDENTITY_FUNCTIONS
+        names, None, [expression.node], lambda value, _stamp: value, filename, functions=DEDUPLICATION_FUNCTIONS
     )
-    return Identity(name, text, evaluate, filename, source.identity_window)
+    return Deduplication(name, text, evaluate, filename, source.deduplicate.within)
 
 
 class _RouteCompiler:
     """Compiles one route; every mistake is appended to `problems`."""
 
-    def __init__(self, config: RouteConfig, loc: Loc, protocol: str, problems: list[Problem]) -> None:
+    def __init__(self, config: RouteConfig, loc: Loc, topics: TopicSyntax, problems: list[Problem]) -> None:
         self._config = config
         self._loc = loc
-        self._protocol = protocol
+        self._topics = topics
         self._problems = problems
         self._places: dict[int, tuple[str, Expression]] = {}
         self._names: Collection[str] = expressions.NAMES
@@ -127,7 +133,7 @@ class _RouteCompiler:
         if self._config.topic is None:
             return None
         try:
-            pattern = compile_pattern(self._config.topic, self._protocol)
+            pattern = self._topics.compile(self._config.topic)
             for name in pattern.captures:
                 if name in expressions.NAMES or name in FUNCTIONS:
                     offset = self._config.topic.index(f"{{{name}}}")

@@ -13,7 +13,7 @@ from bridge.model.event import Event
 from bridge.model.message import MessageIds
 from bridge.routing import decoding as codecs
 from bridge.routing.decoding import Decode
-from bridge.routing.deduplication import Identity
+from bridge.routing.deduplication import Deduplication
 from bridge.routing.routes import ROUTE_ERRORS, Matches, Route, RouteTable
 
 
@@ -62,14 +62,14 @@ class Router:
     decode: Decode
     max_body_bytes: int
     dead_letter_unmatched: bool
-    identity: Identity | None = None
+    deduplication: Deduplication | None = None
 
     def route(self, batch: Batch) -> Counts:  # noqa: C901, PLR0912 - one loop, in one place, since a call costs more than most of its lines
         """Add to `batch` what its events come to, and return their counts."""
         counts = Counts(received=len(batch.events))
         stamp = MessageIds(time.time_ns() // 1_000_000)
         # Locals, and no call that can be saved: this runs for every event.
-        decode, max_body_bytes, identity = self.decode, self.max_body_bytes, self.identity
+        decode, max_body_bytes, deduplication = self.decode, self.max_body_bytes, self.deduplication
         topic: str | None = None
         matches: Matches = ()
         last: Route | None = None
@@ -89,7 +89,7 @@ class Router:
             except BadEvent as error:
                 batch.dead_letters.append((owner, DeadLetter(event, error.reason, error.detail)))
                 counts.dead_lettered += 1
-                self._identify(event)
+                self._mark(event)
                 continue
             fits, failed = False, False
             for route, captures in matches:
@@ -112,8 +112,8 @@ class Router:
             elif not fits:
                 filtered += 1
                 continue
-            if identity is not None:  # only of what is written: another event costs Redis no key
-                identity.mark(event, payload)
+            if deduplication is not None:  # only of what is written: another event costs Redis no key
+                deduplication.mark(event, payload)
         counts.filtered = filtered
         counts.routed = counts.received - counts.unmatched - counts.dead_lettered - filtered
         return counts
@@ -138,29 +138,27 @@ class Router:
             detail = f"no route's topic fits {event.topic[:200]!r}"
             batch.dead_letters.append((owner, DeadLetter(event, "unmatched", detail)))
             counts.dead_lettered += 1
-            self._identify(event)
+            self._mark(event)
         else:
             counts.unmatched += 1
 
-    def _identify(self, event: Event) -> None:
+    def _mark(self, event: Event) -> None:
         """Mark what is a dead letter before any route: by whatever of it can be read."""
-        if self.identity is None:
+        if self.deduplication is None:
             return
         try:
             payload = self.payload(event)
         except BadEvent:
             payload = None
-        self.identity.mark(event, payload, quiet=True)
+        self.deduplication.mark(event, payload, quiet=True)
 
 
 def make(config: SourceConfig, table: RouteTable) -> Router:
     """Return the router of the source that `config` describes."""
-    # An entry without a chosen field is presented as the JSON object of all its fields.
-    whole_entry = config.type == "redis-stream" and config.field is None
     return Router(
         table=table,
-        decode=codecs.decoder("json" if whole_entry else config.decode),
+        decode=codecs.decoder("json" if config.traits.presents_json(config) else config.decode),
         max_body_bytes=config.max_body,
         dead_letter_unmatched=config.dead_letter_unmatched,
-        identity=table.identity,
+        deduplication=table.deduplication,
     )

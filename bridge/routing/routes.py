@@ -4,20 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from bridge.config import message_options as options
 from bridge.errors import BadEvent
 from bridge.model.message import MessageIds, Template, check_arguments, encode_dynamic_options
 from bridge.routing import expressions
-from bridge.routing.expressions import Expression
+from bridge.routing.deduplication import Deduplication
+from bridge.routing.expressions import EXPRESSION_ERRORS, Expression
 from bridge.topics.pattern import Pattern, remember
 
-if TYPE_CHECKING:
-    from bridge.routing.deduplication import Identity
-
-#: What an expression can raise; anything else is a bug of ours and ends the process loudly.
-EXPRESSION_ERRORS: Final = (LookupError, TypeError, ValueError, ArithmeticError, RecursionError, MemoryError)
 #: What a route can raise.
 ROUTE_ERRORS: Final = (BadEvent, *EXPRESSION_ERRORS)
 _LONGEST_DELAY_MS: Final = 10 * 365 * 86_400_000
@@ -96,11 +92,11 @@ Matches = tuple[tuple[Route, tuple[str, ...]], ...]
 class RouteTable:
     """The routes of one source, found by topic; `known` are the matches of topics that were looked up.
 
-    `identity` is what tells the source's events apart, where that is configured.
+    `deduplication` gives the source's events their deduplication keys, where that is configured.
     """
 
     routes: Sequence[Route]
-    identity: Identity | None = None
+    deduplication: Deduplication | None = None
     known: dict[str, Matches] = field(default_factory=dict)
 
     def matches(self, topic: str) -> Matches:

@@ -16,7 +16,7 @@ import redis
 from bridge import sources
 from bridge.config import load
 from bridge.errors import Disconnected
-from bridge.routing.compiler import check_routes, compile_routes
+from bridge.routing.compiler import check_routes
 from bridge.sources import Source
 from tests.support.brokers import Redis
 from tests.support.children import wait_until
@@ -231,8 +231,7 @@ def _source(feed: Feed, sink: Redis, tmp_path: Path) -> Source:
     path = tmp_path / "bridge.yaml"
     path.write_text(json.dumps(feed.config(sink)))
     config = load(path, check=check_routes)
-    table = compile_routes(config)[0]["feed"]
-    return sources.make("feed", config.sources["feed"], config, table)
+    return sources.make("feed", config)
 
 
 async def _in_thread(function: Callable[..., object], *args: object) -> None:

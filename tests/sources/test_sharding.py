@@ -11,7 +11,7 @@ import pytest
 
 from bridge import cli
 from bridge.config import Config, load
-from bridge.sources.sharding import alone, share
+from bridge.sources.sharding import config_for_process, why_not_shareable
 
 URL = "redis://127.0.0.1:1"
 STREAM = {"type": "redis-stream", "url": URL, "streams": ["s"], "group": "g"}
@@ -47,13 +47,13 @@ def test_a_source_is_shared_where_its_broker_gives_each_event_to_one(
     tmp_path: Path, source: dict[str, Any], shares: bool
 ) -> None:
     """Queues, consumer groups and shared subscriptions are shared; what everybody gets is not, for it would come twice."""
-    assert (alone(config(tmp_path, s=source).sources["s"]) is None) is shares
+    assert (why_not_shareable(config(tmp_path, s=source).sources["s"]) is None) is shares
 
 
 def test_the_first_process_runs_the_file_as_it_is(tmp_path: Path) -> None:
     """Worker 0 is known to every broker by the names that the file gives, as a single process is."""
     whole = config(tmp_path, a=STREAM, b=CHANNEL, c={**TOPICS, "topics": SHARED})
-    assert share(whole, 0) == whole
+    assert config_for_process(whole, 0) == whole
 
 
 def test_every_other_process_has_names_of_its_own(tmp_path: Path) -> None:
@@ -67,7 +67,7 @@ def test_every_other_process_has_names_of_its_own(tmp_path: Path) -> None:
         anybody={**TOPICS, "topics": SHARED, "client_id": None},
         queue=QUEUE,
     )
-    mine: Any = share(whole, 2)
+    mine: Any = config_for_process(whole, 2)
     assert list(mine.sources) == ["named", "host", "topics", "anybody", "queue"]
     assert mine.sources["named"].consumer == "me-2"
     assert mine.sources["host"].consumer == f"{socket.gethostname()}-2"
@@ -76,7 +76,7 @@ def test_every_other_process_has_names_of_its_own(tmp_path: Path) -> None:
     assert mine.sources["queue"] == whole.sources["queue"]
     names = {route.source: route.name for route in whole.routes}
     assert {route.source: route.name for route in mine.routes} == {name: names[name] for name in mine.sources}
-    assert share(whole, 2) == mine
+    assert config_for_process(whole, 2) == mine
 
 
 def test_check_notes_what_runs_in_one_process(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

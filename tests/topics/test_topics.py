@@ -6,14 +6,21 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from bridge.config.sources import SOURCES
 from bridge.errors import ExpressionError
-from bridge.topics.pattern import compile_pattern, covers, subscription, without_covered
+from bridge.topics.mqtt import covers, subscription, without_covered
+from bridge.topics.pattern import Pattern
 from tests.support.brokers import Redis
+
+
+def compiled(text: str, protocol: str) -> Pattern:
+    """Compile a pattern in the syntax of a source of type `protocol`."""
+    return SOURCES[protocol].traits.topics.compile(text)
 
 
 def fits(text: str, protocol: str, topic: str) -> bool:
     """Say whether the compiled pattern takes the topic."""
-    return compile_pattern(text, protocol).match(topic) is not None
+    return compiled(text, protocol).match(topic) is not None
 
 
 def mqtt_fits(text: str, topic: str) -> bool:
@@ -180,7 +187,7 @@ def test_redis_patterns_fit_what_psubscribe_receives(redis_server: Redis, glob: 
 )
 def test_captures(text: str, protocol: str, topic: str, captures: tuple[str, ...] | None) -> None:
     """`{name}` takes one level as text; in Redis a run without `:`, `.` or `/`."""
-    assert compile_pattern(text, protocol).match(topic) == captures
+    assert compiled(text, protocol).match(topic) == captures
 
 
 @pytest.mark.parametrize(
@@ -211,7 +218,7 @@ def test_captures(text: str, protocol: str, topic: str, captures: tuple[str, ...
 def test_a_wrong_pattern_is_an_error_at_its_character(text: str, protocol: str, offset: int, words: str) -> None:
     """What cannot be a topic is refused at load, at the character that is wrong."""
     with pytest.raises(ExpressionError) as caught:
-        compile_pattern(text, protocol)
+        compiled(text, protocol)
     assert words in caught.value.problem
     assert caught.value.offset == offset
 

@@ -5,8 +5,8 @@ rewritten so that CPython runs it natively (`payload.a` is `payload["a"]`) and s
 `RUNTIME` are ever called. `bridge/routes.py` puts many rewritten expressions into one function.
 """
 
-from bridge.routing.expressions.faults import Fault, fault, is_missing
+from bridge.routing.expressions.faults import EXPRESSION_ERRORS, Fault, fault, is_missing
 from bridge.routing.expressions.functions import FUNCTIONS, RUNTIME
 from bridge.routing.expressions.rewriter import NAMES, Expression, parse
 
-__all__ = ["FUNCTIONS", "NAMES", "RUNTIME", "Expression", "Fault", "fault", "is_missing", "parse"]
+__all__ = ["EXPRESSION_ERRORS", "FUNCTIONS", "NAMES", "RUNTIME", "Expression", "Fault", "fault", "is_missing", "parse"]

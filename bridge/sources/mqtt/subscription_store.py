@@ -11,10 +11,10 @@ from redis.exceptions import ResponseError
 
 from bridge.backoff import Backoff
 from bridge.config import MOST_PROCESSES, Dramatiq, Mqtt
+from bridge.config.sources import process_client_id
 from bridge.errors import Disconnected, describe_error
 from bridge.observe.logs import LogThrottle, logger
 from bridge.redis_io.connection import RedisConnection, Word
-from bridge.sources.sharding import client_id
 
 log = logger()
 _LOST: Final = (
@@ -111,7 +111,7 @@ async def left_members(name: str, config: Mqtt, dramatiq: Dramatiq, first: int) 
     if config.client_id is None or not config.keeps_session:
         return []
     # Not up to the first that is missing: it may have ended before it was recorded.
-    ids = [client_id(config.client_id, number) for number in range(first, MOST_PROCESSES)]
+    ids = [process_client_id(config.client_id, number) for number in range(first, MOST_PROCESSES)]
     found = await _answers(name, dramatiq, LogThrottle(), *(("GET", _key(name, one, dramatiq)) for one in ids))
     return [
         config.model_copy(update={"client_id": one, "version": "5"})

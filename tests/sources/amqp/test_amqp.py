@@ -19,7 +19,7 @@ from pamqp.commands import Basic
 
 from bridge import sources
 from bridge.config import load
-from bridge.routing.compiler import check_routes, compile_routes
+from bridge.routing.compiler import check_routes
 from tests.support.amqp_wire import BAD_PROPERTIES
 from tests.support.brokers import RabbitMQ, Redis
 from tests.support.children import wait_until
@@ -309,7 +309,7 @@ async def test_only_what_is_settled_is_acknowledged(
     path = tmp_path / "bridge.yaml"
     path.write_text(json.dumps(feed.config(redis_server, fast_path=fast_path)))
     config = load(path, check=check_routes)
-    source = sources.make("feed", config.sources["feed"], config, compile_routes(config)[0]["feed"])
+    source = sources.make("feed", config)
     await asyncio.to_thread(feed.publish, [{"n": n} for n in range(10)])
 
     async def receive(session: sources.Session, count: int) -> Sequence[Any]:
