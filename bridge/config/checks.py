@@ -11,8 +11,10 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any, Final
 
+from bridge.config.connection import Connection
 from bridge.config.diagnostics import Finding, Loc, near_miss, quoted
 from bridge.config.document import Document
+from bridge.config.models import Dramatiq
 from bridge.config.sources import SOURCES
 from bridge.config.urls import split_url
 
@@ -86,7 +88,11 @@ def _connection(settings: dict[str, Any], loc: Loc, document: Document) -> Itera
         yield Finding((*loc, "tls"), f"{parts.scheme}:// is a connection without TLS", hint, at_key=True)
 
 
-_WITH_TLS: Final = {"amqp": "amqps", "mqtt": "mqtts", "redis": "rediss", "unix": "rediss"}
+_CONNECTIONS: Final[tuple[type[Connection], ...]] = (Dramatiq, *SOURCES.values())
+#: By the scheme of a connection without TLS, the one with it.
+_WITH_TLS: Final[dict[str, str]] = {
+    scheme: model.tls_scheme for model in _CONNECTIONS for scheme in model.schemes if scheme != model.tls_scheme
+}
 
 
 def _reserved(loc: Loc, document: Document) -> Iterator[Finding]:

@@ -89,11 +89,13 @@ class SourceModel(Connection):
         if not isinstance(traits, Traits):
             raise TypeError(f"the source {cls.__name__} declares no traits of its own")
         if issubclass(cls, DeduplicatedSource) != (traits.no_deduplicate is None):
-            raise TypeError(f"the source {cls.__name__} has either `deduplicate` or a reason why not: no_deduplicate")
-        reason = traits.no_deduplicate
-        cls.without = dict.fromkeys(_OLD_KEYS, f"write {_DEDUPLICATE}")
-        if reason is not None:
-            cls.without = dict.fromkeys(("deduplicate", *_OLD_KEYS), reason)
+            raise TypeError(f"the source {cls.__name__} needs either `deduplicate` or a reason why not: no_deduplicate")
+        if cls.tls_scheme not in cls.schemes:
+            raise TypeError(f"the source {cls.__name__} has no scheme {cls.tls_scheme}, its tls_scheme")
+        if traits.no_deduplicate is not None:
+            cls.without = dict.fromkeys(("deduplicate", *_OLD_KEYS), traits.no_deduplicate)
+        else:
+            cls.without = dict.fromkeys(_OLD_KEYS, f"write {_DEDUPLICATE}")
 
 
 class Deduplicate(Model):

@@ -54,6 +54,7 @@ class Amqp(DeduplicatedSource):
     """A queue of RabbitMQ."""
 
     schemes: ClassVar[tuple[str, ...]] = ("amqp", "amqps")
+    tls_scheme: ClassVar[str] = "amqps"
     traits: ClassVar[Traits[Any]] = Traits["Amqp"](
         topics=AmqpTopics,
         known_topics=lambda _: None,
@@ -125,6 +126,7 @@ class Mqtt(DeduplicatedSource):
     """Topics of an MQTT broker."""
 
     schemes: ClassVar[tuple[str, ...]] = ("mqtt", "mqtts")
+    tls_scheme: ClassVar[str] = "mqtts"
     traits: ClassVar[Traits[Any]] = Traits["Mqtt"](
         topics=MqttTopics,
         known_topics=lambda _: None,

@@ -89,7 +89,7 @@ class Router:
             except BadEvent as error:
                 batch.dead_letters.append((owner, DeadLetter(event, error.reason, error.detail)))
                 counts.dead_lettered += 1
-                self._mark(event)
+                self._identify(event)
                 continue
             fits, failed = False, False
             for route, captures in matches:
@@ -138,11 +138,11 @@ class Router:
             detail = f"no route's topic fits {event.topic[:200]!r}"
             batch.dead_letters.append((owner, DeadLetter(event, "unmatched", detail)))
             counts.dead_lettered += 1
-            self._mark(event)
+            self._identify(event)
         else:
             counts.unmatched += 1
 
-    def _mark(self, event: Event) -> None:
+    def _identify(self, event: Event) -> None:
         """Mark what is a dead letter before any route: by whatever of it can be read."""
         if self.deduplication is None:
             return

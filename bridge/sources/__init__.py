@@ -10,8 +10,8 @@ from bridge.config import Config, Dramatiq
 from bridge.redis_io.client import same_server
 from bridge.sources.amqp.source import AmqpSource
 from bridge.sources.contract import Session, SinkWatch, Source
-from bridge.sources.mqtt.orphans import orphaned_sessions as mqtt_orphaned_sessions
 from bridge.sources.mqtt.source import MqttSource
+from bridge.sources.mqtt.subscription_store import left_members
 from bridge.sources.redis_pubsub import RedisPubsubSource
 from bridge.sources.redis_stream.source import RedisStreamSource
 from bridge.sources.sharding import why_not_shareable
@@ -44,7 +44,11 @@ def _mqtt(context: SourceContext) -> Source:
 
 
 async def _mqtt_orphans(context: SourceContext, first: int) -> Mapping[str, Source]:
-    return await mqtt_orphaned_sessions(context.name, context.settings, _mqtt_filters(context), context.dramatiq, first)
+    name, filters, dramatiq = context.name, _mqtt_filters(context), context.dramatiq
+    return {
+        f"{name} ({orphan.client_id})": MqttSource(name, orphan, filters, dramatiq, left=True)
+        for orphan in await left_members(name, context.settings, dramatiq, first)
+    }
 
 
 def _mqtt_filters(context: SourceContext) -> list[str]:
