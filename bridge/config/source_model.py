@@ -1,4 +1,4 @@
-"""The settings that every source has, whatever its protocol, and the check that it declares its traits."""
+"""The settings that the sources of all protocols have, and the check that each declares its traits."""
 
 from __future__ import annotations
 

@@ -51,8 +51,8 @@ class Traits(Generic[_Settings]):
     #: The settings of process 1, 2 ...: a name by which the broker knows the process gets its number. It is the same at
     #: every start, so that a successor gets the events that a dead process had not acknowledged.
     for_process: Callable[[_Settings, int], _Settings]
-    #: The mistakes that one value alone cannot show, in a source's mapping as it stands in the file, whatever else is
-    #: wrong with it. Their paths begin at the source.
+    #: The mistakes between several keys of a source, given its mapping as it stands in the file, also beside other
+    #: mistakes. The paths begin at the source.
     mistakes: Callable[[Mapping[str, Any]], Iterable[Finding]]
     #: Notes of `check` on settings that are allowed, yet seldom meant. Each goes on after the source's name.
     notes: Callable[[_Settings], Iterable[str]]

@@ -1,7 +1,7 @@
 """The deduplication key of a source's events: the write of an event whose key was written before is a duplicate.
 
-`deduplicate.key` is an expression that a source evaluates once per event, whatever its routes are. The write itself
-remembers the key in Redis, for `deduplicate.within` (see `sink/enqueue.lua`).
+`deduplicate.key` is an expression, evaluated once per event, however many routes fit it. The write itself remembers the
+key in Redis, for `deduplicate.within` (see `sink/enqueue.lua`).
 """
 
 from __future__ import annotations

@@ -41,7 +41,7 @@ def batch(routing: Router, *events: Event) -> Batch:
 
 
 def key(expression: str, one: Event) -> bytes | None:
-    """Return the deduplication key that the router gives an event, None where it gives none."""
+    """Return the deduplication key that the router gives the event; None without one."""
     batch(router([{"actor": "record"}], deduplicate={"key": expression}), one)
     assert (one.gate is None) == (one.identity == b"")
     return one.identity or None
@@ -91,7 +91,7 @@ def test_a_deduplication_key_is_any_expression(expression: str, expected: bytes)
     ],
 )
 def test_an_event_without_a_deduplication_key_passes(expression: str) -> None:
-    """Missing, null, empty, of a wrong type, or with a null in its text: the event is written, each time it comes."""
+    """Missing, null, empty, of a wrong type, or with a null in its text: the event is written each time it comes."""
     body = b'{"null": null, "true": true, "list": [], "empty": "", "n": 1, "huge": 1e300}'
     one = event(body)
     assert key(expression, one) is None
@@ -144,7 +144,7 @@ def test_a_long_key_is_shortened() -> None:
 
 
 async def test_the_second_event_of_a_key_is_a_duplicate(redis_server: Redis) -> None:
-    """Within one batch, in a later one, and of another process; a reading without an id is never one."""
+    """Within one batch, in a later one, and from another process; an event without an id is never a duplicate."""
     routing = router(TO_RECORD, deduplicate={"key": "$payload.id", "within": "1h"})
     async with Sinks() as make:
         one, other = make(redis_server), make(redis_server)
@@ -165,7 +165,7 @@ async def test_the_second_event_of_a_key_is_a_duplicate(redis_server: Redis) -> 
 
 
 async def test_a_dead_letter_is_written_once(redis_server: Redis) -> None:
-    """An event that becomes a dead letter becomes one when it comes again, too."""
+    """An event that becomes a dead letter makes no second one when it comes again."""
     routing = router(TO_RECORD, **BY_ID)
     async with Sinks() as make:
         sink = make(redis_server)
@@ -285,7 +285,7 @@ KEYS: dict[type[Feed], str] = {
 @pytest.mark.timeout(120)
 @pytest.mark.parametrize("broker", KEYS, ids=lambda feed: feed.kind, indirect=True)
 def test_kill_9_makes_no_duplicates(feed: Feed, redis_server: Redis, new_bridge: Callable[..., BridgeProcess]) -> None:
-    """Killed in the middle of 2,000 events, restarted, and sent them all again: each is in the queue exactly once."""
+    """Killed in the middle of 2,000 events, restarted, and sent all of them again: each is in the queue exactly once."""
     payloads = [{"n": n, "id": f"id-{n}"} for n in range(2000)]
     bridge = new_bridge(feed.config(redis_server, deduplicate={"key": KEYS[type(feed)]})).ready()
     with redis_server.client() as client:
@@ -328,7 +328,7 @@ def _both(feeds: list[Feed], sink: Redis, keys: list[str]) -> dict[str, Any]:
 def test_an_event_without_a_deduplication_key_is_logged(
     redis_server: Redis, rabbitmq: RabbitMQ, mosquitto: Mosquitto, either_bridge: Bridges
 ) -> None:
-    """Of events without their id none is lost: all are written, and one line tells of the lack, with source and reason."""
+    """No event is lost for the lack of its id: all are written, and one line logs the lack, with source and cause."""
     feeds: list[Feed] = [AmqpFeed(rabbitmq), MqttFeed(mosquitto)]
     for feed in feeds:
         feed.prepare()

@@ -97,7 +97,7 @@ routes:
         "9:51: sources.log.deduplicate.within: takes a duration such as 30s, 5m; a bare number has no unit",
         "10:17: sources.other.type: unknown type 'lnes'; did you mean 'lines'?",
         "12:38: routes[0].topic: ** must stand alone between two '>'; as in a>?>b",
-        ("13:34: routes[1].queue: a queue's name cannot begin with __; Dramatiq keeps its own keys under such names"),
+        "13:34: routes[1].queue: a queue's name cannot begin with __; Dramatiq keeps its own keys under such names",
         "14:56: routes[2].args[0]: there is no name 'y'; a field of the payload is written payload.y",
     ]
 
@@ -147,7 +147,7 @@ def test_each_process_has_the_settings_that_the_source_says(
 
 
 def test_a_source_without_its_traits_stops_the_bridge(tmp_path: Path, file: Path) -> None:
-    """Whatever is run then fails at import, and names the missing trait."""
+    """Every command then fails at import, and names the missing trait."""
     copy = BridgeCopy(tmp_path)
     settings = tmp_path / "bridge/config/lines.py"
     settings.write_text(_without("why_not_shareable"))
