@@ -30,7 +30,7 @@ class Gate(msgspec.Struct, frozen=True):
     """Makes the write of each event that has it happen at most once (see `sink/enqueue.lua`).
 
     kind "ack": `key` is a stream in the Redis that is written to, and XACK in `group` must say 1.
-    kind "seen": `key` and the event's `identity` make a key that is remembered for `lifetime_ms`.
+    kind "seen": `key` and the event's `deduplication_key` make a key that is remembered for `lifetime_ms`.
     """
 
     kind: str
@@ -52,7 +52,7 @@ class Event(msgspec.Struct, eq=False, gc=False):
     `topic` is the MQTT topic, the AMQP routing key, the Redis channel or the stream's key.
     `received_at_ms` is epoch milliseconds. `token` is what the session needs to settle the
     event, opaque to everyone else. `raw` is what `read` makes headers and meta of, once somebody
-    asks. `gate` and `identity`, where there are, make the write idempotent.
+    asks. `gate` and `deduplication_key`, where there are, make the write idempotent.
     `defect` says why the source can't present the event properly: it becomes a dead letter.
     `redelivered` says that the broker has delivered it before, to whoever.
     """
@@ -65,7 +65,7 @@ class Event(msgspec.Struct, eq=False, gc=False):
     raw: object = ({}, {})
     read: Callable[[Any], Details] = already_parsed
     gate: Gate | None = None
-    identity: bytes = b""
+    deduplication_key: bytes = b""
     defect: str = ""
     redelivered: bool = False
 

@@ -63,7 +63,7 @@ class Deduplication:
         lost event. A warning says so now and then, unless `quiet`.
         """
         try:
-            event.identity = _key(self._evaluate(event, payload, (), None))
+            event.deduplication_key = _key(self._evaluate(event, payload, (), None))
         except BadEvent as error:
             problem = error.detail
         except EXPRESSION_ERRORS as error:

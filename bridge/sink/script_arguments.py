@@ -44,7 +44,7 @@ class ScriptArguments:
         self._add(len(runs))
         start = 0
         for gate, length in runs:
-            self._add_gate(gate, [event.identity for event in batch.events[start : start + length]])
+            self._add_gate(gate, [event.deduplication_key for event in batch.events[start : start + length]])
             start += length
         for column in batch.queues.values():
             self._add_column(column, gated=gated)

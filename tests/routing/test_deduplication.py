@@ -43,8 +43,8 @@ def batch(routing: Router, *events: Event) -> Batch:
 def key(expression: str, one: Event) -> bytes | None:
     """Return the deduplication key that the router gives the event; None without one."""
     batch(router([{"actor": "record"}], deduplicate={"key": expression}), one)
-    assert (one.gate is None) == (one.identity == b"")
-    return one.identity or None
+    assert (one.gate is None) == (one.deduplication_key == b"")
+    return one.deduplication_key or None
 
 
 @pytest.mark.parametrize(
@@ -118,7 +118,7 @@ def test_the_key_is_evaluated_only_for_events_that_are_written() -> None:
     filtered, dropped = event(b'{"id": 1, "n": 0}', "t"), event(b'{"id": 2}', "elsewhere")
     written, failed = event(b'{"id": 3, "n": 1}', "t"), event(b'{"id": 4, "n": 2}', "t")
     batch(routing, filtered, dropped, written, failed)
-    assert [one.identity for one in (filtered, dropped, written, failed)] == [b"", b"", b"3", b"4"]
+    assert [one.deduplication_key for one in (filtered, dropped, written, failed)] == [b"", b"", b"3", b"4"]
     assert filtered.gate is dropped.gate is None
     assert written.gate is not None
     assert written.gate is failed.gate
@@ -129,10 +129,10 @@ def test_a_dead_letter_has_the_key_that_can_be_read() -> None:
     amqp = {"type": "amqp", "url": "amqp://localhost", "queue": "q"}
     broken, foreign = event(b"{", "t", message_id="m"), event(b'{"id": 5}', "elsewhere", message_id="n")
     batch(router([{"actor": "record", "topic": "t"}], **amqp, deduplicate={"key": "$meta.message_id"}), broken, foreign)
-    assert (broken.identity, foreign.identity) == (b"m", b"n")
+    assert (broken.deduplication_key, foreign.deduplication_key) == (b"m", b"n")
     broken, foreign = event(b"{", "t"), event(b'{"id": 5}', "elsewhere")
     batch(router([{"actor": "record", "topic": "t"}], **amqp, **BY_ID), broken, foreign)
-    assert (broken.identity, foreign.identity) == (b"", b"5")
+    assert (broken.deduplication_key, foreign.deduplication_key) == (b"", b"5")
 
 
 def test_a_long_key_is_shortened() -> None:
@@ -247,7 +247,7 @@ def test_a_mistake_is_placed_and_explained(tmp_path: Path, source: str, column: 
 
 @pytest.mark.parametrize("source", ["type: amqp, url: amqp://localhost, queue: q", "type: mqtt, url: mqtt://localhost"])
 def test_the_earlier_keys_name_the_new_one(tmp_path: Path, source: str) -> None:
-    """`identity` and `identity_window` were never released: each is a mistake that says how it is written now."""
+    """`deduplication_key` and `identity_window` were never released: each is a mistake that says how it is written now."""
     with pytest.raises(ConfigError) as caught:
         load(tmp_path, f"{{{source}, identity: $payload.id, identity_window: 1h}}")
     remedy = "write deduplicate: {key: $meta.message_id, within: 1d}"

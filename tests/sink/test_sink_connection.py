@@ -82,7 +82,7 @@ class Proxy:
 async def test_replies_cut_at_random_duplicate_nothing(
     redis_server: Redis, new_redis: Callable[..., Redis], new_bridge: Bridges
 ) -> None:
-    """Connections that end anywhere in a reply, again and again under load: each event once, also of a source that knows no identity."""
+    """Connections that end anywhere in a reply, again and again under load: each event once, also of a source without deduplication keys."""
     feed, sink, total = PubsubFeed(redis_server), new_redis(), 5000
     async with Proxy(sink) as proxy:
         config = feed.config(sink, window={"events": 100, "bytes": "1MiB"})

@@ -71,7 +71,7 @@ async def test_a_missing_permission_loses_nothing(redis_server: Redis, make: Sin
         denied = [f"-{one}" for one in command.split("|")]
         client.execute_command("ACL", "SETUSER", "bridge", "reset", "on", ">p", "~*", "+@all", *denied)
         sink = make(redis_server, username="bridge", password="p")
-        one = event(Gate("ack", "audit", group="g"), identity=entry_id)
+        one = event(Gate("ack", "audit", group="g"), deduplication_key=entry_id)
         same = batch_of([Entry(one, [message(1)], [DeadLetter(one, "decode", "x")]), Entry(event(), [message(2)])])
         try:
             for _ in range(3):

@@ -113,14 +113,14 @@ def test_an_event_is_settled_only_after_its_write(
             threading.Event().wait(1.0)
             bridge.kill()
             # Over a second connection of the same name where the protocol knows no other way to look.
-            wait_until(lambda: feed.unsettled() == 20, 20, "twenty events still at the broker")
+            wait_until(lambda: feed.unacknowledged() == 20, 20, "twenty events still at the broker")
         finally:
             sink.resume()
         bridge.start().ready()
         wait_until(lambda: set(_numbers(client)) == set(range(20)), 40, "all twenty")
         bridge.terminate()
         assert bridge.wait() == 0
-        wait_until(lambda: feed.unsettled() == 0, 20, "no event left at the broker")
+        wait_until(lambda: feed.unacknowledged() == 0, 20, "no event left at the broker")
 
 
 def test_sigterm_under_load_drains(feed: Feed, sink: Redis, new_bridge: Callable[..., BridgeProcess]) -> None:

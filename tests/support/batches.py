@@ -103,7 +103,7 @@ def event(gate: Gate | None = None, body: bytes = b"{}", **more: Any) -> Event:
 def batch(*numbers: int, queue: str = "default", gates: bool = False) -> Batch:
     """Make a batch of one message per number."""
     return batch_of(
-        Entry(event(SEEN if gates else None, identity=str(n).encode()), [message(n, queue)]) for n in numbers
+        Entry(event(SEEN if gates else None, deduplication_key=str(n).encode()), [message(n, queue)]) for n in numbers
     )
 
 

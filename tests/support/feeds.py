@@ -55,7 +55,7 @@ class Feed(ABC):
         """Make the queue, session or group that must exist before the bridge starts; events published from now on must arrive."""
 
     @abstractmethod
-    def unsettled(self) -> int:
+    def unacknowledged(self) -> int:
         """How many events the broker still holds for the bridge, delivered or not."""
 
     def config(self, sink: Redis, route: dict[str, Any] | None = None, **settings: Any) -> dict[str, Any]:
@@ -87,7 +87,7 @@ class AmqpFeed(Feed):
         """See Feed."""
         asyncio.run(self._publish(payloads, properties))
 
-    def unsettled(self) -> int:
+    def unacknowledged(self) -> int:
         """See Feed."""
         for line in self.broker.ctl("list_queues", "--silent", "name", "messages").splitlines():
             name, _, count = line.partition("\t")
@@ -165,7 +165,7 @@ class MqttFeed(Feed):
         client.disconnect()
         client.loop_stop()
 
-    def unsettled(self) -> int:
+    def unacknowledged(self) -> int:
         """How many messages a new connection to the session would bring."""
         seen: set[int] = set()
         client = _mqtt_client(self.name, persistent=True)
@@ -214,7 +214,7 @@ class PubsubFeed(Feed):
                     pipeline.publish(self.name, json.dumps(payload))
                 pipeline.execute()
 
-    def unsettled(self) -> int:
+    def unacknowledged(self) -> int:
         """See Feed."""
         return 0
 
@@ -245,7 +245,7 @@ class StreamFeed(Feed):
                     pipeline.xadd(self.name, {"data": json.dumps(payload)})
                 pipeline.execute()
 
-    def unsettled(self) -> int:
+    def unacknowledged(self) -> int:
         """See Feed."""
         with self.broker.client() as client:
             groups: Any = client.xinfo_groups(self.name)

@@ -75,7 +75,7 @@ def _dead(sink: Redis, count: int) -> list[dict[str, bytes]]:
 
 
 def _nothing_left(feed: AmqpFeed) -> None:
-    wait_until(lambda: feed.unsettled() == 0, 20, "nothing left in the queue")
+    wait_until(lambda: feed.unacknowledged() == 0, 20, "nothing left in the queue")
 
 
 def test_a_missing_queue_is_said_with_the_remedy(feed: AmqpFeed, redis_server: Redis, either_bridge: Bridges) -> None:
