@@ -16,7 +16,8 @@ from bridge.model.event import META_NAMES, Event
 from bridge.model.message import MessageIds
 from bridge.routing import expressions, router
 from bridge.routing.compiler import check_routes, compile_condition, compile_routes
-from bridge.routing.routes import EXPRESSION_ERRORS, ROUTE_ERRORS, Route
+from bridge.routing.expressions import EXPRESSION_ERRORS
+from bridge.routing.routes import ROUTE_ERRORS, Route
 
 
 def main(arguments: argparse.Namespace) -> int:

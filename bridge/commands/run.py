@@ -13,7 +13,7 @@ from bridge.process.event_loop import loop_factory
 from bridge.process.lifecycle import Lifecycle
 from bridge.process.supervisor import Supervisor
 from bridge.routing.compiler import check_routes
-from bridge.sources.sharding import alone
+from bridge.sources.sharding import why_not_shareable
 
 
 def main(arguments: argparse.Namespace) -> int:
@@ -22,7 +22,7 @@ def main(arguments: argparse.Namespace) -> int:
     log_format, log_level = arguments.log_format or loaded.log.format, arguments.log_level or loaded.log.level
     logs.configure(log_format, log_level)
     log = logs.logger()
-    supervised = loaded.processes > 1 and any(alone(source) is None for source in loaded.sources.values())
+    supervised = loaded.processes > 1 and any(why_not_shareable(source) is None for source in loaded.sources.values())
     if loaded.processes > 1 and not supervised:
         log.warning("bridge.one_process", processes=loaded.processes, cause="no source shares its events out")
     # A supervisor moves no events: asyncio's own loop is fast enough for it.

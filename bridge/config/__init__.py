@@ -4,7 +4,8 @@ from bridge.config.connection import Connection, Tls
 from bridge.config.loading import Check, load
 from bridge.config.models import MAX_PROCESSES, Config, DeadLetters, Dramatiq, Log, Route
 from bridge.config.schema import schema
-from bridge.config.sources import Amqp, Declare, Mqtt, RedisPubsub, RedisStream, SourceConfig, SourceModel, Window
+from bridge.config.source_model import Deduplicate, SourceModel, Window
+from bridge.config.sources import Amqp, Declare, Mqtt, RedisPubsub, RedisStream, SourceConfig
 from bridge.config.units import parse_duration, parse_size
 from bridge.config.urls import redacted_url
 
@@ -16,6 +17,7 @@ __all__ = [
     "Connection",
     "DeadLetters",
     "Declare",
+    "Deduplicate",
     "Dramatiq",
     "Log",
     "Mqtt",

@@ -10,7 +10,10 @@ import re
 from collections.abc import Iterator
 from typing import Any, Final
 
+from bridge.config.connection import Connection
 from bridge.config.document import Document
+from bridge.config.models import Dramatiq
+from bridge.config.sources import SOURCES
 from bridge.config.urls import split_url
 from bridge.config.wording import near_miss, quoted
 from bridge.errors import Diagnostic, KeyPath
@@ -62,12 +65,9 @@ def _routes(routes: list[Any], sources: dict[str, Any] | None) -> Iterator[Diagn
 
 def _source(source: dict[str, Any], path: KeyPath) -> Iterator[Diagnostic]:
     kind = source.get("type")
-    if kind == "redis-pubsub" and source.get("channels", []) == [] and source.get("patterns", []) == []:
-        yield Diagnostic(path, "this source subscribes to nothing", "add channels or patterns", at_key=True)
-    if kind == "mqtt" and source.get("session_expiry") not in (None, "0s") and source.get("client_id") is None:
-        yield Diagnostic((*path, "session_expiry"), "a session is kept for a fixed client only", "add client_id")
-    if kind in {"amqp", "mqtt"} and source.get("identity_window") is not None and source.get("identity") is None:
-        yield Diagnostic((*path, "identity_window"), "there is no identity to remember", "add identity")
+    if isinstance(kind, str) and kind in SOURCES:
+        for diagnostic in SOURCES[kind].traits.mistakes(source):
+            yield diagnostic.below(path)
 
 
 def _connection(settings: dict[str, Any], path: KeyPath, document: Document) -> Iterator[Diagnostic]:
@@ -90,7 +90,11 @@ def _connection(settings: dict[str, Any], path: KeyPath, document: Document) -> 
         yield Diagnostic((*path, "tls"), f"{parts.scheme}:// is a connection without TLS", hint, at_key=True)
 
 
-_WITH_TLS: Final = {"amqp": "amqps", "mqtt": "mqtts", "redis": "rediss", "unix": "rediss"}
+_CONNECTIONS: Final[tuple[type[Connection], ...]] = (Dramatiq, *SOURCES.values())
+#: By the scheme of a connection without TLS, the one with it.
+_WITH_TLS: Final[dict[str, str]] = {
+    scheme: model.tls_scheme for model in _CONNECTIONS for scheme in model.schemes if scheme != model.tls_scheme
+}
 
 
 def _reserved(path: KeyPath, document: Document) -> Iterator[Diagnostic]:

@@ -128,7 +128,9 @@ class Tls(Model):
 class Connection(Model):
     """A connection to a broker or to Redis."""
 
+    #: The schemes that `url` may have, and the one among them that stands for TLS.
     schemes: ClassVar[tuple[str, ...]] = ("redis", "rediss", "unix")
+    tls_scheme: ClassVar[str] = "rediss"
 
     url: str = Field(description="where to connect, as in redis://localhost:6379/0")
     username: Annotated[str | None, BeforeValidator(or_null(lambda value: value))] = Field(

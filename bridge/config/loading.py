@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 from pydantic import ValidationError
 
@@ -14,19 +14,13 @@ from bridge.config import checks
 from bridge.config.document import Document
 from bridge.config.models import Config, Route
 from bridge.config.reader import MAX_BYTES, parse
-from bridge.config.sources import Amqp, Mqtt, RedisPubsub, RedisStream, SourceModel
+from bridge.config.source_model import Deduplicate, SourceModel
+from bridge.config.sources import SOURCES
 from bridge.config.substitution import Substitution
 from bridge.config.validation_errors import translate
 from bridge.errors import ConfigError, Diagnostic, LocatedDiagnostic
 
 Check = Callable[[Config], list[Diagnostic]]
-
-_MODELS: Final[dict[str, type[SourceModel]]] = {
-    "amqp": Amqp,
-    "mqtt": Mqtt,
-    "redis-pubsub": RedisPubsub,
-    "redis-stream": RedisStream,
-}
 
 
 def load(
@@ -101,17 +95,21 @@ def _draft(document: Document) -> tuple[Config, list[int]]:
             continue
         sound.append(route.model_copy(update={"name": route.name or route.actor}))
         places.append(index)
-    known = {}
+    drafts: dict[str, SourceModel] = {}
     for name, raw in sources.items() if isinstance(sources, dict) else ():
         kind = raw.get("type") if isinstance(raw, dict) else None
-        if isinstance(kind, str) and kind in _MODELS:
-            known[name] = _MODELS[kind].model_construct(type=kind, identity=_identity(raw))
-    return Config.model_construct(sources=known, routes=sound), places
+        if isinstance(kind, str) and kind in SOURCES:
+            drafts[name] = SOURCES[kind].model_construct(type=kind, deduplicate=_deduplicate(raw))
+    return Config.model_construct(sources=drafts, routes=sound), places
 
 
-def _identity(source: dict[str, Any]) -> str | None:
-    text = source.get("identity")
-    return text if isinstance(text, str) and text.startswith("$") and not text.startswith("$$") else None
+def _deduplicate(source: dict[str, Any]) -> Deduplicate | None:
+    """Return the `deduplicate` of a source as far as its key is an expression, whatever else is wrong with it."""
+    raw = source.get("deduplicate")
+    key = raw.get("key") if isinstance(raw, dict) else None
+    if isinstance(key, str) and key.startswith("$") and not key.startswith("$$"):
+        return Deduplicate.model_construct(key=key)
+    return None
 
 
 def _in_file(diagnostic: Diagnostic, places: list[int] | None, document: Document) -> Diagnostic:

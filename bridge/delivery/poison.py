@@ -142,6 +142,6 @@ def _fingerprints(events: Sequence[Event]) -> list[bytes]:
 
 def _fingerprint(event: Event) -> bytes:
     digest = hashlib.blake2b(event.topic.encode("utf-8", "surrogatepass"), digest_size=12)
-    digest.update(b"\0" + event.identity + b"\0")
+    digest.update(b"\0" + event.deduplication_key + b"\0")
     digest.update(event.body)
     return digest.digest()

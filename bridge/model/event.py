@@ -27,7 +27,7 @@ Details = tuple[Mapping[str, object], Mapping[str, object]]
 
 
 class OnceByXack(msgspec.Struct, frozen=True):
-    """Write an event only if XACK of the entry `event.identity` says 1.
+    """Write an event only if XACK of the entry `event.deduplication_key` says 1.
 
     `stream` is a key in the Redis that the sink writes to, `group` a consumer group of it.
     """
@@ -37,7 +37,7 @@ class OnceByXack(msgspec.Struct, frozen=True):
 
 
 class OnceByKey(msgspec.Struct, frozen=True):
-    """Write an event only if Redis does not remember its key, which is `prefix` and `event.identity`.
+    """Write an event only if Redis does not remember its key, which is `prefix` and `event.deduplication_key`.
 
     The write itself makes Redis remember the key, for `lifetime_ms`.
     """
@@ -65,7 +65,7 @@ class Event(msgspec.Struct, eq=False, gc=False):
     `token` lets the session acknowledge the event; it is opaque to everyone else, and None if the broker
     expects no acknowledgement.
     `raw` holds the unparsed headers and meta; `read` parses them, only when a route needs them.
-    `write_once` and `identity` make the write idempotent; without a condition the event is written each time.
+    `write_once` and `deduplication_key` make the write idempotent; without a condition the event is written each time.
     `defect` says why the source can't present the event properly; such an event becomes a dead letter.
     `redelivered` says that the broker has delivered it before, to any consumer.
     """
@@ -78,7 +78,7 @@ class Event(msgspec.Struct, eq=False, gc=False):
     raw: object = ({}, {})
     read: Callable[[Any], Details] = already_parsed
     write_once: WriteOnce | None = None
-    identity: bytes = b""
+    deduplication_key: bytes = b""
     defect: str = ""
     redelivered: bool = False
 

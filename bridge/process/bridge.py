@@ -112,7 +112,7 @@ class Bridge:
         config, table = self._config.sources[source_name], self._tables[source_name]
         if source is None:
             available = SinkAvailability(self._context, source_name)
-            source = sources.make(source_name, config, self._config, table, available)
+            source = sources.make(source_name, self._config, available)
         return SourcePipeline(name, source, config, router.make(config, table), self._context)
 
     async def _open_spools(self) -> None:
@@ -143,7 +143,7 @@ class Bridge:
         """Run the sessions that an earlier start has orphaned at brokers; nothing waits for them, and a broker may refuse."""
         await self._sink_reached.wait()
         for source_name in self._config.sources if self._first else ():
-            orphans = await sources.left_behind(source_name, self._config, self._tables[source_name])
+            orphans = await sources.orphaned_sessions(source_name, self._config)
             for name, source in orphans.items():
                 pipeline = self._pipeline(name, source_name, source)
                 self._pipelines.append(pipeline)

@@ -26,7 +26,7 @@ from bridge.model.accounting import Counts
 from bridge.observe.logs import Format, logger
 from bridge.process.child import Order, Report
 from bridge.process.lifecycle import Lifecycle
-from bridge.sources.sharding import share
+from bridge.sources.sharding import config_for_process
 
 log = logger()
 #: A process that lived this long has worked: after its end the next one follows soon again.
@@ -163,7 +163,7 @@ class Supervisor:
     def __init__(self, config: Config, log_format: Format | None, log_level: str) -> None:
         self._config = config
         self._children = [
-            ChildProcess(Order(number, share(config, number), log_format, log_level))
+            ChildProcess(Order(number, config_for_process(config, number), log_format, log_level))
             for number in range(config.processes)
         ]
         self._lifecycle = Lifecycle(config, processes=config.processes)

@@ -20,41 +20,43 @@ import ast
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, Final
 
-from bridge.config import Amqp, Config, Mqtt, SourceConfig
+from bridge.config import Config, SourceConfig
 from bridge.config import Route as RouteConfig
+from bridge.config.source_model import DeduplicatedSource
 from bridge.errors import Diagnostic, InvalidValue, KeyPath
 from bridge.model.message import Template
 from bridge.routing import expressions
-from bridge.routing.deduplication import FUNCTIONS as IDENTITY_FUNCTIONS
-from bridge.routing.deduplication import Identity
+from bridge.routing.deduplication import FUNCTIONS as DEDUPLICATION_FUNCTIONS
+from bridge.routing.deduplication import Deduplication
 from bridge.routing.expressions import FUNCTIONS, RUNTIME, Expression
 from bridge.routing.routes import Route, RouteTable, message_builder
-from bridge.topics.pattern import Pattern, compile_pattern
+from bridge.topics.pattern import Pattern, TopicSyntax
 
 
 def check_routes(config: Config) -> list[Diagnostic]:
-    """Return every mistake in the routes' topics and expressions, and in the sources' identities."""
+    """Return every mistake in the routes' topics and expressions, and in the sources' deduplication keys."""
     return compile_routes(config)[1]
 
 
 def compile_routes(config: Config) -> tuple[dict[str, RouteTable], list[Diagnostic]]:
     """Compile every route; return each source's route table, and every mistake in the routes."""
-    problems: list[Diagnostic] = []
+    diagnostics: list[Diagnostic] = []
     routes: dict[str, list[Route]] = {name: [] for name in config.sources}
     for index, route in enumerate(config.routes):
         if route.source not in config.sources:
             continue  # the configuration's own checks report it
-        compiled = _RouteCompiler(route, ("routes", index), config.sources[route.source].type, problems).compile()
+        topics = config.sources[route.source].traits.topics
+        compiled = _RouteCompiler(route, ("routes", index), topics, diagnostics).compile()
         if compiled is not None:
             routes[route.source].append(compiled)
-    identities = {name: _compile_identity(name, source, problems) for name, source in config.sources.items()}
-    return {name: RouteTable(compiled, identities[name]) for name, compiled in routes.items()}, problems
+    keys = {name: _compile_deduplication(name, source, diagnostics) for name, source in config.sources.items()}
+    return {name: RouteTable(compiled, keys[name]) for name, compiled in routes.items()}, diagnostics
 
 
-def _compile_identity(name: str, source: SourceConfig, problems: list[Diagnostic]) -> Identity | None:
-    if not isinstance(source, Amqp | Mqtt) or source.identity is None:
+def _compile_deduplication(name: str, source: SourceConfig, diagnostics: list[Diagnostic]) -> Deduplication | None:
+    if not isinstance(source, DeduplicatedSource) or source.deduplicate is None:
         return None
-    text, filename = source.identity[1:], f"<identity of {name}>"
+    text, filename = source.deduplicate.key[1:], f"<deduplicate.key of {name}>"
     try:
         expression = expressions.parse(text, expressions.NAMES)
         if "received_at" in expression.names:
@@ -62,32 +64,33 @@ def _compile_identity(name: str, source: SourceConfig, problems: list[Diagnostic
             raise InvalidValue("an event that comes again has another received_at", hint, text.index("received_at"))
         if expression.names.isdisjoint(("payload", "headers", "meta")):
             hint = "read it from payload, headers or meta"
-            raise InvalidValue("an identity that many events share would lose all but the first of them", hint)
+            raise InvalidValue("a deduplication key that many events share would lose all but the first of them", hint)
     except InvalidValue as error:
-        problems.extend(diagnostic.below(("sources", name, "identity"), prefix=1) for diagnostic in error.diagnostics)
+        path = ("sources", name, "deduplicate", "key")
+        diagnostics.extend(diagnostic.below(path, prefix=1) for diagnostic in error.diagnostics)
         return None
     names: tuple[Collection[str], Sequence[str]] = (expression.names, ())
     evaluate = compile_function(
-        names, None, [expression.node], lambda value, _stamp: value, filename, functions=IDENTITY_FUNCTIONS
+        names, None, [expression.node], lambda value, _ids: value, filename, functions=DEDUPLICATION_FUNCTIONS
     )
-    return Identity(name, text, evaluate, filename, source.identity_window)
+    return Deduplication(name, text, evaluate, filename, source.deduplicate.within)
 
 
 class _RouteCompiler:
-    """Compiles one route; every mistake is appended to `problems`."""
+    """Compiles one route; every mistake is appended to `diagnostics`."""
 
-    def __init__(self, config: RouteConfig, loc: KeyPath, protocol: str, problems: list[Diagnostic]) -> None:
+    def __init__(self, config: RouteConfig, path: KeyPath, topics: TopicSyntax, diagnostics: list[Diagnostic]) -> None:
         self._config = config
-        self._loc = loc
-        self._protocol = protocol
-        self._problems = problems
+        self._path = path
+        self._topics = topics
+        self._diagnostics = diagnostics
         self._source_map: dict[int, tuple[str, Expression]] = {}
         self._names: Collection[str] = expressions.NAMES
         self._used: set[str] = set()
         self._line = 0
 
     def compile(self) -> Route | None:
-        before = len(self._problems)
+        before = len(self._diagnostics)
         config = self._config
         pattern = self._pattern()
         captures = pattern.captures if pattern else ()
@@ -100,7 +103,7 @@ class _RouteCompiler:
             self._value(dynamic, ("options",)),
             self._value(config.delay if isinstance(config.delay, str) else None, ("delay",)),
         ]
-        if len(self._problems) > before:
+        if len(self._diagnostics) > before:
             return None
         assert config.name is not None  # noqa: S101 - the model names every route
         filename = f"<route {config.name}>"
@@ -125,13 +128,13 @@ class _RouteCompiler:
         if self._config.topic is None:
             return None
         try:
-            pattern = compile_pattern(self._config.topic, self._protocol)
+            pattern = self._topics.compile(self._config.topic)
             for name in pattern.captures:
                 if name in expressions.NAMES or name in FUNCTIONS:
                     offset = self._config.topic.index(f"{{{name}}}")
                     raise InvalidValue(f"{{{name}}} would hide `{name}`", "give the capture another name", offset)
         except InvalidValue as error:
-            self._report((*self._loc, "topic"), error, 0)
+            self._report((*self._path, "topic"), error, 0)
             return None
         return pattern
 
@@ -148,7 +151,7 @@ class _RouteCompiler:
         try:
             expression = expressions.parse(text, self._names, line=self._line)
         except InvalidValue as error:
-            self._report((*self._loc, *place), error, prefix)
+            self._report((*self._path, *place), error, prefix)
             return ast.Constant(None)
         self._source_map[self._line] = (".".join(map(str, place)), expression)
         self._used |= expression.names
@@ -164,15 +167,17 @@ class _RouteCompiler:
             for key in value:
                 if key.startswith("$"):
                     problem = "an expression that holds `: ` is a mapping for YAML"
-                    self._problems.append(Diagnostic((*self._loc, *place, key), problem, "quote the whole expression"))
+                    self._diagnostics.append(
+                        Diagnostic((*self._path, *place, key), problem, "quote the whole expression")
+                    )
             keys: list[ast.expr | None] = [ast.Constant(key) for key in value]
             return ast.Dict(keys, [self._value(item, (*place, key)) for key, item in value.items()])
         if isinstance(value, list):
             return ast.List([self._value(item, (*place, i)) for i, item in enumerate(value)], ast.Load())
         return ast.Constant(value)  # type: ignore[arg-type]  # a YAML scalar
 
-    def _report(self, loc: KeyPath, error: InvalidValue, prefix: int) -> None:
-        self._problems.extend(diagnostic.below(loc, prefix) for diagnostic in error.diagnostics)
+    def _report(self, path: KeyPath, error: InvalidValue, prefix: int) -> None:
+        self._diagnostics.extend(diagnostic.below(path, prefix) for diagnostic in error.diagnostics)
 
 
 def _has_expression(value: object) -> bool:

@@ -14,7 +14,7 @@ from bridge.model.event import Event
 from bridge.model.message import MessageIds
 from bridge.routing import decoding
 from bridge.routing.decoding import Decode
-from bridge.routing.deduplication import Identity
+from bridge.routing.deduplication import Deduplication
 from bridge.routing.routes import ROUTE_ERRORS, Matches, Route, RouteTable
 
 
@@ -29,14 +29,14 @@ class Router:
     decode: Decode
     max_body_bytes: int
     dead_letter_unmatched: bool
-    identity: Identity | None = None
+    deduplication: Deduplication | None = None
 
     def route(self, batch: Batch) -> Counts:  # noqa: C901, PLR0912 - one loop without helpers: a call costs more than most of its lines
         """Add the messages and dead letters of `batch.events` to `batch`, and return the events' counts."""
         counts = Counts(received=len(batch.events))
         ids = MessageIds(time.time_ns() // 1_000_000)
         # This runs for every event: attributes become locals, and no call is made that can be avoided.
-        decode, max_body_bytes, identity = self.decode, self.max_body_bytes, self.identity
+        decode, max_body_bytes, deduplication = self.decode, self.max_body_bytes, self.deduplication
         topic: str | None = None
         matches: Matches = ()
         last_route: Route | None = None
@@ -79,8 +79,8 @@ class Router:
             elif not fits:
                 filtered += 1
                 continue
-            if identity is not None:  # filtered and dropped events cost Redis no key
-                identity.mark(event, payload)
+            if deduplication is not None:  # filtered and dropped events cost Redis no key
+                deduplication.mark(event, payload)
         counts.filtered = filtered
         counts.routed = counts.received - counts.unmatched - counts.dead_lettered - filtered
         return counts
@@ -111,23 +111,21 @@ class Router:
 
     def _mark_undecoded(self, event: Event) -> None:
         """Mark an event that became a dead letter before any route ran; its payload may be unreadable."""
-        if self.identity is None:
+        if self.deduplication is None:
             return
         try:
             payload = self.payload(event)
         except BadEvent:
             payload = None
-        self.identity.mark(event, payload, quiet=True)
+        self.deduplication.mark(event, payload, quiet=True)
 
 
 def make(config: SourceConfig, table: RouteTable) -> Router:
     """Return the router of the source that `config` describes."""
-    # An entry without a chosen field is presented as the JSON object of all its fields.
-    whole_entry = config.type == "redis-stream" and config.field is None
     return Router(
         table=table,
-        decode=decoding.decoder("json" if whole_entry else config.decode),
+        decode=decoding.decoder("json" if config.traits.presents_json(config) else config.decode),
         max_body_bytes=config.max_body,
         dead_letter_unmatched=config.dead_letter_unmatched,
-        identity=table.identity,
+        deduplication=table.deduplication,
     )

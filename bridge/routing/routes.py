@@ -4,20 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from bridge.config import message_options
 from bridge.errors import BadEvent
 from bridge.model.message import MessageIds, Template, check_arguments, encode_dynamic_options
 from bridge.routing import expressions
-from bridge.routing.expressions import Expression
+from bridge.routing.deduplication import Deduplication
+from bridge.routing.expressions import EXPRESSION_ERRORS, Expression
 from bridge.topics.pattern import Pattern, remember
 
-if TYPE_CHECKING:
-    from bridge.routing.deduplication import Identity
-
-#: All errors that an expression may raise; any other error is a bug and ends the process.
-EXPRESSION_ERRORS: Final = (LookupError, TypeError, ValueError, ArithmeticError, RecursionError, MemoryError)
 #: All errors that `Route.run` may raise.
 ROUTE_ERRORS: Final = (BadEvent, *EXPRESSION_ERRORS)
 _MAX_DELAY_MS: Final = 10 * 365 * 86_400_000
@@ -104,11 +100,11 @@ Matches = tuple[tuple[Route, tuple[str, ...]], ...]
 class RouteTable:
     """The routes of one source, found by topic; `known` caches the matches of each topic that was looked up.
 
-    `identity` is the source's deduplication key, if it has one.
+    `deduplication` gives the source's events their deduplication keys, where that is configured.
     """
 
     routes: Sequence[Route]
-    identity: Identity | None = None
+    deduplication: Deduplication | None = None
     known: dict[str, Matches] = field(default_factory=dict)
 
     def matches(self, topic: str) -> Matches:

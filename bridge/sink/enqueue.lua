@@ -9,7 +9,7 @@
 --         the number of conditions (0: none), each for a run of consecutive events:
 --           '-' events                                    no condition
 --           'a' events key# group entry-id*               a stream in this Redis: XACK must say 1
---           's' events first-key# lifetime (ms)           a key for each event's identity: SET NX must succeed
+--           's' events first-key# lifetime (ms)           a key for each event's deduplication key: SET NX must succeed
 --         for each queue: the number of messages, the index of each one's event as 'index index ...' from 0 ('': the
 --           first message belongs to the first event, and so on, or there are no conditions), (id body)*
 --         for each dead letter: event-index field-count (name value)*

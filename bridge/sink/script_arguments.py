@@ -45,7 +45,7 @@ class ScriptArguments:
         self._add(len(runs))
         start = 0
         for condition, length in runs:
-            self._add_condition(condition, [event.identity for event in batch.events[start : start + length]])
+            self._add_condition(condition, [event.deduplication_key for event in batch.events[start : start + length]])
             start += length
         for column in batch.queues.values():
             self._add_column(column, conditional=conditional)
@@ -64,19 +64,19 @@ class ScriptArguments:
         self._count += len(values)
         self._values += map(encode_word, values)
 
-    def _add_condition(self, condition: WriteOnce | None, identities: list[bytes]) -> None:
+    def _add_condition(self, condition: WriteOnce | None, keys: list[bytes]) -> None:
         first = len(self._keys) + 1
         if condition is None:
-            self._add("-", len(identities))
+            self._add("-", len(keys))
         elif isinstance(condition, OnceByXack):
             self._keys.append(condition.stream)
-            self._add("a", len(identities), first, condition.group)
-            self._count += len(identities)
-            self._values += [b"$%d\r\n%b\r\n" % (len(entry_id), entry_id) for entry_id in identities]
+            self._add("a", len(keys), first, condition.group)
+            self._count += len(keys)
+            self._values += [b"$%d\r\n%b\r\n" % (len(entry_id), entry_id) for entry_id in keys]
         else:
             prefix = f"{self._namespace}-bridge:seen:{condition.prefix}".encode()
-            self._keys += [prefix + identity for identity in identities]
-            self._add("s", len(identities), first, condition.lifetime_ms)
+            self._keys += [prefix + key for key in keys]
+            self._add("s", len(keys), first, condition.lifetime_ms)
 
     def _add_column(self, column: Column, *, conditional: bool) -> None:
         # The script needs each message's event only to leave out events that were written before.

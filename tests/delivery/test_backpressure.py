@@ -397,7 +397,7 @@ def test_a_bridge_that_waits_can_be_stopped(redis_server: Redis, rabbitmq: Rabbi
     with redis_server.client() as client:
         written: Any = client.llen("dramatiq:default")
         assert 100 <= written <= 1100
-        wait_until(lambda: feed.unsettled() == 2000 - written, 20, "the rest at the broker")
+        wait_until(lambda: feed.unacknowledged() == 2000 - written, 20, "the rest at the broker")
         client.delete("dramatiq:default", "dramatiq:default.msgs")
         config["dramatiq"]["max_queue_depth"] = None
         bridge.configure(config)

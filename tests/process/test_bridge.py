@@ -108,7 +108,7 @@ def test_a_stop_while_redis_is_away_has_an_end(
     bridge.wait_for("bridge.drain_timed_out")
     stopped = bridge.wait_for("bridge.stopped")
     assert (stopped["received"], stopped["returned"], stopped["lost"]) == (30, 30, 0)
-    assert stream.unsettled() == 30
+    assert stream.unacknowledged() == 30
     sink.start()
     bridge.start().ready()
     with sink.client() as client:
@@ -146,7 +146,7 @@ def test_a_second_signal_stops_at_once(
     bridge.wait_for("bridge.stopping")
     bridge.terminate()
     assert bridge.wait(10) == 1
-    assert stream.unsettled() == 1
+    assert stream.unacknowledged() == 1
 
 
 def test_a_stop_before_anything_is_connected(new_bridge: Callable[..., BridgeProcess]) -> None:

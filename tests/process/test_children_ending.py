@@ -59,7 +59,7 @@ def test_a_second_signal_stops_every_process_at_once(
     bridge.terminate()
     assert bridge.wait(10) == 1
     wait_gone(running)
-    assert stream.unsettled() == 10
+    assert stream.unacknowledged() == 10
 
 
 def test_a_process_that_hangs_does_not_hold_up_a_stop(

@@ -46,7 +46,7 @@ def test_the_events_of_one_source_are_shared(
     assert len(bridge.events("source.counts")) == 1
     stopped = bridge.wait_for("bridge.stopped")
     assert stopped["received"] == stopped["routed"] == stopped["messages"] == 5000
-    assert feed.unsettled() == 0
+    assert feed.unacknowledged() == 0
 
 
 def test_a_shared_subscription_of_mqtt_is_shared(
@@ -134,7 +134,7 @@ def test_a_process_that_is_killed_is_replaced(
     assert after[victim] != before[victim]
     bridge.terminate()
     assert bridge.wait() == 0
-    assert feed.unsettled() == 0
+    assert feed.unacknowledged() == 0
     assert bridge.wait_for("bridge.stopped")["received"] > 0
 
 

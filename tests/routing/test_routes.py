@@ -12,7 +12,7 @@ from bridge.errors import Diagnostic
 from bridge.model.event import Event
 from bridge.routing.compiler import check_routes, compile_routes
 from bridge.routing.router import make
-from bridge.topics.pattern import MOST_KNOWN
+from bridge.topics.pattern import MAX_KNOWN_TOPICS
 from tests.support.batches import routed
 
 SOURCES = {
@@ -226,12 +226,12 @@ def test_options() -> None:
 
 
 def test_a_hundred_routes_cost_a_bounded_cache() -> None:
-    """The cache keeps at most MOST_KNOWN of 10,000 distinct topics, and every topic still finds its routes."""
+    """The cache keeps at most MAX_KNOWN_TOPICS of 10,000 distinct topics, and every topic still finds its routes."""
     table = compile_routes(config(*({"topic": f"r/{i}/{{x}}", "name": f"r{i}"} for i in range(100))))[0]["plant"]
     for number in range(10_000):
         ((route, captures),) = table.matches(f"r/{number % 100}/{number}")
         assert (route.name, captures) == (f"r{number % 100}", (str(number),))
-        assert len(table.known) <= MOST_KNOWN
+        assert len(table.known) <= MAX_KNOWN_TOPICS
     assert table.matches("r/5/5") is table.matches("r/5/5")
     assert table.matches("elsewhere") == ()
 

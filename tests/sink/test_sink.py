@@ -92,7 +92,7 @@ async def test_a_batch_that_has_its_number_moves_its_sequence_on(redis_server: R
         assert numbers(client) == [1, 2]
 
 
-async def test_an_identity_is_written_once(redis_server: Redis, make: Sinks) -> None:
+async def test_a_deduplication_key_is_written_once(redis_server: Redis, make: Sinks) -> None:
     """An event that is delivered again in another batch is a duplicate while Redis remembers it, and only then."""
     sink = make(redis_server)
     assert await sink.write(batch(1, 2, 1, once=True)) == Written(2, 1)
@@ -117,7 +117,7 @@ async def test_a_stream_entry_is_acknowledged_by_its_write(redis_server: Redis, 
     with redis_server.client() as client:
         ids = stream(client, 4)
         once = OnceByXack("audit", group="g")
-        events = [event(once, identity=entry_id) for entry_id in ids]
+        events = [event(once, deduplication_key=entry_id) for entry_id in ids]
         letter = DeadLetter(events[2], "decode", "not JSON")
 
         def entries() -> list[Entry]:

@@ -18,7 +18,7 @@ def _used_bytes(client: redis.Redis) -> int:
     return int(info["used_memory"])
 
 
-async def test_an_identity_takes_about_200_bytes_in_redis(redis_server: Redis) -> None:
+async def test_a_deduplication_key_takes_about_200_bytes_in_redis(redis_server: Redis) -> None:
     """It takes so much at the length of a UUID, with its expiry and its share of Redis's tables."""
     once = OnceByKey("signups:", 86_400_000)
     with redis_server.client() as client:
@@ -28,7 +28,10 @@ async def test_an_identity_takes_about_200_bytes_in_redis(redis_server: Redis) -
             before = _used_bytes(client)
             for first in range(0, _EVENTS, 500):
                 await sink.write(
-                    batch_of(Entry(event(once, identity=b"%036d" % n), [message(n)]) for n in range(first, first + 500))
+                    batch_of(
+                        Entry(event(once, deduplication_key=b"%036d" % n), [message(n)])
+                        for n in range(first, first + 500)
+                    )
                 )
             client.delete("dramatiq:default", "dramatiq:default.msgs")
             assert 100 < (_used_bytes(client) - before) / _EVENTS < 300

@@ -16,7 +16,7 @@ import redis
 from bridge import sources
 from bridge.config import load
 from bridge.errors import Disconnected
-from bridge.routing.compiler import check_routes, compile_routes
+from bridge.routing.compiler import check_routes
 from bridge.sources import Source
 from tests.support.brokers import Redis
 from tests.support.children import wait_until
@@ -113,14 +113,14 @@ def test_an_event_is_acknowledged_only_after_its_message_is_in_redis(
             threading.Event().wait(1.0)
             bridge.kill()
             # Over a second connection of the same name where the protocol knows no other way to look.
-            wait_until(lambda: feed.unsettled() == 20, 20, "twenty events still at the broker")
+            wait_until(lambda: feed.unacknowledged() == 20, 20, "twenty events still at the broker")
         finally:
             sink.resume()
         bridge.start().ready()
         wait_until(lambda: set(_numbers(client)) == set(range(20)), 40, "all twenty")
         bridge.terminate()
         assert bridge.wait() == 0
-        wait_until(lambda: feed.unsettled() == 0, 20, "no event left at the broker")
+        wait_until(lambda: feed.unacknowledged() == 0, 20, "no event left at the broker")
 
 
 def test_sigterm_under_load_drains(feed: Feed, sink: Redis, new_bridge: Callable[..., BridgeProcess]) -> None:
@@ -260,8 +260,7 @@ def _source(feed: Feed, sink: Redis, tmp_path: Path) -> Source:
     path = tmp_path / "bridge.yaml"
     path.write_text(json.dumps(feed.config(sink)))
     config = load(path, check=check_routes)
-    table = compile_routes(config)[0]["feed"]
-    return sources.make("feed", config.sources["feed"], config, table)
+    return sources.make("feed", config)
 
 
 async def _in_thread(function: Callable[..., object], *args: object) -> None:

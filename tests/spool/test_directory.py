@@ -9,7 +9,7 @@ import pytest
 from bridge.config import load
 from bridge.model.batch import Batch, BatchSequence
 from bridge.model.event import Event, already_parsed
-from bridge.sources.sharding import share
+from bridge.sources.sharding import config_for_process
 from bridge.spool import SpoolDirectory
 from tests.support.brokers import Redis
 from tests.support.children import wait_until
@@ -76,7 +76,7 @@ def test_processes_share_the_bound_and_no_directory(tmp_path: Path) -> None:
         "spool: {directory: /s, max_size: 9MiB}\nprocesses: 3\n"
     )
     config = load(str(path), environ={})
-    spools = [share(config, number).spool for number in range(3)]
+    spools = [config_for_process(config, number).spool for number in range(3)]
     assert [spool and (spool.directory, spool.max_size) for spool in spools] == [
         ("/s", 3 << 20),
         ("/s/process-1", 3 << 20),

@@ -57,4 +57,4 @@ def test_spooled_events_at_qos_1_are_synced_before_they_are_acknowledged(
     wait_until(lambda: _spooled_bytes(tmp_path) > 0, 20, "a full window in the spool")
     time.sleep(1)
     bridge.kill()
-    assert feed.unsettled() == 20
+    assert feed.unacknowledged() == 20

@@ -100,9 +100,9 @@ def event(write_once: WriteOnce | None = None, body: bytes = b"{}", **fields: An
 
 
 def batch(*numbers: int, queue: str = "default", once: bool = False) -> Batch:
-    """Make a batch of one event and one message per number; `once` gives each event an identity that Redis remembers."""
+    """Make a batch of one event and one message per number; `once` gives each event an deduplication key that Redis remembers."""
     return batch_of(
-        Entry(event(SEEN if once else None, identity=str(n).encode()), [message(n, queue)]) for n in numbers
+        Entry(event(SEEN if once else None, deduplication_key=str(n).encode()), [message(n, queue)]) for n in numbers
     )
 
 

@@ -8,11 +8,12 @@ A mistake in an expression is an InvalidValue when the configuration is read. An
 valid expression that fails on one event.
 """
 
-from bridge.routing.expressions.failures import ExpressionFailure, explain_failure, is_missing
+from bridge.routing.expressions.failures import EXPRESSION_ERRORS, ExpressionFailure, explain_failure, is_missing
 from bridge.routing.expressions.functions import FUNCTIONS, RUNTIME
 from bridge.routing.expressions.rewriter import NAMES, Expression, parse
 
 __all__ = [
+    "EXPRESSION_ERRORS",
     "FUNCTIONS",
     "NAMES",
     "RUNTIME",

@@ -11,6 +11,9 @@ from typing import Final
 
 from bridge.config.wording import describe, quoted
 
+#: The errors that an expression can raise; any other is a bug of ours and ends the process loudly.
+EXPRESSION_ERRORS: Final = (LookupError, TypeError, ValueError, ArithmeticError, RecursionError, MemoryError)
+
 
 @dataclass(frozen=True, slots=True)
 class ExpressionFailure:

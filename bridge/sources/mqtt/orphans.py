@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from bridge.config import MAX_PROCESSES, Dramatiq, Mqtt
+from bridge.config.sources import process_client_id
 from bridge.observe.logs import LogThrottle
 from bridge.sources.mqtt.subscription_store import record_key, redis_answers
-from bridge.sources.sharding import client_id
 
 
-async def orphaned_sessions(name: str, config: Mqtt, dramatiq: Dramatiq, first: int) -> list[Mqtt]:
+async def orphaned_settings(name: str, config: Mqtt, dramatiq: Dramatiq, first: int) -> list[Mqtt]:
     """Return the settings that resume the sessions of processes from number `first` on, none of which runs now.
 
     The broker keeps sending messages of a shared subscription to these sessions. Resuming one and unsubscribing releases
@@ -18,7 +18,7 @@ async def orphaned_sessions(name: str, config: Mqtt, dramatiq: Dramatiq, first: 
     if config.client_id is None or not config.keeps_session:
         return []
     # All numbers, not up to the first gap: a process may have ended before its session was recorded.
-    ids = [client_id(config.client_id, number) for number in range(first, MAX_PROCESSES)]
+    ids = [process_client_id(config.client_id, number) for number in range(first, MAX_PROCESSES)]
     commands = (("GET", record_key(name, each, dramatiq)) for each in ids)
     records = await redis_answers(name, dramatiq, LogThrottle(), *commands)
     return [

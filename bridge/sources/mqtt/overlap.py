@@ -13,7 +13,7 @@ from typing import Final, cast
 
 from bridge.model.event import Event
 from bridge.sources.mqtt.packets import PUBACK, RETAIN, subscription_ids
-from bridge.topics.pattern import covers
+from bridge.topics.mqtt import covers
 
 #: An identifier has 28 bits: 14 for the set of filters, 14 for the filter.
 _BITS: Final = 14

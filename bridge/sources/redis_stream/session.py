@@ -103,7 +103,7 @@ class RedisStreamSession(WindowedSession):
             return
         ids: dict[str, list[bytes]] = {}
         for event in events:
-            ids.setdefault(event.topic, []).append(event.identity)
+            ids.setdefault(event.topic, []).append(event.deduplication_key)
         try:
             for stream, entries in ids.items():
                 await self._acknowledger.command("XACK", stream, self._config.group, *entries)
@@ -177,7 +177,7 @@ class RedisStreamSession(WindowedSession):
             # Since Redis 7 the third field lists trimmed entries; before, they came as null among the others.
             if len(reply) > 2:
                 self._group.count_trimmed(stream, len(reply[2]))
-            held = {event.identity for event in self._held if event.topic == stream}
+            held = {event.deduplication_key for event in self._held if event.topic == stream}
             taken = [entry for entry in entries if entry is not None and entry[0] not in held]
             if taken:
                 log.info("source.claimed", source=self._name, stream=stream, entries=len(taken))

@@ -19,7 +19,7 @@ from pamqp.commands import Basic
 
 from bridge import sources
 from bridge.config import load
-from bridge.routing.compiler import check_routes, compile_routes
+from bridge.routing.compiler import check_routes
 from tests.support.amqp_wire import BAD_PROPERTIES
 from tests.support.brokers import RabbitMQ, Redis
 from tests.support.children import wait_until
@@ -75,7 +75,7 @@ def _dead(sink: Redis, count: int) -> list[dict[str, bytes]]:
 
 
 def _nothing_left(feed: AmqpFeed) -> None:
-    wait_until(lambda: feed.unsettled() == 0, 20, "nothing left in the queue")
+    wait_until(lambda: feed.unacknowledged() == 0, 20, "nothing left in the queue")
 
 
 def test_a_missing_queue_is_said_with_the_remedy(feed: AmqpFeed, redis_server: Redis, either_bridge: Bridges) -> None:
@@ -311,7 +311,7 @@ async def test_only_acknowledged_events_leave_the_queue(
     path = tmp_path / "bridge.yaml"
     path.write_text(json.dumps(feed.config(redis_server, fast_path=fast_path)))
     config = load(path, check=check_routes)
-    source = sources.make("feed", config.sources["feed"], config, compile_routes(config)[0]["feed"])
+    source = sources.make("feed", config)
     await asyncio.to_thread(feed.publish, [{"n": n} for n in range(10)])
 
     async def receive(session: sources.Session, count: int) -> Sequence[Any]:

@@ -144,7 +144,7 @@ def test_an_outage_wears_out_no_quorum_queue(
     sink.start()
     _wait_for(sink, range(200))
     assert set(Counter(_numbers(sink)).values()) <= {1, 2}
-    wait_until(lambda: feed.unsettled() == 0, 20, "nothing left in the queue")
+    wait_until(lambda: feed.unacknowledged() == 0, 20, "nothing left in the queue")
     assert asyncio.run(_ready(dead.name, feed)) == 0
     assert len(bridge.events("source.disconnected")) == 1
 
@@ -163,7 +163,7 @@ def test_a_bridge_that_waits_for_redis_stops_when_told(
     bridge.wait_for("source.waiting", source="feed")
     bridge.terminate()
     assert bridge.wait(10) == 0
-    assert feed.unsettled() == 1
+    assert feed.unacknowledged() == 1
 
 
 def test_an_alarm_at_the_broker_holds_up_nothing(
@@ -179,7 +179,7 @@ def test_an_alarm_at_the_broker_holds_up_nothing(
     try:
         sink.start()
         _wait_for(sink, range(100))
-        wait_until(lambda: feed.unsettled() == 0, 20, "nothing left in the queue")
+        wait_until(lambda: feed.unacknowledged() == 0, 20, "nothing left in the queue")
         assert bridge.events("source.disconnected") == []
         feed.broker.ctl("close_all_connections", "out of memory")
         bridge.wait_for("source.connected", times=2, source="feed")
@@ -225,7 +225,7 @@ def test_an_outage_with_the_window_full_by_bytes_is_survived(
     assert "the window was full for long" in lost["cause"]
     bridge.terminate()
     assert bridge.wait() == 0
-    assert feed.unsettled() == 0
+    assert feed.unacknowledged() == 0
 
 
 def _source(feed: AmqpFeed, fast_path: bool, quiet_s: float) -> AmqpSource:

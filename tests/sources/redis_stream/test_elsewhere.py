@@ -27,7 +27,7 @@ def test_a_stream_elsewhere_has_no_duplicates_within_a_day(
         lifetimes: list[Any] = [client.ttl(key) for key in keys]
         assert len(keys) == 100
         assert all(_DAY_S - 60 < lifetime <= _DAY_S for lifetime in lifetimes)
-        wait_until(lambda: feed.unsettled() == 0, 10, "every entry acknowledged")
+        wait_until(lambda: feed.unacknowledged() == 0, 10, "every entry acknowledged")
         with feed.broker.client() as broker:
             broker.xgroup_setid(feed.name, "bridge", "0")
         feed.publish([{"n": 100}])

@@ -341,6 +341,6 @@ async def test_an_event_tells_whether_it_was_delivered_before(redis_server: Redi
         events = await session.receive()
         while len(events) < 6:
             events += await session.receive()
-        assert {event.identity for event in events if event.redelivered} == {*own, *others}
+        assert {event.deduplication_key for event in events if event.redelivered} == {*own, *others}
         assert [event.redelivered for event in events] == [True] * 4 + [False] * 2
         await session.acknowledge(events)
