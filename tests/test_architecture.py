@@ -11,7 +11,7 @@ import pytest
 #: The folders of `bridge/` in the order of an event's way: each imports only those above it.
 LAYERS: Final = (
     *("model", "topics", "config", "redis_io", "routing", "sources", "spool", "sink", "delivery", "process"),
-    *("commands", "demo"),
+    *("demo", "commands"),
 )
 #: Everybody may import these, and they import nothing of the bridge but each other.
 COMMON: Final = ("errors", "backoff", "observe")
