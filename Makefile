@@ -30,7 +30,7 @@ COMPILE = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --gene
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help venv brokers test faults soak lint format check run demo bench bench-micro lock clean
+.PHONY: help venv brokers test faults soak lint words format check run demo bench bench-micro lock clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -62,6 +62,9 @@ lint: venv ## ruff and mypy
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
+
+words: venv ## count the words that make comments hard to read ("what" as a noun and its like)
+	@$(BIN)/python .ci/words.py
 
 format: venv ## format the code and fix what can be fixed
 	@$(BIN)/ruff check --fix .
