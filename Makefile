@@ -86,7 +86,7 @@ demo: venv ## see the bridge at work, with servers of its own
 bench: $(BENCH_VENV)/.installed brokers ## compare with the peers, about 20 minutes (PARTS=, SOURCES=, ROUNDS=5, BENCH_ARGS=--help)
 	@$(BENCH_BIN)/python -m bench $(BENCH_OPTIONS) --command '$(strip make bench $(foreach name,PARTS SOURCES ROUNDS BENCH_ARGS,$(if $($(name)),$(name)="$($(name))")))'
 
-bench-against: $(BENCH_VENV)/.installed brokers ## fail if this tree is slower than REV or needs more CPU, about 9 minutes (REV=HEAD~1, SOURCES=, ROUNDS=7)
+bench-against: $(BENCH_VENV)/.installed brokers ## fail if this tree is slower than REV or needs more CPU, about 10 minutes (REV=HEAD~1, SOURCES=, ROUNDS=7)
 	@$(BENCH_BIN)/python -m bench.against --rev '$(REV)' $(if $(ROUNDS),--rounds $(ROUNDS)) $(if $(SOURCES),--sources $(subst $(COMMA), ,$(SOURCES))) $(BENCH_ARGS)
 
 bench-micro: $(BENCH_VENV)/.installed brokers ## measure the bridge's stages alone

@@ -91,5 +91,7 @@ def _title(repository: Path, revision: str) -> str:
 def _git(repository: Path, *arguments: str) -> str:
     done = subprocess.run(["git", "-C", repository, *arguments], capture_output=True, text=True, check=False)
     if done.returncode:
-        raise NoTree(f"git {' '.join(arguments)}: {done.stderr.strip()}")
+        # The first line says it; the others are advice on git's syntax.
+        cause = done.stderr.partition("\n")[0]
+        raise NoTree(f"git {' '.join(arguments)}: {cause}")
     return done.stdout.strip()

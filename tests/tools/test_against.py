@@ -152,6 +152,18 @@ def test_the_report_has_the_rows_and_names_the_trees(tmp_path: Path) -> None:
         assert line in text.splitlines()
 
 
+def test_the_report_names_the_rows_that_are_too_noisy(tmp_path: Path) -> None:
+    """No regression found in a row with 10 % of noise is no proof that there is none."""
+    this, rev = _tree(tmp_path / "this"), _tree(tmp_path / "rev")
+    noisy = [
+        replace(SAME, noise=0.08),
+        replace(SAME, source="mqtt", noise=0.06),
+        replace(SAME, noise=0.5, quantity=SPEED),
+    ]
+    assert "- too noisy to find 10%: amqp CPU s/100k, amqp events/s" in report(this, rev, 1, noisy, []).splitlines()
+    assert "too noisy" not in report(this, rev, 1, [SAME], [])
+
+
 def test_the_report_says_that_the_requirements_differ(tmp_path: Path) -> None:
     """Both trees run with one set of libraries, which may not be the one REV asks for."""
     trees = _tree(tmp_path / "this"), _tree(tmp_path / "rev", "redis==7.0\n")
