@@ -132,6 +132,9 @@ class _RunningBridge(Running):
         return self._process.running
 
     def output(self) -> str:
+        if not self.running:
+            # Until everything that it wrote has been read.
+            self._process.wait()
         return self._process.log_tail()
 
     def close(self) -> None:
