@@ -62,10 +62,11 @@ faults: venv brokers ## break everything under load and count what is lost, abou
 soak: venv brokers ## random faults one after another against one bridge (MINUTES=30, SOAK_ARGS=--help)
 	@$(BIN)/python -m tests.faults.soak --minutes $(MINUTES) $(SOAK_ARGS)
 
-lint: venv ## ruff and mypy
+lint: venv ## ruff, mypy, and the count of words
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
+	@$(BIN)/python .ci/words.py
 
 words: venv ## count the words that make comments hard to read ("what" as a noun and its like)
 	@$(BIN)/python .ci/words.py
