@@ -17,6 +17,7 @@ import yaml
 
 from bench.backlogs import Backlog
 from bench.load import NATIVE_STREAM, QUEUE_KEY, routes
+from bench.trees import Tree
 from tests.support.children import Child
 from tests.support.processes import BridgeProcess
 
@@ -85,6 +86,8 @@ class Bridge(Contestant):
     of_source: Mapping[str, Any] = field(default_factory=dict)
     top: Mapping[str, Any] = field(default_factory=dict)
     uvloop: bool = True
+    #: Whose code it runs; None: this checkout's.
+    tree: Tree | None = None
 
     @property
     def settings(self) -> str:
@@ -94,6 +97,13 @@ class Bridge(Contestant):
         said += [f"{self.routes} routes"] if self.routes > 1 else []
         said += [] if self.uvloop else ["without uvloop"]
         return ", ".join(said) or "defaults, uvloop"
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """Variables of its process beside the benchmark's own."""
+        if self.tree:
+            return self.tree.environment
+        return {} if self.uvloop else {"PYTHONPATH": str(_WITHOUT_UVLOOP)}
 
     def config(self, backlog: Backlog) -> dict[str, Any]:
         """Return the whole configuration."""
@@ -106,8 +116,7 @@ class Bridge(Contestant):
 
     def start(self, backlog: Backlog) -> Running:
         """See Contestant."""
-        env = {} if self.uvloop else {"PYTHONPATH": str(_WITHOUT_UVLOOP)}
-        return _RunningBridge(BridgeProcess(self.config(backlog), env=env))
+        return _RunningBridge(BridgeProcess(self.config(backlog), env=self.environment))
 
 
 class _RunningBridge(Running):
@@ -123,6 +132,9 @@ class _RunningBridge(Running):
         return self._process.running
 
     def output(self) -> str:
+        if not self.running:
+            # Until everything that it wrote has been read.
+            self._process.wait()
         return self._process.log_tail()
 
     def close(self) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections import defaultdict
 from contextlib import suppress
 from pathlib import Path
@@ -13,7 +14,8 @@ _TICK_S: Final = 1 / os.sysconf("SC_CLK_TCK")
 
 def cpu_s(pid: int) -> float:
     """Return the CPU seconds of a process and all its descendants, threads and ended children included."""
-    used: dict[int, float] = {}
+    own: dict[int, float] = {}
+    ended: dict[int, float] = {}
     children: dict[int, list[int]] = defaultdict(list)
     for entry in Path("/proc").iterdir():
         if not entry.name.isdigit():
@@ -22,9 +24,10 @@ def cpu_s(pid: int) -> float:
         with suppress(OSError):
             # The name, in parentheses, may contain anything; what follows it is numbers (proc(5)).
             fields = (entry / "stat").read_bytes().rpartition(b")")[2].split()
-            used[int(entry.name)] = sum(map(int, fields[11:15])) * _TICK_S
+            own[int(entry.name)] = sum(map(int, fields[11:13])) * _TICK_S
+            ended[int(entry.name)] = sum(map(int, fields[13:15])) * _TICK_S
             children[int(fields[1])].append(int(entry.name))
-    return sum(used.get(process, 0.0) for process in _tree(pid, children))
+    return sum(_clock_s(process, own.get(process, 0.0)) + ended.get(process, 0.0) for process in _tree(pid, children))
 
 
 def peak_rss_bytes(pid: int) -> int:
@@ -43,6 +46,15 @@ def cpu_model() -> str:
         if line.startswith("model name"):
             return line.partition(":")[2].strip()
     return "unknown"
+
+
+def _clock_s(pid: int, ticks_s: float) -> float:
+    """Return the CPU seconds of one process; `ticks_s`, accurate to 0.02 s, where it has no clock."""
+    # The id that clock_getcpuclockid(3) returns, which Python does not have; the clock counts nanoseconds.
+    try:
+        return time.clock_gettime((~pid << 3) | 2)
+    except OSError:
+        return ticks_s
 
 
 def _status(pid: int, name: str) -> int:
