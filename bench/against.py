@@ -24,7 +24,7 @@ from bench import usage
 from bench.backlogs import BACKLOGS, Backlog
 from bench.comparison import QUANTITIES, TOLERANCE, Comparison, Round, compare
 from bench.contestants import PEERS, Bridge
-from bench.rounds import FEWEST, Say
+from bench.rounds import MIN_EVENTS, LogLine
 from bench.tables import table
 from bench.throughput import Run, measure
 from bench.trees import NoTree, Tree, this_tree, tree_of
@@ -67,7 +67,7 @@ def main() -> int:
     arguments = parser.parse_args()
     if arguments.rounds < 1:
         parser.error("--rounds: at least 1")
-    say = partial(print, file=sys.stderr, flush=True)
+    log_line = partial(print, file=sys.stderr, flush=True)
     with tempfile.TemporaryDirectory(prefix="bench-against-") as directory:
         try:
             rev = tree_of(arguments.rev, Path(directory) / "rev")
@@ -78,7 +78,7 @@ def main() -> int:
         all_runs = []
         for kind in arguments.sources:
             with BACKLOGS[kind]() as backlog:
-                all_runs.append(play(backlog, (this, rev), arguments.rounds, arguments.scale, say))
+                all_runs.append(play(backlog, (this, rev), arguments.rounds, arguments.scale, log_line))
         comparisons = [
             comparison
             for runs in all_runs
@@ -90,10 +90,10 @@ def main() -> int:
     return verdict(comparisons, failures)[0]
 
 
-def play(backlog: Backlog, trees: tuple[Tree, Tree], rounds: int, scale: float, say: Say) -> SourceRuns:
+def play(backlog: Backlog, trees: tuple[Tree, Tree], rounds: int, scale: float, log_line: LogLine) -> SourceRuns:
     """Run each tree once to warm up, then the rounds; a source on which a tree fails at once is given up."""
     runs = SourceRuns(backlog.kind)
-    events = max(FEWEST, int(_EVENTS.get(backlog.kind, PEERS[backlog.kind][0].events) * scale))
+    events = max(MIN_EVENTS, int(_EVENTS.get(backlog.kind, PEERS[backlog.kind][0].events) * scale))
     a, b = (Bridge(name, events, tree=tree) for name, tree in zip(("this tree", "REV"), trees, strict=True))
 
     def run(contestant: Bridge, moment: str) -> Run | None:
@@ -104,7 +104,7 @@ def play(backlog: Backlog, trees: tuple[Tree, Tree], rounds: int, scale: float, 
         except AssertionError as error:
             shown = f"FAILED: {error}"
             runs.failures.append(f"{backlog.kind}, {moment}, {contestant.name}: {str(error).splitlines()[0]}")
-        say(f"{moment:8}  {backlog.kind:12}  {contestant.name:9} {shown}")
+        log_line(f"{moment:8}  {backlog.kind:12}  {contestant.name:9} {shown}")
         return result
 
     # Compiles the tree's modules, and lets the broker take the memory that it keeps.
