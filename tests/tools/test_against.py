@@ -278,7 +278,7 @@ def test_a_source_on_which_a_tree_fails_at_once_is_given_up(tmp_path: Path) -> N
     broken = Tree("broken", tmp_path)
     said: list[str] = []
     with StreamBacklog() as backlog:
-        runs = play(backlog, (broken, broken), rounds=3, scale=0, say=said.append)
+        runs = play(backlog, (broken, broken), rounds=3, scale=0, log_line=said.append)
     assert (runs.rounds, len(runs.failures), len(said)) == ([], 1, 1)
     assert "this revision knows no such key" in said[0]
 
