@@ -14,23 +14,21 @@ import asyncio
 from collections import deque
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import asdict
 from typing import Final
 
 from bridge.backoff import Backoff
-from bridge.config import SourceConfig, redacted_url
+from bridge.config import SourceConfig
 from bridge.delivery import tasks
 from bridge.delivery.policy import Delivery, DeliveryPolicy
 from bridge.delivery.sink_context import SinkContext
+from bridge.delivery.source_log import SourceLog
 from bridge.errors import Disconnected
 from bridge.model.accounting import Accounts, Counts, Outcome
 from bridge.model.batch import Batch, BatchSequence
-from bridge.observe.logs import LogThrottle, logger
 from bridge.routing.router import Router
 from bridge.sources.contract import Session, Source
 from bridge.spool import SpoolDirectory
 
-log = logger()
 #: A connection that lasted this long has succeeded: the next attempt follows soon again.
 _STEADY_S: Final = 10.0
 #: Between two appends to the spool: the events received meanwhile go with the next one.
@@ -55,7 +53,7 @@ class SourcePipeline:
         #: Whether a stop has finished every event that was received, within its time.
         self.drained = False
         self._source = source
-        self._config = config
+        self._log = SourceLog(source.name, config)
         self._router = router
         self._context = context
         self._accounts = Accounts(redelivers=source.redelivers)
@@ -74,8 +72,6 @@ class SourcePipeline:
         self._replay_idle = asyncio.Event()
         self._replay_idle.set()
         self._sequence = BatchSequence()
-        self._connection_throttle = LogThrottle()
-        self._dead_letter_throttle = LogThrottle()
 
     @property
     def source(self) -> str:
@@ -131,15 +127,7 @@ class SourcePipeline:
 
     def log_state(self) -> None:
         """Log how the source stands."""
-        session, spool = self._session, self._policy.spool
-        log.info(
-            "source.state",
-            source=self.source,
-            connected=session is not None,
-            held=session.held if session is not None else 0,
-            spooled=spool.events if spool is not None else None,
-            **asdict(self.counts),
-        )
+        self._log.state(self._session, self._policy.spool, self.counts)
 
     # The watchdog's view: see `bridge.process.watchdog.Watched`.
 
@@ -173,15 +161,16 @@ class SourcePipeline:
                     if self._must_end():
                         return
                     connected_at = loop.time()
-                    self._log_connected()
                     self._session = session
+                    self._connected.set()
+                    self._log.connected(len(self._router.table.routes))
                     await self._receive_loop(session)
                     return
             except Disconnected as error:
                 if connected_at is not None and loop.time() - connected_at > _STEADY_S:
                     backoff.reset()
                 wait = max(backoff.next(denied=error.denied), error.retry_s)
-                self._log_disconnected(error.cause, wait, connected=connected_at is not None)
+                self._log.disconnected(error.cause, wait, was_connected=connected_at is not None)
             finally:
                 if self._session is not None:
                     self._count_discarded(self._session)
@@ -240,7 +229,7 @@ class SourcePipeline:
     def _record(self, delivery: Delivery, outcome: Outcome) -> None:
         delivery.outcome = outcome
         self._accounts.record(delivery.batch, delivery.counts, outcome)
-        self._log_dead_letters(delivery.batch)
+        self._log.dead_letters(delivery.batch)
 
     async def _acknowledge(self, delivery: Delivery, outcome: Outcome) -> None:
         """Acknowledge a batch that is written, spooled, or lost, which frees the window; never one that is redelivered."""
@@ -262,7 +251,7 @@ class SourcePipeline:
                 self._replay_idle.clear()
                 if spooled.lost:
                     self._accounts.record_discarded(spooled.lost)
-                    log.error("spool.corrupt", source=self.source, lost=spooled.lost)
+                    self._log.spool_corrupt(spooled.lost)
                 else:
                     delivery = Delivery(None, spooled.batch)
                     self._record(delivery, await self._policy.replay(delivery))
@@ -300,37 +289,6 @@ class SourcePipeline:
                 if delivery.outcome is None:
                     self._record(delivery, Outcome.LOST)
             self._unfinished.clear()
-
-    # Log lines.
-
-    def _log_connected(self) -> None:
-        self._connected.set()
-        self._connection_throttle = LogThrottle()
-        url = redacted_url(self._config.url)
-        routes = len(self._router.table.routes)
-        log.info("source.connected", source=self.source, type=self._config.type, url=url, routes=routes)
-
-    def _log_disconnected(self, cause: str, wait: float, *, connected: bool) -> None:
-        event = "source.disconnected" if connected else "source.unavailable"
-        suppressed = self._connection_throttle.allow(event, cause)
-        if suppressed is not None:
-            url = redacted_url(self._config.url)
-            log.error(event, source=self.source, url=url, cause=cause, retry_in=round(wait, 2), repeated=suppressed)
-
-    def _log_dead_letters(self, batch: Batch) -> None:
-        for part in batch.unsplit_parts():
-            for _, letter in part.dead_letters if part.written is not None else ():
-                suppressed = self._dead_letter_throttle.allow(letter.route, letter.reason)
-                if suppressed is not None:
-                    log.warning(
-                        "event.dead_lettered",
-                        source=self.source,
-                        route=letter.route or None,
-                        reason=letter.reason,
-                        cause=letter.detail,
-                        topic=letter.event.topic,
-                        repeated=suppressed,
-                    )
 
 
 async def _ended(task: asyncio.Task[None] | None) -> None:
