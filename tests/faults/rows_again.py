@@ -12,11 +12,12 @@ from tests.support.children import with_fault
 ROUNDS = 3
 #: How often the bridge may end by the event that ends it: until it is found, and then until it is given up.
 _MOST_ENDS = 12
-_BY_NUMBER = {"deduplicate": {"key": "$payload.n"}}
+#: A mapping each: a shared one would become an anchor of YAML, which the bridge refuses.
+_BY_NUMBER = {source: {"deduplicate": {"key": "$payload.n"}} for source in ("amqp", "mqtt")}
 _CRASHING = with_fault("crashing")
 
 
-@row("identity-kill", sources=("amqp", "mqtt"), stage={"per_source": {"amqp": _BY_NUMBER, "mqtt": _BY_NUMBER}})
+@row("identity-kill", sources=("amqp", "mqtt"), stage={"per_source": _BY_NUMBER})
 def identity_kill(stage: Stage) -> None:
     """Killed (kill -9) three times under load, with events that have a deduplication key: none is lost, and none comes twice."""
     for _ in range(ROUNDS):
