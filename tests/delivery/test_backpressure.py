@@ -193,7 +193,7 @@ def take(client: redis.Redis, share: float) -> None:
         client.rpush("other", b"x" * min(missing, 1 << 18))
 
 
-async def test_memory_holds_every_source_and_opens_five_points_below(redis_server: Redis) -> None:
+async def test_before_redis_is_full_every_source_pauses(redis_server: Redis) -> None:
     """At the share of `maxmemory` everybody waits, dead letters too; five points below it everybody goes on at once."""
     with bounded(redis_server, 64 << 20) as client:
         async with pressing(redis_server, max_memory="80%") as (pressure, _):
@@ -296,7 +296,7 @@ class Depths(threading.Thread):
 
 
 @pytest.mark.timeout(120)
-def test_a_full_queue_holds_its_sources_only(
+def test_a_source_pauses_at_a_queues_length_exceeded_by_one_batch_at_most(
     redis_server: Redis, rabbitmq: RabbitMQ, either_bridge: Bridges, new_worker: Callable[..., Worker]
 ) -> None:
     """A queue never exceeds its bound by more than a batch; who feeds it waits, others go on; workers drain it and all arrives."""

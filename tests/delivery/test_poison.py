@@ -48,7 +48,7 @@ def _dead_letters(sink: Redis) -> list[dict[bytes, bytes]]:
 
 
 @pytest.mark.parametrize("broker", REDELIVERING, ids=lambda feed: feed.kind, indirect=True)
-def test_poison_becomes_a_dead_letter(
+def test_an_event_that_ends_the_process_is_a_dead_letter_after_ten_times(
     feed: Feed, redis_server: Redis, new_bridge: Bridges, crashing: dict[str, str]
 ) -> None:
     """Ten crashes at most after the first, then a dead letter with the raw body; every other event arrives once."""

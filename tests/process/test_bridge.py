@@ -65,7 +65,7 @@ def test_the_bridge_is_a_batch_process_unless_told_otherwise(
 
 
 @pytest.mark.parametrize("processes", [1, 2])
-def test_sigusr1_says_how_it_stands(
+def test_sigusr1_logs_the_state(
     stream: StreamFeed, redis_server: Redis, new_bridge: Callable[..., BridgeProcess], processes: int
 ) -> None:
     """Without disturbing it: what each source holds and has done, and how many tasks there are."""
@@ -92,7 +92,7 @@ def test_an_idle_bridge_stops_at_once(
     assert bridge.wait(10) == 0
 
 
-def test_a_stop_while_redis_is_away_has_an_end(
+def test_sigterm_drains_within_drain_timeout(
     stream: StreamFeed, new_redis: Callable[..., Redis], new_bridge: Callable[..., BridgeProcess]
 ) -> None:
     """With Redis away the drain ends by its timeout, exit code 0; what was not written is still the broker's."""

@@ -38,7 +38,7 @@ async def _wait(condition: Callable[[], object]) -> None:
     await asyncio.to_thread(wait_until, condition, 10)
 
 
-async def test_a_source_that_does_not_move_is_reconnected_and_then_stuck() -> None:
+async def test_a_source_that_moves_none_gets_a_new_connection() -> None:
     """First a new connection; only if that does not help, the source is stuck; any progress ends it."""
     still = Still()
     watchdog = Watchdog([still], stuck_after_s=1.0)
@@ -116,7 +116,7 @@ def test_a_running_bridge_feeds_the_watchdog(
 
 
 @pytest.mark.timeout(120)
-def test_a_bridge_in_which_something_hangs_is_left_to_the_service_manager(
+def test_a_bridge_that_is_not_ready_no_longer_feeds_the_watchdog(
     stream: StreamFeed, redis_server: Redis, new_bridge: Bridges, tmp_path: Path
 ) -> None:
     """Held and not acknowledged: a new connection, and since that does not help, not ready; the watchdog is fed no more."""

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from tests.support.evaluation import evaluate, failure
 
-pytestmark = pytest.mark.timeout(20)
+#: Hypothesis looks at thousands of expressions, which takes 12 s on a quiet machine.
+pytestmark = pytest.mark.timeout(300)
 
 
 class Mapping(dict[str, Any]):
