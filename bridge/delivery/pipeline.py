@@ -173,7 +173,8 @@ class SourcePipeline:
                 self._log.disconnected(error.cause, wait, was_connected=connected_at is not None)
             finally:
                 if self._session is not None:
-                    self._count_discarded(self._session)
+                    # Its connection is closed: the events that still wait in it are those that nobody redelivers.
+                    self._accounts.record_discarded(self._session.waiting)
                 self._session = None
             if not self._must_end():
                 await asyncio.sleep(wait)
@@ -194,11 +195,6 @@ class SourcePipeline:
                 self._not_handed_over = delivery
                 raise
         await self._handover.join()
-
-    def _count_discarded(self, session: Session) -> None:
-        """Count events that were received but never routed as lost. Redelivered ones are counted when they come back."""
-        if not self._source.redelivers:
-            self._accounts.record_discarded(session.waiting)
 
     def _must_end(self) -> bool:
         # Asked after each connect, because a library's connect can swallow a cancellation.

@@ -66,8 +66,11 @@ class MemorySource:
     @asynccontextmanager
     async def connect(self) -> AsyncIterator[MemorySession]:
         """Make a new session."""
-        self.session = MemorySession(self, self._window)
-        yield self.session
+        self.session = session = MemorySession(self, self._window)
+        try:
+            yield session
+        finally:
+            session.fail("the connection was closed")
 
     async def deliver(self, *events: Event) -> MemorySession:
         """Deliver `events` by the present session, once there is one; return the session."""

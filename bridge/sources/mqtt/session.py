@@ -141,6 +141,7 @@ class MqttSession(WindowedSession):
             # with unread bytes resets the connection, and PUBACKs under way are lost (observed).
             await self._unsubscribe([_FLUSH_TOPIC])
         await self._connection.close()
+        self._window.fail("the connection was closed")
 
     async def _unsubscribe(self, topics: list[str]) -> None:
         """Unsubscribe, and wait at most 1 s for the answer."""
