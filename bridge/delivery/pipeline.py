@@ -29,6 +29,9 @@ from bridge.routing.router import Router
 from bridge.sources.contract import Session, Source
 from bridge.spool import SpoolDirectory
 
+#: The backoff of a reconnect. At most 5 s, so that a source is back within ten of its broker.
+_FIRST_RETRY_S: Final = 0.2
+_MAX_RETRY_S: Final = 5.0
 #: A connection that lasted this long has succeeded: the next attempt follows soon again.
 _STEADY_S: Final = 10.0
 #: Between two appends to the spool: the events received meanwhile go with the next one.
@@ -151,8 +154,7 @@ class SourcePipeline:
     # 1. Connect, receive, route, hand over.
 
     async def _connect_loop(self) -> None:
-        # At most 5 s, so that it is back within ten of the broker.
-        backoff = Backoff(first_s=0.2, max_s=5.0)
+        backoff = Backoff(first_s=_FIRST_RETRY_S, max_s=_MAX_RETRY_S)
         loop = asyncio.get_running_loop()
         while not self._must_end():
             connected_at = None
