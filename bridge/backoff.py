@@ -1,4 +1,8 @@
-"""Waiting between attempts: doubled each time, with jitter, bounded."""
+"""Waiting between attempts: doubled each time, with jitter, bounded.
+
+The bounds stand with each loop: reconnects of a source in `delivery/pipeline.py`, writes in `sink/health.py`, child
+processes in `process/supervisor.py`.
+"""
 
 from __future__ import annotations
 

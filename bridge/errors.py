@@ -63,7 +63,7 @@ class Diagnostic:
 class LocatedDiagnostic:
     """One mistake in the configuration, placed in the file.
 
-    `line` and `column` count from 1, `where` is the path as people write it (`routes[0].topic`), and `source` is the
+    `line` and `column` count from 1, `where` is the path as people write it (`routes[0].topic`), and `line_text` is the
     line of the file, with its secrets masked.
     """
 
@@ -73,16 +73,16 @@ class LocatedDiagnostic:
     where: str
     message: str
     hint: str = ""
-    source: str = ""
+    line_text: str = ""
 
     def __str__(self) -> str:
         """Return `FILE:LINE:COLUMN: where: message; hint`, then the line with a caret under it."""
         where = f"{self.where}: " if self.where else ""
         hint = f"; {self.hint}" if self.hint else ""
         text = f"{self.file}:{self.line}:{self.column}: {where}{self.message}{hint}"
-        if not self.source:
+        if not self.line_text:
             return text
-        return f"{text}\n    {self.source}\n    {' ' * (self.column - 1)}^"
+        return f"{text}\n    {self.line_text}\n    {' ' * (self.column - 1)}^"
 
 
 class InvalidValue(BridgeError, ValueError):

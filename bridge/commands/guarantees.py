@@ -13,7 +13,7 @@ from bridge.redis_io.client import same_server
 def guarantee(config: Config, source: SourceConfig) -> str:
     """Return the promise, and the cost of having no spool where one would hold more events."""
     surroundings = Surroundings(in_sink=_in_sink(config, source), has_spool=config.spool is not None)
-    return source.traits.at_least_once(source, surroundings) or _at_most_once(config, source)
+    return source.traits.guarantee(source, surroundings) or _at_most_once(config, source)
 
 
 def _in_sink(config: Config, source: SourceConfig) -> bool:

@@ -12,7 +12,7 @@ import msgspec
 from pydantic import ValidationError
 
 from bridge import config
-from bridge.config import Dramatiq, message_options, parse_duration
+from bridge.config import DeadLetters, Dramatiq, message_options, parse_duration
 from bridge.errors import BridgeError, SinkUnavailable, UsageError
 from bridge.model.batch import Batch
 from bridge.model.event import Event
@@ -27,8 +27,7 @@ T = TypeVar("T")
 def main(arguments: argparse.Namespace) -> int:
     """Write the message; print its message_id."""
     message = _message(arguments)
-    dramatiq = _dramatiq(arguments)
-    asyncio.run(_write(dramatiq, message))
+    asyncio.run(_write(*_settings(arguments), message))
     print(msgspec.json.decode(message.body)["message_id"])
     return 0
 
@@ -82,11 +81,12 @@ def _checked(option: str, check: Callable[[str], T], text: str) -> T:
         raise UsageError(f"{option}: {error}") from None
 
 
-def _dramatiq(arguments: argparse.Namespace) -> Dramatiq:
+def _settings(arguments: argparse.Namespace) -> tuple[Dramatiq, DeadLetters]:
     if arguments.config is not None:
-        return config.load(arguments.config, check=check_routes).dramatiq
+        loaded = config.load(arguments.config, check=check_routes)
+        return loaded.dramatiq, loaded.dead_letters
     try:
-        return Dramatiq(url=arguments.redis or "redis://localhost:6379/0", namespace=arguments.namespace)
+        return Dramatiq(url=arguments.redis or "redis://localhost:6379/0", namespace=arguments.namespace), DeadLetters()
     except ValidationError as error:
         # Pydantic's own message would show the URL, which may hold a password.
         first = error.errors()[0]
@@ -94,8 +94,9 @@ def _dramatiq(arguments: argparse.Namespace) -> Dramatiq:
         raise UsageError(f"{option} {first['ctx']['error']}") from None
 
 
-async def _write(dramatiq: Dramatiq, message: Message) -> None:
-    sink = RedisSink(dramatiq, dead_letter_cap=1)
+async def _write(dramatiq: Dramatiq, dead_letters: DeadLetters, message: Message) -> None:
+    # With the bridge's own cap: a refused message is a dead letter beside those of the bridge.
+    sink = RedisSink(dramatiq, dead_letter_cap=dead_letters.max_length)
     try:
         batch = Batch([Event("send", "", b"", 0)])
         batch.add(0, [message])

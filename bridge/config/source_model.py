@@ -66,7 +66,7 @@ class SourceModel(Connection):
     decode: Decode = Field(default="json", description="how a body becomes the payload")
     unmatched: Unmatched | None = Field(
         default=None,
-        description="what becomes of an event that fits no route's topic; dead-letter for queues, otherwise drop",
+        description="what becomes of an event that fits no route's topic; dead-letter for queues and streams, otherwise drop",
     )
     window: Annotated[Window, Field(description="how much may be in flight")] = Window()
     max_body: Size = Field(default=256 << 10, description="size of a body from which an event is a dead letter")

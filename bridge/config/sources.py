@@ -58,7 +58,7 @@ class Amqp(DeduplicatedSource):
     traits: ClassVar[Traits[Any]] = Traits["Amqp"](
         topics=AmqpTopics,
         known_topics=lambda _: None,
-        at_least_once=lambda *_: "at least once",
+        guarantee=lambda *_: "at least once",
         dead_letters_unmatched=True,
         presents_json=lambda _: False,
         no_deduplicate=None,
@@ -85,7 +85,7 @@ def process_client_id(first: str, number: int) -> str:
     return f"{first}-worker-{number}"
 
 
-def _at_least_once_mqtt(source: Mqtt, surroundings: Surroundings) -> str | None:
+def _guarantee_mqtt(source: Mqtt, surroundings: Surroundings) -> str | None:
     if not source.durable:
         return None
     kept = "while it keeps the session"
@@ -130,7 +130,7 @@ class Mqtt(DeduplicatedSource):
     traits: ClassVar[Traits[Any]] = Traits["Mqtt"](
         topics=MqttTopics,
         known_topics=lambda _: None,
-        at_least_once=_at_least_once_mqtt,
+        guarantee=_guarantee_mqtt,
         dead_letters_unmatched=False,
         presents_json=lambda _: False,
         no_deduplicate=None,
@@ -178,7 +178,7 @@ class RedisPubsub(SourceModel):
     traits: ClassVar[Traits[Any]] = Traits["RedisPubsub"](
         topics=RedisTopics,
         known_topics=lambda source: None if source.patterns else source.channels,
-        at_least_once=lambda *_: None,
+        guarantee=lambda *_: None,
         dead_letters_unmatched=False,
         presents_json=lambda _: False,
         no_deduplicate="Redis pub/sub never delivers a message again, so there is nothing to recognise",
@@ -194,7 +194,7 @@ class RedisPubsub(SourceModel):
     patterns: list[Name] = Field(default=[], description="patterns of channels to subscribe to")
 
 
-def _at_least_once_stream(_source: RedisStream, surroundings: Surroundings) -> str:
+def _guarantee_stream(_source: RedisStream, surroundings: Surroundings) -> str:
     return "enqueued exactly once" if surroundings.in_sink else "at least once, and once within a day"
 
 
@@ -208,7 +208,7 @@ class RedisStream(SourceModel):
     traits: ClassVar[Traits[Any]] = Traits["RedisStream"](
         topics=RedisTopics,
         known_topics=lambda source: source.streams,
-        at_least_once=_at_least_once_stream,
+        guarantee=_guarantee_stream,
         dead_letters_unmatched=True,
         # Without a chosen field, an entry is the JSON object of all its fields.
         presents_json=lambda source: source.field is None,

@@ -17,9 +17,9 @@ _Settings = TypeVar("_Settings")
 
 @dataclass(frozen=True, slots=True)
 class Surroundings:
-    """The settings outside a source that its promise depends on.
+    """The settings outside a source that its guarantee depends on.
 
-    `in_sink`: its broker is the Redis, and the database of it, that messages are written to. `has_spool`: the bridge has one.
+    `in_sink`: its broker is the Redis database that messages are written to. `has_spool`: the bridge has one.
     """
 
     in_sink: bool
@@ -38,8 +38,8 @@ class Traits(Generic[_Settings]):
     topics: TopicSyntax
     #: The topics that its events can have; None where only the broker knows.
     known_topics: Callable[[_Settings], Sequence[str] | None]
-    #: The promise for events that the broker delivers again until they are acknowledged; None where it never does.
-    at_least_once: Callable[[_Settings, Surroundings], str | None]
+    #: The guarantee for events that the broker delivers again until they are acknowledged; None where it never does.
+    guarantee: Callable[[_Settings, Surroundings], str | None]
     #: Whether an event that fits no route's topic is a dead letter, where `unmatched` is not set.
     dead_letters_unmatched: bool
     #: Whether the source makes a JSON object of each event, so that `decode` has no say.

@@ -19,7 +19,7 @@ from bridge.sink import Sink
 from bridge.sink.health import SinkHealth
 
 log = logger()
-#: How often the queues are checked that a source waits for, in seconds.
+#: How often the queues that a source waits for are checked, in seconds.
 _QUEUES_INTERVAL_S: Final = 0.5
 #: How often memory is checked: with `maxmemory` set, and without, where an operator may set it.
 _MEMORY_INTERVAL_S: Final = 1.0
@@ -104,7 +104,7 @@ class Backpressure:
         return self._room > 0 and (not self._limits or self._open.issuperset(queues))
 
     def _limit(self, queue: str) -> float:
-        """Return the bound of a queue; its delayed messages are a list of their own, with the same one."""
+        """Return the bound of a queue; its delayed messages are a list of their own, with the same bound."""
         return self._limits.get(queue.removesuffix(".DQ"), self._limits.get("*", math.inf))
 
     def _interval_s(self) -> float | None:

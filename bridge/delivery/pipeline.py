@@ -1,7 +1,7 @@
 """The pipeline of one source: receive -> route -> write -> acknowledge, and its shutdown.
 
-Two tasks with a place for one batch between them: while one batch is being written, the next one is
-routed, and the events that arrive meanwhile are the one after. Batches are written and acknowledged in the order
+Two tasks with a place for one batch between them: while one batch is written, the next one waits, a third is
+routed, and new events gather for a fourth. Batches are written and acknowledged in the order
 received, and an event is acknowledged only after the write that holds all its messages is confirmed.
 
 With a spool there is a third task: batches that the sink does not take go to the disk instead, and all later ones go
@@ -182,7 +182,7 @@ class SourcePipeline:
                 await asyncio.sleep(wait)
 
     async def _receive_loop(self, session: Session) -> None:
-        """Receive and route until the session is paused and all its events are acknowledged.
+        """Receive and route until the session is paused and all its batches have their outcome.
 
         Raises:
             Disconnected: the session has ended; the events that it delivered are still written.

@@ -1,7 +1,7 @@
 """Poison: an event that ends the process whenever it is processed.
 
-No look at it can tell. So redelivered events, after a crash or a lost connection, are counted in Redis before they
-are routed, and forgotten once they were: only events that were being routed when the process ended keep their count. From
+Its content does not show it. So redelivered events are counted in Redis before they are routed, and the count is deleted
+afterwards: only events that were being routed when the process ended keep theirs. From
 `ISOLATE_AFTER` on an event is counted and routed by itself, so that the others of its batch get away; at
 `DEAD_LETTER_AFTER` it becomes a dead letter, unseen by any decoder or route.
 """

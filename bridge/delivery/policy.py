@@ -18,8 +18,8 @@ from bridge.sources.contract import Session, Source
 from bridge.spool import Spool, SpoolFull
 
 log = logger()
-#: How long a write may take, once the window is full, before the batch is spooled. Longer where the broker queues events
-#: that we don't read, though perhaps not for ever (mosquitto: 1,000 messages beyond the window).
+#: How often a write that lasts is checked against a full window; then the batch is spooled. Less often where the broker
+#: queues events that we don't read, though perhaps not for ever (mosquitto: 1,000 messages beyond the window).
 _PATIENCE_S: Final = 0.05
 _PATIENCE_WITH_BROKER_S: Final = 1.0
 #: Between two attempts to append to a full spool.

@@ -1,4 +1,4 @@
-"""Tasks that are cancelled for certain, and whose failure ends the process for certain."""
+"""Tasks that are cancelled again and again for a bounded time, and whose failure ends the process."""
 
 from __future__ import annotations
 

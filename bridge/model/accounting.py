@@ -11,16 +11,17 @@ from bridge.model.event import Event
 
 
 class Outcome(enum.Enum):
-    """The fate of a batch. It decides who is acknowledged, and where the events are counted."""
+    """The fate of a batch. It decides whether the batch is acknowledged, and how its events are counted."""
 
     #: Redis has confirmed the write. Acknowledge; count as routing and Redis said.
     WRITTEN = "written"
     #: The disk holds it. Acknowledge; count once it is replayed.
     SPOOLED = "spooled"
-    #: Its session has ended, and the broker redelivers all of it. Do not acknowledge; count as returned.
+    #: Its session has ended, or a stop cut it short, and the broker redelivers all of it. Do not acknowledge; count as
+    #: returned.
     RETURNED = "returned"
-    #: There is no room for it. Acknowledge, which frees the window; count as lost. An event that the broker redelivers is
-    #: neither acknowledged nor lost: it is returned.
+    #: There is no room for it, or no time left at a stop. Acknowledge, which frees the window; count as lost. An event
+    #: that the broker redelivers is neither acknowledged nor lost: it is returned.
     LOST = "lost"
 
 
@@ -31,8 +32,8 @@ class Counts:
     received = routed + filtered + unmatched + dead_lettered + returned + lost, once nothing is in
     flight. `unmatched` counts dropped events only: an unmatched event that became a dead letter is in
     `dead_lettered`. `returned` events were not written, and their broker redelivers them. `lost` events
-    were not written, and nobody redelivers them. `messages` counts written messages, and `duplicates`
-    the events among the others that had been written before.
+    were not written, and nobody redelivers them. `messages` counts written messages.
+    `duplicates` counts events, each already in one of the numbers above, that had been written before.
     """
 
     received: int = 0
@@ -59,7 +60,7 @@ class Counts:
 
 
 class Accounts:
-    """Counts the events of one source: the only place that does.
+    """Adds up the counts of one source: the only place that does.
 
     `redelivers` says whether the source's broker redelivers events that were not acknowledged. An event without a token
     (MQTT at QoS 0) comes only once, whatever its source does.

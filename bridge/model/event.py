@@ -58,7 +58,7 @@ def already_parsed(raw: Any) -> Details:
 # A Struct, because one is made per event: it takes a fifth of a dataclass's time. gc=False: nothing in an
 # event leads back to it, and a hundred thousand fewer objects for the collector to walk through.
 class Event(msgspec.Struct, eq=False, gc=False):
-    """One event as its source presents it; immutable by convention.
+    """One event as its source presents it. Later only routing sets `write_once` and `deduplication_key`.
 
     `topic` is the MQTT topic, the AMQP routing key, the Redis channel or the stream's key.
     `received_at_ms` is epoch milliseconds.

@@ -1,7 +1,7 @@
 """One process of the bridge: starts its pipelines and their helpers, and stops them.
 
 It owns the task group. A task that dies of anything but a disconnection ends the process,
-loudly: the service manager is the outer supervisor, or the parent where there are several processes.
+loudly: the parent, or else the service manager, starts it again.
 """
 
 from __future__ import annotations

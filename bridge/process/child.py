@@ -1,7 +1,7 @@
 """One of several child processes: `python -m bridge.process.child`, which only `bridge.process.supervisor` starts.
 
-Its standard input brings its order, and the end of the input is the word to drain and end: the
-parent closes it, and it closes by itself however the parent dies. Its standard output takes reports,
+Its standard input brings its order. When that input ends, the process drains and ends: the parent closes it, and the
+parent's death does too. Its standard output takes reports,
 one JSON object a line. Signals that stop a bridge are blocked in it: a terminal's Ctrl-C and a service
 manager's SIGTERM reach the whole group, and the parent, which they reach too, decides.
 """

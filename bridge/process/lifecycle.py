@@ -61,7 +61,12 @@ class Lifecycle:
         total = Counts()
         for source, source_counts in counts.items():
             if source_counts.lost:
-                log.error("source.lost", source=source, events=source_counts.lost, cause="not written before the stop")
+                log.error(
+                    "source.lost",
+                    source=source,
+                    events=source_counts.lost,
+                    cause="not written, and no broker redelivers them",
+                )
             log.info("source.counts", source=source, **asdict(source_counts))
             total.add(source_counts)
         log.info("bridge.stopped", **asdict(total))
@@ -69,7 +74,7 @@ class Lifecycle:
     def _on_signal(self, number: int, stop: Callable[[], None], kill: Callable[[], None]) -> None:
         name = signal.Signals(number).name
         if self._stopping:
-            # This loses nothing: brokers keep unacknowledged events.
+            # Brokers keep unacknowledged events; events that come once are lost unless they are written or spooled.
             log.warning("bridge.stopped_at_once", signal=name)
             kill()
             os._exit(1)

@@ -2,7 +2,7 @@
 
 Everything that can hang has a deadline of its own. This is for the cases that nobody thought of: a source that holds
 events and acknowledges none, though the sink takes writes, gets a new connection; if that does not help, the
-bridge is not healthy, and the service manager, which is not told otherwise any more, starts it anew.
+bridge stops feeding the service manager's watchdog, which restarts it.
 """
 
 from __future__ import annotations

@@ -57,7 +57,7 @@ class Deduplication:
         self._throttle = LogThrottle()
 
     def mark(self, event: Event, payload: object, *, quiet: bool = False) -> None:
-        """Give `event` its gate and its deduplication key.
+        """Give `event` its condition and its deduplication key.
 
         Without a usable key it gets neither, and is written each time it comes: a possible duplicate is better than a
         lost event. A warning says so now and then, unless `quiet`.

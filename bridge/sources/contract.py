@@ -4,14 +4,14 @@ A source's pipeline makes every call, on the event loop's thread, in this order:
 
     async with source.connect() as session:     one connection, subscribed; Disconnected if it cannot be made
         receive ...                             again and again, one batch each; Disconnected once the connection ends
-        acknowledge ...                         from a second task, once a batch is written or spooled
+        acknowledge ...                         from a second task, once a batch is written, spooled or lost
         pause                                   at a stop, from a third task, while `receive` may be waiting
         receive ... until it returns []         the events that came before the pause
         acknowledge ...                         the last of them
                                                 leaving the context closes the connection
 
-Only `connect` and `receive` raise, and only Disconnected (or a cancellation). The pipeline then leaves the context,
-waits, and connects again: that gives a new session. No call of `receive` overlaps another one, and no call of
+Only `connect` and `receive` raise, and only Disconnected (or a cancellation). The pipeline
+(`bridge/delivery/pipeline.py`) then leaves the context, waits, and connects again: that gives a new session. No call of `receive` overlaps another one, and no call of
 `acknowledge` another one. `fail` may come at any time: the watchdog uses it to make the pipeline connect again.
 
 Late calls, to a session that has ended (by itself, by `fail`, or because its context was left), do no harm:
@@ -91,10 +91,11 @@ class Session(Protocol):
 
 
 class WindowedSession(Session):
-    """The base class of every session: an InFlightWindow holds its events, and has the answers that are always alike.
+    """The base class of every session: an InFlightWindow holds its events, and gives the answers that are the same for every protocol.
 
-    A subclass sets `_window`, puts the events it reads into it, reads nothing while it is full, and adds `acknowledge`
-    (which ends with `_window.acknowledged`) and `pause` (which ends with `_window.close`).
+    A subclass sets `_window`, puts the events it reads into it, and stops reading while it is full (MQTT: at two windows).
+    It adds `acknowledge`, which calls `_window.acknowledged`, and `pause`, after which `_window.close` is called once no
+    more events can come.
     """
 
     _window: InFlightWindow
@@ -136,7 +137,7 @@ class SinkWatch(Protocol):
 
     @property
     def available(self) -> bool:
-        """Whether the last write of this source's events succeeded; true before the first write."""
+        """Whether this source's last write succeeded and backpressure does not hold it back; true at first."""
         ...
 
     async def wait(self) -> None:

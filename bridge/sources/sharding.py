@@ -8,7 +8,7 @@ from bridge.config import Config, SourceConfig
 
 
 def config_for_process(config: Config, number: int) -> Config:
-    """Return the configuration of process `number`: all sources for process 0, the shareable ones for each other.
+    """Return the configuration of process `number`: all sources for process 0, the shareable ones for every other process.
 
     See `Traits.for_process` for the names by which the brokers know the others.
     """

@@ -23,7 +23,7 @@ log = logger()
 _MAX_SEGMENT_BYTES: Final = 8 * 1024 * 1024
 #: The bound is divided into so many files; the spool keeps to it within the size of one.
 _SEGMENTS: Final = 16
-#: How long to wait until another process gives up the directory: longer than any drain.
+#: How long to wait until another process gives up the directory: longer than a drain with the default `drain_timeout`.
 _LOCK_TIMEOUT_S: Final = 30.0
 _LOCK_RETRY_S: Final = 0.2
 #: Begins the name of a source's directory, which then can't be the name of the lock or of a process's directory.

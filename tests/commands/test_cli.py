@@ -236,6 +236,17 @@ def test_send_takes_json_or_text(run: Terminal, redis_server: Redis, path: Path)
     assert message["kwargs"] == {"a": 1, "b": "x=y", "c": ""}
 
 
+def test_send_keeps_the_dead_letters_of_the_bridge(run: Terminal, redis_server: Redis) -> None:
+    """A message that Redis refuses is an error, and one dead letter more; the others stay."""
+    with redis_server.client() as client:
+        for number in range(300):  # Redis trims whole nodes, of 100 entries each
+            client.xadd("dramatiq-bridge:dead-letters", {"n": number})
+        client.set("dramatiq:broken", "not a list")
+        run("send", "a", "--queue=broken", f"--redis={redis_server.url}", code=1)
+        assert client.xlen("dramatiq-bridge:dead-letters") == 301
+    assert "WRONGTYPE" in run.err
+
+
 @pytest.mark.parametrize(
     ("words", "says"),
     [

@@ -52,9 +52,7 @@ def test_the_guarantee_is_restated(tmp_path: Path, spool: bool, source: str, wit
 @pytest.mark.parametrize(
     "source", ["{type: amqp, url: amqp://localhost, queue: a}", STREAM + "redis://elsewhere}", MQTT, QOS_0, PUBSUB]
 )
-def test_at_least_once_is_promised_where_the_source_says_that_its_broker_redelivers(
-    tmp_path: Path, source: str
-) -> None:
+def test_guarantee_is_promised_where_the_source_says_that_its_broker_redelivers(tmp_path: Path, source: str) -> None:
     """The promise in the settings and `redelivers` of the Source, which acknowledgements rely on, agree."""
     path = tmp_path / "bridge.yaml"
     path.write_text(f"sources: {{a: {source}}}")

@@ -137,7 +137,7 @@ class _Rewriter:
                 hint = near_miss(str(constant), META_NAMES, _SIMILARITY) or f"it has {', '.join(META_NAMES)}"
                 problem = "a field of meta is named by a constant" if constant is None else ""
                 raise self._error(node, problem or f"meta has no field {quoted(constant)}", hint)
-            # Event.meta holds only the fields of the protocol; every other field is null.
+            # `meta` holds only the fields of the protocol; every other field is null.
             return ast.Call(ast.Attribute(self._rewrite(base), "get", ast.Load()), [key], [])
         value = self._rewrite(base)
         literal: object = value.value if isinstance(value, ast.Constant) else [] if isinstance(value, ast.List) else {}

@@ -43,7 +43,7 @@ class OverlapIds:
         self._known = frozenset(self.by_filter.values())
         self._filters = [(_without_share(each), number) for each, number in self.by_filter.items()]
 
-    def counts(self, topic: str, ids: Sequence[int]) -> bool:
+    def is_counted(self, topic: str, ids: Sequence[int]) -> bool:
         """Tell whether the copy that the subscriptions `ids` brought is the one that counts."""
         if not self._known.issuperset(ids):
             return True
@@ -98,7 +98,7 @@ class CopyFilter:
     def _is_copy(self, event: Event) -> bool:
         raw = cast("bytes", event.raw)
         if ids := subscription_ids(raw):
-            return not self._overlap_ids.counts(event.topic, ids)
+            return not self._overlap_ids.is_counted(event.topic, ids)
         return bool(raw[0] & RETAIN) and self._is_retained_copy(event.topic)
 
     def _is_retained_copy(self, topic: str) -> bool:

@@ -1,6 +1,6 @@
 """MQTT (5, or 3.1.1 on request), QoS 0 and 1, acknowledged by hand.
 
-paho-mqtt connects, subscribes and keeps alive; the event loop drives it, and it has no thread of its own. Each
+paho-mqtt connects, subscribes and keeps alive; the event loop drives it, and the event loop drives it, and only connecting runs in a thread. Each
 connection gets a new client object: a broker redelivers unacknowledged messages only on a new connection.
 """
 

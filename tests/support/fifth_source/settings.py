@@ -46,7 +46,7 @@ class Lines(DeduplicatedSource):
     traits: ClassVar[Traits[Any]] = Traits["Lines"](
         topics=LinesTopics,
         known_topics=lambda source: source.only or None,
-        at_least_once=_at_least_once,
+        guarantee=_at_least_once,
         dead_letters_unmatched=True,
         presents_json=lambda source: source.tail,
         no_deduplicate=None,
