@@ -3,6 +3,10 @@ CONFIG ?= config/bridge.yaml
 PYTEST_ARGS ?=
 # Each has brokers of its own; most of the time they wait.
 TEST_PROCESSES ?= 4
+# How often `make test-repeat` runs them.
+N ?= 10
+# A part of the tests reaches a part of the code only: coverage is measured, and has to be high enough, in a whole run.
+COVERAGE = $(if $(strip $(PYTEST_ARGS)),,--cov=$(CURDIR)/bridge --cov-report= -p tests.support.coverage_report)
 LOCK_ARGS ?=
 
 # Of the fault matrix: patterns of rows, how often each is run, and other options of `python -m tests.faults`. The table
@@ -34,7 +38,7 @@ COMPILE = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --gene
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help venv brokers test faults soak lint words format check run demo bench bench-against bench-micro lock clean
+.PHONY: help venv brokers test test-repeat faults soak lint words format check run demo bench bench-against bench-micro lock clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -54,7 +58,11 @@ brokers: ## install redis-server, mosquitto and rabbitmq-server with apt where t
 	@.ci/brokers
 
 test: venv brokers ## run the tests against real brokers (PYTEST_ARGS="-k name" for some of them)
-	@$(BIN)/python -m pytest --numprocesses $(TEST_PROCESSES) --dist loadfile --no-loadscope-reorder $(PYTEST_ARGS)
+	@data=$$(mktemp -d) && trap 'rm -rf "$$data"' EXIT INT TERM && COVERAGE_FILE=$$data/coverage $(BIN)/python -m pytest \
+		--numprocesses $(TEST_PROCESSES) --dist loadfile --no-loadscope-reorder $(COVERAGE) $(PYTEST_ARGS)
+
+test-repeat: venv brokers ## run the tests N times in a row (N=10), and say how many runs were green
+	@.ci/repeat $(N) $(MAKE) --no-print-directory test
 
 faults: venv brokers ## break everything under load and count what is lost, about half an hour (ROWS='redis-*', RUNS=1, FAULTS_ARGS=--help)
 	@$(BIN)/python -m tests.faults --rows '$(ROWS)' --runs $(RUNS) $(FAULTS_TABLE) $(FAULTS_ARGS)

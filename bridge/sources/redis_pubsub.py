@@ -27,7 +27,7 @@ from bridge.topics.pattern import remember
 #: Interval of PINGs; the beginning of a gap is known as exactly as this.
 _PING_INTERVAL_S: Final = 2.0
 #: A connection on which Redis sends nothing for so long is dead. Not sooner: leaving a Redis that only pauses makes a gap.
-_MAX_SILENCE_S: Final = 25.0
+MAX_SILENCE_S: Final = 25.0
 
 log = logger()
 
@@ -52,7 +52,7 @@ class RedisPubsubSource:
     @asynccontextmanager
     async def connect(self) -> AsyncIterator[RedisPubsubSession]:
         """See `Source`; every subscription is confirmed."""
-        connection = RedisConnection(self._config, timeout_s=_MAX_SILENCE_S)
+        connection = RedisConnection(self._config, timeout_s=MAX_SILENCE_S)
         session = RedisPubsubSession(self.name, self._config, connection)
         tasks: list[asyncio.Task[None]] = []
         subscribed = False

@@ -74,7 +74,7 @@ def flipped(stage: Stage) -> None:
     stage.bridge.ready()
     with stage.client() as client:
         for source in stage.sources:
-            said = _await_said(stage, client, source)
+            said = _await_said(stage, source)
             missing = len(checker.look(client, [source])[source].missing(stage.loads[source].ledger))
             if said != missing:
                 stage.failures.append(f"{source}: {missing} are missing, {said} were counted")
@@ -100,9 +100,9 @@ def disk_full(stage: Stage) -> None:
         load.stop()
     resource.prlimit(stage.bridge.pid, resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
     stage.sink.start()
+    _await_counted(stage, ("received",))
+    stop(stage)
     with stage.client() as client:
-        _await_steady(lambda: sum(checker.lengths(client, stage.sources).values()))
-        stop(stage)
         arrived = checker.look(client, stage.sources)
     for counts in stage.bridge.events("source.counts"):
         source = counts["source"]
@@ -119,16 +119,29 @@ def _fill(stage: Stage) -> None:
     stage.wait(3, 4, 20)
     for load in stage.loads.values():
         load.stop()
+    _await_counted(stage, ("received", "held", "spooled"))
+    # What was sent and not confirmed may come too.
     _await_steady(lambda: sum(path.stat().st_size for path in _files(stage)))
+
+
+def _await_counted(stage: Stage, names: tuple[str, ...]) -> None:
+    """Wait until the bridge, which has not been restarted, counts as many events of each source as were confirmed."""
+    for source, load in stage.loads.items():
+
+        def counted(source: str = source, wanted: int = len(load.ledger.confirmed)) -> bool:
+            state = stage.bridge.state(source)
+            return sum(int(state[name]) for name in names) >= wanted
+
+        wait_until(counted, what=f"every event of {source} counted")
 
 
 def _files(stage: Stage) -> list[Path]:
     return sorted(stage.spool.rglob("*.spool"))
 
 
-def _await_said(stage: Stage, client: Any, source: str) -> int:
+def _await_said(stage: Stage, source: str) -> int:
     """Return how many events the bridge has said to be lost, once it has written the rest."""
-    _await_steady(lambda: checker.lengths(client, [source])[source])
+    wait_until(lambda: stage.bridge.state(source)["spooled"] == 0, what="an empty spool")
     return sum(line["lost"] for line in stage.bridge.events("spool.corrupt") if line["source"] == source)
 
 

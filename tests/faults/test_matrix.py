@@ -14,8 +14,6 @@ from tests.faults.mutations import MUTATIONS, Mutation
 from tests.faults.rows import named
 from tests.faults.stage import Brokers
 
-pytestmark = pytest.mark.timeout(240)
-
 FAST = (
     *("bridge-kill", "bridge-kill-unwritten", "bridge-kill-unsettled", "bridge-sigterm", "bridge-sigterm-redis-away"),
     *("redis-kill", "redis-pause", "redis-cut-replies", "redis-wrong-type", "redis-failover", "redis-order"),
@@ -26,7 +24,7 @@ LIBRARY = ("bridge-kill-unsettled", "bridge-sigterm", "redis-cut-replies")
 
 @pytest.mark.parametrize(("name", "fast"), [*((name, True) for name in FAST), *((name, False) for name in LIBRARY)])
 def test_a_row_holds(name: str, fast: bool, brokers: Brokers) -> None:
-    """Nothing is lost, nothing twice beyond the bound, no orphan; back in time, said once, within the memory's bound."""
+    """Nothing is lost, nothing twice beyond the bound, no orphan; it recovers, says it once, and stays within the memory's bound."""
     result = run(named(name), brokers, fast=fast)
     assert not result.failures, result.report()
 

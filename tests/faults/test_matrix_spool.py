@@ -8,8 +8,6 @@ from tests.faults.experiment import run
 from tests.faults.rows import named
 from tests.faults.stage import Brokers
 
-pytestmark = pytest.mark.timeout(240)
-
 
 @pytest.mark.parametrize(
     "name", ["spool-outage", "spool-kill", "spool-flipped-bytes", "spool-disk-full", "identity-kill"]

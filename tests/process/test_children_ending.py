@@ -57,7 +57,7 @@ def test_a_second_signal_stops_every_process_at_once(
     bridge.terminate()
     bridge.wait_for("bridge.stopping")
     bridge.terminate()
-    assert bridge.wait(10) == 1
+    assert bridge.wait() == 1
     wait_gone(running)
     assert stream.unacknowledged() == 10
 
@@ -70,7 +70,7 @@ def test_a_process_that_hangs_does_not_hold_up_a_stop(
     running = children(bridge)
     running[1].suspend()
     bridge.terminate()
-    assert bridge.wait(30) == 1
+    assert bridge.wait() == 1
     wait_gone(running)
     assert bridge.wait_for("process.ended")["process"] == 1
     bridge.wait_for("bridge.stopped")
@@ -114,7 +114,7 @@ def test_a_stop_while_the_processes_start(
     bridge = new_bridge(several(stream.config(redis_server)))
     wait_until(lambda: len(children(bridge)) == 2, 20, "two processes")
     os.killpg(bridge.pid, signal.SIGINT)
-    assert bridge.wait(20) == 0
+    assert bridge.wait() == 0
     assert "Traceback" not in "\n".join(bridge.lines)
 
 
@@ -127,7 +127,7 @@ def test_the_service_manager_knows_one_process(
         config = several(stream.config(redis_server))
         bridge = new_bridge(config, env={"NOTIFY_SOCKET": str(tmp_path / "notify")}).ready()
         bridge.terminate()
-        assert bridge.wait(20) == 0
+        assert bridge.wait() == 0
         manager.setblocking(False)
         told = []
         with suppress(BlockingIOError):

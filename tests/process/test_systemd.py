@@ -15,7 +15,7 @@ def listener(address: str) -> socket.socket:
     """Listen as a service manager does."""
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
     sock.bind(address)
-    sock.settimeout(10)
+    sock.settimeout(20)
     return sock
 
 

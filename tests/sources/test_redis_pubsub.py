@@ -12,6 +12,7 @@ import msgspec
 import pytest
 import redis
 
+from bridge.sources.redis_pubsub import MAX_SILENCE_S
 from tests.support.brokers import Redis
 from tests.support.children import wait_until
 from tests.support.feeds import PubsubFeed
@@ -108,7 +109,7 @@ def test_a_gap_after_a_lost_connection_is_logged_and_counted(feed: PubsubFeed, n
     for times in (1, 2):
         gap = _restarted(feed, bridge, times)
         assert (gap["level"], gap["gaps"]) == ("warning", times)
-        assert 0 < gap["seconds"] < 10
+        assert gap["seconds"] > 0
         assert bridge.wait_for("source.disconnected", source="feed", times=times)["cause"]
     feed.publish([{"n": 1}])
     assert _args(feed, 1) == [[1]]
@@ -119,18 +120,18 @@ def test_a_gap_after_a_lost_connection_is_logged_and_counted(feed: PubsubFeed, n
 def test_a_redis_that_vanishes_is_noticed(
     new_redis: Callable[..., Redis], redis_server: Redis, new_bridge: Bridges
 ) -> None:
-    """A silent Redis is left within 30 s; connecting has a timeout, and the gap counts from the beginning of the silence."""
+    """A silent Redis is left; connecting has a timeout, and the gap counts from the beginning of the silence."""
     feed = PubsubFeed(new_redis())
+    since = time.monotonic()
     bridge = new_bridge(feed.config(redis_server, connect_timeout="1s")).ready()
     feed.broker.pause()
-    since = time.monotonic()
     lost = bridge.wait_for("source.disconnected", timeout=30, source="feed")
     assert "timed out" in lost["cause"]
     assert bridge.wait_for("source.unavailable", timeout=5, source="feed")["cause"] == "timed out"
     feed.broker.resume()
     gap = bridge.wait_for("source.gap", timeout=15, source="feed")
-    # At most: it counts from the last answer, which is up to two seconds before the silence.
-    assert -1 < gap["seconds"] - (time.monotonic() - since) < 4
+    # It counts from the last answer, not from when the silence was noticed.
+    assert MAX_SILENCE_S <= gap["seconds"] <= time.monotonic() - since + 0.1
     bridge.wait_for("source.connected", times=2, source="feed")
     feed.publish([{"n": 1}])
     with redis_server.client() as client:
@@ -142,11 +143,11 @@ def test_a_subscriber_that_is_dropped_as_too_slow(
 ) -> None:
     """Redis drops a subscriber that does not read: the messages it had sent are written, the gap is logged, and the rest flows."""
     feed = PubsubFeed(new_redis({"client-output-buffer-limit": "pubsub 64kb 0 0"}))
+    since = time.monotonic()
     bridge = new_bridge(feed.config(redis_server, window={"events": 100, "bytes": "1MiB"})).ready()
     total = 20_000
     redis_server.pause()
     try:
-        since = time.monotonic()
         feed.publish([{"n": n, "text": "x" * 2000} for n in range(total)])
         with feed.broker.client() as client:
             wait_until(lambda: client.pubsub_numsub(feed.name)[0][1] == 0, 20, "the subscriber dropped")
@@ -154,8 +155,7 @@ def test_a_subscriber_that_is_dropped_as_too_slow(
     finally:
         redis_server.resume()
     gap = bridge.wait_for("source.gap", source="feed")
-    assert gap["seconds"] > 3, "it counts from when the subscriber fell behind"
-    assert gap["seconds"] - (time.monotonic() - since) < 4
+    assert 3 <= gap["seconds"] <= time.monotonic() - since + 0.1, "it counts from when the subscriber fell behind"
     feed.publish([{"n": total}])
     with redis_server.client() as client:
         wait_until(lambda: _last(client) == total, 20, "the event after the gap")

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
 REPOSITORY: Final = Path(__file__).resolve().parents[2]
+#: The timeout of a wait is enough for a quiet machine. A busy one gets so many times as long: a wait is no measurement.
+PATIENCE: Final = 3
 
 # Below the range from which the kernel gives ports to outgoing connections (32768 and up on Linux): the port of a broker
 # that is down for a while must not go to somebody else, nor may a client that keeps trying connect to itself.
@@ -47,7 +49,11 @@ def _tell_reaper(line: str) -> None:
     global _reaper  # noqa: PLW0603 - one for the whole run of the tests
     if _reaper is None:
         _reaper = subprocess.Popen(
-            [sys.executable, "-c", _REAPER], stdin=subprocess.PIPE, text=True, start_new_session=True
+            # Without `site`: it outlives pytest, and must not measure coverage.
+            [sys.executable, "-S", "-c", _REAPER],
+            stdin=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
         )
     assert _reaper.stdin is not None
     _reaper.stdin.write(line + "\n")
@@ -73,11 +79,11 @@ def with_fault(name: str) -> dict[str, str]:
 
 
 def wait_until(condition: Callable[[], object], timeout: float = 30.0, what: str = "the condition") -> None:
-    """Return as soon as `condition()` is true; AssertionError after `timeout` seconds."""
-    deadline = time.monotonic() + timeout
+    """Return as soon as `condition()` is true; AssertionError after `timeout` seconds, and `PATIENCE`."""
+    deadline = time.monotonic() + PATIENCE * timeout
     while not condition():
         if time.monotonic() > deadline:
-            raise AssertionError(f"{what} did not come true within {timeout:g} s")
+            raise AssertionError(f"{what} did not come true within {PATIENCE * timeout:g} s")
         time.sleep(0.02)
 
 

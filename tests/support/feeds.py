@@ -148,7 +148,7 @@ class MqttFeed(Feed):
         client.on_subscribe = lambda *_: granted.set()
         connect(client, self.broker.port)
         client.subscribe(self.name, qos=1)
-        assert granted.wait(10)
+        assert granted.wait(30)
         client.disconnect()
         client.loop_stop()
 

@@ -34,6 +34,7 @@ class Script:
 
     def __init__(self) -> None:
         self.pings = True
+        self.pinged = 0
         self.grants = True
         self.backlog = b""
         self.received = bytearray()
@@ -105,6 +106,7 @@ class Script:
             case 10:
                 self.say(b"\xb0\x04", whole[2:4], b"\x00\x00")
             case 12:
+                self.pinged += 1
                 if self.pings:
                     self.say(b"\xd0\x00")
             case 14:

@@ -12,13 +12,13 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
-from signal import SIGTERM, Signals
+from signal import SIGTERM, SIGUSR1, Signals
 from typing import IO, TYPE_CHECKING, Any, Self
 
 import redis
 import yaml
 
-from tests.support.children import Child, wait_until
+from tests.support.children import PATIENCE, Child, wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -101,23 +101,29 @@ class BridgeProcess:
 
     def wait_for(self, event: str, timeout: float = 30.0, times: int = 1, **fields: object) -> dict[str, Any]:
         """Return the log event of this name with these fields, the `times`th of them, waiting for it if need be."""
-        deadline = time.monotonic() + timeout
+        deadline = time.monotonic() + PATIENCE * timeout
         while True:
             # Asked before the lines are looked at: what an ended process wrote is all there then.
             ended = not self.running
             if ended and self._reader is not None:
-                self._reader.join(5)
+                self._reader.join(30)
             found = [log for log in list(self.logs) if log.get("event") == event and fields.items() <= log.items()]
             if len(found) >= times:
                 return found[times - 1]
             wanted = f"{event} {fields or ''}".strip()
             assert not ended, f"the bridge ended without {wanted}\n{self.log_tail()}"
-            assert time.monotonic() < deadline, f"no {wanted} within {timeout:g} s\n{self.log_tail()}"
+            assert time.monotonic() < deadline, f"no {wanted} within {PATIENCE * timeout:g} s\n{self.log_tail()}"
             time.sleep(0.02)
 
     def events(self, event: str) -> list[dict[str, Any]]:
         """Return all log events of this name so far."""
         return [log for log in list(self.logs) if log.get("event") == event]
+
+    def state(self, source: str = "feed") -> dict[str, Any]:
+        """Ask the bridge how it stands (SIGUSR1), and return what it says of one source: what it has, and the counts."""
+        said = sum(state["source"] == source for state in self.events("source.state"))
+        self.signal(SIGUSR1)
+        return self.wait_for("source.state", times=said + 1, source=source)
 
     def terminate(self) -> None:
         """SIGTERM: asks the bridge to drain and end; `wait` for it."""
@@ -132,7 +138,7 @@ class BridgeProcess:
         self._started().kill()
         self._join_reader()
 
-    def wait(self, timeout: float = 30.0) -> int:
+    def wait(self, timeout: float = 60.0) -> int:
         """Return the exit code of a bridge that ends by itself or was told to."""
         code = self._started().wait(timeout)
         self._join_reader()
@@ -152,8 +158,8 @@ class BridgeProcess:
         raise AssertionError("the bridge has ended")
 
     def log_tail(self, lines: int = 40) -> str:
-        """Return the end of what the bridge wrote."""
-        return "\n".join(self.lines[-lines:])
+        """Return the end of what the bridge wrote, without the answers to `state`."""
+        return "\n".join([line for line in self.lines if '.state", "level"' not in line][-lines:])
 
     def close(self) -> None:
         """End the process, whatever state it is in, and remove its directory."""
@@ -174,7 +180,7 @@ class BridgeProcess:
 
     def _join_reader(self) -> None:
         if self._reader is not None:
-            self._reader.join(5)
+            self._reader.join(30)
 
     @staticmethod
     def _read(stream: IO[bytes], lines: list[str], logs: list[dict[str, Any]]) -> None:

@@ -70,7 +70,7 @@ class MqttClient:
             client.tls_set(ca_certs=str(broker.tls.ca))
         client.connect("127.0.0.1", broker.port)
         client.loop_start()
-        assert self._connected.wait(10)
+        assert self._connected.wait(30)
 
     def _on_connect(
         self, client: mqtt.Client, data: object, flags: object, reason: ReasonCode, properties: object
@@ -80,7 +80,7 @@ class MqttClient:
 
     def subscribe(self, topic: str) -> None:
         self.client.subscribe(topic, qos=1)
-        assert self._subscribed.wait(10)
+        assert self._subscribed.wait(30)
 
     def publish(self, topic: str, body: bytes) -> None:
         self.client.publish(topic, body, qos=1).wait_for_publish(10)
@@ -137,7 +137,7 @@ def test_a_paused_redis_keeps_its_connections_and_answers_later(new_redis: NewRe
         with pytest.raises(TimeoutError):
             link.recv(64)
         server.resume()
-        link.settimeout(10)
+        link.settimeout(30)
         assert link.recv(64) == b"+PONG\r\n"
 
 
@@ -281,5 +281,5 @@ def test_brokers_end_with_the_tests_even_when_these_are_killed(tmp_path: Path) -
         broker = Path("/proc") / tests.stdout.readline().decode().strip()
         assert (broker / "stat").exists()
         tests.send_signal(signal.SIGKILL)
-        tests.wait(10)
+        tests.wait(30)
         wait_until(lambda: not (broker / "cmdline").exists() or not (broker / "cmdline").read_bytes(), 10, "its end")

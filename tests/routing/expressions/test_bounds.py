@@ -10,7 +10,7 @@ import pytest
 from bridge.routing.expressions.values import MAX_TEXT
 from tests.support.evaluation import evaluate, failure
 
-pytestmark = pytest.mark.timeout(20)
+pytestmark = pytest.mark.timeout(60)
 
 KIB = 1024
 

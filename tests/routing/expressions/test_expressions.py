@@ -9,7 +9,7 @@ import pytest
 from bridge.routing.expressions import NAMES, parse
 from tests.support.evaluation import CAPTURES, PAYLOAD, evaluate, failure
 
-pytestmark = pytest.mark.timeout(20)
+pytestmark = pytest.mark.timeout(60)
 
 
 @pytest.mark.parametrize(

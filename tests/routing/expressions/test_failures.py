@@ -7,7 +7,7 @@ import pytest
 from bridge.routing.expressions import ExpressionFailure, explain_failure
 from tests.support.evaluation import FILENAME, PAYLOAD, failure
 
-pytestmark = pytest.mark.timeout(20)
+pytestmark = pytest.mark.timeout(60)
 
 
 @pytest.mark.parametrize(

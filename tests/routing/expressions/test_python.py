@@ -6,14 +6,10 @@ import json
 from collections.abc import Callable
 from typing import Any
 
-import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.support.evaluation import evaluate, failure
-
-#: Hypothesis looks at thousands of expressions, which takes 12 s on a quiet machine.
-pytestmark = pytest.mark.timeout(300)
 
 
 class Mapping(dict[str, Any]):

@@ -10,7 +10,7 @@ from bridge.errors import InvalidValue
 from bridge.routing.expressions import NAMES, parse
 from tests.support.evaluation import build, evaluate, failure, refusal
 
-pytestmark = pytest.mark.timeout(20)
+pytestmark = pytest.mark.timeout(60)
 
 
 @pytest.mark.parametrize(

@@ -23,8 +23,6 @@ from tests.support.children import wait_until
 from tests.support.feeds import AmqpFeed
 from tests.support.processes import Bridges, queue_messages
 
-pytestmark = pytest.mark.timeout(120)
-
 
 @pytest.fixture
 def feed(rabbitmq: RabbitMQ) -> AmqpFeed:
@@ -162,7 +160,7 @@ def test_a_bridge_that_waits_for_redis_stops_when_told(
     feed.broker.ctl("close_all_connections", "maintenance")
     bridge.wait_for("source.waiting", source="feed")
     bridge.terminate()
-    assert bridge.wait(10) == 0
+    assert bridge.wait() == 0
     assert feed.unacknowledged() == 1
 
 
@@ -216,7 +214,7 @@ def test_an_outage_with_the_window_full_by_bytes_is_survived(
     sink.pause()
     try:
         feed.publish([{"n": n, "text": "x" * 65_536} for n in range(200)])
-        time.sleep(9)  # the patience is 7 s
+        time.sleep(12)  # the patience is 7 s
     finally:
         sink.resume()
     _wait_for(sink, range(200))
@@ -269,10 +267,10 @@ async def test_a_forgotten_consumer_is_found(feed: AmqpFeed, fast_path: bool, ot
                 await queue.consume(_keep, consumer_tag="another")
                 await asyncio.to_thread(feed.publish, [{"n": n} for n in (2, 3)])
             with pytest.raises(Disconnected) as caught:
-                async with asyncio.timeout(10):
+                async with asyncio.timeout(30):
                     await session.receive()
         assert ("1 messages wait" if others else "has no consumer any more") in caught.value.cause
-        async with source.connect() as session, asyncio.timeout(10):
+        async with source.connect() as session, asyncio.timeout(30):
             if not others:
                 await asyncio.to_thread(feed.publish, [{"n": 3}])
             assert await _next(session) == [3]
@@ -290,7 +288,7 @@ async def test_a_consumer_that_stands_by_is_left_in_peace(feed: AmqpFeed, fast_p
         await asyncio.to_thread(feed.publish, [{"n": n} for n in (1, 2, 3)])
         async with source.connect() as session:
             with pytest.raises(Disconnected, match=r"2 messages wait in queue .* another consumer"):
-                async with asyncio.timeout(10):
+                async with asyncio.timeout(30):
                     await session.receive()
         stands_by = source.connect()
         session = await stands_by.__aenter__()
@@ -298,7 +296,7 @@ async def test_a_consumer_that_stands_by_is_left_in_peace(feed: AmqpFeed, fast_p
             async with asyncio.timeout(3):
                 await session.receive()
     received: list[int] = []
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         while len(received) < 3:
             received += await _next(session)
     assert sorted(received) == [1, 2, 3]

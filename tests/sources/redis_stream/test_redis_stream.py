@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from tests.support.batches import answer
 from tests.support.brokers import Redis
 from tests.support.children import wait_until
 from tests.support.feeds import StreamFeed
@@ -201,6 +202,8 @@ def test_two_bridges_in_one_group_share_the_work(
     bridges = [new_bridge(feed.config(sink, consumer=f"bridge-{i}", claim_after="1ms")) for i in (1, 2)]
     for bridge in bridges:
         bridge.ready()
+    with feed.broker.client() as client:
+        wait_until(lambda: answer(client.info("clients"))["blocked_clients"] == 2, what="both waiting for entries")
     for start in range(0, 2000, 20):
         feed.publish([{"n": n} for n in range(start, start + 20)])
     assert sorted(n for (n,) in _args(sink, 2000)) == list(range(2000))
