@@ -18,26 +18,30 @@ FAULTS_TABLE = $(if $(filter *,$(ROWS)),--markdown tests/faults/results.md --com
 MINUTES ?= 30
 SOAK_ARGS ?=
 
-# Of the benchmark: parts and sources (empty: all of them), rounds, and other options of `python -m bench`.
+# Of the benchmark: parts and sources (empty: all of them), rounds (empty: the program's own number), and other options of
+# `python -m bench` or `python -m bench.against`. REV is the revision that bench-against compares this tree with: HEAD~1
+# judges the last commit, or merge, and the changes that are not committed; HEAD would compare a clean tree with itself.
 PARTS ?=
 SOURCES ?=
-ROUNDS ?= 5
+ROUNDS ?=
 BENCH_ARGS ?=
+REV ?= HEAD~1
 
 VENV := .venv
 BIN := $(VENV)/bin
 BENCH_VENV := .venv-bench
 BENCH_BIN := $(BENCH_VENV)/bin
-BENCH_OPTIONS = --rounds $(ROUNDS) $(if $(PARTS),--parts $(PARTS)) $(if $(SOURCES),--sources $(SOURCES)) $(BENCH_ARGS)
+COMMA := ,
+BENCH_OPTIONS = $(if $(ROUNDS),--rounds $(ROUNDS)) $(if $(PARTS),--parts $(PARTS)) $(if $(SOURCES),--sources $(SOURCES)) $(BENCH_ARGS)
 COMPILE = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
 	--custom-compile-command 'make lock' $(LOCK_ARGS)
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help venv brokers test test-repeat faults soak lint format check run demo bench bench-micro lock clean
+.PHONY: help venv brokers test test-repeat faults soak lint words format check run demo bench bench-against bench-micro lock clean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 venv: $(VENV)/.installed ## make .venv with everything in it, each package checked by its hash
 
@@ -66,10 +70,14 @@ faults: venv brokers ## break everything under load and count what is lost, abou
 soak: venv brokers ## random faults one after another against one bridge (MINUTES=30, SOAK_ARGS=--help)
 	@$(BIN)/python -m tests.faults.soak --minutes $(MINUTES) $(SOAK_ARGS)
 
-lint: venv ## ruff and mypy
+lint: venv ## ruff, mypy, and the count of words
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
+	@$(BIN)/python .ci/words.py
+
+words: venv ## count the words that make comments hard to read ("what" as a noun and its like)
+	@$(BIN)/python .ci/words.py
 
 format: venv ## format the code and fix what can be fixed
 	@$(BIN)/ruff check --fix .
@@ -86,6 +94,9 @@ demo: venv ## see the bridge at work, with servers of its own
 
 bench: $(BENCH_VENV)/.installed brokers ## compare with the peers, about 20 minutes (PARTS=, SOURCES=, ROUNDS=5, BENCH_ARGS=--help)
 	@$(BENCH_BIN)/python -m bench $(BENCH_OPTIONS) --command '$(strip make bench $(foreach name,PARTS SOURCES ROUNDS BENCH_ARGS,$(if $($(name)),$(name)="$($(name))")))'
+
+bench-against: $(BENCH_VENV)/.installed brokers ## fail if this tree is slower than REV or needs more CPU, about 10 minutes (REV=HEAD~1, SOURCES=, ROUNDS=7)
+	@$(BENCH_BIN)/python -m bench.against --rev '$(REV)' $(if $(ROUNDS),--rounds $(ROUNDS)) $(if $(SOURCES),--sources $(subst $(COMMA), ,$(SOURCES))) $(BENCH_ARGS)
 
 bench-micro: $(BENCH_VENV)/.installed brokers ## measure the bridge's stages alone
 	@$(BENCH_BIN)/python -m bench.micro

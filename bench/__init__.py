@@ -1,1 +1,1 @@
-"""The benchmark: the bridge against its peers, on real brokers (`make bench`), and its stages alone (`make bench-micro`)."""
+"""The benchmark: the bridge and its peers on real brokers (`make bench`), and each stage alone (`make bench-micro`)."""

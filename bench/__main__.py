@@ -1,4 +1,4 @@
-"""`python -m bench`: run the parts that are asked for, print the tables, write bench/results.md."""
+"""`python -m bench`: runs the chosen parts, prints their tables and writes bench/results.md."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from bench.rounds import Rounds, play
 
 RESULTS: Final = Path(__file__).parent / "results.md"
 PARTS: Final = ("throughput", "variants", "latency", "linear", "idle")
-#: Variants differ by more than noise, or it doesn't matter.
-_ROUNDS_OF_VARIANTS: Final = 3
+#: Few rounds are enough: a difference as small as the noise does not matter between variants.
+_MAX_VARIANT_ROUNDS: Final = 3
 
 _OTHER_PARTS: Final = {"latency": latency.part, "linear": linear.part, "idle": idle.part}
 
@@ -34,7 +34,7 @@ Redis, which writes nothing to disk. Brokers, contestant and benchmark share the
 
 
 def main() -> int:
-    """Run the benchmark; 1 if a run failed. A goal that is not met is a result."""
+    """Run the benchmark; return 1 if a run failed. A goal that is not met is no failure."""
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
     parser.add_argument("--parts", default=",".join(PARTS), help=f"of {', '.join(PARTS)}; default: all")
     parser.add_argument("--sources", default=",".join(BACKLOGS), help=f"of {', '.join(BACKLOGS)}; default: all")
@@ -56,15 +56,15 @@ def main() -> int:
         failures += sum(len(rounds.failures) for rounds in all_rounds)
         verdicts += [verdict for rounds in all_rounds for verdict in goals.judge(rounds)]
         sections.append(report.throughput(all_rounds))
-    others = [measure for name, measure in _OTHER_PARTS.items() if name in parts]
-    if others:
+    other_parts = [measure for name, measure in _OTHER_PARTS.items() if name in parts]
+    if other_parts:
         with ExitStack() as stack:
             backlogs = [stack.enter_context(BACKLOGS[kind]()) for kind in kinds]
-            for measure in others:
-                section, found = measure(backlogs, _say, arguments.scale)
+            for measure in other_parts:
+                section, part_verdicts = measure(backlogs, _log_line, arguments.scale)
                 sections.append(section)
                 failures += section.failures
-                verdicts += found
+                verdicts += part_verdicts
     if verdicts:
         sections.insert(0, report.goals(verdicts))
     sections.append(report.machine())
@@ -82,12 +82,12 @@ def _throughput(kind: str, parts: list[str], arguments: argparse.Namespace) -> R
     peers = PEERS[kind] if "throughput" in parts else PEERS[kind][:1]
     chosen: list[tuple[Contestant, int]] = [(contestant, arguments.rounds) for contestant in peers]
     if "variants" in parts:
-        chosen += [(contestant, min(arguments.rounds, _ROUNDS_OF_VARIANTS)) for contestant in variants(kind)]
+        chosen += [(contestant, min(arguments.rounds, _MAX_VARIANT_ROUNDS)) for contestant in variants(kind)]
     if arguments.only:
         names = arguments.only.split(";")
         chosen = [(contestant, count) for contestant, count in chosen if contestant.name in names]
     with BACKLOGS[kind]() as backlog:
-        return play(backlog, chosen, arguments.scale, _say)
+        return play(backlog, chosen, arguments.scale, _log_line)
 
 
 def _chosen(parser: argparse.ArgumentParser, text: str, known: tuple[str, ...]) -> list[str]:
@@ -95,11 +95,11 @@ def _chosen(parser: argparse.ArgumentParser, text: str, known: tuple[str, ...]) 
     for name in names:
         if name not in known:
             parser.error(f"{name} is none of {', '.join(known)}")
-    # In the order in which they are known, whatever the order they were asked for in.
+    # In the order of `known`, not in that of the command line.
     return [name for name in known if name in names]
 
 
-def _say(line: str) -> None:
+def _log_line(line: str) -> None:
     print(line, file=sys.stderr, flush=True)
 
 

@@ -1,4 +1,4 @@
-"""The brokers of the benchmark, each with a backlog to fill and a way to see that nothing of it is left."""
+"""The benchmark's brokers: each can be filled with a backlog, and can count the events that it still holds."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ from tests.support.brokers import Mosquitto, RabbitMQ, Redis
 
 
 class AllCores(RabbitMQ):
-    """RabbitMQ as it is installed, with a scheduler per core; the tests give it one."""
+    """RabbitMQ with its default of one scheduler per core; in the tests it has only one scheduler."""
 
     def _env(self) -> dict[str, str]:
         env = super()._env()
@@ -45,9 +45,9 @@ class AllCores(RabbitMQ):
 
 
 class Backlog(ABC):
-    """A source's broker and the Redis that is written to; a context manager that starts and ends both.
+    """A source's broker and Dramatiq's Redis; a context manager that starts and ends both.
 
-    `waits` says whether the broker keeps events for a consumer that is not there.
+    `waits` is true if the broker keeps events while no consumer is connected.
     """
 
     kind: ClassVar[str]
@@ -67,15 +67,15 @@ class Backlog(ABC):
     @property
     @abstractmethod
     def source(self) -> dict[str, Any]:
-        """The source as the bridge's configuration has it."""
+        """The source's settings for the bridge's configuration."""
 
     @property
     def processes(self) -> dict[str, int]:
-        """The brokers' process ids by the name of their program."""
+        """The brokers' process ids by program name."""
         return {self.broker.program: self.broker.pid, "redis-server (sink)": self.sink.pid}
 
     def fill(self, bodies: Sequence[bytes]) -> None:
-        """Publish the events, and see that the broker has them all."""
+        """Publish the events and wait until the broker has confirmed all of them."""
         publisher = self.publisher()
         try:
             publisher.publish(bodies)
@@ -83,16 +83,16 @@ class Backlog(ABC):
             publisher.close()
 
     def publisher(self) -> Publisher:
-        """Return a connection that publishes to the benchmark's topic."""
+        """Return a new publisher to the benchmark's topic."""
         return self.publisher_class(self.broker.url)
 
     @abstractmethod
     def empty(self) -> None:
-        """Remove every event, and make what a consumer needs."""
+        """Remove all events, and create the queue, session or group that a consumer needs."""
 
     @abstractmethod
     def held(self) -> int:
-        """Return how many events the broker still holds; asked when the consumer is gone."""
+        """Return the number of events that the broker still holds; call it after the consumer has ended."""
 
     def __enter__(self) -> Self:
         try:
@@ -158,7 +158,7 @@ class AmqpBacklog(Backlog):
 
 
 class MqttBacklog(Backlog):
-    """A persistent session at QoS 1, whose queue has no limit."""
+    """A persistent session at QoS 1 with an unlimited queue."""
 
     kind = "mqtt"
     topic = MQTT_TOPIC
@@ -166,7 +166,7 @@ class MqttBacklog(Backlog):
 
     def __init__(self) -> None:
         super().__init__()
-        # Written to disk when it stops, and not while it is measured.
+        # It saves to disk when it stops, not during a measurement.
         self._broker = Mosquitto({"autosave_interval": 0})
 
     @property
@@ -181,7 +181,7 @@ class MqttBacklog(Backlog):
 
     def empty(self) -> None:
         """See Backlog."""
-        # A clean session ends the old one, with all that it held.
+        # Connecting with a clean session deletes the old session and its messages.
         self._resume(clean=True, listen_s=0)
         self._resume(clean=False, listen_s=0, subscribe=True)
 
@@ -192,28 +192,28 @@ class MqttBacklog(Backlog):
     def _resume(self, *, clean: bool, listen_s: float, subscribe: bool = False) -> int:
         """Connect as the consumer does; return how many messages the broker sends within `listen_s`."""
         filter_ = struct.pack(">H", len(MQTT_FILTER)) + MQTT_FILTER.encode() + b"\x01"
-        with socket.create_connection(("127.0.0.1", self._broker.port), timeout=10) as link:
-            link.sendall(connect_packet(MQTT_CLIENT_ID, clean=clean))
-            received = link.recv(4)
+        with socket.create_connection(("127.0.0.1", self._broker.port), timeout=10) as connection:
+            connection.sendall(connect_packet(MQTT_CLIENT_ID, clean=clean))
+            received = connection.recv(4)
             assert received[:1] == b"\x20", received
             if subscribe:
-                link.sendall(b"\x82" + bytes([len(filter_) + 2]) + b"\x00\x01" + filter_)
-                assert link.recv(5)[:1] == b"\x90"
+                connection.sendall(b"\x82" + bytes([len(filter_) + 2]) + b"\x00\x01" + filter_)
+                assert connection.recv(5)[:1] == b"\x90"
             messages = 0
             deadline = time.monotonic() + listen_s
-            while (left := deadline - time.monotonic()) > 0:
-                link.settimeout(left)
+            while (remaining_s := deadline - time.monotonic()) > 0:
+                connection.settimeout(remaining_s)
                 try:
-                    data = link.recv(1 << 16)
+                    data = connection.recv(1 << 16)
                 except TimeoutError:
                     break
                 messages += data.count(MQTT_TOPIC.encode())
-            link.sendall(b"\xe0\x00")
+            connection.sendall(b"\xe0\x00")
             return messages
 
 
 class StreamBacklog(Backlog):
-    """A stream with a consumer group, in the Redis that is written to."""
+    """A stream with a consumer group, in Dramatiq's Redis."""
 
     kind = "redis-stream"
     topic = DOTTED_TOPIC
@@ -254,7 +254,7 @@ class StreamBacklog(Backlog):
 
 
 class PubsubBacklog(Backlog):
-    """A channel: the backlog is in Redis's output buffer for a subscriber that is stopped."""
+    """A channel: the backlog is in Redis's output buffer for a subscriber stopped by SIGSTOP."""
 
     kind = "redis-pubsub"
     topic = DOTTED_TOPIC
@@ -283,7 +283,7 @@ class PubsubBacklog(Backlog):
         return 0
 
     def subscribed(self) -> bool:
-        """Say whether somebody listens to the channel."""
+        """Return whether the channel has a subscriber."""
         with self._broker.client() as client:
             answer: Any = client.pubsub_numsub(DOTTED_TOPIC)
             return int(answer[0][1]) > 0

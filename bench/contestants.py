@@ -1,4 +1,4 @@
-"""Who takes part: the bridge, its variants, and the peers, each as a process that can be started for a backlog."""
+"""The contestants: the bridge, its variants and the peers; each starts as a process for a backlog."""
 
 from __future__ import annotations
 
@@ -17,10 +17,11 @@ import yaml
 
 from bench.backlogs import Backlog
 from bench.load import NATIVE_STREAM, QUEUE_KEY, routes
+from bench.trees import Tree
 from tests.support.children import Child
 from tests.support.processes import BridgeProcess
 
-#: Has a module `uvloop` that cannot be imported, as where it is not installed.
+#: Holds a module `uvloop` that raises ImportError, as if uvloop were not installed.
 _WITHOUT_UVLOOP: Final = Path(__file__).parent / "without_uvloop"
 
 
@@ -30,20 +31,20 @@ class Running(ABC):
     @property
     @abstractmethod
     def pid(self) -> int:
-        """Its process, whose descendants are part of it."""
+        """The process id; the process's descendants belong to the contestant."""
 
     @property
     @abstractmethod
     def running(self) -> bool:
-        """Say whether it lives."""
+        """Whether the process is running."""
 
     @abstractmethod
     def output(self) -> str:
-        """Return the end of what it printed."""
+        """Return the last lines of its output."""
 
     @abstractmethod
     def close(self) -> None:
-        """Kill it, with all it started: what it has not acknowledged goes back to the broker."""
+        """Kill it and its descendants; the broker takes back the unacknowledged events."""
 
     def __enter__(self) -> Self:
         return self
@@ -53,17 +54,17 @@ class Running(ABC):
 
 
 class Contestant(ABC):
-    """One row of the table: `events` is how many it is given in a run."""
+    """One row of the table; a run has `events` events."""
 
     name: str
     events: int
-    #: Whether it builds messages; otherwise it moves the events to a stream.
+    #: Whether it builds messages; otherwise it copies the events to a stream.
     messages: bool = True
 
     @property
     @abstractmethod
     def settings(self) -> str:
-        """How it is set up, in words."""
+        """Its settings, for the report."""
 
     @abstractmethod
     def start(self, backlog: Backlog) -> Running:
@@ -71,13 +72,13 @@ class Contestant(ABC):
 
     @property
     def sink_key(self) -> str:
-        """The list or the stream whose length says how many events are done."""
+        """The key of the list or stream that grows by one per event."""
         return QUEUE_KEY if self.messages else NATIVE_STREAM
 
 
 @dataclass(frozen=True)
 class Bridge(Contestant):
-    """The bridge with its defaults, but for what `settings_of_source`, `top` and `routes` say."""
+    """The bridge with default settings, except `of_source` (of the source), `top` (top-level keys) and `routes`."""
 
     name: str
     events: int
@@ -85,6 +86,8 @@ class Bridge(Contestant):
     of_source: Mapping[str, Any] = field(default_factory=dict)
     top: Mapping[str, Any] = field(default_factory=dict)
     uvloop: bool = True
+    #: Whose code it runs; None: this checkout's.
+    tree: Tree | None = None
 
     @property
     def settings(self) -> str:
@@ -94,6 +97,13 @@ class Bridge(Contestant):
         said += [f"{self.routes} routes"] if self.routes > 1 else []
         said += [] if self.uvloop else ["without uvloop"]
         return ", ".join(said) or "defaults, uvloop"
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """Variables of its process beside the benchmark's own."""
+        if self.tree:
+            return self.tree.environment
+        return {} if self.uvloop else {"PYTHONPATH": str(_WITHOUT_UVLOOP)}
 
     def config(self, backlog: Backlog) -> dict[str, Any]:
         """Return the whole configuration."""
@@ -106,8 +116,7 @@ class Bridge(Contestant):
 
     def start(self, backlog: Backlog) -> Running:
         """See Contestant."""
-        env = {} if self.uvloop else {"PYTHONPATH": str(_WITHOUT_UVLOOP)}
-        return _RunningBridge(BridgeProcess(self.config(backlog), env=env))
+        return _RunningBridge(BridgeProcess(self.config(backlog), env=self.environment))
 
 
 class _RunningBridge(Running):
@@ -123,6 +132,9 @@ class _RunningBridge(Running):
         return self._process.running
 
     def output(self) -> str:
+        if not self.running:
+            # Until everything that it wrote has been read.
+            self._process.wait()
         return self._process.log_tail()
 
     def close(self) -> None:
@@ -131,7 +143,7 @@ class _RunningBridge(Running):
 
 @dataclass(frozen=True)
 class Peer(Contestant):
-    """A program of `bench.peers`; `kind` is given to those that serve several sources."""
+    """A program of `bench.peers`; one that serves several sources gets `kind` as its first argument."""
 
     name: str
     events: int
@@ -178,7 +190,7 @@ POLL: Final = "mq-bridge poll"
 SCRIPT: Final = "script"
 FASTSTREAM: Final = "FastStream"
 
-#: Events of a run, so that each takes a second or a few.
+#: The contestants of each source; the number of events makes a run last for one or a few seconds.
 PEERS: Final[dict[str, tuple[Contestant, ...]]] = {
     "amqp": (
         Bridge(BRIDGE, 50_000),
@@ -211,14 +223,14 @@ PEERS: Final[dict[str, tuple[Contestant, ...]]] = {
 def variants(kind: str) -> tuple[Contestant, ...]:
     """Return the bridge's variants on a source of this kind."""
     events = PEERS[kind][0].events
-    found = [
+    bridges = [
         Bridge("bridge, 100 routes", events, routes=100),
         Bridge("bridge, asyncio", events, uvloop=False),
     ]
     if kind in {"amqp", "mqtt"}:
-        found.append(Bridge("bridge, fast_path: false", events // 5, of_source={"fast_path": False}))
+        bridges.append(Bridge("bridge, fast_path: false", events // 5, of_source={"fast_path": False}))
     if kind == "mqtt":
-        found.append(Bridge("bridge, wide window", events, of_source={"window": {"events": 4_000}}))
+        bridges.append(Bridge("bridge, wide window", events, of_source={"window": {"events": 4_000}}))
     if kind in {"amqp", "redis-stream"}:
-        found.append(Bridge("bridge, processes: 2", events, top={"processes": 2}))
-    return tuple(found)
+        bridges.append(Bridge("bridge, processes: 2", events, top={"processes": 2}))
+    return tuple(bridges)

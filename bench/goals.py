@@ -1,4 +1,4 @@
-"""What the bridge is to reach, and whether it did."""
+"""The goals of the bridge, and whether a run met them."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from bench.throughput import Run
 
 
 def speed(run: Run) -> float:
-    """Events per second."""
+    """Return events per second."""
     return run.events_per_s
 
 
 def cpu(run: Run) -> float:
-    """CPU seconds of the process per 100,000 events."""
+    """Return the process's CPU seconds per 100,000 events."""
     return run.cpu
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """One goal: what was asked, what was measured, and whether that is enough (None: it was not measured)."""
+    """One goal with the measured value; `met` is None if it was not measured."""
 
     source: str
     goal: str
@@ -46,7 +46,7 @@ class _Ratio:
         if ratio is None:
             return Verdict(self.kind, self.text, "", None)
         met = ratio >= self.bound if self.at_least else ratio <= self.bound
-        # A share of a script's CPU is easier read as its inverse.
+        # A small share of a script's CPU is easier to read as a fraction.
         shown = f"1/{1 / ratio:.0f}" if self.bound < 0.1 and ratio < 0.5 else f"{ratio:.2f} x"
         return Verdict(self.kind, self.text, shown, met)
 
@@ -59,7 +59,7 @@ def _pair(kind: str, other: str, faster: float, cheaper: float) -> tuple[_Ratio,
     )
 
 
-#: At most 15 % slower with 100 routes; two processes cost nothing.
+#: Variant and minimal ratio of its events/s: 100 routes cost at most 15 %, a second process costs nothing.
 _ALWAYS: Final = (("bridge, 100 routes", 0.85), ("bridge, processes: 2", 1.0))
 
 RATIOS: Final = (
@@ -79,6 +79,6 @@ RATIOS: Final = (
 
 
 def judge(rounds: Rounds) -> list[Verdict]:
-    """Return the verdict on every goal of this source that its rounds can tell."""
+    """Return the verdicts on this source's goals, as far as its rounds measured them."""
     verdicts = [ratio.judge(rounds) for ratio in RATIOS if ratio.kind == rounds.kind]
     return [verdict for verdict in verdicts if verdict.met is not None]

@@ -1,4 +1,4 @@
-"""Idle: what a bridge costs that is connected to all four sources and has nothing to do."""
+"""Idle: CPU and memory of a bridge that is connected to all four sources and receives no events."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from bench import load, usage
 from bench.backlogs import Backlog
 from bench.goals import Verdict
 from bench.report import Section
-from bench.rounds import Say
+from bench.rounds import LogLine
 from tests.support.processes import BridgeProcess
 
 SECONDS: Final = 20
-#: After it says that it is ready.
+#: Wait after the bridge is ready, before the measurement.
 _QUIET_S: Final = 3
 
 
-def part(backlogs: Sequence[Backlog], say: Say, scale: float) -> tuple[Section, list[Verdict]]:
-    """Return the share of a core and the resident memory."""
+def part(backlogs: Sequence[Backlog], log_line: LogLine, scale: float) -> tuple[Section, list[Verdict]]:
+    """Measure the share of a core and the resident memory."""
     seconds = max(2.0, SECONDS * scale)
     config = {
         "dramatiq": {"url": backlogs[0].sink.url_of(0)},
@@ -37,7 +37,7 @@ def part(backlogs: Sequence[Backlog], say: Say, scale: float) -> tuple[Section, 
         resident = usage.rss_bytes(bridge.pid) / (1 << 20)
     kinds = ", ".join(backlog.kind for backlog in backlogs)
     text = f"{share:.2f} % of a core over {seconds:.0f} s and {resident:.0f} MiB resident, connected to {kinds}."
-    say(f"idle  {text}")
+    log_line(f"idle  {text}")
     verdicts = [
         Verdict("all", "idle: below 1 % of a core", f"{share:.2f} %", share < 1),
         Verdict("all", "idle: below 80 MiB resident", f"{resident:.0f} MiB", resident < 80),

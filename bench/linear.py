@@ -1,4 +1,4 @@
-"""Linear cost: larger payloads and more events take proportionally longer, and no more memory."""
+"""Linear cost: time grows in proportion to the size and the number of events, and memory does not grow."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ from bench.contestants import PEERS
 from bench.goals import Verdict
 from bench.load import EVENT_BYTES
 from bench.report import Section
-from bench.rounds import FEWEST, Say
+from bench.rounds import MIN_EVENTS, LogLine
 from bench.tables import number, table
 from bench.throughput import Run, measure
 
 _SIZES: Final = (1024, 2048, 4096, 8192)
 _COUNTS: Final = (10_000, 100_000, 1_000_000)
-#: Of memory, and of the cost of an event, as the backlog grows tenfold or more: what it may add is noise.
-_FLAT: Final = 1.25
+#: Largest ratio of memory, and of CPU per event, between a backlog and a tenth of it or less; the 25 % allow for noise.
+_MAX_RATIO: Final = 1.25
 
 
-def part(backlogs: Sequence[Backlog], say: Say, scale: float) -> tuple[Section, list[Verdict]]:
-    """Measure the bridge once for each size and each number."""
+def part(backlogs: Sequence[Backlog], log_line: LogLine, scale: float) -> tuple[Section, list[Verdict]]:
+    """Measure the bridge once for each size of an event and each number of events."""
     rows: list[list[str]] = []
     verdicts: list[Verdict] = []
     failures = 0
@@ -30,12 +30,12 @@ def part(backlogs: Sequence[Backlog], say: Say, scale: float) -> tuple[Section, 
         plan += [(EVENT_BYTES, count) for count in _COUNTS]
         runs: list[Run | None] = []
         for size, planned in plan:
-            events = max(FEWEST, int(planned * scale))
+            events = max(MIN_EVENTS, int(planned * scale))
             run, shown = _measure(backlog, events, size)
             runs.append(run)
             failures += run is None
             rows.append([backlog.kind, f"{size:,}", f"{events:,}", *shown])
-            say(f"linear  {backlog.kind:12}  {size:>5} bytes, {events:>9,} events: {' | '.join(shown)}")
+            log_line(f"linear  {backlog.kind:12}  {size:>5} bytes, {events:>9,} events: {' | '.join(shown)}")
         sized = [run for run in runs[: len(_SIZES)] if run]
         counted = [run for run in runs[len(_SIZES) :] if run]
         if len(sized) + len(counted) == len(plan):
@@ -60,21 +60,21 @@ def _judge(kind: str, sized: Sequence[Run], counted: Sequence[Run]) -> list[Verd
     return [
         Verdict(
             kind,
-            f"memory flat: most events at most {_FLAT:g} x the peak of fewest",
+            f"memory flat: most events at most {_MAX_RATIO:g} x the peak of fewest",
             f"{' / '.join(map(str, peaks))} MiB",
-            peaks[-1] <= peaks[0] * _FLAT,
+            peaks[-1] <= peaks[0] * _MAX_RATIO,
         ),
         Verdict(kind, f"linear: CPU of 8 KiB at most {times} x that of 1 KiB", f"{by_size:.2f} x", by_size <= times),
-        # A tenth and not a hundredth: ten thousand events are over within a few ticks of the clock that CPU is counted in.
+        # Compared with a tenth, not a hundredth: 10,000 events take only a few ticks of the kernel's CPU clock.
         Verdict(
             kind,
-            f"linear: CPU per event with most events at most {_FLAT:g} x that with a tenth",
+            f"linear: CPU per event with most events at most {_MAX_RATIO:g} x that with a tenth",
             f"{by_count:.2f} x",
-            by_count <= _FLAT,
+            by_count <= _MAX_RATIO,
         ),
     ]
 
 
 def _ratio(run: Run, other: Run) -> float:
-    # A run that is over within a tick of the kernel's clock has cost nothing that can be seen.
+    # A run shorter than a tick of the kernel's CPU clock shows no cost.
     return run.cpu / other.cpu if other.cpu else 0.0

@@ -1,6 +1,6 @@
-"""What everybody in the benchmark is given: one event, one rule, and the names they meet under.
+"""The common load of all contestants: the event, the rule, and the names of topics, queues and keys.
 
-The rule, which each contestant that builds messages carries out:
+Each contestant that builds messages applies this rule:
 
 - the topic has one capture, the plant (`plants/{plant}/temp`, with dots where the protocol has dots);
 - `when: payload.temp > 0`;
@@ -13,28 +13,28 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-#: A body of the benchmark, unless sizes are what is measured.
+#: The size of a body in all parts but `linear`.
 EVENT_BYTES: Final = 210
 
 PLANT: Final = "berlin"
 ACTOR: Final = "record"
 QUEUE: Final = "readings"
-#: Where the messages of the rule arrive, and their bodies.
+#: The list of the rule's messages, and the hash of their bodies.
 QUEUE_KEY: Final = f"dramatiq:{QUEUE}"
 MESSAGES_KEY: Final = f"{QUEUE_KEY}.msgs"
-#: Where a contestant that builds no messages puts its events.
+#: The stream to which a contestant that builds no messages copies events.
 NATIVE_STREAM: Final = "native"
 
 MQTT_TOPIC: Final = f"plants/{PLANT}/temp"
 MQTT_FILTER: Final = "plants/+/temp"
-#: The id of the persistent session that holds the backlog: every contestant has to resume it.
+#: The client id of the persistent session that holds the backlog; every contestant resumes this session.
 MQTT_CLIENT_ID: Final = "bench"
-#: AMQP's routing key, the stream's key and the channel.
+#: The routing key of AMQP, the stream's key and the channel.
 DOTTED_TOPIC: Final = f"plants.{PLANT}.temp"
 AMQP_EXCHANGE: Final = "bench"
 AMQP_QUEUE: Final = "bench"
 STREAM_GROUP: Final = "bench"
-#: The field of a stream's entry that is the body; mq-bridge reads this one and no other.
+#: The field that holds the body of a stream's entry; mq-bridge reads only a field of this name.
 STREAM_FIELD: Final = "payload"
 
 _HEAD: Final = b'{"temp":%.1f,"unit":"C","seq":%d,"device":"oven-7","note":"'
@@ -52,7 +52,7 @@ def bodies(count: int, size: int = EVENT_BYTES, first: int = 0) -> list[bytes]:
 
 
 def route(topic: str) -> dict[str, Any]:
-    """Return the rule as the bridge's route; `topic` is a real topic, whose plant becomes the capture."""
+    """Return the rule as a route of the bridge; the plant in `topic`, a real topic, becomes the capture."""
     return {
         "name": "temperature",
         "from": "bench",
@@ -69,7 +69,7 @@ def route(topic: str) -> dict[str, Any]:
 
 
 def routes(topic: str, count: int) -> list[dict[str, Any]]:
-    """Return the rule among `count - 1` routes of the same shape that fit other topics."""
+    """Return `count` routes: the rule, among similar routes that fit other topics."""
     others = []
     for number in range(1, count):
         other = route(topic)
@@ -79,6 +79,6 @@ def routes(topic: str, count: int) -> list[dict[str, Any]]:
 
 
 def expected(seq: int) -> tuple[list[Any], dict[str, Any]]:
-    """Return the args and kwargs that the rule makes of event `seq`."""
+    """Return the args and kwargs that the rule builds from event `seq`."""
     temp = 20 + seq % 100 / 10
     return [PLANT, seq, temp], {"unit": "C", "text": f"oven-7 of {PLANT} is at {temp} C"}

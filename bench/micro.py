@@ -1,7 +1,7 @@
-"""The bridge's stages alone: microseconds per event, so that a regression has an address (`make bench-micro`).
+"""Each stage of the bridge alone, in microseconds per event: it shows where a regression is (`make bench-micro`).
 
-A stage is a function that prepares one repetition and returns what is timed: the work on BATCH events. Adding one is
-adding a function with `@stage`; its name says what a change of its figure means.
+A stage is a function that prepares one repetition and returns a function to be timed, which works on BATCH events. To
+add a stage, add a function with `@stage`; the name of the stage is its row in the table.
 """
 
 from __future__ import annotations
@@ -29,30 +29,29 @@ from bridge import config
 from bridge.model.batch import Batch
 from bridge.model.event import Event, already_parsed
 from bridge.model.message import MessageIds, Template
-from bridge.redis_io.connection import command
-from bridge.routing import decoding as codecs
-from bridge.routing import router
+from bridge.redis_io.connection import encode_command
+from bridge.routing import decoding, router
 from bridge.routing.compiler import check_routes, compile_routes
 from bridge.sink import RedisSink
 from bridge.sources.amqp.deliveries import DeliveryReader
 from bridge.sources.mqtt.packets import PacketReader
 from bridge.spool.log import Log
-from bridge.spool.spool import packed, unpacked
+from bridge.spool.spool import decode_batch, encode_batch
 from tests.support.brokers import Redis
 
-#: Events of one repetition: as many as a full batch of the bridge has.
+#: Events per repetition: a full batch of a window of 4,000.
 BATCH: Final = 1_000
-#: What a window of 1,000 is kept in.
-_RECORD: Final = 250
+#: Events per record of the spool: a batch is at most a quarter of the window of 1,000.
+_RECORD_EVENTS: Final = 250
 _WARM_UP: Final = 20
 _REPETITIONS: Final = 200
-#: A source's buffer: what one read of a busy socket brings.
+#: The size of a source's receive buffer, which one read of a busy socket fills.
 _READ_BYTES: Final = 256 << 10
 
 
 @dataclass(frozen=True)
 class Bench:
-    """What the stages work on."""
+    """The objects that the stages work on."""
 
     bodies: list[bytes]
     compiled: router.Router
@@ -61,12 +60,12 @@ class Bench:
     run: Callable[[Any], Any]
 
     def events(self) -> list[Event]:
-        """Return new events, as a source gives them."""
+        """Return new events, as a source makes them."""
         now_ms = time.time_ns() // 1_000_000
         return [Event("bench", load.DOTTED_TOPIC, body, now_ms) for body in self.bodies]
 
     def routed(self) -> Batch:
-        """Return a new batch that is ready to be written."""
+        """Return a new batch of routed events."""
         batch = Batch(self.events())
         self.compiled.route(batch)
         return batch
@@ -125,7 +124,7 @@ def _parse_entries(bench: Bench) -> Timed:
 @stage("parse RESP: bytes to a channel's messages (hiredis)")
 def _parse_messages(bench: Bench) -> Timed:
     channel = load.DOTTED_TOPIC.encode()
-    data = b"".join(command("message", channel, body) for body in bench.bodies)
+    data = b"".join(encode_command("message", channel, body) for body in bench.bodies)
     return lambda: _replies(data, BATCH)
 
 
@@ -136,7 +135,7 @@ def _event(bench: Bench) -> Timed:
 
 @stage("decode: JSON to payload")
 def _decode(bench: Bench) -> Timed:
-    decode = codecs.decoder("json")
+    decode = decoding.decoder("json")
     events = bench.events()
     return lambda: [decode(event) for event in events]
 
@@ -149,18 +148,18 @@ def _match(bench: Bench) -> Timed:
 
 @stage("rule: payload to an encoded message")
 def _rule(bench: Bench) -> Timed:
-    decode = codecs.decoder("json")
+    decode = decoding.decoder("json")
     pairs = [(event, decode(event)) for event in bench.events()]
     [(route, captures)] = bench.compiled.table.matches(load.DOTTED_TOPIC)
-    stamp = MessageIds(1)
-    return lambda: [route.run(event, payload, captures, stamp) for event, payload in pairs]
+    ids = MessageIds(1)
+    return lambda: [route.run(event, payload, captures, ids) for event, payload in pairs]
 
 
 @stage("encode: args and kwargs to a message's JSON")
 def _encode(_bench: Bench) -> Timed:
-    template, stamp = Template(load.ACTOR, load.QUEUE), MessageIds(1)
+    template, ids = Template(load.ACTOR, load.QUEUE), MessageIds(1)
     values = [load.expected(seq) for seq in range(BATCH)]
-    return lambda: [template.fill(args, kwargs, stamp) for args, kwargs in values]
+    return lambda: [template.fill(args, kwargs, ids) for args, kwargs in values]
 
 
 @stage("route: all of decode, match, rule and encode")
@@ -181,7 +180,7 @@ def _spool(bench: Bench) -> Timed:
 
     def timed() -> None:
         for part in parts:
-            log.append([(packed(part), len(part.events))], sync=True)
+            log.append([(encode_batch(part), len(part.events))], sync=True)
 
     return timed
 
@@ -192,12 +191,12 @@ def _unspool(bench: Bench) -> Timed:
     while log.events:
         log.remove(log.read(1)[0])
     for part in _parts(bench):
-        log.append([(packed(part), len(part.events))], sync=False)
+        log.append([(encode_batch(part), len(part.events))], sync=False)
 
     def timed() -> None:
         for entry in log.read(1 << 30):
             assert entry.payload is not None
-            unpacked(entry.payload, "bench", already_parsed)
+            decode_batch(entry.payload, "bench", already_parsed)
             log.remove(entry)
 
     return timed
@@ -205,19 +204,19 @@ def _unspool(bench: Bench) -> Timed:
 
 def _parts(bench: Bench) -> list[Batch]:
     events = bench.events()
-    parts = [Batch(events[start : start + _RECORD]) for start in range(0, BATCH, _RECORD)]
+    parts = [Batch(events[start : start + _RECORD_EVENTS]) for start in range(0, BATCH, _RECORD_EVENTS)]
     for part in parts:
         part.assign_number()
     return parts
 
 
 def main() -> int:
-    """Measure every stage whose name contains the words of the command line, and print the table."""
-    wanted = " ".join(sys.argv[1:])
+    """Measure every stage with the command line's text in its name, and print the table."""
+    text = " ".join(sys.argv[1:])
     rows = []
     with _bench() as bench:
         for name, prepare in _STAGES.items():
-            if wanted in name:
+            if text in name:
                 times = sorted([_time(prepare, bench) for _ in range(_WARM_UP + _REPETITIONS)][_WARM_UP:])
                 tenth = len(times) // 10
                 rows.append([name, number(statistics.median(times)), number(times[tenth]), number(times[-tenth])])
@@ -248,9 +247,9 @@ def _bench() -> Iterator[Bench]:
         assert not problems, problems
         sink = RedisSink(loaded.dramatiq, dead_letter_cap=1_000)
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            made = router.make(loaded.sources["bench"], tables["bench"])
+            compiled = router.make(loaded.sources["bench"], tables["bench"])
             spool = Log(Path(directory) / "spool", 8 << 20)
-            yield Bench(load.bodies(BATCH), made, sink, spool, runner.run)
+            yield Bench(load.bodies(BATCH), compiled, sink, spool, runner.run)
             runner.run(sink.close())
 
 
@@ -273,7 +272,7 @@ def _publishes(bodies: list[bytes]) -> bytes:
     topic = struct.pack(">H", len(load.MQTT_TOPIC)) + load.MQTT_TOPIC.encode()
     packets = []
     for identifier, body in enumerate(bodies, start=1):
-        # QoS 1, no properties; between 128 and 16,383 bytes, so that the length takes two.
+        # QoS 1, no properties; from 128 to 16,383 bytes the remaining length takes two bytes.
         content = b"%b%b\x00%b" % (topic, struct.pack(">H", identifier), body)
         packets.append(b"\x32%c%c%b" % (len(content) & 127 | 128, len(content) >> 7, content))
     return b"".join(packets)

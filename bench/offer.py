@@ -1,6 +1,6 @@
-"""A publisher with a steady rate, in a process of its own: `python -m bench.offer KIND URL EVENTS RATE`.
+"""A publisher with a steady rate, run as a separate process: `python -m bench.offer KIND URL EVENTS RATE`.
 
-Prints when each event was handed to the socket, in `time.monotonic_ns()`, one per line: `seq` counts them from 0.
+Prints one line per event, in the order of `seq`: the `time.monotonic_ns()` at which it was handed to the socket.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from bench.load import bodies
 
 
 def main(kind: str, url: str, events: int, rate: int) -> None:
-    """Publish; no confirmation is waited for, and what is late is sent at once."""
+    """Publish without waiting for confirmations; an event that is late is sent at once."""
     publisher = BACKLOGS[kind].publisher_class(url)
     sent = []
     began = time.monotonic_ns() + 100_000_000
@@ -25,7 +25,7 @@ def main(kind: str, url: str, events: int, rate: int) -> None:
         publisher.send([body])
         publisher.collect()
     print("\n".join(map(str, sent)))
-    publisher.acknowledge()
+    publisher.await_confirmations()
     publisher.close()
 
 

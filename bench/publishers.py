@@ -1,7 +1,7 @@
-"""Publishers faster than any library's: the bytes of each protocol, written in bulk, and every confirmation counted.
+"""Publishers that are faster than any library: they write each protocol's bytes in bulk and count the confirmations.
 
-A backlog of 300,000 events has to be there within seconds, run after run. What is published is confirmed: RabbitMQ's
-publisher confirms for persistent messages, mosquitto's PUBACK at QoS 1, Redis's replies.
+Every run needs a backlog of up to 300,000 events within seconds. Brokers confirm each event: RabbitMQ by publisher
+confirms for persistent messages, mosquitto by PUBACK at QoS 1, Redis by replies.
 """
 
 from __future__ import annotations
@@ -18,55 +18,57 @@ from pamqp import base, commands, frame, header
 
 from bench.load import AMQP_EXCHANGE, DOTTED_TOPIC, MQTT_TOPIC, STREAM_FIELD
 
-#: Events between two waits for confirmations: the answers to so many fit into a socket's buffer.
+#: Events between two waits for confirmations; the confirmations of so many fit into a socket's buffer.
 _CHUNK: Final = 500
 _TIMEOUT_S: Final = 60.0
 
 
 class Publisher(ABC):
-    """One connection to a broker; the events go to the benchmark's topic there."""
+    """A connection to a broker that publishes to the benchmark's topic."""
 
     def __init__(self, url: str) -> None:
         address = urlsplit(url)
-        self._link = socket.create_connection((address.hostname or "127.0.0.1", address.port or 0), timeout=_TIMEOUT_S)
-        self._link.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        self._open = 0
+        self._socket = socket.create_connection(
+            (address.hostname or "127.0.0.1", address.port or 0), timeout=_TIMEOUT_S
+        )
+        self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self._awaited = 0
         self._greet()
 
     def publish(self, bodies: Sequence[bytes]) -> None:
         """Publish, and return once the broker has confirmed everything."""
         for start in range(0, len(bodies), _CHUNK):
             self.send(bodies[start : start + _CHUNK])
-            self.acknowledge()
+            self.await_confirmations()
 
-    def acknowledge(self) -> None:
+    def await_confirmations(self) -> None:
         """Wait until the broker has confirmed everything."""
-        while self._open:
-            self._open -= self._confirmed(self._receive())
+        while self._awaited:
+            self._awaited -= self._confirmed(self._receive())
 
     def send(self, bodies: Sequence[bytes]) -> None:
-        """Publish without waiting; `collect` has to be called now and then."""
-        self._open += len(bodies)
-        self._link.sendall(b"".join(map(self._packet, bodies)))
+        """Publish without waiting; the caller must call `collect` now and then."""
+        self._awaited += len(bodies)
+        self._socket.sendall(b"".join(map(self._packet, bodies)))
 
     def collect(self) -> None:
-        """Take the confirmations that are there."""
-        self._link.setblocking(False)
+        """Count the confirmations that have arrived."""
+        self._socket.setblocking(False)
         try:
-            while self._open:
-                self._open -= self._confirmed(self._receive())
+            while self._awaited:
+                self._awaited -= self._confirmed(self._receive())
         except BlockingIOError:
             pass
         finally:
-            self._link.settimeout(_TIMEOUT_S)
+            self._socket.settimeout(_TIMEOUT_S)
 
     def close(self) -> None:
-        """End the connection without ceremony."""
-        self._link.close()
+        """Close the socket."""
+        self._socket.close()
 
     @abstractmethod
     def _greet(self) -> None:
-        """Do what the protocol asks for before the first event."""
+        """Perform the protocol's handshake."""
 
     @abstractmethod
     def _packet(self, body: bytes) -> bytes:
@@ -74,10 +76,10 @@ class Publisher(ABC):
 
     @abstractmethod
     def _confirmed(self, data: bytes) -> int:
-        """Return how many events `data`, the next bytes from the broker, confirm."""
+        """Return the number of events that `data`, the broker's next bytes, confirms."""
 
     def _receive(self) -> bytes:
-        data = self._link.recv(1 << 16)
+        data = self._socket.recv(1 << 16)
         assert data, "the broker closed the publisher's connection"
         return data
 
@@ -91,14 +93,14 @@ class AmqpPublisher(Publisher):
         self._tag = 0
         self._publish = frame.marshal(commands.Basic.Publish(exchange=AMQP_EXCHANGE, routing_key=DOTTED_TOPIC), 1)
         self._headers: dict[int, bytes] = {}
-        self._link.sendall(b"AMQP\x00\x00\x09\x01")
+        self._socket.sendall(b"AMQP\x00\x00\x09\x01")
         self._await("Connection.Start")
-        self._tell(commands.Connection.StartOk({}, "PLAIN", "\0guest\0guest", "en_US"), 0)
+        self._send_method(commands.Connection.StartOk({}, "PLAIN", "\0guest\0guest", "en_US"), 0)
         self._await("Connection.Tune")
-        self._tell(commands.Connection.TuneOk(channel_max=2047, frame_max=131072, heartbeat=0), 0)
-        self._ask(commands.Connection.Open("/"), "Connection.OpenOk", 0)
-        self._ask(commands.Channel.Open(), "Channel.OpenOk", 1)
-        self._ask(commands.Confirm.Select(), "Confirm.SelectOk", 1)
+        self._send_method(commands.Connection.TuneOk(channel_max=2047, frame_max=131072, heartbeat=0), 0)
+        self._call(commands.Connection.Open("/"), "Connection.OpenOk", 0)
+        self._call(commands.Channel.Open(), "Channel.OpenOk", 1)
+        self._call(commands.Confirm.Select(), "Confirm.SelectOk", 1)
 
     def _packet(self, body: bytes) -> bytes:
         self._tag += 1
@@ -110,7 +112,7 @@ class AmqpPublisher(Publisher):
         return b"%b%b\x03\x00\x01%b%b\xce" % (self._publish, self._headers[size], struct.pack(">I", size), body)
 
     def _confirmed(self, data: bytes) -> int:
-        # Only Basic.Ack (class 60, method 80) comes: a frame of 7 + 4 + 8 + 1 + 1 bytes.
+        # RabbitMQ sends only Basic.Ack (class 60, method 80), a frame of 7 + 4 + 8 + 1 + 1 bytes.
         self._buffer += data
         before = len(self._unconfirmed)
         whole = len(self._buffer) // 21 * 21
@@ -118,7 +120,7 @@ class AmqpPublisher(Publisher):
             kind, tag, multiple = struct.unpack_from(">7xIQ?", self._buffer, start)
             assert kind == 60 << 16 | 80, "RabbitMQ sent something else than a confirmation"
             if multiple:
-                # Dictionaries keep their order, and tags only grow.
+                # The dictionary is in the order of the tags, which only grow.
                 while self._unconfirmed and (oldest := next(iter(self._unconfirmed))) <= tag:
                     del self._unconfirmed[oldest]
             else:
@@ -126,11 +128,11 @@ class AmqpPublisher(Publisher):
         del self._buffer[:whole]
         return before - len(self._unconfirmed)
 
-    def _tell(self, method: base.Frame, channel: int) -> None:
-        self._link.sendall(frame.marshal(method, channel))
+    def _send_method(self, method: base.Frame, channel: int) -> None:
+        self._socket.sendall(frame.marshal(method, channel))
 
-    def _ask(self, method: base.Frame, answer: str, channel: int) -> None:
-        self._tell(method, channel)
+    def _call(self, method: base.Frame, answer: str, channel: int) -> None:
+        self._send_method(method, channel)
         self._await(answer)
 
     def _await(self, answer: str) -> None:
@@ -146,10 +148,10 @@ class AmqpPublisher(Publisher):
 
 
 class MqttPublisher(Publisher):
-    """QoS 1 in MQTT 3.1.1, which has no limit of its own to what is in flight."""
+    """QoS 1 in MQTT 3.1.1, which does not limit the messages in flight."""
 
     def _greet(self) -> None:
-        self._link.sendall(connect_packet("bench-publisher", clean=True))
+        self._socket.sendall(connect_packet("bench-publisher", clean=True))
         self._topic = struct.pack(">H", len(MQTT_TOPIC)) + MQTT_TOPIC.encode()
         self._identifier = 0
         self._bytes = 0
@@ -162,7 +164,7 @@ class MqttPublisher(Publisher):
         return b"\x32%b%b" % (_remaining_length(len(content)), content)
 
     def _confirmed(self, data: bytes) -> int:
-        # Only PUBACK comes, of four bytes.
+        # Mosquitto sends only PUBACK, a packet of four bytes.
         before = self._bytes // 4
         self._bytes += len(data)
         return self._bytes // 4 - before

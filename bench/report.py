@@ -1,4 +1,4 @@
-"""What `make bench` prints and writes to bench/results.md."""
+"""The report that `make bench` prints and writes to bench/results.md."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _PACKAGES = ("mq-bridge", "faststream", "aio-pika", "paho-mqtt", "redis", "hired
 
 @dataclass(frozen=True)
 class Section:
-    """A titled piece of the report in Markdown."""
+    """A section of the report, in Markdown."""
 
     title: str
     text: str
@@ -32,7 +32,7 @@ class Section:
 
 
 def throughput(all_rounds: Iterable[Rounds]) -> Section:
-    """Return the table of events/s and CPU, and what the contestants were set to."""
+    """Return the table of events/s and CPU, with the contestants' settings and the failed runs."""
     rows, settings, failures = [], [], []
     for rounds in all_rounds:
         for contestant in rounds.contestants:
@@ -40,7 +40,7 @@ def throughput(all_rounds: Iterable[Rounds]) -> Section:
             brokers = next((run.brokers for run in rounds.runs.get(name, []) if run), {})
             costs = []
             for broker in brokers:
-                # The name is bound now: the closure is used at once.
+                # `broker` is a default, because a closure would see the loop's last value.
                 cost = rounds.median(name, lambda run, broker=broker: run.brokers[broker])  # type: ignore[misc]
                 costs.append(f"{broker} {number(cost)}")
             rows.append(
@@ -73,7 +73,7 @@ def throughput(all_rounds: Iterable[Rounds]) -> Section:
 
 
 def goals(verdicts: Sequence[Verdict]) -> Section:
-    """Return the goals, each with what was measured."""
+    """Return the table of the goals with measured values and verdicts."""
     rows = [
         [verdict.source, verdict.goal, verdict.measured, "met" if verdict.met else "not met"] for verdict in verdicts
     ]
@@ -81,7 +81,7 @@ def goals(verdicts: Sequence[Verdict]) -> Section:
 
 
 def machine() -> Section:
-    """Return where and with what it was measured."""
+    """Return the machine, its load, and the versions of Python, packages and brokers."""
     now = dt.datetime.now(dt.UTC)
     lines = [
         f"- {now:%Y-%m-%d %H:%M} UTC; {os.cpu_count()} cores, {usage.cpu_model()}; {platform.platform()}",
@@ -109,7 +109,7 @@ def _version(package: str) -> str:
 
 
 def _server_versions() -> list[str]:
-    # mosquitto knows no --version: the first line of its help says it.
+    # mosquitto has no --version; the first line of its help has the version.
     return [
         f"redis-server {_first_number('redis-server', '--version')}",
         f"mosquitto {_first_number('mosquitto', '-h')}",
@@ -122,17 +122,17 @@ def _first_number(program: str, option: str) -> str:
     if path is None:
         return "(not installed)"
     done = subprocess.run([path, option], capture_output=True, text=True, timeout=30, check=False)
-    found = re.search(r"\d+\.\d+\.\d+", done.stdout + done.stderr)
-    return found[0] if found else "(unknown)"
+    match = re.search(r"\d+\.\d+\.\d+", done.stdout + done.stderr)
+    return match[0] if match else "(unknown)"
 
 
 def _rabbitmq_version() -> str:
     path = find_program("rabbitmq-server")
     if path is None:
         return "(not installed)"
-    # Debian's path has the version; starting Erlang for it would take seconds.
-    found = re.search(r"rabbitmq_server-(\d+\.\d+\.\d+)", os.path.realpath(path))
-    return found[1] if found else "(unknown)"
+    # Debian's path contains the version; asking the program would take seconds to start Erlang.
+    match = re.search(r"rabbitmq_server-(\d+\.\d+\.\d+)", os.path.realpath(path))
+    return match[1] if match else "(unknown)"
 
 
 def _commit() -> str:

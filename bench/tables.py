@@ -1,4 +1,4 @@
-"""Tables of text, the same on a terminal and in Markdown."""
+"""Markdown tables that are also readable on a terminal."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[str]], texts: int = 2) -> str:
-    """Return a Markdown table whose columns line up, to the left in the first `texts` columns and to the right in others."""
+    """Return a Markdown table with padded cells: the first `texts` columns are left-aligned, the others right-aligned."""
     widths = [max(len(row[column]) for row in (head, *rows)) for column in range(len(head))]
 
     def line(cells: Sequence[str]) -> str:
@@ -23,5 +23,5 @@ def table(head: Sequence[str], rows: Sequence[Sequence[str]], texts: int = 2) ->
 
 
 def number(value: float | None, digits: int = 2) -> str:
-    """Return a number with separators, or a dash where there is none."""
+    """Return a number with thousands separators, or a dash for None."""
     return "-" if value is None else f"{value:,.{digits}f}"

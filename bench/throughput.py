@@ -1,4 +1,4 @@
-"""One run: a backlog, a contestant, and what it cost to move everything to Redis and to acknowledge it."""
+"""One run: a contestant moves a backlog to Redis and acknowledges it; its time, CPU and memory are measured."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ from bench.backlogs import Backlog, PubsubBacklog
 from bench.contestants import Contestant, Running
 from tests.support.children import wait_until
 
-#: Of the events; what comes before is starting up.
+#: Share of the events before the measurement begins: the contestant starts up.
 _WARM_UP: Final = 0.02
-_POLL_S: Final = 0.005
-#: After the last event, for the acknowledgements and the CPU they take.
-_SETTLE_S: Final = 0.5
+_POLL_INTERVAL_S: Final = 0.005
+#: Wait after the last event: acknowledgements take CPU too.
+_ACKNOWLEDGE_S: Final = 0.5
 _TIMEOUT_S: Final = 120.0
-#: The `seq` of an event in its message, where it is the second of the args.
+#: Finds an event's `seq` in its message: the second of the args.
 _SEQ: Final = re.compile(rb'"args": ?\["%b", ?(\d+),' % load.PLANT.encode())
 
 
 @dataclass(frozen=True)
 class Run:
-    """What was measured: `cpu` and `brokers` are CPU seconds per 100,000 events."""
+    """The measured values; `cpu` and `brokers` are CPU seconds per 100,000 events."""
 
     events_per_s: float
     cpu: float
@@ -40,9 +40,10 @@ class Run:
 
 
 def measure(backlog: Backlog, contestant: Contestant, *, events: int = 0, size: int = load.EVENT_BYTES) -> Run:
-    """Give the contestant a backlog of `events` (by default its own number) and measure how it moves it.
+    """Measure how the contestant moves a backlog of `events` (default: the contestant's number).
 
-    AssertionError if an event is missing or is still held by the broker at the end.
+    Raises:
+        AssertionError: an event is missing, or the broker still holds one at the end.
     """
     bodies = _bodies(events or contestant.events, size)
     backlog.empty()
@@ -68,32 +69,32 @@ def measure(backlog: Backlog, contestant: Contestant, *, events: int = 0, size: 
 
 
 def _watch(backlog: Backlog, contestant: Contestant, running: Running, sink: redis.Redis, events: int) -> Run:
-    def done() -> int:
+    def count_moved() -> int:
         answer: Any = (sink.llen if contestant.messages else sink.xlen)(contestant.sink_key)
         return int(answer)
 
-    def used() -> dict[str, float]:
+    def cpu_used() -> dict[str, float]:
         return {name: usage.cpu_s(pid) for name, pid in {"": running.pid, **backlog.processes}.items()}
 
     deadline = time.monotonic() + _TIMEOUT_S
-    while (first := done()) < events * _WARM_UP:
+    while (first := count_moved()) < events * _WARM_UP:
         _alive(running)
         assert time.monotonic() < deadline, f"{contestant.name} did not begin\n{running.output()}"
-        time.sleep(_POLL_S)
+        time.sleep(_POLL_INTERVAL_S)
     assert first < events, f"{events} events are too few to measure {contestant.name}"
-    began, before = time.monotonic(), used()
+    began, before = time.monotonic(), cpu_used()
     count, now = first, began
     while count < events:
         _alive(running)
         assert now < deadline, f"{contestant.name} stopped at {count} of {events}\n{running.output()}"
-        # Asking costs Redis and a core something: seldom while the end is far, often when it is near.
+        # Each poll costs CPU here and in Redis, so the interval shrinks as the end comes near.
         rate = (count - first) / (now - began) if now > began else 0.0
-        left_s = (events - count) / rate if rate else 0.0
-        time.sleep(max(_POLL_S, min(0.25, left_s / 2)))
-        now, count = time.monotonic(), done()
+        remaining_s = (events - count) / rate if rate else 0.0
+        time.sleep(max(_POLL_INTERVAL_S, min(0.25, remaining_s / 2)))
+        now, count = time.monotonic(), count_moved()
     peak = usage.peak_rss_bytes(running.pid)
-    time.sleep(_SETTLE_S)
-    after = used()
+    time.sleep(_ACKNOWLEDGE_S)
+    after = cpu_used()
     moved = events - first
     costs = {name: (after[name] - before[name]) / moved * 100_000 for name in before}
     return Run(moved / (now - began), costs.pop(""), costs, peak)
@@ -105,7 +106,7 @@ def _alive(running: Running) -> bool:
 
 
 def _check(sink: redis.Redis, contestant: Contestant, events: int) -> None:
-    """See that every event is there, once, and as the rule says."""
+    """Check that every event became one message, as the rule says."""
     count: Any = (sink.llen if contestant.messages else sink.xlen)(contestant.sink_key)
     assert count == events, f"{contestant.name} made {count} of {events}"
     if not contestant.messages:
@@ -114,7 +115,7 @@ def _check(sink: redis.Redis, contestant: Contestant, events: int) -> None:
     contents: Any = sink.hvals(load.MESSAGES_KEY)
     message = json.loads(contents[0])
     assert (message["args"], message["kwargs"]) == load.expected(message["args"][1]), f"{contestant.name}: {message}"
-    seen = {found[1] for content in contents if (found := _SEQ.search(content))}
+    seen = {match[1] for content in contents if (match := _SEQ.search(content))}
     assert len(seen) == events, f"{contestant.name} made {events} messages of {len(seen)} different events"
 
 

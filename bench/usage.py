@@ -1,8 +1,9 @@
-"""What processes have used, read from /proc (Linux)."""
+"""CPU and memory of processes, read from /proc (Linux)."""
 
 from __future__ import annotations
 
 import os
+import time
 from collections import defaultdict
 from contextlib import suppress
 from pathlib import Path
@@ -13,7 +14,8 @@ _TICK_S: Final = 1 / os.sysconf("SC_CLK_TCK")
 
 def cpu_s(pid: int) -> float:
     """Return the CPU seconds of a process and all its descendants, threads and ended children included."""
-    used: dict[int, float] = {}
+    own: dict[int, float] = {}
+    ended: dict[int, float] = {}
     children: dict[int, list[int]] = defaultdict(list)
     for entry in Path("/proc").iterdir():
         if not entry.name.isdigit():
@@ -22,13 +24,14 @@ def cpu_s(pid: int) -> float:
         with suppress(OSError):
             # The name, in parentheses, may contain anything; what follows it is numbers (proc(5)).
             fields = (entry / "stat").read_bytes().rpartition(b")")[2].split()
-            used[int(entry.name)] = sum(map(int, fields[11:15])) * _TICK_S
+            own[int(entry.name)] = sum(map(int, fields[11:13])) * _TICK_S
+            ended[int(entry.name)] = sum(map(int, fields[13:15])) * _TICK_S
             children[int(fields[1])].append(int(entry.name))
-    return sum(used.get(process, 0.0) for process in _tree(pid, children))
+    return sum(_clock_s(process, own.get(process, 0.0)) + ended.get(process, 0.0) for process in _tree(pid, children))
 
 
 def peak_rss_bytes(pid: int) -> int:
-    """Return the highest resident memory that the process ever had."""
+    """Return the peak of the process's resident memory."""
     return _status(pid, "VmHWM")
 
 
@@ -38,11 +41,20 @@ def rss_bytes(pid: int) -> int:
 
 
 def cpu_model() -> str:
-    """Return the processor's name as the kernel knows it."""
+    """Return the processor's model name."""
     for line in Path("/proc/cpuinfo").read_text().splitlines():
         if line.startswith("model name"):
             return line.partition(":")[2].strip()
     return "unknown"
+
+
+def _clock_s(pid: int, ticks_s: float) -> float:
+    """Return the CPU seconds of one process; `ticks_s`, accurate to 0.02 s, where it has no clock."""
+    # The id that clock_getcpuclockid(3) returns, which Python does not have; the clock counts nanoseconds.
+    try:
+        return time.clock_gettime((~pid << 3) | 2)
+    except OSError:
+        return ticks_s
 
 
 def _status(pid: int, name: str) -> int:
@@ -53,7 +65,7 @@ def _status(pid: int, name: str) -> int:
 
 
 def _tree(pid: int, children: dict[int, list[int]]) -> list[int]:
-    found = [pid]
-    for process in found:
-        found += children.get(process, [])
-    return found
+    tree = [pid]
+    for process in tree:
+        tree += children.get(process, [])
+    return tree

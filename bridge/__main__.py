@@ -1,4 +1,4 @@
-"""`python -m bridge` is the same program as `dramatiq-bridge`."""
+"""`python -m bridge` runs the same program as `dramatiq-bridge`."""
 
 import sys
 

@@ -22,14 +22,14 @@ EX_CONFIG: Final = 78
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command that `argv` names; return the exit code."""
     arguments = _parser().parse_args(argv)
-    # Imported only now: `--help` and `schema` don't wait for the libraries of every protocol.
+    # Imported only here: `--help` and `schema` do not load the libraries of every protocol.
     command = importlib.import_module(f"bridge.commands.{arguments.command}")
     try:
         code = int(command.main(arguments))
-        sys.stdout.flush()  # here, where a reader that has gone is no traceback
+        sys.stdout.flush()  # inside the try: a closed pipe must not end in a traceback
     except ConfigError as error:
         print(error, file=sys.stderr)
-        count = len(error.mistakes)
+        count = len(error.diagnostics)
         print(f"dramatiq-bridge: {count} mistake{'s' if count != 1 else ''} in the configuration", file=sys.stderr)
         return EX_CONFIG
     except UsageError as error:

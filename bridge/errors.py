@@ -1,11 +1,31 @@
-"""The errors of the bridge, each with its data.
+"""The errors of the bridge, each with its data, and the diagnostics of a wrong configuration.
 
-What nobody handles differently is not a class of its own.
+Errors that every caller handles alike share one class.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Literal
+
+#: Keys and indices that lead to a value of the configuration, as in `("routes", 0, "topic")`.
+KeyPath = tuple[str | int, ...]
+
+
+#: Why an event is a dead letter, for machines: the field `reason` in Redis and in the log. `poison` is an event during
+#: whose processing the bridge ended again and again; `refused-by-redis`, one whose message Redis will never take.
+DeadLetterReason = Literal[
+    "decode",
+    "too-large",
+    "missing-field",
+    "wrong-type",
+    "not-json",
+    "option",
+    "unmatched",
+    "refused-by-redis",
+    "poison",
+]
 
 
 class BridgeError(Exception):
@@ -13,67 +33,96 @@ class BridgeError(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Problem:
+class Diagnostic:
     """One mistake in the configuration, before it is placed in the file.
 
-    `loc` is the path of keys and indices to the value, as pydantic gives it; `offset` counts
-    characters from the beginning of the scalar at `loc` (for a mistake inside an expression).
+    `path` leads from the checked value to the wrong one. `offset` counts characters from the beginning of the text at
+    `path`; None means the whole value. With `at_key` the diagnostic points to the key and not to its value.
     """
 
-    loc: tuple[str | int, ...]
-    problem: str
+    path: KeyPath
+    message: str
     hint: str = ""
-    offset: int = 0
+    offset: int | None = None
+    at_key: bool = False
+
+    def __str__(self) -> str:
+        """Return `message; hint`."""
+        return f"{self.message}; {self.hint}" if self.hint else self.message
+
+    def below(self, path: KeyPath, prefix: int | None = None) -> Diagnostic:
+        """Return this diagnostic as one of an outer value, from which `path` leads to the checked value.
+
+        If the checked text is only a part of the text at `path`, `prefix` is the number of characters before it.
+        """
+        offset = self.offset if prefix is None else prefix + (self.offset or 0)
+        return replace(self, path=(*path, *self.path), offset=offset)
 
 
 @dataclass(frozen=True, slots=True)
-class Mistake:
-    """One mistake in the configuration, placed: `line` and `column` count from 1."""
+class LocatedDiagnostic:
+    """One mistake in the configuration, placed in the file.
+
+    `line` and `column` count from 1, `where` is the path as people write it (`routes[0].topic`), and `line_text` is the
+    line of the file, with its secrets masked.
+    """
 
     file: str
     line: int
     column: int
     where: str
-    problem: str
+    message: str
     hint: str = ""
-    source: str = ""
+    line_text: str = ""
 
     def __str__(self) -> str:
-        """Return `FILE:LINE:COLUMN: where: problem; hint`, then the line with a caret under it."""
+        """Return `FILE:LINE:COLUMN: where: message; hint`, then the line with a caret under it."""
         where = f"{self.where}: " if self.where else ""
         hint = f"; {self.hint}" if self.hint else ""
-        text = f"{self.file}:{self.line}:{self.column}: {where}{self.problem}{hint}"
-        if not self.source:
+        text = f"{self.file}:{self.line}:{self.column}: {where}{self.message}{hint}"
+        if not self.line_text:
             return text
-        return f"{text}\n    {self.source}\n    {' ' * (self.column - 1)}^"
+        return f"{text}\n    {self.line_text}\n    {' ' * (self.column - 1)}^"
+
+
+class InvalidValue(BridgeError, ValueError):
+    """A value that cannot be used in the configuration: text, an expression, a topic, or a whole mapping.
+
+    `diagnostics` holds at least one mistake. It is a ValueError because pydantic collects nothing else.
+    """
+
+    def __init__(self, message: str, hint: str = "", offset: int | None = None) -> None:
+        super().__init__(message)
+        self.diagnostics: Sequence[Diagnostic] = [Diagnostic((), message, hint, offset)]
+
+    @classmethod
+    def of(cls, diagnostics: Sequence[Diagnostic]) -> InvalidValue:
+        """Return the error of a value with several mistakes, or with one at a path of its own."""
+        error = cls(diagnostics[0].message)
+        error.diagnostics = diagnostics
+        return error
+
+    def __str__(self) -> str:
+        """Return every mistake with its hint, on one line."""
+        return "; ".join(map(str, self.diagnostics))
 
 
 class ConfigError(BridgeError):
-    """The configuration is wrong; `mistakes` holds every mistake, in the order of the file."""
+    """The configuration is wrong; `diagnostics` holds every mistake, in the order of the file."""
 
-    def __init__(self, mistakes: list[Mistake]) -> None:
-        super().__init__("\n".join(map(str, mistakes)))
-        self.mistakes = mistakes
+    def __init__(self, diagnostics: Sequence[LocatedDiagnostic]) -> None:
+        super().__init__("\n".join(map(str, diagnostics)))
+        self.diagnostics = diagnostics
 
 
 class UsageError(BridgeError):
-    """Words of the command line that can't be meant; the message names the option and what it takes."""
-
-
-class ExpressionError(BridgeError):
-    """An expression or a pattern that cannot be compiled; `offset` counts characters from its start."""
-
-    def __init__(self, problem: str, hint: str = "", offset: int = 0) -> None:
-        super().__init__(problem)
-        self.problem = problem
-        self.hint = hint
-        self.offset = offset
+    """A wrong word on the command line; the message names the option and the values that it takes."""
 
 
 class Disconnected(BridgeError):
-    """A source's connection could not be made, or has ended; a new one has to be made, not before `retry_s` seconds.
+    """A source could not connect, or its connection has ended; connect again, after `retry_s` seconds at the earliest.
 
-    `denied` says that credentials or permissions are wrong: that changes only once somebody changes it.
+    `denied` means wrong credentials or permissions: an operator has to change them first.
     """
 
     def __init__(self, cause: str, *, retry_s: float = 0.0, denied: bool = False) -> None:
@@ -86,7 +135,7 @@ class Disconnected(BridgeError):
 class SinkUnavailable(BridgeError):
     """Redis does not take writes now; the same write can be sent again later.
 
-    `denied` says that credentials or permissions are wrong: there is no hurry to try again.
+    `denied` means wrong credentials or permissions: an operator has to change them first.
     """
 
     def __init__(self, cause: str, *, denied: bool = False) -> None:
@@ -98,16 +147,15 @@ class SinkUnavailable(BridgeError):
 class BadEvent(BridgeError):
     """An event, or one route of it, that can never become a message: a dead letter.
 
-    `reason` is a short constant for machines (`decode`, `too-large`, `missing-field`, ...);
-    `detail` says what is wrong for people, and never quotes the body at length.
+    `reason` is for machines; `detail` describes the fault for people, and never quotes the body at length.
     """
 
-    def __init__(self, reason: str, detail: str) -> None:
+    def __init__(self, reason: DeadLetterReason, detail: str) -> None:
         super().__init__(f"{reason}: {detail}")
         self.reason = reason
         self.detail = detail
 
 
 def describe_error(error: BaseException) -> str:
-    """Return what `error` says, or its name where it says nothing."""
+    """Return the text of `error`, or the name of its class if it has none."""
     return str(error) or type(error).__name__

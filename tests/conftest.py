@@ -38,9 +38,9 @@ settings.load_profile("ci" if os.environ.get("CI") == "true" else "here")
 LONGEST = (
     *("delivery/test_delivery", "sources/amqp/test_amqp_faults", "faults/test_matrix_sources", "faults/test_matrix"),
     *("delivery/test_poison", "process/test_children_ending", "sources/mqtt/test_mqtt_faults"),
-    *("sources/mqtt/test_history", "process/test_watchdog", "delivery/test_backpressure", "process/test_supervisor"),
+    *("sources/mqtt/test_takeover", "process/test_watchdog", "delivery/test_backpressure", "process/test_supervisor"),
     *("sources/amqp/test_transport", "spool/test_spool", "routing/test_deduplication", "sources/test_redis_pubsub"),
-    *("sources/mqtt/test_backlog",),
+    *("sources/mqtt/test_backlog", "sources/mqtt/test_subscription_store"),
 )
 
 

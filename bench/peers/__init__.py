@@ -1,4 +1,4 @@
-"""What the bridge is compared with, one small program per file: `python -m bench.peers.NAME SOURCE_URL SINK_URL`.
+"""The bridge's peers, one small program per file: `python -m bench.peers.NAME SOURCE_URL SINK_URL`.
 
-Each does the same work, the rule of `bench.load`, with the settings that were the best for it.
+Each applies the rule of `bench.load`, with the settings that made it fastest.
 """

@@ -1,4 +1,4 @@
-"""Many messages written at once: one HSET and one RPUSH per batch, encoded by orjson, for the peers that can batch."""
+"""Messages in Dramatiq's form, encoded by orjson, for the peers that write one HSET and one RPUSH per batch."""
 
 from __future__ import annotations
 
@@ -14,23 +14,23 @@ from bench.peers.rule import arguments
 
 
 def messages(events: Iterable[tuple[str, bytes]]) -> dict[Any, bytes]:
-    """Return the messages of `(topic, body)` pairs in Dramatiq's wire form, by their redis_message_id."""
+    """Return the messages of `(topic, body)` pairs in Dramatiq's form, by redis_message_id."""
     now = int(time.time() * 1000)
     encoded: dict[Any, bytes] = {}
     for topic, body in events:
-        found = arguments(topic, body)
-        if found is not None:
+        args_and_kwargs = arguments(topic, body)
+        if args_and_kwargs is not None:
             identifier = str(uuid.uuid4())
-            encoded[identifier] = orjson.dumps(_message(found, identifier, now))
+            encoded[identifier] = orjson.dumps(_message(*args_and_kwargs, identifier, now))
     return encoded
 
 
-def _message(found: tuple[tuple[Any, ...], dict[str, Any]], identifier: str, now: int) -> dict[str, Any]:
+def _message(args: tuple[Any, ...], kwargs: dict[str, Any], identifier: str, now: int) -> dict[str, Any]:
     return {
         "queue_name": QUEUE,
         "actor_name": ACTOR,
-        "args": found[0],
-        "kwargs": found[1],
+        "args": args,
+        "kwargs": kwargs,
         "options": {"redis_message_id": identifier},
         "message_id": identifier,
         "message_timestamp": now,

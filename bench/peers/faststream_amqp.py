@@ -19,12 +19,12 @@ SETTINGS = "prefetch 1000 (handlers run concurrently), 10 connections to Redis, 
 
 async def main(source: str, sink: str) -> None:
     """Consume until killed."""
-    # Handlers run concurrently, and wait for one of these connections.
+    # Handlers run concurrently and share these connections.
     pool = redis.asyncio.BlockingConnectionPool.from_url(sink, max_connections=CONNECTIONS, timeout=None)
     client = redis.asyncio.Redis(connection_pool=pool)
     broker = RabbitBroker(source, apply_types=False, default_channel=Channel(prefetch_count=PREFETCH), log_level=30)
 
-    # The raw message instead of a decoded body: the rule needs the routing key, and decodes by itself.
+    # The raw message instead of a decoded body: the rule needs the routing key and decodes the body itself.
     async def raw(event: RabbitMessage) -> RabbitMessage:
         return event
 

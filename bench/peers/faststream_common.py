@@ -1,4 +1,4 @@
-"""What the FastStream peers do alike: how they write, and how they run."""
+"""Common parts of the FastStream peers: the write to Redis, and the event loop."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from bench.load import MESSAGES_KEY, QUEUE_KEY
 
 
 async def write(client: redis.asyncio.Redis, encoded: dict[Any, bytes]) -> None:
-    """Write messages, if there are any, in one transaction."""
+    """Write the messages in one transaction; do nothing without messages."""
     if encoded:
         async with client.pipeline(transaction=True) as pipeline:
             pipeline.hset(MESSAGES_KEY, mapping=encoded)
@@ -22,6 +22,6 @@ async def write(client: redis.asyncio.Redis, encoded: dict[Any, bytes]) -> None:
 
 
 def run(main: Coroutine[Any, Any, None]) -> None:
-    """Run on uvloop until killed."""
+    """Run `main` on uvloop until the process is killed."""
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(main)

@@ -23,7 +23,7 @@ async def main(source: str, sink: str) -> None:
     client = redis.asyncio.Redis(connection_pool=pool)
     broker = RedisBroker(source, apply_types=False, log_level=30)
 
-    # The raw message instead of a decoded body: the rule decodes by itself.
+    # The raw message instead of a decoded body: the rule decodes the body itself.
     async def raw(event: RedisChannelMessage) -> RedisChannelMessage:
         return event
 

@@ -25,7 +25,7 @@ async def main(source: str, sink: str) -> None:
         DOTTED_TOPIC, group=STREAM_GROUP, consumer="faststream", batch=True, max_records=1000, last_id=">"
     )
 
-    # The raw entries instead of decoded bodies: they were not written by FastStream's publisher.
+    # The raw entries instead of decoded bodies: FastStream's publisher did not write them.
     async def raw(event: RedisBatchStreamMessage) -> RedisBatchStreamMessage:
         return event
 

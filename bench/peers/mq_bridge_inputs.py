@@ -1,6 +1,6 @@
-"""mq-bridge's inputs for the benchmark's sources, with the best settings that were found for it.
+"""mq-bridge's inputs for the benchmark's sources, with the fastest settings found.
 
-On AMQP windows from 100 to 4,000 and a concurrency of 4 were tried: none was faster than these by more than noise.
+On AMQP, windows from 100 to 4,000 and a concurrency of 4 were tried: none was faster than these by more than the noise.
 """
 
 from __future__ import annotations
@@ -9,10 +9,10 @@ from typing import Any, Final
 
 from bench.load import AMQP_QUEUE, DOTTED_TOPIC, MQTT_CLIENT_ID, MQTT_FILTER, STREAM_GROUP
 
-#: Of an input and of a batch, everywhere.
+#: The window of every input, and the size of every batch.
 WINDOW: Final = 1_000
-#: Of its MQTT input. With 1,000 the polling loop stood still after 2,000 events (observed): it seems that the input waits
-#: for room in its queue while `commit` waits for the input to send the acknowledgements.
+#: The queue of the MQTT input. With 1,000 the polling loop hung after 2,000 events (observed): it seems that the input
+#: waits for room in its queue, while `commit` waits for the input to send the acknowledgements.
 MQTT_QUEUE: Final = 65_535
 
 

@@ -18,7 +18,7 @@ def main(kind: str, source: str, sink: str) -> None:
     """Consume until killed."""
     client = redis.Redis.from_url(sink)
     consumer = mq_bridge.Consumer.from_config(endpoint(kind, source, topic=True))
-    # It tells the routing key; MQTT's topic and the stream's key it does not, so they are given to it for free.
+    # mq-bridge reports the routing key, but neither MQTT's topic nor the stream's key: these two are constants here.
     fixed = MQTT_TOPIC if kind == "mqtt" else DOTTED_TOPIC
     key = "mqb.src.amqp_routing_key"
     while True:

@@ -1,4 +1,4 @@
-"""The benchmark's rule as a user's script has it: decode, decide, name the actor and its arguments."""
+"""The benchmark's rule, as a user's script would contain it: decode, decide, build the arguments."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ _TOPIC: Final = re.compile(r"plants[./]([^./]+)[./]temp")
 
 
 def arguments(topic: str, body: bytes) -> tuple[tuple[Any, ...], dict[str, Any]] | None:
-    """Return the args and kwargs of an event that fits; None for one that doesn't."""
-    fits = _TOPIC.fullmatch(topic)
-    if fits is None:
+    """Return the args and kwargs of an event that fits the rule, None for any other event."""
+    match = _TOPIC.fullmatch(topic)
+    if match is None:
         return None
-    plant = fits[1]
+    plant = match[1]
     payload = orjson.loads(body)
     if not payload["temp"] > 0:
         return None
@@ -27,9 +27,9 @@ def arguments(topic: str, body: bytes) -> tuple[tuple[Any, ...], dict[str, Any]]
 
 
 def message(topic: str, body: bytes) -> Message[Any] | None:
-    """Return Dramatiq's message for an event that fits; None for one that doesn't."""
-    found = arguments(topic, body)
-    if found is None:
+    """Return Dramatiq's message for an event that fits the rule, None for any other event."""
+    args_and_kwargs = arguments(topic, body)
+    if args_and_kwargs is None:
         return None
-    args, kwargs = found
+    args, kwargs = args_and_kwargs
     return Message(queue_name=QUEUE, actor_name=ACTOR, args=args, kwargs=kwargs, options={})

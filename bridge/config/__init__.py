@@ -1,21 +1,23 @@
-"""The configuration: `load` reads a file, everything else is what it returns."""
+"""The configuration: `load` reads a file and returns a Config."""
 
 from bridge.config.connection import Connection, Tls
 from bridge.config.loading import Check, load
-from bridge.config.models import MOST_PROCESSES, Config, DeadLetters, Dramatiq, Log, Route
+from bridge.config.models import MAX_PROCESSES, Config, DeadLetters, Dramatiq, Log, Route
 from bridge.config.schema import schema
-from bridge.config.sources import Amqp, Declare, Mqtt, RedisPubsub, RedisStream, SourceConfig, SourceModel, Window
+from bridge.config.source_model import Deduplicate, SourceModel, Window
+from bridge.config.sources import Amqp, Declare, Mqtt, RedisPubsub, RedisStream, SourceConfig
 from bridge.config.units import parse_duration, parse_size
 from bridge.config.urls import redacted_url
 
 __all__ = [
-    "MOST_PROCESSES",
+    "MAX_PROCESSES",
     "Amqp",
     "Check",
     "Config",
     "Connection",
     "DeadLetters",
     "Declare",
+    "Deduplicate",
     "Dramatiq",
     "Log",
     "Mqtt",

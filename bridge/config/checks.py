@@ -1,7 +1,7 @@
-"""What one value cannot tell: references, duplicates, and settings that exclude each other.
+"""Checks of several values at once: references, duplicates, and settings that exclude each other.
 
-These look at the plain values and not at the models, so that they are said together with every
-other mistake of the file, and not only once those are mended.
+They look at the plain values and not at the models, so that their mistakes are reported together with all others of the
+file, and not only once those are mended.
 """
 
 from __future__ import annotations
@@ -10,18 +10,22 @@ import re
 from collections.abc import Iterator
 from typing import Any, Final
 
-from bridge.config.diagnostics import Finding, Loc, near_miss, quoted
+from bridge.config.connection import Connection
 from bridge.config.document import Document
+from bridge.config.models import Dramatiq
+from bridge.config.sources import SOURCES
 from bridge.config.urls import split_url
+from bridge.config.wording import near_miss, quoted
+from bridge.errors import Diagnostic, KeyPath
 
 _NAME = re.compile(r"[a-zA-Z_][a-zA-Z0-9_-]*")
 _NAMES: Final = "a name is letters, digits, _ and -, and begins with a letter or _"
-#: What ends the password, or the host, in a URL.
+#: Characters that end the password, or the host, in a URL.
 _RESERVED = re.compile(r"[/?#@\[\]\s]")
 
 
-def check(document: Document) -> Iterator[Finding]:
-    """Yield every mistake that takes more than one value to see."""
+def check(document: Document) -> Iterator[Diagnostic]:
+    """Yield every mistake that involves more than one value."""
     config = document.value
     if not isinstance(config, dict):
         return
@@ -30,18 +34,18 @@ def check(document: Document) -> Iterator[Finding]:
         yield from _connection(config["dramatiq"], ("dramatiq",), document)
     if isinstance(sources, dict):
         for name, source in sources.items():
-            loc = ("sources", name)
+            path = ("sources", name)
             if not _NAME.fullmatch(name):
-                yield Finding(loc, f"a source cannot be named {quoted(name)}", _NAMES, at_key=True)
+                yield Diagnostic(path, f"a source cannot be named {quoted(name)}", _NAMES, at_key=True)
             if isinstance(source, dict):
-                yield from _connection(source, loc, document)
-                yield from _source(source, loc)
+                yield from _connection(source, path, document)
+                yield from _source(source, path)
     routes = config.get("routes")
     if isinstance(routes, list):
         yield from _routes(routes, sources if isinstance(sources, dict) else None)
 
 
-def _routes(routes: list[Any], sources: dict[str, Any] | None) -> Iterator[Finding]:
+def _routes(routes: list[Any], sources: dict[str, Any] | None) -> Iterator[Diagnostic]:
     names: dict[str, int] = {}
     for index, route in enumerate(routes):
         if not isinstance(route, dict):
@@ -49,55 +53,58 @@ def _routes(routes: list[Any], sources: dict[str, Any] | None) -> Iterator[Findi
         source, name = route.get("from"), route.get("name")
         if isinstance(source, str) and sources is not None and source not in sources:
             hint = near_miss(source, sources) or (f"sources: {', '.join(list(sources)[:20])}" if sources else "")
-            yield Finding(("routes", index, "from"), f"no source is named {quoted(source)}", hint)
+            yield Diagnostic(("routes", index, "from"), f"no source is named {quoted(source)}", hint)
         if isinstance(name, str):
             if not _NAME.fullmatch(name):
-                yield Finding(("routes", index, "name"), f"a route cannot be named {quoted(name)}", _NAMES)
+                yield Diagnostic(("routes", index, "name"), f"a route cannot be named {quoted(name)}", _NAMES)
             if name in names:
-                problem = f"the name {quoted(name)} is taken"
-                yield Finding(("routes", index, "name"), problem, f"routes[{names[name]}] has it")
+                message = f"the name {quoted(name)} is taken"
+                yield Diagnostic(("routes", index, "name"), message, f"routes[{names[name]}] has it")
             names.setdefault(name, index)
 
 
-def _source(source: dict[str, Any], loc: Loc) -> Iterator[Finding]:
+def _source(source: dict[str, Any], path: KeyPath) -> Iterator[Diagnostic]:
     kind = source.get("type")
-    if kind == "redis-pubsub" and source.get("channels", []) == [] and source.get("patterns", []) == []:
-        yield Finding(loc, "this source subscribes to nothing", "add channels or patterns", at_key=True)
-    if kind == "mqtt" and source.get("session_expiry") not in (None, "0s") and source.get("client_id") is None:
-        yield Finding((*loc, "session_expiry"), "a session is kept for a fixed client only", "add client_id")
-    if kind in {"amqp", "mqtt"} and source.get("identity_window") is not None and source.get("identity") is None:
-        yield Finding((*loc, "identity_window"), "there is no identity to remember", "add identity")
+    if isinstance(kind, str) and kind in SOURCES:
+        for diagnostic in SOURCES[kind].traits.mistakes(source):
+            yield diagnostic.below(path)
 
 
-def _connection(settings: dict[str, Any], loc: Loc, document: Document) -> Iterator[Finding]:
+def _connection(settings: dict[str, Any], path: KeyPath, document: Document) -> Iterator[Diagnostic]:
     url, tls = settings.get("url"), settings.get("tls")
     if isinstance(tls, dict) and ("cert" in tls) != ("key" in tls):
-        yield Finding((*loc, "tls"), "a certificate needs its key, and a key its certificate", "set both", at_key=True)
+        yield Diagnostic(
+            (*path, "tls"), "a certificate needs its key, and a key its certificate", "set both", at_key=True
+        )
     if not isinstance(url, str):
         return
-    yield from _reserved((*loc, "url"), document)
+    yield from _reserved((*path, "url"), document)
     parts = split_url(url)
     if parts is None:
         return
-    for name, inside in (("username", parts.username), ("password", parts.password)):
-        if settings.get(name) not in (None, "") and inside:
-            yield Finding((*loc, name), f"the URL has a {name} too", "write one of them")
+    for name, in_url in (("username", parts.username), ("password", parts.password)):
+        if settings.get(name) not in (None, "") and in_url:
+            yield Diagnostic((*path, name), f"the URL has a {name} too", "write one of them")
     if tls is not None and parts.scheme in _WITH_TLS:
         hint = f"write {_WITH_TLS[parts.scheme]}:// in the URL, or remove tls"
-        yield Finding((*loc, "tls"), f"{parts.scheme}:// is a connection without TLS", hint, at_key=True)
+        yield Diagnostic((*path, "tls"), f"{parts.scheme}:// is a connection without TLS", hint, at_key=True)
 
 
-_WITH_TLS: Final = {"amqp": "amqps", "mqtt": "mqtts", "redis": "rediss", "unix": "rediss"}
+_CONNECTIONS: Final[tuple[type[Connection], ...]] = (Dramatiq, *SOURCES.values())
+#: By the scheme of a connection without TLS, the one with it.
+_WITH_TLS: Final[dict[str, str]] = {
+    scheme: model.tls_scheme for model in _CONNECTIONS for scheme in model.schemes if scheme != model.tls_scheme
+}
 
 
-def _reserved(loc: Loc, document: Document) -> Iterator[Finding]:
-    """A password put into a URL must not end it early: the rest of it would be taken for the host."""
-    text, pieces = document.substituted.get(loc, ("", []))
+def _reserved(path: KeyPath, document: Document) -> Iterator[Diagnostic]:
+    """Yield the mistake of a substituted password that ends early in its URL: its rest would be taken for the host."""
+    text, pieces = document.substituted.get(path, ("", []))
     for piece in pieces:
-        inside = "://" in text[: piece.start] and "@" in text[piece.end :] and "@" not in text[: piece.start]
-        if inside and _RESERVED.search(piece.value):
+        in_userinfo = "://" in text[: piece.start] and "@" in text[piece.end :] and "@" not in text[: piece.start]
+        if in_userinfo and _RESERVED.search(piece.value):
             hint = "percent-encode it, or write password: beside url:"
-            yield Finding(loc, "the substituted text holds a character that has a meaning in URLs", hint)
-            # Whatever else is wrong with this URL comes of it.
-            document.refused.add(loc)
+            yield Diagnostic(path, "the substituted text holds a character that has a meaning in URLs", hint)
+            # Every other mistake of this URL follows from this one.
+            document.refused.add(path)
             return

@@ -1,4 +1,4 @@
-"""What every connection has: a URL, credentials, TLS and a deadline."""
+"""The settings of every connection: a URL, credentials, TLS and a deadline."""
 
 from __future__ import annotations
 
@@ -19,20 +19,21 @@ from pydantic import (
     model_validator,
 )
 
-from bridge.config.diagnostics import WrongValue, describe
-from bridge.config.substituted import Substituted, coerced
+from bridge.config.substitution import Substituted, coerced
 from bridge.config.units import DURATION, SIZE, parse_duration, parse_size, spell_duration
 from bridge.config.urls import check_url, redacted_url
+from bridge.config.wording import describe
+from bridge.errors import InvalidValue
 
 
-def at_least(shortest: int, longest: int | None = None) -> AfterValidator:
+def at_least(min_ms: int, max_ms: int | None = None) -> AfterValidator:
     """Bound a duration, in milliseconds."""
 
     def check(value: int) -> int:
-        if value < shortest:
-            raise WrongValue(f"takes a duration of at least {spell_duration(shortest)}")
-        if longest is not None and value > longest:
-            raise WrongValue(f"takes a duration of at most {spell_duration(longest)}")
+        if value < min_ms:
+            raise InvalidValue(f"takes a duration of at least {spell_duration(min_ms)}")
+        if max_ms is not None and value > max_ms:
+            raise InvalidValue(f"takes a duration of at most {spell_duration(max_ms)}")
         return value
 
     return AfterValidator(check)
@@ -43,7 +44,7 @@ def _secret(value: object) -> object:
         return value
     if not isinstance(value, str):
         hint = "quote it" if isinstance(value, (bool, int, float)) else ""
-        raise WrongValue(f"takes text, not {describe(value)}", hint)
+        raise InvalidValue(f"takes text, not {describe(value)}", hint)
     return SecretStr(value)
 
 
@@ -106,7 +107,7 @@ def _shown(name: str | None, value: object) -> object:
 
 
 def _holds(value: object, secrets: set[str]) -> bool:
-    """Tell whether a value of this very model, and not of one inside it, holds a substituted text."""
+    """Tell whether a value holds a substituted text; models inside it answer for themselves."""
     if isinstance(value, str):
         return any(secret in value for secret in secrets)
     if isinstance(value, dict):
@@ -115,7 +116,7 @@ def _holds(value: object, secrets: set[str]) -> bool:
 
 
 class Tls(Model):
-    """How a TLS connection is verified, and with what it identifies itself."""
+    """The verification of a TLS connection, and the certificate that it presents."""
 
     ca: Name | None = Field(default=None, description="file with the certificates of the authorities to trust")
     cert: Name | None = Field(default=None, description="file with the certificate to present")
@@ -127,7 +128,9 @@ class Tls(Model):
 class Connection(Model):
     """A connection to a broker or to Redis."""
 
+    #: The schemes that `url` may have, and the one among them that stands for TLS.
     schemes: ClassVar[tuple[str, ...]] = ("redis", "rediss", "unix")
+    tls_scheme: ClassVar[str] = "rediss"
 
     url: str = Field(description="where to connect, as in redis://localhost:6379/0")
     username: Annotated[str | None, BeforeValidator(or_null(lambda value: value))] = Field(

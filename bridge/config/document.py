@@ -1,4 +1,4 @@
-"""The parsed file: plain values, where each of them stands, and what is wrong with them."""
+"""The parsed file: plain values, where each of them stands, and the mistakes that were found in them."""
 
 from __future__ import annotations
 
@@ -7,17 +7,25 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
-from bridge.config.diagnostics import Finding, Loc, where
-from bridge.config.redaction import Lines
+from bridge.config.redaction import RedactedSource
 from bridge.config.substitution import Piece
-from bridge.errors import Mistake
+from bridge.config.wording import spell_path
+from bridge.errors import Diagnostic, KeyPath, LocatedDiagnostic
 
-MAX_MISTAKES: Final = 100
+MAX_DIAGNOSTICS: Final = 100
+
+
+class Invalid:
+    """The type of INVALID."""
+
+
+#: Stands for a value that was refused while the YAML was read, so that no later check complains about it again.
+INVALID: Final = Invalid()
 
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """Where a key or a value stands: indices into the text, and how a scalar is quoted."""
+    """The place of a key or a value: indices into the text, and the quote of a scalar."""
 
     start: int
     end: int
@@ -30,61 +38,64 @@ class Document:
     def __init__(self, text: str, file: str) -> None:
         self.text = text
         self.file = file
-        self.lines = Lines(text)
+        self.source = RedactedSource(text)
         #: False when the file could not be read to its end.
         self.complete = True
         self.clear()
 
     def clear(self) -> None:
-        """Forget everything, to be filled anew."""
+        """Forget everything, to be filled again."""
         self.value: object = None
-        self.keys: dict[Loc, Span] = {}
-        self.values: dict[Loc, Span] = {}
-        self.refused: set[Loc] = set()
+        self.keys: dict[KeyPath, Span] = {}
+        self.values: dict[KeyPath, Span] = {}
+        self.refused: set[KeyPath] = set()
         #: The replaced references of each scalar, with the scalar as it stands in the file.
-        self.substituted: dict[Loc, tuple[str, list[Piece]]] = {}
-        self._found: dict[tuple[int, str, str], str] = {}
+        self.substituted: dict[KeyPath, tuple[str, list[Piece]]] = {}
+        #: The hint of each mistake, by its index into the text, its spelled path and its message.
+        self._hints: dict[tuple[int, str, str], str] = {}
 
     @property
     def flawless(self) -> bool:
         """Whether no mistake has been found so far."""
-        return not self._found
+        return not self._hints
 
-    def add(self, finding: Finding) -> None:
-        """Place a mistake, unless what it is about has been refused already."""
-        # A key can be wrong beside a refused value of its own.
-        if any(finding.loc[:length] in self.refused for length in range(len(finding.loc) + (not finding.at_key))):
+    def add(self, diagnostic: Diagnostic) -> None:
+        """Place a mistake, unless the value that it is about, or one around it, was refused already."""
+        path = diagnostic.path
+        # A key can be wrong beside its own refused value.
+        if any(path[:length] in self.refused for length in range(len(path) + (not diagnostic.at_key))):
             return
-        index = self.index(finding)
-        problem, hint = self._without_secrets(finding.loc, finding.problem, finding.hint)
-        self.add_at(index, finding.loc, problem, hint)
+        message, hint = self._without_secrets(path, diagnostic.message, diagnostic.hint)
+        self.add_at(self._index(diagnostic), path, message, hint)
 
-    def add_at(self, index: int, loc: Loc, problem: str, hint: str = "") -> None:
-        """Place a mistake at a character of the file; the same one twice is one."""
-        self._found.setdefault((index, where(loc), problem), hint)
+    def add_at(self, index: int, path: KeyPath, message: str, hint: str = "") -> None:
+        """Place a mistake at a character of the file; the same mistake at the same place is added once."""
+        self._hints.setdefault((index, spell_path(path), message), hint)
 
-    def index(self, finding: Finding) -> int:
-        """Return the character that a finding is about, or the nearest thing around it."""
-        loc = finding.loc
-        if finding.at_key and loc in self.keys:
-            return self.keys[loc].start
-        while loc and loc not in self.values:
-            loc = loc[:-1]
-        span = self.values.get(loc)
+    def diagnostics(self) -> list[LocatedDiagnostic]:
+        """Return the mistakes in the order of the file."""
+        located = []
+        for (index, where, message), hint in sorted(self._hints.items())[:MAX_DIAGNOSTICS]:
+            line, column = self.source.position(index)
+            shown = self.source.show(line, column)
+            located.append(LocatedDiagnostic(self.file, line, column, where, message, hint, shown))
+        return located
+
+    def _index(self, diagnostic: Diagnostic) -> int:
+        """Return the character that a diagnostic is about, or the nearest key or value around it."""
+        path = diagnostic.path
+        if diagnostic.at_key and path in self.keys:
+            return self.keys[path].start
+        while path and path not in self.values:
+            path = path[:-1]
+        span = self.values.get(path)
         if span is None:
             return 0
-        if loc == finding.loc:
-            precise = finding.offset is not None and loc not in self.substituted
-            return span.start + (self.raw_offset(span, finding.offset or 0) if precise else 0)
-        return self.keys[loc].start if loc in self.keys else span.start
-
-    def mistakes(self) -> list[Mistake]:
-        """Return the mistakes in the order of the file."""
-        found = []
-        for (index, place, problem), hint in sorted(self._found.items())[:MAX_MISTAKES]:
-            line, column = self.lines.position(index)
-            found.append(Mistake(self.file, line, column, place, problem, hint, self.lines.show(line, column)))
-        return found
+        if path != diagnostic.path:
+            return self.keys[path].start if path in self.keys else span.start
+        if diagnostic.offset is None or path in self.substituted:
+            return span.start
+        return span.start + self.raw_offset(span, diagnostic.offset)
 
     def raw_offset(self, span: Span, offset: int) -> int:
         """Translate an offset inside a value to one inside its text: past the quote and its escapes."""
@@ -103,12 +114,12 @@ class Document:
                 position += 1
         return min(position, len(text) - 1)
 
-    def _without_secrets(self, loc: Loc, *texts: str) -> Iterator[str]:
-        pieces = self.substituted.get(loc, ("", []))[1]
+    def _without_secrets(self, path: KeyPath, *texts: str) -> Iterator[str]:
+        pieces = self.substituted.get(path, ("", []))[1]
         for text in texts:
             shown = text
             if pieces:
-                # Whatever is quoted may be part of the secret; longer pieces may stand unquoted.
+                # Quoted text may be part of the secret; longer pieces may stand unquoted.
                 shown = re.sub(r"'[^']*'|\"[^\"]*\"|`[^`]*`", "'***'", shown)
                 for piece in pieces:
                     shown = shown.replace(piece.value, "***") if len(piece.value) > 3 else shown

@@ -4,29 +4,23 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 from pydantic import ValidationError
 
 from bridge.config import checks
-from bridge.config.diagnostics import Finding
 from bridge.config.document import Document
-from bridge.config.mistakes import translate
 from bridge.config.models import Config, Route
 from bridge.config.reader import MAX_BYTES, parse
-from bridge.config.sources import Amqp, Mqtt, RedisPubsub, RedisStream, SourceModel
+from bridge.config.source_model import Deduplicate, SourceModel
+from bridge.config.sources import SOURCES
 from bridge.config.substitution import Substitution
-from bridge.errors import ConfigError, Mistake, Problem
+from bridge.config.validation_errors import translate
+from bridge.errors import ConfigError, Diagnostic, LocatedDiagnostic
 
-Check = Callable[[Config], list[Problem]]
-
-_MODELS: Final[dict[str, type[SourceModel]]] = {
-    "amqp": Amqp,
-    "mqtt": Mqtt,
-    "redis-pubsub": RedisPubsub,
-    "redis-stream": RedisStream,
-}
+Check = Callable[[Config], list[Diagnostic]]
 
 
 def load(
@@ -34,20 +28,22 @@ def load(
 ) -> Config:
     """Return the configuration in the file at `path`.
 
-    `environ` serves `${NAME}`. `check` looks further, at those routes that are right by themselves
-    while others are not yet, and its problems are placed in the file like any other. Raises ConfigError with every mistake in the file, and
-    nothing else for whatever the file holds.
+    `environ` holds the values of `${NAME}`. `check` finds further mistakes; of a file with mistakes it gets the routes
+    that are valid by themselves. Its diagnostics are placed in the file like all others.
+
+    Raises:
+        ConfigError: with every mistake in the file; no content of a file raises anything else.
     """
     file = os.fspath(path)
     document = parse(_read(file), file, Substitution(environ))
     config = _validate(document)
     if check is not None and document.complete:
         draft, places = (config, None) if config is not None else _draft(document)
-        for problem in check(draft):
-            document.add(_placed(problem, places, document))
+        for diagnostic in check(draft):
+            document.add(_in_file(diagnostic, places, document))
     if config is None or not document.flawless:
-        # Raised here and not where an error was caught: a chained one would show the values.
-        raise ConfigError(document.mistakes())
+        # Not raised while handling pydantic's error: a chained error would show the values.
+        raise ConfigError(document.diagnostics())
     return config
 
 
@@ -56,12 +52,12 @@ def _read(file: str) -> bytes:
         with Path(file).open("rb") as stream:
             body = stream.read(MAX_BYTES + 1)
     except (OSError, ValueError) as error:
-        problem = f"cannot be read: {getattr(error, 'strerror', None) or 'this is no path'}"
+        message = f"cannot be read: {getattr(error, 'strerror', None) or 'this is no path'}"
     else:
         if len(body) <= MAX_BYTES:
             return body
-        problem = "the file is larger than 1 MiB"
-    raise ConfigError([Mistake(file, 1, 1, "", problem)])
+        message = "the file is larger than 1 MiB"
+    raise ConfigError([LocatedDiagnostic(file, 1, 1, "", message)])
 
 
 def _validate(document: Document) -> Config | None:
@@ -71,14 +67,14 @@ def _validate(document: Document) -> Config | None:
         document.add_at(0, (), "the file is empty", "a configuration has at least sources")
         return None
     secrets = {piece.value for _, pieces in document.substituted.values() for piece in pieces if piece.value}
-    for finding in checks.check(document):
-        document.add(finding)
+    for diagnostic in checks.check(document):
+        document.add(diagnostic)
     try:
         # By alias only: a `source:` in a route would otherwise pass for `from:`.
         config = Config.model_validate(document.value, by_alias=True, by_name=False, context={"secrets": secrets})
     except ValidationError as error:
-        for finding in translate(error, Config):
-            document.add(finding)
+        for diagnostic in translate(error, Config):
+            document.add(diagnostic)
         return None
     return config if document.flawless else None
 
@@ -89,7 +85,7 @@ def _draft(document: Document) -> tuple[Config, list[int]]:
     sources, routes = value.get("sources"), value.get("routes")
     sound: list[Route] = []
     places: list[int] = []
-    refused = {loc[1] for loc in document.refused if len(loc) > 1 and loc[0] == "routes"}
+    refused = {path[1] for path in document.refused if len(path) > 1 and path[0] == "routes"}
     for index, raw in enumerate(routes if isinstance(routes, list) else ()):
         if index in refused:
             continue
@@ -99,28 +95,32 @@ def _draft(document: Document) -> tuple[Config, list[int]]:
             continue
         sound.append(route.model_copy(update={"name": route.name or route.actor}))
         places.append(index)
-    known = {}
+    drafts: dict[str, SourceModel] = {}
     for name, raw in sources.items() if isinstance(sources, dict) else ():
         kind = raw.get("type") if isinstance(raw, dict) else None
-        if isinstance(kind, str) and kind in _MODELS:
-            known[name] = _MODELS[kind].model_construct(type=kind, identity=_identity(raw))
-    return Config.model_construct(sources=known, routes=sound), places
+        if isinstance(kind, str) and kind in SOURCES:
+            drafts[name] = SOURCES[kind].model_construct(type=kind, deduplicate=_deduplicate(raw))
+    return Config.model_construct(sources=drafts, routes=sound), places
 
 
-def _identity(source: dict[str, Any]) -> str | None:
-    text = source.get("identity")
-    return text if isinstance(text, str) and text.startswith("$") and not text.startswith("$$") else None
+def _deduplicate(source: dict[str, Any]) -> Deduplicate | None:
+    """Return the `deduplicate` of a source as far as its key is an expression, whatever else is wrong with it."""
+    raw = source.get("deduplicate")
+    key = raw.get("key") if isinstance(raw, dict) else None
+    if isinstance(key, str) and key.startswith("$") and not key.startswith("$$"):
+        return Deduplicate.model_construct(key=key)
+    return None
 
 
-def _placed(problem: Problem, places: list[int] | None, document: Document) -> Finding:
-    loc, offset = problem.loc, problem.offset
-    if places is not None and loc[0] == "routes" and isinstance(loc[1], int):
-        loc = ("routes", places[loc[1]], *loc[2:])
-    if len(loc) > 2 and loc[0] == "routes" and loc[2] == "source":
-        loc = (*loc[:2], "from", *loc[3:])
-    if len(loc) == 3 and loc[0] == "routes" and loc[2] == "when":
-        # The $ that `when` may begin with is not in the model any more.
+def _in_file(diagnostic: Diagnostic, places: list[int] | None, document: Document) -> Diagnostic:
+    """Return a diagnostic of a check as one of the file: a draft numbers its routes anew, and models strip `when`."""
+    path, offset = diagnostic.path, diagnostic.offset
+    if path[:1] != ("routes",):
+        return diagnostic
+    if places is not None:
+        path = ("routes", places[int(path[1])], *path[2:])
+    if path[2:] == ("when",) and path in document.values and offset is not None:
         value: Any = document.value
-        text = value["routes"][loc[1]]["when"] if loc in document.values else ""
+        text = value["routes"][path[1]]["when"]
         offset += len(text) - len(text.removeprefix("$").lstrip())
-    return Finding(loc, problem.problem, problem.hint, offset)
+    return replace(diagnostic, path=path, offset=offset)

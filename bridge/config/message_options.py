@@ -1,7 +1,7 @@
-"""Dramatiq's message options: which may be set, what each takes, and what would damage a worker.
+"""Dramatiq's message options: which may be set, the values that each takes, and those that would damage a worker.
 
-`check_option` serves twice: at load for what the configuration says literally, and at run time for
-what an expression gave. The table follows Dramatiq 1.17 to 2.2.
+`check_option` serves twice: at load for the literal values of the configuration, and at run time for the result of an
+expression. The table follows Dramatiq 1.17 to 2.2.
 """
 
 from __future__ import annotations
@@ -11,13 +11,15 @@ import re
 from collections.abc import Callable
 from typing import Final
 
-from bridge.config.diagnostics import REFUSED, Loc, WrongValue, WrongValues, describe, near_miss, quoted
-from bridge.config.substituted import coerced, plain
+from bridge.config.document import INVALID
+from bridge.config.substitution import coerced, unmarked
 from bridge.config.units import MAX_MILLISECONDS, parse_duration
+from bridge.config.wording import describe, near_miss, quoted
+from bridge.errors import Diagnostic, InvalidValue, KeyPath
 
 
 class Kind(enum.Enum):
-    """What an option takes."""
+    """The kinds of values that options take, in plain words."""
 
     COUNT = "a whole number"
     COUNT_OR_NULL = "a whole number, or null for ever"
@@ -68,19 +70,19 @@ _MESSAGE_KEYS: Final = ("queue_name", "actor_name", "args", "kwargs", "options")
 #: A pipeline deeper than this is a mistake, and its JSON would be too deep for a worker.
 _MAX_PIPELINE: Final = 16
 
-_Report = list[WrongValue]
+_Report = list[Diagnostic]
 
 
 def check_queue_name(text: object) -> str:
-    """Return the queue's name if no worker is harmed by it; raises ValueError in plain words."""
+    """Return the queue's name. Raises InvalidValue for a name that would harm a worker."""
     if not isinstance(text, str):
-        raise WrongValue(f"takes the name of a queue, not {describe(text)}")
+        raise InvalidValue(f"takes the name of a queue, not {describe(text)}")
     if text.startswith("$"):
-        raise WrongValue("the queue is written out: from the payload it would let anyone write to any queue")
+        raise InvalidValue("the queue is written out: from the payload it would let anyone write to any queue")
     if text.startswith("__"):
-        raise WrongValue("a queue's name cannot begin with __", "Dramatiq keeps its own keys under such names")
+        raise InvalidValue("a queue's name cannot begin with __", "Dramatiq keeps its own keys under such names")
     if not _QUEUE.fullmatch(text):
-        raise WrongValue(
+        raise InvalidValue(
             "a queue's name is letters, digits, _ and -, and begins with a letter or _",
             "other names, such as x.DQ, damage Dramatiq's own keys",
         )
@@ -88,13 +90,13 @@ def check_queue_name(text: object) -> str:
 
 
 def check_actor_name(text: object) -> str:
-    """Return the actor's name if it is written out; raises ValueError in plain words."""
+    """Return the actor's name. Raises InvalidValue for a name that is not written out."""
     if not isinstance(text, str):
-        raise WrongValue(f"takes the name of an actor, not {describe(text)}")
+        raise InvalidValue(f"takes the name of an actor, not {describe(text)}")
     if text.startswith("$"):
-        raise WrongValue("the actor is written out: from the payload it would let anyone call any actor")
+        raise InvalidValue("the actor is written out: from the payload it would let anyone call any actor")
     if not text or text != text.strip() or not text.isprintable():
-        raise WrongValue("takes the name of an actor", "text without spaces around it, as in send_email")
+        raise InvalidValue("takes the name of an actor", "text without spaces around it, as in send_email")
     return text
 
 
@@ -103,61 +105,61 @@ def check_option(name: str, value: object, *, literal: bool) -> object:
 
     With `literal`, the value is the configuration's: durations are text with a unit and become
     milliseconds, and text that begins with `$` is left for run time. Without, it is the result of
-    an expression: durations are whole milliseconds. Raises ValueError in plain words.
+    an expression: durations are whole milliseconds. Raises InvalidValue.
     """
     report: _Report = []
     checked = _option(name, value, (), report, literal=literal)
     if report:
-        raise report[0] if len(report) == 1 else WrongValues(report)
+        raise InvalidValue.of(report)
     return checked
 
 
 def check_options(options: object) -> dict[str, object]:
-    """Return a route's literal options, checked; raises WrongValues with every mistake in them."""
+    """Return a route's literal options, checked. Raises InvalidValue with every mistake in them."""
     if not isinstance(options, dict):
-        raise WrongValue(f"takes a mapping of options, not {describe(options)}")
+        raise InvalidValue(f"takes a mapping of options, not {describe(options)}")
     report: _Report = []
     checked: dict[str, object] = {}
     for name, value in options.items():
         if name == "delay":
-            problem, hint = "delay is not an option of a route's message", "write delay: beside options:"
-            report.append(WrongValue(problem, hint, (name,), at_key=True))
+            message, hint = "delay is not an option of a route's message", "write delay: beside options:"
+            report.append(Diagnostic((name,), message, hint, at_key=True))
         else:
-            checked[name] = plain(_option(name, value, (name,), report, literal=True))
+            checked[name] = unmarked(_option(name, value, (name,), report, literal=True))
     if report:
-        raise WrongValues(report)
+        raise InvalidValue.of(report)
     return checked
 
 
-def _option(name: str, value: object, at: Loc, report: _Report, *, literal: bool) -> object:
+def _option(name: str, value: object, path: KeyPath, report: _Report, *, literal: bool) -> object:
     if name in REFUSED_OPTIONS:
-        problem = f"the option {name} is never written by a bridge"
-        report.append(WrongValue(problem, REFUSED_OPTIONS[name], at, at_key=True))
+        message = f"the option {name} is never written by a bridge"
+        report.append(Diagnostic(path, message, REFUSED_OPTIONS[name], at_key=True))
         return value
     kind = OPTIONS.get(name)
     if kind is None:
-        # Unknown options are harmless and may be some middleware's; a slip in a known one is not.
+        # An unknown option is harmless and may belong to some middleware; a misspelt one is a mistake.
         if literal and (hint := near_miss(name, OPTIONS, 0.8)):
-            report.append(WrongValue(f"unknown option {quoted(name)}", hint, at, at_key=True))
+            report.append(Diagnostic(path, f"unknown option {quoted(name)}", hint, at_key=True))
         return value
     if kind is Kind.MESSAGE:
-        return _message(value, at, report, literal=literal)
+        return _message(value, path, report, literal=literal)
     if kind is Kind.MESSAGES:
-        return _messages(value, at, report, literal=literal)
+        return _messages(value, path, report, literal=literal)
     if literal and kind is not Kind.ACTOR and isinstance(value, str) and value.startswith("$"):
         return value
     if kind is Kind.MILLISECONDS:
-        return _part(parse_duration if literal else _milliseconds, value, at, report)
-    return _part(_CHECKS[kind], coerced(value), at, report)
+        return _part(parse_duration if literal else _milliseconds, value, path, report)
+    return _part(_CHECKS[kind], coerced(value), path, report)
 
 
-def _part(check: Callable[[object], object], value: object, at: Loc, report: _Report) -> object:
-    if value is REFUSED:
+def _part(check: Callable[[object], object], value: object, path: KeyPath, report: _Report) -> object:
+    if value is INVALID:
         return value
     try:
         return check(value)
-    except WrongValue as error:
-        report.append(WrongValue(error.problem, error.hint, at))
+    except InvalidValue as error:
+        report.extend(diagnostic.below(path) for diagnostic in error.diagnostics)
         return value
 
 
@@ -165,7 +167,7 @@ def _count(value: object) -> object:
     if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 1 << 63:
         return value
     shown = describe(value)
-    raise WrongValue(f"takes a whole number from 0{'' if shown == 'a number' else f', not {shown}'}")
+    raise InvalidValue(f"takes a whole number from 0{'' if shown == 'a number' else f', not {shown}'}")
 
 
 def _count_or_null(value: object) -> object:
@@ -176,19 +178,19 @@ def _milliseconds(value: object) -> object:
     if isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= MAX_MILLISECONDS:
         return value
     hint = "int(...) makes one of a fraction" if isinstance(value, float) else ""
-    raise WrongValue(f"takes whole milliseconds from 0 to {MAX_MILLISECONDS}", hint)
+    raise InvalidValue(f"takes whole milliseconds from 0 to {MAX_MILLISECONDS}", hint)
 
 
 def _boolean(value: object) -> object:
     if isinstance(value, bool):
         return value
-    raise WrongValue(f"takes true or false, not {describe(value)}")
+    raise InvalidValue(f"takes true or false, not {describe(value)}")
 
 
 def _text(value: object) -> object:
     if isinstance(value, str) and value:
         return value
-    raise WrongValue("takes text that is not empty" if value == "" else f"takes text, not {describe(value)}")
+    raise InvalidValue("takes text that is not empty" if value == "" else f"takes text, not {describe(value)}")
 
 
 _CHECKS: Final[dict[Kind, Callable[[object], object]]] = {
@@ -200,54 +202,54 @@ _CHECKS: Final[dict[Kind, Callable[[object], object]]] = {
 }
 
 
-def _messages(value: object, at: Loc, report: _Report, *, literal: bool) -> object:
+def _messages(value: object, path: KeyPath, report: _Report, *, literal: bool) -> object:
     if isinstance(value, list):
-        return [_message(item, (*at, index), report, literal=literal) for index, item in enumerate(value)]
-    if value is not REFUSED:
-        report.append(WrongValue(f"takes a list of messages written out, not {describe(value)}", at=at))
+        return [_message(item, (*path, index), report, literal=literal) for index, item in enumerate(value)]
+    if value is not INVALID:
+        report.append(Diagnostic(path, f"takes a list of messages written out, not {describe(value)}"))
     return value
 
 
-def _message(value: object, at: Loc, report: _Report, *, literal: bool) -> object:
+def _message(value: object, path: KeyPath, report: _Report, *, literal: bool) -> object:
     """Return one message with its defaults filled in: it is another task, so its actor is written out."""
-    if isinstance(value, dict) and len(at) <= 2 * _MAX_PIPELINE:
-        return _filled(value, at, report, literal=literal)
-    if value is REFUSED:
+    if isinstance(value, dict) and len(path) <= 2 * _MAX_PIPELINE:
+        return _filled(value, path, report, literal=literal)
+    if value is INVALID:
         return value
     if isinstance(value, list):
-        report.append(WrongValue("takes one message, not a list", "a list stops the pipeline without a word", at))
+        report.append(Diagnostic(path, "takes one message, not a list", "a list stops the pipeline without a word"))
     elif isinstance(value, dict):
-        report.append(WrongValue("this pipeline is too long", at=at))
+        report.append(Diagnostic(path, "this pipeline is too long"))
     else:
         from_payload = isinstance(value, str) and value.startswith("$")
         hint = "from the payload it would let anyone call any actor" if from_payload else ""
-        report.append(WrongValue(f"takes a message written out as a mapping, not {describe(value)}", hint, at))
+        report.append(Diagnostic(path, f"takes a message written out as a mapping, not {describe(value)}", hint))
     return value
 
 
-def _filled(value: dict[str, object], at: Loc, report: _Report, *, literal: bool) -> dict[str, object]:
+def _filled(value: dict[str, object], path: KeyPath, report: _Report, *, literal: bool) -> dict[str, object]:
     for key in value:
         if key not in _MESSAGE_KEYS:
             hint = near_miss(str(key), _MESSAGE_KEYS) or f"a message has {', '.join(_MESSAGE_KEYS)}"
-            report.append(WrongValue(f"unknown key {quoted(str(key))}", hint, (*at, key), at_key=True))
+            report.append(Diagnostic((*path, key), f"unknown key {quoted(str(key))}", hint, at_key=True))
     if "actor_name" not in value:
-        problem, hint = "the key 'actor_name' is missing", "add actor_name: the actor of this step"
-        report.append(WrongValue(problem, hint, at, at_key=True))
+        message, hint = "the key 'actor_name' is missing", "add actor_name: the actor of this step"
+        report.append(Diagnostic(path, message, hint, at_key=True))
     parts = {
-        "queue_name": _part(check_queue_name, value.get("queue_name", "default"), (*at, "queue_name"), report),
-        "actor_name": _part(check_actor_name, value.get("actor_name", REFUSED), (*at, "actor_name"), report),
+        "queue_name": _part(check_queue_name, value.get("queue_name", "default"), (*path, "queue_name"), report),
+        "actor_name": _part(check_actor_name, value.get("actor_name", INVALID), (*path, "actor_name"), report),
     }
     for key, expected, default in (("args", list, []), ("kwargs", dict, {})):
         part = parts[key] = value.get(key, default)
         later = literal and isinstance(part, str) and part.startswith("$") and not part.startswith("$$")
-        if not isinstance(part, expected) and not later and part is not REFUSED:
-            report.append(WrongValue(f"takes {describe(default)}, not {describe(part)}", at=(*at, key)))
+        if not isinstance(part, expected) and not later and part is not INVALID:
+            report.append(Diagnostic((*path, key), f"takes {describe(default)}, not {describe(part)}"))
     parts["options"] = options = value.get("options", {})
     if isinstance(options, dict):
-        inner = (*at, "options")
+        inner = (*path, "options")
         parts["options"] = {
             name: _option(name, item, (*inner, name), report, literal=literal) for name, item in options.items()
         }
-    elif options is not REFUSED:
-        report.append(WrongValue(f"takes a mapping of options, not {describe(options)}", at=(*at, "options")))
+    elif options is not INVALID:
+        report.append(Diagnostic((*path, "options"), f"takes a mapping of options, not {describe(options)}"))
     return parts

@@ -1,23 +1,24 @@
-"""The configuration as its consumers see it: attribute names are the file's keys, values are right.
+"""The models of a valid configuration: the attributes are named as the keys of the file.
 
 Durations are milliseconds, sizes are bytes.
 """
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Annotated, Any, Final, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema, field_validator
 
-# Modules and not names: `bridge.config.message_options` needs this package's units, so either may be imported first.
-from bridge.config import message_options
 from bridge.config.connection import Bytes, Connection, Integer, Milliseconds, Model, Name, Timeout, or_null
-from bridge.config.diagnostics import WrongValue, WrongValues, describe
+from bridge.config.message_options import check_actor_name, check_options, check_queue_name
 from bridge.config.sources import SourceConfig
-from bridge.config.substituted import coerced, plain
+from bridge.config.substitution import coerced, unmarked
 from bridge.config.units import DURATION, SHARE, parse_duration, parse_share
+from bridge.config.wording import describe
+from bridge.errors import Diagnostic, InvalidValue
 
-MOST_PROCESSES: Final = 64
+MAX_PROCESSES: Final = 64
 _EXPRESSION = {"type": "string", "pattern": r"^\$"}
 _DEPTH = {"anyOf": [{"type": "integer", "minimum": 1}, {"type": "string", "pattern": r"^\$\{"}]}
 
@@ -28,14 +29,14 @@ def _is_expression(value: object) -> bool:
 
 def _list(value: object) -> object:
     if isinstance(value, list) or _is_expression(value):
-        return plain(value)
-    raise WrongValue(f"takes a list, not {describe(value)}", "or an expression that gives one, as in $payload.items")
+        return unmarked(value)
+    raise InvalidValue(f"takes a list, not {describe(value)}", "or an expression that gives one, as in $payload.items")
 
 
 def _mapping(value: object) -> object:
     if isinstance(value, dict) or _is_expression(value):
-        return plain(value)
-    raise WrongValue(f"takes a mapping, not {describe(value)}", "or an expression that gives one, as in $payload")
+        return unmarked(value)
+    raise InvalidValue(f"takes a mapping, not {describe(value)}", "or an expression that gives one, as in $payload")
 
 
 def _delay(value: object) -> object:
@@ -43,64 +44,62 @@ def _delay(value: object) -> object:
 
 
 def _actor(value: object) -> object:
-    return message_options.check_actor_name(plain(value))
+    return check_actor_name(unmarked(value))
 
 
 def _queue(value: object) -> object:
-    return message_options.check_queue_name(plain(value))
-
-
-def _options(value: object) -> object:
-    return message_options.check_options(value)
+    return check_queue_name(unmarked(value))
 
 
 def _condition(value: object) -> object:
     if not isinstance(value, str):
-        raise WrongValue(f"takes an expression, not {describe(value)}", "quote it" if value is not None else "")
-    # `when` is an expression anyway; whoever writes the $ of a value means the same.
+        raise InvalidValue(f"takes an expression, not {describe(value)}", "quote it" if value is not None else "")
+    # `when` is always an expression; the $ that other values need does no harm.
     text = value.removeprefix("$").lstrip()
     if not text:
-        raise WrongValue("takes an expression", "without a condition, leave it out")
+        raise InvalidValue("takes an expression", "without a condition, leave it out")
     return text
 
 
 def _namespace(value: str) -> str:
     if not value or any(char.isspace() for char in value):
-        raise WrongValue("takes text without spaces", "as the workers have it; usually dramatiq")
+        raise InvalidValue("takes text without spaces", "as the workers have it; usually dramatiq")
     return value
 
 
 def _at_least_1_mib(size: int) -> int:
     if size < 1 << 20:
-        raise WrongValue("takes a size of at least 1MiB")
+        raise InvalidValue("takes a size of at least 1MiB")
     return size
 
 
 def _depths(value: object) -> object:
-    """Return the bounds by queue; `*` is every other one."""
+    """Return the bounds by queue; `*` stands for every queue without its own."""
     if not isinstance(value, dict):
-        return {"*": _depth(value, ())}
-    depths, wrong = {}, []
+        return {"*": _depth(value, 'or a mapping of queues, as in {alarms: 5000, "*": 100000}')}
+    depths: dict[str, int] = {}
+    diagnostics: list[Diagnostic] = []
     for queue, depth in value.items():
+        at_key = queue != "*"
         try:
-            if queue != "*":
-                message_options.check_queue_name(queue)
-            depths[queue] = _depth(depth, (queue,))
-        except WrongValue as error:
-            wrong.append(WrongValue(error.problem, error.hint, (queue,), at_key=not error.at))
-    if wrong:
-        raise WrongValues(wrong)
+            if at_key:
+                check_queue_name(queue)
+            at_key = False
+            depths[queue] = _depth(depth)
+        except InvalidValue as error:
+            diagnostics += [replace(diagnostic, path=(queue,), at_key=at_key) for diagnostic in error.diagnostics]
+    if diagnostics:
+        raise InvalidValue.of(diagnostics)
     return depths
 
 
-def _depth(value: object, at: tuple[str, ...]) -> int:
+def _depth(value: object, hint: str = "") -> int:
     number = coerced(value)
     if type(number) is not int:
-        hint = "" if at else 'or a mapping of queues, as in {alarms: 5000, "*": 100000}'
         kind = "a fraction" if type(number) is float else describe(value)
-        raise WrongValue(f"takes a whole number, not {kind}", hint, at)
+        raise InvalidValue(f"takes a whole number, not {kind}", hint)
     if number < 1:
-        raise WrongValue("takes a number from 1", "", at)
+        raise InvalidValue("takes a number from 1")
     return number
 
 
@@ -128,7 +127,7 @@ class Dramatiq(Connection):
 
 
 class SpoolSettings(Model):
-    """Where events are kept that no broker holds while Redis is away."""
+    """The disk that keeps events while Redis is away and no broker holds them."""
 
     directory: Name = Field(description="directory of this bridge alone; it is made where it is missing")
     max_size: Annotated[Bytes, AfterValidator(_at_least_1_mib)] = Field(
@@ -137,7 +136,7 @@ class SpoolSettings(Model):
 
 
 class DeadLetters(Model):
-    """Where events go that cannot become messages."""
+    """The list of events that cannot become messages."""
 
     max_length: Annotated[Integer, Field(ge=1, le=1 << 53)] = Field(default=10_000, description="entries that are kept")
 
@@ -170,7 +169,7 @@ class Route(Model):
     kwargs: Annotated[
         dict[str, Any] | str, BeforeValidator(_mapping), WithJsonSchema({"anyOf": [{"type": "object"}, _EXPRESSION]})
     ] = Field(default={}, description="keyword arguments")
-    options: Annotated[dict[str, Any], BeforeValidator(_options)] = Field(
+    options: Annotated[dict[str, Any], BeforeValidator(check_options)] = Field(
         default={}, description="Dramatiq's message options"
     )
     delay: Annotated[
@@ -189,7 +188,7 @@ class Config(Model):
     )
     routes: list[Route] = Field(default=[], description="which events become which messages")
     log: Annotated[Log, Field(description="how the bridge logs")] = Log()
-    processes: Annotated[Integer, Field(ge=1, le=MOST_PROCESSES)] = Field(
+    processes: Annotated[Integer, Field(ge=1, le=MAX_PROCESSES)] = Field(
         default=1, description="how many processes share the events of sources that can be shared"
     )
     drain_timeout: Milliseconds = Field(default=20_000, description="how long what was received may take when stopping")

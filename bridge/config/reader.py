@@ -1,7 +1,7 @@
 """YAML with positions: reads a file into a Document.
 
-Built from the parser's events and not from composed nodes: anchors and aliases are still visible
-there, and an alias is refused before anything is expanded.
+It reads the parser's events and not composed nodes: events still show anchors and aliases, so that an alias is refused
+before anything is expanded.
 """
 
 from __future__ import annotations
@@ -12,19 +12,20 @@ from typing import Any, Final
 
 import yaml
 
-from bridge.config.diagnostics import REFUSED, Loc, WrongValue, quoted
-from bridge.config.document import Document, Span
+from bridge.config.document import INVALID, Document, Span
 from bridge.config.redaction import is_reference, is_secret, url_secrets
 from bridge.config.scalars import resolve
-from bridge.config.substituted import Substituted
-from bridge.config.substitution import Substitution
+from bridge.config.substitution import Substituted, Substitution
 from bridge.config.syntax import SyntaxFault, explain
+from bridge.config.wording import quoted
+from bridge.errors import InvalidValue, KeyPath
+from bridge.model.json_limits import is_encodable
 
-# libyaml is ten times as fast; the same events come from the parser in Python where it is missing.
+# libyaml is ten times as fast; where it is missing, the parser in Python gives the same events.
 LOADER: Final[type[Any]] = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 MAX_BYTES: Final = 1024 * 1024
 MAX_DEPTH: Final = 32
-#: How often the file is read anew after an unquoted `*` and the like.
+#: How often the file is read again after an unquoted `*` and the like.
 _MAX_REPAIRS: Final = 20
 
 _NOT_ALLOWED = re.compile("[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufefe\uff00-\ufffd\U00010000-\U0010ffff]")
@@ -34,7 +35,7 @@ _WITH_EXPRESSIONS: Final = frozenset({"args", "kwargs", "options", "delay"})
 
 
 def parse(body: bytes, file: str, substitution: Substitution, loader: type[Any] = LOADER) -> Document:
-    """Parse a file; what is wrong with it is in the document's mistakes, nothing is raised."""
+    """Parse a file. Raises nothing: its mistakes are in the document."""
     try:
         text = body.decode().removeprefix("\ufeff")
     except UnicodeDecodeError as error:
@@ -43,12 +44,12 @@ def parse(body: bytes, file: str, substitution: Substitution, loader: type[Any] 
         document.add_at(len(document.text), (), "the file is not UTF-8 text")
         return document
     document = Document(text, file)
-    if found := _NOT_ALLOWED.search(text):
+    if control := _NOT_ALLOWED.search(text):
         document.complete = False
-        document.add_at(found.start(), (), f"a control character (U+{ord(found[0]):04X}) is not allowed here")
+        document.add_at(control.start(), (), f"a control character (U+{ord(control[0]):04X}) is not allowed here")
     else:
         _read(document, substitution, loader)
-    document.lines.incomplete = not document.complete
+    document.source.incomplete = not document.complete
     return document
 
 
@@ -65,22 +66,22 @@ def _read(document: Document, substitution: Substitution, loader: type[Any]) -> 
             document.complete = False
         except yaml.YAMLError as error:
             fault = explain(error, text)
-            if fault.repair and len(repaired) < _MAX_REPAIRS and fault.index not in repaired:
-                # One wildcard without quotes should not hide every other mistake of the file: with a
-                # letter in its place the rest can be read, and nothing moves.
+            if fault.repairable and len(repaired) < _MAX_REPAIRS and fault.index not in repaired:
+                # An unquoted wildcard should not hide every other mistake: with a letter in its place the rest of
+                # the file can be read, and no character moves.
                 repaired[fault.index] = fault
                 text = f"{text[: fault.index]}x{text[fault.index + 1 :]}"
                 continue
             document.complete = False
             faults.append(fault)
-        for one in (*repaired.values(), *faults):
-            if one.index not in reader.reported:
-                document.add_at(one.index, (), one.problem, one.hint)
+        for fault in (*repaired.values(), *faults):
+            if fault.index not in reader.reported:
+                document.add_at(fault.index, (), fault.message, fault.hint)
         return
 
 
 class _TooDeep(Exception):
-    """Ends the reading: libyaml takes quadratic time for what is nested without end."""
+    """Ends the reading: libyaml takes quadratic time for deep nesting."""
 
 
 class _Reader:
@@ -91,7 +92,7 @@ class _Reader:
         self._substitution = substitution
         self._repaired = repaired
         self._flow = 0
-        #: The repaired characters whose place in the file is known by now.
+        #: The repaired characters whose path in the file is known.
         self.reported: set[int] = set()
 
     def read(self, events: Iterable[yaml.Event]) -> None:
@@ -100,187 +101,188 @@ class _Reader:
         for event in self._events:
             if isinstance(event, yaml.DocumentStartEvent):
                 if document.values:
-                    self._say(event, (), "a second document in the file", "a configuration is one document")
+                    self._report(event, (), "a second document in the file", "a configuration is one document")
                     return
                 document.value = self._node(next(self._events), (), 1)
 
-    def _say(self, event: yaml.Event, loc: Loc, problem: str, hint: str = "", offset: int = 0) -> None:
-        self._document.add_at(_begin(event) + offset, loc, problem, hint)
+    def _report(self, event: yaml.Event, path: KeyPath, message: str, hint: str = "", offset: int = 0) -> None:
+        self._document.add_at(_begin(event) + offset, path, message, hint)
 
-    def _refuse(self, event: yaml.Event, loc: Loc, problem: str, hint: str = "") -> object:
-        self._say(event, loc, problem, hint)
-        self._document.refused.add(loc)
-        return REFUSED
+    def _refuse(self, event: yaml.Event, path: KeyPath, message: str, hint: str = "") -> object:
+        self._report(event, path, message, hint)
+        self._document.refused.add(path)
+        return INVALID
 
-    def _node(self, event: yaml.Event, loc: Loc, depth: int) -> object:
-        self._document.values.setdefault(loc, _span(event))
+    def _node(self, event: yaml.Event, path: KeyPath, depth: int) -> object:
+        self._document.values.setdefault(path, _span(event))
         if isinstance(event, yaml.AliasEvent):
-            if _in_secret(loc):
-                self._document.lines.hide(_begin(event), _end(event))
+            if _in_secret(path):
+                self._document.source.hide(_begin(event), _end(event))
             hint = 'write the value out, or quote text that begins with *, as in "*.created"'
-            return self._refuse(event, loc, "aliases of YAML are refused", hint)
+            return self._refuse(event, path, "aliases of YAML are refused", hint)
         anchor, tag = getattr(event, "anchor", None), getattr(event, "tag", None)
         if anchor is not None:
-            self._refuse(event, loc, "anchors of YAML are refused", "quote text that begins with &")
+            self._refuse(event, path, "anchors of YAML are refused", "quote text that begins with &")
         elif tag is not None:
-            self._refuse(event, loc, "tags of YAML are refused", "quote text that begins with !")
+            self._refuse(event, path, "tags of YAML are refused", "quote text that begins with !")
         value: object
         if isinstance(event, yaml.ScalarEvent):
-            value = self._scalar(event, loc)
+            value = self._scalar(event, path)
         elif depth > MAX_DEPTH:
-            raise self._too_deep(event, loc)
+            raise self._too_deep(event, path)
         else:
             flow = bool(getattr(event, "flow_style", False))
             self._flow += flow
-            value = self._mapping(loc, depth) if isinstance(event, yaml.MappingStartEvent) else self._list(loc, depth)
+            value = self._mapping(path, depth) if isinstance(event, yaml.MappingStartEvent) else self._list(path, depth)
             self._flow -= flow
-        return REFUSED if anchor is not None or tag is not None else value
+        return INVALID if anchor is not None or tag is not None else value
 
-    def _too_deep(self, event: yaml.Event, loc: Loc) -> _TooDeep:
-        # The innermost place would be a line of brackets: the part of the configuration says enough.
-        self._say(event, loc[:3], f"lists and mappings are nested more than {MAX_DEPTH} deep")
+    def _too_deep(self, event: yaml.Event, path: KeyPath) -> _TooDeep:
+        # The innermost place would be a line of brackets: the part of the configuration is enough.
+        self._report(event, path[:3], f"lists and mappings are nested more than {MAX_DEPTH} deep")
         return _TooDeep()
 
-    def _skip(self, event: yaml.Event, loc: Loc) -> None:
-        """Read past a node that is not used; what is secret in it stays hidden."""
+    def _skip(self, event: yaml.Event, path: KeyPath) -> None:
+        """Read past a node that is not used; its secrets stay hidden."""
         start = _begin(event)
         depth = 0
         while True:
             depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
             if isinstance(event, yaml.ScalarEvent):
-                self._hide(event, loc)
+                self._hide(event, path)
             if not depth:
                 break
             if depth > MAX_DEPTH:
-                raise self._too_deep(event, loc)
+                raise self._too_deep(event, path)
             event = next(self._events)
-        if _in_secret(loc):
-            self._document.lines.hide(start, _end(event))
+        if _in_secret(path):
+            self._document.source.hide(start, _end(event))
 
-    def _list(self, loc: Loc, depth: int) -> list[object]:
+    def _list(self, path: KeyPath, depth: int) -> list[object]:
         values: list[object] = []
         while not isinstance(event := next(self._events), yaml.SequenceEndEvent):
-            values.append(self._node(event, (*loc, len(values)), depth + 1))
+            values.append(self._node(event, (*path, len(values)), depth + 1))
         return values
 
-    def _mapping(self, loc: Loc, depth: int) -> dict[str, object]:
+    def _mapping(self, path: KeyPath, depth: int) -> dict[str, object]:
         values: dict[str, object] = {}
         while not isinstance(event := next(self._events), yaml.MappingEndEvent):
-            key = self._key(event, loc)
+            key = self._key(event, path)
             known = self._document.keys
             if key is None:
-                self._skip(next(self._events), loc)
-            elif (*loc, key) in known and key in values:
-                first = self._document.lines.position(known[*loc, key].start)
+                self._skip(next(self._events), path)
+            elif (*path, key) in known and key in values:
+                first = self._document.source.position(known[*path, key].start)
                 hint = f"it stands on line {first[0]}, column {first[1]} already"
-                self._say(event, (*loc, key), f"duplicate key {quoted(key)}", hint)
-                self._skip(next(self._events), (*loc, key))
+                self._report(event, (*path, key), f"duplicate key {quoted(key)}", hint)
+                self._skip(next(self._events), (*path, key))
             else:
-                known.setdefault((*loc, key), _span(event))
-                values[key] = self._node(next(self._events), (*loc, key), depth + 1)
+                known.setdefault((*path, key), _span(event))
+                values[key] = self._node(next(self._events), (*path, key), depth + 1)
         return values
 
-    def _key(self, event: yaml.Event, loc: Loc) -> str | None:
+    def _key(self, event: yaml.Event, path: KeyPath) -> str | None:
         if isinstance(event, yaml.CollectionStartEvent):
-            self._say(event, loc, "a key is text, not a list or a mapping")
-            self._skip(event, loc)
+            self._report(event, path, "a key is text, not a list or a mapping")
+            self._skip(event, path)
             return None
         if not isinstance(event, yaml.ScalarEvent):
-            self._say(event, loc, "aliases of YAML are refused", "quote text that begins with *")
+            self._report(event, path, "aliases of YAML are refused", "quote text that begins with *")
             return None
         if event.anchor is not None or event.tag is not None:
-            self._say(event, loc, "anchors and tags of YAML are refused", "quote text that begins with & or !")
+            self._report(event, path, "anchors and tags of YAML are refused", "quote text that begins with & or !")
             return None
-        if self._is_repaired(event, loc):
+        if self._is_repaired(event, path):
             return None
         if not event.style:
             if event.value == "<<":
-                self._say(event, loc, "merge keys of YAML are refused", "write the entries out")
+                self._report(event, path, "merge keys of YAML are refused", "write the entries out")
                 return None
             try:
-                plain = resolve(event.value)
-            except WrongValue:
-                # Text is what a key is in every YAML 1.2; only what is a number there needs quotes.
-                plain = event.value if not event.value.lstrip("+-").isdecimal() else 0
-            if not isinstance(plain, str):
-                self._say(event, loc, "a key is text", "quote it")
+                value = resolve(event.value)
+            except InvalidValue:
+                # YAML 1.2 reads most of these keys as text; only a number needs quotes.
+                value = event.value if not event.value.lstrip("+-").isdecimal() else 0
+            if not isinstance(value, str):
+                self._report(event, path, "a key is text", "quote it")
                 return None
         return str(event.value)
 
-    def _scalar(self, event: yaml.ScalarEvent, loc: Loc) -> object:
-        self._hide(event, loc)
-        if self._is_repaired(event, loc):
-            self._document.refused.add(loc)
-            return REFUSED
+    def _scalar(self, event: yaml.ScalarEvent, path: KeyPath) -> object:
+        self._hide(event, path)
+        if self._is_repaired(event, path):
+            self._document.refused.add(path)
+            return INVALID
         text = event.value
-        if any("\ud800" <= char <= "\udfff" for char in text):
-            return self._refuse(event, loc, "half a surrogate pair is not text")
-        if "${" in text and not _is_expression(loc, text):
-            return self._substitute(event, loc)
+        if not is_encodable(text):
+            return self._refuse(event, path, "half a surrogate pair is not text")
+        if "${" in text and not _is_expression(path, text):
+            return self._substitute(event, path)
         if event.style:
             return text
         if not text and (comment := _COMMENT.match(self._document.text, _end(event))):
-            problem, hint = "this value is empty: an unquoted # begins a comment", 'write "#" or null'
-            self._say(event, loc, problem, hint, comment.end() - 1 - _begin(event))
-            self._document.refused.add(loc)
-            return REFUSED
+            message, hint = "this value is empty: an unquoted # begins a comment", 'write "#" or null'
+            self._report(event, path, message, hint, comment.end() - 1 - _begin(event))
+            self._document.refused.add(path)
+            return INVALID
         if self._flow and text.startswith("$") and any(text.count(a) > text.count(b) for a, b in ("()", "[]", "{}")):
-            return self._refuse(event, loc, "the comma ends this expression", "quote the whole expression")
+            return self._refuse(event, path, "the comma ends this expression", "quote the whole expression")
         try:
             return resolve(text)
-        except WrongValue as error:
-            return self._refuse(event, loc, error.problem, error.hint)
+        except InvalidValue as error:
+            (diagnostic,) = error.diagnostics
+            return self._refuse(event, path, diagnostic.message, diagnostic.hint)
 
-    def _is_repaired(self, event: yaml.ScalarEvent, loc: Loc) -> bool:
+    def _is_repaired(self, event: yaml.ScalarEvent, path: KeyPath) -> bool:
         index = _begin(event)
         if index not in self._repaired:
             return False
         self.reported.add(index)
-        self._say(event, loc, self._repaired[index].problem, self._repaired[index].hint)
+        self._report(event, path, self._repaired[index].message, self._repaired[index].hint)
         return True
 
-    def _substitute(self, event: yaml.ScalarEvent, loc: Loc) -> object:
+    def _substitute(self, event: yaml.ScalarEvent, path: KeyPath) -> object:
         text = event.value
         value, pieces, unresolved = self._substitution.apply(text)
         document = self._document
-        for one in unresolved:
-            offset = document.raw_offset(_span(event), one.offset)
-            self._say(event, loc, one.problem, one.hint, offset)
+        for diagnostic in unresolved:
+            offset = document.raw_offset(_span(event), diagnostic.offset or 0)
+            self._report(event, path, diagnostic.message, diagnostic.hint, offset)
         if unresolved:
-            document.refused.add(loc)
-            return REFUSED
+            document.refused.add(path)
+            return INVALID
         if pieces:
-            document.substituted[loc] = (text, pieces)
-            if value.startswith("$") and loc[:1] == ("routes",) and len(loc) > 2 and loc[2] in _WITH_EXPRESSIONS:
-                # What was put in is a value: it cannot become an expression.
+            document.substituted[path] = (text, pieces)
+            if value.startswith("$") and path[:1] == ("routes",) and len(path) > 2 and path[2] in _WITH_EXPRESSIONS:
+                # A substituted text is a value: it cannot become an expression.
                 value = f"${value}"
         return value if event.style or not pieces else Substituted(value)
 
-    def _hide(self, event: yaml.ScalarEvent, loc: Loc) -> None:
+    def _hide(self, event: yaml.ScalarEvent, path: KeyPath) -> None:
         start, end = _begin(event), _end(event)
         raw = self._document.text[start:end]
-        if _is_expression(loc, event.value):
+        if _is_expression(path, event.value):
             return
-        lines = self._document.lines
-        if _in_secret(loc):
+        source = self._document.source
+        if _in_secret(path):
             if not is_reference(raw):
-                # A password with an unquoted # in it goes on where YAML sees a comment.
-                lines.hide(start, end if event.style or self._flow else lines.end_of_line(end))
+                # YAML sees a comment where a password with an unquoted # goes on.
+                source.hide(start, end if event.style or self._flow else source.end_of_line(end))
         elif "://" in raw:
             for first, last in url_secrets(raw):
-                lines.hide(start + first, start + last)
-        elif loc and loc[-1] == "url" and "@" in raw:
-            # Not a URL, but probably meant as one: user and password end at the last @.
-            lines.hide(start, start + raw.rindex("@"))
+                source.hide(start + first, start + last)
+        elif path and path[-1] == "url" and "@" in raw:
+            # Probably meant as a URL: user and password end at the last @.
+            source.hide(start, start + raw.rindex("@"))
 
 
-def _in_secret(loc: Loc) -> bool:
-    return any(isinstance(step, str) and is_secret(step) for step in loc)
+def _in_secret(path: KeyPath) -> bool:
+    return any(isinstance(step, str) and is_secret(step) for step in path)
 
 
-def _is_expression(loc: Loc, text: str) -> bool:
-    """Tell whether `$` begins an expression of a route, which is left alone."""
-    return loc[:1] == ("routes",) and text.startswith("$") and not text.startswith("${")
+def _is_expression(path: KeyPath, text: str) -> bool:
+    """Tell whether `$` begins an expression of a route, in which nothing is substituted or hidden."""
+    return path[:1] == ("routes",) and text.startswith("$") and not text.startswith("${")
 
 
 def _span(event: yaml.Event) -> Span:

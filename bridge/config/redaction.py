@@ -7,21 +7,21 @@ import re
 from functools import lru_cache
 from typing import Final
 
-from bridge.config.diagnostics import near_miss
+from bridge.config.wording import near_miss
 
-# The line breaks of YAML 1.1, which is what both of pyyaml's parsers count.
+# The line breaks of YAML 1.1: both of pyyaml's parsers count them.
 _BREAK = re.compile("\r\n|[\r\n\x85\u2028\u2029]")
 _URL_PASSWORD = re.compile(r"://[^:@/\s]*:(\S+)@")
 _URL_QUERY = re.compile(r"(?i)[?&;][a-z_-]*(?:pass|secret|token)[a-z_-]*=([^&;\s\"']+)")
 _KEY = re.compile(r"([\w-]+)[\"']?\s*:(?:\s+|$)(.*)$")
 #: A reference without a fallback, or with an empty one: showing it shows no secret.
 _REFERENCE = re.compile(r"[\"']?\$\{(?:(?:file|credential):[^{}]*|[A-Za-z_]\w*(?::-)?)\}[\"']?")
-# `password:hunter2` and `password=hunter2`: what was meant as a key, and is none in YAML.
+# `password:hunter2` and `password=hunter2`: meant as a key, but none in YAML.
 _NO_KEY = re.compile(r"([\w-]+)[:=](\S.*)$")
-# What a secret looks like in a file that cannot be read: `password hunter2`, `u:hunter2@`, `:-hunter2}`.
+# Secrets in a file that cannot be read: `password hunter2`, `u:hunter2@`, `:-hunter2}`.
 _BROKEN = re.compile(r"([\w-]+)[\"']?[\s:=]+(\S.*)$")
 _CREDENTIALS = re.compile(r"[^\s:@]*:(\S+)@|:-([^}]*)\}?")
-_LONGEST: Final = 200
+_MAX_SHOWN: Final = 200
 MASK: Final = "***"
 
 Region = tuple[int, int]
@@ -29,7 +29,7 @@ Region = tuple[int, int]
 
 @lru_cache(maxsize=1024)
 def is_secret(key: str) -> bool:
-    """Tell whether a key names a secret, a slip in `password` included."""
+    """Tell whether a key names a secret; a misspelt `password` does too."""
     word = key.lower().replace("-", "").replace("_", "")
     return (
         any(part in word for part in ("password", "passwd", "passphrase", "secret", "token"))
@@ -40,27 +40,28 @@ def is_secret(key: str) -> bool:
 
 def url_secrets(text: str) -> list[Region]:
     """Return where a whole scalar, if it is a URL, holds a password."""
-    regions = [found.span(1) for found in _URL_QUERY.finditer(text)]
+    regions = [parameter.span(1) for parameter in _URL_QUERY.finditer(text)]
     # Greedy up to the last @, over spaces too: half a password must not be shown.
-    if found := re.search(r"://[^:@/\s]*:(.+)@", text, re.DOTALL):
-        regions.append(found.span(1))
+    if password := re.search(r"://[^:@/\s]*:(.+)@", text, re.DOTALL):
+        regions.append(password.span(1))
     return [region for region in regions if not _REFERENCE.fullmatch(text[slice(*region)])]
 
 
 def is_reference(text: str) -> bool:
-    """Tell whether the text is one reference, which names a secret without being one."""
+    """Tell whether the text is one reference: it names a secret but is not secret."""
     return bool(_REFERENCE.fullmatch(text))
 
 
-class Lines:
-    """The lines of a file, and the regions in it that are never shown."""
+class RedactedSource:
+    """The text of a file by lines, and the regions of it that are never shown."""
 
     def __init__(self, text: str) -> None:
         self._text = text
-        self._starts = [0, *(found.end() for found in _BREAK.finditer(text))]
-        self._ends = [*(found.start() for found in _BREAK.finditer(text)), len(text)]
+        breaks = list(_BREAK.finditer(text))
+        self._starts = [0, *(line_break.end() for line_break in breaks)]
+        self._ends = [*(line_break.start() for line_break in breaks), len(text)]
         self._secrets: list[Region] = []
-        #: Set when the file could not be read to its end: then lines are also searched by their looks.
+        #: Set when the file could not be read to its end: then lines are also searched for text that looks secret.
         self.incomplete = False
 
     def hide(self, start: int, end: int) -> None:
@@ -78,7 +79,7 @@ class Lines:
         return self._ends[self.position(index)[0] - 1]
 
     def show(self, line: int, column: int) -> str:
-        """Return the line as it may be shown, such that a caret under `column` is in its place."""
+        """Return the line without its secrets, such that a caret under `column` points to the same character."""
         if not 0 < line <= len(self._starts):
             return ""
         start, end = self._starts[line - 1], self._ends[line - 1]
@@ -86,18 +87,18 @@ class Lines:
         if self.incomplete and self._continues_secret(line):
             return ""
         regions = [(max(a - start, 0), min(b - start, len(text))) for a, b in self._secrets if a < end and b > start]
-        regions += [found.span(1) for found in _URL_PASSWORD.finditer(text) if not is_reference(found[1])]
-        regions += [found.span(1) for found in _URL_QUERY.finditer(text) if not is_reference(found[1])]
+        for pattern in (_URL_PASSWORD, _URL_QUERY):
+            regions += [secret.span(1) for secret in pattern.finditer(text) if not is_reference(secret[1])]
         regions += _after_secret_words(text, _BROKEN if self.incomplete else _NO_KEY)
         if self.incomplete:
-            regions += [found.span(found.lastindex or 0) for found in _CREDENTIALS.finditer(text)]
+            regions += [secret.span(secret.lastindex or 0) for secret in _CREDENTIALS.finditer(text)]
         shown = _masked("".join(char if char.isprintable() else " " for char in text), regions, column - 1)
-        if len(shown) <= _LONGEST:
+        if len(shown) <= _MAX_SHOWN:
             return shown.rstrip()
-        return f"{shown[:_LONGEST]}…" if column <= _LONGEST else ""
+        return f"{shown[:_MAX_SHOWN]}…" if column <= _MAX_SHOWN else ""
 
     def _continues_secret(self, line: int) -> bool:
-        """Tell whether this line may belong to the value of a secret's key further up."""
+        """Tell whether this line may belong to the value of a secret key further up."""
         own = self._text[self._starts[line - 1] : self._ends[line - 1]]
         for above in range(line - 2, max(line - 20, -1), -1):
             text = self._text[self._starts[above] : self._ends[above]]
@@ -110,15 +111,15 @@ class Lines:
 def _after_secret_words(text: str, pattern: re.Pattern[str]) -> list[Region]:
     regions = []
     position = 0
-    while found := pattern.search(text, position):
-        position = found.end(1)
-        if is_secret(found[1]) and not is_reference(found[2].strip()):
-            regions.append(found.span(2))
+    while pair := pattern.search(text, position):
+        position = pair.end(1)
+        if is_secret(pair[1]) and not is_reference(pair[2].strip()):
+            regions.append(pair.span(2))
     return regions
 
 
 def _masked(text: str, regions: list[Region], caret: int) -> str:
-    """Replace the regions, and keep the character at `caret` where it is by moving the indentation."""
+    """Mask the regions, and change the indentation so that the character at `caret` stays in its column."""
     out: list[str] = []
     position = moved = 0
     for start, end in _merged(regions):

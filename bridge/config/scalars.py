@@ -1,4 +1,4 @@
-"""What an unquoted YAML scalar means: YAML 1.2's core schema, and own words for what YAML 1.1 would make of it."""
+"""The values of unquoted YAML scalars: YAML 1.2's core schema, and mistakes where YAML 1.1 would read another value."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ import math
 import re
 from typing import Final
 
-from bridge.config.diagnostics import WrongValue
+from bridge.errors import InvalidValue
+from bridge.model.json_limits import MAX_DIGITS
 
 _CONSTANTS: Final[dict[str, bool | None]] = {
     "": None,
@@ -32,21 +33,18 @@ _OCTAL = re.compile(r"[-+]?0[0-9]+", re.ASCII)
 _SEXAGESIMAL = re.compile(r"[-+]?[0-9]+(:[0-5]?[0-9])+(\.[0-9]*)?", re.ASCII)
 _UNDERSCORES = re.compile(r"[-+]?[0-9]+(_+[0-9]*)+(\.[0-9_]*)?|0x[0-9a-fA-F]*_[0-9a-fA-F_]*", re.ASCII)
 
-#: A worker cannot decode a longer integer: that is Python's own limit.
-MAX_DIGITS: Final = 4_300
-
 
 def resolve(text: str) -> str | int | float | bool | None:
-    """Return what an unquoted scalar stands for.
+    """Return the value of an unquoted scalar.
 
-    Raises WrongValue where YAML 1.1 and 1.2 differ in a way that surprises; its words never quote
-    the text, which may be a password.
+    Raises InvalidValue where YAML 1.1 and 1.2 differ in a way that surprises. Its message never quotes the text, which
+    may be a password.
     """
     if text in _CONSTANTS:
         return _CONSTANTS[text]
     if text in _OLD_BOOLEANS:
-        raise WrongValue("unquoted yes, no, on and off are booleans in some YAML", "quote it, or write true or false")
-    # Whatever YAML takes for a number begins with one of these; most values end here.
+        raise InvalidValue("unquoted yes, no, on and off are booleans in some YAML", "quote it, or write true or false")
+    # Every number of YAML begins with one of these; most values end here.
     if text[0] not in "+-.0123456789":
         return text
     return _number(text)
@@ -54,25 +52,25 @@ def resolve(text: str) -> str | int | float | bool | None:
 
 def _number(text: str) -> str | int | float:
     if _OCTAL.fullmatch(text):
-        raise WrongValue(
+        raise InvalidValue(
             "a number that begins with 0 is octal in some YAML", "quote it if it is text, or leave out the zero"
         )
     if _SEXAGESIMAL.fullmatch(text):
-        raise WrongValue("unquoted digits with colons are a number to base 60 in some YAML", "quote it")
+        raise InvalidValue("unquoted digits with colons are a number to base 60 in some YAML", "quote it")
     if _UNDERSCORES.fullmatch(text):
-        raise WrongValue(
+        raise InvalidValue(
             "digits with underscores are a number in some YAML", "quote it if it is text, or leave out the underscores"
         )
     if _NOT_FINITE.fullmatch(text):
-        raise WrongValue("infinity and not-a-number cannot be written in JSON", "quote it if it is text")
+        raise InvalidValue("infinity and not-a-number cannot be written in JSON", "quote it if it is text")
     if _DECIMAL.fullmatch(text) or _RADIX.fullmatch(text):
-        # Hexadecimal digits say less than decimal ones, so this bound is enough for both.
+        # A hexadecimal number of n digits has at most 2n decimal digits, so this bound serves both.
         if len(text) > MAX_DIGITS // 2:
-            raise WrongValue("this number is too long", "quote it if it is text")
+            raise InvalidValue("this number is too long", "quote it if it is text")
         return int(text, 0) if text[:2] in {"0o", "0x"} else int(text)
     if _FLOAT.fullmatch(text):
         number = float(text)
         if not math.isfinite(number):
-            raise WrongValue("this number is too large", "quote it if it is text")
+            raise InvalidValue("this number is too large", "quote it if it is text")
         return number
     return text

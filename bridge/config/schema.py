@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-# A module and not its names, as in models.py.
-from bridge.config import message_options
+from bridge.config.message_options import OPTIONS, Kind
 from bridge.config.models import Config
 from bridge.config.units import DURATION, SHARE, SIZE, spell_duration, spell_size
 
@@ -15,65 +14,65 @@ _REFERENCE: Final = {"type": "string", "pattern": r"^\$\{"}
 
 def schema() -> dict[str, Any]:
     """Return the JSON Schema (draft 2020-12): keys as in YAML, durations and sizes as text with units."""
-    made = Config.model_json_schema(by_alias=True)
-    for model in (made, *made["$defs"].values()):
-        # A class's docstring speaks to programmers, a property's description to users.
+    generated = Config.model_json_schema(by_alias=True)
+    for model in (generated, *generated["$defs"].values()):
+        # Docstrings are for programmers; the descriptions of the properties are for users.
         model.pop("description", None)
-        for name, one in model.get("properties", {}).items():
-            model["properties"][name] = _property(one)
-    options = {name: _option(kind) for name, kind in message_options.OPTIONS.items() if name != "delay"}
-    made["$defs"]["Route"]["properties"]["options"]["properties"] = options
+        for name, entry in model.get("properties", {}).items():
+            model["properties"][name] = _property(entry)
+    options = {name: _option(kind) for name, kind in OPTIONS.items() if name != "delay"}
+    generated["$defs"]["Route"]["properties"]["options"]["properties"] = options
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
-        **made,
+        **generated,
         "title": "dramatiq-bridge configuration",
     }
 
 
-def _property(one: dict[str, Any]) -> dict[str, Any]:
-    one.pop("title", None)
-    pattern = str(one.get("pattern", ""))
-    if isinstance(one.get("default"), dict):
+def _property(entry: dict[str, Any]) -> dict[str, Any]:
+    entry.pop("title", None)
+    pattern = str(entry.get("pattern", ""))
+    if isinstance(entry.get("default"), dict):
         # The defaults of a whole section stand at its own keys.
-        del one["default"]
-    if isinstance(one.get("default"), int) and one.get("type") == "string":
-        one["default"] = (spell_duration if DURATION in pattern else spell_size)(one["default"])
+        del entry["default"]
+    if isinstance(entry.get("default"), int) and entry.get("type") == "string":
+        entry["default"] = (spell_duration if DURATION in pattern else spell_size)(entry["default"])
     if SHARE in pattern:
-        one["default"] = f"{one['default']}%"
+        entry["default"] = f"{entry['default']}%"
     elif DURATION in pattern:
-        one["examples"] = ["30s", "5m"]
+        entry["examples"] = ["30s", "5m"]
     elif SIZE in pattern:
-        one["examples"] = ["256KiB", "16MiB"]
+        entry["examples"] = ["256KiB", "16MiB"]
     # A reference may stand where a number or a boolean is expected.
-    if one.get("type") in ("integer", "boolean"):
-        # A validator in front of a bound makes pydantic write the bound under its own name.
+    if entry.get("type") in ("integer", "boolean"):
+        # Behind a validator, pydantic writes a bound under the name of its own argument.
         for bound, keyword in (("ge", "minimum"), ("le", "maximum")):
-            if bound in one:
-                one[keyword] = one.pop(bound)
-        _allow_reference(one)
-    elif "enum" in one:
-        _allow_reference(one)
-    return one
+            if bound in entry:
+                entry[keyword] = entry.pop(bound)
+        _allow_reference(entry)
+    elif "enum" in entry:
+        _allow_reference(entry)
+    return entry
 
 
-def _allow_reference(one: dict[str, Any]) -> None:
-    moved = {key: one.pop(key) for key in ("type", "enum", "minimum", "maximum") if key in one}
-    one["anyOf"] = [moved, dict(_REFERENCE)]
+def _allow_reference(entry: dict[str, Any]) -> None:
+    moved = {key: entry.pop(key) for key in ("type", "enum", "minimum", "maximum") if key in entry}
+    entry["anyOf"] = [moved, dict(_REFERENCE)]
 
 
-def _option(kind: message_options.Kind) -> dict[str, Any]:
+def _option(kind: Kind) -> dict[str, Any]:
     match kind:
-        case message_options.Kind.MILLISECONDS:
+        case Kind.MILLISECONDS:
             types: dict[str, Any] = {"type": "string", "pattern": rf"^({DURATION}|\$.*)$"}
-        case message_options.Kind.COUNT:
+        case Kind.COUNT:
             types = {"anyOf": [{"type": "integer", "minimum": 0}, _EXPRESSION]}
-        case message_options.Kind.COUNT_OR_NULL:
+        case Kind.COUNT_OR_NULL:
             types = {"anyOf": [{"type": "integer", "minimum": 0}, {"type": "null"}, _EXPRESSION]}
-        case message_options.Kind.BOOLEAN:
+        case Kind.BOOLEAN:
             types = {"anyOf": [{"type": "boolean"}, _EXPRESSION]}
-        case message_options.Kind.MESSAGE:
+        case Kind.MESSAGE:
             types = {"type": "object", "required": ["actor_name"]}
-        case message_options.Kind.MESSAGES:
+        case Kind.MESSAGES:
             types = {"type": "array", "items": {"type": "object", "required": ["actor_name"]}}
         case _:
             types = {"type": "string"}

@@ -1,35 +1,29 @@
-"""The sources' settings, one model per protocol."""
+"""The sources: the settings and the traits of each protocol, one class each.
+
+No other file outside `bridge/sources` knows a protocol by its name.
+"""
 
 from __future__ import annotations
 
-from typing import Annotated, Any, ClassVar, Literal
+import socket
+from collections.abc import Iterator, Mapping
+from typing import Annotated, Any, ClassVar, Final, Literal, get_args
 
-from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema
+from pydantic import BeforeValidator, Field, WithJsonSchema
 
-from bridge.config.connection import (
-    Boolean,
-    Bytes,
-    Connection,
-    Integer,
-    Milliseconds,
-    Model,
-    Name,
-    Timeout,
-    at_least,
-    or_null,
-)
-from bridge.config.diagnostics import WrongValue, describe
-from bridge.config.substituted import coerced, plain
-from bridge.config.units import spell_size
+from bridge.config.connection import Boolean, Milliseconds, Model, Name, Timeout, at_least
+from bridge.config.source_model import DeduplicatedSource, SourceModel, WideWindow
+from bridge.config.substitution import coerced, unmarked
+from bridge.config.traits import Surroundings, Traits
+from bridge.config.units import spell_duration
+from bridge.errors import Diagnostic
+from bridge.topics.amqp import AmqpTopics
+from bridge.topics.mqtt import MqttTopics
+from bridge.topics.redis import RedisTopics
 
-Decode = Literal["json", "text", "msgpack", "cbor", "bytes", "auto"]
-Unmatched = Literal["dead-letter", "drop"]
-
-
-def _at_least_1b(size: int) -> int:
-    if size < 1:
-        raise WrongValue(f"takes a size of at least {spell_size(1)}")
-    return size
+#: Protocols count these in seconds, in two or four bytes.
+Seconds16 = Annotated[Milliseconds, at_least(1_000, 65_535_000)]
+Seconds32 = Annotated[Milliseconds, at_least(0, 4_294_967_295_000)]
 
 
 def _version(value: object) -> object:
@@ -38,86 +32,41 @@ def _version(value: object) -> object:
     return str(value) if isinstance(value, (int, float)) and not isinstance(value, bool) else value
 
 
-def _identity(value: object) -> object:
-    if not isinstance(value, str):
-        raise WrongValue(f"takes an expression, not {describe(value)}", "as in $meta.message_id")
-    if not value.startswith("$") or value.startswith("$$"):
-        raise WrongValue("takes an expression, which begins with $", "as in $meta.message_id")
-    return str(value)
-
-
-Size = Annotated[Bytes, AfterValidator(_at_least_1b)]
-#: Protocols count these in seconds, in two or four bytes.
-Seconds16 = Annotated[Milliseconds, at_least(1_000, 65_535_000)]
-Seconds32 = Annotated[Milliseconds, at_least(0, 4_294_967_295_000)]
-
-
-class Window(Model):
-    """How much may be received and not yet settled."""
-
-    events: Annotated[Integer, Field(ge=1, le=65_535)] = Field(default=1_000, description="events at most")
-    bytes: Size = Field(default=16 << 20, description="bytes of their bodies at most")
-
-
-class WideWindow(Window):
-    """The window where nothing comes twice for its sake."""
-
-    events: Annotated[Integer, Field(ge=1, le=65_535)] = Field(default=4_000, description="events at most")
-
-
-class SourceModel(Connection):
-    """What every source has."""
-
-    dead_letters_unmatched: ClassVar[bool] = False
-    #: Keys that only other sources have, and why this one has not.
-    without: ClassVar[dict[str, str]] = {}
-
-    decode: Decode = Field(default="json", description="how a body becomes the payload")
-    unmatched: Unmatched | None = Field(
-        default=None,
-        description="what becomes of an event that fits no route's topic; dead-letter for queues, otherwise drop",
-    )
-    window: Annotated[Window, Field(description="how much may be in flight")] = Window()
-    max_body: Size = Field(default=256 << 10, description="size of a body from which an event is a dead letter")
-
-    @property
-    def dead_letter_unmatched(self) -> bool:
-        """Whether an event that fits no route's topic is kept as a dead letter."""
-        return self.dead_letters_unmatched if self.unmatched is None else self.unmatched == "dead-letter"
-
-
-class IdentifiedSource(SourceModel):
-    """What a source has whose broker may deliver an event again, and has no name for it that always holds."""
-
-    identity: Annotated[
-        str | None,
-        BeforeValidator(or_null(_identity)),
-        WithJsonSchema({"type": ["string", "null"], "pattern": r"^\$"}),
-    ] = Field(
-        default=None, description="expression that tells an event from every other; one that comes again is dropped"
-    )
-    identity_window: Annotated[Milliseconds, at_least(1_000)] = Field(
-        default=86_400_000, description="how long an identity is remembered"
-    )
-
-
 class Declare(Model):
-    """What the bridge declares in RabbitMQ: the queue, and where it is bound."""
+    """The queue that the bridge declares in RabbitMQ, and the exchange that it binds the queue to."""
 
     exchange: Name | None = Field(default=None, description="exchange to declare and to bind the queue to")
     type: Literal["direct", "topic", "fanout", "headers"] = Field(default="topic", description="type of the exchange")
     bindings: list[str] = Field(default=[], description="routing keys that the queue is bound with")
     durable: Boolean = Field(default=True, description="whether queue and exchange survive a restart of the broker")
-    arguments: Annotated[dict[str, Any], BeforeValidator(plain)] = Field(
+    arguments: Annotated[dict[str, Any], BeforeValidator(unmarked)] = Field(
         default={}, description="arguments of the queue, such as x-queue-type"
     )
 
 
-class Amqp(IdentifiedSource):
+def _why_not_shareable_amqp(source: Amqp) -> str | None:
+    if source.declare and source.declare.arguments.get("x-queue-type") == "stream":
+        return "every consumer of a stream gets every event"
+    return None
+
+
+class Amqp(DeduplicatedSource):
     """A queue of RabbitMQ."""
 
     schemes: ClassVar[tuple[str, ...]] = ("amqp", "amqps")
-    dead_letters_unmatched: ClassVar[bool] = True
+    tls_scheme: ClassVar[str] = "amqps"
+    traits: ClassVar[Traits[Any]] = Traits["Amqp"](
+        topics=AmqpTopics,
+        known_topics=lambda _: None,
+        guarantee=lambda *_: "at least once",
+        dead_letters_unmatched=True,
+        presents_json=lambda _: False,
+        no_deduplicate=None,
+        why_not_shareable=_why_not_shareable_amqp,
+        for_process=lambda source, _: source,
+        mistakes=lambda _: (),
+        notes=lambda _: (),
+    )
 
     type: Literal["amqp"] = Field(description="protocol of the source")
     url: str = Field(description="where to connect, as in amqp://localhost/")
@@ -131,10 +80,65 @@ class Amqp(IdentifiedSource):
     )
 
 
-class Mqtt(IdentifiedSource):
+def process_client_id(first: str, number: int) -> str:
+    """Return the client_id of process `number`, from 1; `first` is that of process 0. Its suffix makes a clash unlikely."""
+    return f"{first}-worker-{number}"
+
+
+def _guarantee_mqtt(source: Mqtt, surroundings: Surroundings) -> str | None:
+    if not source.durable:
+        return None
+    kept = "while it keeps the session"
+    if source.version == "5":
+        kept = f"for {spell_duration(source.session_expiry // 1000 * 1000)}"
+    limits = "" if surroundings.has_spool else "; no spool, so in an outage of Redis its limits count"
+    return f"at least once of what the broker holds {kept}{limits}"
+
+
+def _why_not_shareable_mqtt(source: Mqtt) -> str | None:
+    if source.version != "5":
+        return "MQTT 3.1.1 has no shared subscriptions"
+    if source.topics and all(topic.startswith("$share/") for topic in source.topics):
+        return None
+    return "only topics of a shared subscription are shared, as in topics: [$share/bridge/plants/#]"
+
+
+def _for_process_mqtt(source: Mqtt, number: int) -> Mqtt:
+    if source.client_id is None:
+        return source
+    return source.model_copy(update={"client_id": process_client_id(source.client_id, number)})
+
+
+def _mistakes_mqtt(source: Mapping[str, Any]) -> Iterator[Diagnostic]:
+    if source.get("session_expiry") not in (None, "0s") and source.get("client_id") is None:
+        yield Diagnostic(("session_expiry",), "a session is kept for a fixed client only", "add client_id")
+
+
+def _notes_mqtt(source: Mqtt) -> Iterator[str]:
+    if source.qos > 0 and source.client_id is None:
+        yield (
+            "has no client_id, so its session ends with the connection:"
+            " what is published while the bridge is away is lost"
+        )
+
+
+class Mqtt(DeduplicatedSource):
     """Topics of an MQTT broker."""
 
     schemes: ClassVar[tuple[str, ...]] = ("mqtt", "mqtts")
+    tls_scheme: ClassVar[str] = "mqtts"
+    traits: ClassVar[Traits[Any]] = Traits["Mqtt"](
+        topics=MqttTopics,
+        known_topics=lambda _: None,
+        guarantee=_guarantee_mqtt,
+        dead_letters_unmatched=False,
+        presents_json=lambda _: False,
+        no_deduplicate=None,
+        why_not_shareable=_why_not_shareable_mqtt,
+        for_process=_for_process_mqtt,
+        mistakes=_mistakes_mqtt,
+        notes=_notes_mqtt,
+    )
 
     type: Literal["mqtt"] = Field(description="protocol of the source")
     url: str = Field(description="where to connect, as in mqtt://localhost:1883")
@@ -154,21 +158,34 @@ class Mqtt(IdentifiedSource):
 
     @property
     def keeps_session(self) -> bool:
-        """Whether the broker keeps the session, and its subscriptions, beyond the connection: counted in seconds."""
+        """Whether the broker keeps the session and its subscriptions beyond the connection; it counts in seconds."""
         return self.client_id is not None and (self.version != "5" or self.session_expiry >= 1000)
 
     @property
     def durable(self) -> bool:
-        """Whether the broker keeps what is not acknowledged beyond the connection."""
+        """Whether the broker keeps unacknowledged events beyond the connection, and delivers them again."""
         return self.qos > 0 and self.keeps_session
+
+
+def _mistakes_pubsub(source: Mapping[str, Any]) -> Iterator[Diagnostic]:
+    if source.get("channels", []) == [] and source.get("patterns", []) == []:
+        yield Diagnostic((), "this source subscribes to nothing", "add channels or patterns", at_key=True)
 
 
 class RedisPubsub(SourceModel):
     """Channels of Redis pub/sub."""
 
-    without: ClassVar[dict[str, str]] = dict.fromkeys(
-        ("identity", "identity_window"),
-        "Redis pub/sub never delivers a message again, so there is nothing to recognise",
+    traits: ClassVar[Traits[Any]] = Traits["RedisPubsub"](
+        topics=RedisTopics,
+        known_topics=lambda source: None if source.patterns else source.channels,
+        guarantee=lambda *_: None,
+        dead_letters_unmatched=False,
+        presents_json=lambda _: False,
+        no_deduplicate="Redis pub/sub never delivers a message again, so there is nothing to recognise",
+        why_not_shareable=lambda _: "every subscriber of a channel gets every event",
+        for_process=lambda source, _: source,
+        mistakes=_mistakes_pubsub,
+        notes=lambda _: (),
     )
 
     window: Annotated[WideWindow, Field(description="how much may be in flight")] = WideWindow()
@@ -177,12 +194,29 @@ class RedisPubsub(SourceModel):
     patterns: list[Name] = Field(default=[], description="patterns of channels to subscribe to")
 
 
+def _guarantee_stream(_source: RedisStream, surroundings: Surroundings) -> str:
+    return "enqueued exactly once" if surroundings.in_sink else "at least once, and once within a day"
+
+
+def _for_process_stream(source: RedisStream, number: int) -> RedisStream:
+    return source.model_copy(update={"consumer": f"{source.consumer or socket.gethostname()}-{number}"})
+
+
 class RedisStream(SourceModel):
     """Streams of Redis, read by a consumer group."""
 
-    dead_letters_unmatched: ClassVar[bool] = True
-    without: ClassVar[dict[str, str]] = dict.fromkeys(
-        ("identity", "identity_window"), "an entry of a stream is always recognised, by its id"
+    traits: ClassVar[Traits[Any]] = Traits["RedisStream"](
+        topics=RedisTopics,
+        known_topics=lambda source: source.streams,
+        guarantee=_guarantee_stream,
+        dead_letters_unmatched=True,
+        # Without a chosen field, an entry is the JSON object of all its fields.
+        presents_json=lambda source: source.field is None,
+        no_deduplicate="an entry of a stream is always recognised, by its id",
+        why_not_shareable=lambda _: None,
+        for_process=_for_process_stream,
+        mistakes=lambda _: (),
+        notes=lambda _: (),
     )
 
     window: Annotated[WideWindow, Field(description="how much may be in flight")] = WideWindow()
@@ -200,4 +234,15 @@ class RedisStream(SourceModel):
     claim_after: Timeout = Field(default=60_000, description="when an entry that another consumer holds is taken over")
 
 
+#: The registry: a new source is one class more in this union.
 SourceConfig = Annotated[Amqp | Mqtt | RedisPubsub | RedisStream, Field(discriminator="type")]
+
+
+def _models() -> Iterator[tuple[str, type[SourceModel]]]:
+    for model in get_args(get_args(SourceConfig)[0]):
+        for name in get_args(model.model_fields["type"].annotation):
+            yield name, model
+
+
+#: The model of each `type`.
+SOURCES: Final[Mapping[str, type[SourceModel]]] = dict(_models())

@@ -8,8 +8,8 @@ from typing import Final
 
 import yaml
 
-# (what either of pyyaml's parsers says, whether its context says more about the place, problem, hint)
-_WORDS: Final = (
+#: By a pattern of the parsers' messages: whether the context is the better place, our message, and the hint.
+_EXPLANATIONS: Final = (
     (
         r"mapping values are not allowed",
         False,
@@ -64,22 +64,26 @@ _ANCHOR = re.compile(r"an (alias|anchor)")
 
 @dataclass(frozen=True, slots=True)
 class SyntaxFault:
-    """One syntax error; with `repair`, the character at `index` may be replaced by a letter to read on."""
+    """One syntax error, at a character of the file.
+
+    It is no Diagnostic: a file that cannot be parsed has no paths. If it is `repairable`, the rest of the file can be
+    read with a letter in place of the character at `index`.
+    """
 
     index: int
-    problem: str
+    message: str
     hint: str
-    repair: bool = False
+    repairable: bool = False
 
 
 def explain(error: yaml.YAMLError, text: str) -> SyntaxFault:
-    """Return what is wrong in plain words."""
+    """Return the syntax error that pyyaml raised for `text`, in plain words."""
     if not isinstance(error, yaml.MarkedYAMLError):
         return SyntaxFault(0, "this is not YAML", "")
     problem = error.problem or ""
     context = error.context or ""
-    at = error.problem_mark or error.context_mark
-    index = min(at.index if at else 0, len(text))
+    mark = error.problem_mark or error.context_mark
+    index = min(mark.index if mark else 0, len(text))
     begin = min(error.context_mark.index, len(text)) if error.context_mark else index
     if _ANCHOR.search(context):
         return _indicator(text, begin)
@@ -87,11 +91,11 @@ def explain(error: yaml.YAMLError, text: str) -> SyntaxFault:
         if text[index : index + 1] == "\t":
             return SyntaxFault(index, "a tab in the indentation", "YAML is indented by spaces")
         return _indicator(text, index)
-    for pattern, by_context, words, hint in _WORDS:
+    for pattern, by_context, message, hint in _EXPLANATIONS:
         if re.search(pattern, problem):
-            # What is not closed is found at the end of the file, and better shown where it begins.
+            # The parser finds a missing bracket or quote at the end of the file; it is better shown where it opens.
             far = by_context and not (index < len(text) and "\n" not in text[begin:index])
-            return SyntaxFault(begin if far else index, words, hint)
+            return SyntaxFault(begin if far else index, message, hint)
     if "tag" in context:
         return SyntaxFault(begin, "tags are refused", "quote text that begins with !")
     return SyntaxFault(index, "this is not YAML", "check the indentation and the quotes")
@@ -100,4 +104,4 @@ def explain(error: yaml.YAMLError, text: str) -> SyntaxFault:
 def _indicator(text: str, index: int) -> SyntaxFault:
     char = text[index : index + 1]
     hint = f'quote it, as in "{"*.created" if char == "*" else char + "..."}"'
-    return SyntaxFault(index, f"an unquoted value cannot begin with {char}", hint, repair=True)
+    return SyntaxFault(index, f"an unquoted value cannot begin with {char}", hint, repairable=True)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 from typing import Final
 
-from bridge.config.diagnostics import WrongValue, describe
+from bridge.config.wording import describe
+from bridge.errors import InvalidValue
 
 #: The spelling of a duration, of a size and of a share, for JSON Schema as well.
 DURATION: Final = r"[0-9]{1,12}(ms|s|m|h|d)"
@@ -18,55 +19,55 @@ _SHARE = re.compile(SHARE, re.ASCII)
 _MILLISECONDS: Final = {"d": 86_400_000, "h": 3_600_000, "m": 60_000, "s": 1_000, "ms": 1}
 _BYTES: Final = {"GiB": 1 << 30, "MiB": 1 << 20, "KiB": 1 << 10, "B": 1}
 
-#: A century. More is a slip of the finger, and would leave the range of an epoch in milliseconds.
+#: A century. More is a slip of the finger, and would exceed the range of an epoch in milliseconds.
 MAX_MILLISECONDS: Final = 36_525 * 86_400_000
 _NO_UNIT: Final = "a bare number has no unit"
 
 
-def _text(value: object, what: str) -> str:
+def _text(value: object, expected: str) -> str:
     if isinstance(value, (int, float)) and not isinstance(value, bool):
-        raise WrongValue(f"takes {what}", _NO_UNIT)
+        raise InvalidValue(f"takes {expected}", _NO_UNIT)
     if not isinstance(value, str):
-        raise WrongValue(f"takes {what}, not {describe(value)}")
+        raise InvalidValue(f"takes {expected}, not {describe(value)}")
     return value
 
 
-def _parsed(value: object, what: str, pattern: re.Pattern[str], units: dict[str, int]) -> int:
-    text = _text(value, what)
-    if not (found := pattern.fullmatch(text)):
+def _parsed(value: object, expected: str, pattern: re.Pattern[str], units: dict[str, int]) -> int:
+    text = _text(value, expected)
+    if not (match := pattern.fullmatch(text)):
         hint = _NO_UNIT if text.isdecimal() else f"a whole number and one of the units {', '.join(reversed(units))}"
-        raise WrongValue(f"takes {what}", hint)
-    unit = found[1]
+        raise InvalidValue(f"takes {expected}", hint)
+    unit = match[1]
     return int(text[: -len(unit)]) * units[unit]
 
 
 def parse_duration(value: object) -> int:
     """Return the milliseconds of `250ms`, `30s`, `5m`, `2h` or `7d`.
 
-    Raises WrongValue, a ValueError, in plain words.
+    Raises InvalidValue, a ValueError.
     """
     milliseconds = _parsed(value, "a duration such as 30s, 5m", _DURATION, _MILLISECONDS)
     if milliseconds > MAX_MILLISECONDS:
-        raise WrongValue("takes a duration of at most 36525d, a century")
+        raise InvalidValue("takes a duration of at most 36525d, a century")
     return milliseconds
 
 
 def parse_size(value: object) -> int:
     """Return the bytes of `512B`, `256KiB`, `16MiB` or `1GiB`.
 
-    Raises WrongValue, a ValueError, in plain words.
+    Raises InvalidValue, a ValueError.
     """
     return _parsed(value, "a size such as 256KiB, 16MiB", _SIZE, _BYTES)
 
 
 def parse_share(value: object) -> int:
-    """Return the 80 of `80%`: 1 to 100.
+    """Return the percent of `80%`, from 1 to 100.
 
-    Raises WrongValue, a ValueError, in plain words.
+    Raises InvalidValue, a ValueError.
     """
-    what = "a share such as 80%"
-    if not _SHARE.fullmatch(text := _text(value, what)):
-        raise WrongValue(f"takes {what}", "a whole number from 1 to 100, and %")
+    expected = "a share such as 80%"
+    if not _SHARE.fullmatch(text := _text(value, expected)):
+        raise InvalidValue(f"takes {expected}", "a whole number from 1 to 100, and %")
     return int(text[:-1])
 
 

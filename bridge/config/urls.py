@@ -1,4 +1,4 @@
-"""URLs of brokers: what is accepted, and how one is shown."""
+"""URLs of brokers: checked, split, and shown without their passwords."""
 
 from __future__ import annotations
 
@@ -6,9 +6,10 @@ import re
 from collections.abc import Iterable
 from urllib.parse import SplitResult, urlsplit
 
-from bridge.config.diagnostics import WrongValue, listed
+from bridge.config.wording import listed
+from bridge.errors import InvalidValue
 
-# Greedy up to the last @ on purpose: a password with a raw / or @ in it must not be shown by halves.
+# Greedy up to the last @ on purpose: of a password with a raw / or @ in it no half must be shown.
 _USERINFO = re.compile(r"(://[^:@/\s]*):.*@", re.DOTALL)
 _QUERY = re.compile(r"(?i)([?&;][a-z_-]*(?:pass|secret|token)[a-z_-]*=)[^&;\s]*")
 
@@ -32,22 +33,22 @@ def split_url(url: str) -> SplitResult | None:
 def check_url(url: str, schemes: Iterable[str]) -> str:
     """Return the URL if it has one of the schemes, a host (a path for `unix`) and a possible port.
 
-    Raises WrongValue; the words never quote the URL, which may hold a password.
+    Raises InvalidValue, whose message never quotes the URL: it may hold a password.
     """
     begins = listed(f"{scheme}://" for scheme in schemes)
     if not any(url.startswith(f"{scheme}://") for scheme in schemes):
-        raise WrongValue(f"takes a URL that begins with {begins}")
+        raise InvalidValue(f"takes a URL that begins with {begins}")
     if any(char.isspace() or not char.isprintable() for char in url):
-        raise WrongValue("a URL cannot hold spaces or control characters", "percent-encode them")
+        raise InvalidValue("a URL cannot hold spaces or control characters", "percent-encode them")
     parts = split_url(url)
     if parts is None:
-        raise WrongValue(
+        raise InvalidValue(
             "the host or the port of this URL cannot be read",
             "percent-encode a special character of the password, or write password: beside url:",
         )
     if parts.scheme == "unix":
         if not parts.path.strip("/"):
-            raise WrongValue("this URL names no socket", "as in unix:///run/redis/redis.sock")
+            raise InvalidValue("this URL names no socket", "as in unix:///run/redis/redis.sock")
     elif not parts.hostname:
-        raise WrongValue("this URL names no host", f"as in {parts.scheme}://localhost")
+        raise InvalidValue("this URL names no host", f"as in {parts.scheme}://localhost")
     return url

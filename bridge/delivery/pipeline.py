@@ -1,335 +1,298 @@
-"""The dispatcher of one source: receive -> route -> write -> settle.
+"""The pipeline of one source: receive -> route -> write -> acknowledge, and its shutdown.
 
-Two tasks with a place for one batch between them: while a batch is being written, the next one is
-routed, and what arrives meanwhile is the one after. Batches are written and settled in the order
-received, and an event is settled only after the write that holds all its messages is confirmed.
+Two tasks with a place for one batch between them: while one batch is written, the next one waits, a third is
+routed, and new events gather for a fourth. Batches are written and acknowledged in the order
+received, and an event is acknowledged only after the write that holds all its messages is confirmed.
 
-With a spool there is a third: what the sink does not take goes to the disk instead, and everything
-that follows goes behind it, until `drain` has written it all.
+With a spool there is a third task: batches that the sink does not take go to the disk instead, and all later ones go
+behind them, until the third task has replayed them all.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections import deque
-from dataclasses import dataclass
+from collections.abc import Sequence
+from contextlib import suppress
 from typing import Final
 
 from bridge.backoff import Backoff
-from bridge.delivery.outlet import SinkContext
-from bridge.delivery.poison import PoisonGuard
-from bridge.errors import SinkUnavailable
-from bridge.model.batch import Batch, BatchSequence, Written
-from bridge.model.event import Event
-from bridge.observe.logs import LogThrottle, logger
-from bridge.routing.router import Counts, Router
+from bridge.config import SourceConfig
+from bridge.delivery import tasks
+from bridge.delivery.policy import Delivery, DeliveryPolicy
+from bridge.delivery.sink_context import SinkContext
+from bridge.delivery.source_log import SourceLog
+from bridge.errors import Disconnected
+from bridge.model.accounting import Accounts, Counts, Outcome
+from bridge.model.batch import Batch, BatchSequence
+from bridge.routing.router import Router
 from bridge.sources.contract import Session, Source
-from bridge.spool import Spool, SpoolFull
+from bridge.spool import SpoolDirectory
 
-log = logger()
-#: A write that lasts this long while the window is full is for the spool: where what is not received is lost, and where
-#: the broker keeps it, though perhaps not for ever (mosquitto: 1,000 messages beyond the window).
-_PATIENCE_S: Final = 0.05
-_PATIENCE_WITH_BROKER_S: Final = 1.0
-#: Between two writes to the spool: what is received meanwhile goes with the next one.
+#: The backoff of a reconnect. At most 5 s, so that a source is back within ten of its broker.
+_FIRST_RETRY_S: Final = 0.2
+_MAX_RETRY_S: Final = 5.0
+#: A connection that lasted this long has succeeded: the next attempt follows soon again.
+_STEADY_S: Final = 10.0
+#: Between two appends to the spool: the events received meanwhile go with the next one.
 _GATHER_S: Final = 0.02
 _GATHER_DURABLE_S: Final = 0.004
-#: A spool that is full is tried again after this long, by what waits for it.
-_FULL_AGAIN_S: Final = 0.5
+#: At a stop: how long a task may take to end, a replayed batch to be written, and a disk to take the unfinished events.
+_CANCEL_S: Final = 4.0
+_REPLAY_S: Final = 2.0
+_DISK_S: Final = 2.0
 
 
-@dataclass(slots=True, eq=False)
-class _Work:
-    """A batch on its way; `counts` once it is routed, `done` once it is accounted for.
+class SourcePipeline:
+    """Moves the events of one source into the sink, which knows it as `name`.
 
-    `session` has delivered it; without one it was in the spool.
+    `run` connects, again and again, until `stop` has ended it. `config` is that of the source, `router` has its routes.
     """
 
-    session: Session | None
-    batch: Batch
-    counts: Counts | None = None
-    done: bool = False
-
-
-class Dispatcher:
-    """Moves the events of `source` into the sink, which knows it as `name`; `counts` tells what has become of them."""
-
-    def __init__(self, name: str, source: Source, router: Router, outlet: SinkContext) -> None:
-        self.counts = Counts()
-        #: How many batches were finished.
-        self.moved = 0
-        self.spool: Spool | None = None
-        #: Set when the bridge stops: what the sink does not take at once is kept for the next start.
-        self.stopping = False
-        self._name = name
+    def __init__(self, name: str, source: Source, config: SourceConfig, router: Router, context: SinkContext) -> None:
+        self.name = name
+        #: How many batches were finished; see `Watched`.
+        self.progress = 0
+        #: Whether a stop has finished every event that was received, within its time.
+        self.drained = False
         self._source = source
+        self._log = SourceLog(source.name, config)
         self._router = router
-        self._suspicion = PoisonGuard(source.name, router, outlet.attempts)
-        self._outlet = outlet
-        self._next: asyncio.Queue[_Work] = asyncio.Queue(maxsize=1)
-        self._left: deque[_Work] = deque()
-        self._last: _Work | None = None
-        self._working = False
-        #: Not while something out of the spool is being written.
-        self._resting = asyncio.Event()
-        self._resting.set()
-        self._timer: asyncio.TimerHandle | None = None
-        self._writer = BatchSequence()
-        self._throttle = LogThrottle()
+        self._context = context
+        self._accounts = Accounts(redelivers=source.redelivers)
+        self._policy = DeliveryPolicy(name, source, router, context, self._accounts)
+        self._connected = asyncio.Event()
+        self._session: Session | None = None
+        self._receiving: asyncio.Task[None] | None = None
+        self._delivering: asyncio.Task[None] | None = None
+        self._replaying: asyncio.Task[None] | None = None
+        self._handover: asyncio.Queue[Delivery] = asyncio.Queue(maxsize=1)
+        self._is_delivering = False
+        #: Deliveries that were cut short, oldest first; the last one may not have been handed over.
+        self._unfinished: deque[Delivery] = deque()
+        self._not_handed_over: Delivery | None = None
+        #: Cleared while a spooled batch is being written.
+        self._replay_idle = asyncio.Event()
+        self._replay_idle.set()
+        self._sequence = BatchSequence()
 
-    async def intake(self, session: Session) -> None:
-        """Receive and route until the session is paused and everything it delivered is settled.
+    @property
+    def source(self) -> str:
+        """The name of the source in the configuration."""
+        return self._source.name
+
+    @property
+    def counts(self) -> Counts:
+        """The numbers of the source's events by their fate, until now."""
+        return self._accounts.counts
+
+    async def open_spool(self, directory: SpoolDirectory) -> None:
+        """Keep events in `directory` that neither the sink takes nor the broker holds. Before `run`."""
+        if self._source.read is not None:
+            self._policy.spool = await directory.open(self.name, self._source.read)
+
+    async def wait_connected(self) -> None:
+        """Return once the source has been connected for the first time."""
+        await self._connected.wait()
+
+    async def run(self) -> None:
+        """Connect and move events until `stop`; reconnect with jitter whenever the connection ends."""
+        if self._policy.stopping:
+            return
+        async with asyncio.TaskGroup() as group:
+            self._delivering = tasks.start(group, self._deliver_loop(), f"source:{self.name}:deliver")
+            if self._policy.spool is not None:
+                self._replaying = tasks.start(group, self._replay_loop(), f"source:{self.name}:replay")
+            self._receiving = tasks.start(group, self._connect_loop(), f"source:{self.name}")
+
+    async def stop(self, deadline: float) -> None:
+        """Take nothing new, finish the received events until `deadline` (the loop's time), and end `run`.
+
+        Events that are not finished by then stay with their broker where it redelivers them, or go to the spool where
+        there is one, or are counted as lost. A second call finds nothing to do.
+        """
+        self._policy.stopping = True
+        try:
+            async with asyncio.timeout_at(deadline):
+                await self._pause()
+                await _ended(self._receiving)
+                await self._handover.join()
+                self.drained = True
+        except TimeoutError:
+            await tasks.cancel(_running(self._receiving), within_s=_CANCEL_S)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_REPLAY_S):
+                await self._replay_idle.wait()
+        await tasks.cancel(_running(self._delivering, self._replaying), within_s=_CANCEL_S)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_DISK_S):
+                await self._spool_or_count_unfinished()
+
+    def log_state(self) -> None:
+        """Log how the source stands."""
+        self._log.state(self._session, self._policy.spool, self.counts)
+
+    # The watchdog's view: see `bridge.process.watchdog.Watched`.
+
+    @property
+    def has_pending_work(self) -> bool:
+        """Whether events are pending, and neither the sink nor backpressure nor a stop explains the wait."""
+        held = self._session is not None and self._session.held > 0
+        context = self._context
+        waits = not context.health.is_available(self.name) or context.backpressure.holds(self.name)
+        return (held or self._is_busy) and not (waits or self._policy.stopping)
+
+    def reconnect(self, cause: str) -> None:
+        """End the session, so that a new one is made."""
+        if self._session is not None:
+            self._session.fail(cause)
+
+    @property
+    def _is_busy(self) -> bool:
+        return self._is_delivering or not self._handover.empty() or self._policy.is_spooling
+
+    # 1. Connect, receive, route, hand over.
+
+    async def _connect_loop(self) -> None:
+        backoff = Backoff(first_s=_FIRST_RETRY_S, max_s=_MAX_RETRY_S)
+        loop = asyncio.get_running_loop()
+        while not self._must_end():
+            connected_at = None
+            try:
+                async with self._source.connect() as session:
+                    if self._must_end():
+                        return
+                    connected_at = loop.time()
+                    self._session = session
+                    self._connected.set()
+                    self._log.connected(len(self._router.table.routes))
+                    await self._receive_loop(session)
+                    return
+            except Disconnected as error:
+                if connected_at is not None and loop.time() - connected_at > _STEADY_S:
+                    backoff.reset()
+                wait = max(backoff.next(denied=error.denied), error.retry_s)
+                self._log.disconnected(error.cause, wait, was_connected=connected_at is not None)
+            finally:
+                if self._session is not None:
+                    # Its connection is closed: the events that still wait in it are those that nobody redelivers.
+                    self._accounts.record_discarded(self._session.waiting)
+                self._session = None
+            if not self._must_end():
+                await asyncio.sleep(wait)
+
+    async def _receive_loop(self, session: Session) -> None:
+        """Receive and route until the session is paused and all its batches have their outcome.
 
         Raises:
-            Disconnected: the session has ended; what it delivered goes on to be written.
+            Disconnected: the session has ended; the events that it delivered are still written.
         """
         while events := await session.receive():
-            work = _Work(session, Batch(events, self._writer))
-            if not (self._spooling or PoisonGuard.has_redelivered(work.batch)):
-                work.counts = self._router.route(work.batch)
+            delivery = Delivery(session, Batch(events, self._sequence))
+            if not self._policy.routes_later(delivery):
+                delivery.counts = self._router.route(delivery.batch)
             try:
-                await self._next.put(work)
+                await self._handover.put(delivery)
             except asyncio.CancelledError:
-                self._last = work
+                self._not_handed_over = delivery
                 raise
-        await self.idle()
+        await self._handover.join()
 
-    async def idle(self) -> None:
-        """Return once everything that was received is settled: written, or kept in the spool."""
-        await self._next.join()
+    def _must_end(self) -> bool:
+        # Asked after each connect, because a library's connect can swallow a cancellation.
+        task = asyncio.current_task()
+        return self._policy.stopping or (task is not None and task.cancelling() > 0)
 
-    async def write(self) -> None:
-        """Write and settle what `intake` hands over, for ever; cancelled, leave the rest to `give_up_rest`."""
+    # 2. Decide, count, acknowledge.
+
+    async def _deliver_loop(self) -> None:
         while True:
-            work = await self._next.get()
-            self._working = True
+            delivery = await self._handover.get()
+            self._is_delivering = True
             try:
-                await self._finish(work)
+                outcome = await self._policy.decide(delivery)
+                self._record(delivery, outcome)
+                await self._acknowledge(delivery, outcome)
             except asyncio.CancelledError:
-                if not work.done:
-                    self._left.appendleft(work)
+                if delivery.outcome is None:
+                    self._unfinished.appendleft(delivery)
                 raise
             finally:
-                self._next.task_done()
-                self._working = False
-            self.moved += 1
-            if self._spooling:
+                self._handover.task_done()
+                self._is_delivering = False
+            self.progress += 1
+            if self._policy.is_spooling:
                 await asyncio.sleep(_GATHER_DURABLE_S if self._source.redelivers else _GATHER_S)
 
-    async def drain(self) -> None:
-        """Write what the spool holds, oldest first, for ever."""
-        assert self.spool is not None  # noqa: S101 - whoever calls this has set it
-        async for kept in self.spool.kept():
-            if self.stopping:
-                return
-            if kept.lost:
-                self.counts.received += kept.lost
-                self.counts.lost += kept.lost
-                log.error("spool.corrupt", source=self._source.name, lost=kept.lost)
-            self._resting.clear()
-            if not kept.lost:
-                await self._deliver(_Work(None, kept.batch))
-            await self.spool.forget(kept)
-            self._resting.set()
-            self.moved += 1
+    def _record(self, delivery: Delivery, outcome: Outcome) -> None:
+        delivery.outcome = outcome
+        self._accounts.record(delivery.batch, delivery.counts, outcome)
+        self._log.dead_letters(delivery.batch)
 
-    async def drained(self) -> None:
-        """Return once `drain`, which is told to stop, has finished what it was writing."""
-        await self._resting.wait()
+    async def _acknowledge(self, delivery: Delivery, outcome: Outcome) -> None:
+        """Acknowledge a batch that is written, spooled, or lost, which frees the window; never one that is redelivered."""
+        if delivery.session is None or outcome is Outcome.RETURNED:
+            return
+        if outcome is Outcome.LOST and self._source.redelivers:
+            return
+        await delivery.session.acknowledge(delivery.batch.events)
 
-    def leave(self, session: Session) -> None:
-        """Count what `session` still held when `intake` was cancelled; what comes again was never counted."""
-        if not self._source.redelivers:
-            self.counts.received += session.waiting
-            self.counts.lost += session.waiting
+    # 3. With a spool: write the spooled batches, oldest first.
 
-    async def give_up_rest(self) -> None:
-        """Keep what `write`, which has been cancelled, will not write, where there is a spool; count what is lost.
-
-        Cancelled, since a disk may take too long, it counts as lost what may not be kept.
-        """
-        while not self._next.empty():
-            self._left.append(self._next.get_nowait())
-        if self._last is not None:
-            self._left.append(self._last)
+    async def _replay_loop(self) -> None:
+        spool = self._policy.spool
+        assert spool is not None  # noqa: S101 - `run` starts this loop only where there is one
         try:
-            while self._left:
-                work = self._left[0]
-                spool = None if self._comes_again(work.batch.events) else self.spool
-                if spool is None or not await self._keep(work, spool):
-                    self._give_up(work.batch)
-                self._left.popleft()
-        finally:
-            for work in self._left:
-                self._give_up(work.batch)
-
-    @property
-    def busy(self) -> bool:
-        """Whether something waits to be written, or is being written."""
-        return self._working or not self._next.empty() or self._spooling
-
-    @property
-    def _spooling(self) -> bool:
-        return self.spool is not None and self.spool.holds
-
-    async def _finish(self, work: _Work) -> None:
-        while True:
-            if self._is_void(work):
-                # Not written yet, and delivered again: writing it now would make a duplicate.
-                work.done = True
-                self._give_up(work.batch)
-                return
-            if not self._spooling and await self._deliver(work):
-                return
-            if self.spool is not None and not self._is_void(work):
-                if await self._keep(work, self.spool):
+            async for spooled in spool.replay():
+                if self._policy.stopping:
                     return
-                await asyncio.sleep(_FULL_AGAIN_S)
-
-    async def _deliver(self, work: _Work) -> bool:
-        """Write and settle; return False if it is void by now, or is taking too long and the spool is there for it."""
-        written = await self._write(work)
-        if written is None:
-            return False
-        work.done = True
-        assert work.counts is not None  # noqa: S101 - what is written was routed
-        self._outlet.pressure.written(written)
-        self._account(work.batch, work.counts, written)
-        if work.session is not None:
-            await work.session.acknowledge(work.batch.events)
-        return True
-
-    async def _keep(self, work: _Work, spool: Spool) -> bool:
-        """Bring to the spool what is not written, and settle; return False if that can be tried again later."""
-        events = work.batch.events
-        parts = [part for part in work.batch.unsplit_parts() if part.written is None]
-        for part in parts:
-            part.assign_number()
-        try:
-            await spool.append(parts, durable=self._source.redelivers)
-        except SpoolFull as error:
-            suppressed = self._throttle.allow("spool.full", error.cause, count=len(events))
-            if suppressed is not None:
-                log.error("spool.full", source=self._source.name, cause=error.cause, repeated=suppressed)
-            if self._source.redelivers or self.stopping:
-                return False
-            work.done = True
-            self._give_up(work.batch)
-        else:
-            work.done = True
-            self._account_parts(work.batch)
-        if work.session is not None:
-            await work.session.acknowledge(events)
-        return True
-
-    def _account(self, batch: Batch, counts: Counts, written: Written) -> None:
-        counts.messages = written.messages
-        counts.duplicates = written.duplicates
-        counts.routed -= written.refused
-        counts.dead_lettered += written.refused
-        self.counts.add(counts)
-        self._report_dead_letters(batch)
-
-    def _account_parts(self, batch: Batch) -> None:
-        """Count what was written of a batch whose rest was not, or went to the spool, where it is counted once it is."""
-        for part in batch.unsplit_parts():
-            if part.written is not None:
-                self._account(part, _counts(part), part.written)
-
-    def _give_up(self, batch: Batch) -> None:
-        """Count what is not written: it comes again, or is lost."""
-        self._account_parts(batch)
-        events = sum(len(part.events) for part in batch.unsplit_parts() if part.written is None)
-        self.counts.received += events
-        if self._comes_again(batch.events):
-            self.counts.returned += events
-        else:
-            self.counts.lost += events
-
-    def _is_void(self, work: _Work) -> bool:
-        return work.session is not None and work.session.ended and self._comes_again(work.batch.events)
-
-    def _comes_again(self, events: list[Event]) -> bool:
-        return self._source.redelivers and all(event.token is not None for event in events)
-
-    async def _write(self, work: _Work) -> Written | None:
-        """Write as soon as the sink takes it; return None if that has become void, or the spool has to take it."""
-        if self.spool is None or work.session is None:
-            return await self._attempt(work)
-        try:
-            async with asyncio.timeout(None) as limit:
-                self._look_later(work, limit)
-                return await self._attempt(work)
-        except TimeoutError:
-            return None
+                self._replay_idle.clear()
+                if spooled.lost:
+                    self._accounts.record_discarded(spooled.lost)
+                    self._log.spool_corrupt(spooled.lost)
+                else:
+                    delivery = Delivery(None, spooled.batch)
+                    self._record(delivery, await self._policy.replay(delivery))
+                await spool.forget(spooled)
+                self._replay_idle.set()
+                self.progress += 1
         finally:
-            if self._timer is not None:
-                self._timer.cancel()
+            self._replay_idle.set()
 
-    async def _attempt(self, work: _Work) -> Written | None:
-        # At most 2 s, so that the bridge goes on soon after Redis does.
-        backoff = Backoff(first_s=0.05, most_s=2.0)
-        while True:
-            try:
-                if work.counts is None:
-                    work.counts = await self._route_with_care(work.batch)
-                await self._outlet.pressure.admit(self._name, work.batch.queues)
-                # Only now: the session may have ended during a long wait.
-                written = None if self._is_void(work) else await self._outlet.sink.write(work.batch)
-                if written is None:
-                    await self._outlet.sink.probe()  # who connects anew may wait until the sink is back
-            except SinkUnavailable as error:
-                wait = backoff.next(denied=error.denied)
-                self._outlet.state.lost(self._name, error.cause, wait)
-                if self.spool is not None and work.session is not None and self._should_leave(work, away=True):
-                    return None
-                await asyncio.sleep(wait)
-            else:
-                self._outlet.state.found(self._name)
-                return written
+    # Stop.
 
-    async def _route_with_care(self, batch: Batch) -> Counts:
-        if PoisonGuard.has_redelivered(batch):
-            return await self._suspicion.route(batch)
-        return self._router.route(batch)
+    async def _pause(self) -> None:
+        """Pause the session; an attempt to connect is given up."""
+        receiving = self._receiving
+        while self._session is None and receiving is not None and not receiving.done():
+            await tasks.cancel([receiving], within_s=0.2)
+        if self._session is not None:
+            await self._session.pause()
 
-    def _look_later(self, work: _Work, limit: asyncio.Timeout) -> None:
-        patience_s = _PATIENCE_WITH_BROKER_S if self._source.redelivers else _PATIENCE_S
-        self._timer = asyncio.get_running_loop().call_later(patience_s, self._look, work, limit)
+    async def _spool_or_count_unfinished(self) -> None:
+        """Count each unfinished event as spooled, returned or lost.
 
-    def _look(self, work: _Work, limit: asyncio.Timeout) -> None:
-        if self._should_leave(work):
-            limit.reschedule(asyncio.get_running_loop().time())
-        else:
-            self._look_later(work, limit)
-
-    def _should_leave(self, work: _Work, *, away: bool = False) -> bool:
-        """Whether a write is not to be waited for: it is void, or for the spool."""
-        assert work.session is not None  # noqa: S101 - only what was just delivered is left
-        if self._comes_again(work.batch.events):
-            return work.session.ended or work.session.full
-        return away or work.session.full or self.stopping
-
-    def _report_dead_letters(self, batch: Batch) -> None:
-        for letter in batch.every_dead_letter():
-            suppressed = self._throttle.allow(letter.route, letter.reason)
-            if suppressed is not None:
-                log.warning(
-                    "event.dead_lettered",
-                    source=self._source.name,
-                    route=letter.route or None,
-                    reason=letter.reason,
-                    error=letter.detail,
-                    topic=letter.event.topic,
-                    repeated=suppressed,
-                )
+        If cancelled (a disk may hang), everything without a confirmed append counts as returned or lost.
+        """
+        while not self._handover.empty():
+            self._unfinished.append(self._handover.get_nowait())
+        if self._not_handed_over is not None:
+            self._unfinished.append(self._not_handed_over)
+            self._not_handed_over = None
+        try:
+            for delivery in self._unfinished:
+                self._record(delivery, await self._policy.spill_at_stop(delivery))
+        finally:
+            for delivery in self._unfinished:
+                if delivery.outcome is None:
+                    self._record(delivery, Outcome.LOST)
+            self._unfinished.clear()
 
 
-def _counts(part: Batch) -> Counts:
-    """Return what `Router.route` has counted of the events of a half; dropped ones it can't tell from filtered ones."""
-    received = len(part.events)
-    dead = {owner for owner, _ in part.dead_letters}
-    routed = {owner for column in part.queues.values() for owner in column.event_indexes} - dead
-    filtered = received - len(dead) - len(routed)
-    # What Redis has refused was to be a message then.
-    return Counts(received, len(routed) + part.refused, filtered=filtered, dead_lettered=len(dead) - part.refused)
+async def _ended(task: asyncio.Task[None] | None) -> None:
+    if task is not None:
+        await asyncio.wait([task])
+
+
+def _running(*given: asyncio.Task[None] | None) -> Sequence[asyncio.Task[None]]:
+    return [task for task in given if task is not None]

@@ -1,9 +1,9 @@
-"""Poison: the event that ends the process whenever it is processed.
+"""Poison: an event that ends the process whenever it is processed.
 
-Nobody can tell it by looking. So what comes again, after a crash or a lost connection, is counted in Redis before it
-is routed, and forgotten once it was: only what was being routed when the process ended keeps its count. From
-`ISOLATE_AFTER` on an event is counted and routed by itself, so that the others of its batch get away; at `DEAD_LETTER_AFTER` it
-becomes a dead letter, unseen by any decoder or route.
+Its content does not show it. So redelivered events are counted in Redis before they are routed, and the count is deleted
+afterwards: only events that were being routed when the process ended keep theirs. From
+`ISOLATE_AFTER` on an event is counted and routed by itself, so that the others of its batch get away; at
+`DEAD_LETTER_AFTER` it becomes a dead letter, unseen by any decoder or route.
 """
 
 from __future__ import annotations
@@ -14,15 +14,16 @@ from itertools import groupby
 from typing import Final, Protocol
 
 from bridge.errors import SinkUnavailable
+from bridge.model.accounting import Counts
 from bridge.model.batch import Batch, DeadLetter
 from bridge.model.event import Event
 from bridge.observe.logs import LogThrottle, logger
-from bridge.routing.router import Counts, Router
+from bridge.routing.router import Router
 
 log = logger()
 ISOLATE_AFTER: Final = 5
 DEAD_LETTER_AFTER: Final = 10
-_MOST_BEGUN: Final = 10_000
+_MAX_COUNTED: Final = 10_000
 
 
 class Attempts(Protocol):
@@ -46,82 +47,87 @@ class Attempts(Protocol):
 
 
 class PoisonGuard:
-    """Routes the events of `source`, the ones that come again with care."""
+    """Routes batches of `source` that hold redelivered events, with care."""
 
     def __init__(self, source: str, router: Router, attempts: Attempts) -> None:
         self._source = source
         self._router = router
         self._attempts = attempts
         self._throttle = LogThrottle()
-        #: What this process has counted and not forgotten yet: it can end the process once.
+        #: Events already counted by this process. One process can crash only once, so each is counted once per process.
         self._counted: dict[bytes, int] = {}
 
     @staticmethod
     def has_redelivered(batch: Batch) -> bool:
-        """Tell whether something in `batch` was delivered before."""
+        """Tell whether an event in `batch` was delivered before."""
         return True in [event.redelivered for event in batch.events]  # half of the time that any(...) takes
 
     async def route(self, batch: Batch) -> Counts:
-        """Add to `batch` what its events come to, and return their counts.
+        """Route `batch` as `Router.route` does, and return its counts.
 
         Raises:
-            SinkUnavailable: what has come again can't be counted now; nothing was added.
+            SinkUnavailable: redelivered events can't be counted now; nothing was added to the batch.
         """
         suspects = _fingerprints(batch.events)
-        before = await self._begin(suspects, below=ISOLATE_AFTER)
-        if max(before) < ISOLATE_AFTER:
-            routed = Batch(batch.events, batch.sequence)
+        attempts = await self._begin(suspects, below=ISOLATE_AFTER)
+        # Into a batch of its own: after SinkUnavailable the batch is routed again.
+        routed = Batch([], batch.sequence)
+        if max(attempts) < ISOLATE_AFTER:
+            routed.events = batch.events
             counts = self._router.route(routed)
             await self._forget(suspects)
-            # Only now: what is tried again after SinkUnavailable, or elsewhere, is routed again.
-            batch.queues, batch.dead_letters = routed.queues, routed.dead_letters
-            return counts
-        guilty = {suspect for suspect, attempts in zip(suspects, before, strict=True) if attempts >= ISOLATE_AFTER}
-        total = Counts()
-        routed = Batch([], batch.sequence)
-        for alone, run in groupby(batch.events, lambda event: event.redelivered and _fingerprint(event) in guilty):
-            events = list(run)
-            for part in [[event] for event in events] if alone else [events]:
-                one = Batch(part, batch.sequence)
-                total.add(await self._route_part(one))
-                routed.extend(one)
+        else:
+            guilty = {suspect for suspect, count in zip(suspects, attempts, strict=True) if count >= ISOLATE_AFTER}
+            counts = await self._route_isolated(batch, guilty, routed)
         batch.queues, batch.dead_letters = routed.queues, routed.dead_letters
+        return counts
+
+    async def _route_isolated(self, batch: Batch, guilty: set[bytes], routed: Batch) -> Counts:
+        """Route each guilty event by itself, and the runs of others between them, into `routed`."""
+        total = Counts()
+        for isolated, run in groupby(batch.events, lambda event: event.redelivered and _fingerprint(event) in guilty):
+            events = list(run)
+            for part_events in [[event] for event in events] if isolated else [events]:
+                part = Batch(part_events, batch.sequence)
+                total.add(await self._route_part(part))
+                routed.extend(part)
         return total
 
     async def _route_part(self, part: Batch) -> Counts:
         suspects = _fingerprints(part.events)
         if not suspects:
             return self._router.route(part)
-        before = await self._begin(suspects, below=DEAD_LETTER_AFTER)
-        if max(before) >= DEAD_LETTER_AFTER and len(part.events) == 1:
-            detail = f"the bridge has ended {max(before)} times while it was processed"
+        attempts = max(await self._begin(suspects, below=DEAD_LETTER_AFTER))
+        if attempts >= DEAD_LETTER_AFTER and len(part.events) == 1:
+            detail = f"the bridge has ended {attempts} times while it was processed"
             part.dead_letters.append((0, DeadLetter(part.events[0], "poison", detail)))
             return Counts(received=1, dead_lettered=1)
-        suppressed = self._throttle.allow("suspected") if max(before) >= ISOLATE_AFTER else None
+        suppressed = self._throttle.allow("suspected") if attempts >= ISOLATE_AFTER else None
         if suppressed is not None:
-            log.warning("event.suspected", source=self._source, attempts=max(before), repeated=suppressed)
+            log.warning("event.suspected", source=self._source, attempts=attempts, repeated=suppressed)
         counts = self._router.route(part)
         await self._forget(suspects)
         return counts
 
     async def _begin(self, suspects: Sequence[bytes], *, below: int) -> list[int]:
-        if len(self._counted) > _MOST_BEGUN:
+        """Return how often each suspect was attempted before this process."""
+        if len(self._counted) > _MAX_COUNTED:
             self._counted.clear()
         fresh = [suspect for suspect in suspects if suspect not in self._counted]
-        counts = dict(self._counted)
+        attempts = dict(self._counted)
         if fresh:
             before = await self._attempts.begin(self._source, fresh, below=below)
-            counts.update(zip(fresh, before, strict=True))
+            attempts.update(zip(fresh, before, strict=True))
             if max(before) < below:
                 self._counted.update(zip(fresh, before, strict=True))
-        return [counts[suspect] for suspect in suspects]
+        return [attempts[suspect] for suspect in suspects]
 
     async def _forget(self, suspects: Sequence[bytes]) -> None:
         try:
             await self._attempts.forget(self._source, suspects)
         except SinkUnavailable as error:
-            # They are routed, and this process does not count them again; the next one suspects them a little sooner.
-            suppressed = self._throttle.allow("kept")
+            # They are routed, and this process does not count them again; the next process suspects them a little sooner.
+            suppressed = self._throttle.allow("attempts_kept")
             if suppressed is not None:
                 log.warning("event.attempts_kept", source=self._source, cause=error.cause, repeated=suppressed)
         else:
@@ -130,12 +136,12 @@ class PoisonGuard:
 
 
 def _fingerprints(events: Sequence[Event]) -> list[bytes]:
-    """Return those of what was delivered before, each once: a thousand equal readings are one suspect."""
+    """Return the fingerprints of redelivered events, each once: a thousand equal readings are one suspect."""
     return list({_fingerprint(event): None for event in events if event.redelivered})
 
 
 def _fingerprint(event: Event) -> bytes:
     digest = hashlib.blake2b(event.topic.encode("utf-8", "surrogatepass"), digest_size=12)
-    digest.update(b"\0" + event.identity + b"\0")
+    digest.update(b"\0" + event.deduplication_key + b"\0")
     digest.update(event.body)
     return digest.digest()

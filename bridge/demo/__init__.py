@@ -1,10 +1,10 @@
-"""The demo: brokers, a worker, a bridge and events, all its own; `dramatiq-bridge demo` runs it.
+"""The demo: starts brokers, a Dramatiq worker and a bridge, and publishes events; `dramatiq-bridge demo` runs it.
 
-Its modules need the extra `demo`; the guard alone does with the standard library.
+Its modules need the extra `demo`; only the guard needs nothing but the standard library.
 """
 
 from typing import Final
 
-#: The Redis list, outside Dramatiq's namespace, to which the actors append what they do and from which the screen takes
-#: it; each element is `{"actor", "args", "kwargs", "says"}` as JSON.
+#: A Redis list outside Dramatiq's namespace. Actors append an element per call, the screen shows and removes it; each
+#: element is `{"actor", "args", "kwargs", "effect"}` as JSON.
 EXECUTIONS: Final = "demo:executions"

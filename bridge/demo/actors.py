@@ -1,6 +1,6 @@
-"""The actors of the demo, run by a real worker: `python -m dramatiq bridge.demo.actors`.
+"""The demo's actors; a real Dramatiq worker runs them: `python -m dramatiq bridge.demo.actors`.
 
-An actor of yours would do the work; these say what they would do.
+Your actors would do the work; these only describe it.
 """
 
 from __future__ import annotations
@@ -19,30 +19,30 @@ _client = redis.Redis.from_url(_url)
 dramatiq.set_broker(RedisBroker(url=_url))
 
 
-def _say(actor: str, args: list[object], kwargs: dict[str, object], says: str) -> None:
-    _client.rpush(EXECUTIONS, json.dumps({"actor": actor, "args": args, "kwargs": kwargs, "says": says}))
+def _report(actor: str, args: list[object], kwargs: dict[str, object], effect: str) -> None:
+    _client.rpush(EXECUTIONS, json.dumps({"actor": actor, "args": args, "kwargs": kwargs, "effect": effect}))
 
 
 @dramatiq.actor(queue_name="alarms")
 def raise_alarm(plant: str, oven: int, celsius: float, *, severity: str) -> None:
-    """An oven is too hot."""
-    says = f"calls the operator of plant {plant}: oven {oven} is at {celsius} degrees"
-    _say("raise_alarm", [plant, oven, celsius], {"severity": severity}, says)
+    """Handle an oven that is too hot."""
+    effect = f"calls the operator of plant {plant}: oven {oven} is at {celsius} degrees"
+    _report("raise_alarm", [plant, oven, celsius], {"severity": severity}, effect)
 
 
 @dramatiq.actor
 def record_temperature(plant: str, oven: int, celsius: float) -> None:
-    """An oven is as warm as it should be."""
-    _say("record_temperature", [plant, oven, celsius], {}, "adds a point to the oven's curve")
+    """Handle a normal temperature."""
+    _report("record_temperature", [plant, oven, celsius], {}, "adds a point to the oven's curve")
 
 
 @dramatiq.actor
 def send_welcome_email(user_id: int, msg: str) -> None:
-    """Somebody has signed up."""
-    _say("send_welcome_email", [user_id, msg], {}, f"writes to user {user_id}")
+    """Handle a new user."""
+    _report("send_welcome_email", [user_id, msg], {}, f"writes to user {user_id}")
 
 
 @dramatiq.actor
 def keep_audit_entry(user: str, action: str, *, entry: str) -> None:
-    """Somebody has done something."""
-    _say("keep_audit_entry", [user, action], {"entry": entry}, f"files what {user} did")
+    """Handle an entry of the audit stream."""
+    _report("keep_audit_entry", [user, action], {"entry": entry}, f"files what {user} did")

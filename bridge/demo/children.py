@@ -1,4 +1,4 @@
-"""The demo's processes: each in a session of its own, with its output in a file, and a guard over all."""
+"""The demo's child processes: each has its own session and writes to a file; a guard ends them if the demo dies."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ from typing import Final, Self
 from bridge.errors import BridgeError
 
 _TAIL_LINES: Final = 15
-_POLL_S: Final = 0.02
-_KILLED_S: Final = 5.0
+_POLL_INTERVAL_S: Final = 0.02
+_KILL_TIMEOUT_S: Final = 5.0
 
 
 def free_port() -> int:
-    """Return a loopback TCP port that nobody listens on now; whoever binds it must be ready to try another."""
+    """Return a loopback TCP port that is free now; the caller must retry if another process binds it first."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
 
 
 class Child:
-    """One process and what it wrote; the terminal's Ctrl-C does not reach it."""
+    """A process whose output goes to a file; the terminal's Ctrl-C does not reach it."""
 
     def __init__(self, name: str, command: Sequence[str], env: Mapping[str, str], log: Path) -> None:
         self.name = name
@@ -44,42 +44,42 @@ class Child:
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
             )
-        #: The process id, and the id of its process group for as long as any process of it lives.
+        #: The process id, which is also the id of the process group.
         self.pid = self._process.pid
 
     @property
     def running(self) -> bool:
-        """Whether the process has not ended yet."""
+        """Whether the process is still running."""
         return self._process.poll() is None
 
-    def text(self) -> str:
-        """Return everything that the process has written."""
+    def output(self) -> str:
+        """Return the whole output of the process."""
         return self._log.read_text(errors="replace")
 
-    def ended(self) -> BridgeError:
-        """Return the error that says how the process ended, with the end of what it wrote."""
-        tail = self.text().splitlines()[-_TAIL_LINES:]
-        says = "and wrote nothing" if not tail else "\n  ".join(["its last lines:", *tail])
-        return BridgeError(f"{self.name} ended by itself (exit code {self._process.poll()}); {says}")
+    def unexpected_end(self) -> BridgeError:
+        """Return an error with the exit code and the last lines of the output."""
+        tail = self.output().splitlines()[-_TAIL_LINES:]
+        last_lines = "and wrote nothing" if not tail else "\n  ".join(["its last lines:", *tail])
+        return BridgeError(f"{self.name} ended by itself (exit code {self._process.poll()}); {last_lines}")
 
     def end(self, grace_s: float) -> int | None:
-        """SIGTERM, and SIGKILL for the whole group after `grace_s`; return the exit code, None where it had to be killed."""
+        """Send SIGTERM and wait `grace_s`; return the exit code, or None if the process is still running."""
         self._process.terminate()
         with suppress(subprocess.TimeoutExpired):
             return self._process.wait(grace_s)
         return None
 
     def kill(self) -> None:
-        """SIGKILL for the whole group, which may outlive its first process."""
+        """Kill the whole process group, which may outlive its first process."""
         with suppress(ProcessLookupError, PermissionError):
             os.killpg(self.pid, signal.SIGKILL)
-        self._process.wait(_KILLED_S)
+        self._process.wait(_KILL_TIMEOUT_S)
 
 
 class Children:
-    """All the processes of one demo and their directory; leaving the context leaves neither.
+    """The processes of one demo and their directory; leaving the context kills the processes and removes the directory.
 
-    `interrupted` is asked while waiting: where it says yes, the wait ends with KeyboardInterrupt.
+    A wait ends with KeyboardInterrupt once `interrupted()` is true.
     """
 
     def __init__(self, interrupted: Callable[[], bool]) -> None:
@@ -98,44 +98,45 @@ class Children:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
         while self._running:
             self._kill(self._running[-1])
-        assert self._guard.stdin is not None  # noqa: S101 - it was asked for
+        assert self._guard.stdin is not None  # noqa: S101 - it is a PIPE
         with suppress(OSError):
             self._guard.stdin.close()
         with suppress(subprocess.TimeoutExpired):
-            self._guard.wait(_KILLED_S)
+            self._guard.wait(_KILL_TIMEOUT_S)
 
     def start(self, name: str, command: Sequence[str], env: Mapping[str, str] | None = None) -> Child:
         """Start `command` with `env` added to the environment."""
         log = self.directory / f"{name.replace(' ', '-')}.log"
         child = Child(name, command, {**os.environ, **(env or {})}, log)
         self._running.append(child)
-        self._tell(f"+{child.pid}")
+        self._send_to_guard(f"+{child.pid}")
         return child
 
     def wait_until(self, condition: Callable[[], bool], child: Child, timeout_s: float) -> None:
-        """Return once `condition()` holds.
+        """Return once `condition()` is true.
 
         Raises:
-            BridgeError: `child` has ended, or did not get there within `timeout_s`.
+            BridgeError: `child` has ended, or the condition is still false after `timeout_s`.
+            KeyboardInterrupt: `interrupted()` is true.
         """
         deadline = time.monotonic() + timeout_s
         while not condition():
             if self._interrupted():
                 raise KeyboardInterrupt
             if not child.running:
-                raise child.ended()
+                raise child.unexpected_end()
             if time.monotonic() > deadline:
                 raise BridgeError(f"{child.name} was not ready within {timeout_s:g} s")
-            time.sleep(_POLL_S)
+            time.sleep(_POLL_INTERVAL_S)
 
     def check(self) -> None:
-        """Raise BridgeError if a process has ended that nobody told to."""
+        """Raise BridgeError if a process has ended by itself."""
         for child in self._running:
             if not child.running:
-                raise child.ended()
+                raise child.unexpected_end()
 
     def end(self, child: Child, grace_s: float) -> int | None:
-        """See `Child.end`; nothing of the child's group is left afterwards."""
+        """End `child` as `Child.end` does, then kill the rest of its process group."""
         code = child.end(grace_s)
         self._kill(child)
         return code
@@ -143,11 +144,11 @@ class Children:
     def _kill(self, child: Child) -> None:
         child.kill()
         self._running.remove(child)
-        self._tell(f"-{child.pid}")
+        self._send_to_guard(f"-{child.pid}")
 
-    def _tell(self, line: str) -> None:
-        assert self._guard.stdin is not None  # noqa: S101 - as above
-        # Without its guard the demo goes on: it ends its children itself, unless it is killed.
+    def _send_to_guard(self, line: str) -> None:
+        assert self._guard.stdin is not None  # noqa: S101 - it is a PIPE
+        # The demo runs on without its guard: unless it is killed, it ends its child processes itself.
         with suppress(OSError):
             self._guard.stdin.write(f"{line}\n".encode())
             self._guard.stdin.flush()

@@ -1,4 +1,4 @@
-"""The demo's events: a few per second, from three kinds of publishers."""
+"""The demo's events: three publishers, one per protocol, send a few per second."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode, MQTTProtocolVersi
 
 from bridge.errors import BridgeError
 
-_CONNECT_S: Final = 5.0
+_CONNECT_TIMEOUT_S: Final = 5.0
 _OVENS: Final = ((3, 7), (3, 8), (5, 1), (5, 2))
 _USERS: Final = ("ada", "grace", "edsger", "barbara", "niklaus")
 _ACTIONS: Final = ("signed in", "changed the recipe", "opened oven 7", "signed out")
-#: Which of the temperatures are too hot, over and over: the first alarm is not long in coming.
+#: The repeated pattern of too hot temperatures; an early one, so that the first alarm comes soon.
 _HOT: Final = (False, True, False, False, True, False)
 
 
 @dataclass(frozen=True, slots=True)
 class Sent:
-    """One event that went out; `source` is the name of the source that is to receive it."""
+    """One published event; `source` is the name of the bridge's source that receives it."""
 
     source: str
     protocol: str
@@ -39,7 +39,7 @@ class Sent:
 
 
 class Generator:
-    """Publishes to the demo's servers; use it as a context manager. `sent` counts by source."""
+    """Publishes to the demo's servers; use it as a context manager. `sent` counts the events by source."""
 
     def __init__(self, mqtt_url: str, redis_url: str) -> None:
         self.sent: Counter[str] = Counter()
@@ -49,25 +49,26 @@ class Generator:
             CallbackAPIVersion.VERSION2, protocol=MQTTProtocolVersion.MQTTv311, reconnect_on_failure=False
         )
         self._unconfirmed: list[paho.MQTTMessageInfo] = []
-        # Not for secrets: readings that look like readings.
-        self._random = random.Random()  # noqa: S311
+        self._random = random.Random()  # noqa: S311 - sample readings, no secrets
         self._hot = itertools.cycle(_HOT)
         self._users = itertools.count(17)
-        # When each publisher is due next, and how often it is.
         now = time.monotonic()
-        makers: list[tuple[float, Callable[[], Sent]]] = [
+        publishers: list[tuple[float, Callable[[], Sent]]] = [
             (0.7, self._temperature),
             (1.6, self._signup),
             (1.3, self._audit_entry),
         ]
-        self._due = [(now + number * 0.3, number, every, make) for number, (every, make) in enumerate(makers)]
+        #: A heap of (time of the next event, number, interval in seconds, publisher).
+        self._due = [
+            (now + number * 0.3, number, interval_s, publish) for number, (interval_s, publish) in enumerate(publishers)
+        ]
 
     def __enter__(self) -> Self:
         try:
             self._mqtt.connect(self._url.hostname or "127.0.0.1", self._url.port or 1883)
         except OSError as error:
             raise BridgeError(f"the MQTT broker is not there: {error}") from None
-        deadline = time.monotonic() + _CONNECT_S
+        deadline = time.monotonic() + _CONNECT_TIMEOUT_S
         while not self._mqtt.is_connected():
             if time.monotonic() > deadline:
                 raise BridgeError("the MQTT broker does not answer")
@@ -80,24 +81,24 @@ class Generator:
 
     @property
     def confirmed(self) -> bool:
-        """Whether the MQTT broker has confirmed everything that was published."""
+        """Whether the MQTT broker has confirmed all published events."""
         self._unconfirmed = [info for info in self._unconfirmed if not info.is_published()]
         return not self._unconfirmed
 
     def publish(self) -> list[Sent]:
-        """Publish what is due now, and return it."""
+        """Publish the events that are due now, and return them."""
         events = []
         while self._due[0][0] <= time.monotonic():
-            at, number, every, make = self._due[0]
-            event = make()
+            due, number, interval_s, publish = self._due[0]
+            event = publish()
             self.sent[event.source] += 1
             events.append(event)
-            # From now on and not from then: after a pause nothing is made up for.
-            heapq.heapreplace(self._due, (max(at + every, time.monotonic()), number, every, make))
+            # max(): after a pause the missed events are skipped.
+            heapq.heapreplace(self._due, (max(due + interval_s, time.monotonic()), number, interval_s, publish))
         return events
 
     def serve(self, seconds: float) -> None:
-        """Keep the MQTT connection going for up to `seconds`; the demo's loop has no other sleep.
+        """Run the MQTT client's network loop for up to `seconds`; this is the only sleep of the demo's loop.
 
         Raises:
             BridgeError: the connection is lost.

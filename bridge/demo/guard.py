@@ -1,9 +1,9 @@
-"""The guard: ends what the demo has started when the demo itself has ended, in whatever way.
+"""The guard: kills the demo's child processes if the demo ends, however it ends.
 
-A process of its own (`python -m bridge.demo.guard DIRECTORY`) that reads from a pipe: `+PID` for a
-process group that began, `-PID` for one that is gone. The pipe ends with the demo, SIGKILL
-included; then the groups that are left are killed, and DIRECTORY is removed. PR_SET_PDEATHSIG
-would reach only the children, not the worker's own children, and exists only on Linux.
+It is a separate process (`python -m bridge.demo.guard DIRECTORY`) and reads lines from a pipe: `+PID`
+for a new process group, `-PID` for one that has ended. The pipe closes when the demo ends, also after
+SIGKILL; then the guard kills the remaining groups and removes DIRECTORY. PR_SET_PDEATHSIG would reach
+the child processes but not the Dramatiq worker's own, and exists only on Linux.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from contextlib import suppress
 
 
 def guard(lines: Iterable[str], directory: str) -> None:
-    """Follow `lines` to their end, then kill what is left and remove `directory`."""
+    """Read `lines` until they end, then kill the remaining groups and remove `directory`."""
     groups: set[int] = set()
     for line in lines:
         (groups.add if line.startswith("+") else groups.discard)(int(line[1:]))

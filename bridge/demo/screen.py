@@ -1,7 +1,7 @@
-"""What the demo shows: lines of events that go in and of actors that run, and the table at the end.
+"""The demo's output: a line per published event and per executed actor, and a table at the end.
 
-Colours on a terminal; anywhere else plain lines, without a single escape code. Nothing is laid
-out by the terminal's width, so a narrow one only folds the lines.
+A terminal gets colours, anything else plain lines without escape codes. The layout does not depend
+on the terminal's width: a narrow one folds the lines.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _TAG_WIDTH: Final = max(map(len, _STYLES))
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """How far the events of one source came, stage by stage."""
+    """The number of a source's events at each stage."""
 
     sent: int
     received: int
@@ -33,12 +33,12 @@ class Row:
 
     @property
     def equal(self) -> bool:
-        """Whether no event was lost and none came twice."""
+        """Whether all four numbers are equal: no event was lost, none was duplicated."""
         return len(set(astuple(self))) == 1
 
 
 class Screen:
-    """Writes to `file`, which is a terminal or is not."""
+    """Writes the output to `file`."""
 
     def __init__(self, file: IO[str]) -> None:
         terminal = file.isatty()
@@ -54,7 +54,7 @@ class Screen:
         )
 
     def explain(self, route: Route, seconds: float | None) -> None:
-        """Say in three lines what is to be seen, with `route` as the example."""
+        """Explain the output in three lines, with `route` as the example."""
         end = "Ctrl-C ends it" if seconds is None else f"it ends after {seconds:g} s, or by Ctrl-C"
         self._print(
             "Events go in by MQTT, Redis pub/sub and a Redis stream; the bridge makes of each a Dramatiq message."
@@ -64,25 +64,30 @@ class Screen:
         self._print("The route of the alarms: ", (f"{route.topic}, when {route.when} -> {route.actor}({args})", "bold"))
 
     def note(self, text: str) -> None:
-        """Say what the demo itself does."""
+        """Show a step of the demo itself."""
         self._print((text, "dim"))
 
     def event(self, event: Sent) -> None:
-        """Show an event that went in."""
+        """Show a published event."""
         tag = event.protocol.ljust(_TAG_WIDTH)
         self._print((f"{_clock()}  ", "dim"), (tag, _STYLES[event.protocol]), f"  {event.topic} {event.body}")
 
-    def execution(self, actor: str, args: Sequence[Any], kwargs: Mapping[str, Any], says: str) -> None:
-        """Show an actor that ran."""
-        words = [json.dumps(value) for value in args] + [f"{key}={json.dumps(value)}" for key, value in kwargs.items()]
+    def execution(self, actor: str, args: Sequence[Any], kwargs: Mapping[str, Any], effect: str) -> None:
+        """Show an executed actor, its arguments and the effect that it reported."""
+        shown_args = [json.dumps(value) for value in args]
+        shown_args += [f"{key}={json.dumps(value)}" for key, value in kwargs.items()]
         style = "bold red" if actor == "raise_alarm" else "bold green"
         arrow = "->".rjust(_TAG_WIDTH)
         self._print(
-            (f"{_clock()}  ", "dim"), f"{arrow}  ", (actor, style), f"({', '.join(words)})", (f"  {says}", "dim")
+            (f"{_clock()}  ", "dim"),
+            f"{arrow}  ",
+            (actor, style),
+            f"({', '.join(shown_args)})",
+            (f"  {effect}", "dim"),
         )
 
     def summary(self, rows: Mapping[str, Row]) -> None:
-        """Show the table, by source and in total."""
+        """Show the table of numbers by source, with the total."""
         total = Row(*(sum(column) for column in zip(*map(astuple, rows.values()), strict=True)))
         self._print()
         self._print((f"{'':10}{'sent':>10}{'received':>10}{'enqueued':>10}{'executed':>10}", "bold"))

@@ -1,4 +1,4 @@
-"""The demo from its beginning to its end: start everything, show what happens, stop in order, add up."""
+"""The course of the demo: start everything, show events and executions, stop in order, compare the numbers."""
 
 from __future__ import annotations
 
@@ -23,22 +23,22 @@ from bridge.demo.servers import Servers, config_path
 from bridge.errors import BridgeError
 from bridge.routing.compiler import check_routes
 
-#: How long what was sent may take to be executed.
-_FINISH_S: Final = 10.0
+#: How long the actors of the last events may take.
+_FINISH_TIMEOUT_S: Final = 10.0
 _TICK_S: Final = 0.05
-#: A process that has closed its connections has ended by then.
-_ENDED_S: Final = 0.3
+#: Wait after a lost connection: the process that closed it has ended by then.
+_END_WAIT_S: Final = 0.3
 
 
 def show(screen: Screen, seconds: float | None) -> None:
     """Run the demo until a signal, or until events have flowed for `seconds`.
 
     Raises:
-        BridgeError: something ended or failed, or the numbers in the end differ.
-        KeyboardInterrupt: a signal before there was anything to show, or a second one.
+        BridgeError: a child process ended or failed, or the numbers differ.
+        KeyboardInterrupt: a signal came before the servers were ready, or a second signal came.
     """
     routes = config.load(config_path(), environ={}, check=check_routes).routes
-    with Interruption() as interruption, Children(lambda: interruption.asked) as children:
+    with Interruption() as interruption, Children(lambda: interruption.requested) as children:
         screen.explain(routes[0], seconds)
         screen.note("starting Valkey, an MQTT broker, a Dramatiq worker and the bridge ...")
         servers = Servers(children)
@@ -46,53 +46,53 @@ def show(screen: Screen, seconds: float | None) -> None:
             try:
                 end = math.inf if seconds is None else time.monotonic() + seconds
                 sent = _flow(
-                    servers, children, executions, screen, lambda: interruption.asked or time.monotonic() > end
+                    servers, children, executions, screen, lambda: interruption.requested or time.monotonic() > end
                 )
             except (BridgeError, redis.RedisError) as error:
-                # Whose end it was says more than whose connection was lost.
-                time.sleep(_ENDED_S)
+                # The end of a child process explains more than a lost connection does.
+                time.sleep(_END_WAIT_S)
                 children.check()
                 raise BridgeError(str(error)) from None
             screen.note("stopping the bridge, the worker and the brokers ...")
             counted = servers.stop_bridge()
             servers.stop_worker()
-            executions.take()
+            executions.show_new()
         servers.stop_brokers()
         rows = _rows(sent, counted, executions.counts)
         screen.summary(rows)
-        _judge(rows, servers.complaints())
+        _check_equal(rows, servers.complaints())
 
 
 class Interruption:
-    """SIGINT and SIGTERM: the first one asks for the end, the second one takes it at once."""
+    """SIGINT and SIGTERM: the first signal requests an orderly stop, the second raises KeyboardInterrupt."""
 
-    #: A Ctrl-C may come twice: from the terminal, and from whoever passes it on (make, timeout).
-    _SAME_S: Final = 1.0
+    #: Signals this close together are one: Ctrl-C may come from the terminal and again from make or timeout.
+    _SAME_SIGNAL_S: Final = 1.0
 
     def __init__(self) -> None:
-        self.asked = False
-        self._at = -math.inf
-        self._before: dict[signal.Signals, Any] = {}
+        self.requested = False
+        self._requested_at = -math.inf
+        self._previous_handlers: dict[signal.Signals, Any] = {}
 
     def __enter__(self) -> Self:
         for number in (signal.SIGINT, signal.SIGTERM):
-            self._before[number] = signal.signal(number, self._on_signal)
+            self._previous_handlers[number] = signal.signal(number, self._on_signal)
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
-        for number, handler in self._before.items():
+        for number, handler in self._previous_handlers.items():
             signal.signal(number, handler)
 
     def _on_signal(self, _number: int, _frame: FrameType | None) -> None:
         now = time.monotonic()
-        if self.asked and now - self._at > self._SAME_S:
+        if self.requested and now - self._requested_at > self._SAME_SIGNAL_S:
             raise KeyboardInterrupt
-        self.asked = True
-        self._at = now
+        self.requested = True
+        self._requested_at = now
 
 
 class Executions:
-    """What the actors say that they have done; `counts` counts it by the source whose events they are."""
+    """The executions that the actors report; `counts` counts them by the source of their events."""
 
     def __init__(self, redis_url: str, routes: Sequence[Route], screen: Screen) -> None:
         self.counts: Counter[str] = Counter()
@@ -106,29 +106,29 @@ class Executions:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
         self._redis.close()
 
-    def take(self) -> None:
-        """Show and count what is new."""
-        answer: Any = self._redis.lpop(EXECUTIONS, 1000)
-        for entry in map(json.loads, answer or ()):
-            self.counts[self._source[entry["actor"]]] += 1
-            self._screen.execution(entry["actor"], entry["args"], entry["kwargs"], entry["says"])
+    def show_new(self) -> None:
+        """Show and count the executions since the last call."""
+        elements: Any = self._redis.lpop(EXECUTIONS, 1000)
+        for execution in map(json.loads, elements or ()):
+            self.counts[self._source[execution["actor"]]] += 1
+            self._screen.execution(execution["actor"], execution["args"], execution["kwargs"], execution["effect"])
 
 
 def _flow(
-    servers: Servers, children: Children, executions: Executions, screen: Screen, over: Callable[[], bool]
+    servers: Servers, children: Children, executions: Executions, screen: Screen, is_over: Callable[[], bool]
 ) -> Counter[str]:
-    """Let events flow until it is over, then wait for the last of them; return how many were sent, by source."""
+    """Publish events until `is_over()`, then wait for the last executions; return the number of sent events by source."""
     with Generator(servers.mqtt_url, servers.redis_url) as generator:
-        while not over():
+        while not is_over():
             for event in generator.publish():
                 screen.event(event)
-            executions.take()
+            executions.show_new()
             children.check()
             generator.serve(_TICK_S)
         screen.note("no more events; waiting for the actors that are still to run ...")
-        end = time.monotonic() + _FINISH_S
-        while time.monotonic() < end:
-            executions.take()
+        deadline = time.monotonic() + _FINISH_TIMEOUT_S
+        while time.monotonic() < deadline:
+            executions.show_new()
             if generator.confirmed and executions.counts.total() >= generator.sent.total():
                 break
             children.check()
@@ -145,10 +145,10 @@ def _rows(
     }
 
 
-def _judge(rows: Mapping[str, Row], complaints: Sequence[str]) -> None:
+def _check_equal(rows: Mapping[str, Row], complaints: Sequence[str]) -> None:
     different = [name for name, row in rows.items() if not row.equal]
     if not rows:
         raise BridgeError("the bridge did not say what it received")
     if different:
-        says = "the bridge complained:" if complaints else "the bridge did not complain"
-        raise BridgeError("\n  ".join([f"the numbers of {', '.join(different)} differ; {says}", *complaints]))
+        log = "the bridge complained:" if complaints else "the bridge did not complain"
+        raise BridgeError("\n  ".join([f"the numbers of {', '.join(different)} differ; {log}", *complaints]))

@@ -1,43 +1,48 @@
-"""The batch: what one write holds, all of it or nothing."""
+"""The batch: the events of one write, which Redis takes whole or not at all."""
 
 from __future__ import annotations
 
 import secrets
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from typing import Final
 
+from bridge.errors import DeadLetterReason
 from bridge.model.event import Event
 from bridge.model.message import Message
+
+#: The bounds of one batch, so that no single write keeps Redis busy for long. A larger event is a batch of its own.
+MAX_BATCH_EVENTS: Final = 1000
+MAX_BATCH_BYTES: Final = 4 * 1024 * 1024
 
 
 @dataclass(slots=True, frozen=True, eq=False)
 class DeadLetter:
-    """An event that will never become the message it was meant to be, and why.
+    """An event that can never become its message, and why.
 
-    `route` is empty where the event never reached one. `reason` is a constant for machines
-    (`decode`, `too-large`, `missing-field`, `wrong-type`, `not-json`, `option`, `unmatched`,
-    `refused-by-redis`), `detail` a sentence for people.
+    `reason` is for machines, `detail` a sentence for people. `route` is empty if the event failed before any route.
     """
 
     event: Event
-    reason: str
+    reason: DeadLetterReason
     detail: str
     route: str = ""
 
 
 @dataclass(slots=True, eq=False)
 class Column:
-    """The messages for one queue, in the order of the events: each one's redis_message_id and body, and its event.
+    """The messages of a batch for one queue, in the order of the events.
 
-    `event_indexes` are positions in the batch's `events`; an event can own several messages, or none.
+    `messages` holds a redis_message_id and a body for each. `event_indexes` holds, at the same place, the position of
+    the message's event in the batch's `events`; one event can have several messages, or none.
     """
 
     event_indexes: list[int] = field(default_factory=list)
     messages: list[tuple[bytes, bytes]] = field(default_factory=list)
 
     def part(self, start: int, stop: int) -> Column:
-        """Return the messages of the events from `start` to `stop`, who then count from 0."""
-        chosen = [place for place, owner in enumerate(self.event_indexes) if start <= owner < stop]
+        """Return the messages of the events from `start` to `stop`, whose positions then count from 0."""
+        chosen = [place for place, event_index in enumerate(self.event_indexes) if start <= event_index < stop]
         return Column(
             [self.event_indexes[place] - start for place in chosen],
             [self.messages[place] for place in chosen],
@@ -46,35 +51,36 @@ class Column:
 
 @dataclass(slots=True, eq=False)
 class BatchSequence:
-    """Who writes batches, strictly one after another; Redis remembers the number of the last one under this name.
+    """Numbers batches that are written strictly one after another, as Kafka's idempotent producer does.
 
-    An attempt that Redis reads late, when a later batch has been written already (a closed
-    connection's data can arrive minutes after), has a smaller number and writes nothing. The batch itself
-    has been written then, since its number came first: so a number is never given to other events again, and a
-    writer that outlives its process is made anew with the `last` number that it may have used.
+    Redis remembers under `name` the number of the last batch written. A smaller number than that means "already
+    written": an attempt whose data Redis reads late (those of a closed connection can arrive minutes after) writes
+    nothing. Therefore no number is ever given to other events: a sequence that continues after a restart starts with
+    the `last` number that it may have used.
     """
 
     name: str = field(default_factory=lambda: secrets.token_hex(8))
     last: int = 0
 
     def next(self) -> int:
-        """Return the number of the batch that is written now."""
+        """Return the number of the next batch."""
         self.last += 1
         return self.last
 
 
 @dataclass(slots=True, eq=False)
 class Batch:
-    """The events of one write, in the order received, and what they have come to.
+    """The events of one write, in the order received, with their messages and dead letters.
 
-    `queues` holds the messages by queue, `dead_letters` each with the position of its event; an event may have
-    come to nothing (filtered, or dropped). Columns, and no object per event: this is the hot path.
+    `queues` holds the messages by queue, `dead_letters` each with the position of its event. An event may have
+    neither (filtered, or dropped). Columns instead of an object per event: this is the hot path.
 
-    `number` stays with the batch through every attempt, so that a write whose reply was lost is not done twice, nor
-    one that is tried again after a crash. `halves` is set once Redis has refused the whole for good;
-    `written`, once the write is confirmed, so that a half that waits for the other is not written
-    again even after Redis has forgotten its number. `refused` is 1 where the one event of the batch
-    was to be a message and has become a dead letter.
+    `number` stays with the batch through every attempt, so that a write whose reply was lost is not repeated, nor
+    one that is tried again after a crash.
+    `halves` is set once Redis has refused the whole for good.
+    `written` is set once the write is confirmed: a half that waits for the other one is then not written again, even
+    after Redis has forgotten its number.
+    `refused` is 1 if Redis has refused the message of the batch's only event, which is a dead letter now.
     """
 
     events: list[Event]
@@ -88,30 +94,30 @@ class Batch:
 
     def column(self, queue: str) -> Column:
         """Return the messages for `queue`, to add to."""
-        found = self.queues.get(queue)
-        if found is None:
-            found = self.queues[queue] = Column()
-        return found
+        column = self.queues.get(queue)
+        if column is None:
+            column = self.queues[queue] = Column()
+        return column
 
-    def add(self, owner: int, messages: Iterable[Message]) -> None:
-        """Add the messages of the event at the position `owner`, behind those of earlier ones."""
+    def add(self, event_index: int, messages: Iterable[Message]) -> None:
+        """Add the messages of the event at `event_index`, behind those of earlier events."""
         for message in messages:
             column = self.column(message.queue)
-            column.event_indexes.append(owner)
+            column.event_indexes.append(event_index)
             column.messages.append((message.id, message.body))
 
     def extend(self, other: Batch) -> None:
-        """Add the events of `other`, which is not numbered, and what they come to, behind these."""
+        """Add the events of `other`, which has no number yet, with their messages and dead letters, behind these."""
         start = len(self.events)
         self.events.extend(other.events)
         for queue, theirs in other.queues.items():
             ours = self.column(queue)
-            ours.event_indexes += [start + owner for owner in theirs.event_indexes]
+            ours.event_indexes += [start + event_index for event_index in theirs.event_indexes]
             ours.messages += theirs.messages
-        self.dead_letters += [(start + owner, letter) for owner, letter in other.dead_letters]
+        self.dead_letters += [(start + event_index, letter) for event_index, letter in other.dead_letters]
 
     def every_dead_letter(self) -> Iterator[DeadLetter]:
-        """Return the dead letters, those of refused events in its halves included."""
+        """Return the dead letters, including those of events that Redis has refused in a half."""
         for part in self.halves or ():
             yield from part.every_dead_letter()
         if self.halves is None:
@@ -119,7 +125,7 @@ class Batch:
                 yield letter
 
     def unsplit_parts(self) -> Iterator[Batch]:
-        """Return the batches that are written each by itself: this one, or what it was halved into."""
+        """Return the batches that are written each by itself: this one, or the parts that it was split into."""
         if self.halves is None:
             yield self
         else:
@@ -127,17 +133,17 @@ class Batch:
                 yield from half.unsplit_parts()
 
     def assign_number(self) -> int:
-        """Return the number, which is the writer's next where there is none yet."""
+        """Return the batch's number; the first call takes the sequence's next one."""
         if self.number is None:
             self.number = self.sequence.next()
         self.sequence.last = max(self.sequence.last, self.number)
         return self.number
 
     def split(self) -> tuple[Batch, Batch]:
-        """Return the two halves of the events, each with what it comes to.
+        """Return two batches, each with half of the events, their messages and dead letters.
 
-        Each has a writer of its own, named after this batch: the same after a crash between the two, which then writes
-        only the second, while Redis has this batch's number only where it took the whole.
+        Each has a sequence of its own, named after this batch, and therefore the same one after a crash: the next
+        attempt writes only the missing half. Redis has this batch's own number only if it took the whole.
         """
         middle = len(self.events) // 2
         return self._part("a", 0, middle), self._part("b", middle, len(self.events))
@@ -148,17 +154,17 @@ class Batch:
             self.events[start:stop],
             BatchSequence(f"{self.sequence.name}:{self.assign_number()}{half}"),
             {queue: column for queue, column in queues.items() if column.event_indexes},
-            [(owner - start, letter) for owner, letter in self.dead_letters if start <= owner < stop],
+            [(index - start, letter) for index, letter in self.dead_letters if start <= index < stop],
         )
 
 
 @dataclass(slots=True, frozen=True)
 class Written:
-    """What a confirmed write did.
+    """The result of a confirmed write.
 
-    `messages` were written, `duplicates` are events that had been written before, `refused` those
-    that Redis will never take: they became dead letters. `lengths` are those of the queues' lists right after it, 0
-    where nothing was pushed; `size` is what was sent, in bytes.
+    `messages` counts the messages written; `duplicates`, the events that had been written before; `refused`, the
+    events that became dead letters because Redis will never take them. `lengths` gives each queue's length right after
+    the write, 0 if no message was added to it. `size` counts the bytes sent.
     """
 
     messages: int

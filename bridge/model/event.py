@@ -26,35 +26,48 @@ META_NAMES: Final = (
 Details = tuple[Mapping[str, object], Mapping[str, object]]
 
 
-class Gate(msgspec.Struct, frozen=True):
-    """Makes the write of each event that has it happen at most once (see `sink/enqueue.lua`).
+class OnceByXack(msgspec.Struct, frozen=True):
+    """Write an event only if XACK of the entry `event.deduplication_key` says 1.
 
-    kind "ack": `key` is a stream in the Redis that is written to, and XACK in `group` must say 1.
-    kind "seen": `key` and the event's `identity` make a key that is remembered for `lifetime_ms`.
+    `stream` is a key in the Redis that the sink writes to, `group` a consumer group of it.
     """
 
-    kind: str
-    key: str
-    group: str = ""
-    lifetime_ms: int = 0
+    stream: str
+    group: str
+
+
+class OnceByKey(msgspec.Struct, frozen=True):
+    """Write an event only if Redis does not remember its key, which is `prefix` and `event.deduplication_key`.
+
+    The write itself makes Redis remember the key, for `lifetime_ms`.
+    """
+
+    prefix: str
+    lifetime_ms: int
+
+
+#: The condition under which an event is written, so that it is written at most once (see `sink/enqueue.lua`).
+WriteOnce = OnceByXack | OnceByKey
 
 
 def already_parsed(raw: Any) -> Details:
-    """Return details that are there already."""
+    """Return `raw` itself: the source has parsed headers and meta already."""
     return raw  # type: ignore[no-any-return]
 
 
 # A Struct, because one is made per event: it takes a fifth of a dataclass's time. gc=False: nothing in an
 # event leads back to it, and a hundred thousand fewer objects for the collector to walk through.
 class Event(msgspec.Struct, eq=False, gc=False):
-    """One event as its source presents it; immutable by convention.
+    """One event as its source presents it. Later only routing sets `write_once` and `deduplication_key`.
 
     `topic` is the MQTT topic, the AMQP routing key, the Redis channel or the stream's key.
-    `received_at_ms` is epoch milliseconds. `token` is what the session needs to settle the
-    event, opaque to everyone else. `raw` is what `read` makes headers and meta of, once somebody
-    asks. `gate` and `identity`, where there are, make the write idempotent.
-    `defect` says why the source can't present the event properly: it becomes a dead letter.
-    `redelivered` says that the broker has delivered it before, to whoever.
+    `received_at_ms` is epoch milliseconds.
+    `token` lets the session acknowledge the event; it is opaque to everyone else, and None if the broker
+    expects no acknowledgement.
+    `raw` holds the unparsed headers and meta; `read` parses them, only when a route needs them.
+    `write_once` and `deduplication_key` make the write idempotent; without a condition the event is written each time.
+    `defect` says why the source can't present the event properly; such an event becomes a dead letter.
+    `redelivered` says that the broker has delivered it before, to any consumer.
     """
 
     source: str
@@ -64,13 +77,13 @@ class Event(msgspec.Struct, eq=False, gc=False):
     token: object = None
     raw: object = ({}, {})
     read: Callable[[Any], Details] = already_parsed
-    gate: Gate | None = None
-    identity: bytes = b""
+    write_once: WriteOnce | None = None
+    deduplication_key: bytes = b""
     defect: str = ""
     redelivered: bool = False
 
     def details(self) -> Details:
-        """Return the headers and the meta, parsed each time.
+        """Return the headers and the meta; each call parses them again.
 
         Raises:
             BadEvent: they can't be read.

@@ -1,9 +1,8 @@
-"""The Dramatiq message: its identity and its exact JSON.
+"""The Dramatiq message: its ids and its exact JSON.
 
-The wire form is what `dramatiq.brokers.redis.RedisBroker.enqueue` writes, unchanged from
-Dramatiq 1.0 to 2.2: seven keys, `options.redis_message_id` equal to the hash field and to the
-list's element; a delayed message has `.DQ` after its queue's name and `options.eta` in epoch
-milliseconds.
+The wire form is that of `dramatiq.brokers.redis.RedisBroker.enqueue`, unchanged from Dramatiq 1.0 to 2.2: seven keys;
+`options.redis_message_id` equals the hash's field and the list's element; a delayed message has `.DQ` after its
+queue's name and `options.eta` in epoch milliseconds.
 """
 
 from __future__ import annotations
@@ -16,13 +15,14 @@ import msgspec
 
 from bridge.errors import BadEvent
 
-#: Larger messages are refused before Redis: a route has multiplied what it was given.
+#: Larger messages are refused before Redis: a route has multiplied its input.
 MAX_MESSAGE_BYTES: Final = 4 * 1024 * 1024
 #: The last three digits of ids.
-_ENDS: Final = tuple(b"%03x" % number for number in reversed(range(4096)))
+_SUFFIXES: Final = tuple(b"%03x" % number for number in reversed(range(4096)))
 _encode = msgspec.json.Encoder().encode
+#: Maps a random digit to one of 8, 9, a and b, which a UUID has in this place.
 _VARIANT: Final = dict(zip("0123456789abcdef", "89ab" * 4, strict=True))
-_CLOSED: Final = b'"'
+_CLOSING_QUOTE: Final = b'"'
 _NOT_JSON: Final = (UnicodeEncodeError, TypeError, ValueError, OverflowError, RecursionError)
 
 
@@ -36,30 +36,31 @@ class Message:
 
 
 class MessageIds:
-    """What messages that are made together have in common: their time, and their ids but for the end.
+    """The time and the ids of messages that are made together; `now_ms` is epoch milliseconds.
 
-    An id has the form of a UUID of version 4. 110 of its 122 random bits are the stamp's, the last 12 count its
-    messages: one read of the system's randomness serves 4,096 of them, and then it is renewed.
+    An id has the form of a UUID of version 4. Of its 122 random bits, 110 are common to 4,096 messages and the last 12
+    count them (`suffixes`): they share one read of the system's randomness, and `renew` makes the next one.
+    `message_id_prefix` begins with the JSON between the two ids of a message, `tail` is the JSON after them.
     """
 
-    __slots__ = ("between", "ends", "now_ms", "redis_id", "tail")
+    __slots__ = ("message_id_prefix", "now_ms", "redis_id_prefix", "suffixes", "tail")
 
     def __init__(self, now_ms: int) -> None:
         self.now_ms = now_ms
         self.tail = b'","message_timestamp":%d}' % now_ms
-        self.redis_id = self.between = b""
-        self.ends: list[bytes] = []
+        self.redis_id_prefix = self.message_id_prefix = b""
+        self.suffixes: list[bytes] = []
 
     def renew(self) -> None:
-        """Make new ids, once there are no more `ends`."""
+        """Make 4,096 new ids; call it once `suffixes` is empty."""
         h = os.urandom(32).hex()
-        self.redis_id = _beginning(h[:32])
-        self.between = b'},"message_id":"' + _beginning(h[32:])
-        self.ends += _ENDS
+        self.redis_id_prefix = _uuid_prefix(h[:32])
+        self.message_id_prefix = b'},"message_id":"' + _uuid_prefix(h[32:])
+        self.suffixes += _SUFFIXES
 
 
 class Template:
-    """All that is known of a message before the event: encoded once, filled in per event.
+    """The part of a message that is known before the event: encoded once, filled in per event.
 
     `options` are checked (see `bridge.config.message_options`); `delayed` says whether messages get an eta.
     """
@@ -74,22 +75,24 @@ class Template:
         static = _encode(options)[1:-1] + b"," if options else b""
         self._options = b',"options":{%b"redis_message_id":"' % static
 
-    def fill(self, args: object, kwargs: object, stamp: MessageIds, more: bytes = _CLOSED) -> tuple[bytes, bytes]:
-        """Return a message's redis_message_id and its body; `more` comes from `encode_dynamic_options`.
+    def fill(
+        self, args: object, kwargs: object, ids: MessageIds, dynamic_options: bytes = _CLOSING_QUOTE
+    ) -> tuple[bytes, bytes]:
+        """Return a message's redis_message_id and its body; `dynamic_options` comes from `encode_dynamic_options`.
 
-        `args` is a list and `kwargs` a mapping with text keys: `check_arguments` where that is not sure.
+        `args` is a list and `kwargs` a mapping with text keys: call `check_arguments` where that is not sure.
 
         Raises:
             BadEvent: JSON can't hold them, or only in a message that is too large.
         """
-        if not stamp.ends:
-            stamp.renew()
-        end = stamp.ends.pop()
-        redis_id = stamp.redis_id + end
+        if not ids.suffixes:
+            ids.renew()
+        suffix = ids.suffixes.pop()
+        redis_id = ids.redis_id_prefix + suffix
         try:
             body = b"".join((
                 self._head, _encode(args), b',"kwargs":', _encode(kwargs),
-                self._options, redis_id, more, stamp.between, end, stamp.tail,
+                self._options, redis_id, dynamic_options, ids.message_id_prefix, suffix, ids.tail,
             ))  # fmt: skip
         except _NOT_JSON as error:
             raise _not_json(error) from None
@@ -99,20 +102,20 @@ class Template:
 
 
 def encode_dynamic_options(options: object, eta_ms: int | None) -> bytes:
-    """Return what stands behind the redis_message_id: options that came from the event, and the eta.
+    """Return the JSON after the redis_message_id: its closing quote, the eta, and the options that came from the event.
 
     Raises:
         BadEvent: JSON can't hold them.
     """
-    more = _CLOSED if eta_ms is None else b'","eta":%d' % eta_ms
+    encoded = _CLOSING_QUOTE if eta_ms is None else b'","eta":%d' % eta_ms
     try:
-        return b"%b,%b" % (more, _encode(options)[1:-1]) if options else more
+        return b"%b,%b" % (encoded, _encode(options)[1:-1]) if options else encoded
     except _NOT_JSON as error:
         raise _not_json(error) from None
 
 
 def check_arguments(args: object, kwargs: object) -> None:
-    """Refuse what no actor can be called with.
+    """Refuse arguments that no actor can be called with.
 
     Raises:
         BadEvent: `args` is no list, or `kwargs` no mapping with text keys.
@@ -130,5 +133,6 @@ def _not_json(error: Exception) -> BadEvent:
     return BadEvent("not-json", f"the message can't be written as JSON: {error}"[:300])
 
 
-def _beginning(h: str) -> bytes:
+def _uuid_prefix(h: str) -> bytes:
+    """Return the first 33 of a UUID's 36 characters, from 32 random hexadecimal digits."""
     return f"{h[:8]}-{h[8:12]}-4{h[13:16]}-{_VARIANT[h[16]]}{h[17:20]}-{h[20:29]}".encode()

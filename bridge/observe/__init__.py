@@ -1,1 +1,1 @@
-"""What the bridge says about itself."""
+"""How the bridge can be observed: its logs."""

@@ -1,7 +1,7 @@
 """Logs: one event per line, JSON for machines or console for people, always on stderr.
 
-The libraries' own loggers (`logging`) go through the same formatter. Nothing per event is logged
-above DEBUG, and no body and no secret ever is.
+The libraries' own loggers (`logging`) use the same formatter. Lines per event are logged at DEBUG only; bodies and
+secrets are never logged.
 """
 
 from __future__ import annotations
@@ -18,38 +18,40 @@ import structlog
 
 Format = Literal["json", "console"]
 
-#: A repeated line is written at most this often; the next one says how many were left out.
-REPEAT_AFTER_S: Final = 10.0
+#: A repeated line is written at most once in this time; the next one says how many were suppressed.
+_REPEAT_INTERVAL_S: Final = 10.0
+#: A throttle forgets all its keys when it has more, so that causes that are all different do not fill the memory.
+_MAX_KEYS: Final = 1000
 
 
-def _without_nothing(_logger: object, _name: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
-    """Leave out what says nothing: `repeated` where nothing was left out, and a route that there was none of."""
+def _drop_empty_fields(_logger: object, _name: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
+    """Drop fields without information: those that are None, and `repeated` if no line was suppressed."""
     if event.get("repeated") == 0:
         del event["repeated"]
     return {key: value for key, value in event.items() if value is not None}
 
 
-def _name_worker(
-    worker: int | None, _logger: object, _name: str, event: structlog.typing.EventDict
+def _add_process(
+    process: int | None, _logger: object, _name: str, event: structlog.typing.EventDict
 ) -> structlog.typing.EventDict:
-    # What the parent says of a worker names that one.
-    event.setdefault("worker", worker)
+    # A line of the parent about a child process already has the child's number.
+    event.setdefault("process", process)
     return event
 
 
 _SHARED: Final[list[Any]] = [
-    _without_nothing,
+    _drop_empty_fields,
     structlog.stdlib.add_log_level,
     structlog.processors.TimeStamper(fmt="iso", utc=True),
     structlog.processors.format_exc_info,
 ]
 
 
-def configure(format_: Format | None = None, level: str = "info", worker: int | None = None) -> None:
+def configure(format_: Format | None = None, level: str = "info", process: int | None = None) -> None:
     """Set up structlog and `logging` alike; without a format, console on a terminal and JSON lines otherwise.
 
-    Every line names the `worker` that writes it, where there are several. They share one standard error: a
-    line reaches it by a single write, so that lines do not mix.
+    `process` is the number of a child process, and stands in each of its lines. All processes share one standard error:
+    each line reaches it by a single write, so that lines do not mix.
     """
     chosen = format_ or ("console" if sys.stderr.isatty() else "json")
     renderer: Any = (
@@ -57,7 +59,7 @@ def configure(format_: Format | None = None, level: str = "info", worker: int | 
         if chosen == "console"
         else structlog.processors.JSONRenderer(ensure_ascii=True)
     )
-    shared = [partial(_name_worker, worker), *_SHARED]
+    shared = [partial(_add_process, process), *_SHARED]
     threshold = logging.getLevelNamesMapping()[level.upper()]
     structlog.configure(
         processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
@@ -75,7 +77,7 @@ def configure(format_: Format | None = None, level: str = "info", worker: int | 
     root.handlers[:] = [handler]
     root.setLevel(threshold)
     for name in ("aio_pika", "aiormq", "paho", "asyncio"):
-        # What the libraries report is reported by the bridge, in its own words; theirs is for debugging.
+        # The bridge reports these libraries' errors itself; their own lines are for debugging.
         logging.getLogger(name).setLevel(threshold if threshold <= logging.DEBUG else logging.CRITICAL)
     logging.getLogger("bridge").setLevel(threshold)
 
@@ -87,22 +89,21 @@ def logger() -> structlog.stdlib.BoundLogger:
 
 @dataclass(slots=True)
 class LogThrottle:
-    """Limits lines that would repeat: one per key and `REPEAT_AFTER_S`, with a count of what was left out."""
+    """Limits repeated lines to one per key and interval, which says how many were suppressed before it."""
 
     _last: dict[Hashable, tuple[float, int]] = field(default_factory=dict)
 
     def allow(self, *key: Hashable, count: int = 1) -> int | None:
-        """Return how often `key` was left out since its last line, or None if it is to be left out now."""
+        """Return how many lines of `key` were suppressed since its last one; None if this one is suppressed too.
+
+        A suppressed line counts as `count` lines.
+        """
         now = time.monotonic()
         last, suppressed = self._last.get(key, (0.0, 0))
-        if last and now - last < REPEAT_AFTER_S:
+        if last and now - last < _REPEAT_INTERVAL_S:
             self._last[key] = last, suppressed + count
             return None
-        if len(self._last) > 1000:
+        if len(self._last) > _MAX_KEYS:
             self._last.clear()
         self._last[key] = now, 0
         return suppressed
-
-    def forget(self, *key: Hashable) -> None:
-        """Let the next line of `key` through: what it said has ended."""
-        self._last.pop(key, None)

@@ -1,7 +1,7 @@
-"""One of several worker processes: `python -m bridge.process.child`, which `bridge.process.supervisor` starts and nobody else does.
+"""One of several child processes: `python -m bridge.process.child`, which only `bridge.process.supervisor` starts.
 
-Its standard input brings what it is to run, and the end of it is the word to drain and end: the
-parent closes it, and it closes by itself however the parent dies. Its standard output takes reports,
+Its standard input brings its order. When that input ends, the process drains and ends: the parent closes it, and the
+parent's death does too. Its standard output takes reports,
 one JSON object a line. Signals that stop a bridge are blocked in it: a terminal's Ctrl-C and a service
 manager's SIGTERM reach the whole group, and the parent, which they reach too, decides.
 """
@@ -13,24 +13,34 @@ import contextlib
 import os
 import pickle
 import sys
+from dataclasses import dataclass
 from typing import Final
 
 import msgspec
 
 from bridge.config import Config
+from bridge.model.accounting import Counts
 from bridge.observe import logs
-from bridge.process.bridge import Supervisor, loop_factory
-from bridge.routing.router import Counts
+from bridge.process.bridge import Bridge
+from bridge.process.event_loop import loop_factory
 
-#: How often the parent is told the counts; what a worker did after its last report is not counted if it is killed.
-_REPORT_S: Final = 1.0
+#: How often the parent gets the counts; of a killed process, events after its last report are not counted.
+_REPORT_INTERVAL_S: Final = 1.0
 _STDIN, _STDOUT, _STDERR = range(3)
-#: A worker's number, what it runs, and its log's format and level.
-Order = tuple[int, Config, logs.Format | None, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """The order to a child process: its number (0 is the first), the configuration that it runs, and how it logs."""
+
+    number: int
+    config: Config
+    log_format: logs.Format | None
+    log_level: str
 
 
 class Report(msgspec.Struct, omit_defaults=True):
-    """What a worker tells its parent: that it is ready, which sources are stuck, or what has become of a source's events."""
+    """A report to the parent: that the process is ready, which sources are stuck, or the counts of one source."""
 
     ready: bool = False
     stuck: list[str] | None = None
@@ -42,62 +52,61 @@ _encode: Final = msgspec.json.Encoder().encode
 
 
 def main() -> int:
-    """Run what the parent orders until it says stop, or dies; return the exit code."""
+    """Run the parent's order until the parent says stop, or dies; return the exit code."""
     parent = os.getppid()
     try:
         order: Order = pickle.load(sys.stdin.buffer)  # noqa: S301 - from the parent alone
     except EOFError:
-        return 0  # it has died before it could say what is to be done
-    number, config, log_format, log_level = order
+        return 0  # the parent died before it could give its order
     reports = os.dup(_STDOUT)
-    # What a library might print is not a report.
+    # Output that a library might print is not a report.
     os.dup2(_STDERR, _STDOUT)
-    logs.configure(log_format, log_level, worker=number)
+    logs.configure(order.log_format, order.log_level, process=order.number)
     log = logs.logger()
     with asyncio.Runner(loop_factory=loop_factory()) as runner:
         try:
-            runner.run(_run(number, config, reports))
+            runner.run(_run(order, reports))
         except Exception:
-            log.critical("worker.failed", exc_info=True)
+            log.critical("process.failed", exc_info=True)
             return 1
     if os.getppid() != parent:
-        log.error("worker.orphaned", cause="the bridge's first process has died")
+        log.error("process.orphaned", cause="the bridge's first process has died")
     return 0
 
 
-async def _run(number: int, config: Config, reports: int) -> None:
-    supervisor = Supervisor(config, on_ready=lambda: _tell(reports, Report(ready=True)), first=number == 0)
+async def _run(order: Order, reports: int) -> None:
+    bridge = Bridge(order.config, on_ready=lambda: _write(reports, Report(ready=True)), first=order.number == 0)
     loop = asyncio.get_running_loop()
 
     def on_end_of_input() -> None:
         loop.remove_reader(_STDIN)
-        supervisor.stop()
+        bridge.stop()
 
     loop.add_reader(_STDIN, on_end_of_input)
-    # A parent that does not read must not keep a worker from its work: the next report says all again.
+    # A parent that does not read must not keep this process from its work: the next report repeats everything.
     os.set_blocking(reports, False)
-    telling = loop.create_task(_tell_counts(supervisor, reports), name="worker:counts")
+    reporting = loop.create_task(_report_repeatedly(bridge, reports), name="child:reports")
     try:
-        await supervisor.run()
+        await bridge.run()
     finally:
-        telling.cancel()
+        reporting.cancel()
         os.set_blocking(reports, True)
-        _tell_all(supervisor, reports)
+        _report(bridge, reports)
 
 
-async def _tell_counts(supervisor: Supervisor, reports: int) -> None:
+async def _report_repeatedly(bridge: Bridge, reports: int) -> None:
     while True:
-        await asyncio.sleep(_REPORT_S)
-        _tell_all(supervisor, reports)
+        await asyncio.sleep(_REPORT_INTERVAL_S)
+        _report(bridge, reports)
 
 
-def _tell_all(supervisor: Supervisor, reports: int) -> None:
-    _tell(reports, Report(stuck=supervisor.stuck()))
-    for source, counts in supervisor.counts().items():
-        _tell(reports, Report(source=source, counts=counts))
+def _report(bridge: Bridge, reports: int) -> None:
+    _write(reports, Report(stuck=bridge.stuck()))
+    for source, counts in bridge.counts().items():
+        _write(reports, Report(source=source, counts=counts))
 
 
-def _tell(reports: int, report: Report) -> None:
+def _write(reports: int, report: Report) -> None:
     # The line is shorter than PIPE_BUF: it is written whole or not at all.
     with contextlib.suppress(BlockingIOError, BrokenPipeError):
         os.write(reports, _encode(report) + b"\n")

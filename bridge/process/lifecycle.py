@@ -1,4 +1,4 @@
-"""What is said of a bridge as a whole, once, however many processes it has; and how it is told to stop."""
+"""The voice of a bridge as a whole, however many processes it has, to its log and the service manager; and its signals."""
 
 from __future__ import annotations
 
@@ -11,23 +11,23 @@ from typing import Final
 
 import bridge
 from bridge.config import Config
+from bridge.model.accounting import Counts
 from bridge.observe.logs import logger
 from bridge.process import systemd
-from bridge.routing.router import Counts
 
 log = logger()
-_LOOK_EVERY_S: Final = 5.0
+_WATCH_INTERVAL_S: Final = 5.0
 
 
 class Lifecycle:
-    """Speaks for a bridge, to its log and to the service manager; `processes` are told where there are several."""
+    """Reports the stages of a bridge; `processes` is their number where there are several."""
 
     def __init__(self, config: Config, processes: int | None = None) -> None:
         self._sizes = {"sources": len(config.sources), "routes": len(config.routes), "processes": processes}
         self._stopping = False
 
     def begin(self, stop: Callable[[], None], kill: Callable[[], None] = lambda: None) -> None:
-        """Say that the bridge starts; from now on the first signal calls `stop`, a second one `kill` and ends it."""
+        """Report the start; from now on the first signal calls `stop`, a second one `kill`, and then ends the process."""
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._on_signal, number, stop, kill)
@@ -35,41 +35,46 @@ class Lifecycle:
         systemd.notify("READY=1\nSTATUS=running")
 
     def ready(self) -> None:
-        """Say that everything is connected."""
+        """Report that everything is connected."""
         log.info("bridge.ready", **self._sizes)
 
     async def watch(self, stuck: Callable[[], Sequence[str]]) -> None:
-        """Tell the service manager's watchdog that all is well, for ever, unless sources are `stuck`."""
+        """Feed the service manager's watchdog, for ever, unless sources are `stuck`."""
         within_s = systemd.watchdog_s()
-        every_s = _LOOK_EVERY_S if within_s is None else min(within_s / 3, _LOOK_EVERY_S)
-        well = True
+        interval_s = _WATCH_INTERVAL_S if within_s is None else min(within_s / 3, _WATCH_INTERVAL_S)
+        healthy = True
         while True:
             names = stuck()
-            if bool(names) == well:
-                well = not names
+            if bool(names) == healthy:
+                healthy = not names
                 if names:
                     log.error("bridge.not_ready", stuck=list(names))
-                systemd.notify(f"STATUS={'running' if well else 'stuck: ' + ', '.join(names)}")
-                if well:
+                systemd.notify(f"STATUS={'running' if healthy else 'stuck: ' + ', '.join(names)}")
+                if healthy:
                     self.ready()
-            if well and within_s is not None:
+            if healthy and within_s is not None:
                 systemd.notify("WATCHDOG=1")
-            await asyncio.sleep(every_s)
+            await asyncio.sleep(interval_s)
 
     def end(self, counts: Mapping[str, Counts]) -> None:
-        """Say what has become of the events of each source, and of all together."""
+        """Report the counts of each source, and of all together."""
         total = Counts()
-        for source, its in counts.items():
-            if its.lost:
-                log.error("source.lost", source=source, events=its.lost, cause="not written before the stop")
-            log.info("source.counts", source=source, **asdict(its))
-            total.add(its)
+        for source, source_counts in counts.items():
+            if source_counts.lost:
+                log.error(
+                    "source.lost",
+                    source=source,
+                    events=source_counts.lost,
+                    cause="not written, and no broker redelivers them",
+                )
+            log.info("source.counts", source=source, **asdict(source_counts))
+            total.add(source_counts)
         log.info("bridge.stopped", **asdict(total))
 
     def _on_signal(self, number: int, stop: Callable[[], None], kill: Callable[[], None]) -> None:
         name = signal.Signals(number).name
         if self._stopping:
-            # Nothing is lost by it: what is not settled stays with its broker.
+            # Brokers keep unacknowledged events; events that come once are lost unless they are written or spooled.
             log.warning("bridge.stopped_at_once", signal=name)
             kill()
             os._exit(1)

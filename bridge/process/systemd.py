@@ -1,4 +1,4 @@
-"""What the service manager is told: one datagram, as sd_notify(3) describes it."""
+"""Messages to the service manager: one datagram each, as sd_notify(3) describes it."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ def notify(state: str) -> None:
 
 
 def watchdog_s() -> float | None:
-    """Return how often the service manager wants WATCHDOG=1 at least, in seconds; None if it does not ask (sd_watchdog_enabled(3))."""
+    """Return the longest time between two WATCHDOG=1, in seconds; None if the manager wants none (sd_watchdog_enabled(3))."""
     try:
         within_s = int(os.environ.get("WATCHDOG_USEC", "")) / 1_000_000
-        meant = int(os.environ.get("WATCHDOG_PID", os.getpid())) == os.getpid()
+        is_meant = int(os.environ.get("WATCHDOG_PID", os.getpid())) == os.getpid()
     except ValueError:
         return None
-    return within_s if meant and within_s > 0 else None
+    return within_s if is_meant and within_s > 0 else None

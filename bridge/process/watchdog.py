@@ -1,8 +1,8 @@
 """The watchdog: a source with something to move has to move it.
 
-Everything that can hang has a deadline of its own. This is for what nobody thought of: a source that holds
-events and settles none, though the sink takes writes, gets a new connection; if that does not help, the
-bridge is not healthy, and the service manager, which is not told otherwise any more, starts it anew.
+Everything that can hang has a deadline of its own. This is for the cases that nobody thought of: a source that holds
+events and acknowledges none, though the sink takes writes, gets a new connection; if that does not help, the
+bridge stops feeding the service manager's watchdog, which restarts it.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Final, Protocol
 from bridge.observe.logs import logger
 
 log = logger()
-_LOOK_EVERY_S: Final = 1.0
+_CHECK_INTERVAL_S: Final = 1.0
 
 
 class Watched(Protocol):
@@ -24,63 +24,63 @@ class Watched(Protocol):
     name: str
 
     @property
-    def moved(self) -> int:
-        """How many batches have been finished; any change is progress."""
+    def progress(self) -> int:
+        """The number of batches that were finished; any change is progress."""
         ...
 
     @property
-    def due(self) -> bool:
-        """Whether there is something to move, and nothing that it rightly waits for."""
+    def has_pending_work(self) -> bool:
+        """True if events are pending and neither the sink nor backpressure explains the wait."""
         ...
 
-    def rebuild(self, cause: str) -> None:
+    def reconnect(self, cause: str) -> None:
         """End the connection, so that a new one is made."""
         ...
 
 
 @dataclass(slots=True)
-class _Look:
-    """What was seen of a source, when its last progress was, and how often it was rebuilt since."""
+class _Observation:
+    """The progress of a source when last seen, since when that is so, and how often it was reconnected meanwhile."""
 
-    moved: int = -1
+    progress: int = -1
     since: float = 0.0
-    rebuilt: int = 0
+    reconnects: int = 0
 
 
 class Watchdog:
-    """Rebuilds a source that does not move for `stuck_after_s`; it is `stuck` if that was in vain."""
+    """Reconnects a source that does not move for `stuck_after_s` seconds; the source is `stuck` if that does not help."""
 
     def __init__(self, sources: Sequence[Watched], stuck_after_s: float) -> None:
-        self._looks = [(source, _Look()) for source in sources]
+        self._observations = [(source, _Observation()) for source in sources]
         self._stuck_after_s = stuck_after_s
 
     def add(self, source: Watched) -> None:
-        """Look after `source` too."""
-        self._looks.append((source, _Look()))
+        """Watch `source` too."""
+        self._observations.append((source, _Observation()))
 
     @property
     def stuck(self) -> list[str]:
         """The names of the sources that a new connection has not helped."""
-        return [source.name for source, look in self._looks if look.rebuilt > 1]
+        return [source.name for source, observation in self._observations if observation.reconnects > 1]
 
     async def run(self) -> None:
-        """Look after the sources, for ever."""
+        """Watch the sources, for ever."""
         loop = asyncio.get_running_loop()
         while True:
-            for source, look in self._looks:
-                self._look(source, look, loop.time())
-            await asyncio.sleep(_LOOK_EVERY_S)
+            for source, observation in self._observations:
+                self._check(source, observation, loop.time())
+            await asyncio.sleep(_CHECK_INTERVAL_S)
 
-    def _look(self, source: Watched, look: _Look, now: float) -> None:
-        if source.moved != look.moved:
-            if look.rebuilt:
+    def _check(self, source: Watched, observation: _Observation, now: float) -> None:
+        if source.progress != observation.progress:
+            if observation.reconnects:
                 log.info("source.moves_again", source=source.name)
-            look.moved, look.since, look.rebuilt = source.moved, now, 0
-        elif not source.due:
-            look.since = now
-        elif now - look.since >= self._stuck_after_s:
-            look.since = now
-            look.rebuilt += 1
+            observation.progress, observation.since, observation.reconnects = source.progress, now, 0
+        elif not source.has_pending_work:
+            observation.since = now
+        elif now - observation.since >= self._stuck_after_s:
+            observation.since = now
+            observation.reconnects += 1
             cause = f"nothing has moved for {self._stuck_after_s:g} s, though there is something to move"
-            log.error("source.stuck", source=source.name, cause=cause, healthy=look.rebuilt < 2)
-            source.rebuild(cause)
+            log.error("source.stuck", source=source.name, cause=cause, healthy=observation.reconnects < 2)
+            source.reconnect(cause)

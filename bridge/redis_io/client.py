@@ -1,4 +1,4 @@
-"""Clients of Redis, made the one way that loses nothing."""
+"""redis-py's clients, configured so that no write is lost or repeated without a sign."""
 
 from __future__ import annotations
 
@@ -14,23 +14,23 @@ from redis.exceptions import RedisError
 from bridge.config import Connection, Tls
 
 #: Everything that connecting can raise when the connection or the server is at fault.
-#: RuntimeError is uvloop's word for a transport that has been closed.
+#: uvloop raises RuntimeError for a transport that has been closed.
 FAULTS: Final = (RedisError, OSError, TimeoutError, ssl.SSLError, RuntimeError)
 
 
 def client(connection: Connection, *, timeout_s: float) -> redis.Redis:
     """Return a client for `connection`; `timeout_s` bounds every reply.
 
-    It has no name in Redis's CLIENT LIST: the least of users may not set one.
+    CLIENT SETNAME is not called: the minimal ACL does not allow it.
     """
     options: dict[str, Any] = {
-        # No client retry: one whose reply was lost would push twice (redis-py#3554, #3559).
+        # No retry by the client: a command whose reply was lost would push twice (redis-py#3554, #3559).
         "retry": Retry(NoBackoff(), 0),
         "socket_timeout": timeout_s,
         "socket_connect_timeout": connection.connect_timeout / 1000,
         "socket_keepalive": True,
         "health_check_interval": 0,
-        "protocol": 2,  # RESP3 changes the shapes of replies
+        "protocol": 2,  # RESP3's replies have other shapes
     }
     if connection.username is not None:
         options["username"] = connection.username
@@ -38,11 +38,11 @@ def client(connection: Connection, *, timeout_s: float) -> redis.Redis:
         options["password"] = connection.password.get_secret_value()
     if connection.tls is not None:
         options |= _tls_options(connection.tls)
-    made = redis.Redis.from_url(connection.url, **options)
+    configured = redis.Redis.from_url(connection.url, **options)
     if connection.tls is not None and connection.tls.server_name is not None:
-        # `from_url` lets the URL's scheme decide about the class, whatever it is told.
-        made.connection_pool.connection_class = _named_connection(connection.tls.server_name)
-    return made
+        # `from_url` chooses the class by the URL's scheme, and ignores an option for it.
+        configured.connection_pool.connection_class = _named_connection(connection.tls.server_name)
+    return configured
 
 
 def _tls_options(tls: Tls) -> dict[str, Any]:
@@ -58,7 +58,7 @@ def _tls_options(tls: Tls) -> dict[str, Any]:
 
 def _named_connection(name: str) -> type[redis.SSLConnection]:
     class NamedConnection(redis.SSLConnection):
-        """redis-py knows the server by its address only."""
+        """Checks the certificate against `name`; redis-py itself checks it against the address."""
 
         def _connection_arguments(self) -> dict[str, Any]:
             return {**super()._connection_arguments(), "server_hostname": name}
@@ -66,12 +66,12 @@ def _named_connection(name: str) -> type[redis.SSLConnection]:
     return NamedConnection
 
 
-def same_server(one: str, other: str) -> bool:
+def same_server(url: str, other: str) -> bool:
     """Tell whether two URLs name the same database of the same server, as far as their text shows."""
-    return _identity(one) == _identity(other)
+    return _database(url) == _database(other)
 
 
-def _identity(url: str) -> tuple[str, int, int]:
+def _database(url: str) -> tuple[str, int, int]:
     parts = parse_url(url)
     if "path" in parts:
         return str(parts["path"]), 0, int(parts.get("db", 0))

@@ -1,7 +1,7 @@
 """One connection to Redis, read and written in bulk.
 
-redis-py resolves the URL, connects, secures and logs in; then the transport gets this protocol instead of its own.
-Whatever bytes come are parsed in one pass by hiredis, and a pass may bring a thousand replies: redis-py awaits each.
+redis-py resolves the URL, connects, secures and logs in; then the transport gets this protocol in place of redis-py's.
+hiredis parses in one pass all bytes that have arrived, which may hold a thousand replies: redis-py awaits each reply.
 """
 
 from __future__ import annotations
@@ -19,27 +19,27 @@ from bridge.config import Connection
 from bridge.errors import Disconnected, describe_error
 from bridge.redis_io import client as redis_client
 
-#: So many bytes of replies may wait to be read; then TCP holds Redis back.
-_MOST_WAITING: Final = 1 << 20
+#: When more bytes of replies wait to be read, reading stops and TCP holds Redis back.
+_MAX_WAITING_BYTES: Final = 1 << 20
 
 Word = str | bytes | int
 
 
-def packed(word: Word) -> bytes:
-    r"""Return one word of a command as Redis's protocol has it: `$1\r\nx\r\n` is `x` behind its length in bytes."""
+def encode_word(word: Word) -> bytes:
+    r"""Return one word of a command in Redis's protocol: its length in bytes, then itself; `x` is `$1\r\nx\r\n`."""
     raw = word if isinstance(word, bytes) else str(word).encode()
     return b"$%d\r\n%b\r\n" % (len(raw), raw)
 
 
-def command(*words: Word) -> bytes:
-    """Return a whole command."""
-    return b"*%d\r\n%b" % (len(words), b"".join(map(packed, words)))
+def encode_command(*words: Word) -> bytes:
+    """Return a whole command in Redis's protocol."""
+    return b"*%d\r\n%b" % (len(words), b"".join(map(encode_word, words)))
 
 
 class RedisConnection(asyncio.Protocol):
-    """Exactly one connection; once it has failed it stays so.
+    """Exactly one connection, which never reconnects; every wait for a reply ends after `timeout_s`.
 
-    redis-py's client and its PubSub reconnect silently, and what was published in the gap is
+    redis-py's client and its PubSub reconnect silently, and messages published in the gap are
     lost without a sign (6 of 22 messages, observed). Replies are RESP2's: bytes, int, None, or a list of these.
     """
 
@@ -48,7 +48,7 @@ class RedisConnection(asyncio.Protocol):
         self._timeout_s = timeout_s
         self._connection = redis_client.client(connection, timeout_s=timeout_s).connection_pool.make_connection()
         self._transport: Any = None
-        self._reader = hiredis.Reader(replyError=_error)
+        self._reader = hiredis.Reader(replyError=_response_error)
         self._replies: deque[Any] = deque()
         self._waiting_bytes = 0
         self._paused = False
@@ -59,19 +59,19 @@ class RedisConnection(asyncio.Protocol):
         """Connect and log in, within the connection's `connect_timeout`.
 
         Raises:
-            Disconnected: it could not be done.
+            Disconnected: the server can't be reached, or refuses.
         """
         try:
             async with asyncio.timeout(self._connect_timeout_s):
                 try:
                     await self._connection.connect()
                 finally:
-                    # It can swallow a cancellation (8.1.0, observed), and whoever cancels once would wait for ever.
+                    # redis-py can swallow a cancellation (8.1.0, observed); a caller who cancels once would hang.
                     if (task := asyncio.current_task()) is not None and task.cancelling() > 0:
                         raise asyncio.CancelledError
         except redis_client.FAULTS as error:
             raise self._fail(error) from None
-        # The one thing of redis-py's that is not public; tests/redis_io/test_connection.py says so if it moves.
+        # The only private name of redis-py that is used; tests/redis_io/test_connection.py fails if it moves.
         self._transport = self._connection._writer.transport  # noqa: SLF001
         self._transport.set_protocol(self)
         if self._transport.is_closing():
@@ -82,46 +82,51 @@ class RedisConnection(asyncio.Protocol):
         """Whether the connection has ended."""
         return self._failed is not None
 
-    def send(self, packed_command: bytes) -> None:
-        """Send a command; its reply is for `read`.
+    def send(self, encoded_command: bytes) -> None:
+        """Send a command; `read` returns its reply.
 
         Raises:
             Disconnected: the connection has ended.
         """
         if self._failed is not None:
             raise self._failed
-        self._transport.write(packed_command)
+        self._transport.write(encoded_command)
 
     async def read(self) -> Any:
         """Return the next reply.
 
         Raises:
-            Disconnected: no reply within the link's timeout, or the connection has ended.
-            ResponseError: the reply is an error; the link goes on.
+            Disconnected: no reply within `timeout_s`, or the connection has ended.
+            ResponseError: the reply is an error; the connection continues.
         """
-        await self._wait()
+        await self._wait_for_reply()
         reply = self._replies.popleft()
         if not self._replies:
-            self._all_read()
+            self._resume_reading()
         if isinstance(reply, ResponseError):
             raise reply
         return reply
 
-    async def read_all(self, most: int) -> list[Any]:
-        """Return the replies that are there, from one to `most`; an error among them is a ResponseError.
+    async def read_all(self, max_replies: int) -> list[Any]:
+        """Return the replies that have arrived, from one to `max_replies`; an error among them is a ResponseError.
 
         Raises:
             Disconnected: as `read`.
         """
-        await self._wait()
-        replies = [self._replies.popleft() for _ in range(min(most, len(self._replies)))]
+        await self._wait_for_reply()
+        replies = [self._replies.popleft() for _ in range(min(max_replies, len(self._replies)))]
         if not self._replies:
-            self._all_read()
+            self._resume_reading()
         return replies
 
     async def command(self, *words: Word) -> Any:
-        """Send a command and return its reply; for links on which nobody else reads."""
-        self.send(command(*words))
+        """Send a command and return its reply; only where no other task reads from this connection.
+
+        Raises:
+            Disconnected: as `read`.
+            ResponseError: as `read`.
+        """
+        self.send(encode_command(*words))
         return await self.read()
 
     async def close(self) -> None:
@@ -131,31 +136,31 @@ class RedisConnection(asyncio.Protocol):
             self._transport.abort()
         with contextlib.suppress(Exception):
             await self._connection.disconnect(nowait=True)  # waits for nothing, so no cancellation is swallowed
-        await asyncio.sleep(0)  # the transport closes its socket in the next round
+        await asyncio.sleep(0)  # the transport closes its socket in the event loop's next round
 
     def data_received(self, data: bytes) -> None:
-        """Parse what has come; called by the transport."""
+        """Parse `data`; called by the transport."""
         reader, replies = self._reader, self._replies
         reader.feed(data)
         try:
-            # `False` is hiredis's word for an incomplete reply; Redis has no such value in RESP2.
+            # hiredis returns `False` for an incomplete reply; no reply of RESP2 has this value.
             while (reply := reader.gets()) is not False:
                 replies.append(reply)
         except hiredis.ProtocolError as error:
             self._fail(error)
             self._transport.abort()
         self._waiting_bytes += len(data)
-        if self._waiting_bytes > _MOST_WAITING and replies:
+        if self._waiting_bytes > _MAX_WAITING_BYTES and replies:
             self._transport.pause_reading()
             self._paused = True
         self._wake.set()
 
     def connection_lost(self, error: Exception | None) -> None:
-        """Fail; called by the transport."""
+        """Record the end; called by the transport."""
         self._fail(error or ConnectionError("Connection closed by server."))
         self._wake.set()
 
-    async def _wait(self) -> None:
+    async def _wait_for_reply(self) -> None:
         if self._replies:
             return
         try:
@@ -169,7 +174,7 @@ class RedisConnection(asyncio.Protocol):
             self._transport.abort()
             raise self._fail(error) from None
 
-    def _all_read(self) -> None:
+    def _resume_reading(self) -> None:
         self._waiting_bytes = 0
         if self._paused:
             self._paused = False
@@ -183,6 +188,6 @@ class RedisConnection(asyncio.Protocol):
         return self._failed
 
 
-def _error(text: str) -> ResponseError:
-    # ERR is the code of errors that have none; the others' codes are what one looks for.
+def _response_error(text: str) -> ResponseError:
+    # ERR only says that an error has no code of its own; users look for the other codes.
     return ResponseError(text.removeprefix("ERR "))

@@ -1,17 +1,17 @@
-"""From the configuration's routes to one compiled function each.
+"""Compiles each route of the configuration into one Python function.
 
-A route becomes one Python function, made of the syntax trees of its expressions:
+The function is assembled from the syntax trees of the route's expressions:
 
-    def route(_event, payload, _captures, _stamp):
-        topic, (headers, meta) = _event.topic, _event.details()     # only what is used
+    def route(_event, payload, _captures, _ids):
+        topic, (headers, meta) = _event.topic, _event.details()     # only the names that the route uses
         plant, oven = _captures
         try:
             if not (<when>): return None
         except (KeyError, IndexError): return None
-        return _message(<args>, <kwargs>, _stamp, <options>, <delay>)
+        return _build(<args>, <kwargs>, _ids, <options>, <delay>)
 
-Per event nothing is looked up, parsed or formatted. Each expression has a line number of its own
-in that function, so that a traceback tells which place of the route failed, and at which part.
+No expression is looked up, parsed or formatted per event. Each expression has its own line number
+in this function, so that a traceback shows which place of the route failed, and at which part.
 """
 
 from __future__ import annotations
@@ -20,76 +20,77 @@ import ast
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, Final
 
-from bridge.config import Amqp, Config, Mqtt, SourceConfig
+from bridge.config import Config, SourceConfig
 from bridge.config import Route as RouteConfig
-from bridge.errors import ExpressionError, Problem
+from bridge.config.source_model import DeduplicatedSource
+from bridge.errors import Diagnostic, InvalidValue, KeyPath
 from bridge.model.message import Template
 from bridge.routing import expressions
-from bridge.routing.deduplication import FUNCTIONS as IDENTITY_FUNCTIONS
-from bridge.routing.deduplication import Identity
+from bridge.routing.deduplication import FUNCTIONS as DEDUPLICATION_FUNCTIONS
+from bridge.routing.deduplication import Deduplication
 from bridge.routing.expressions import FUNCTIONS, RUNTIME, Expression
 from bridge.routing.routes import Route, RouteTable, message_builder
-from bridge.topics.pattern import Pattern, compile_pattern
-
-Loc = tuple[str | int, ...]
+from bridge.topics.pattern import Pattern, TopicSyntax
 
 
-def check_routes(config: Config) -> list[Problem]:
-    """Return every mistake in the routes' topics and expressions, and in the sources' identities."""
+def check_routes(config: Config) -> list[Diagnostic]:
+    """Return every mistake in the routes' topics and expressions, and in the sources' deduplication keys."""
     return compile_routes(config)[1]
 
 
-def compile_routes(config: Config) -> tuple[dict[str, RouteTable], list[Problem]]:
-    """Compile every route; return the table of each source, and every mistake that was found."""
-    problems: list[Problem] = []
+def compile_routes(config: Config) -> tuple[dict[str, RouteTable], list[Diagnostic]]:
+    """Compile every route; return each source's route table, and every mistake in the routes."""
+    diagnostics: list[Diagnostic] = []
     routes: dict[str, list[Route]] = {name: [] for name in config.sources}
     for index, route in enumerate(config.routes):
         if route.source not in config.sources:
-            continue  # said by the configuration's own checks
-        compiled = _RouteCompiler(route, ("routes", index), config.sources[route.source].type, problems).compile()
+            continue  # the configuration's own checks report it
+        topics = config.sources[route.source].traits.topics
+        compiled = _RouteCompiler(route, ("routes", index), topics, diagnostics).compile()
         if compiled is not None:
             routes[route.source].append(compiled)
-    identities = {name: _compile_identity(name, source, problems) for name, source in config.sources.items()}
-    return {name: RouteTable(found, identities[name]) for name, found in routes.items()}, problems
+    keys = {name: _compile_deduplication(name, source, diagnostics) for name, source in config.sources.items()}
+    return {name: RouteTable(compiled, keys[name]) for name, compiled in routes.items()}, diagnostics
 
 
-def _compile_identity(name: str, source: SourceConfig, problems: list[Problem]) -> Identity | None:
-    if not isinstance(source, Amqp | Mqtt) or source.identity is None:
+def _compile_deduplication(name: str, source: SourceConfig, diagnostics: list[Diagnostic]) -> Deduplication | None:
+    if not isinstance(source, DeduplicatedSource) or source.deduplicate is None:
         return None
-    text, filename = source.identity[1:], f"<identity of {name}>"
+    text, filename = source.deduplicate.key[1:], f"<deduplicate.key of {name}>"
     try:
         expression = expressions.parse(text, expressions.NAMES)
         if "received_at" in expression.names:
             hint = "take it from payload, headers or meta"
-            raise ExpressionError("an event that comes again has another received_at", hint, text.index("received_at"))
+            raise InvalidValue("an event that comes again has another received_at", hint, text.index("received_at"))
         if expression.names.isdisjoint(("payload", "headers", "meta")):
             hint = "read it from payload, headers or meta"
-            raise ExpressionError("an identity that many events share would lose all but the first of them", hint)
-    except ExpressionError as error:
-        problems.append(Problem(("sources", name, "identity"), error.problem, error.hint, error.offset + 1))
+            raise InvalidValue("a deduplication key that many events share would lose all but the first of them", hint)
+    except InvalidValue as error:
+        path = ("sources", name, "deduplicate", "key")
+        diagnostics.extend(diagnostic.below(path, prefix=1) for diagnostic in error.diagnostics)
         return None
     names: tuple[Collection[str], Sequence[str]] = (expression.names, ())
     evaluate = compile_function(
-        names, None, [expression.node], lambda value, _stamp: value, filename, functions=IDENTITY_FUNCTIONS
+        names, None, [expression.node], lambda value, _ids: value, filename, functions=DEDUPLICATION_FUNCTIONS
     )
-    return Identity(name, text, evaluate, filename, source.identity_window)
+    return Deduplication(name, text, evaluate, filename, source.deduplicate.within)
 
 
 class _RouteCompiler:
-    """Compiles one route; every mistake is appended to `problems`."""
+    """Compiles one route; every mistake is appended to `diagnostics`."""
 
-    def __init__(self, config: RouteConfig, loc: Loc, protocol: str, problems: list[Problem]) -> None:
+    def __init__(self, config: RouteConfig, path: KeyPath, topics: TopicSyntax, diagnostics: list[Diagnostic]) -> None:
         self._config = config
-        self._loc = loc
-        self._protocol = protocol
-        self._problems = problems
-        self._places: dict[int, tuple[str, Expression]] = {}
+        self._path = path
+        self._topics = topics
+        self._diagnostics = diagnostics
+        self._source_map: dict[int, tuple[str, Expression]] = {}
         self._names: Collection[str] = expressions.NAMES
         self._used: set[str] = set()
         self._line = 0
 
     def compile(self) -> Route | None:
-        before = len(self._problems)
+        before = len(self._diagnostics)
         config = self._config
         pattern = self._pattern()
         captures = pattern.captures if pattern else ()
@@ -102,61 +103,61 @@ class _RouteCompiler:
             self._value(dynamic, ("options",)),
             self._value(config.delay if isinstance(config.delay, str) else None, ("delay",)),
         ]
-        if len(self._problems) > before:
+        if len(self._diagnostics) > before:
             return None
         assert config.name is not None  # noqa: S101 - the model names every route
         filename = f"<route {config.name}>"
         template = Template(config.actor, config.queue, static, delayed=config.delay is not None)
-        message: Callable[..., Any]
+        build: Callable[..., Any]
         if isinstance(config.args, list) and isinstance(config.kwargs, dict) and not dynamic and config.delay is None:
-            # Most routes: args is a list and kwargs a mapping with text keys whatever the event, and there is nothing else.
-            message, body = template.fill, body[:2]
+            # Most routes: args is always a list, kwargs always a mapping with text keys, so no event needs a check.
+            build, body = template.fill, body[:2]
         else:
             delay = config.delay if isinstance(config.delay, int) else None
-            message = message_builder(template, delay, dynamic_delay=isinstance(config.delay, str))
+            build = message_builder(template, delay, dynamic_delay=isinstance(config.delay, str))
         return Route(
             name=config.name,
             queue=template.queue,
             pattern=pattern,
-            run=compile_function((self._used, captures), when, body, message, filename),
+            run=compile_function((self._used, captures), when, body, build, filename),
             filename=filename,
-            source_map=self._places,
+            source_map=self._source_map,
         )
 
     def _pattern(self) -> Pattern | None:
         if self._config.topic is None:
             return None
         try:
-            pattern = compile_pattern(self._config.topic, self._protocol)
+            pattern = self._topics.compile(self._config.topic)
             for name in pattern.captures:
                 if name in expressions.NAMES or name in FUNCTIONS:
                     offset = self._config.topic.index(f"{{{name}}}")
-                    raise ExpressionError(f"{{{name}}} would hide `{name}`", "give the capture another name", offset)
-        except ExpressionError as error:
-            self._report((*self._loc, "topic"), error, 0)
+                    raise InvalidValue(f"{{{name}}} would hide `{name}`", "give the capture another name", offset)
+        except InvalidValue as error:
+            self._report((*self._path, "topic"), error, 0)
             return None
         return pattern
 
     def _options(self) -> tuple[dict[str, object], dict[str, object]]:
-        """Split the options into those that are known now and those that hold an expression."""
+        """Split the options into constants and those that contain an expression."""
         static: dict[str, object] = {}
         dynamic: dict[str, object] = {}
         for name, value in self._config.options.items():
             (dynamic if _has_expression(value) else static)[name] = value
         return _literal(static), dynamic
 
-    def _expression(self, text: str, place: Loc, *, prefix: int) -> ast.expr:
+    def _expression(self, text: str, place: KeyPath, *, prefix: int) -> ast.expr:
         self._line += 1
         try:
             expression = expressions.parse(text, self._names, line=self._line)
-        except ExpressionError as error:
-            self._report((*self._loc, *place), error, prefix)
+        except InvalidValue as error:
+            self._report((*self._path, *place), error, prefix)
             return ast.Constant(None)
-        self._places[self._line] = (".".join(map(str, place)), expression)
+        self._source_map[self._line] = (".".join(map(str, place)), expression)
         self._used |= expression.names
         return expression.node
 
-    def _value(self, value: object, place: Loc) -> ast.expr:
+    def _value(self, value: object, place: KeyPath) -> ast.expr:
         if isinstance(value, str):
             if value.startswith("$$"):
                 return ast.Constant(value[1:])
@@ -166,15 +167,17 @@ class _RouteCompiler:
             for key in value:
                 if key.startswith("$"):
                     problem = "an expression that holds `: ` is a mapping for YAML"
-                    self._problems.append(Problem((*self._loc, *place, key), problem, "quote the whole expression"))
+                    self._diagnostics.append(
+                        Diagnostic((*self._path, *place, key), problem, "quote the whole expression")
+                    )
             keys: list[ast.expr | None] = [ast.Constant(key) for key in value]
             return ast.Dict(keys, [self._value(item, (*place, key)) for key, item in value.items()])
         if isinstance(value, list):
             return ast.List([self._value(item, (*place, i)) for i, item in enumerate(value)], ast.Load())
-        return ast.Constant(value)  # type: ignore[arg-type]  # a scalar, as YAML has them
+        return ast.Constant(value)  # type: ignore[arg-type]  # a YAML scalar
 
-    def _report(self, loc: Loc, error: ExpressionError, prefix: int) -> None:
-        self._problems.append(Problem(loc, error.problem, error.hint, error.offset + prefix))
+    def _report(self, path: KeyPath, error: InvalidValue, prefix: int) -> None:
+        self._diagnostics.extend(diagnostic.below(path, prefix) for diagnostic in error.diagnostics)
 
 
 def _has_expression(value: object) -> bool:
@@ -186,7 +189,7 @@ def _has_expression(value: object) -> bool:
 
 
 def _literal(value: Any) -> Any:
-    """Return a value without expressions as it is meant: `$$` at its beginning is a `$`."""
+    """Return a value without expressions, with `$$` at the beginning of a string replaced by `$`."""
     if isinstance(value, str):
         return value[1:] if value.startswith("$$") else value
     if isinstance(value, dict):
@@ -195,7 +198,7 @@ def _literal(value: Any) -> Any:
 
 
 _SKELETON: Final = """
-def route(_event, payload, _captures, _stamp):
+def route(_event, payload, _captures, _ids):
     topic = _event.topic
     source = _event.source
     received_at = _event.received_at_ms
@@ -206,7 +209,7 @@ def route(_event, payload, _captures, _stamp):
             return None
     except (_KeyError, _IndexError):
         return None
-    return _message(_stamp)
+    return _build(_ids)
 """
 _GUARD, _RESULT = -2, -1
 
@@ -215,21 +218,23 @@ def compile_function(
     names: tuple[Collection[str], Sequence[str]],
     when: ast.expr | None,
     body: list[ast.expr],
-    message: Callable[..., Any],
+    build: Callable[..., Any],
     filename: str,
     *,
     functions: Mapping[str, object] = RUNTIME,
 ) -> Callable[..., Any]:
-    """Return the function of a route; `names` are those that its expressions use, and the captures of its topic.
+    """Return the function of a route.
 
-    It takes the event, its payload, the captures' values and a stamp, and gives what `message` makes of what
-    the expressions of `body` give, with the stamp as the third. Without a `when` it always gives something, or raises.
-    `functions` are what the expressions can reach.
+    It takes an event, its payload, the captures' values and the batch's MessageIds. It returns None if `when` is false,
+    otherwise the result of `build`, called with the values of `body` and, after the first two of them, the MessageIds.
+
+    `names` are the names that the expressions use, and the captures of the topic. `functions` are the globals that
+    the expressions can reach.
     """
     used, captures = names
     module = ast.parse(_SKELETON.format(captures="".join(f"{name}, " for name in captures)))
     function = module.body[0]
-    assert isinstance(function, ast.FunctionDef)  # noqa: S101 - it stands in the text above
+    assert isinstance(function, ast.FunctionDef)  # noqa: S101 - _SKELETON defines it
     guard, result = function.body[_GUARD], function.body[_RESULT]
     assert isinstance(guard, ast.Try)  # noqa: S101
     assert isinstance(result, ast.Return)  # noqa: S101
@@ -240,7 +245,7 @@ def compile_function(
     reads = [read for read in function.body[:_GUARD] if _names_in(read) & set(used)]
     function.body = [*reads, guard, result] if when is not None else [*reads, result]
     ast.fix_missing_locations(module)
-    scope: dict[str, object] = {**functions, "_KeyError": KeyError, "_IndexError": IndexError, "_message": message}
+    scope: dict[str, object] = {**functions, "_KeyError": KeyError, "_IndexError": IndexError, "_build": build}
     exec(compile(module, filename, "exec"), scope)  # noqa: S102 - the tree was checked node by node
     return scope["route"]  # type: ignore[return-value]
 
@@ -250,9 +255,9 @@ def _names_in(statement: ast.stmt) -> set[str]:
 
 
 def compile_condition(route: Route) -> tuple[str, Callable[..., Any]]:
-    """Return the text of the route's `when`, and a function that evaluates nothing else, to explain it."""
+    """Return the text of the route's `when`, and a function that evaluates only this expression."""
     expression = next(expression for place, expression in route.source_map.values() if place == "when")
     captures = route.pattern.captures if route.pattern else ()
     return expression.text, compile_function(
-        (expression.names, captures), None, [expression.node], lambda value, _stamp: value, route.filename
+        (expression.names, captures), None, [expression.node], lambda value, _ids: value, route.filename
     )

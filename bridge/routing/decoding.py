@@ -1,7 +1,7 @@
 """Body to payload: one strict decoder per format.
 
-Every decoder gives only what JSON can hold again (`bridge.model.message` writes JSON): text without
-lone surrogates, finite numbers, mappings with text keys, nesting of at most `MAX_DEPTH`.
+Every decoder returns only values that JSON can hold again (`bridge.model.message` writes JSON): text
+without lone surrogates, finite numbers, mappings with text keys, nesting of at most `MAX_DEPTH`.
 """
 
 from __future__ import annotations
@@ -19,12 +19,11 @@ import msgspec
 
 from bridge.errors import BadEvent
 from bridge.model.event import Event
+from bridge.model.json_limits import MAX_DIGITS
 
 MAX_DEPTH: Final = 64
-#: Python refuses to print longer integers, so a Dramatiq worker could not read them.
-MAX_DIGITS: Final = 4300
-_TOO_LARGE: Final = 10**MAX_DIGITS
-_LARGE: Final = 1024
+_TOO_LARGE: Final[int] = 10**MAX_DIGITS
+_LARGE_BODY_BYTES: Final = 1024
 
 Decode = Callable[[Event], object]
 
@@ -34,13 +33,13 @@ _msgpack = msgspec.msgpack.Decoder().decode
 
 def _decode_json(event: Event) -> object:
     body = event.body
-    # msgspec checks UTF-8, surrogates, NaN, 1e999 and the 4,300 digits; the depth is left to us.
+    # msgspec checks UTF-8, surrogates, NaN, 1e999 and the 4,300 digits, but not the depth.
     try:
         payload = _json(body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        what = str(error).removeprefix("JSON is malformed: ")
-        raise BadEvent("decode", f"not JSON: {what}"[:300]) from None
-    # No call for a short body, nor for one flat object, as most are: it has no other bracket than its own.
+        cause = str(error).removeprefix("JSON is malformed: ")
+        raise BadEvent("decode", f"not JSON: {cause}"[:300]) from None
+    # Most bodies are short or one flat object (no bracket after the first byte): they skip the count.
     if (
         len(body) > 2 * MAX_DEPTH
         and (body.find(b"{", 1) >= 0 or body.find(b"[", 1) >= 0)
@@ -52,18 +51,18 @@ def _decode_json(event: Event) -> object:
 
 
 def _may_nest(body: bytes) -> bool:
-    """Tell whether there are enough brackets to nest too deeply."""
-    if len(body) < _LARGE:
+    """Return whether the body has enough brackets to nest deeper than MAX_DEPTH."""
+    if len(body) < _LARGE_BODY_BYTES:
         return body.count(b"[") + body.count(b"{") > MAX_DEPTH
-    # In a large body `find` is far faster than `count`, as long as it finds little.
-    found = 0
+    # In a large body with few brackets `find` is far faster than `count`.
+    brackets = 0
     for bracket in (b"[", b"{"):
-        at = body.find(bracket)
-        while at >= 0:
-            found += 1
-            if found > MAX_DEPTH:
+        position = body.find(bracket)
+        while position >= 0:
+            brackets += 1
+            if brackets > MAX_DEPTH:
                 return True
-            at = body.find(bracket, at + 1)
+            position = body.find(bracket, position + 1)
     return False
 
 
@@ -80,19 +79,19 @@ def _decode_bytes(event: Event) -> object:
 
 def _decode_msgpack(event: Event) -> object:
     try:
-        return plain(_msgpack(event.body))
+        return to_json_types(_msgpack(event.body))
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, TypeError, ValueError) as error:
         raise BadEvent("decode", f"not msgpack: {error}"[:300]) from None
 
 
 def _decode_cbor(event: Event) -> object:
     try:
-        # max_depth: cbor2's C decoder recurses; without a bound a hostile body ends the process.
+        # cbor2's C decoder recurses: without max_depth a hostile body ends the process.
         stream = io.BytesIO(event.body)
         payload = cbor2.CBORDecoder(stream, max_depth=MAX_DEPTH + 1, semantic_decoders=_CBOR_REFUSED).decode()
-        if stream.read(1):  # `cbor2.loads` would take the first value and drop the rest
+        if stream.read(1):  # `cbor2.loads` would accept the first value and drop the rest
             raise ValueError("trailing bytes after the value")
-        return plain(payload)
+        return to_json_types(payload)
     except (cbor2.CBORError, RecursionError, TypeError, ValueError, OverflowError, MemoryError) as error:
         raise BadEvent("decode", f"not CBOR: {error}"[:300]) from None
 
@@ -101,7 +100,7 @@ def _refuse_reference(_decoder: object) -> NoReturn:
     raise ValueError("a reference to another part of the body")
 
 
-#: Shared values and string references: 200 bytes of them are gigabytes once they are JSON.
+#: Tags of shared values and string references: 200 bytes of them can expand to gigabytes of JSON.
 _CBOR_REFUSED: Final = dict.fromkeys((25, 28, 29, 256), _refuse_reference)
 
 _DECODERS: Final[dict[str, Decode]] = {
@@ -139,12 +138,16 @@ def _decode_auto(event: Event) -> object:
 
 
 def decoder(kind: str) -> Decode:
-    """Return the decoder for `decode: kind`; it raises BadEvent("decode", ...) for what it refuses."""
+    """Return the decoder for `decode: kind`; it raises BadEvent("decode", ...) for a body that it refuses."""
     return _decode_auto if kind == "auto" else _DECODERS[kind]
 
 
 def check_depth(payload: object) -> None:
-    """Refuse a container that nests deeper than MAX_DEPTH; layer by layer, without recursion."""
+    """Check layer by layer, without recursion, that a container nests at most MAX_DEPTH deep.
+
+    Raises:
+        BadEvent: it nests deeper.
+    """
     layer: list[Any] = [payload]
     for _ in range(MAX_DEPTH):
         layer = [
@@ -158,12 +161,12 @@ def check_depth(payload: object) -> None:
     raise BadEvent("decode", f"nested more than {MAX_DEPTH} deep")
 
 
-def plain(value: object, depth: int = 0) -> object:
+def to_json_types(value: object, depth: int = 0) -> object:
     """Return `value` in JSON's own types: bytes become base64 text, dates ISO 8601 text.
 
     Raises:
-        ValueError: a number that is not finite or has too many digits, nesting beyond
-            MAX_DEPTH, a key that is not text, a type that JSON does not have.
+        ValueError: a number that is not finite or has more than MAX_DIGITS digits, nesting deeper
+            than MAX_DEPTH, a key that is neither text nor an integer, a type that JSON does not have.
     """
     kind = type(value)
     if kind is str:
@@ -185,20 +188,20 @@ def plain(value: object, depth: int = 0) -> object:
         return value.isoformat()
     if isinstance(value, Decimal):
         return str(value)
-    return _plain_container(value, depth)
+    return _container_to_json(value, depth)
 
 
-def _plain_container(value: object, depth: int) -> object:
+def _container_to_json(value: object, depth: int) -> object:
     if depth >= MAX_DEPTH:
         raise ValueError(f"nested more than {MAX_DEPTH} deep")
     if isinstance(value, Mapping):
-        return {_plain_key(key): plain(item, depth + 1) for key, item in value.items()}
+        return {_key_to_json(key): to_json_types(item, depth + 1) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
-        return [plain(item, depth + 1) for item in value]
+        return [to_json_types(item, depth + 1) for item in value]
     raise ValueError(f"JSON has no {type(value).__name__}")
 
 
-def _plain_key(key: object) -> str:
+def _key_to_json(key: object) -> str:
     if isinstance(key, str):
         key.encode()
         return key

@@ -1,4 +1,4 @@
-"""The stage between a source and the sink: the events of a batch become its messages and dead letters."""
+"""The stage between a source and the sink: the router turns a batch's events into messages and dead letters."""
 
 from __future__ import annotations
 
@@ -8,112 +8,79 @@ from typing import NoReturn
 
 from bridge.config import SourceConfig
 from bridge.errors import BadEvent
+from bridge.model.accounting import Counts
 from bridge.model.batch import Batch, Column, DeadLetter
 from bridge.model.event import Event
 from bridge.model.message import MessageIds
-from bridge.routing import decoding as codecs
+from bridge.routing import decoding
 from bridge.routing.decoding import Decode
-from bridge.routing.deduplication import Identity
+from bridge.routing.deduplication import Deduplication
 from bridge.routing.routes import ROUTE_ERRORS, Matches, Route, RouteTable
-
-
-@dataclass(slots=True)
-class Counts:
-    """What has become of a source's events.
-
-    received = routed + filtered + unmatched + dead_lettered + returned + lost, once nothing is in
-    flight. `messages` were written; `unmatched` counts only what was dropped; `returned` went
-    back to the broker unwritten; `lost` was not written either, and comes from nobody again;
-    `duplicates` are those of the others that had been written before.
-    """
-
-    received: int = 0
-    routed: int = 0
-    filtered: int = 0
-    unmatched: int = 0
-    dead_lettered: int = 0
-    returned: int = 0
-    lost: int = 0
-    messages: int = 0
-    duplicates: int = 0
-
-    def add(self, other: Counts) -> None:
-        """Add the counts of `other`."""
-        self.received += other.received
-        self.routed += other.routed
-        self.filtered += other.filtered
-        self.unmatched += other.unmatched
-        self.dead_lettered += other.dead_lettered
-        self.returned += other.returned
-        self.lost += other.lost
-        self.messages += other.messages
-        self.duplicates += other.duplicates
 
 
 @dataclass(slots=True, eq=False)
 class Router:
-    """Routes the events of one source.
+    """Routes the events of one source: size check, decode, match the topic, build every message.
 
-    Size check, decode, route, build every message: what would damage a worker ends here, as a
-    dead letter, and the next event flows.
+    An event that would damage a Dramatiq worker becomes a dead letter here, and the next event flows.
     """
 
     table: RouteTable
     decode: Decode
     max_body_bytes: int
     dead_letter_unmatched: bool
-    identity: Identity | None = None
+    deduplication: Deduplication | None = None
 
-    def route(self, batch: Batch) -> Counts:  # noqa: C901, PLR0912 - one loop, in one place, since a call costs more than most of its lines
-        """Add to `batch` what its events come to, and return their counts."""
+    def route(self, batch: Batch) -> Counts:  # noqa: C901, PLR0912 - one loop without helpers: a call costs more than most of its lines
+        """Add the messages and dead letters of `batch.events` to `batch`, and return the events' counts."""
         counts = Counts(received=len(batch.events))
-        stamp = MessageIds(time.time_ns() // 1_000_000)
-        # Locals, and no call that can be saved: this runs for every event.
-        decode, max_body_bytes, identity = self.decode, self.max_body_bytes, self.identity
+        ids = MessageIds(time.time_ns() // 1_000_000)
+        # This runs for every event: attributes become locals, and no call is made that can be avoided.
+        decode, max_body_bytes, deduplication = self.decode, self.max_body_bytes, self.deduplication
         topic: str | None = None
         matches: Matches = ()
-        last: Route | None = None
+        last_route: Route | None = None
         column = Column()
         filtered = 0
-        for owner, event in enumerate(batch.events):
-            if event.topic is not topic:  # most often it is the very same text as before
+        for index, event in enumerate(batch.events):
+            if event.topic is not topic:  # mostly the same string object as the event before
                 topic = event.topic
                 matches = self.table.matches(topic)
             if not matches:
-                self._unmatched(batch, owner, event, counts)
+                self._count_unmatched(batch, index, event, counts)
                 continue
             try:
                 if event.defect or len(event.body) > max_body_bytes:
                     self._refuse(event)
                 payload = decode(event)
             except BadEvent as error:
-                batch.dead_letters.append((owner, DeadLetter(event, error.reason, error.detail)))
+                batch.dead_letters.append((index, DeadLetter(event, error.reason, error.detail)))
                 counts.dead_lettered += 1
-                self._identify(event)
+                self._mark_undecoded(event)
                 continue
             fits, failed = False, False
             for route, captures in matches:
                 try:
-                    message = route.run(event, payload, captures, stamp)
+                    message = route.run(event, payload, captures, ids)
                 except ROUTE_ERRORS as error:
-                    bad = route.dead_letter_reason(error)
-                    if bad is not None:
-                        batch.dead_letters.append((owner, DeadLetter(event, bad.reason, bad.detail, route.name)))
+                    cause = route.dead_letter_reason(error)
+                    if cause is not None:
+                        batch.dead_letters.append((index, DeadLetter(event, cause.reason, cause.detail, route.name)))
                         failed = True
                     continue
                 if message is not None:
                     fits = True
-                    if route is not last:
-                        last, column = route, batch.column(route.queue)
-                    column.event_indexes.append(owner)
+                    if route is not last_route:
+                        last_route, column = route, batch.column(route.queue)
+                    column.event_indexes.append(index)
                     column.messages.append(message)
             if failed:
                 counts.dead_lettered += 1
             elif not fits:
                 filtered += 1
                 continue
-            if identity is not None:  # only of what is written: another event costs Redis no key
-                identity.mark(event, payload)
+            if deduplication is not None:  # filtered and dropped events cost Redis no key
+                deduplication.mark(event, payload)
         counts.filtered = filtered
         counts.routed = counts.received - counts.unmatched - counts.dead_lettered - filtered
         return counts
@@ -122,7 +89,7 @@ class Router:
         """Return the decoded body.
 
         Raises:
-            BadEvent: it is too large, or not what `decode` says.
+            BadEvent: the body is too large, or not of the format that `decode` names.
         """
         if event.defect or len(event.body) > self.max_body_bytes:
             self._refuse(event)
@@ -133,34 +100,32 @@ class Router:
             raise BadEvent("decode", event.defect)
         raise BadEvent("too-large", f"the body has {len(event.body)} bytes, max_body is {self.max_body_bytes}")
 
-    def _unmatched(self, batch: Batch, owner: int, event: Event, counts: Counts) -> None:
+    def _count_unmatched(self, batch: Batch, index: int, event: Event, counts: Counts) -> None:
         if self.dead_letter_unmatched:
             detail = f"no route's topic fits {event.topic[:200]!r}"
-            batch.dead_letters.append((owner, DeadLetter(event, "unmatched", detail)))
+            batch.dead_letters.append((index, DeadLetter(event, "unmatched", detail)))
             counts.dead_lettered += 1
-            self._identify(event)
+            self._mark_undecoded(event)
         else:
             counts.unmatched += 1
 
-    def _identify(self, event: Event) -> None:
-        """Mark what is a dead letter before any route: by whatever of it can be read."""
-        if self.identity is None:
+    def _mark_undecoded(self, event: Event) -> None:
+        """Mark an event that became a dead letter before any route ran; its payload may be unreadable."""
+        if self.deduplication is None:
             return
         try:
             payload = self.payload(event)
         except BadEvent:
             payload = None
-        self.identity.mark(event, payload, quiet=True)
+        self.deduplication.mark(event, payload, quiet=True)
 
 
 def make(config: SourceConfig, table: RouteTable) -> Router:
     """Return the router of the source that `config` describes."""
-    # An entry without a chosen field is presented as the JSON object of all its fields.
-    whole_entry = config.type == "redis-stream" and config.field is None
     return Router(
         table=table,
-        decode=codecs.decoder("json" if whole_entry else config.decode),
+        decode=decoding.decoder("json" if config.traits.presents_json(config) else config.decode),
         max_body_bytes=config.max_body,
         dead_letter_unmatched=config.dead_letter_unmatched,
-        identity=table.identity,
+        deduplication=table.deduplication,
     )

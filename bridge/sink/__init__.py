@@ -1,5 +1,68 @@
-"""The sink: where messages are written, in one atomic step per batch."""
+"""The sink: where messages are written, in one atomic step per batch. `Sink` is its whole contract."""
 
+from __future__ import annotations
+
+from typing import Protocol
+
+from bridge.model.batch import Batch, Written
+from bridge.sink.memory import Memory
 from bridge.sink.redis_sink import RedisSink
 
-__all__ = ["RedisSink"]
+__all__ = ["Memory", "RedisSink", "Sink"]
+
+
+class Sink(Protocol):
+    """Where the batches of all sources of a process are written.
+
+    Every method may be called at any time and from several tasks at once, with one exception: the batches of one
+    sequence are written strictly one after another.
+    """
+
+    async def write(self, batch: Batch) -> Written:
+        """Write the whole batch, or nothing of it; return once the write is confirmed.
+
+        Safe to call again with the same batch, however the call before ended: the batch is still written once.
+        Never call it for two batches of one sequence at once. An event that the sink can never take is written as a
+        dead letter, and counted in `Written.refused`.
+
+        Raises:
+            SinkUnavailable: the sink cannot be reached, or takes no writes now; call it again later.
+        """
+        ...
+
+    async def probe(self) -> None:
+        """Return once the sink has taken a write of no consequence, to a key of its own.
+
+        Raises:
+            SinkUnavailable: it cannot be reached, or takes no writes now.
+        """
+        ...
+
+    async def ping(self) -> None:
+        """Return once the sink has answered, which does not say that it takes writes.
+
+        Raises:
+            SinkUnavailable: it has not, or with an error.
+        """
+        ...
+
+    async def queue_length(self, queue: str) -> int:
+        """Return how many messages wait in `queue`; delayed ones have a queue of their own, whose name ends in `.DQ`.
+
+        Raises:
+            SinkUnavailable: the sink cannot be reached, or refuses to answer now.
+        """
+        ...
+
+    async def memory(self) -> Memory:
+        """Return how much of its memory the sink uses.
+
+        Raises:
+            SinkUnavailable: the sink cannot be reached, or refuses to answer now.
+            PermissionError: the bridge may not ask.
+        """
+        ...
+
+    async def close(self) -> None:
+        """Close every connection; only once no other call runs."""
+        ...

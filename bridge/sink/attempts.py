@@ -1,21 +1,21 @@
-"""How often events were attempted, counted in Dramatiq's Redis, where it survives the process (see `bridge.delivery.poison`)."""
+"""Counts attempts at events in Redis, where the counts survive the process (see `bridge.delivery.poison`)."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Final
 
-from bridge.redis_io.connection import command
+from bridge.redis_io.connection import encode_command
 from bridge.sink.connection_pool import ConnectionPool
 
-#: One step, so that what ends the process afterwards is always counted: attempts so far, and one more of each.
-_ATTEMPTS: Final = """
-local before, most = redis.call('HMGET', KEYS[1], unpack(ARGV, 3)), 0
+#: Returns the attempts so far and counts one more of each, in one step: an event that then ends the process is counted.
+_BEGIN: Final = """
+local before, highest = redis.call('HMGET', KEYS[1], unpack(ARGV, 3)), 0
 for i, count in ipairs(before) do
   before[i] = tonumber(count or 0)
-  most = math.max(most, before[i])
+  highest = math.max(highest, before[i])
 end
-if most < tonumber(ARGV[1]) then
+if highest < tonumber(ARGV[1]) then
   for i = 3, #ARGV do
     redis.call('HINCRBY', KEYS[1], ARGV[i], 1)
   end
@@ -23,11 +23,11 @@ if most < tonumber(ARGV[1]) then
 end
 return before
 """
-_ATTEMPTS_LIFETIME_S: Final = 86_400
+_LIFETIME_S: Final = 86_400
 
 
 class RedisAttempts:
-    """The counts of each source, in the hash `<namespace>-bridge:attempts:<source>`; forgotten after a day without an attempt."""
+    """The counts of each source, in the hash `<namespace>-bridge:attempts:<source>`; a day without an attempt ends it."""
 
     def __init__(self, connections: ConnectionPool, namespace: str) -> None:
         self._connections = connections
@@ -39,8 +39,8 @@ class RedisAttempts:
         Raises:
             SinkUnavailable: they can't be counted now.
         """
-        call = command("EVAL", _ATTEMPTS, 1, self._key(source), below, _ATTEMPTS_LIFETIME_S, *events)
-        return [int(count) for count in await self._connections.execute(call)]
+        command = encode_command("EVAL", _BEGIN, 1, self._key(source), below, _LIFETIME_S, *events)
+        return [int(count) for count in await self._connections.execute(command)]
 
     async def forget(self, source: str, events: Sequence[bytes]) -> None:
         """Forget the attempts.
@@ -48,7 +48,7 @@ class RedisAttempts:
         Raises:
             SinkUnavailable: they can't be forgotten now.
         """
-        await self._connections.execute(command("HDEL", self._key(source), *events))
+        await self._connections.execute(encode_command("HDEL", self._key(source), *events))
 
     def _key(self, source: str) -> str:
         return f"{self._namespace}-bridge:attempts:{source}"

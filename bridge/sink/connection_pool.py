@@ -1,4 +1,4 @@
-"""The sink's connections: a command, its reply, and what an error means for the one that has sent it."""
+"""The sink's connections: runs commands, and turns errors into those of the sink's contract."""
 
 from __future__ import annotations
 
@@ -11,82 +11,82 @@ from bridge.config import Dramatiq
 from bridge.errors import Disconnected, SinkUnavailable
 from bridge.redis_io.connection import RedisConnection
 
-#: After these a new connection is made: a demoted master's name may lead to another server by now, and a connection whose
-#: protocol is in error is closed by Redis.
-_LAST_WORDS: Final = ("READONLY", "MASTERDOWN", "MOVED", "Protocol error")
-#: Those that end only once somebody changes a password or a permission. The last is what a large batch gets instead of
-#: NOAUTH (observed).
-_DENIED: Final = ("NOAUTH", "NOPERM", "WRONGPASS", "Protocol error: unauthenticated")
+#: After these errors the next command uses a new connection: a demoted master's name may lead to another server by now,
+#: and Redis closes a connection after a protocol error.
+_FATAL_REPLIES: Final = ("READONLY", "MASTERDOWN", "MOVED", "Protocol error")
+#: These errors end only once somebody changes a password or a permission. Redis sends the last one instead of NOAUTH
+#: when the batch is large (observed).
+_DENIED_REPLIES: Final = ("NOAUTH", "NOPERM", "WRONGPASS", "Protocol error: unauthenticated")
 
 
 class ConnectionPool:
-    """As many connections as there are commands at once; one that has failed is not used again."""
+    """As many connections as there are commands at once; a connection that has failed is never used again."""
 
     def __init__(self, config: Dramatiq) -> None:
         self._config = config
         self._idle: list[RedisConnection] = []
 
-    async def execute(self, packed_command: bytes) -> Any:
-        """Return the reply to a command.
+    async def execute(self, encoded_command: bytes) -> Any:
+        """Return the reply to a command (see `encode_command`).
 
         Raises:
-            SinkUnavailable: Redis cannot be reached, or does not do it now.
+            SinkUnavailable: Redis cannot be reached, or replies with an error.
         """
         try:
-            return await self.execute_raw(packed_command)
+            return await self.execute_raw(encoded_command)
         except ResponseError as error:
             raise unavailable(error) from None
 
-    async def execute_raw(self, packed_command: bytes) -> Any:
-        """Return the reply to a command.
+    async def execute_raw(self, encoded_command: bytes) -> Any:
+        """Return the reply to a command (see `encode_command`); the caller handles error replies.
 
         Raises:
             SinkUnavailable: Redis cannot be reached.
             ResponseError: the reply is an error.
         """
-        link = await self._link()
-        keep = False
+        connection = await self._take_idle_or_connect()
+        reusable = False
         try:
-            link.send(packed_command)
-            reply = await link.read()
-            keep = True
+            connection.send(encoded_command)
+            reply = await connection.read()
+            reusable = True
         except ResponseError as error:
-            keep = not str(error).startswith(_LAST_WORDS)
+            reusable = not str(error).startswith(_FATAL_REPLIES)
             raise
         except Disconnected as error:
             raise SinkUnavailable(error.cause, denied=error.denied) from None
         finally:
             # Also when cancelled: the reply may still come, and the next command must not take it
             # for its own (CVE-2023-28858).
-            if keep:
-                self._idle.append(link)
+            if reusable:
+                self._idle.append(connection)
             else:
-                await link.close()
+                await connection.close()
         return reply
 
     async def close(self) -> None:
-        """Close every connection."""
+        """Close every idle connection; only once no command runs."""
         while self._idle:
             await self._idle.pop().close()
 
-    async def _link(self) -> RedisConnection:
+    async def _take_idle_or_connect(self) -> RedisConnection:
         while self._idle:
-            link = self._idle.pop()
-            if not link.failed:
-                return link
-            await link.close()
-        link = RedisConnection(self._config, timeout_s=self._config.timeout / 1000)
+            connection = self._idle.pop()
+            if not connection.failed:
+                return connection
+            await connection.close()
+        connection = RedisConnection(self._config, timeout_s=self._config.timeout / 1000)
         try:
-            await link.open()
+            await connection.open()
         except Disconnected as error:
-            await link.close()
+            await connection.close()
             raise SinkUnavailable(error.cause, denied=error.denied) from None
         except asyncio.CancelledError:
-            await link.close()
+            await connection.close()
             raise
-        return link
+        return connection
 
 
 def unavailable(error: ResponseError) -> SinkUnavailable:
-    """Return what an error reply that is about the server's state means for a writer."""
-    return SinkUnavailable(str(error), denied=str(error).startswith(_DENIED))
+    """Return an error reply about the server's state as the contract's error."""
+    return SinkUnavailable(str(error), denied=str(error).startswith(_DENIED_REPLIES))

@@ -1,23 +1,27 @@
--- One batch: every message of every event in it, and its dead letters, in one atomic step.
+-- Writes one batch: every message of every event in it, and its dead letters, in one atomic step.
 --
--- Safe to send again when the reply was lost, also after workers have consumed the messages:
--- the writer's key holds the number of its last batch and the result, and a run that finds its number writes nothing.
+-- Safe to send again when the reply was lost, also after workers have consumed the messages: the sequence's key holds
+-- the number of its last batch and the result, and a run that finds its own number there writes nothing.
 --
--- KEYS[1] the writer's key, KEYS[2] the dead letters' stream, then the list and the hash of each queue,
---         then the keys of the gates.
--- ARGV    the batch's number, the lifetime of the writer's key (s), the dead letters' cap, the number of queues;
---         the number of gates (0: none), each for a run of events:
---           '-' events                                    no gate
---           'a' events key# group entry-id*               stream in this Redis: XACK must say 1
---           's' events first-key# lifetime (ms)           identity, a key for each: SET NX must succeed
---         for each queue: the number of messages, their owners as 'event event ...' from 0 ('': the first message is
---           the first event's, and so on, or there are no gates), (id body)*
---         for each dead letter: owner field-count (name value)*
+-- KEYS[1] the batch sequence's key, KEYS[2] the dead letters' stream, then the list and the hash of each queue,
+--         then the keys of the conditions.
+-- ARGV    the batch's number, the lifetime of the sequence's key (s), the dead letters' cap, the number of queues;
+--         the number of conditions (0: none), each for a run of consecutive events:
+--           '-' events                                    no condition
+--           'a' events key# group entry-id*               a stream in this Redis: XACK must say 1
+--           's' events first-key# lifetime (ms)           a key for each event's deduplication key: SET NX must succeed
+--         for each queue: the number of messages, the index of each one's event as 'index index ...' from 0 ('': the
+--           first message belongs to the first event, and so on, or there are no conditions), (id body)*
+--         for each dead letter: event-index field-count (name value)*
+--         key# is a position in KEYS.
 -- Reply   'messages duplicates', then the length of each queue's list.
+-- Errors  of the script itself, before its first write. LATE: the sequence has written a later batch, so this one too.
+--         DEADLETTERS: the dead letters' key holds no stream. WRONGTYPE: a queue's or a condition's key holds another
+--         type. NOPERM: the user may not run a command.
 
-local WRITER, DEAD = KEYS[1], KEYS[2]
+local SEQUENCE, DEAD = KEYS[1], KEYS[2]
 local NUMBER, LIFETIME, CAP, QUEUES = ARGV[1], ARGV[2], ARGV[3], tonumber(ARGV[4])
-local last, result = string.match(redis.call('GET', WRITER) or '0', '^(%d+) ?(.*)$')
+local last, result = string.match(redis.call('GET', SEQUENCE) or '0', '^(%d+) ?(.*)$')
 if last == NUMBER and result ~= '' then
   return result
 end
@@ -25,14 +29,14 @@ if tonumber(last) > tonumber(NUMBER) then
   return redis.error_reply('LATE batch ' .. NUMBER .. ' of a writer that has written batch ' .. last)
 end
 
--- Types first: an error half-way is not rolled back, neither here nor in MULTI.
+-- Check all types before the first write: an error half-way is not rolled back, neither here nor in MULTI.
 local function must_be(key, kind)
-  local found = redis.call('TYPE', key).ok
-  if found ~= 'none' and found ~= kind then
-    return redis.error_reply('WRONGTYPE ' .. key .. ' holds a ' .. found .. ', not a ' .. kind)
+  local actual = redis.call('TYPE', key).ok
+  if actual ~= 'none' and actual ~= kind then
+    return redis.error_reply('WRONGTYPE ' .. key .. ' holds a ' .. actual .. ', not a ' .. kind)
   end
 end
--- No fault of any message: said in a word of its own, so that none is given up for it.
+-- A broken dead-letter key is not the batch's fault. Its own error code keeps the caller from making dead letters.
 local wrong = must_be(DEAD, 'stream')
 if wrong then
   return redis.error_reply('DEADLETTERS ' .. wrong.err)
@@ -41,16 +45,16 @@ for q = 1, QUEUES do
   wrong = wrong or must_be(KEYS[1 + 2 * q], 'list') or must_be(KEYS[2 + 2 * q], 'hash')
 end
 for k = 3 + 2 * QUEUES, #KEYS do
-  local found = redis.call('TYPE', KEYS[k]).ok
-  if found ~= 'none' and found ~= 'stream' and found ~= 'string' then
-    wrong = wrong or redis.error_reply('WRONGTYPE ' .. KEYS[k] .. ' holds a ' .. found)
+  local actual = redis.call('TYPE', KEYS[k]).ok
+  if actual ~= 'none' and actual ~= 'stream' and actual ~= 'string' then
+    wrong = wrong or redis.error_reply('WRONGTYPE ' .. KEYS[k] .. ' holds a ' .. actual)
   end
 end
 if wrong then
   return wrong
 end
 
--- Permissions too, where Redis can tell (from 7.0): a command that is denied half-way is an error half-way.
+-- Check the permissions too, where Redis can (from 7.0): a command that is denied half-way is an error half-way.
 local function must_run(...)
   if redis.acl_check_cmd and not redis.acl_check_cmd(...) then
     local command, key = ...
@@ -66,9 +70,9 @@ if wrong then
   return wrong
 end
 
--- The first write: a Redis that refuses writes (OOM, READONLY, MISCONF) refuses here, before anything is done.
--- Without a result: should a run break off half-way, the next one writes rather than believes it done.
-redis.call('SET', WRITER, NUMBER, 'EX', LIFETIME)
+-- The first write: a Redis that refuses writes (OOM, READONLY, MISCONF) refuses this one, before any effect.
+-- It stores no result: if the run breaks off half-way, the next one writes instead of taking the batch for written.
+redis.call('SET', SEQUENCE, NUMBER, 'EX', LIFETIME)
 
 local at = 4
 local function take()
@@ -76,31 +80,31 @@ local function take()
   return ARGV[at]
 end
 
--- Most often every gate is open, and `closed` stays empty: then nothing needs to be sorted out below.
-local closed, duplicates, owner = {}, 0, -1
-local function close()
-  closed[owner] = true
+-- Usually every condition holds and `duplicate` stays empty: then no message has to be left out below.
+local duplicate, duplicates, event = {}, 0, -1
+local function mark_duplicate()
+  duplicate[event] = true
   duplicates = duplicates + 1
 end
 for _ = 1, tonumber(take()) do
   local kind, events = take(), tonumber(take())
   if kind == '-' then
-    owner = owner + events
+    event = event + events
   elseif kind == 'a' then
     local key, group = KEYS[tonumber(take())], take()
     for i = at + 1, at + events do
-      owner = owner + 1
+      event = event + 1
       if redis.call('XACK', key, group, ARGV[i]) ~= 1 then
-        close()
+        mark_duplicate()
       end
     end
     at = at + events
   else
     local first, lifetime = tonumber(take()), take()
     for k = first, first + events - 1 do
-      owner = owner + 1
+      event = event + 1
       if not redis.call('SET', KEYS[k], '', 'NX', 'PX', lifetime) then
-        close()
+        mark_duplicate()
       end
     end
   end
@@ -111,14 +115,14 @@ local PIECE = 2000
 local messages, lengths = 0, {}
 for q = 1, QUEUES do
   local list, hash = KEYS[1 + 2 * q], KEYS[2 + 2 * q]
-  local count, owners = tonumber(take()), take()
+  local count, indexes = tonumber(take()), take()
   local first, source = at + 1, ARGV
   at = at + 2 * count
   if duplicates > 0 then
     source, first = {}, 1
-    local next_owner = string.gmatch(owners, '%d+')
+    local next_index = string.gmatch(indexes, '%d+')
     for m = 0, count - 1 do
-      if not closed[owners == '' and m or tonumber(next_owner())] then
+      if not duplicate[indexes == '' and m or tonumber(next_index())] then
         source[#source + 1] = ARGV[at - 2 * (count - m) + 1]
         source[#source + 1] = ARGV[at - 2 * (count - m) + 2]
       end
@@ -140,13 +144,13 @@ for q = 1, QUEUES do
   lengths[q] = length
 end
 while at < #ARGV do
-  local whose, fields = tonumber(take()), tonumber(take())
-  if not closed[whose] then
+  local index, fields = tonumber(take()), tonumber(take())
+  if not duplicate[index] then
     redis.call('XADD', DEAD, 'MAXLEN', '~', CAP, '*', unpack(ARGV, at + 1, at + 2 * fields))
   end
   at = at + 2 * fields
 end
 
 result = table.concat({messages, duplicates, unpack(lengths)}, ' ')
-redis.call('SET', WRITER, NUMBER .. ' ' .. result, 'EX', LIFETIME)
+redis.call('SET', SEQUENCE, NUMBER .. ' ' .. result, 'EX', LIFETIME)
 return result

@@ -1,46 +1,81 @@
-"""Whether the sink takes writes, as its writers see it."""
+"""Whether the sink takes writes, as each writer sees it; and the one loop that retries until it does."""
 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Final, TypeVar
 
+from bridge.backoff import Backoff
+from bridge.errors import SinkUnavailable
 from bridge.observe.logs import LogThrottle, logger
 
 log = logger()
+_FIRST_RETRY_S: Final = 0.05
+#: Small, so that the bridge continues soon after Redis does.
+_MAX_RETRY_S: Final = 2.0
+
+_T = TypeVar("_T")
 
 
 class SinkHealth:
-    """What the last write of each writer came to: said when it changes, and now and then while it lasts."""
+    """The outcome of each writer's last write. A change is logged, a lasting outage repeatedly.
+
+    A writer is a source's name, or the name of another task that uses the sink. The writer `""` stands for all: while it
+    has failed, the sink is available to nobody.
+    """
 
     def __init__(self) -> None:
         self._failing: set[str] = set()
-        self._said = False
+        self._outage_logged = False
         self._throttle = LogThrottle()
-        self._found = asyncio.Event()
+        self._recovered = asyncio.Event()
 
-    def lost(self, who: str, cause: str, retry_in_s: float) -> None:
-        """A write of `who` has failed; the next attempt follows after `retry_in_s`."""
-        suppressed = self._throttle.allow("lost", cause)
+    async def retry_until_available(
+        self, writer: str, attempt: Callable[[], Awaitable[_T]], *, give_up: Callable[[], bool] = lambda: False
+    ) -> _T:
+        """Await `attempt` again after each SinkUnavailable, with a backoff; mark `writer` each time; return the result.
+
+        Raises:
+            SinkUnavailable: the last attempt failed, and `give_up` then returned True; `writer` is marked unavailable.
+        """
+        backoff = Backoff(first_s=_FIRST_RETRY_S, max_s=_MAX_RETRY_S)
+        while True:
+            try:
+                result = await attempt()
+            except SinkUnavailable as error:
+                wait = backoff.next(denied=error.denied)
+                self.mark_unavailable(writer, error.cause, wait)
+                if give_up():
+                    raise
+                await asyncio.sleep(wait)
+            else:
+                self.mark_available(writer)
+                return result
+
+    def mark_unavailable(self, writer: str, cause: str, retry_in_s: float) -> None:
+        """Record that a write of `writer` has failed; its next attempt follows after `retry_in_s` seconds."""
+        suppressed = self._throttle.allow("unavailable", cause)
         if suppressed is not None:
             log.error("sink.unavailable", cause=cause, retry_in=round(retry_in_s, 2), repeated=suppressed)
-            self._said = True
-        self._failing.add(who)
+            self._outage_logged = True
+        self._failing.add(writer)
 
-    def found(self, who: str) -> None:
-        """A write of `who` has succeeded; the sink has recovered once everybody's has."""
-        if who in self._failing:
-            self._failing.remove(who)
-            self._found.set()
-            if not self._failing and self._said:
-                self._said = False
+    def mark_available(self, writer: str) -> None:
+        """Record that a write of `writer` has succeeded; the sink has recovered once every writer has succeeded."""
+        if writer in self._failing:
+            self._failing.remove(writer)
+            self._recovered.set()
+            if not self._failing and self._outage_logged:
+                self._outage_logged = False
                 log.info("sink.recovered")
 
-    def takes(self, who: str) -> bool:
-        """Whether the last write of `who` has succeeded; others' failures may be their own, of a key or a permission."""
-        return who not in self._failing and "" not in self._failing
+    def is_available(self, writer: str) -> bool:
+        """Whether the last write of `writer` has succeeded; others may fail for a key or a permission of their own."""
+        return writer not in self._failing and "" not in self._failing
 
-    async def wait(self, who: str) -> None:
-        """Return once it takes the writes of `who`."""
-        while not self.takes(who):
-            self._found.clear()
-            await self._found.wait()
+    async def wait_until_available(self, writer: str) -> None:
+        """Return once `is_available` of `writer`."""
+        while not self.is_available(writer):
+            self._recovered.clear()
+            await self._recovered.wait()

@@ -1,82 +1,108 @@
-"""The sources: one file per protocol, one line each in the registry."""
+"""The sources: a file or a folder per protocol, one line each in the registry."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from bridge.config import Config, Mqtt, SourceConfig
-from bridge.redis_io import client as redis_client
-from bridge.routing.routes import RouteTable
+from bridge.config import Config, Dramatiq
+from bridge.redis_io.client import same_server
 from bridge.sources.amqp.source import AmqpSource
 from bridge.sources.contract import Session, SinkWatch, Source
+from bridge.sources.mqtt.orphans import orphaned_settings
 from bridge.sources.mqtt.source import MqttSource
-from bridge.sources.mqtt.subscription_store import left_members
 from bridge.sources.redis_pubsub import RedisPubsubSource
 from bridge.sources.redis_stream.source import RedisStreamSource
-from bridge.sources.sharding import alone
-from bridge.topics.pattern import subscription, without_covered
+from bridge.sources.sharding import why_not_shareable
+from bridge.topics.mqtt import subscription, without_covered
 
-__all__ = ["Session", "Source", "left_behind", "make"]
+__all__ = ["Session", "Source", "make", "orphaned_sessions"]
 
 
 @dataclass(slots=True, frozen=True)
 class SourceContext:
-    """What sources are made of; `sink` tells whether the source's events can be written now, if anybody does."""
+    """The parts that a source is made of.
+
+    `settings` is its model in `config/sources.py`. `topics` are those of its routes, None for a route that takes every
+    event. `sink` tells whether its events can be written now; None where nobody watches that.
+    """
 
     name: str
-    source: Any
-    config: Config
-    table: RouteTable
-    sink: SinkWatch | None
+    settings: Any
+    topics: Sequence[str | None]
+    dramatiq: Dramatiq
+    sink: SinkWatch | None = None
 
 
-def _amqp(given: SourceContext) -> Source:
-    return AmqpSource(given.name, given.source, given.sink)
+def _amqp(context: SourceContext) -> Source:
+    return AmqpSource(context.name, context.settings, context.sink)
 
 
-def _mqtt(given: SourceContext) -> Source:
-    return MqttSource(given.name, given.source, _topics(given.source, given.table), given.config.dramatiq)
+def _mqtt(context: SourceContext) -> Source:
+    return MqttSource(context.name, context.settings, _mqtt_filters(context), context.dramatiq)
 
 
-def _topics(source: Mqtt, table: RouteTable) -> list[str]:
-    needed = [subscription(route.pattern.text) if route.pattern else "#" for route in table.routes]
-    return without_covered(source.topics or needed)
-
-
-def _pubsub(given: SourceContext) -> Source:
-    return RedisPubsubSource(given.name, given.source)
-
-
-def _stream(given: SourceContext) -> Source:
-    in_sink = redis_client.same_server(given.source.url, given.config.dramatiq.url)
-    return RedisStreamSource(given.name, given.source, in_sink=in_sink)
-
-
-async def left_behind(name: str, config: Config, table: RouteTable) -> dict[str, Source]:
-    """Return what an earlier start, with more processes, has left of a source at its broker, each by a name of its own.
-
-    It waits for Redis, which remembers them.
-    """
-    source = config.sources[name]
-    if source.type != "mqtt":
-        return {}
-    first = config.processes if alone(source) is None else 1
+async def _mqtt_orphans(context: SourceContext, first: int) -> Mapping[str, Source]:
+    name, filters, dramatiq = context.name, _mqtt_filters(context), context.dramatiq
     return {
-        f"{name} ({left.client_id})": MqttSource(name, left, _topics(source, table), config.dramatiq, left=True)
-        for left in await left_members(name, source, config.dramatiq, first)
+        f"{name} ({orphan.client_id})": MqttSource(name, orphan, filters, dramatiq, orphaned=True)
+        for orphan in await orphaned_settings(name, context.settings, dramatiq, first)
     }
 
 
-_REGISTRY: Final[dict[str, Callable[[SourceContext], Source]]] = {
-    "amqp": _amqp,
-    "mqtt": _mqtt,
-    "redis-pubsub": _pubsub,
-    "redis-stream": _stream,
+def _mqtt_filters(context: SourceContext) -> list[str]:
+    needed = [subscription(topic) if topic is not None else "#" for topic in context.topics]
+    return without_covered(context.settings.topics or needed)
+
+
+def _pubsub(context: SourceContext) -> Source:
+    return RedisPubsubSource(context.name, context.settings)
+
+
+def _stream(context: SourceContext) -> Source:
+    in_sink = same_server(context.settings.url, context.dramatiq.url)
+    return RedisStreamSource(context.name, context.settings, in_sink=in_sink)
+
+
+@dataclass(slots=True, frozen=True)
+class _Protocol:
+    """A line of the registry.
+
+    `orphans` finds the sessions that the broker keeps for processes from a number on; None where it keeps none.
+    """
+
+    make: Callable[[SourceContext], Source]
+    orphans: Callable[[SourceContext, int], Awaitable[Mapping[str, Source]]] | None
+
+
+_REGISTRY: Final[dict[str, _Protocol]] = {
+    "amqp": _Protocol(_amqp, orphans=None),
+    "mqtt": _Protocol(_mqtt, orphans=_mqtt_orphans),
+    "redis-pubsub": _Protocol(_pubsub, orphans=None),
+    "redis-stream": _Protocol(_stream, orphans=None),
 }
 
 
-def make(name: str, source: SourceConfig, config: Config, table: RouteTable, sink: SinkWatch | None = None) -> Source:
-    """Return the source that `sources.<name>` configures; without `sink`, it takes its events to be always welcome."""
-    return _REGISTRY[source.type](SourceContext(name, source, config, table, sink))
+def make(name: str, config: Config, sink: SinkWatch | None = None) -> Source:
+    """Return the source that `sources.<name>` configures; without `sink`, its events can always be written."""
+    context = _context(name, config, sink)
+    return _REGISTRY[context.settings.type].make(context)
+
+
+async def orphaned_sessions(name: str, config: Config) -> Mapping[str, Source]:
+    """Return a source, by a name of its own, for each session that an earlier start with more processes has left.
+
+    The broker goes on giving events to such a session. Its source brings them, and gives up its subscriptions.
+    """
+    context = _context(name, config)
+    orphans = _REGISTRY[context.settings.type].orphans
+    if orphans is None:
+        return {}
+    first = config.processes if why_not_shareable(context.settings) is None else 1
+    return await orphans(context, first)
+
+
+def _context(name: str, config: Config, sink: SinkWatch | None = None) -> SourceContext:
+    topics = [route.topic for route in config.routes if route.source == name]
+    return SourceContext(name, config.sources[name], topics, config.dramatiq, sink)

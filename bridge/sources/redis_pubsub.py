@@ -1,7 +1,7 @@
-"""Redis pub/sub: channels and patterns; at most once, since Redis keeps nothing.
+"""Redis pub/sub: channels and patterns; at most once, since Redis keeps no messages.
 
-One connection of our own, not redis-py's PubSub, which reconnects silently: here a lost
-connection ends the session, and the gap is said.
+redis-py's PubSub reconnects silently. Therefore the bridge reads a connection of its own: when it is lost the session
+ends, and the gap is logged.
 """
 
 from __future__ import annotations
@@ -19,14 +19,15 @@ from bridge.config import RedisPubsub
 from bridge.errors import Disconnected
 from bridge.model.event import Details, Event, already_parsed
 from bridge.observe.logs import logger
-from bridge.redis_io.connection import RedisConnection, command
-from bridge.sources.window import InFlightWindow, WindowedSession
+from bridge.redis_io.connection import RedisConnection, encode_command
+from bridge.sources.contract import WindowedSession
+from bridge.sources.window import InFlightWindow
 from bridge.topics.pattern import remember
 
-#: How often a subscriber asks, which is how exactly the beginning of a gap is known.
-PING_EVERY_S: Final = 2.0
-#: Without a word for this long the link is dead. Not sooner: a Redis that only pauses would be left, and that is a gap.
-SILENCE_S: Final = 25.0
+#: Interval of PINGs; the beginning of a gap is known as exactly as this.
+_PING_INTERVAL_S: Final = 2.0
+#: A connection on which Redis sends nothing for so long is dead. Not sooner: leaving a Redis that only pauses makes a gap.
+MAX_SILENCE_S: Final = 25.0
 
 log = logger()
 
@@ -34,9 +35,8 @@ log = logger()
 class RedisPubsubSource:
     """One subscriber to `channels` and `patterns`.
 
-    `gaps` counts how often a subscription has ended and was made again. What was published in between is lost, and
-    nobody knows how much that was: Redis keeps nothing and tells nothing. What a bridge missed while it was not
-    running is no gap of its own.
+    `gaps` counts how often a subscription ended and was made again. Messages published in between are lost, and Redis
+    does not say how many. The time in which the bridge did not run is no gap.
     """
 
     redelivers = False
@@ -46,20 +46,20 @@ class RedisPubsubSource:
         self.name = name
         self.gaps = 0
         self._config = config
-        # Everything that was published before was received (`time.monotonic`); None before the first subscription.
+        # All messages published before this time (`time.monotonic`) were received; None before the first subscription.
         self._complete_until: float | None = None
 
     @asynccontextmanager
     async def connect(self) -> AsyncIterator[RedisPubsubSession]:
-        """Subscribe; yield once every subscription is confirmed."""
-        link = RedisConnection(self._config, timeout_s=SILENCE_S)
-        session = RedisPubsubSession(self.name, self._config, link)
+        """See `Source`; every subscription is confirmed."""
+        connection = RedisConnection(self._config, timeout_s=MAX_SILENCE_S)
+        session = RedisPubsubSession(self.name, self._config, connection)
         tasks: list[asyncio.Task[None]] = []
         subscribed = False
         try:
-            await link.open()
+            await connection.open()
             await session.subscribe()
-            self._say_gap()
+            self._log_gap()
             subscribed = True
             tasks.append(asyncio.create_task(session.read(), name=f"source:{self.name}:read"))
             tasks.append(asyncio.create_task(session.ping(), name=f"source:{self.name}:ping"))
@@ -68,11 +68,12 @@ class RedisPubsubSource:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
-            await link.close()
+            await connection.close()
+            session.fail("the connection was closed")
             if subscribed:
                 self._complete_until = session.complete_until
 
-    def _say_gap(self) -> None:
+    def _log_gap(self) -> None:
         if self._complete_until is not None:
             self.gaps += 1
             seconds = round(time.monotonic() - self._complete_until, 1)
@@ -82,80 +83,80 @@ class RedisPubsubSource:
 class RedisPubsubSession(WindowedSession):
     """One subscribed connection.
 
-    Everything that was published before `complete_until` (`time.monotonic`) has been received. That is the moment of
-    the last PING that was answered, and not the connection's end: a half-open connection is noticed long after, and
-    so is that of a subscriber which Redis has dropped because it was too slow.
+    All messages published before `complete_until` (`time.monotonic`) were received: it is the time of the last PING that
+    was answered. The connection's end would be too late, since a half-open connection is noticed long after, and so is
+    that of a subscriber which Redis dropped for being too slow.
     """
 
-    def __init__(self, name: str, config: RedisPubsub, link: RedisConnection) -> None:
+    def __init__(self, name: str, config: RedisPubsub, connection: RedisConnection) -> None:
         self.complete_until = time.monotonic()
         self._name = name
         self._config = config
-        self._link = link
-        self._room = asyncio.Event()
-        self._room.set()
-        self._window = InFlightWindow(config.window, self._room.set, redelivered=False)
+        self._connection = connection
+        self._has_room = asyncio.Event()
+        self._has_room.set()
+        self._window = InFlightWindow(config.window, self._has_room.set, redelivered=False)
         self._topics: dict[bytes, str] = {}
 
     async def subscribe(self) -> None:
-        """Subscribe to everything, and wait for every confirmation.
+        """Subscribe to all channels and patterns, and wait for every confirmation.
 
         Raises:
-            Disconnected: Redis does not answer, or refuses.
+            Disconnected: Redis does not answer within `connect_timeout`, or refuses.
         """
         expected = 0
-        for word, topics in (("SUBSCRIBE", self._config.channels), ("PSUBSCRIBE", self._config.patterns)):
+        for name, topics in (("SUBSCRIBE", self._config.channels), ("PSUBSCRIBE", self._config.patterns)):
             if topics:
-                self._link.send(command(word, *topics))
+                self._connection.send(encode_command(name, *topics))
                 expected += len(topics)
         try:
             async with asyncio.timeout(self._config.connect_timeout / 1000):
                 while expected:
-                    reply = await self._link.read()
+                    reply = await self._connection.read()
                     if reply[0] in (b"subscribe", b"psubscribe"):
                         expected -= 1
                     else:
-                        self._take([reply])
+                        self._handle([reply])
         except TimeoutError:
             raise Disconnected("no answer to SUBSCRIBE") from None
         except ResponseError as error:
             raise Disconnected(str(error)) from None
 
     async def acknowledge(self, events: Sequence[Event]) -> None:
-        """Make room for more: there is nobody to acknowledge to."""
+        """Make room: Redis pub/sub has no acknowledgements."""
         self._window.acknowledged(events)
 
     async def pause(self) -> None:
-        """Unsubscribe; what Redis had already sent is still received."""
-        # Without a connection `read` says the end, once it has taken what came before it.
+        """Unsubscribe; messages that Redis has already sent are still received."""
+        # If the connection has ended, `read` fails the session once it has taken the replies that came before.
         with contextlib.suppress(Disconnected):
-            self._link.send(command("UNSUBSCRIBE") + command("PUNSUBSCRIBE"))
+            self._connection.send(encode_command("UNSUBSCRIBE") + encode_command("PUNSUBSCRIBE"))
 
     async def read(self) -> None:
-        """Read until the connection ends; while the window is full, leave what comes to the socket's buffers."""
+        """Read until the connection ends; while the window is full, read nothing, so that TCP holds Redis back."""
         try:
             while True:
                 if self._window.full:
-                    self._room.clear()
-                    await self._room.wait()
-                self._take(await self._link.read_all(self._window.room[0]))
+                    self._has_room.clear()
+                    await self._has_room.wait()
+                self._handle(await self._connection.read_all(self._window.room[0]))
         except (Disconnected, ResponseError) as error:
             self._window.fail(str(error))
 
     async def ping(self) -> None:
-        """Ask now and then, so that a half-open connection is noticed by `read`'s timeout."""
-        # The end is for `read` to say: it has still to take what came before it.
+        """Send PINGs, so that a half-open connection runs into `read`'s timeout."""
+        # If the connection has ended, `read` fails the session: see `pause`.
         with contextlib.suppress(Disconnected):
             while True:
-                await asyncio.sleep(PING_EVERY_S)
-                # Not while behind: a Redis that has dropped a slow subscriber answers with a reset, upon which the
-                # kernel forgets half of what had been sent before (observed).
+                await asyncio.sleep(_PING_INTERVAL_S)
+                # Not while the window is full: a Redis that has dropped a slow subscriber answers a PING with a reset,
+                # and then the kernel discards half of the messages sent before (observed).
                 if not self._window.full:
-                    # The answer stands behind every event that Redis had sent before, and says when it was asked.
-                    self._link.send(command("PING", str(time.monotonic())))
+                    # The answer follows all messages that Redis sent before it, and repeats the time of the question.
+                    self._connection.send(encode_command("PING", str(time.monotonic())))
 
-    def _take(self, replies: list[Any]) -> None:
-        r"""Put the messages among `replies`: `message, channel, body` or `pmessage, pattern, channel, body`."""
+    def _handle(self, replies: list[Any]) -> None:
+        """Put the messages among `replies` into the window: `message, channel, body` or `pmessage, pattern, channel, body`."""
         now_ms = time.time_ns() // 1_000_000
         name, topics = self._name, self._topics
         events: list[Event] = []
@@ -177,7 +178,7 @@ class RedisPubsubSession(WindowedSession):
             self._window.put(events)
 
     def _event(self, channel: bytes, body: bytes, now_ms: int) -> Event:
-        """Return the first event of a channel, whose name is remembered."""
+        """Return an event of a channel that is not remembered yet, and remember its name."""
         try:
             topic = channel.decode()
         except UnicodeDecodeError:

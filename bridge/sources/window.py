@@ -1,4 +1,4 @@
-"""The window of one session: what was received and is not settled, bounded in events and bytes."""
+"""The window of one session: the events that are received and not acknowledged, bounded in number and bytes."""
 
 from __future__ import annotations
 
@@ -9,25 +9,26 @@ from typing import Final
 
 from bridge.config import Window
 from bridge.errors import Disconnected
+from bridge.model.batch import MAX_BATCH_BYTES, MAX_BATCH_EVENTS
 from bridge.model.event import Event
 
-#: The bounds of what one `take` hands over, so that no single write keeps Redis busy for long.
-MAX_BATCH_EVENTS: Final = 1000
-_FEWEST: Final = 100
-MAX_BATCH_BYTES: Final = 4 * 1024 * 1024
+#: The batch of a small window is not limited to a quarter of it, but to so many events.
+_MIN_BATCH_EVENTS: Final = 100
 
 
 class InFlightWindow:
-    """Between a protocol's callbacks, which put, and the dispatcher, which takes and settles.
+    """A queue from a protocol's callbacks (`put`) to delivery (`take`), which counts events until they are acknowledged.
 
-    While it is `full` the session must not read; `on_room` is called when it may again.
+    While the window is `full` the session must not read; `on_room` is called when there is room again. `redelivered`
+    says whether the broker redelivers events with a `token` that are not acknowledged.
     """
 
     def __init__(self, window: Window, on_room: Callable[[], None] = lambda: None, *, redelivered: bool) -> None:
         self._max_events = window.events
-        # A quarter: while one batch is written and the next one waits, a third is routed and a fourth received.
-        # With halves every stage waited for another, and streams moved at two thirds of the speed (observed).
-        self.max_batch = min(MAX_BATCH_EVENTS, max(_FEWEST, window.events // 4))
+        #: How many events one batch may have. A quarter of the window: while one batch is written, the next one waits, a
+        #: third is routed and a fourth received. With halves the stages waited for each other, and streams moved at two
+        #: thirds of the speed (observed).
+        self.max_batch = min(MAX_BATCH_EVENTS, max(_MIN_BATCH_EVENTS, window.events // 4))
         self._max_bytes = window.bytes
         self._on_room = on_room
         self._redelivered = redelivered
@@ -45,12 +46,12 @@ class InFlightWindow:
 
     @property
     def over_byte_limit(self) -> bool:
-        """Whether the window holds as many bytes as it may; no protocol bounds these by itself."""
+        """Whether the window holds as many bytes as it may; no protocol limits bytes by itself."""
         return self._bytes >= self._max_bytes
 
     @property
     def held(self) -> int:
-        """How many events are received and not settled."""
+        """How many events are received and not acknowledged."""
         return self._events
 
     @property
@@ -69,17 +70,17 @@ class InFlightWindow:
         return self._cause is not None
 
     def put(self, events: Sequence[Event]) -> None:
-        """Add events that have been received, in their order."""
+        """Add received events, in order."""
         self._waiting.extend(events)
         self._events += len(events)
         self._bytes += _size(events)
         self._wake.set()
 
     async def take(self) -> list[Event]:
-        """Return what is there, at least one event; an empty list once the inbox is closed and empty.
+        """Wait for events and return one batch of them; an empty list once the window is closed and empty.
 
         Raises:
-            Disconnected: the session has failed, and nothing is left that would be lost.
+            Disconnected: the session has failed, and every event that would be lost has been taken.
         """
         while not self._waiting:
             if self._cause is not None:
@@ -102,7 +103,7 @@ class InFlightWindow:
         return events
 
     def acknowledged(self, events: Sequence[Event]) -> None:
-        """Make room: `events` need not be held any more."""
+        """Make room: `events` are acknowledged, or nobody needs them any more."""
         was_full = self.full
         self._events -= len(events)
         self._bytes -= _size(events)
@@ -110,9 +111,9 @@ class InFlightWindow:
             self._on_room()
 
     def fail(self, cause: str) -> None:
-        """End the session; what its broker will deliver again is let go, anything else is still handed over.
+        """End the session: drop the waiting events that the broker redelivers, and keep the others for `take`.
 
-        An event without a token (MQTT at QoS 0) comes once, also where others come again.
+        An event without a `token` is never redelivered: see `bridge.sources.contract`.
         """
         if self._cause is None:
             self._cause = cause
@@ -121,44 +122,10 @@ class InFlightWindow:
         self._wake.set()
 
     def close(self) -> None:
-        """Nothing more will be put: `take` returns what is left, and then an empty list."""
+        """Expect no further `put`: `take` returns the events that wait, and then an empty list."""
         self._closed = True
         self._wake.set()
 
 
 def _size(events: Sequence[Event]) -> int:
     return sum([len(event.body) for event in events])  # a list: twice as fast as a generator
-
-
-class WindowedSession:
-    """What every session that has an inbox does alike: see `bridge.sources.contract.Session`."""
-
-    _window: InFlightWindow
-
-    @property
-    def ended(self) -> bool:
-        """Whether the connection has ended."""
-        return self._window.failed
-
-    @property
-    def waiting(self) -> int:
-        """How many events `receive` would still hand over."""
-        return self._window.waiting
-
-    @property
-    def held(self) -> int:
-        """How many events were received and are not settled."""
-        return self._window.held
-
-    @property
-    def full(self) -> bool:
-        """Whether it holds as many as it may, and reads no more."""
-        return self._window.full
-
-    def fail(self, cause: str) -> None:
-        """End the session, as if its connection had ended."""
-        self._window.fail(cause)
-
-    async def receive(self) -> list[Event]:
-        """Return what has been received, at least one event; an empty list once paused and drained."""
-        return await self._window.take()

@@ -1,6 +1,6 @@
-"""The spool: what a broker will not hold while the sink is away, on the disk, in order, and bounded."""
+"""The spool: keeps on disk, in order and bounded, the events that no broker holds while the sink is unavailable."""
 
 from bridge.spool.directory import SpoolDirectory
-from bridge.spool.spool import Kept, Spool, SpoolFull
+from bridge.spool.spool import Spool, SpooledBatch, SpoolFull
 
-__all__ = ["Kept", "Spool", "SpoolDirectory", "SpoolFull"]
+__all__ = ["Spool", "SpoolDirectory", "SpoolFull", "SpooledBatch"]

@@ -1,10 +1,10 @@
-"""The log of one source's spool: records appended at one end and removed at the other, in files of a few MiB.
+"""The log of one source's spool: records are appended at the end and removed at the start, in files of a few MiB.
 
-Everything here blocks, and belongs to one thread. At most one file's records are known by their places in memory.
+Every call blocks, and all calls come from one thread. Memory holds the places of one file's records at most.
 
-Not sqlite3, which was tried first and is fast enough (WAL, synchronous=FULL, 250 events a transaction: 415,000 events/s;
-this: 560,000): of 200 committed records, one flipped byte in its WAL lost 93 at the median without a word, and nobody
-can count what is not there (observed).
+Not sqlite3, which was tried first and is fast enough (WAL, synchronous=FULL, 250 events a transaction: 415,000
+events/s; this: 560,000): of 200 committed records, one flipped byte in its WAL lost 93 at the median without a sign,
+and missing records can't be counted (observed).
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ from typing import Final
 
 from bridge.spool.record import Record, scan
 
-#: Damaged places are kept for people to look at, so many of them at most.
-_MOST_QUARANTINED: Final = 100
+#: Damaged places are copied to files for people to examine, at most so many.
+_MAX_QUARANTINED_FILES: Final = 100
 _SUFFIX: Final = ".spool"
 _NUMBERS: Final = struct.Struct("<QQ")
 _CRC: Final = struct.Struct("<I")
@@ -31,7 +31,7 @@ _CRC: Final = struct.Struct("<I")
 
 @dataclass(slots=True, frozen=True)
 class Edge:
-    """Where one of the log's ends is: the number of the next record, and of its first event."""
+    """A place between two records: the number of the next record, and of its first event."""
 
     record: int = 0
     event: int = 0
@@ -39,7 +39,7 @@ class Edge:
 
 @dataclass(slots=True, frozen=True)
 class Entry:
-    """Events of the log, up to `end`; without a payload they are lost: what was written can't be read."""
+    """Events of the log, up to `end`; without a payload they are lost, because it can't be read."""
 
     events: int
     payload: bytes | None
@@ -48,23 +48,23 @@ class Entry:
 
 @dataclass(slots=True)
 class _Segment:
-    """One file; `places` of the records that are not removed, while it is the oldest one."""
+    """One file. The oldest one has its `records`, without those that were removed."""
 
     path: Path
     size: int
-    places: deque[Record] | None = None
+    records: deque[Record] | None = None
 
 
 @dataclass(slots=True)
 class Damage:
-    """What was found when the log was opened: unconfirmed events at its end that were torn, and a lost position."""
+    """Found when the log was opened: `torn` events, whose write was never confirmed, and a lost position."""
 
     torn: int = 0
     position: bool = False
 
 
 class Log:
-    """The records of `directory`, which is made where it is missing; its files are closed at `segment_bytes`.
+    """The records in `directory`, which is made if it is missing; a new file is begun after `segment_bytes`.
 
     Raises:
         OSError: the directory can't be read or written.
@@ -80,86 +80,86 @@ class Log:
         self._position = os.open(directory / "position", os.O_RDWR | os.O_CREAT, 0o600)
         paths = sorted(directory.glob(f"*{_SUFFIX}"))
         self._segments = deque(_Segment(path, path.stat().st_size) for path in paths)
-        out = self._read_position()
-        self._in = self._find_end(out or Edge())
-        self._out = out or self._find_beginning()
+        position = self._read_position()
+        self._end = self._find_end(position or Edge())
+        self._start = position or self._find_start()
 
     @property
     def events(self) -> int:
-        """How many events it holds, what can't be read among them."""
-        return self._in.event - self._out.event
+        """How many events the log holds, including those that can't be read."""
+        return self._end.event - self._start.event
 
     @property
     def size(self) -> int:
-        """How many bytes of the disk it takes."""
+        """How many bytes of the disk the log takes."""
         return sum(segment.size for segment in self._segments)
 
     def append(self, payloads: Sequence[tuple[bytes, int]], *, sync: bool) -> None:
-        """Add a record for each payload and its number of events, all or none; with `sync` they survive a power cut.
+        """Append a record for each payload and its number of events, all or none; with `sync` they survive a power cut.
 
         Raises:
-            OSError: it could not be done, and nothing of it is there.
+            OSError: the disk refuses; nothing was appended.
         """
         segment = self._writable()
         assert self._file is not None  # noqa: S101 - `_writable` has opened it
-        edge = self._in
+        edge = self._end
         parts: list[bytes] = []
-        places: list[Record] = []
-        at = segment.size
+        records: list[Record] = []
+        offset = segment.size
         for payload, events in payloads:
-            record = Record(at, edge.record, edge.event, events, len(payload), zlib.crc32(payload))
-            places.append(record)
-            parts.append(record.packed(payload))
-            edge, at = _behind(record), record.end
+            record = Record(offset, edge.record, edge.event, events, len(payload), zlib.crc32(payload))
+            records.append(record)
+            parts.append(record.encode(payload))
+            edge, offset = _edge_after(record), record.end
         data = b"".join(parts)
         try:
             if os.pwrite(self._file, data, segment.size) < len(data):
-                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))  # a disk that fills takes a part
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))  # a disk that fills up writes only a part
             self._unsynced = True
             if sync:
                 self.sync()
         except OSError:
             os.ftruncate(self._file, segment.size)
             raise
-        segment.size = at
-        if segment.places is not None:
-            segment.places.extend(places)
-        self._in = edge
+        segment.size = offset
+        if segment.records is not None:
+            segment.records.extend(records)
+        self._end = edge
 
     def sync(self) -> None:
-        """Bring what was appended to the disk.
+        """Sync the appended records to the disk.
 
         Raises:
-            OSError: it could not be done.
+            OSError: the disk refuses.
         """
         if self._unsynced and self._file is not None:
             os.fdatasync(self._file)
         self._unsynced = False
 
-    def read(self, most_bytes: int) -> list[Entry]:
-        """Return the oldest entries: about `most_bytes`, at least one if there is one."""
+    def read(self, max_bytes: int) -> list[Entry]:
+        """Return the oldest entries: about `max_bytes`, and at least one unless the log is empty."""
         entries: list[Entry] = []
         while not entries and self.events:
             self._drop_emptied()
             if not self._segments:
-                entries.append(Entry(self.events, None, self._in))  # files that somebody has removed
-            elif not self._places(self._segments[0]):
+                entries.append(Entry(self.events, None, self._end))  # somebody has removed the files
+            elif not self._records(self._segments[0]):
                 self._drop_first()
             else:
-                entries = self._read_first(most_bytes)
+                entries = self._read_first(max_bytes)
         return entries
 
     def remove(self, entry: Entry) -> None:
-        """Forget `entry`, the oldest one."""
-        self._out = entry.end
-        places = self._segments[0].places if self._segments else None
-        while places and places[0].first < entry.end.event:
-            places.popleft()
-        os.pwrite(self._position, _checked(self._out), 0)
+        """Remove `entry`, the oldest one."""
+        self._start = entry.end
+        records = self._segments[0].records if self._segments else None
+        while records and records[0].first_event < entry.end.event:
+            records.popleft()
+        os.pwrite(self._position, _encode_position(self._start), 0)
         self._drop_emptied()
 
     def close(self) -> None:
-        """Bring everything to the disk, and close it."""
+        """Sync everything to the disk, and close the files."""
         with suppress(OSError):
             self.sync()
             os.fdatasync(self._position)
@@ -168,48 +168,48 @@ class Log:
             self._file = None
         os.close(self._position)
 
-    def _read_first(self, most_bytes: int) -> list[Entry]:
+    def _read_first(self, max_bytes: int) -> list[Entry]:
         segment = self._segments[0]
         entries: list[Entry] = []
         size = 0
         with segment.path.open("rb") as file:
-            for record in self._places(segment):
-                if entries and size >= most_bytes:
+            for record in self._records(segment):
+                if entries and size >= max_bytes:
                     break
-                file.seek(record.at)
-                data = file.read(record.end - record.at) if record.length else b""
+                file.seek(record.offset)
+                data = file.read(record.end - record.offset) if record.length else b""
                 payload = record.payload(data)
                 if data and payload is None:
-                    self._quarantine(segment.path, record.at, data)
-                entries.append(Entry(record.events, payload, _behind(record)))
+                    self._quarantine(segment.path, record.offset, data)
+                entries.append(Entry(record.events, payload, _edge_after(record)))
                 size += record.length
         return entries
 
-    def _places(self, segment: _Segment) -> deque[Record]:
-        """Return where the records of the oldest file are; a gap in the numbers is a record that can't be read."""
-        if segment.places is None:
-            segment.places = deque()
+    def _records(self, segment: _Segment) -> deque[Record]:
+        """Return the records of the oldest file; a gap in the numbers becomes a record that can't be read."""
+        if segment.records is None:
+            segment.records = deque()
             data = segment.path.read_bytes()
-            expected, end = self._out, 0
+            expected, end = self._start, 0
             for record in scan(data):
                 if record.end > len(data) or record.number < expected.record:
                     end = record.end
                     continue
-                if record.first > expected.event:
-                    lost = record.first - expected.event
-                    segment.places.append(Record(end, record.number - 1, expected.event, lost, 0, 0, headless=True))
-                    self._quarantine(segment.path, end, data[end : record.at])
-                segment.places.append(record)
-                expected, end = _behind(record), record.end
-        return segment.places
+                if record.first_event > expected.event:
+                    lost = record.first_event - expected.event
+                    segment.records.append(Record(end, record.number - 1, expected.event, lost, 0, 0, headless=True))
+                    self._quarantine(segment.path, end, data[end : record.offset])
+                segment.records.append(record)
+                expected, end = _edge_after(record), record.end
+        return segment.records
 
     def _writable(self) -> _Segment:
         if self._file is not None and self._segments[-1].size < self._segment_bytes:
             return self._segments[-1]
         if self._file is not None:
             self.sync()
-        path = self._directory / f"{self._in.record:020d}{_SUFFIX}"
-        # What has the name already is a file in which nothing could be read.
+        path = self._directory / f"{self._end.record:020d}{_SUFFIX}"
+        # A file that has this name already is truncated: no record in it could be read.
         file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
         try:
             _sync_directory(self._directory)
@@ -224,11 +224,11 @@ class Log:
         return self._segments[-1]
 
     def _drop_emptied(self) -> None:
-        while len(self._segments) > 1 and self._segments[0].places is not None and not self._segments[0].places:
+        while len(self._segments) > 1 and self._segments[0].records is not None and not self._segments[0].records:
             self._drop_first()
 
     def _drop_first(self) -> None:
-        # First the position: without it, what is deleted would be missing after a power cut.
+        # The position first: with an older one, the deleted records would be missing after a power cut.
         os.fdatasync(self._position)
         segment = self._segments.popleft()
         if not self._segments and self._file is not None:
@@ -237,7 +237,7 @@ class Log:
         segment.path.unlink(missing_ok=True)
 
     def _find_end(self, least: Edge) -> Edge:
-        """Return what follows the last record, and cut what was torn behind it."""
+        """Return the edge after the last record, at least `least`; cut a torn record behind it."""
         end = least
         for segment in reversed(self._segments):
             data = segment.path.read_bytes()
@@ -248,7 +248,7 @@ class Log:
                     break
                 whole = record.end
                 if record.number >= end.record:
-                    end = _behind(record)
+                    end = _edge_after(record)
             if whole < len(data):
                 self._quarantine(segment.path, whole, data[whole:])
                 os.truncate(segment.path, whole)
@@ -257,38 +257,38 @@ class Log:
                 break
         return end
 
-    def _find_beginning(self) -> Edge:
-        """Return the oldest record's edge where the position is lost: what was removed already comes once more."""
+    def _find_start(self) -> Edge:
+        """Return the edge before the oldest record, if the position is lost: removed records then come once more."""
         for segment in self._segments:
             for record in scan(segment.path.read_bytes()):
-                return Edge(record.number, record.first)
-        return self._in
+                return Edge(record.number, record.first_event)
+        return self._end
 
     def _read_position(self) -> Edge | None:
         data = os.pread(self._position, _NUMBERS.size + _CRC.size, 0)
-        if data == _checked(edge := Edge(*_NUMBERS.unpack(data[: _NUMBERS.size].ljust(_NUMBERS.size, b"\0")))):
+        if data == _encode_position(edge := Edge(*_NUMBERS.unpack(data[: _NUMBERS.size].ljust(_NUMBERS.size, b"\0")))):
             return edge
         self.damage.position = bool(data)
         return None
 
-    def _quarantine(self, path: Path, at: int, data: bytes) -> None:
-        """Keep what is damaged: the first of it, as much as one file of the log may hold."""
-        # The disk may be full: what is damaged is lost either way.
+    def _quarantine(self, path: Path, offset: int, data: bytes) -> None:
+        """Copy damaged bytes to a file of their own; all these files together hold at most `segment_bytes`."""
+        # The disk may be full: the damaged bytes are lost either way.
         with suppress(OSError):
             directory = self._directory / "quarantine"
             directory.mkdir(exist_ok=True)
-            sizes = [kept.stat().st_size for kept in directory.iterdir()]
+            sizes = [quarantined.stat().st_size for quarantined in directory.iterdir()]
             room = self._segment_bytes - sum(sizes)
-            file = directory / f"{path.stem}-{at}"
-            if room > 0 and len(sizes) < _MOST_QUARANTINED and not file.exists():
+            file = directory / f"{path.stem}-{offset}"
+            if room > 0 and len(sizes) < _MAX_QUARANTINED_FILES and not file.exists():
                 file.write_bytes(data[:room])
 
 
-def _behind(record: Record) -> Edge:
-    return Edge(record.number + 1, record.first + record.events)
+def _edge_after(record: Record) -> Edge:
+    return Edge(record.number + 1, record.first_event + record.events)
 
 
-def _checked(edge: Edge) -> bytes:
+def _encode_position(edge: Edge) -> bytes:
     numbers = _NUMBERS.pack(edge.record, edge.event)
     return numbers + _CRC.pack(zlib.crc32(numbers))
 

@@ -1,4 +1,4 @@
-"""The spool of one source, as its dispatcher uses it."""
+"""The spool of one source: batches go to the disk, and are replayed in the same order."""
 
 from __future__ import annotations
 
@@ -11,27 +11,27 @@ from typing import Any, Final, TypeVar
 import msgspec
 
 from bridge.errors import BridgeError, describe_error
-from bridge.model.batch import Batch, BatchSequence
+from bridge.model.batch import MAX_BATCH_EVENTS, Batch, BatchSequence
 from bridge.model.event import Details, Event
 from bridge.observe.logs import LogThrottle, logger
-from bridge.sources.window import MAX_BATCH_EVENTS
 from bridge.spool.log import Entry, Log
 
 log = logger()
-#: How much is read ahead of what is being written.
+#: How many bytes are read ahead of the batch that is being written.
 _READ_BYTES: Final = 1024 * 1024
-#: How long an event that comes once may be in memory only, as far as a power cut is concerned.
-_SYNC_S: Final = 0.5
+_READ_RETRY_S: Final = 1.0
+#: How long an event that is delivered only once may be in memory only, where a power cut can take it.
+_SYNC_INTERVAL_S: Final = 0.5
 
 _T = TypeVar("_T")
-#: An event as it is kept: topic, body, when it was received, raw, defect.
-_Kept = tuple[str, bytes, int, bytes | None, str]
+#: An event on disk: topic, body, received_at_ms, raw, defect.
+_EncodedEvent = tuple[str, bytes, int, bytes | None, str]
 _encode: Final = msgspec.msgpack.Encoder().encode
-_decode: Final = msgspec.msgpack.Decoder(tuple[str, int, list[_Kept]]).decode
+_decode: Final = msgspec.msgpack.Decoder(tuple[str, int, list[_EncodedEvent]]).decode
 
 
 class SpoolFull(BridgeError):
-    """The spool takes nothing more now: it is as large as it may be, or the disk is full."""
+    """The spool takes no more events now: it has reached its bound, or the disk is full or fails."""
 
     def __init__(self, cause: str) -> None:
         super().__init__(cause)
@@ -39,10 +39,11 @@ class SpoolFull(BridgeError):
 
 
 @dataclass(slots=True, frozen=True)
-class Kept:
-    """What the spool gives back: a batch that is numbered as it was, or how many events are lost, since they can't be read.
+class SpooledBatch:
+    """A batch that the spool replays, with its original number; or an empty one with the number of `lost` events.
 
-    Of several records that are one batch now, the number is the last one's.
+    Events are lost if the disk no longer holds them as they were written. A batch merged from several records has the
+    last one's number.
     """
 
     entries: list[Entry]
@@ -51,19 +52,20 @@ class Kept:
 
 
 class Spool:
-    """Batches of one source, first in first out; `read` makes headers and meta of an event's `raw`.
+    """Batches of one source, first in first out.
 
-    `has_room` says whether so many bytes more may be written. All files are touched by `thread` alone.
+    `read` parses headers and meta from an event's `raw`. `has_room` says whether so many more bytes may be written.
+    Only `thread` touches the files.
     """
 
     def __init__(
-        self, name: str, kept: Log, thread: Executor, read: Callable[[Any], Details], has_room: Callable[[int], bool]
+        self, name: str, records: Log, thread: Executor, read: Callable[[Any], Details], has_room: Callable[[int], bool]
     ) -> None:
         self.name = name
-        self.events = kept.events
-        #: What an earlier process has left, and may have been ended by.
-        self._left = kept.events
-        self._log = kept
+        self.events = records.events
+        #: The oldest events, which an earlier process has spooled; one of them may have ended that process.
+        self._from_earlier_process = records.events
+        self._log = records
         self._thread = thread
         self._read = read
         self._has_room = has_room
@@ -75,83 +77,83 @@ class Spool:
 
     @property
     def size(self) -> int:
-        """How many bytes of the disk it takes."""
+        """How many bytes of the disk the spool takes."""
         return self._log.size
 
     @property
     def holds(self) -> bool:
-        """Whether there is something in it, behind which everything that is received has to go."""
+        """Whether the spool holds events; then every event received has to go behind them."""
         return self.events > 0
 
     async def append(self, batches: Sequence[Batch], *, durable: bool) -> None:
-        """Keep batches, which have their numbers: all or none, `durable` so that a power cut can't take them.
+        """Append batches that have their numbers: all or none; `durable` ones survive a power cut.
 
         Raises:
-            SpoolFull: nothing was kept.
+            SpoolFull: nothing was appended.
         """
-        payloads = [(packed(batch), len(batch.events)) for batch in batches]
+        payloads = [(encode_batch(batch), len(batch.events)) for batch in batches]
         await self._run(self._append, payloads, durable)
         self.events += sum(events for _, events in payloads)
         self._filled.set()
         if not durable and self._sync is None:
-            self._sync = asyncio.get_running_loop().call_later(_SYNC_S, self._sync_soon)
+            self._sync = asyncio.get_running_loop().call_later(_SYNC_INTERVAL_S, self._sync_soon)
 
-    async def kept(self) -> AsyncIterator[Kept]:
-        """Yield what is kept, oldest first, for ever; `forget` each before the next one is asked for."""
+    async def replay(self) -> AsyncIterator[SpooledBatch]:
+        """Yield the spooled batches, oldest first, for ever; call `forget` for each before asking for the next one."""
         while True:
             await self._filled.wait()
             try:
                 entries = await self._run(self._log.read, _READ_BYTES)
             except OSError as error:
-                self._say("can't be read", error)
-                await asyncio.sleep(1.0)
+                self._log_failure("can't be read", error)
+                await asyncio.sleep(_READ_RETRY_S)
                 continue
-            for kept in self._merged([self._unpacked(entry) for entry in entries]):
-                yield kept
+            for spooled in self._merged([self._decoded(entry) for entry in entries]):
+                yield spooled
             if not self.events:
                 self._filled.clear()
 
-    async def forget(self, kept: Kept) -> None:
-        """Remove what `kept` has yielded last: it is written, or said to be lost."""
-        events = sum(entry.events for entry in kept.entries)
-        self._left = max(0, self._left - events)
+    async def forget(self, spooled: SpooledBatch) -> None:
+        """Remove the batch that `replay` has yielded last: it is written, or reported as lost."""
+        events = sum(entry.events for entry in spooled.entries)
+        self._from_earlier_process = max(0, self._from_earlier_process - events)
         try:
-            await self._run(self._remove, kept.entries)
+            await self._run(self._remove, spooled.entries)
         except OSError as error:
-            self._say("can't be removed from", error)
+            self._log_failure("can't be removed from", error)
         self.events -= events
 
     def _remove(self, entries: Sequence[Entry]) -> None:
         for entry in entries:
             self._log.remove(entry)
 
-    def _merged(self, kept: list[Kept]) -> list[Kept]:
-        """Return small batches of one writer as larger ones: each is a round trip.
+    def _merged(self, batches: list[SpooledBatch]) -> list[SpooledBatch]:
+        """Merge small batches of one sequence into larger ones: each batch costs a round trip.
 
-        Not of what an earlier process has left, which may have been writing several as one: tried again one by one, their
-        numbers tell which are written (see `enqueue.lua`).
+        Don't merge batches from an earlier process: it may already have written some of them, and only the original
+        batch numbers show which (see `enqueue.lua`).
         """
-        if self._left > 0:
-            return kept
-        merged: list[Kept] = []
-        for one in kept:
+        if self._from_earlier_process > 0:
+            return batches
+        merged: list[SpooledBatch] = []
+        for spooled in batches:
             last = merged[-1] if merged else None
             if (
                 last is None
                 or last.lost
-                or one.lost
-                or last.batch.sequence.name != one.batch.sequence.name
-                or len(last.batch.events) + len(one.batch.events) > MAX_BATCH_EVENTS
+                or spooled.lost
+                or last.batch.sequence.name != spooled.batch.sequence.name
+                or len(last.batch.events) + len(spooled.batch.events) > MAX_BATCH_EVENTS
             ):
-                merged.append(one)
+                merged.append(spooled)
             else:
-                last.entries.extend(one.entries)
-                last.batch.events.extend(one.batch.events)
-                last.batch.sequence, last.batch.number = one.batch.sequence, one.batch.number
+                last.entries.extend(spooled.entries)
+                last.batch.events.extend(spooled.batch.events)
+                last.batch.sequence, last.batch.number = spooled.batch.sequence, spooled.batch.number
         return merged
 
     async def close(self) -> None:
-        """Bring everything to the disk."""
+        """Sync everything to the disk, and close the files."""
         if self._sync is not None:
             self._sync.cancel()
         await self._run(self._log.close)
@@ -172,31 +174,31 @@ class Spool:
         try:
             self._log.sync()
         except OSError as error:
-            self._say("can't be synced", error)
+            self._log_failure("can't be synced", error)
 
-    def _say(self, what: str, error: OSError) -> None:
-        suppressed = self._throttle.allow(what, error.errno)
+    def _log_failure(self, failure: str, error: OSError) -> None:
+        suppressed = self._throttle.allow(failure, error.errno)
         if suppressed is not None:
-            log.error("spool.failed", source=self.name, cause=f"the spool {what}: {error}", repeated=suppressed)
+            log.error("spool.failed", source=self.name, cause=f"the spool {failure}: {error}", repeated=suppressed)
 
-    def _unpacked(self, entry: Entry) -> Kept:
+    def _decoded(self, entry: Entry) -> SpooledBatch:
         if entry.payload is None:
-            return Kept([entry], Batch([]), lost=entry.events)
+            return SpooledBatch([entry], Batch([]), lost=entry.events)
         try:
-            batch = unpacked(entry.payload, self.name, self._read)
+            batch = decode_batch(entry.payload, self.name, self._read)
         except msgspec.DecodeError:
-            return Kept([entry], Batch([]), lost=entry.events)  # another version's
-        if self._left > 0:
+            return SpooledBatch([entry], Batch([]), lost=entry.events)  # written by another version
+        if self._from_earlier_process > 0:
             for event in batch.events:
                 event.redelivered = True
-        return Kept([entry], batch)
+        return SpooledBatch([entry], batch)
 
     async def _run(self, function: Callable[..., _T], *arguments: Any) -> _T:
         return await asyncio.get_running_loop().run_in_executor(self._thread, function, *arguments)
 
 
-def packed(batch: Batch) -> bytes:
-    """Return a numbered batch as bytes."""
+def encode_batch(batch: Batch) -> bytes:
+    """Return a batch that has its number as bytes; its messages and dead letters are left out."""
     events = [
         (
             event.topic,
@@ -210,13 +212,17 @@ def packed(batch: Batch) -> bytes:
     return _encode((batch.sequence.name, batch.number, events))
 
 
-def unpacked(payload: bytes, source: str, read: Callable[[Any], Details]) -> Batch:
-    """Return the batch again; `read` makes headers and meta of an event's `raw`."""
-    writer, number, kept = _decode(payload)
+def decode_batch(payload: bytes, source: str, read: Callable[[Any], Details]) -> Batch:
+    """Return the batch that `encode_batch` has encoded, not routed; `read` parses headers and meta of an event's `raw`.
+
+    Raises:
+        msgspec.DecodeError: the bytes are not such a batch.
+    """
+    sequence, number, encoded_events = _decode(payload)
     events = []
-    for topic, body, received_at_ms, raw, defect in kept:
+    for topic, body, received_at_ms, raw, defect in encoded_events:
         event = Event(source, topic, body, received_at_ms, defect=defect)
         if raw is not None:
             event.raw, event.read = raw, read
         events.append(event)
-    return Batch(events, BatchSequence(writer, last=number), number=number)
+    return Batch(events, BatchSequence(sequence, last=number), number=number)

@@ -13,10 +13,10 @@ _T = TypeVar("_T")
 
 
 class SpoolThread(Executor):
-    """One thread, which does what is submitted in that order.
+    """One thread, which runs the submitted functions in order.
 
-    Python waits for the threads of a ThreadPoolExecutor before it ends: one that hangs in a disk would keep a bridge
-    that was told to stop until it is killed.
+    Not a ThreadPoolExecutor, since Python waits for its threads before it exits: one that hangs in a disk would keep a
+    stopped bridge alive until it is killed.
     """
 
     def __init__(self) -> None:
@@ -30,7 +30,7 @@ class SpoolThread(Executor):
         return future
 
     def shutdown(self, wait: bool = False, *, cancel_futures: bool = False) -> None:  # noqa: ARG002, FBT001, FBT002 - Executor's
-        """End the thread once everything submitted is done; nobody waits for it."""
+        """End the thread once every submitted function has run; return at once."""
         self._work.put(None)
 
     def _run(self) -> None:
@@ -39,6 +39,6 @@ class SpoolThread(Executor):
             if future.set_running_or_notify_cancel():
                 try:
                     future.set_result(function())
-                except BaseException as error:  # noqa: BLE001 - whoever has submitted it gets it
+                except BaseException as error:  # noqa: BLE001 - the future passes it on
                     future.set_exception(error)
-            del item, future, function  # and not only when the next one comes
+            del item, future, function  # else they would stay in memory until the next item comes

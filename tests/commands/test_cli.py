@@ -1,4 +1,4 @@
-"""The command line: what each command prints, and its exit codes."""
+"""The command line: each command's output and its exit codes."""
 
 from __future__ import annotations
 
@@ -44,14 +44,14 @@ HOT = ["route", "CONFIG", "--from=plant", "--topic=plants/3/ovens/7"]
 
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
-    """A configuration with secrets, whose brokers do not exist."""
+    """Return the path of a configuration with secrets; its brokers do not exist."""
     file = tmp_path / "bridge.yaml"
     file.write_text(CONFIG)
     return file
 
 
 class Terminal:
-    """Runs a command in this process; CONFIG stands for the configuration's path."""
+    """Runs a command in this process; the argument CONFIG stands for the configuration's path."""
 
     def __init__(self, path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         self._path = path
@@ -59,27 +59,27 @@ class Terminal:
         self.err = ""
 
     def __call__(self, *words: str, code: int = 0) -> str:
-        """Return what was printed; the exit code must be `code`, and no secret is shown."""
-        found = cli.main([str(self._path) if word == "CONFIG" else word for word in words])
+        """Return the output; the exit code must be `code`, and no secret is shown."""
+        exit_code = cli.main([str(self._path) if word == "CONFIG" else word for word in words])
         out, self.err = self._capsys.readouterr()
-        assert found == code, self.err
+        assert exit_code == code, self.err
         assert "s3cret" not in out + self.err
         assert "Traceback" not in self.err
         return out
 
     def routes(self, *words: str) -> dict[str | None, Any]:
-        """Return what `route --json` says, by the routes' names."""
+        """Return the results of `route --json` by the routes' names."""
         return {result["route"]: result for result in json.loads(self(*words, "--json"))}
 
 
 @pytest.fixture
 def run(path: Path, capsys: pytest.CaptureFixture[str]) -> Terminal:
-    """Run commands."""
+    """Return a function that runs a command."""
     return Terminal(path, capsys)
 
 
-def test_check_says_what_is_connected_to_what(run: Terminal, path: Path) -> None:
-    """A right configuration is summed up, without its passwords, and nothing is connected to."""
+def test_check_summarises_a_correct_configuration(run: Terminal, path: Path) -> None:
+    """`check` prints the routes and the guarantee of each source as it is configured, without passwords; it connects to nothing."""
     assert (
         run("check", "CONFIG")
         == f"""\
@@ -101,8 +101,8 @@ def test_check_says_what_is_connected_to_what(run: Terminal, path: Path) -> None
     )
 
 
-def test_check_notes_what_is_seldom_meant(run: Terminal, path: Path) -> None:
-    """A forgotten $, a topic that never comes and a bound of a queue that nobody fills are allowed, and noted."""
+def test_check_notes_settings_that_are_rarely_intended(run: Terminal, path: Path) -> None:
+    """A missing $, a topic that the source never brings and a bound for a queue without a route are allowed, with a note."""
     path.write_text(
         'dramatiq: {max_queue_depth: {default: 5, alarm: 5, "*": 9}}\n'
         "sources: {s: {type: redis-pubsub, url: redis://localhost:1, channels: [news]}}\n"
@@ -115,8 +115,8 @@ def test_check_notes_what_is_seldom_meant(run: Terminal, path: Path) -> None:
     assert output.count("note:") == 3
 
 
-def test_check_says_every_mistake_at_its_place(run: Terminal, path: Path) -> None:
-    """Mistakes of the file and of its expressions come together, with line and caret, and exit code 78."""
+def test_check_finds_every_mistake_in_one_go(run: Terminal, path: Path) -> None:
+    """Every mistake of the file and of its expressions is printed with line, column and caret; the exit code is 78."""
     path.write_text(CONFIG.replace("$int(oven)", "$itn(oven)").replace("plants/#,", "pl#,"))
     assert run("check", "CONFIG", code=78) == ""
     assert f"{path}:13:21: routes[0].args[1]: there is no function 'itn'; did you mean" in run.err
@@ -126,8 +126,8 @@ def test_check_says_every_mistake_at_its_place(run: Terminal, path: Path) -> Non
 
 
 @pytest.mark.parametrize("command", ["check", "run", "route", "send"])
-def test_a_wrong_configuration_is_78_for_every_command(run: Terminal, path: Path, command: str) -> None:
-    """No command goes on with a configuration that is wrong, or missing."""
+def test_exit_code_78_if_the_configuration_is_wrong(run: Terminal, path: Path, command: str) -> None:
+    """Every command refuses a configuration that is wrong or missing."""
     more = {"route": ["--from=plant"], "send": []}.get(command, [])
     words = ["send", "a", "--config", "CONFIG"] if command == "send" else [command, "CONFIG", *more]
     path.write_text(CONFIG.replace("queue: alarms", "queue: __alarms"))
@@ -139,16 +139,16 @@ def test_a_wrong_configuration_is_78_for_every_command(run: Terminal, path: Path
     assert "cannot be read" in run.err
 
 
-def test_route_shows_what_would_be_written(run: Terminal) -> None:
-    """Which routes fit, and the exact JSON of their messages."""
+def test_route_shows_which_routes_fit_and_the_exact_json(run: Terminal) -> None:
+    """`route` prints the routes that fit and the exact JSON of their messages."""
     payload = '--payload={"celsius": 300, "unit": "C"}'
-    found = run.routes(*HOT, payload, "--header=sent-by=me", "--meta=retain=false")
-    message = found["hot"]["message"]
-    assert found["hot"]["queue"] == message["queue_name"] == "alarms.DQ"
+    results = run.routes(*HOT, payload, "--header=sent-by=me", "--meta=retain=false")
+    message = results["hot"]["message"]
+    assert results["hot"]["queue"] == message["queue_name"] == "alarms.DQ"
     assert message["args"] == ["3", 7, 300]
     assert message["kwargs"] == {"unit": "C", "sent_by": "me"}
     assert message["options"]["eta"] - message["message_timestamp"] == 10_000
-    assert found["note"]["message"]["actor_name"] == "note"
+    assert results["note"]["message"]["actor_name"] == "note"
     text = run(*HOT, payload)
     assert "hot: fits; to queue alarms.DQ:" in text
     assert '"actor_name": "raise_alarm"' in text
@@ -163,21 +163,21 @@ def test_route_shows_what_would_be_written(run: Terminal) -> None:
         (["--topic=plants/3"], "the topic does not fit plants/{plant}/ovens/{oven}"),
     ],
 )
-def test_route_says_why_not(run: Terminal, words: list[str], why: str) -> None:
-    """A route that does not fit says whether by its topic or by its condition, and at which field."""
-    found = run.routes(*HOT, *words)["hot"]
-    assert found["fits"] is False
-    assert why in found["why"]
+def test_route_shows_why_the_others_do_not_fit(run: Terminal, words: list[str], why: str) -> None:
+    """For a route that does not fit, `route` prints whether its topic or its `when` excludes the event, and at which field."""
+    result = run.routes(*HOT, *words)["hot"]
+    assert result["fits"] is False
+    assert why in result["why"]
     assert "hot: " in run(*HOT, *words)
 
 
 def test_route_shows_dead_letters(run: Terminal) -> None:
-    """What would be a dead letter says so, with the reason that the dead letter would have."""
-    found = run.routes(*HOT, '--payload={"celsius": 300}')
-    assert (found["hot"]["dead_letter"], found["hot"]["why"]) == (
+    """`route` prints the reason of each dead letter that the event would become."""
+    results = run.routes(*HOT, '--payload={"celsius": 300}')
+    assert (results["hot"]["dead_letter"], results["hot"]["why"]) == (
         "missing-field", "kwargs.unit: no field 'unit' in `payload.unit`",
     )  # fmt: skip
-    assert "message" in found["note"]
+    assert "message" in results["note"]
     assert run.routes(*HOT, "--payload=nonsense")[None]["dead_letter"] == "decode"
     assert run.routes(*HOT, "--payload=\udcff")[None]["dead_letter"] == "decode"
     big = run.routes("route", "CONFIG", "--from=orders", "--topic=order.x", f'--payload="{"x" * 2000}"')
@@ -186,14 +186,14 @@ def test_route_shows_dead_letters(run: Terminal) -> None:
 
 
 @pytest.mark.parametrize("payload", ["null", "nonsense"])
-def test_route_shows_what_becomes_of_an_unmatched_event(run: Terminal, payload: str) -> None:
-    """An event that fits no topic is dropped or a dead letter as its source has it, whatever its body is."""
-    found = run.routes("route", "CONFIG", "--from=plant", "--topic=x", f"--payload={payload}")
-    assert "dropped" in found[None]["why"]
-    assert "dead_letter" not in found[None]
-    assert found["note"]["why"] == "the topic does not fit plants/#"
-    found = run.routes("route", "CONFIG", "--from=orders", "--topic=x\udcff", f"--payload={payload}")
-    assert found[None]["dead_letter"] == "unmatched"
+def test_route_shows_the_fate_of_an_unmatched_event(run: Terminal, payload: str) -> None:
+    """An event that fits no topic is dropped or becomes a dead letter, as its source's `unmatched` says; its body is not decoded."""
+    results = run.routes("route", "CONFIG", "--from=plant", "--topic=x", f"--payload={payload}")
+    assert "dropped" in results[None]["why"]
+    assert "dead_letter" not in results[None]
+    assert results["note"]["why"] == "the topic does not fit plants/#"
+    results = run.routes("route", "CONFIG", "--from=orders", "--topic=x\udcff", f"--payload={payload}")
+    assert results[None]["dead_letter"] == "unmatched"
 
 
 @pytest.mark.parametrize(
@@ -204,8 +204,8 @@ def test_route_shows_what_becomes_of_an_unmatched_event(run: Terminal, payload: 
         (["--from=plant", "--header=x"], "--header takes NAME=VALUE, not 'x'"),
     ],
 )
-def test_route_refuses_what_is_not_there(run: Terminal, words: list[str], says: str) -> None:
-    """A wrong word of the command is an error in one line, and exit code 2."""
+def test_route_refuses_unknown_names(run: Terminal, words: list[str], says: str) -> None:
+    """An unknown source, an unknown meta name and a malformed header are errors of one line, with exit code 2."""
     run("route", "CONFIG", *words, code=2)
     assert run.err.startswith("dramatiq-bridge: ")
     assert says in run.err
@@ -213,7 +213,7 @@ def test_route_refuses_what_is_not_there(run: Terminal, words: list[str], says: 
 
 
 def test_send_takes_json_or_text(run: Terminal, redis_server: Redis, path: Path) -> None:
-    """An argument is JSON where it parses and otherwise the text it is; `--config` takes the workers' Redis from a file."""
+    """An ARG is JSON where it parses, otherwise text; `--config` takes the URL of the workers' Redis from a file."""
     path.write_text(
         f"dramatiq: {{url: '{redis_server.url}', namespace: n}}\nsources: {{s: {{type: mqtt, url: mqtt://h}}}}\n"
     )
@@ -236,6 +236,17 @@ def test_send_takes_json_or_text(run: Terminal, redis_server: Redis, path: Path)
     assert message["kwargs"] == {"a": 1, "b": "x=y", "c": ""}
 
 
+def test_send_keeps_the_dead_letters_of_the_bridge(run: Terminal, redis_server: Redis) -> None:
+    """A message that Redis refuses is an error, and one dead letter more; the others stay."""
+    with redis_server.client() as client:
+        for number in range(300):  # Redis trims whole nodes, of 100 entries each
+            client.xadd("dramatiq-bridge:dead-letters", {"n": number})
+        client.set("dramatiq:broken", "not a list")
+        run("send", "a", "--queue=broken", f"--redis={redis_server.url}", code=1)
+        assert client.xlen("dramatiq-bridge:dead-letters") == 301
+    assert "WRONGTYPE" in run.err
+
+
 @pytest.mark.parametrize(
     ("words", "says"),
     [
@@ -254,23 +265,23 @@ def test_send_takes_json_or_text(run: Terminal, redis_server: Redis, path: Path)
     ],
     ids=lambda value: str(value)[:50].encode("ascii", "replace").decode(),
 )
-def test_send_writes_nothing_that_is_wrong(run: Terminal, words: list[str], says: str) -> None:
-    """What would damage a worker, or cannot be sent, is an error in one line; exit code 2 where a word is wrong."""
+def test_send_refuses_wrong_arguments(run: Terminal, words: list[str], says: str) -> None:
+    """A message that would damage a worker, or cannot be sent, is an error of one line; a wrong argument has exit code 2."""
     run("send", *words, code=1 if says in {"nested more than 64 deep", NOT_JSON, UNREACHED} else 2)
     assert says in run.err
     assert run.err.count("\n") == 1
 
 
-def test_send_tells_that_the_queue_is_no_queue(run: Terminal, redis_server: Redis) -> None:
-    """A message that Redis refuses was not sent: the exit code says so."""
+def test_exit_code_1_if_redis_refuses_the_message(run: Terminal, redis_server: Redis) -> None:
+    """`send` fails if the queue's key is of a wrong type, and prints the reason."""
     with redis_server.client() as client:
         client.set("dramatiq:default", "x")
     run("send", "a", f"--redis={redis_server.url}", code=1)
     assert "WRONGTYPE dramatiq:default holds a string" in run.err
 
 
-def test_schema_is_the_schema(run: Terminal) -> None:
-    """`schema` prints what editors take."""
+def test_schema_prints_the_json_schema(run: Terminal) -> None:
+    """`schema` prints the configuration's JSON Schema."""
     assert json.loads(run("schema")) == schema()
 
 
@@ -281,8 +292,8 @@ def test_schema_is_the_schema(run: Terminal) -> None:
         ["send", "a", "--redis=redis://h", "--config=x"],
     ],
 )
-def test_usage_is_exit_code_2(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
-    """Words that are no command end with the usage on standard error."""
+def test_exit_code_2_for_wrong_usage(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    """Wrong arguments print the usage on standard error."""
     with pytest.raises(SystemExit) as caught:
         cli.main(words)
     assert caught.value.code == 2
@@ -292,13 +303,13 @@ def test_usage_is_exit_code_2(words: list[str], capsys: pytest.CaptureFixture[st
 
 
 def process(*words: str) -> subprocess.CompletedProcess[str]:
-    """Run the program as `python -m bridge`."""
+    """Run `python -m bridge` with these arguments."""
     command = [sys.executable, "-m", "bridge", *words]
     return subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, timeout=60, check=False)
 
 
 def test_python_m_bridge_is_the_same_program(path: Path) -> None:
-    """`python -m bridge` prints and exits as `dramatiq-bridge` does."""
+    """`python -m bridge` has the output and the exit codes of `dramatiq-bridge`: 0, 2 and 78."""
     assert process("--version").stdout == f"dramatiq-bridge {bridge.__version__}\n"
     assert process("check", str(path)).returncode == 0
     assert process("send", "a", "--delay=1").returncode == 2
@@ -308,8 +319,8 @@ def test_python_m_bridge_is_the_same_program(path: Path) -> None:
 
 
 @pytest.mark.parametrize("words", [["schema"], ["check"]])
-def test_a_reader_that_has_gone_is_no_traceback(path: Path, words: list[str]) -> None:
-    """`dramatiq-bridge schema | head` ends quietly, and so does a short output that nobody reads."""
+def test_a_closed_pipe_makes_no_traceback(path: Path, words: list[str]) -> None:
+    """`dramatiq-bridge schema | head` ends quietly with exit code 1, and so does a command with a short output."""
     words = [*words, str(path)] if words == ["check"] else words
     closed = "import os, sys; r, w = os.pipe(); os.dup2(w, 1); os.close(r); os.close(w)"
     program = f"{closed}; from bridge.cli import main; sys.exit(main({words!r}))"

@@ -1,4 +1,4 @@
-"""What `check` says is promised, and what a spool changes in it."""
+"""The guarantee that `check` states for a source, with a spool and without."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from bridge import sources
 from bridge.commands.guarantees import guarantee
 from bridge.config import load
 
@@ -17,7 +18,7 @@ STREAM = "{type: redis-stream, streams: [a], group: b, url: "
 
 @pytest.mark.parametrize("spool", [True, False], ids=["spool", "no-spool"])
 @pytest.mark.parametrize(
-    ("source", "kept", "not_kept"),
+    ("source", "with_spool", "without"),
     [
         ("{type: amqp, url: amqp://localhost, queue: a}", "at least once", ""),
         (STREAM + "redis://localhost:6379/0}", "enqueued exactly once", ""),
@@ -40,17 +41,30 @@ STREAM = "{type: redis-stream, streams: [a], group: b, url: "
     ],
     ids=["amqp", "stream", "stream-elsewhere", "mqtt", "mqtt-qos-0", "pubsub"],
 )
-def test_the_guarantee_is_restated(tmp_path: Path, spool: bool, source: str, kept: str, not_kept: str) -> None:
-    """Without a spool it says what an outage of Redis costs."""
+def test_the_guarantee_is_restated(tmp_path: Path, spool: bool, source: str, with_spool: str, without: str) -> None:
+    """Without a spool it states the cost of an outage of Redis."""
     path = tmp_path / "bridge.yaml"
     path.write_text(f"sources: {{a: {source}}}\n" + ("spool: {directory: x, max_size: 8MiB}\n" if spool else ""))
     config = load(str(path), environ={})
-    assert guarantee(config, config.sources["a"]) == (kept if spool else not_kept or kept)
+    assert guarantee(config, config.sources["a"]) == (with_spool if spool else without or with_spool)
+
+
+@pytest.mark.parametrize(
+    "source", ["{type: amqp, url: amqp://localhost, queue: a}", STREAM + "redis://elsewhere}", MQTT, QOS_0, PUBSUB]
+)
+def test_guarantee_is_promised_where_the_source_says_that_its_broker_redelivers(tmp_path: Path, source: str) -> None:
+    """The promise in the settings and `redelivers` of the Source, which acknowledgements rely on, agree."""
+    path = tmp_path / "bridge.yaml"
+    path.write_text(f"sources: {{a: {source}}}")
+    config = load(str(path), environ={})
+    promise = guarantee(config, config.sources["a"])
+    assert promise.startswith("at least once") == sources.make("a", config).redelivers
+    assert promise.startswith("at most once") != sources.make("a", config).redelivers
 
 
 def test_a_spool_that_is_too_small_is_refused(mistakes: object, tmp_path: Path) -> None:
     """A size below 1 MiB, and a spool without a directory, are mistakes with their place."""
     assert callable(mistakes)
-    said = mistakes("sources: {a: {type: amqp, url: amqp://localhost, queue: a}}\nspool: {max_size: 10KiB}\n")
-    assert "spool.max_size: takes a size of at least 1MiB" in said
-    assert "the key 'directory' is missing" in said
+    errors = mistakes("sources: {a: {type: amqp, url: amqp://localhost, queue: a}}\nspool: {max_size: 10KiB}\n")
+    assert "spool.max_size: takes a size of at least 1MiB" in errors
+    assert "the key 'directory' is missing" in errors

@@ -1,4 +1,4 @@
-"""Loading a configuration: what comes out, several mistakes at once, and mistakes that a check adds."""
+"""Loading a configuration: its values, several mistakes at once, and mistakes that a check adds."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from bridge.config import Amqp, Config, Mqtt, RedisPubsub, RedisStream, load, schema
 from bridge.config.reader import parse
 from bridge.config.substitution import Substitution
-from bridge.errors import ConfigError, Problem
+from bridge.errors import ConfigError, Diagnostic
 
 ROOT = Path(__file__).parents[2]
 EXAMPLES = [ROOT / "config/bridge.yaml", *sorted((ROOT / "config/examples").glob("*.yaml"))]
@@ -27,7 +27,7 @@ Load = Callable[..., Config]
 def loaded(tmp_path: Path) -> Load:
     """Load a text as a configuration."""
 
-    def load_text(text: str, check: Callable[[Config], list[Problem]] | None = None, **environ: str) -> Config:
+    def load_text(text: str, check: Callable[[Config], list[Diagnostic]] | None = None, **environ: str) -> Config:
         path = tmp_path / "bridge.yaml"
         path.write_bytes(text.encode())
         return load(path, environ=environ, check=check)
@@ -37,7 +37,7 @@ def loaded(tmp_path: Path) -> Load:
 
 def places(error: ConfigError) -> list[tuple[int, int, str]]:
     """Return where the mistakes are."""
-    return [(one.line, one.column, one.where) for one in error.mistakes]
+    return [(diagnostic.line, diagnostic.column, diagnostic.where) for diagnostic in error.diagnostics]
 
 
 @pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.name)
@@ -64,7 +64,7 @@ def test_the_schema_for_editors_is_current() -> None:
 
 
 def test_defaults_are_the_documented_ones(loaded: Load) -> None:
-    """What is left out has the documented value; durations are milliseconds, sizes are bytes."""
+    """A key that is left out has the documented value; durations are milliseconds, sizes are bytes."""
     config = loaded("""\
 sources:
   m: {type: mqtt, url: mqtt://localhost}
@@ -178,14 +178,14 @@ def test_bounds_are_one_for_all_or_one_for_each(
 
 @pytest.mark.parametrize("version", ["5", '"5"', "3.1.1"])
 def test_a_version_needs_no_quotes(version: str, loaded: Load) -> None:
-    """`version: 5` and `version: 3.1.1` mean what they say."""
+    """`version: 5` and `version: 3.1.1` are read as the versions of MQTT."""
     source = loaded(f"sources:\n  m: {{type: mqtt, url: mqtt://localhost, version: {version}}}\n").sources["m"]
     assert isinstance(source, Mqtt)
     assert source.version == version.strip('"')
 
 
 def test_all_mistakes_come_at_once_and_in_the_order_of_the_file(loaded: Load) -> None:
-    """One run shows every mistake, whatever kind it is of."""
+    """One run shows every mistake, of every kind."""
     with pytest.raises(ConfigError) as caught:
         loaded("""\
 dramatiq: {timeout: 10}
@@ -220,8 +220,8 @@ def test_a_flood_of_mistakes_ends_at_a_hundred(loaded: Load) -> None:
     """A file of the wrong kind does not fill the terminal."""
     with pytest.raises(ConfigError) as caught:
         loaded(PLANT + "routes:\n" + "  - {from: plant, actor: act, x: 1}\n" * 500)
-    assert len(caught.value.mistakes) == 100
-    assert caught.value.mistakes[0].line == 4
+    assert len(caught.value.diagnostics) == 100
+    assert caught.value.diagnostics[0].line == 4
 
 
 @pytest.mark.parametrize(
@@ -238,8 +238,8 @@ def test_a_flood_of_mistakes_ends_at_a_hundred(loaded: Load) -> None:
 def test_a_check_points_into_an_expression(when: str, offset: int, column: int, loaded: Load) -> None:
     """A mistake inside an expression is shown at its character: past quotes, escapes and the leading `$`."""
 
-    def check(_config: Config) -> list[Problem]:
-        return [Problem(("routes", 0, "when"), "unknown name `b`", "did you mean `a`?", offset)]
+    def check(_config: Config) -> list[Diagnostic]:
+        return [Diagnostic(("routes", 0, "when"), "unknown name `b`", "did you mean `a`?", offset)]
 
     with pytest.raises(ConfigError) as caught:
         loaded(f"{PLANT}routes:\n  - from: plant\n    actor: act\n    when: {when}\n", check)
@@ -247,24 +247,28 @@ def test_a_check_points_into_an_expression(when: str, offset: int, column: int, 
     assert str(caught.value).endswith(f"\n        when: {when}\n    {' ' * (column - 1)}^")
 
 
-def test_a_check_may_name_a_route_s_source_by_either_name(loaded: Load) -> None:
-    """A problem of a place that is not in the file is shown at the nearest thing that is."""
+def test_a_check_may_name_a_path_that_is_not_in_the_file(loaded: Load) -> None:
+    """A mistake whose path is not in the file is shown at the nearest key or value around it."""
 
-    def check(_config: Config) -> list[Problem]:
-        return [Problem(("routes", 0, "source"), "one"), Problem(("routes", 0, "args", 3), "two"), Problem((), "three")]
+    def check(_config: Config) -> list[Diagnostic]:
+        return [
+            Diagnostic(("routes", 0, "from"), "one"),
+            Diagnostic(("routes", 0, "args", 3), "two"),
+            Diagnostic((), "three"),
+        ]
 
     with pytest.raises(ConfigError) as caught:
         loaded(PLANT + "routes:\n  - from: plant\n    actor: act\n", check)
     assert places(caught.value) == [(1, 1, ""), (4, 5, "routes[0].args[3]"), (4, 11, "routes[0].from")]
 
 
-def test_a_check_sees_what_is_right_of_a_wrong_configuration(loaded: Load) -> None:
-    """A route that is right by itself is checked together with the others' mistakes, at its own place."""
+def test_a_check_sees_the_valid_routes_of_a_wrong_configuration(loaded: Load) -> None:
+    """A valid route is checked while other routes have mistakes; its own are shown at its place."""
     seen: list[str] = []
 
-    def check(config: Config) -> list[Problem]:
+    def check(config: Config) -> list[Diagnostic]:
         seen.extend(route.actor for route in config.routes)
-        return [Problem(("routes", 0, "args", 0), "a mistake inside", "", 1)]
+        return [Diagnostic(("routes", 0, "args", 0), "a mistake inside", "", 1)]
 
     with pytest.raises(ConfigError) as caught:
         loaded(
@@ -272,8 +276,8 @@ def test_a_check_sees_what_is_right_of_a_wrong_configuration(loaded: Load) -> No
             check,
         )
     assert seen == ["good"]
-    first, second = caught.value.mistakes
-    assert (first.where, second.where, second.problem) == ("routes[0].queue", "routes[1].args[0]", "a mistake inside")
+    first, second = caught.value.diagnostics
+    assert (first.where, second.where, second.message) == ("routes[0].queue", "routes[1].args[0]", "a mistake inside")
     assert second.line == first.line + 1
 
 
@@ -294,7 +298,9 @@ def test_lines_may_end_as_on_any_system(end: str, loaded: Load) -> None:
     """A file from Windows, with a byte order mark too, has the same lines."""
     with pytest.raises(ConfigError) as caught:
         loaded("\ufeff" + (PLANT + "log: {level: loud}\n").replace("\n", end))
-    assert [str(one).splitlines()[1:] for one in caught.value.mistakes] == [["    log: {level: loud}", " " * 17 + "^"]]
+    assert [str(diagnostic).splitlines()[1:] for diagnostic in caught.value.diagnostics] == [
+        ["    log: {level: loud}", " " * 17 + "^"]
+    ]
 
 
 def test_a_file_that_cannot_be_read_is_a_mistake_too(tmp_path: Path) -> None:
@@ -380,16 +386,16 @@ _PIECES = st.sampled_from(
 
 @settings(max_examples=400, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(text=st.one_of(st.text(), st.lists(_PIECES, max_size=40).map("".join)))
-def test_whatever_a_file_holds_it_loads_or_its_mistakes_are_listed(text: str, loaded: Load) -> None:
+def test_every_file_loads_or_its_mistakes_are_listed(text: str, loaded: Load) -> None:
     """No content of a file ends in a traceback, and every mistake has a place within the file."""
     with pytest.raises(ConfigError) as caught:
         # A file that could be right is made wrong at its end, so that there is always a mistake.
         loaded(f"{text}\n? [not, a, key]\n")
-    assert caught.value.mistakes
-    for one in caught.value.mistakes:
-        assert one.line >= 1
-        assert one.column >= 1
-        assert one.problem
+    assert caught.value.diagnostics
+    for diagnostic in caught.value.diagnostics:
+        assert diagnostic.line >= 1
+        assert diagnostic.column >= 1
+        assert diagnostic.message
 
 
 @settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -437,6 +443,6 @@ def test_values_of_any_shape_are_told_in_words(value: object, loaded: Load) -> N
     """A value of any type at any place ends in plain words, and never in pydantic's."""
     with pytest.raises(ConfigError) as caught:
         loaded(json.dumps(value, ensure_ascii=False, default=str))
-    for one in caught.value.mistakes:
-        assert "Input should" not in one.problem
-        assert "this value cannot be used" not in one.problem
+    for diagnostic in caught.value.diagnostics:
+        assert "Input should" not in diagnostic.message
+        assert "this value cannot be used" not in diagnostic.message

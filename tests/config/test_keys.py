@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
-# The promise: the file, and the exact words for what is wrong with it.
+# The promise: a file, and the exact words of its mistakes.
 CASES = {
     "an unknown key comes with the one that was meant": (
         """\
@@ -230,7 +230,7 @@ routes:
     "\\e[31m": 1
 """,
         """\
-bridge.yaml:6:5: routes[0]['?[31m']: unknown key '?[31m'; known keys: name, from, topic, when, actor, queue, args, kwargs, options, delay
+bridge.yaml:6:5: routes[0]['\\x1b[31m']: unknown key '\\x1b[31m'; known keys: name, from, topic, when, actor, queue, args, kwargs, options, delay
         "\\e[31m": 1
         ^
 """,
@@ -240,6 +240,6 @@ bridge.yaml:6:5: routes[0]['?[31m']: unknown key '?[31m'; known keys: name, from
 
 @pytest.mark.parametrize("case", CASES)
 def test_a_mistake_is_placed_and_explained(case: str, mistakes: Callable[[str], str]) -> None:
-    """A mistake is reported with its file, line, column, place, what is wrong, what would be right, and a caret."""
+    """A mistake is reported with file, line, column, path, message, remedy, and a caret."""
     text, expected = CASES[case]
     assert mistakes(text) == expected

@@ -35,7 +35,7 @@ def test_a_right_result_of_an_expression_is_sent_as_it_is(name: str, value: obje
         ("max_retries", True, "takes a whole number from 0, not true or false"),
         ("max_retries", -1, "takes a whole number from 0"),
         ("max_retries", 1 << 63, "takes a whole number from 0"),
-        ("broker_priority", None, "takes a whole number from 0, not nothing"),
+        ("broker_priority", None, "takes a whole number from 0, not null"),
         ("time_limit", 1.5, "takes whole milliseconds from 0 to 3155760000000; int(...) makes one of a fraction"),
         ("time_limit", "30s", "takes whole milliseconds from 0 to 3155760000000"),
         ("time_limit", None, "takes whole milliseconds from 0 to 3155760000000"),
@@ -57,14 +57,14 @@ def test_a_right_result_of_an_expression_is_sent_as_it_is(name: str, value: obje
     ],
 )
 def test_a_wrong_result_of_an_expression_is_refused(name: str, value: object, words: str) -> None:
-    """What would damage a worker, or lose the message when it fails, never reaches Redis."""
+    """An option that would damage a worker, or lose the message when it fails, never reaches Redis."""
     with pytest.raises(ValueError, match=f"^{re.escape(words)}$"):
         check_option(name, value, literal=False)
 
 
 @pytest.mark.parametrize("name", REFUSED_OPTIONS)
 @pytest.mark.parametrize("literal", [True, False])
-def test_what_is_never_written_is_refused_whoever_says_it(name: str, literal: bool) -> None:
+def test_dramatiq_s_own_options_are_refused_from_every_side(name: str, literal: bool) -> None:
     """Options that are Dramatiq's own come neither from the file nor from a payload."""
     with pytest.raises(ValueError, match=f"the option {name} is never written by a bridge; "):
         check_option(name, 1, literal=literal)
@@ -80,7 +80,7 @@ def test_an_expression_is_left_for_run_time(name: str) -> None:
 
 @pytest.mark.parametrize("name", ["on_success", "on_failure", "on_retry_exhausted", "pipe_target"])
 def test_no_option_takes_an_actor_from_the_payload(name: str) -> None:
-    """Whoever can publish an event cannot choose which actor is called."""
+    """A publisher of events cannot choose which actor is called."""
     for literal in (True, False):
         with pytest.raises(ValueError, match="from the payload it would let anyone call any actor"):
             check_option(name, "$payload.actor", literal=literal)
@@ -118,12 +118,12 @@ def test_a_queue_s_name_never_damages_dramatiq_s_keys(name: object) -> None:
 
 @pytest.mark.parametrize("name", ["a", "package.module:actor", "é"])
 def test_ordinary_actors_are_fine(name: str) -> None:
-    """An actor may be called whatever its module calls it."""
+    """An actor may have any name that its module gives it."""
     assert check_actor_name(name) == name
 
 
 @pytest.mark.parametrize("name", ["", " ", " a", "a\n", "a\0", "$payload.actor", None, ["a"]])
 def test_an_actor_is_named_and_written_out(name: object) -> None:
-    """An actor's name is text of the configuration's own."""
+    """The configuration itself holds an actor's name, as text."""
     with pytest.raises(ValueError, match="actor"):
         check_actor_name(name)

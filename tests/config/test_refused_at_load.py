@@ -1,4 +1,4 @@
-"""What would damage a Dramatiq worker and stands in the configuration itself is refused before anything runs."""
+"""Literal values of the configuration that would damage a Dramatiq worker are refused before anything runs."""
 
 from __future__ import annotations
 
@@ -62,11 +62,13 @@ STEP = {"actor_name": "record"}
     ],
     ids=lambda value: str(value)[:60],
 )
-def test_refused_at_load(tmp_path: Path, route: dict[str, Any], words: str) -> None:
-    """What the configuration itself says wrong is a mistake at its line; the bridge does not start with it."""
+def test_a_setting_that_would_damage_a_worker_is_refused_when_loaded(
+    tmp_path: Path, route: dict[str, Any], words: str
+) -> None:
+    """A wrong value in the configuration, such as a reserved queue's name, is a mistake at its line: the bridge does not start."""
     with pytest.raises(ConfigError) as caught:
         load(tmp_path, "redis://localhost", route)
-    (mistake,) = caught.value.mistakes
+    (mistake,) = caught.value.diagnostics
     assert mistake.where.startswith("routes[0]")
     assert words in str(mistake)
 

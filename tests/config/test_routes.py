@@ -1,4 +1,4 @@
-"""What a route may not say, and what a worker would not survive."""
+"""Mistakes in routes, and values that a worker would not survive."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
-# The promise: the file, and the exact words for what is wrong with it.
+# The promise: a file, and the exact words of its mistakes.
 CASES = {
     "an actor from the payload is refused, with the reason": (
         """\
@@ -181,7 +181,7 @@ routes:
     options: {max_retries: null, time_limit: null}
 """,
         """\
-bridge.yaml:6:46: routes[0].options.time_limit: takes a duration such as 30s, 5m, not nothing
+bridge.yaml:6:46: routes[0].options.time_limit: takes a duration such as 30s, 5m, not null
         options: {max_retries: null, time_limit: null}
                                                  ^
 """,
@@ -317,6 +317,6 @@ bridge.yaml:6:72: routes[0].options.group_completion_callbacks[0]: takes a messa
 
 @pytest.mark.parametrize("case", CASES)
 def test_a_mistake_is_placed_and_explained(case: str, mistakes: Callable[[str], str]) -> None:
-    """A mistake is reported with its file, line, column, place, what is wrong, what would be right, and a caret."""
+    """A mistake is reported with file, line, column, path, message, remedy, and a caret."""
     text, expected = CASES[case]
     assert mistakes(text) == expected

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from bridge.config import Amqp, Config, Mqtt, load, redacted_url
-from bridge.errors import ConfigError, Problem
+from bridge.errors import ConfigError, Diagnostic
 
 Load = Callable[..., Config]
 SECRET = "hunter2"
@@ -19,7 +19,7 @@ SECRET = "hunter2"
 def loaded(tmp_path: Path) -> Load:
     """Load a text as a configuration."""
 
-    def load_text(text: str, check: Callable[[Config], list[Problem]] | None = None, **environ: str) -> Config:
+    def load_text(text: str, check: Callable[[Config], list[Diagnostic]] | None = None, **environ: str) -> Config:
         path = tmp_path / "bridge.yaml"
         path.write_text(text, encoding="utf-8")
         return load(path, environ=environ, check=check)
@@ -51,7 +51,7 @@ def route(line: str) -> str:
     ],
 )
 def test_references_are_replaced_once_and_as_text(text: str, value: str, loaded: Load) -> None:
-    """What the environment holds is text, never structure, number, reference or expression; expressions are left alone."""
+    """The environment gives text, never structure, number, reference or expression; expressions are left alone."""
     config = loaded(
         route(f'args: ["{text}"]'),
         NAME="x y",
@@ -107,7 +107,7 @@ routes:
 
 
 def test_a_password_file_loses_its_last_newline_only(tmp_path: Path, loaded: Load) -> None:
-    """`${file:}` reads what an editor or a secret store wrote."""
+    """`${file:}` reads the files of an editor or of a secret store."""
     for body, value in ((b"a\n", "a"), (b"a\n\n", "a\n"), (b" a", " a"), ("é\r\n".encode(), "é"), (b"", "")):
         (tmp_path / "secret").write_bytes(body)
         assert loaded(route(f"args: ['${{file:{tmp_path}/secret}}']")).routes[0].args == [value]
@@ -152,12 +152,12 @@ def test_a_password_file_loses_its_last_newline_only(tmp_path: Path, loaded: Loa
     ],
 )
 def test_a_reference_that_cannot_be_replaced_is_shown(text: str, column: int, words: str, loaded: Load) -> None:
-    """An unset name is a mistake at its own column, with what to do about it."""
+    """An unset name is a mistake at its own column, with the remedy."""
     with pytest.raises(ConfigError) as caught:
         loaded(route(f"when: {text}"), LATIN=os.fsdecode(b"\xe9"))
-    (mistake,) = caught.value.mistakes
+    (mistake,) = caught.value.diagnostics
     assert (mistake.line, mistake.column, mistake.where) == (6, column, "routes[0].when")
-    assert "; ".join(filter(None, (mistake.problem, mistake.hint))) == words
+    assert "; ".join(filter(None, (mistake.message, mistake.hint))) == words
 
 
 def test_a_secret_file_is_bounded_and_never_waited_for(tmp_path: Path, loaded: Load) -> None:
@@ -178,7 +178,7 @@ def test_a_password_that_would_break_its_url_is_explained(loaded: Load) -> None:
     """A password with an @ or a slash put into a URL does not quietly change the host."""
     with pytest.raises(ConfigError) as caught:
         loaded("sources:\n  o: {type: amqp, url: 'amqp://u:${P}@h/', queue: q}\n", P=f"{SECRET}/@evil")
-    assert caught.value.mistakes[0].hint == "percent-encode it, or write password: beside url:"
+    assert caught.value.diagnostics[0].hint == "percent-encode it, or write password: beside url:"
     assert SECRET not in str(caught.value)
     source = loaded("sources:\n  o: {type: amqp, url: 'amqp://u:${P}@h/', queue: q}\n", P=SECRET).sources["o"]
     assert isinstance(source, Amqp)
@@ -239,7 +239,7 @@ def test_no_mistake_shows_a_secret(text: str, loaded: Load) -> None:
     with pytest.raises(ConfigError) as caught:
         loaded(f"sources:\n  m:\n    {text}\n    type: mqt\n", SECRET=SECRET)
     assert SECRET not in str(caught.value)
-    assert SECRET not in repr(caught.value.mistakes)
+    assert SECRET not in repr(caught.value.diagnostics)
     assert caught.value.__cause__ is None
     assert caught.value.__context__ is None
 
@@ -249,18 +249,18 @@ def test_names_from_the_environment_are_not_repeated(loaded: Load) -> None:
     text = "sources:\n  m: {type: mqtt, url: mqtt://h}\nroutes:\n" + "  - {from: '${S}', name: '${S}', actor: a}\n" * 2
     with pytest.raises(ConfigError) as caught:
         loaded(text, S=SECRET)
-    assert [one.problem for one in caught.value.mistakes] == [
+    assert [diagnostic.message for diagnostic in caught.value.diagnostics] == [
         "no source is named '***'",
         "no source is named '***'",
         "the name '***' is taken",
     ]
 
 
-def test_a_check_s_words_are_cleaned_of_what_was_substituted(loaded: Load) -> None:
+def test_a_check_s_words_are_cleaned_of_substituted_text(loaded: Load) -> None:
     """A mistake in an expression that holds a secret does not quote it."""
 
-    def check(_config: Config) -> list[Problem]:
-        return [Problem(("routes", 0, "when"), f"unknown name `{SECRET}`", f"near {SECRET}", 3)]
+    def check(_config: Config) -> list[Diagnostic]:
+        return [Diagnostic(("routes", 0, "when"), f"unknown name `{SECRET}`", f"near {SECRET}", 3)]
 
     with pytest.raises(ConfigError) as caught:
         loaded(route("when: payload.a == ${SECRET}"), check, SECRET=SECRET)

@@ -1,4 +1,4 @@
-"""What cannot be read, and what of YAML is refused."""
+"""Files that cannot be read, and the parts of YAML that are refused."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
-# The promise: the file, and the exact words for what is wrong with it.
+# The promise: a file, and the exact words of its mistakes.
 CASES = {
     "an alias is refused": (
         """\
@@ -230,6 +230,6 @@ bridge.yaml:1:1: the file is empty; a configuration has at least sources
 
 @pytest.mark.parametrize("case", CASES)
 def test_a_mistake_is_placed_and_explained(case: str, mistakes: Callable[[str], str]) -> None:
-    """A mistake is reported with its file, line, column, place, what is wrong, what would be right, and a caret."""
+    """A mistake is reported with file, line, column, path, message, remedy, and a caret."""
     text, expected = CASES[case]
     assert mistakes(text) == expected

@@ -1,4 +1,4 @@
-"""What YAML would quietly turn into something else."""
+"""Values that YAML would quietly turn into something else."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
-# The promise: the file, and the exact words for what is wrong with it.
+# The promise: a file, and the exact words of its mistakes.
 CASES = {
     "an unquoted no is not silently false": (
         """\
@@ -222,6 +222,6 @@ bridge.yaml:6:12: routes[0].args[0]: this number is too large; quote it if it is
 
 @pytest.mark.parametrize("case", CASES)
 def test_a_mistake_is_placed_and_explained(case: str, mistakes: Callable[[str], str]) -> None:
-    """A mistake is reported with its file, line, column, place, what is wrong, what would be right, and a caret."""
+    """A mistake is reported with file, line, column, path, message, remedy, and a caret."""
     text, expected = CASES[case]
     assert mistakes(text) == expected

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
-# The promise: the file, and the exact words for what is wrong with it.
+# The promise: a file, and the exact words of its mistakes.
 CASES = {
     "a list is not text": (
         """\
@@ -153,7 +153,7 @@ sources:
 routes:
 """,
         """\
-bridge.yaml:3:8: routes: takes a list, not nothing
+bridge.yaml:3:8: routes: takes a list, not null
     routes:
            ^
 """,
@@ -375,6 +375,6 @@ bridge.yaml:3:24: dramatiq.max_memory: takes a share such as 80%, not true or fa
 
 @pytest.mark.parametrize("case", CASES)
 def test_a_mistake_is_placed_and_explained(case: str, mistakes: Callable[[str], str]) -> None:
-    """A mistake is reported with its file, line, column, place, what is wrong, what would be right, and a caret."""
+    """A mistake is reported with file, line, column, path, message, remedy, and a caret."""
     text, expected = CASES[case]
     assert mistakes(text) == expected

@@ -211,9 +211,7 @@ def take(client: redis.Redis, share: float) -> None:
         client.rpush("other", b"x" * min(missing, 1 << 18))
 
 
-async def test_memory_holds_every_source_and_opens_five_points_below(
-    redis_server: Redis, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_before_redis_is_full_every_source_pauses(redis_server: Redis, monkeypatch: pytest.MonkeyPatch) -> None:
     """At the share of `maxmemory` everybody waits, dead letters too; five points below it everybody goes on at once."""
     monkeypatch.setattr(backpressure, "_STEADY_S", 1000.0)
     with bounded(redis_server, 64 << 20) as client:
@@ -316,7 +314,7 @@ class Depths(threading.Thread):
         self.join(10)
 
 
-def test_a_full_queue_holds_its_sources_only(
+def test_a_source_pauses_at_a_queues_length_exceeded_by_one_batch_at_most(
     redis_server: Redis, rabbitmq: RabbitMQ, either_bridge: Bridges, new_worker: Callable[..., Worker]
 ) -> None:
     """A queue never exceeds its bound by more than a batch; who feeds it waits, others go on; workers drain it and all arrives."""
@@ -392,7 +390,7 @@ def test_a_connection_that_ends_meanwhile_makes_no_duplicates(
     bridge.wait_for("sink.pressure")
     with redis_server.client() as client:
         written: Any = client.llen("dramatiq:default")
-    wait_until(lambda: feed.unsettled() == 2000 - written, what="the broker has read what was acknowledged")
+    wait_until(lambda: feed.unacknowledged() == 2000 - written, what="the broker has read what was acknowledged")
     rabbitmq.ctl("close_all_connections", "for a test")
     calls = new_worker(redis_server.url).wait_for(2000, 60)
     bridge.terminate()
@@ -416,7 +414,7 @@ def test_a_bridge_that_waits_can_be_stopped(redis_server: Redis, rabbitmq: Rabbi
     with redis_server.client() as client:
         written: Any = client.llen("dramatiq:default")
         assert 100 <= written <= 1100
-        wait_until(lambda: feed.unsettled() == 2000 - written, 20, "the rest at the broker")
+        wait_until(lambda: feed.unacknowledged() == 2000 - written, 20, "the rest at the broker")
         client.delete("dramatiq:default", "dramatiq:default.msgs")
         config["dramatiq"]["max_queue_depth"] = None
         bridge.configure(config)

@@ -52,7 +52,7 @@ def test_every_event_has_one_fate(redis_server: Redis, new_bridge: Callable[...,
     other.publish([{"n": n} for n in range(30)])
     with redis_server.client() as client:
         wait_until(lambda: client.llen("dramatiq:default") == 50, 20, "50 messages")
-        wait_until(lambda: feed.unsettled() + other.unsettled() == 0, 20, "everything settled")
+        wait_until(lambda: feed.unacknowledged() + other.unacknowledged() == 0, 20, "everything settled")
     bridge.terminate()
     assert bridge.wait() == 0
     stopped = bridge.wait_for("bridge.stopped")

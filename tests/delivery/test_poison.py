@@ -13,11 +13,11 @@ import pytest
 from bridge.delivery.poison import DEAD_LETTER_AFTER, ISOLATE_AFTER, PoisonGuard
 from bridge.errors import SinkUnavailable
 from bridge.model.batch import Batch
-from tests.routing.test_router import event, router
 from tests.support.brokers import Redis
 from tests.support.children import wait_until, with_fault
 from tests.support.feeds import REDELIVERING, Feed, PubsubFeed, StreamFeed
 from tests.support.processes import BridgeProcess, Bridges, queue_messages
+from tests.support.routing import event, router
 
 
 @pytest.fixture
@@ -46,7 +46,7 @@ def _dead_letters(sink: Redis) -> list[dict[bytes, bytes]]:
 
 
 @pytest.mark.parametrize("broker", REDELIVERING, ids=lambda feed: feed.kind, indirect=True)
-def test_poison_becomes_a_dead_letter(
+def test_an_event_that_ends_the_process_is_a_dead_letter_after_ten_times(
     feed: Feed, redis_server: Redis, new_bridge: Bridges, crashing: dict[str, str]
 ) -> None:
     """Ten crashes at most after the first, then a dead letter with the raw body; every other event arrives once."""

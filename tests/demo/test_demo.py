@@ -1,4 +1,4 @@
-"""The demo as a user runs it: everything real, on ports of its own."""
+"""The demo as a user runs it: real processes, on free ports."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ _DEMO = [sys.executable, "-m", "bridge", "demo"]
 
 
 class Demo:
-    """One run of the demo: `out` and `err` are what it wrote; `processes` finds all that it has started."""
+    """One run of the demo; `out` and `err` are its output, `processes` finds every process that it has started."""
 
     def __init__(self, directory: Path, *arguments: str, command: list[str] | None = None, **env: str) -> None:
-        # Every process that the demo starts inherits the mark, whoever its parent is later.
+        # Every process that the demo starts inherits this variable, also if its parent changes later.
         self._mark = uuid.uuid4().hex
         self._out, self._err = directory / "out", directory / "err"
         clean = {name: value for name, value in os.environ.items() if not name.startswith("DEMO_")}
@@ -57,23 +57,23 @@ class Demo:
         wait_until(there, 60, f"{text!r} in the demo's output")
 
     def processes(self) -> list[psutil.Process]:
-        """Return those that live: by the mark, and Valkey, whose title covers its environment, by its directory."""
-        found = []
+        """Return the living processes, found by the mark; Valkey, whose title hides its environment, by its directory."""
+        living = []
         for process in psutil.process_iter():
             with suppress(psutil.Error):
                 marked = process.environ().get("DEMO_TEST_MARK") == self._mark
                 within = process.cwd().startswith(str(self.directory))
                 if (marked or within) and process.status() != psutil.STATUS_ZOMBIE:
-                    found.append(process)
-        return found
+                    living.append(process)
+        return living
 
     def left_behind(self) -> list[str]:
-        """Return the processes and the files that are still there."""
+        """Return the processes and files that remain."""
         files = [path.name for path in self.directory.glob("dramatiq-bridge-demo-*")]
         return [str(process) for process in self.processes()] + files
 
     def table(self) -> dict[str, list[int]]:
-        """Return the summary: sent, received, enqueued, executed, by source and in total."""
+        """Return the summary (sent, received, enqueued, executed) by source and in total."""
         rows = re.findall(r"^(\w+)((?: +\d+){4})$", self.out, re.MULTILINE)
         return {name: [int(number) for number in numbers.split()] for name, numbers in rows}
 
@@ -88,7 +88,7 @@ class Demo:
 
 @pytest.fixture
 def new_demo(tmp_path: Path) -> Iterator[Callable[..., Demo]]:
-    """Start a demo whose temporary files are the test's."""
+    """Return a function that starts a demo with its temporary files in the test's directory."""
     demos: list[Demo] = []
 
     def start(*arguments: str, command: list[str] | None = None, **env: str) -> Demo:
@@ -103,8 +103,8 @@ def new_demo(tmp_path: Path) -> Iterator[Callable[..., Demo]]:
                 process.kill()
 
 
-def test_the_demo_shows_events_and_what_they_become(new_demo: Callable[..., Demo]) -> None:
-    """The demo ends with 0 when its seconds are over, after every event it sent was received, enqueued and run once."""
+def test_demo_seconds_stops_by_itself_with_a_summary(new_demo: Callable[..., Demo]) -> None:
+    """With DEMO_SECONDS=6 the demo shows events going in and actors running, ends with exit code 0, and every number is equal."""
     demo = new_demo(DEMO_SECONDS="6", FORCE_COLOR="1")
     assert demo.wait() == 0, demo.out + demo.err
     demo.assert_equal_numbers()
@@ -122,9 +122,9 @@ def test_the_demo_shows_events_and_what_they_become(new_demo: Callable[..., Demo
         assert any(re.search(event, line) for line in events), f"no {event}\n{demo.out}"
         assert any(re.search(run, line) for line in runs), f"no {run}\n{demo.out}"
     for line in events:
-        # What is above 250 degrees raises the alarm, as the route at the top says.
-        if (found := re.search(r'ovens/(\d)/temperature {"celsius": (\d+)}', line)) and int(found[2]) > 250:
-            assert f', {found[1]}, {found[2]}, severity="high")' in demo.out
+        # More than 250 degrees raise the alarm, as the route at the top says.
+        if (oven := re.search(r'ovens/(\d)/temperature {"celsius": (\d+)}', line)) and int(oven[2]) > 250:
+            assert f', {oven[1]}, {oven[2]}, severity="high")' in demo.out
     assert "plants/{plant}/ovens/{oven}/temperature, when payload.celsius > 250 -> raise_alarm($plant, " in lines[2]
     assert "\x1b" not in demo.out, "escape codes although this is no terminal"
     assert demo.err == ""
@@ -133,7 +133,7 @@ def test_the_demo_shows_events_and_what_they_become(new_demo: Callable[..., Demo
 
 @pytest.mark.parametrize("env", [{}, {"NO_COLOR": "1"}], ids=["colour", "no-colour"])
 def test_ctrl_c_ends_the_demo_in_order(tmp_path: Path, env: dict[str, str]) -> None:
-    """Ctrl-C in a terminal, even a very narrow one, ends the demo in order: the numbers are equal, and it exits with 0."""
+    """Ctrl-C in a terminal, even a very narrow one, ends the demo in order: equal numbers, exit code 0."""
     pid, terminal = pty.fork()
     if pid == 0:
         os.chdir(REPOSITORY)
@@ -142,7 +142,7 @@ def test_ctrl_c_ends_the_demo_in_order(tmp_path: Path, env: dict[str, str]) -> N
     screen = b""
     try:
         while block := _read(terminal):
-            # The terminal's own Ctrl-C, once an actor was seen: the signal goes to its whole process group.
+            # Ctrl-C through the terminal, once an actor has run: it signals the whole process group.
             if b"record_temperature" not in screen and b"record_temperature" in screen + block:
                 os.write(terminal, b"\x03")
             screen += block
@@ -161,22 +161,22 @@ def test_ctrl_c_ends_the_demo_in_order(tmp_path: Path, env: dict[str, str]) -> N
 def _read(terminal: int) -> bytes:
     try:
         return os.read(terminal, 65536)
-    except OSError:  # Linux says EIO when the other side has closed
+    except OSError:  # on Linux EIO once the other side has closed
         return b""
 
 
 def test_nothing_survives_a_killed_demo(new_demo: Callable[..., Demo]) -> None:
-    """A demo that is killed by SIGKILL leaves no broker, no worker, no bridge and no file behind."""
+    """A demo that is killed by SIGKILL leaves no broker, no Dramatiq worker, no bridge and no file behind."""
     demo = new_demo()
     demo.wait_for("->  record_temperature")
-    # Itself, its guard, two brokers, the worker's two or more, and the bridge.
+    # The demo, its guard, two brokers, two or more processes of the Dramatiq worker, and the bridge.
     assert len(demo.processes()) >= 7
     demo.child.signal(signal.SIGKILL)
     wait_until(lambda: not demo.left_behind(), 20, "the end of everything")
 
 
 def test_a_server_that_dies_fails_the_demo(new_demo: Callable[..., Demo]) -> None:
-    """Where one of its processes dies, the demo says which and what it wrote last, ends the others, and exits with 1."""
+    """If a child process dies, the demo names it with its last output, ends the others, and exits with 1."""
     demo = new_demo()
     demo.wait_for("->  record_temperature")
     for process in demo.processes():
@@ -190,13 +190,13 @@ def test_a_server_that_dies_fails_the_demo(new_demo: Callable[..., Demo]) -> Non
 
 
 def test_an_execution_too_many_fails_the_demo(new_demo: Callable[..., Demo]) -> None:
-    """Where the numbers differ, the demo shows them, names the source, and exits with 1."""
+    """If the numbers differ, the demo shows them, names the source, and exits with 1."""
     demo = new_demo()
     demo.wait_for("->  send_welcome_email")
     (valkey,) = (process for process in demo.processes() if process.name() == "valkey-server")
     (port,) = {connection.laddr.port for connection in valkey.net_connections("tcp") if connection.status == "LISTEN"}
     with redis.Redis(port=port) as client:
-        client.rpush(EXECUTIONS, '{"actor": "send_welcome_email", "args": [1, "again"], "kwargs": {}, "says": ""}')
+        client.rpush(EXECUTIONS, '{"actor": "send_welcome_email", "args": [1, "again"], "kwargs": {}, "effect": ""}')
     demo.wait_for('send_welcome_email(1, "again")')
     demo.child.signal(signal.SIGTERM)
     assert demo.wait() == 1
@@ -208,7 +208,7 @@ def test_an_execution_too_many_fails_the_demo(new_demo: Callable[..., Demo]) -> 
 
 
 def test_sigterm_while_starting_ends_the_demo(new_demo: Callable[..., Demo]) -> None:
-    """A demo that is ended before it shows anything leaves nothing behind either."""
+    """A demo that is stopped while it starts leaves nothing behind."""
     demo = new_demo()
     demo.wait_for("starting Valkey")
     demo.child.signal(signal.SIGTERM)
@@ -219,7 +219,7 @@ def test_sigterm_while_starting_ends_the_demo(new_demo: Callable[..., Demo]) -> 
 
 def test_missing_extras_are_named(new_demo: Callable[..., Demo]) -> None:
     """Without its extras the demo says in one line how to install them, and exits with 1."""
-    # What `None` in sys.modules stands for is a package that cannot be imported.
+    # `None` in sys.modules makes the import of a package fail.
     program = "import sys; sys.modules['rich'] = None; from bridge.cli import main; sys.exit(main(['demo']))"
     demo = new_demo(command=[sys.executable, "-c", program])
     assert demo.wait() == 1
@@ -231,14 +231,14 @@ def test_missing_extras_are_named(new_demo: Callable[..., Demo]) -> None:
 
 @pytest.mark.parametrize("seconds", ["0", "-3", "nan", "inf", "soon"])
 def test_senseless_seconds_are_refused(new_demo: Callable[..., Demo], seconds: str) -> None:
-    """DEMO_SECONDS that are no time to wait are refused in one line."""
+    """A DEMO_SECONDS that is not a positive, finite number is refused in one line."""
     demo = new_demo(DEMO_SECONDS=seconds)
     assert demo.wait() == 1
     assert demo.err == "dramatiq-bridge: the demo takes a number of seconds above 0 in --seconds or DEMO_SECONDS\n"
 
 
 def test_the_configuration_of_the_demo_stands_alone() -> None:
-    """`check config/examples/demo.yaml` works without the demo."""
+    """`check config/examples/demo.yaml` works without the demo's environment."""
     command = [sys.executable, "-m", "bridge", "check", "config/examples/demo.yaml"]
     env = {name: value for name, value in os.environ.items() if not name.startswith("DEMO_")}
     done = subprocess.run(command, cwd=REPOSITORY, env=env, capture_output=True, text=True, check=False, timeout=60)
@@ -247,10 +247,10 @@ def test_the_configuration_of_the_demo_stands_alone() -> None:
 
 
 def test_different_numbers_are_not_called_equal() -> None:
-    """The summary claims that all is well only where every number of every source is the same."""
+    """The summary says "equal" only if each source's four numbers are the same."""
     right, wrong = io.StringIO(), io.StringIO()
     Screen(right).summary({"ovens": Row(3, 3, 3, 3), "audit": Row(2, 2, 2, 2)})
-    # The total is the same, and nothing is well.
+    # The totals are equal although the sources' numbers differ.
     Screen(wrong).summary({"ovens": Row(3, 3, 3, 2), "audit": Row(2, 2, 2, 3)})
     assert "equal" in right.getvalue()
     assert "equal" not in wrong.getvalue()
@@ -258,7 +258,7 @@ def test_different_numbers_are_not_called_equal() -> None:
 
 
 def test_a_terminal_without_utf_8_is_enough(new_demo: Callable[..., Demo]) -> None:
-    """A terminal that knows ASCII alone does not stop the demo."""
+    """A terminal with ASCII only does not stop the demo."""
     demo = new_demo("--seconds", "2", PYTHONIOENCODING="ascii")
     assert demo.wait() == 0, demo.err
     assert demo.err == ""

@@ -139,7 +139,7 @@ def await_recovery(stage: Stage, within_s: float, newest: Callable[[str], int], 
 def _drain(row: Row, stage: Stage) -> None:
     """Wait until everything that was promised has arrived, or until nothing arrives any more."""
     deadline = time.monotonic() + _DRAIN_S
-    promised = [source for source in stage.sources if KINDS[source].at_least_once or row.keeps_all]
+    promised = [source for source in stage.sources if KINDS[source].guarantee or row.keeps_all]
     with stage.client() as client:
         before, since = checker.lengths(client, stage.sources), time.monotonic()
         while time.monotonic() < min(deadline, since + _QUIET_S):
@@ -171,7 +171,7 @@ def _check_events(row: Row, stage: Stage, result: Result) -> None:
         kind, ledger = KINDS[source], stage.loads[source].ledger
         missing = its.missing(ledger)
         result.confirmed += len(ledger.confirmed)
-        if not kind.at_least_once and not row.keeps_all:
+        if not kind.guarantee and not row.keeps_all:
             result.not_promised += len(missing)
         elif source in row.losers:
             result.own_loss += len(missing)

@@ -41,21 +41,18 @@ class Mutation:
 
 MUTATIONS: Final = (
     Mutation(
-        "settle-before-write",
+        "acknowledge-before-write",
         "bridge/delivery/pipeline.py",
         (
             (
-                "        written = await self._write(work)\n",
+                "                outcome = await self._policy.decide(delivery)\n",
                 (
-                    "        if work.session is not None:\n"
-                    "            await work.session.acknowledge(work.batch.events)\n"
-                    "        written = await self._write(work)\n"
+                    "                if delivery.session is not None:\n"
+                    "                    await delivery.session.acknowledge(delivery.batch.events)\n"
+                    "                outcome = await self._policy.decide(delivery)\n"
                 ),
             ),
-            (
-                "            await work.session.acknowledge(work.batch.events)\n        return True",
-                "            pass\n        return True",
-            ),
+            ("                await self._acknowledge(delivery, outcome)\n", ""),
         ),
         "bridge-kill-unwritten",
         "lost ",

@@ -136,12 +136,12 @@ def _settled(stage: Stage, collector: Collector) -> list[str]:
     collector.stop()
     for source, its in collector.arrived.items():
         missing = its.missing(stage.loads[source].ledger)
-        if missing and KINDS[source].at_least_once:
+        if missing and KINDS[source].guarantee:
             failures.append(f"{source}: lost {len(missing)}: {checker.shown(missing)}")
         failures += its.orphans[:5]
         print(
             f"{source:<18} {len(stage.loads[source].ledger.confirmed):>9,} confirmed {len(missing):>7,} missing"
-            f"{'' if KINDS[source].at_least_once else ' (at most once)'} {its.duplicates:>5,} duplicates"
+            f"{'' if KINDS[source].guarantee else ' (at most once)'} {its.duplicates:>5,} duplicates"
         )
     return failures
 

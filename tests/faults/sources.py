@@ -79,14 +79,14 @@ class QuorumFeed(AmqpFeed):
 class Kind:
     """One kind of source.
 
-    `broker` is its broker's name on the stage. `at_least_once`: what its broker has confirmed must arrive.
+    `broker` is its broker's name on the stage. `guarantee`: what its broker has confirmed must arrive.
     `again`: how many windows of events may come twice when the bridge or its connection dies; 0: none ever.
     """
 
     broker: str
     feed: type[Feed]
     publisher: type[Publisher]
-    at_least_once: bool = True
+    guarantee: bool = True
     again: int = 0
 
 
@@ -94,15 +94,15 @@ KINDS: Final[dict[str, Kind]] = {
     "amqp": Kind("rabbitmq", AmqpFeed, AmqpPublisher, again=1),
     # After a backlog mosquitto 2.0.11 has up to twice as many unacknowledged as it was asked for (observed).
     "mqtt": Kind("mosquitto", MqttFeed, MqttPublisher, again=2),
-    "mqtt-qos0": Kind("mosquitto", Qos0Feed, Qos0Publisher, at_least_once=False),
-    "pubsub": Kind("events", PubsubFeed, PubsubPublisher, at_least_once=False),
+    "mqtt-qos0": Kind("mosquitto", Qos0Feed, Qos0Publisher, guarantee=False),
+    "pubsub": Kind("events", PubsubFeed, PubsubPublisher, guarantee=False),
     "stream": Kind("sink", StreamFeed, StreamPublisher),
     "stream-elsewhere": Kind("events", StreamFeed, StreamPublisher),
     # For rows of their own.
     "amqp-quorum": Kind("rabbitmq", QuorumFeed, AmqpPublisher, again=1),
     "mqtt-topics": Kind("mosquitto", MqttTopicsFeed, MqttPublisher, again=1),
     "amqp-topics": Kind("rabbitmq", AmqpTopicsFeed, AmqpTopicPublisher, again=1),
-    "pubsub-topics": Kind("events", PubsubTopicsFeed, PubsubPublisher, at_least_once=False),
+    "pubsub-topics": Kind("events", PubsubTopicsFeed, PubsubPublisher, guarantee=False),
 }
 #: What most rows put under load.
 EVERY: Final = ("amqp", "mqtt", "mqtt-qos0", "pubsub", "stream", "stream-elsewhere")

@@ -1,4 +1,4 @@
-"""The wire form: key by key what the installed Dramatiq itself writes for the same call."""
+"""The wire form: key by key the same as the installed Dramatiq writes for the same call."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ IDS = ["empty", "types", "unicode", "numbers", "queue", "options", "more-options
 
 
 def with_dramatiq(server: Redis, namespace: str, call: dict[str, Any]) -> None:
-    """Enqueue as a user's program does."""
+    """Enqueue the message with Dramatiq, as a user's program does."""
     broker = RedisBroker(url=server.url, namespace=namespace)
     queue = call.get("queue", "default")
     message: dramatiq.Message[None] = dramatiq.Message(
@@ -59,7 +59,7 @@ def with_dramatiq(server: Redis, namespace: str, call: dict[str, Any]) -> None:
 
 
 async def with_a_route(server: Redis, namespace: str, call: dict[str, Any]) -> None:
-    """Let a route make the same call of an event that brings args and kwargs."""
+    """Enqueue the same message with a route, from an event that brings args and kwargs."""
     options = {
         name: f"{value}ms" if name in {"time_limit", "max_age"} else value
         for name, value in call.get("options", {}).items()
@@ -83,7 +83,7 @@ async def with_a_route(server: Redis, namespace: str, call: dict[str, Any]) -> N
 
 
 def comparable(message: dict[str, Any]) -> str:
-    """Return a message as text, types and the order of its keys included, without what is new for every call."""
+    """Return a message as text, with its types and the order of its keys, but without ids and times."""
     options = {**message["options"], "redis_message_id": "-"}
     if "eta" in options:
         options["eta"] = type(options["eta"]).__name__
@@ -92,7 +92,7 @@ def comparable(message: dict[str, Any]) -> str:
 
 
 def same_state(server: Redis, call: dict[str, Any], before_ms: int, namespaces: tuple[str, str]) -> None:
-    """Compare list, hash, JSON, ids and times in both namespaces."""
+    """Check that list, hash, JSON, ids and times agree in both namespaces."""
     queue = call.get("queue", "default") + (".DQ" if "delay" in call else "")
     with server.client() as client:
         states = [queue_state(client, queue, namespace) for namespace in namespaces]
@@ -117,10 +117,10 @@ def same_state(server: Redis, call: dict[str, Any], before_ms: int, namespaces: 
 
 @pytest.mark.parametrize("namespaces", [("theirs", "ours"), ("t{t}", "{o}.x")], ids=["plain", "hash-tag"])
 @pytest.mark.parametrize("call", CALLS, ids=IDS)
-async def test_a_message_is_what_dramatiq_writes(
+async def test_a_message_equals_dramatiqs_own(
     redis_server: Redis, call: dict[str, Any], namespaces: tuple[str, str]
 ) -> None:
-    """List, hash, keys, types and order are those of `Broker.enqueue` for the same call: nothing tells them apart."""
+    """List, hash, keys, types and order are the same as after `Broker.enqueue` for the same call."""
     before_ms = time.time_ns() // 1_000_000
     with_dramatiq(redis_server, namespaces[0], call)
     await with_a_route(redis_server, namespaces[1], call)
@@ -128,7 +128,7 @@ async def test_a_message_is_what_dramatiq_writes(
 
 
 @pytest.mark.parametrize("call", [call for call in CALLS if "options" not in call])
-def test_send_writes_what_dramatiq_writes(
+def test_send_writes_the_same_as_dramatiq(
     redis_server: Redis, call: dict[str, Any], capsys: pytest.CaptureFixture[str]
 ) -> None:
     """`dramatiq-bridge send` writes the same as a program, and prints the message's id."""
@@ -148,14 +148,14 @@ def test_send_writes_what_dramatiq_writes(
 def test_ids_are_random_uuids() -> None:
     """Every id is a UUID of version 4, and no two are alike."""
     template = Template("a", "q")
-    made = [template.fill([], {}, stamp) for stamp in (MessageIds(1), MessageIds(1)) for _ in range(5_000)]
+    made = [template.fill([], {}, ids) for ids in (MessageIds(1), MessageIds(1)) for _ in range(5_000)]
     ids = [redis_id.decode() for redis_id, _ in made] + [json.loads(body)["message_id"] for _, body in made]
     assert len(set(ids)) == 20_000
     for text in ids:
-        found = uuid.UUID(text)
-        assert str(found) == text
-        assert found.version == 4
-        assert found.variant == uuid.RFC_4122
+        parsed = uuid.UUID(text)
+        assert str(parsed) == text
+        assert parsed.version == 4
+        assert parsed.variant == uuid.RFC_4122
     assert {text[19] for text in ids} <= set("89ab")
 
 
@@ -174,7 +174,7 @@ def fill() -> Callable[..., dict[str, Any]]:
 
 
 def test_a_message_has_seven_keys_in_dramatiqs_order(fill: Callable[..., dict[str, Any]]) -> None:
-    """More keys, or fewer, would stop a worker's consumer."""
+    """One key more or less would stop a worker's consumer."""
     names = ["queue_name", "actor_name", "args", "kwargs", "options", "message_id", "message_timestamp"]
     assert list(fill([], {})) == names
     assert list(fill([], {}, options={"max_retries": 1}, eta_ms=7)) == names
@@ -199,10 +199,10 @@ def test_a_message_has_seven_keys_in_dramatiqs_order(fill: Callable[..., dict[st
     ],
     ids=lambda value: repr(value)[:20],
 )
-def test_what_cannot_be_a_message_is_refused(
+def test_arguments_that_cannot_be_a_message_are_refused(
     fill: Callable[..., dict[str, Any]], args: object, kwargs: object, reason: str, words: str
 ) -> None:
-    """Arguments that a worker could not take never reach Redis."""
+    """Arguments that a worker can't take never reach Redis."""
     with pytest.raises(BadEvent) as caught:
         fill(args, kwargs)
     assert caught.value.reason == reason

@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import pytest
 
+from bridge.observe import logs
 from bridge.observe.logs import LogThrottle
 from tests.support.children import REPOSITORY
 
@@ -27,9 +29,9 @@ def logged(program: str, format_: str = '"json"', level: str = "info") -> str:
 def test_json_is_one_object_per_line() -> None:
     """Each event is one line of JSON with its level and its time in UTC."""
     (line,) = logged('log.warning("source.disconnected", source="plant", retry_in=1.4)').splitlines()
-    found = json.loads(line)
-    assert found.pop("timestamp").endswith("Z")
-    assert found == {"event": "source.disconnected", "level": "warning", "source": "plant", "retry_in": 1.4}
+    fields = json.loads(line)
+    assert fields.pop("timestamp").endswith("Z")
+    assert fields == {"event": "source.disconnected", "level": "warning", "source": "plant", "retry_in": 1.4}
 
 
 @pytest.mark.parametrize("format_", ['"json"', '"console"'])
@@ -44,7 +46,7 @@ def test_a_stranger_cannot_forge_a_line(format_: str) -> None:
 
 
 def test_json_holds_any_text() -> None:
-    """Half characters, bytes and other values are no reason to lose a line, and the line stays ASCII."""
+    """No value makes a line fail, not half a character, bytes or an object; the line stays ASCII."""
     text = logged(r'log.info("x", a="\ud800 grüße", b=b"\xff", c={1: object()})')
     assert text.isascii()
     assert json.loads(text)["event"] == "x"
@@ -59,47 +61,50 @@ def test_console_is_for_people() -> None:
 
 
 def test_without_a_terminal_json_is_chosen() -> None:
-    """Under systemd or in a container the lines are JSON without being told."""
+    """Under systemd or in a container the lines are JSON without any option."""
     assert json.loads(logged('log.info("x")', "None"))["event"] == "x"
 
 
 def test_the_level_is_the_least_that_is_logged() -> None:
-    """What is below the level costs nothing and is not there."""
+    """Lines below the level are not written."""
     program = 'log.debug("d"); log.info("i"); log.warning("w"); log.error("e")'
     for level, expected in (("debug", "diwe"), ("info", "iwe"), ("warning", "we"), ("error", "e")):
         assert "".join(json.loads(line)["event"] for line in logged(program, level=level).splitlines()) == expected
 
 
 def test_libraries_log_in_the_same_form() -> None:
-    """What other libraries log is JSON as well; what the bridge says in its own words is left to it."""
+    """Other libraries' lines are JSON too; lines of the libraries whose errors the bridge reports itself appear at DEBUG only."""
     program = 'logging.getLogger("other").warning("hello %s", "you"); logging.getLogger("aiormq.x").error("no")'
     (line,) = logged(program).splitlines()
-    found = json.loads(line)
-    assert (found["event"], found["logger"], found["level"]) == ("hello you", "other", "warning")
+    fields = json.loads(line)
+    assert (fields["event"], fields["logger"], fields["level"]) == ("hello you", "other", "warning")
     assert "aiormq.x" in logged(program, level="debug")
 
 
 def test_a_traceback_is_inside_its_line() -> None:
-    """An unexpected error is one line of JSON with its traceback."""
+    """An unexpected error is one line of JSON, traceback included."""
     program = 'try:\n    1 / 0\nexcept ZeroDivisionError:\n    log.critical("bridge.failed", exc_info=True)'
     (line,) = logged(program).splitlines()
     assert "ZeroDivisionError" in json.loads(line)["exception"]
 
 
-def test_repeated_lines_are_left_out_and_counted() -> None:
-    """The first line is written at once, its repetitions are counted, and other keys are not held back."""
-    repeats = LogThrottle()
-    assert repeats.allow("lost", "reset") == 0
-    assert repeats.allow("lost", "reset") is None
-    assert repeats.allow("lost", "reset", count=3) is None
-    assert repeats.allow("lost", "refused") == 0
-    repeats.forget("lost", "reset")
-    assert repeats.allow("lost", "reset") == 0
+def test_repeated_lines_are_suppressed_and_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first line of each key is written at once; the next one after the interval says how many were suppressed."""
+    clock = SimpleNamespace(monotonic=lambda: 1.0)
+    monkeypatch.setattr(logs, "time", clock)
+    throttle = LogThrottle()
+    assert throttle.allow("lost", "reset") == 0
+    assert throttle.allow("lost", "reset") is None
+    assert throttle.allow("lost", "reset", count=3) is None
+    assert throttle.allow("lost", "refused") == 0
+    clock.monotonic = lambda: 12.0
+    assert throttle.allow("lost", "reset") == 4
+    assert throttle.allow("lost", "reset") is None
 
 
-def test_the_memory_of_repeats_is_bounded() -> None:
+def test_a_throttles_memory_is_bounded() -> None:
     """Causes that are all different do not fill the memory."""
-    repeats = LogThrottle()
+    throttle = LogThrottle()
     for number in range(5000):
-        assert repeats.allow(number) == 0
-    assert len(repeats._last) <= 1001
+        assert throttle.allow(number) == 0
+    assert len(throttle._last) <= 1001

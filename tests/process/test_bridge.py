@@ -64,7 +64,7 @@ def test_the_bridge_is_a_batch_process_unless_told_otherwise(
 
 
 @pytest.mark.parametrize("processes", [1, 2])
-def test_sigusr1_says_how_it_stands(
+def test_sigusr1_logs_the_state(
     stream: StreamFeed, redis_server: Redis, new_bridge: Callable[..., BridgeProcess], processes: int
 ) -> None:
     """Without disturbing it: what each source holds and has done, and how many tasks there are."""
@@ -92,7 +92,7 @@ def test_an_idle_bridge_stops_at_once(
     assert not bridge.events("bridge.drain_timed_out")
 
 
-def test_a_stop_while_redis_is_away_has_an_end(
+def test_sigterm_drains_within_drain_timeout(
     stream: StreamFeed, new_redis: Callable[..., Redis], new_bridge: Callable[..., BridgeProcess]
 ) -> None:
     """With Redis away the drain ends by its timeout, exit code 0; what was not written is still the broker's."""
@@ -106,7 +106,7 @@ def test_a_stop_while_redis_is_away_has_an_end(
     assert bridge.wait_for("bridge.drain_timed_out")["after"] == 2
     stopped = bridge.wait_for("bridge.stopped")
     assert (stopped["received"], stopped["returned"], stopped["lost"]) == (30, 30, 0)
-    assert stream.unsettled() == 30
+    assert stream.unacknowledged() == 30
     sink.start()
     bridge.start().ready()
     with sink.client() as client:
@@ -144,7 +144,7 @@ def test_a_second_signal_stops_at_once(
     bridge.wait_for("bridge.stopping")
     bridge.terminate()
     assert bridge.wait() == 1
-    assert stream.unsettled() == 1
+    assert stream.unacknowledged() == 1
 
 
 def test_a_stop_before_anything_is_connected(new_bridge: Callable[..., BridgeProcess]) -> None:
@@ -201,7 +201,7 @@ def test_a_repeated_dead_letter_is_one_line(
     assert len(lines) == 1
     assert lines[0]["route"] == "record"
     assert lines[0]["reason"] == "missing-field"
-    assert "payload.n" in lines[0]["error"]
+    assert "payload.n" in lines[0]["cause"]
     assert "in the body" not in "\n".join(bridge.lines)
 
 

@@ -1,4 +1,4 @@
-"""`processes: N`: how several workers end, with their parent and without it."""
+"""`processes: N`: how several processes end, with their parent and without it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import pytest
 
 from tests.support.batches import numbers
 from tests.support.brokers import Redis
-from tests.support.child_processes import SHARED, several, wait_for_messages, wait_gone, workers
+from tests.support.child_processes import SHARED, children, several, wait_for_messages, wait_gone
 from tests.support.children import wait_until
 from tests.support.feeds import Feed, StreamFeed
 from tests.support.processes import BridgeProcess
@@ -28,7 +28,7 @@ def test_a_stop_under_load_drains(
 ) -> None:
     """One signal to the whole group, as Ctrl-C and systemd send it, drains: exit code 0, nothing lost, nothing twice."""
     bridge = new_bridge(several(feed.config(redis_server))).ready()
-    running = workers(bridge)
+    running = children(bridge)
     publisher = threading.Thread(target=feed.publish, args=([{"n": n} for n in range(5000)],))
     publisher.start()
     wait_for_messages(redis_server, 500)
@@ -36,7 +36,7 @@ def test_a_stop_under_load_drains(
     assert bridge.wait() == 0
     wait_gone(running)
     publisher.join(60)
-    assert not bridge.events("worker.ended")
+    assert not bridge.events("process.ended")
     written = bridge.wait_for("bridge.stopped")["messages"]
     with redis_server.client() as client:
         assert len(numbers(client)) == written
@@ -47,10 +47,10 @@ def test_a_stop_under_load_drains(
 def test_a_second_signal_stops_every_process_at_once(
     stream: StreamFeed, new_redis: Callable[..., Redis], new_bridge: Callable[..., BridgeProcess]
 ) -> None:
-    """Whoever does not want to wait for the drain sends the signal again; no worker is left."""
+    """Whoever does not want to wait for the drain sends the signal again; no process is left."""
     sink = new_redis()
     bridge = new_bridge(several(stream.config(sink))).ready()
-    running = workers(bridge)
+    running = children(bridge)
     sink.stop()
     stream.publish([{"n": n} for n in range(10)])
     bridge.wait_for("sink.unavailable")
@@ -59,29 +59,29 @@ def test_a_second_signal_stops_every_process_at_once(
     bridge.terminate()
     assert bridge.wait() == 1
     wait_gone(running)
-    assert stream.unsettled() == 10
+    assert stream.unacknowledged() == 10
 
 
-def test_a_worker_that_hangs_does_not_hold_up_a_stop(
+def test_a_process_that_hangs_does_not_hold_up_a_stop(
     stream: StreamFeed, redis_server: Redis, new_bridge: Callable[..., BridgeProcess]
 ) -> None:
-    """A worker that does not end soon after `drain_timeout` is killed; the exit code says that not all was well."""
+    """A process that does not end soon after `drain_timeout` is killed; the exit code says that not all was well."""
     bridge = new_bridge(several(stream.config(redis_server), drain_timeout="1s")).ready()
-    running = workers(bridge)
+    running = children(bridge)
     running[1].suspend()
     bridge.terminate()
     assert bridge.wait() == 1
     wait_gone(running)
-    assert bridge.wait_for("worker.ended")["worker"] == 1
+    assert bridge.wait_for("process.ended")["process"] == 1
     bridge.wait_for("bridge.stopped")
 
 
-def test_a_parent_that_is_killed_leaves_no_worker(
+def test_a_parent_that_is_killed_leaves_no_process(
     stream: StreamFeed, redis_server: Redis, new_bridge: Callable[..., BridgeProcess]
 ) -> None:
-    """Kill -9 of the parent ends its workers too: they finish what they have, and the next bridge does the rest."""
+    """Kill -9 of the parent ends its processes too: they finish what they have, and the next bridge does the rest."""
     bridge = new_bridge(several(stream.config(redis_server))).ready()
-    running = workers(bridge)
+    running = children(bridge)
     publisher = threading.Thread(target=stream.publish, args=([{"n": n} for n in range(5000)],))
     publisher.start()
     wait_for_messages(redis_server, 500)
@@ -89,30 +89,30 @@ def test_a_parent_that_is_killed_leaves_no_worker(
     wait_gone(running)
     publisher.join(60)
     bridge.wait()
-    assert {log["worker"] for log in bridge.events("worker.orphaned")} == {0, 1}
+    assert {log["process"] for log in bridge.events("process.orphaned")} == {0, 1}
     bridge.start().ready()
     assert Counter(wait_for_messages(redis_server, 5000)) == Counter(range(5000))
 
 
-def test_a_parent_that_is_killed_while_its_workers_start(
+def test_a_parent_that_is_killed_while_its_processes_start(
     stream: StreamFeed, redis_server: Redis, new_bridge: Callable[..., BridgeProcess]
 ) -> None:
-    """However early the parent dies, no worker stays, and none leaves a traceback."""
+    """However early the parent dies, no process stays, and none leaves a traceback."""
     bridge = new_bridge(several(stream.config(redis_server)))
-    wait_until(lambda: len(workers(bridge)) == 2, 20, "two workers")
-    running = workers(bridge)
+    wait_until(lambda: len(children(bridge)) == 2, 20, "two processes")
+    running = children(bridge)
     bridge.signal(signal.SIGKILL)
     wait_gone(running)
     bridge.wait()
     assert "Traceback" not in "\n".join(bridge.lines)
 
 
-def test_a_stop_while_the_workers_start(
+def test_a_stop_while_the_processes_start(
     stream: StreamFeed, redis_server: Redis, new_bridge: Callable[..., BridgeProcess]
 ) -> None:
     """Ctrl-C right after the start ends everything with exit code 0 and without a traceback."""
     bridge = new_bridge(several(stream.config(redis_server)))
-    wait_until(lambda: len(workers(bridge)) == 2, 20, "two workers")
+    wait_until(lambda: len(children(bridge)) == 2, 20, "two processes")
     os.killpg(bridge.pid, signal.SIGINT)
     assert bridge.wait() == 0
     assert "Traceback" not in "\n".join(bridge.lines)

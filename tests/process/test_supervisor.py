@@ -1,4 +1,4 @@
-"""`processes: N`: several workers under one parent that is one bridge to everybody else."""
+"""`processes: N`: several processes under one parent that is one bridge to everybody else."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ import psutil
 import pytest
 
 from tests.support.brokers import Mosquitto, Redis
-from tests.support.child_processes import SHARED, several, wait_for_messages, workers
+from tests.support.child_processes import SHARED, children, several, wait_for_messages
 from tests.support.children import REPOSITORY, Child, wait_until
 from tests.support.feeds import AmqpFeed, Feed, MqttFeed, PubsubFeed, StreamFeed
 from tests.support.processes import BridgeProcess, Bridges
@@ -46,7 +46,7 @@ def test_the_events_of_one_source_are_shared(
     assert len(bridge.events("source.counts")) == 1
     stopped = bridge.wait_for("bridge.stopped")
     assert stopped["received"] == stopped["routed"] == stopped["messages"] == 5000
-    assert feed.unsettled() == 0
+    assert feed.unacknowledged() == 0
 
 
 def test_a_shared_subscription_of_mqtt_is_shared(
@@ -56,7 +56,7 @@ def test_a_shared_subscription_of_mqtt_is_shared(
     feed = MqttFeed(mosquitto)
     config = feed.config(redis_server, topics=[f"$share/bridge/{feed.name}"])
     bridge = new_bridge(several(config)).ready()
-    assert {log["worker"] for log in bridge.events("source.connected")} == {0, 1}
+    assert {log["process"] for log in bridge.events("source.connected")} == {0, 1}
     feed.publish([{"n": n} for n in range(2000)])
     assert Counter(wait_for_messages(redis_server, 2000)) == Counter(range(2000))
     bridge.terminate()
@@ -103,7 +103,7 @@ def test_what_cannot_be_shared_runs_once(
     config["sources"]["channel"] = channel.source
     config["routes"].append({"from": "channel", "actor": "record", "args": ["$payload.n"]})
     bridge = new_bridge(several(config)).ready()
-    assert [log["worker"] for log in bridge.events("source.connected") if log["source"] == "channel"] == [0]
+    assert [log["process"] for log in bridge.events("source.connected") if log["source"] == "channel"] == [0]
     channel.publish([{"n": n} for n in range(100)])
     stream.publish([{"n": n} for n in range(100, 200)])
     assert Counter(wait_for_messages(redis_server, 200)) == Counter(range(200))
@@ -111,12 +111,12 @@ def test_what_cannot_be_shared_runs_once(
 
 @SHARED
 @pytest.mark.parametrize("victim", [0, 1])
-def test_a_worker_that_is_killed_is_replaced(
+def test_a_process_that_is_killed_is_replaced(
     feed: Feed, redis_server: Redis, new_bridge: Callable[..., BridgeProcess], victim: int
 ) -> None:
-    """Kill -9 of a worker in the middle of 5,000 events loses none; one line says which and why, and the next one runs."""
+    """Kill -9 of a process in the middle of 5,000 events loses none; one line says which and why, and the next one runs."""
     bridge = new_bridge(several(feed.config(redis_server))).ready()
-    before = workers(bridge)
+    before = children(bridge)
     publisher = threading.Thread(target=feed.publish, args=([{"n": n} for n in range(5000)],))
     publisher.start()
     wait_for_messages(redis_server, 500)
@@ -125,29 +125,29 @@ def test_a_worker_that_is_killed_is_replaced(
     found = wait_for_messages(redis_server, 5000)
     assert set(found) == set(range(5000))
     assert len(found) - 5000 <= (0 if isinstance(feed, StreamFeed) else WINDOW)
-    bridge.wait_for("worker.recovered", worker=victim)
-    (ended,) = bridge.events("worker.ended")
-    assert (ended["worker"], ended["cause"], ended["level"]) == (victim, "killed by SIGKILL", "error")
+    bridge.wait_for("process.recovered", process=victim)
+    (ended,) = bridge.events("process.ended")
+    assert (ended["process"], ended["cause"], ended["level"]) == (victim, "killed by SIGKILL", "error")
     assert ended["retry_in"] < 1
-    after = workers(bridge)
+    after = children(bridge)
     assert after[1 - victim] == before[1 - victim]
     assert after[victim] != before[victim]
     bridge.terminate()
     assert bridge.wait() == 0
-    assert feed.unsettled() == 0
+    assert feed.unacknowledged() == 0
     assert bridge.wait_for("bridge.stopped")["received"] > 0
 
 
-def test_a_worker_that_is_replaced_runs_what_the_others_do(
+def test_a_process_that_is_replaced_runs_what_the_others_do(
     stream: StreamFeed, redis_server: Redis, new_bridge: Callable[..., BridgeProcess]
 ) -> None:
-    """A file that was changed since the start, or is broken now, makes no worker different from the others."""
+    """A file that was changed since the start, or is broken now, makes no process different from the others."""
     bridge = new_bridge(several(stream.config(redis_server))).ready()
     bridge.configure("sources: {}\n")
-    workers(bridge)[0].kill()
-    bridge.wait_for("worker.recovered", worker=0)
-    workers(bridge)[1].kill()
-    bridge.wait_for("worker.recovered", worker=1)
+    children(bridge)[0].kill()
+    bridge.wait_for("process.recovered", process=0)
+    children(bridge)[1].kill()
+    bridge.wait_for("process.recovered", process=1)
     stream.publish([{"n": n} for n in range(100)])
     assert Counter(wait_for_messages(redis_server, 100)) == Counter(range(100))
 
@@ -155,23 +155,23 @@ def test_a_worker_that_is_replaced_runs_what_the_others_do(
 def test_several_processes_speak_as_one(
     stream: StreamFeed, redis_server: Redis, new_bridge: Callable[..., BridgeProcess]
 ) -> None:
-    """What is said of the bridge is said once, by the parent; what a worker says has its number, in the same log."""
+    """What is said of the bridge is said once, by the parent; what a process says has its number, in the same log."""
     bridge = new_bridge(several(stream.config(redis_server), 3)).ready()
-    assert sorted(workers(bridge)) == [0, 1, 2]
+    assert sorted(children(bridge)) == [0, 1, 2]
     bridge.terminate()
     assert bridge.wait() == 0
     assert len(bridge.logs) == len(bridge.lines), "every line is an event"
-    whole = [log["event"] for log in bridge.logs if "worker" not in log]
+    whole = [log["event"] for log in bridge.logs if "process" not in log]
     assert whole == ["bridge.starting", "bridge.ready", "bridge.stopping", "source.counts", "bridge.stopped"]
     assert bridge.wait_for("bridge.ready")["processes"] == 3
     for number in range(3):
-        said = [log["event"] for log in bridge.logs if log.get("worker") == number]
+        said = [log["event"] for log in bridge.logs if log.get("process") == number]
         assert sorted(said) == ["sink.connected", "source.connected"]
-        connected = bridge.wait_for("source.connected", worker=number)
+        connected = bridge.wait_for("source.connected", process=number)
         assert bridge.logs.index(connected) < bridge.logs.index(bridge.wait_for("bridge.ready"))
 
 
-def test_a_wrong_configuration_starts_no_worker(new_bridge: Callable[..., BridgeProcess]) -> None:
+def test_a_wrong_configuration_starts_no_process(new_bridge: Callable[..., BridgeProcess]) -> None:
     """The parent checks the file before it starts anything: every mistake once, exit code 78."""
     bridge = new_bridge("sources:\n  a: {type: amq, url: amqp://localhost/, queue: q}\nprocesses: 65\n")
     assert bridge.wait() == 78
@@ -184,10 +184,10 @@ def test_a_wrong_configuration_starts_no_worker(new_bridge: Callable[..., Bridge
 def test_one_process_has_no_parent(
     redis_server: Redis, stream: StreamFeed, new_bridge: Callable[..., BridgeProcess]
 ) -> None:
-    """Without `processes` there is one process, and its lines have no worker's number."""
+    """Without `processes` there is one process, and its lines have no process's number."""
     bridge = new_bridge(stream.config(redis_server)).ready()
     assert not psutil.Process(bridge.pid).children()
-    assert not [log for log in bridge.logs if "worker" in log or "processes" in log]
+    assert not [log for log in bridge.logs if "process" in log or "processes" in log]
 
 
 def test_nothing_to_share_is_one_process(redis_server: Redis, new_bridge: Callable[..., BridgeProcess]) -> None:
@@ -206,17 +206,17 @@ def test_lines_of_several_processes_do_not_mix() -> None:
     reading, writing = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
     with reading, writing:
         program = (
-            "from bridge.observe import logs\nlogs.configure('json', worker=3)\n"
+            "from bridge.observe import logs\nlogs.configure('json', process=3)\n"
             "for size in (1, 5000, 20000): logs.logger().warning('x', topic='t' * size)"
         )
         subprocess.run([sys.executable, "-c", program], stderr=writing.fileno(), cwd=REPOSITORY, timeout=60, check=True)
         reading.settimeout(20)
         for size in (1, 5000, 20000):
             line = json.loads(reading.recv(100_000))
-            assert (line["worker"], len(line["topic"])) == (3, size)
+            assert (line["process"], len(line["topic"])) == (3, size)
 
 
-def test_workers_find_their_modules_where_the_bridge_does(
+def test_processes_find_their_modules_where_the_bridge_does(
     redis_server: Redis, stream: StreamFeed, tmp_path: Path
 ) -> None:
     """A file in the working directory is not taken for a module of the same name, as with the command itself."""
@@ -234,4 +234,4 @@ def test_workers_find_their_modules_where_the_bridge_does(
         wait_until(lambda: "bridge.ready" in log.read_text(), 30, "bridge.ready")
     finally:
         assert child.end(20) == 0, log.read_text()
-    assert "worker.ended" not in log.read_text()
+    assert "process.ended" not in log.read_text()

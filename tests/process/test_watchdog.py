@@ -1,4 +1,4 @@
-"""The progress watchdog: a source that holds events and settles none is rebuilt, and then said to be stuck."""
+"""The progress watchdog: a source that holds events and acknowledges none is reconnected, and then said to be stuck."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ class Still:
     name = "still"
 
     def __init__(self) -> None:
-        self.moved = 0
-        self.due = True
-        self.rebuilt: list[str] = []
+        self.progress = 0
+        self.has_pending_work = True
+        self.reconnected: list[str] = []
         self.stuck: list[bool] = []
         self.watchdog: Watchdog | None = None
 
-    def rebuild(self, cause: str) -> None:
-        self.rebuilt.append(cause)
+    def reconnect(self, cause: str) -> None:
+        self.reconnected.append(cause)
         if self.watchdog is not None:
             self.stuck.append("still" in self.watchdog.stuck)
 
@@ -42,30 +42,30 @@ async def _wait(condition: Callable[[], object]) -> None:
     await asyncio.to_thread(wait_until, condition, 10)
 
 
-async def test_a_source_that_does_not_move_is_rebuilt_and_then_stuck() -> None:
+async def test_a_source_that_moves_none_gets_a_new_connection() -> None:
     """First a new connection; only if that does not help, the source is stuck; any progress ends it."""
     still = Still()
     watchdog = still.watchdog = Watchdog([still], stuck_after_s=1.0)
     task = asyncio.create_task(watchdog.run())
     try:
         await _wait(lambda: watchdog.stuck == ["still"])
-        assert "nothing has moved for 1 s" in still.rebuilt[0]
+        assert "nothing has moved for 1 s" in still.reconnected[0]
         assert still.stuck[:2] == [False, True]
-        still.moved += 1
+        still.progress += 1
         await _wait(lambda: watchdog.stuck == [])
     finally:
         task.cancel()
 
 
-async def test_nothing_is_stuck_while_nothing_is_due() -> None:
+async def test_nothing_is_stuck_while_nothing_is_pending() -> None:
     """A source without events, or whose sink is away, may rest for ever."""
     still = Still()
-    still.due = False
+    still.has_pending_work = False
     watchdog = Watchdog([still], stuck_after_s=1.0)
     task = asyncio.create_task(watchdog.run())
     await asyncio.sleep(3.2)
     task.cancel()
-    assert (still.rebuilt, watchdog.stuck) == ([], [])
+    assert (still.reconnected, watchdog.stuck) == ([], [])
 
 
 async def test_the_service_manager_is_fed_until_a_source_is_stuck(
@@ -107,7 +107,7 @@ def _config(directory: Path) -> Config:
 def test_a_running_bridge_feeds_the_watchdog(
     stream: StreamFeed, redis_server: Redis, new_bridge: Bridges, tmp_path: Path, processes: int
 ) -> None:
-    """Under systemd the bridge says that it lives, itself or for its workers."""
+    """Under systemd the bridge says that it lives, itself or for its processes."""
     address = str(tmp_path / "notify")
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
         manager.bind(address)
@@ -118,10 +118,10 @@ def test_a_running_bridge_feeds_the_watchdog(
         assert said.count(b"WATCHDOG=1") >= 2
 
 
-def test_a_bridge_in_which_something_hangs_is_left_to_the_service_manager(
+def test_a_bridge_that_is_not_ready_no_longer_feeds_the_watchdog(
     stream: StreamFeed, redis_server: Redis, new_bridge: Bridges, tmp_path: Path
 ) -> None:
-    """Held and not settled: a new connection, and since that does not help, not ready; the watchdog is fed no more."""
+    """Held and not acknowledged: a new connection, and since that does not help, not ready; the watchdog is fed no more."""
     address = str(tmp_path / "notify")
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
         manager.bind(address)
@@ -143,18 +143,18 @@ def test_a_bridge_in_which_something_hangs_is_left_to_the_service_manager(
             manager.recv(100)
 
 
-def test_a_worker_that_hangs_is_started_anew(stream: StreamFeed, redis_server: Redis, new_bridge: Bridges) -> None:
-    """A worker that says nothing for half a minute is killed; its successor takes over what it held."""
+def test_a_process_that_hangs_is_started_anew(stream: StreamFeed, redis_server: Redis, new_bridge: Bridges) -> None:
+    """A process that says nothing for half a minute is killed; its successor takes over what it held."""
     bridge = new_bridge({**stream.config(redis_server), "processes": 2}).ready()
-    workers = psutil.Process(bridge.pid).children()
-    assert len(workers) == 2
-    workers[0].send_signal(SIGSTOP)
+    children = psutil.Process(bridge.pid).children()
+    assert len(children) == 2
+    children[0].send_signal(SIGSTOP)
     try:
-        bridge.wait_for("worker.silent", timeout=60)
-        bridge.wait_for("worker.recovered", timeout=30)
+        bridge.wait_for("process.silent", timeout=60)
+        bridge.wait_for("process.recovered", timeout=30)
     finally:
-        if workers[0].is_running():
-            workers[0].send_signal(SIGCONT)
+        if children[0].is_running():
+            children[0].send_signal(SIGCONT)
     stream.publish([{"n": n} for n in range(200)])
     with redis_server.client() as client:
         wait_until(lambda: client.llen("dramatiq:default") == 200, 30, "all of them")

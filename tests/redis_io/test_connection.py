@@ -1,4 +1,4 @@
-"""The link: what Redis sends, however it arrives, and how a connection ends."""
+"""The connection: replies are parsed however they arrive, and every way to end is noticed."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from redis.exceptions import ResponseError
 
 from bridge.config import Dramatiq
 from bridge.errors import Disconnected
-from bridge.redis_io.connection import RedisConnection, command
+from bridge.redis_io.connection import RedisConnection, encode_command
 from tests.support.brokers import Redis
 
-#: What a server sends, and what it means.
+#: A reply's bytes, and its value.
 REPLIES: list[tuple[bytes, Any]] = [
     (b"+OK\r\n", b"OK"),
     (b":-7\r\n", -7),
@@ -31,8 +31,8 @@ REPLIES: list[tuple[bytes, Any]] = [
 ]
 
 
-def link(url: str, timeout_s: float = 5.0) -> RedisConnection:
-    """Make a link that is not open yet."""
+def new_connection(url: str, timeout_s: float = 5.0) -> RedisConnection:
+    """Return a connection that is not open yet."""
     return RedisConnection(Dramatiq.model_validate({"url": url, "connect_timeout": "5s"}), timeout_s=timeout_s)
 
 
@@ -45,25 +45,25 @@ def shown(replies: list[Any]) -> list[Any]:
 async def served(
     answer: Callable[[asyncio.StreamWriter], Awaitable[None]], timeout_s: float = 5.0
 ) -> AsyncIterator[RedisConnection]:
-    """Open a link to a server that agrees to everything until PING comes, and then does `answer`."""
+    """Open a connection to a server that answers OK to everything until PING comes, and then runs `answer`."""
     serving: set[asyncio.Task[None] | None] = set()
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         serving.add(asyncio.current_task())
         while True:
-            said = await reader.read(4096)
-            if not said or b"PING" in said:
+            data = await reader.read(4096)
+            if not data or b"PING" in data:
                 break
-            writer.write(b"+OK\r\n" * sum(line.startswith(b"*") for line in said.split(b"\r\n")))
+            writer.write(b"+OK\r\n" * sum(line.startswith(b"*") for line in data.split(b"\r\n")))
         await answer(writer)
         await reader.read(1)
         writer.close()
 
     server = await asyncio.start_server(serve, "127.0.0.1", 0)
-    made = link(f"redis://127.0.0.1:{server.sockets[0].getsockname()[1]}", timeout_s)
+    made = new_connection(f"redis://127.0.0.1:{server.sockets[0].getsockname()[1]}", timeout_s)
     try:
         await made.open()
-        made.send(command("PING"))
+        made.send(encode_command("PING"))
         yield made
     finally:
         await made.close()
@@ -76,19 +76,19 @@ def test_replies_are_the_same_wherever_they_are_cut() -> None:
     raw = b"".join(part for part, _ in REPLIES)
     expected = [value for _, value in REPLIES]
     for cut in range(len(raw) + 1):
-        made = link("redis://localhost")
+        made = new_connection("redis://localhost")
         made.data_received(raw[:cut])
         made.data_received(raw[cut:])
         assert shown(list(made._replies)) == expected
-    made = link("redis://localhost")
+    made = new_connection("redis://localhost")
     for byte in raw:
         made.data_received(bytes([byte]))
     assert shown(list(made._replies)) == expected
 
 
-async def test_an_error_is_raised_and_the_link_goes_on(redis_server: Redis) -> None:
-    """A reply that is an error is a ResponseError without its ERR; other replies follow."""
-    made = link(redis_server.url)
+async def test_an_error_is_raised_and_the_connection_continues(redis_server: Redis) -> None:
+    """An error reply is raised as ResponseError, without its ERR; other replies follow."""
+    made = new_connection(redis_server.url)
     await made.open()
     with pytest.raises(ResponseError, match=r"^unknown command"):
         await made.command("NONSENSE")
@@ -98,17 +98,17 @@ async def test_an_error_is_raised_and_the_link_goes_on(redis_server: Redis) -> N
     await made.close()
     assert made.failed
     with pytest.raises(Disconnected):
-        made.send(command("PING"))
+        made.send(encode_command("PING"))
 
 
-async def test_all_replies_that_are_there_come_at_once(redis_server: Redis) -> None:
-    """A reply of megabytes, and a thousand small ones in one go, at most as many as are asked for."""
-    made = link(redis_server.url)
+async def test_all_replies_that_have_arrived_are_read_at_once(redis_server: Redis) -> None:
+    """A reply of megabytes, and a thousand small ones in a few reads, at most as many as asked for."""
+    made = new_connection(redis_server.url)
     await made.open()
     large = b"x" * 5_000_000
-    made.send(command("SET", "k", large) + command("GET", "k"))
+    made.send(encode_command("SET", "k", large) + encode_command("GET", "k"))
     assert [await made.read(), await made.read()] == [b"OK", large]
-    made.send(command("PING") * 1000)
+    made.send(encode_command("PING") * 1000)
     replies: list[Any] = []
     while len(replies) < 1000:
         some = await made.read_all(300)
@@ -118,8 +118,8 @@ async def test_all_replies_that_are_there_come_at_once(redis_server: Redis) -> N
     await made.close()
 
 
-async def test_what_nobody_reads_is_left_to_redis() -> None:
-    """Replies that are not read are bounded: the rest waits in the server."""
+async def test_unread_replies_wait_in_the_server() -> None:
+    """A connection holds a bounded number of unread replies; TCP holds the others back."""
     sent = 0
 
     async def flood(writer: asyncio.StreamWriter) -> None:
@@ -139,8 +139,8 @@ async def test_what_nobody_reads_is_left_to_redis() -> None:
             assert len(await made.read()) == 10_000
 
 
-async def test_a_silent_server_ends_the_link() -> None:
-    """No reply within the timeout, and the link has failed."""
+async def test_a_silent_server_ends_the_connection() -> None:
+    """Without a reply within the timeout the connection has failed."""
 
     async def nothing(writer: asyncio.StreamWriter) -> None:
         pass
@@ -151,8 +151,8 @@ async def test_a_silent_server_ends_the_link() -> None:
         assert made.failed
 
 
-async def test_a_server_that_goes_ends_the_link() -> None:
-    """What had come is read; then the link has ended."""
+async def test_a_server_that_closes_ends_the_connection() -> None:
+    """Replies that had arrived are read; then the connection has ended."""
 
     async def leave(writer: asyncio.StreamWriter) -> None:
         writer.write(b"+one\r\n$5\r\ntw")
@@ -164,8 +164,8 @@ async def test_a_server_that_goes_ends_the_link() -> None:
             await made.read()
 
 
-async def test_nonsense_ends_the_link() -> None:
-    """A server that does not speak Redis's protocol is left, and its words are no reply."""
+async def test_another_protocol_ends_the_connection() -> None:
+    """The connection to a server of another protocol fails, and its bytes are no reply."""
 
     async def nonsense(writer: asyncio.StreamWriter) -> None:
         writer.write(b"HTTP/1.1 400 Bad Request\r\n\r\n")
@@ -176,10 +176,10 @@ async def test_nonsense_ends_the_link() -> None:
 
 
 async def test_a_cancellation_is_never_swallowed(redis_server: Redis) -> None:
-    """Whenever it comes while the link is being opened: what waits for the task to end does not wait for ever."""
+    """A task that is cancelled at any point while it opens a connection ends."""
     ended = []
     for steps in range(40):
-        opened = link(redis_server.url)
+        opened = new_connection(redis_server.url)
         opening = asyncio.create_task(opened.open())
         for _ in range(steps):
             await asyncio.sleep(0)

@@ -1,4 +1,4 @@
-"""Decoding: what each format accepts, and that nothing comes out of it that would damage a worker."""
+"""Decoding: the bodies that each format accepts; no payload would damage a Dramatiq worker."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from hypothesis import strategies as st
 
 from bridge.errors import BadEvent
 from bridge.model.event import Event
-from bridge.routing.decoding import decoder, plain
+from bridge.routing.decoding import decoder, to_json_types
 
 
 def decode(kind: str, body: bytes, **meta: object) -> Any:
-    """Decode `body` as an event's."""
+    """Return the payload of an event with this body and meta."""
     return decoder(kind)(Event("s", "t", body, 0, raw=({}, meta)))
 
 
 def refused(kind: str, body: bytes, **meta: object) -> str:
-    """Return why `body` is refused; it must be."""
+    """Return the reason for which `body` is refused; AssertionError if it is accepted."""
     with pytest.raises(BadEvent) as caught:
         decode(kind, body, **meta)
     assert caught.value.reason == "decode"
@@ -64,12 +64,12 @@ def refused(kind: str, body: bytes, **meta: object) -> str:
     ids=lambda value: repr(value)[:30] if not isinstance(value, int) else "int",
 )
 def test_accepted(kind: str, body: bytes, payload: object) -> None:
-    """Each format gives its values in JSON's own types; of duplicate keys the last wins."""
-    found = decode(kind, body)
+    """Each format is decoded to JSON's own types; of duplicate keys the last wins."""
+    decoded = decode(kind, body)
     if payload is not None:
-        assert found == payload
-        assert type(found) is type(payload)
-    assert json.loads(msgspec.json.encode(found)) == found
+        assert decoded == payload
+        assert type(decoded) is type(payload)
+    assert json.loads(msgspec.json.encode(decoded)) == decoded
 
 
 @pytest.mark.parametrize(
@@ -141,7 +141,7 @@ def test_accepted(kind: str, body: bytes, payload: object) -> None:
     ids=lambda value: repr(value)[:30],
 )
 def test_refused(kind: str, body: bytes) -> None:
-    """Bytes that are not wholly and strictly of the format are a dead letter that says so, wherever the flaw is."""
+    """A body that breaks its format anywhere becomes a dead letter that names the format."""
     detail = refused(kind, body)
     assert detail.startswith({"json": "not JSON", "msgpack": "not msgpack", "cbor": "not CBOR"}.get(kind, "not UTF-8"))
 
@@ -171,20 +171,20 @@ def test_nesting_is_bounded(kind: str, empty: bool) -> None:
 
 @pytest.mark.parametrize("kind", ["json", "msgpack", "cbor"])
 def test_a_bomb_of_brackets_is_one_dead_letter(kind: str) -> None:
-    """100,000 nested lists are refused and end nothing."""
+    """100,000 nested lists or mappings are refused, and the process survives."""
     refused(kind, NESTED[kind](100_000, False))
     refused(kind, NESTED[kind](100_000, True)[:100_000])
     refused(kind, MAPS[kind](100_000))
 
 
 def test_many_brackets_side_by_side_are_not_deep() -> None:
-    """A long list of small objects is no nesting; brackets in text are none either."""
+    """A long list of small objects and brackets in text pass: neither nests deeply."""
     assert len(decode("json", b"[" + b",".join([b'{"a":[[]]}'] * 1000) + b"]")) == 1000
     assert decode("json", b'"' + b"[{" * 500 + b'"') == "[{" * 500
 
 
 def test_integers_have_as_many_digits_as_a_worker_reads() -> None:
-    """4,300 digits pass unchanged, 4,301 would end a worker's consumer; in JSON a minus counts as one of them."""
+    """4,300 digits pass unchanged; 4,301 would end a worker's consumer and are refused; in JSON a minus counts as a digit."""
     for digits in (b"9" * 4300, b"-" + b"9" * 4299):
         assert json.loads(msgspec.json.encode(decode("json", digits))) == int(digits)
         refused("json", digits + b"99")
@@ -193,7 +193,7 @@ def test_integers_have_as_many_digits_as_a_worker_reads() -> None:
 
 
 def test_shared_parts_of_cbor_cannot_multiply() -> None:
-    """A few hundred bytes that refer to themselves over and over are refused, not expanded."""
+    """A few hundred bytes of nested references are refused, not expanded."""
     body = b"\x98\x29\xd8\x1c\x82\x01\x01"
     for number in range(40):
         reference = b"\xd8\x1d" + (bytes([number]) if number < 24 else b"\x18" + bytes([number]))
@@ -221,12 +221,12 @@ def test_shared_parts_of_cbor_cannot_multiply() -> None:
     ],
 )
 def test_auto_follows_the_content_type(declared: str | None, body: bytes, payload: object) -> None:
-    """`decode: auto` takes the event's content type, JSON where it has none."""
+    """`decode: auto` decodes by the event's content type, and as JSON if it has none."""
     assert decode("auto", body, content_type=declared) == payload
 
 
 def test_auto_refuses_what_it_cannot_decode() -> None:
-    """An unknown content type is a dead letter that names it, and a known one is decoded strictly."""
+    """An unknown content type makes a dead letter that names it; a known one is decoded strictly."""
     assert refused("auto", b"x", content_type="image/png") == "no decoder for the content type 'image/png'"
     assert "trailing" in refused("auto", b"\x01\x01", content_type="application/cbor")
     assert "not UTF-8" in refused("auto", b"\xff", content_type="text/plain")
@@ -236,12 +236,12 @@ def test_auto_refuses_what_it_cannot_decode() -> None:
 @given(kind=st.sampled_from(["json", "text", "bytes", "msgpack", "cbor"]), body=st.binary(max_size=200))
 @settings(max_examples=500)
 def test_noise_is_a_value_or_a_dead_letter(kind: str, body: bytes) -> None:
-    """Whatever bytes arrive, the outcome is a value that Python's JSON can load again, or BadEvent."""
+    """Any bytes end in a value that Python's JSON can load again, or in BadEvent."""
     try:
-        found = decode(kind, body)
+        payload = decode(kind, body)
     except BadEvent:
         return
-    assert json.loads(msgspec.json.encode(found)) == found
+    assert json.loads(msgspec.json.encode(payload)) == payload
 
 
 LEAVES = st.none() | st.booleans() | st.integers(-(2**70), 2**70) | st.floats(allow_nan=True) | st.text() | st.binary()
@@ -252,24 +252,24 @@ VALUES = st.recursive(
 
 @given(value=VALUES, packed=st.sampled_from(["msgpack", "cbor"]))
 @settings(max_examples=300)
-def test_whatever_is_accepted_can_be_written_as_json(value: Any, packed: str) -> None:
-    """A worker can load every payload that came out of a decoder, and finds the same."""
+def test_every_payload_can_be_written_as_json(value: Any, packed: str) -> None:
+    """A Dramatiq worker that loads a decoded payload from JSON gets the same payload."""
     try:
         body = cbor2.dumps(value) if packed == "cbor" else msgspec.msgpack.encode(value)
     except OverflowError:
         return  # msgpack's integers have 64 bits
     try:
-        found = decode(packed, body)
+        payload = decode(packed, body)
     except BadEvent as error:
-        assert "nan" in error.detail or "inf" in error.detail  # noqa: PT017 - what it decodes to is asserted below
+        assert "nan" in error.detail or "inf" in error.detail  # noqa: PT017 - the payload is asserted below
         return
-    assert json.loads(msgspec.json.encode(found)) == found
-    assert decode("json", msgspec.json.encode(found)) == found
+    assert json.loads(msgspec.json.encode(payload)) == payload
+    assert decode("json", msgspec.json.encode(payload)) == payload
 
 
-def test_headers_of_any_kind_become_plain() -> None:
-    """Values of AMQP tables come out as JSON has them; what it has not is said."""
-    assert plain({"a": (1, b"x", Decimal("0.5"))}) == {"a": [1, "eA==", "0.5"]}
+def test_headers_of_any_type_become_json_types() -> None:
+    """Values of AMQP tables become JSON's types; the error names a type that JSON does not have."""
+    assert to_json_types({"a": (1, b"x", Decimal("0.5"))}) == {"a": [1, "eA==", "0.5"]}
     for value, words in [(object(), "JSON has no object"), ({None: 1}, "a key is NoneType"), ("\ud800", "surrogates")]:
         with pytest.raises(ValueError, match=words):
-            plain(value)
+            to_json_types(value)

@@ -1,4 +1,4 @@
-"""Identity: an event that comes again is written once, and none is lost for the lack of one."""
+"""Deduplication: an event that comes again is written once, and none is lost for the lack of a key."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from bridge.model.batch import Batch, Written
 from bridge.model.event import Event
 from bridge.routing.compiler import check_routes
 from bridge.routing.router import Router
-from tests.routing.test_router import router
 from tests.support.batches import DEAD, Sinks, numbers
 from tests.support.brokers import Mosquitto, RabbitMQ, Redis
 from tests.support.children import wait_until
 from tests.support.feeds import AmqpFeed, Feed, LibraryAmqpFeed, LibraryMqttFeed, MqttFeed
 from tests.support.processes import BridgeProcess, Bridges
+from tests.support.routing import router
 
-BY_ID = {"identity": "$payload.id"}
+BY_ID = {"deduplicate": {"key": "$payload.id"}}
 TO_RECORD: list[dict[str, Any]] = [{"actor": "record", "args": ["$payload.n"]}]
 
 
@@ -40,11 +40,11 @@ def batch(routing: Router, *events: Event) -> Batch:
     return made
 
 
-def identity(expression: str, one: Event) -> bytes | None:
-    """Return the identity that the router gives an event, None where it gives none."""
-    batch(router([{"actor": "record"}], identity=expression), one)
-    assert (one.gate is None) == (one.identity == b"")
-    return one.identity or None
+def key(expression: str, one: Event) -> bytes | None:
+    """Return the deduplication key that the router gives the event; None without one."""
+    batch(router([{"actor": "record"}], deduplicate={"key": expression}), one)
+    assert (one.write_once is None) == (one.deduplication_key == b"")
+    return one.deduplication_key or None
 
 
 @pytest.mark.parametrize(
@@ -61,10 +61,10 @@ def identity(expression: str, one: Event) -> bytes | None:
         ("$default(payload.uuid, payload.nested.uuid)", b"u"),
     ],
 )
-def test_an_identity_is_any_expression(expression: str, expected: bytes) -> None:
+def test_a_deduplication_key_is_any_expression(expression: str, expected: bytes) -> None:
     """It reads payload, headers, meta and topic; a number stands for its digits."""
     body = b'{"id": 7, "price": 1.5, "nested": {"uuid": "u"}}'
-    assert identity(expression, event(body, message_id="m-1", device="d1", **{"x-id": "grüße"})) == expected
+    assert key(expression, event(body, message_id="m-1", device="d1", **{"x-id": "grüße"})) == expected
 
 
 @pytest.mark.parametrize(
@@ -80,7 +80,7 @@ def test_an_identity_is_any_expression(expression: str, expected: bytes) -> None
         "$payload.empty",
         "$meta.message_id",
         '$headers["x-id"]',
-        # Of these, "None" would be what all the events without an id have in common.
+        # Of these, "None" would be the key of all the events without an id.
         '$f"{payload.null}"',
         '$f"{meta.message_id}/{payload.n}"',
         '$f"{meta.message_id:}{1 + 1}"',
@@ -90,23 +90,23 @@ def test_an_identity_is_any_expression(expression: str, expected: bytes) -> None
         "$payload.huge * payload.huge",
     ],
 )
-def test_an_event_without_an_identity_passes(expression: str) -> None:
-    """Missing, null, empty, of a wrong type, or with a null in its text: the event is written, each time it comes."""
+def test_an_event_without_a_deduplication_key_passes(expression: str) -> None:
+    """Missing, null, empty, of a wrong type, or with a null in its text: the event is written each time it comes."""
     body = b'{"null": null, "true": true, "list": [], "empty": "", "n": 1, "huge": 1e300}'
     one = event(body)
-    assert identity(expression, one) is None
-    made = batch(router([{"actor": "record"}], identity=expression), one)
+    assert key(expression, one) is None
+    made = batch(router([{"actor": "record"}], deduplicate={"key": expression}), one)
     assert [len(column.messages) for column in made.queues.values()] == [1]
 
 
-def test_no_float_without_an_end_is_an_identity() -> None:
-    """Not-a-number, which MessagePack can hold, is no identity."""
+def test_no_float_without_an_end_is_a_deduplication_key() -> None:
+    """Not-a-number, which MessagePack can hold, is no key."""
     one = event(b"\x81\xa2id\xcb\x7f\xf8" + b"\0" * 6)
     batch(router([{"actor": "record", "args": ["x"]}], decode="msgpack", **BY_ID), one)
-    assert one.gate is None
+    assert one.write_once is None
 
 
-def test_an_identity_is_evaluated_for_what_is_written_only() -> None:
+def test_the_key_is_evaluated_only_for_events_that_are_written() -> None:
     """An event that was filtered or dropped costs Redis no key; a message and a dead letter have one, of several routes too."""
     routing = router(
         [
@@ -118,34 +118,34 @@ def test_an_identity_is_evaluated_for_what_is_written_only() -> None:
     filtered, dropped = event(b'{"id": 1, "n": 0}', "t"), event(b'{"id": 2}', "elsewhere")
     written, failed = event(b'{"id": 3, "n": 1}', "t"), event(b'{"id": 4, "n": 2}', "t")
     batch(routing, filtered, dropped, written, failed)
-    assert [one.identity for one in (filtered, dropped, written, failed)] == [b"", b"", b"3", b"4"]
-    assert filtered.gate is dropped.gate is None
-    assert written.gate is not None
-    assert written.gate is failed.gate
+    assert [one.deduplication_key for one in (filtered, dropped, written, failed)] == [b"", b"", b"3", b"4"]
+    assert filtered.write_once is dropped.write_once is None
+    assert written.write_once is not None
+    assert written.write_once is failed.write_once
 
 
-def test_a_dead_letter_has_what_identity_can_be_read() -> None:
-    """A body that is no JSON hides the payload, not the meta; what fits no route is read for its identity's sake."""
+def test_a_dead_letter_has_the_key_that_can_be_read() -> None:
+    """A body that is no JSON hides the payload, not the meta; an event that fits no route is decoded for its key."""
     amqp = {"type": "amqp", "url": "amqp://localhost", "queue": "q"}
     broken, foreign = event(b"{", "t", message_id="m"), event(b'{"id": 5}', "elsewhere", message_id="n")
-    batch(router([{"actor": "record", "topic": "t"}], **amqp, identity="$meta.message_id"), broken, foreign)
-    assert (broken.identity, foreign.identity) == (b"m", b"n")
+    batch(router([{"actor": "record", "topic": "t"}], **amqp, deduplicate={"key": "$meta.message_id"}), broken, foreign)
+    assert (broken.deduplication_key, foreign.deduplication_key) == (b"m", b"n")
     broken, foreign = event(b"{", "t"), event(b'{"id": 5}', "elsewhere")
     batch(router([{"actor": "record", "topic": "t"}], **amqp, **BY_ID), broken, foreign)
-    assert (broken.identity, foreign.identity) == (b"", b"5")
+    assert (broken.deduplication_key, foreign.deduplication_key) == (b"", b"5")
 
 
-def test_a_long_identity_is_a_short_key() -> None:
-    """200 bytes stand as they are; what is longer is hashed, and still tells one from another."""
-    long = {letter: identity("$payload.id", event(b'{"id": "%b"}' % (letter.encode() * 201))) for letter in "ab"}
-    assert identity("$payload.id", event(b'{"id": "%b"}' % (b"a" * 200))) == b"a" * 200
+def test_a_long_key_is_shortened() -> None:
+    """200 bytes stand as they are; a longer key is hashed, and still tells one event from another."""
+    long = {letter: key("$payload.id", event(b'{"id": "%b"}' % (letter.encode() * 201))) for letter in "ab"}
+    assert key("$payload.id", event(b'{"id": "%b"}' % (b"a" * 200))) == b"a" * 200
     assert long["a"] != long["b"]
-    assert all(found is not None and len(found) == 71 for found in long.values())
+    assert all(hashed is not None and len(hashed) == 71 for hashed in long.values())
 
 
-async def test_the_second_of_an_identity_is_a_duplicate(redis_server: Redis) -> None:
-    """Within one batch, in a later one, and of another process; a reading without an id is never one."""
-    routing = router(TO_RECORD, **BY_ID, identity_window="1h")
+async def test_the_second_event_of_a_key_is_a_duplicate(redis_server: Redis) -> None:
+    """Within one batch, in a later one, and from another process; an event without an id is never a duplicate."""
+    routing = router(TO_RECORD, deduplicate={"key": "$payload.id", "within": "1h"})
     async with Sinks() as make:
         one, other = make(redis_server), make(redis_server)
         events = [
@@ -165,7 +165,7 @@ async def test_the_second_of_an_identity_is_a_duplicate(redis_server: Redis) -> 
 
 
 async def test_a_dead_letter_is_written_once(redis_server: Redis) -> None:
-    """An event that becomes a dead letter becomes one when it comes again, too."""
+    """An event that becomes a dead letter makes no second one when it comes again."""
     routing = router(TO_RECORD, **BY_ID)
     async with Sinks() as make:
         sink = make(redis_server)
@@ -182,63 +182,99 @@ def load(tmp_path: Path, source: str, routes: str = "") -> config.Config:
     return config.load(path, environ={}, check=check_routes)
 
 
-MQTT = "{type: mqtt, url: mqtt://localhost, identity: "
+MQTT = "{type: mqtt, url: mqtt://localhost, deduplicate: {key: "
 
 
 @pytest.mark.parametrize(
     ("source", "column", "words"),
     [
-        (f"{MQTT}payload.id}}", 51, "takes an expression, which begins with $; as in $meta.message_id"),
-        (f"{MQTT}$$payload.id}}", 51, "takes an expression, which begins with $"),
-        (f"{MQTT}5}}", 51, "takes an expression, not a number"),
-        (f"{MQTT}$payload.id + }}", 0, "not a valid expression"),
-        (f"{MQTT}$meta.mesage_id}}", 52, "meta has no field 'mesage_id'; did you mean 'message_id'?"),
-        (f"{MQTT}$payload.id + ids}}", 65, "there is no name 'ids'"),
-        (f"{MQTT}$topic}}", 52, "an identity that many events share would lose all but the first of them; read it"),
-        (f"{MQTT}$now()}}", 52, "an identity that many events share"),
-        (f"{MQTT}$payload.id + received_at}}", 65, "an event that comes again has another received_at"),
-        (f"{MQTT}$payload.id, identity_window: 5}}", 81, "a bare number has no unit"),
-        (f"{MQTT}$payload.id, identity_window: 999ms}}", 81, "takes a duration of at least 1s"),
+        (f"{MQTT}payload.id}}}}", 60, "takes an expression, which begins with $; as in $meta.message_id"),
+        (f"{MQTT}$$payload.id}}}}", 60, "takes an expression, which begins with $"),
+        (f"{MQTT}5}}}}", 60, "takes an expression, not a number"),
+        (f"{MQTT}null}}}}", 60, "takes an expression, not null; as in $meta.message_id"),
+        (f"{MQTT}$payload.id + }}}}", 0, "not a valid expression"),
+        (f"{MQTT}$meta.mesage_id}}}}", 61, "meta has no field 'mesage_id'; did you mean 'message_id'?"),
+        (f"{MQTT}$payload.id + ids}}}}", 74, "there is no name 'ids'"),
         (
-            "{type: mqtt, url: mqtt://localhost, identity_window: 1h}",
-            58,
-            "there is no identity to remember; add identity",
+            f"{MQTT}$topic}}}}",
+            61,
+            "a deduplication key that many events share would lose all but the first of them; read it",
+        ),
+        (f"{MQTT}$now()}}}}", 61, "a deduplication key that many events share"),
+        (f"{MQTT}$payload.id + received_at}}}}", 74, "an event that comes again has another received_at"),
+        (f"{MQTT}$payload.id, within: 5}}}}", 81, "a bare number has no unit"),
+        (f"{MQTT}$payload.id, within: 999ms}}}}", 81, "takes a duration of at least 1s"),
+        (f"{MQTT}$payload.id, widthin: 1h}}}}", 73, "unknown key 'widthin'; did you mean 'within'?"),
+        (
+            "{type: mqtt, url: mqtt://localhost, deduplicate: {within: 1h}}",
+            41,
+            "sources.s.deduplicate: the key 'key' is missing; add key: expression that tells an event from every other",
         ),
         (
-            "{type: redis-pubsub, url: redis://localhost, channels: [c], identity: $payload.id}",
+            "{type: mqtt, url: mqtt://localhost, deduplicate: $payload.id}",
+            54,
+            "takes a mapping, not text; as in deduplicate: {key: $meta.message_id, within: 1d}",
+        ),
+        (
+            "{type: redis-pubsub, url: redis://localhost, channels: [c], deduplicate: {key: $payload.id}}",
             65,
-            "there is no 'identity' here; Redis pub/sub never delivers a message again",
+            "there is no 'deduplicate' here; Redis pub/sub never delivers a message again",
         ),
         (
-            "{type: redis-stream, url: redis://localhost, streams: [s], group: g, identity_window: 1h}",
+            "{type: redis-stream, url: redis://localhost, streams: [s], group: g, deduplicate: {within: 1h}}",
             74,
-            "there is no 'identity_window' here; an entry of a stream is always recognised, by its id",
+            "there is no 'deduplicate' here; an entry of a stream is always recognised, by its id",
+        ),
+        (
+            "{type: redis-stream, url: redis://localhost, streams: [s], group: g, identity: $payload.id}",
+            74,
+            "there is no 'identity' here; an entry of a stream is always recognised, by its id",
         ),
     ],
     ids=lambda value: str(value)[-60:],
 )
 def test_a_mistake_is_placed_and_explained(tmp_path: Path, source: str, column: int, words: str) -> None:
-    """A wrong identity is a mistake at its character, like one in a route, also beside other mistakes."""
+    """A wrong key is a mistake at its character, like one in a route, also beside other mistakes."""
     for routes in ("", "routes: [{from: s, actor: a, queue: __x}]\n"):
         with pytest.raises(ConfigError) as caught:
             load(tmp_path, source, routes)
-        first, *others = caught.value.mistakes
+        first, *others = caught.value.diagnostics
         assert len(others) == bool(routes)
         assert words in str(first)
         assert first.line == 3
         assert first.column == column or not column
 
 
-def test_an_identity_is_off_unless_configured(tmp_path: Path) -> None:
-    """Without it, or with null or an empty substitution, events have none; the window is a day."""
-    for given in ("null", "${ID:-}", "$payload.id"):
-        source = load(tmp_path, f"type: mqtt\n    url: mqtt://localhost\n    identity: {given}").sources["s"]
-        assert isinstance(source, config.Mqtt)
-        assert source.identity == (given if given.startswith("$p") else None)
-        assert source.identity_window == 86_400_000
+@pytest.mark.parametrize("source", ["type: amqp, url: amqp://localhost, queue: q", "type: mqtt, url: mqtt://localhost"])
+def test_the_earlier_keys_name_the_new_one(tmp_path: Path, source: str) -> None:
+    """`identity` and `identity_window` were never released: each is a mistake that says how it is written now."""
+    with pytest.raises(ConfigError) as caught:
+        load(tmp_path, f"{{{source}, identity: $payload.id, identity_window: 1h}}")
+    remedy = "write deduplicate: {key: $meta.message_id, within: 1d}"
+    assert [f"{one.where}: {one.message}; {one.hint}" for one in caught.value.diagnostics] == [
+        f"sources.s.identity: there is no 'identity' here; {remedy}",
+        f"sources.s.identity_window: there is no 'identity_window' here; {remedy}",
+    ]
 
 
-IDENTIFIED: dict[type[Feed], str] = {
+@pytest.mark.parametrize("value", ["null", "${ID:-}"])
+def test_deduplication_is_off_unless_configured(tmp_path: Path, value: str) -> None:
+    """Without it, or with null or an empty substitution, events have no key."""
+    source = load(tmp_path, f"type: mqtt\n    url: mqtt://localhost\n    deduplicate: {value}").sources["s"]
+    assert isinstance(source, config.Mqtt)
+    assert source.deduplicate is None
+
+
+def test_a_key_is_remembered_for_a_day(tmp_path: Path) -> None:
+    """That is the default of `within`."""
+    settings = "type: mqtt\n    url: mqtt://localhost\n    deduplicate: {key: $payload.id}"
+    source = load(tmp_path, settings).sources["s"]
+    assert isinstance(source, config.Mqtt)
+    assert source.deduplicate == config.Deduplicate(key="$payload.id", within="1d")  # type: ignore[arg-type]
+    assert source.deduplicate.within == 86_400_000
+
+
+KEYS: dict[type[Feed], str] = {
     AmqpFeed: "$meta.message_id",
     LibraryAmqpFeed: "$meta.message_id",
     MqttFeed: '$f"{topic}/{payload.n}"',
@@ -246,11 +282,11 @@ IDENTIFIED: dict[type[Feed], str] = {
 }
 
 
-@pytest.mark.parametrize("broker", IDENTIFIED, ids=lambda feed: feed.kind, indirect=True)
+@pytest.mark.parametrize("broker", KEYS, ids=lambda feed: feed.kind, indirect=True)
 def test_kill_9_makes_no_duplicates(feed: Feed, redis_server: Redis, new_bridge: Callable[..., BridgeProcess]) -> None:
-    """Killed in the middle of 2,000 events, restarted, and sent them all again: each is in the queue exactly once."""
+    """Killed in the middle of 2,000 events, restarted, and sent all of them again: each is in the queue exactly once."""
     payloads = [{"n": n, "id": f"id-{n}"} for n in range(2000)]
-    bridge = new_bridge(feed.config(redis_server, identity=IDENTIFIED[type(feed)])).ready()
+    bridge = new_bridge(feed.config(redis_server, deduplicate={"key": KEYS[type(feed)]})).ready()
     with redis_server.client() as client:
         publisher = threading.Thread(target=feed.publish, args=(payloads,))
         publisher.start()
@@ -277,10 +313,10 @@ def _last(client: redis.Redis) -> int:
     return numbers(client)[-1]
 
 
-def _both(feeds: list[Feed], sink: Redis, identities: list[str]) -> dict[str, Any]:
+def _both(feeds: list[Feed], sink: Redis, keys: list[str]) -> dict[str, Any]:
     made = feeds[0].config(sink)
     made["sources"] = {
-        feed.kind: {**feed.source, "identity": identity} for feed, identity in zip(feeds, identities, strict=True)
+        feed.kind: {**feed.source, "deduplicate": {"key": key}} for feed, key in zip(feeds, keys, strict=True)
     }
     made["routes"] = [
         {"from": feed.kind, "actor": "record", "args": ["$payload.n"], "queue": feed.kind} for feed in feeds
@@ -288,14 +324,14 @@ def _both(feeds: list[Feed], sink: Redis, identities: list[str]) -> dict[str, An
     return made
 
 
-def test_an_event_without_an_identity_is_said(
+def test_an_event_without_a_deduplication_key_is_logged(
     redis_server: Redis, rabbitmq: RabbitMQ, mosquitto: Mosquitto, either_bridge: Bridges
 ) -> None:
-    """Of events without their id none is lost: all are written, and one line tells of the lack, with source and reason."""
+    """No event is lost for the lack of its id: all are written, and one line logs the lack, with source and cause."""
     feeds: list[Feed] = [AmqpFeed(rabbitmq), MqttFeed(mosquitto)]
     for feed in feeds:
         feed.prepare()
-    bridge = either_bridge(_both(feeds, redis_server, ['$headers["x-id"]', IDENTIFIED[MqttFeed]])).ready()
+    bridge = either_bridge(_both(feeds, redis_server, ['$headers["x-id"]', KEYS[MqttFeed]])).ready()
     feeds[0].publish([{"n": 1}] * 20)
     feeds[1].publish([{"n": None}] * 20)
     with redis_server.client() as client:
@@ -303,10 +339,10 @@ def test_an_event_without_an_identity_is_said(
             wait_until(lambda key=f"dramatiq:{feed.kind}": client.llen(key) == 20, 30, "20 messages")  # type: ignore[misc]
         assert list(client.scan_iter("dramatiq-bridge:seen:*")) == []
     for feed in feeds:
-        bridge.wait_for("event.without_identity", source=feed.kind)
-    said = {line["source"]: line["error"] for line in bridge.events("event.without_identity")}
-    assert len(bridge.events("event.without_identity")) == 2
-    assert said == {
+        bridge.wait_for("event.without_deduplication_key", source=feed.kind)
+    causes = {line["source"]: line["cause"] for line in bridge.events("event.without_deduplication_key")}
+    assert len(bridge.events("event.without_deduplication_key")) == 2
+    assert causes == {
         "amqp": "no field 'x-id' in `headers[\"x-id\"]`",
         "mqtt": 'a part of it is null in `f"{topic}/{payload.n}"`',
     }

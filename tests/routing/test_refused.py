@@ -1,4 +1,4 @@
-"""What would damage a Dramatiq worker never reaches its queues; it is refused at load, or is a dead letter that says why."""
+"""An event that would damage a Dramatiq worker never reaches its queues: it becomes a dead letter that says why."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from tests.support.children import wait_until
 from tests.support.processes import Worker, assert_no_orphans, assert_queue_empty, queue_messages
 
 GOOD = b'{"args": [1], "good": true}'
-#: Takes nearly everything from the event, as far as a configuration may.
+#: A route that takes all of its args and kwargs from the event.
 WHOLE = {"args": "$payload.args", "kwargs": "$default(payload.kwargs, {})"}
 
 
 async def refused(server: Redis, loaded: config.Config, body: bytes, good: bytes = GOOD) -> dict[bytes, bytes]:
-    """Bring `body` alone, then between two good ones; return the dead letter."""
+    """Write `body` alone, then between two good ones; return the dead letter."""
     with server.client() as client:
         await write(loaded, body)
         assert list(client.scan_iter("dramatiq:*")) == []
@@ -66,10 +66,10 @@ DEEP = b'{"args":' + b"[" * 64 + b"]" * 64 + b"}"
     ],
     ids=lambda value: repr(value)[:30],
 )
-async def test_a_body_that_would_stop_a_worker(
+async def test_a_body_that_would_damage_a_worker_becomes_a_dead_letter(
     redis_server: Redis, tmp_path: Path, body: bytes, reason: bytes, words: bytes
 ) -> None:
-    """The event alone is a dead letter with its reason; the next ones flow."""
+    """Only this event becomes a dead letter, with its reason, source, topic and headers; the next ones flow."""
     loaded = load(tmp_path, redis_server.url, WHOLE)
     if reason == b"too-large":
         with redis_server.client() as client:
@@ -100,7 +100,7 @@ async def test_a_body_that_would_stop_a_worker(
 async def test_keys_that_are_not_text(
     redis_server: Redis, tmp_path: Path, kwargs: dict[object, object], reason: bytes, words: bytes
 ) -> None:
-    """Formats that know other keys than text are held to text."""
+    """A MessagePack key that is neither text nor an integer makes a dead letter."""
     loaded = load(tmp_path, redis_server.url, WHOLE, decode="msgpack")
     body, good = (msgspec.msgpack.encode({"args": [], "kwargs": value}) for value in (kwargs, {"a": 1}))
     letter = await refused(redis_server, loaded, body, good)
@@ -108,8 +108,8 @@ async def test_keys_that_are_not_text(
     assert words in letter[b"error"]
 
 
-async def test_whole_numbers_as_keys_are_text(redis_server: Redis, tmp_path: Path) -> None:
-    """A msgpack mapping with numbers as keys reaches the actor with text keys, as JSON has them."""
+async def test_integer_keys_become_text(redis_server: Redis, tmp_path: Path) -> None:
+    """A msgpack mapping with integer keys reaches the actor with text keys, as in JSON."""
     await write(load(tmp_path, redis_server.url, WHOLE, decode="msgpack"), b"\x82\xa4args\x90\xa6kwargs\x81\x07\x01")
     with redis_server.client() as client:
         assert queue_messages(client, "default")[0]["kwargs"] == {"7": 1}
@@ -147,10 +147,10 @@ STEP = {"actor_name": "record"}
     ],
     ids=lambda value: json.dumps(value)[:50],
 )
-async def test_options_from_an_event(
+async def test_an_option_that_would_damage_a_worker_becomes_a_dead_letter(
     redis_server: Redis, tmp_path: Path, options: dict[str, Any], value: object, words: str
 ) -> None:
-    """An option of a wrong type would make a worker lose the message: the event is a dead letter instead."""
+    """An option of a wrong type would make a worker lose the message: the event becomes a dead letter instead."""
     loaded = load(tmp_path, redis_server.url, {"options": options})
     body = json.dumps({"r": value}).encode()
     with redis_server.client() as client:
@@ -165,7 +165,7 @@ async def test_options_from_an_event(
 @pytest.mark.parametrize("key", ["dramatiq:odd", "dramatiq:odd.msgs"])
 @pytest.mark.parametrize("kind", ["text", "set"])
 async def test_a_key_of_the_wrong_type(redis_server: Redis, tmp_path: Path, key: str, kind: str) -> None:
-    """Where a queue's key holds something else, only the events for that queue are dead letters."""
+    """If a queue's key is of a wrong type, only the events for that queue become dead letters."""
     path = tmp_path / "bridge.yaml"
     path.write_text(f"""\
 dramatiq: {{url: '{redis_server.url}'}}
@@ -215,7 +215,7 @@ ACCEPTED: dict[str, Any] = {
 async def test_a_real_worker_takes_every_option(
     redis_server: Redis, tmp_path: Path, new_worker: Callable[..., Worker]
 ) -> None:
-    """Each option of the table reaches a Dramatiq worker that runs the message, and nothing is left behind."""
+    """A Dramatiq worker runs a message with each option of the table, and its queues are empty afterwards."""
     path = tmp_path / "bridge.yaml"
     routes = [
         {"from": "s", "actor": "record", "name": name, "args": [name], "options": {name: value}}

@@ -1,4 +1,4 @@
-"""The router: size, decoding, routing, and what has become of every event."""
+"""The router: size check, decoding, routing, and the counts of every event's fate."""
 
 from __future__ import annotations
 
@@ -7,34 +7,13 @@ from typing import Any
 
 import pytest
 
-from bridge.config import Config
-from bridge.model.event import Event
-from bridge.routing.compiler import compile_routes
-from bridge.routing.router import Counts, Router, make
+from bridge.model.accounting import Counts
 from tests.support.batches import routed
-
-MQTT = {"type": "mqtt", "url": "mqtt://localhost"}
-ROUTES: list[dict[str, Any]] = [
-    {"actor": "hot", "topic": "a/+", "when": "payload.c > 250", "args": ["$payload.c"]},
-    {"actor": "log", "topic": "a/log", "args": ["$payload"]},
-]
-
-
-def router(routes: list[dict[str, Any]] = ROUTES, **source: Any) -> Router:
-    """Return the router of a source with these settings."""
-    config = Config.model_validate({
-        "sources": {"s": {**MQTT, **source}}, "routes": [{"from": "s", **route} for route in routes],
-    })  # fmt: skip
-    return make(config.sources["s"], compile_routes(config)[0]["s"])
-
-
-def event(topic: str, body: bytes = b"{}", **more: Any) -> Event:
-    """Make an event."""
-    return Event("s", topic, body, 0, **more)
+from tests.support.routing import MQTT, event, router
 
 
 def test_every_event_is_counted_once() -> None:
-    """What was received = routed + filtered + unmatched + dead-lettered: nothing goes missing from the books."""
+    """No event is missing: received = routed + filtered + unmatched + dead_lettered."""
     events = [
         event("a/x", b'{"c": 300}'),  # routed
         event("a/x", b'{"c": 200}'),  # filtered
@@ -44,7 +23,7 @@ def test_every_event_is_counted_once() -> None:
         event("a/x", b"nonsense"),  # dead letter
         event("a/x", b'{"c": "hot"}'),  # dead letter
         event("a/log", b'{"c": 300}'),  # routed, by two routes
-        event("a/log", b'{"c": "x"}'),  # dead letter of one route, message of the other
+        event("a/log", b'{"c": "x"}'),  # a dead letter of one route, a message of the other
     ]
     entries, counts = routed(router(), events)
     assert [entry.event for entry in entries] == events
@@ -55,7 +34,7 @@ def test_every_event_is_counted_once() -> None:
 
 
 def test_an_empty_batch_is_an_empty_batch() -> None:
-    """No events make no entries."""
+    """Without events the router counts nothing and makes no message."""
     assert routed(router(), []) == ([], Counts())
 
 
@@ -71,8 +50,8 @@ def test_an_empty_batch_is_an_empty_batch() -> None:
     ],
     ids=lambda value: str(value)[:40],
 )
-def test_unmatched(source: dict[str, Any], kept: bool) -> None:
-    """What fits no route's topic is a dead letter of a queue and is dropped of a broadcast, unless `unmatched` says."""
+def test_an_event_that_fits_no_route_s_topic(source: dict[str, Any], kept: bool) -> None:
+    """By default queues and streams dead-letter an event that fits no route's topic, broadcasts drop it; `unmatched` decides."""
     entries, counts = routed(router([{"actor": "a", "topic": "x"}], **source), [event("nowhere")])
     if kept:
         (letter,) = entries[0].dead_letters
@@ -87,7 +66,7 @@ def test_unmatched(source: dict[str, Any], kept: bool) -> None:
 
 
 def test_a_body_is_as_large_as_max_body() -> None:
-    """A body of max_body passes, one byte more is a dead letter that says the sizes, and is never decoded."""
+    """A body of max_body bytes passes; one byte more makes a dead letter that gives both sizes, and is not decoded."""
     routes = [{"actor": "a"}]
     limited = router(routes, max_body="1KiB", decode="text")
     entries, _ = routed(limited, [event("t", b"x" * 1024), event("t", b"\xff" * 1025)])
@@ -96,8 +75,8 @@ def test_a_body_is_as_large_as_max_body() -> None:
     assert (letter.reason, letter.detail) == ("too-large", "the body has 1025 bytes, max_body is 1024")
 
 
-def test_what_a_source_could_not_present_is_a_dead_letter() -> None:
-    """A channel's name that is not UTF-8, say, is a dead letter with that reason."""
+def test_an_event_with_a_defect_is_a_dead_letter() -> None:
+    """A defect that the source found, such as a channel's name that is not UTF-8, is the dead letter's error."""
     entries, counts = routed(router(), [event("a/x", b'{"c": 300}', defect="the channel's name is not UTF-8")])
     (letter,) = entries[0].dead_letters
     assert (letter.reason, letter.detail) == ("decode", "the channel's name is not UTF-8")
@@ -110,13 +89,13 @@ def test_what_a_source_could_not_present_is_a_dead_letter() -> None:
     [("json", b"[1]", [1]), ("text", b"[1]", "[1]"), ("bytes", b"\x00", "AA=="), ("msgpack", b"\x91\x01", [1])],
 )
 def test_the_sources_decode_is_used(decode: str, body: bytes, payload: object) -> None:
-    """Each source decodes in its own way."""
+    """The router decodes bodies as its source's `decode` says."""
     entries, _ = routed(router([{"actor": "a", "args": ["$payload"]}], decode=decode), [event("t", body)])
     assert json.loads(entries[0].messages[0].body)["args"] == [payload]
 
 
 def test_a_stream_entry_without_a_field_is_an_object() -> None:
-    """Without `field`, a stream's entry is presented as JSON whatever `decode` says of single fields."""
+    """Without `field`, an entry of a stream is a JSON object of its fields; `decode` applies to a single field only."""
     stream = {"type": "redis-stream", "url": "redis://localhost", "streams": ["x"], "group": "g", "decode": "text"}
     for field, payload in ((None, {"a": "1"}), ("a", '{"a":"1"}')):
         reader = router([{"actor": "a", "args": ["$payload"]}], field=field, **stream)
@@ -125,7 +104,7 @@ def test_a_stream_entry_without_a_field_is_an_object() -> None:
 
 
 def test_no_odd_topic_stops_the_router() -> None:
-    """Topics are a stranger's text: empty, long, with line breaks, with any letters."""
+    """Publishers choose topics: empty, long, with line breaks, with any letters."""
     topics = ["", "/", "a" * 65_535, "a\nb", "a\x00b", "grüße/😀", "a/" * 1000, "{x}", "$SYS/x", "#", "+"]
     entries, counts = routed(router([{"actor": "a", "args": ["$topic"]}]), [event(topic) for topic in topics])
     assert [json.loads(entry.messages[0].body)["args"] for entry in entries] == [[topic] for topic in topics]

@@ -1,4 +1,4 @@
-"""Routes: what a compiled route makes of an event, and what is said of a wrong one."""
+"""Routes: the messages and dead letters of compiled routes, and the mistakes in wrong ones."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 
 from bridge.config import Config
-from bridge.errors import Problem
+from bridge.errors import Diagnostic
 from bridge.model.event import Event
 from bridge.routing.compiler import check_routes, compile_routes
 from bridge.routing.router import make
-from bridge.topics.pattern import MOST_KNOWN
+from bridge.topics.pattern import MAX_KNOWN_TOPICS
 from tests.support.batches import routed
 
 SOURCES = {
@@ -22,13 +22,13 @@ SOURCES = {
 
 
 def config(*routes: dict[str, Any]) -> Config:
-    """Return a configuration with these routes; they call `a` and come from `plant` unless they say otherwise."""
+    """Return a configuration with these routes; by default their actor is `a` and their source `plant`."""
     return Config.model_validate({
         "sources": SOURCES, "routes": [{"from": "plant", "actor": "a", **route} for route in routes],
     })  # fmt: skip
 
 
-def outcome(*routes: dict[str, Any], payload: object = None, topic: str = "t", **event: Any) -> list[dict[str, Any]]:
+def results(*routes: dict[str, Any], payload: object = None, topic: str = "t", **event: Any) -> list[dict[str, Any]]:
     """Return the messages of one event, or its dead letters."""
     loaded = config(*routes)
     tables, problems = compile_routes(loaded)
@@ -38,13 +38,13 @@ def outcome(*routes: dict[str, Any], payload: object = None, topic: str = "t", *
     ((entry,), _) = routed(make(loaded.sources["plant"], tables["plant"]), [Event("plant", topic, body, 1234, raw=raw)])
     if entry.dead_letters:
         return [
-            {"reason": one.reason, "detail": one.detail, "route": one.route, "written": len(entry.messages)}
-            for one in entry.dead_letters
+            {"reason": letter.reason, "detail": letter.detail, "route": letter.route, "written": len(entry.messages)}
+            for letter in entry.dead_letters
         ]
     return [json.loads(message.body) for message in entry.messages]
 
 
-def problems(*routes: dict[str, Any]) -> list[Problem]:
+def problems(*routes: dict[str, Any]) -> list[Diagnostic]:
     """Return the mistakes in these routes."""
     return check_routes(config(*routes))
 
@@ -78,7 +78,7 @@ def problems(*routes: dict[str, Any]) -> list[Problem]:
 )
 def test_values(value: object, expected: object) -> None:
     """A string that begins with `$` is an expression, `$$` a literal `$`; lists and mappings are resolved inside."""
-    (message,) = outcome(
+    (message,) = results(
         {"args": [value], "kwargs": {"k": value}},
         payload={"x": 7, "deep": {"y": [1, None]}},
         topic="a/b",
@@ -91,16 +91,16 @@ def test_values(value: object, expected: object) -> None:
 
 
 def test_captures_are_text() -> None:
-    """A captured level is text even where it looks like a number."""
+    """A captured level is text, even if it looks like a number."""
     route = {"topic": "plants/{plant}/ovens/{oven}", "args": ["$plant", "$int(oven)", "$topic"]}
-    (message,) = outcome(route, topic="plants/03/ovens/7")
+    (message,) = results(route, topic="plants/03/ovens/7")
     assert message["args"] == ["03", 7, "plants/03/ovens/7"]
 
 
 def test_captures_are_each_routes_own() -> None:
     """Two routes may name the same level differently."""
     routes = [{"topic": "a/{x}", "args": ["$x"]}, {"topic": "{y}/+", "args": ["$y"], "name": "other"}]
-    assert [message["args"] for message in outcome(*routes, topic="a/b")] == [["b"], ["a"]]
+    assert [message["args"] for message in results(*routes, topic="a/b")] == [["b"], ["a"]]
 
 
 @pytest.mark.parametrize(
@@ -124,14 +124,14 @@ def test_captures_are_each_routes_own() -> None:
         ('topic == "t" and source == "plant"', {}, True),
     ],
 )
-def test_when(when: str, payload: object, fits: bool | str) -> None:
-    """A condition that is false or misses a field means no; a wrong type is an error that is not passed over."""
-    found = outcome({"when": when}, payload=payload)
+def test_a_missing_field_makes_a_when_false(when: str, payload: object, fits: bool | str) -> None:
+    """A route fits if its `when` is true; a missing field makes it false, a wrong type makes a dead letter."""
+    entries = results({"when": when}, payload=payload)
     if isinstance(fits, str):
-        assert found[0]["reason"] == fits
-        assert found[0]["detail"].startswith("when: ")
+        assert entries[0]["reason"] == fits
+        assert entries[0]["detail"].startswith("when: ")
     else:
-        assert len(found) == fits
+        assert len(entries) == fits
 
 
 @pytest.mark.parametrize(
@@ -148,37 +148,37 @@ def test_when(when: str, payload: object, fits: bool | str) -> None:
         ({"args": ["$payload.list[3]"]}, "missing-field", "args.0: no element at this index in `payload.list[3]`"),
         ({"options": {"max_age": "$payload.o"}}, "missing-field", "options.max_age: no field 'o' in `payload.o`"),
         ({"delay": "$payload.d"}, "missing-field", "delay: no field 'd' in `payload.d`"),
-        ({"args": ["$payload.text + 1"]}, "wrong-type", "args.0: '+' takes numbers, not a text in `payload.text + 1`"),
+        ({"args": ["$payload.text + 1"]}, "wrong-type", "args.0: '+' takes numbers, not text in `payload.text + 1`"),
         ({"args": ["$1 / payload.zero"]}, "wrong-type", "args.0: division by zero in `1 / payload.zero`"),
         ({"args": ["$int(payload.text)"]}, "wrong-type", "args.0: "),
         ({"args": '$"é" if payload.ü.x else 0'}, "missing-field", "args: no field 'x' in `payload.ü.x`"),
     ],
     ids=lambda value: str(value)[:40],
 )
-def test_a_mistake_names_the_route_the_place_and_the_field(route: dict[str, Any], reason: str, detail: str) -> None:
-    """A dead letter tells where in the configuration to look, and what the event lacks."""
+def test_a_dead_letter_names_the_route_the_place_and_the_field(route: dict[str, Any], reason: str, detail: str) -> None:
+    """A missing field in a value makes the event a dead letter, with the place in the configuration and the field's name."""
     payload = {"a": {}, "list": [1], "text": "x", "zero": 0, "ü": {}}
-    (letter,) = outcome({"name": "the-route", **route}, payload=payload)
+    (letter,) = results({"name": "the-route", **route}, payload=payload)
     assert letter["route"] == "the-route"
     assert letter["reason"] == reason
     assert letter["detail"].startswith(detail)
 
 
 def test_one_failing_route_does_not_stop_the_others() -> None:
-    """Every route stands alone: what the others make of the event is written together with the dead letter."""
+    """Routes stand alone: the messages of the others are written together with the dead letter."""
     routes: list[dict[str, Any]] = [{"name": "one"}, {"name": "two", "args": ["$payload.x"]}, {"name": "three"}]
-    (letter,) = outcome(*routes, payload={})
+    (letter,) = results(*routes, payload={})
     assert letter["route"] == "two"
     assert letter["written"] == 2
 
 
 def test_several_routes_fire_together() -> None:
-    """Every route that fits makes its message, in the order of the file, each with ids of its own."""
-    found = outcome({"actor": "x"}, {"actor": "y", "when": "false"}, {"actor": "z"}, {"actor": "x", "queue": "q"})
-    assert [(message["actor_name"], message["queue_name"]) for message in found] == [
+    """Each route that fits makes one message, in the order of the file, with its own ids."""
+    messages = results({"actor": "x"}, {"actor": "y", "when": "false"}, {"actor": "z"}, {"actor": "x", "queue": "q"})
+    assert [(message["actor_name"], message["queue_name"]) for message in messages] == [
         ("x", "default"), ("z", "default"), ("x", "q"),
     ]  # fmt: skip
-    assert len({message["message_id"] for message in found}) == 3
+    assert len({message["message_id"] for message in messages}) == 3
 
 
 @pytest.mark.parametrize(
@@ -205,33 +205,33 @@ def test_several_routes_fire_together() -> None:
     ids=lambda value: str(value)[:20],
 )
 def test_delay(delay: str, payload: object, milliseconds: int | None) -> None:
-    """A delay makes a message due later, in `.DQ`, as epoch milliseconds; what is no delay is a dead letter."""
-    (found,) = outcome({"delay": delay, "queue": "q"}, payload=payload)
+    """A delayed message goes to `.DQ` with its eta in epoch milliseconds; a value that is no delay makes a dead letter."""
+    (entry,) = results({"delay": delay, "queue": "q"}, payload=payload)
     if milliseconds is None:
-        assert found["reason"] == "option"
-        assert "delay takes milliseconds" in found["detail"]
-        assert len(found["detail"]) < 200
+        assert entry["reason"] == "option"
+        assert "delay takes milliseconds" in entry["detail"]
+        assert len(entry["detail"]) < 200
     else:
-        assert found["queue_name"] == "q.DQ"
-        assert found["options"]["eta"] - found["message_timestamp"] == milliseconds
+        assert entry["queue_name"] == "q.DQ"
+        assert entry["options"]["eta"] - entry["message_timestamp"] == milliseconds
 
 
 def test_options() -> None:
     """Durations become milliseconds, expressions are evaluated, `$$` is a literal `$`, unknown options are kept."""
     options = {"time_limit": "30s", "max_retries": "$payload.r", "custom": {"a": "$payload.r"}, "other": "$$x"}
-    (message,) = outcome({"options": options}, payload={"r": 3})
+    (message,) = results({"options": options}, payload={"r": 3})
     del message["options"]["redis_message_id"]
     assert message["options"] == {"time_limit": 30_000, "max_retries": 3, "custom": {"a": 3}, "other": "$x"}
     assert "eta" not in message["options"]
 
 
 def test_a_hundred_routes_cost_a_bounded_cache() -> None:
-    """10,000 distinct topics leave no more than MOST_KNOWN behind, and every topic still finds its routes."""
+    """The cache keeps at most MAX_KNOWN_TOPICS of 10,000 distinct topics, and every topic still finds its routes."""
     table = compile_routes(config(*({"topic": f"r/{i}/{{x}}", "name": f"r{i}"} for i in range(100))))[0]["plant"]
     for number in range(10_000):
         ((route, captures),) = table.matches(f"r/{number % 100}/{number}")
         assert (route.name, captures) == (f"r{number % 100}", (str(number),))
-        assert len(table.known) <= MOST_KNOWN
+        assert len(table.known) <= MAX_KNOWN_TOPICS
     assert table.matches("r/5/5") is table.matches("r/5/5")
     assert table.matches("elsewhere") == ()
 
@@ -259,18 +259,18 @@ def test_a_hundred_routes_cost_a_bounded_cache() -> None:
 def test_a_mistake_has_its_place(
     route: dict[str, Any], loc: tuple[str | int, ...], offset: int | None, words: str
 ) -> None:
-    """Each mistake carries the path to its value, and the character inside it."""
+    """Each mistake has the path of its value and the offset of the wrong character in it."""
     (problem,) = problems({}, route)
-    assert problem.loc == ("routes", 1, *loc)
-    assert words in problem.problem
+    assert problem.path == ("routes", 1, *loc)
+    assert words in problem.message
     if offset is not None:
         assert problem.offset == offset
 
 
 def test_every_mistake_is_found_at_once() -> None:
-    """One wrong route does not hide what is wrong with it elsewhere, or with the next one."""
-    found = problems({"when": "x", "args": ["$y", "$z"], "topic": "#a"}, {}, {"kwargs": {"k": "$w"}})
-    assert [problem.loc for problem in found] == [
+    """A mistake in a route hides no other mistake in the same route or in the next one."""
+    mistakes = problems({"when": "x", "args": ["$y", "$z"], "topic": "#a"}, {}, {"kwargs": {"k": "$w"}})
+    assert [problem.path for problem in mistakes] == [
         ("routes", 0, "topic"), ("routes", 0, "when"), ("routes", 0, "args", 0), ("routes", 0, "args", 1),
         ("routes", 2, "kwargs", "k"),
     ]  # fmt: skip
@@ -285,7 +285,7 @@ def test_a_route_belongs_to_its_source() -> None:
 
 
 def test_an_expression_that_yaml_took_for_a_mapping_is_a_mistake() -> None:
-    """`$x ? {a: 1}` and the like are mappings for YAML: sent as they are, the message would be wrong in silence."""
+    """YAML reads `$x ? {a: 1}` and the like as mappings: without this mistake the message would be silently wrong."""
     (problem,) = problems({"args": [{'$payload.a == "b" ? 1': 2}]})
-    assert problem.loc == ("routes", 0, "args", 0, '$payload.a == "b" ? 1')
+    assert problem.path == ("routes", 0, "args", 0, '$payload.a == "b" ? 1')
     assert problem.hint == "quote the whole expression"

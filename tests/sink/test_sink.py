@@ -1,4 +1,4 @@
-"""The sink: a batch is in Redis wholly and once, or not at all."""
+"""The sink: a batch is in Redis whole and once, or not at all."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 import redis
 
 from bridge.model.batch import BatchSequence, DeadLetter, Written
-from bridge.model.event import Gate
+from bridge.model.event import OnceByXack
 from bridge.sink.attempts import RedisAttempts
 from tests.support.batches import DEAD, Entry, Sinks, answer, batch, batch_of, copied, event, message, numbers
 from tests.support.brokers import Redis
@@ -19,13 +19,13 @@ from tests.support.processes import assert_no_orphans
 
 @pytest.fixture
 async def make() -> AsyncIterator[Sinks]:
-    """Make sinks that are closed in the end."""
+    """Make sinks that are closed at the end."""
     async with Sinks() as sinks:
         yield sinks
 
 
 async def test_list_and_hash_agree(redis_server: Redis, make: Sinks) -> None:
-    """Every id of the list is in the hash and in the message, in the order of the batch, for every queue."""
+    """For every queue each id of the list is in the hash and in its message, in the order of the batch."""
     entries = [Entry(event(), [message(n), message(n, "other"), message(n, "default.DQ")]) for n in range(5)]
     assert await make(redis_server).write(batch_of(entries)) == Written(15, 0)
     with redis_server.client() as client:
@@ -38,17 +38,17 @@ async def test_list_and_hash_agree(redis_server: Redis, make: Sinks) -> None:
 
 
 async def test_an_empty_batch_writes_no_message(redis_server: Redis, make: Sinks) -> None:
-    """Events that came to nothing need no queue."""
+    """Events without a message need no queue."""
     assert await make(redis_server).write(batch_of([Entry(event()), Entry(event())])) == Written(0, 0)
     assert await make(redis_server).write(batch_of([])) == Written(0, 0)
     with redis_server.client() as client:
         assert list(client.scan_iter("dramatiq:*")) == []
 
 
-@pytest.mark.parametrize("gates", [False, True])
-async def test_the_same_batch_is_written_once(redis_server: Redis, make: Sinks, gates: bool) -> None:
-    """A write that is sent again because its reply was lost does nothing, even when workers have consumed it all."""
-    same, lost = batch(1, 2, gates=gates), make(redis_server)
+@pytest.mark.parametrize("once", [False, True])
+async def test_the_same_batch_is_written_once(redis_server: Redis, make: Sinks, once: bool) -> None:
+    """A write that is sent again because its reply was lost does nothing, even after workers have consumed the messages."""
+    same, lost = batch(1, 2, once=once), make(redis_server)
     with redis_server.client() as client:
         await lost.write(same)
         again = copied(same, same.sequence, same.number)
@@ -60,48 +60,48 @@ async def test_the_same_batch_is_written_once(redis_server: Redis, make: Sinks, 
         assert list(client.scan_iter("dramatiq:*")) == []
 
 
-async def test_one_key_per_writer_remembers_what_was_written(redis_server: Redis, make: Sinks) -> None:
-    """What makes a batch safe to send again is one key, however many batches there are, and expires by itself."""
-    sink, writer = make(redis_server), BatchSequence()
+async def test_a_written_batch_is_remembered_for_six_hours(redis_server: Redis, make: Sinks) -> None:
+    """One key, however many batches there are, makes all of them safe to send again; it expires by itself."""
+    sink, sequence = make(redis_server), BatchSequence()
     for number in range(50):
-        await sink.write(copied(batch(number), writer))
+        await sink.write(copied(batch(number), sequence))
     with redis_server.client() as client:
-        assert list(client.scan_iter("dramatiq-bridge:*")) == [f"dramatiq-bridge:batch:{writer.name}".encode()]
-        assert 21_000 < answer(client.ttl(f"dramatiq-bridge:batch:{writer.name}")) <= 6 * 3600
+        assert list(client.scan_iter("dramatiq-bridge:*")) == [f"dramatiq-bridge:batch:{sequence.name}".encode()]
+        assert 21_000 < answer(client.ttl(f"dramatiq-bridge:batch:{sequence.name}")) <= 6 * 3600
 
 
-async def test_a_batch_behind_which_others_were_written_is_written_already(redis_server: Redis, make: Sinks) -> None:
-    """A batch that is tried again after later ones of its writer, as after a crash, counts as duplicates and writes nothing."""
-    sink, writer = make(redis_server), BatchSequence()
-    first = copied(batch(0, 1), writer)
+async def test_a_batch_before_the_last_one_written_is_written_already(redis_server: Redis, make: Sinks) -> None:
+    """A batch that is tried again after a later one of its sequence, as after a crash, counts as duplicates and writes nothing."""
+    sink, sequence = make(redis_server), BatchSequence()
+    first = copied(batch(0, 1), sequence)
     await sink.write(first)
-    await sink.write(copied(batch(2), writer))
-    again = copied(first, BatchSequence(writer.name, writer.last), first.number)
+    await sink.write(copied(batch(2), sequence))
+    again = copied(first, BatchSequence(sequence.name, sequence.last), first.number)
     assert await make(redis_server).write(again) == Written(0, duplicates=2)
     with redis_server.client() as client:
         assert numbers(client) == [0, 1, 2]
 
 
-async def test_a_batch_that_has_its_number_moves_its_writer_on(redis_server: Redis, make: Sinks) -> None:
-    """What follows a batch that was numbered before a restart is later than it, and is written."""
-    sink, writer = make(redis_server), BatchSequence("kept")
-    assert await sink.write(copied(batch(1), writer, 7)) == Written(1, 0)
-    assert await sink.write(copied(batch(2), writer)) == Written(1, 0)
-    assert writer.last == 8
+async def test_a_batch_that_has_its_number_moves_its_sequence_on(redis_server: Redis, make: Sinks) -> None:
+    """A batch that follows one that was numbered before a restart has a later number, and is written."""
+    sink, sequence = make(redis_server), BatchSequence("kept")
+    assert await sink.write(copied(batch(1), sequence, 7)) == Written(1, 0)
+    assert await sink.write(copied(batch(2), sequence)) == Written(1, 0)
+    assert sequence.last == 8
     with redis_server.client() as client:
         assert numbers(client) == [1, 2]
 
 
-async def test_an_identity_is_written_once(redis_server: Redis, make: Sinks) -> None:
-    """An event that comes again in another batch is a duplicate within its window, and only there."""
+async def test_a_deduplication_key_is_written_once(redis_server: Redis, make: Sinks) -> None:
+    """An event that is delivered again in another batch is a duplicate while Redis remembers it, and only then."""
     sink = make(redis_server)
-    assert await sink.write(batch(1, 2, 1, gates=True)) == Written(2, 1)
-    assert await sink.write(batch(2, 3, gates=True)) == Written(1, 1)
+    assert await sink.write(batch(1, 2, 1, once=True)) == Written(2, 1)
+    assert await sink.write(batch(2, 3, once=True)) == Written(1, 1)
     with redis_server.client() as client:
         assert numbers(client) == [1, 2, 3]
         assert 50_000 < answer(client.pttl("dramatiq-bridge:seen:s:1")) <= 60_000
         client.delete("dramatiq-bridge:seen:s:1")
-    assert await sink.write(batch(1, gates=True)) == Written(1, 0)
+    assert await sink.write(batch(1, once=True)) == Written(1, 0)
 
 
 def stream(client: redis.Redis, count: int) -> list[bytes]:
@@ -113,11 +113,11 @@ def stream(client: redis.Redis, count: int) -> list[bytes]:
 
 
 async def test_a_stream_entry_is_acknowledged_by_its_write(redis_server: Redis, make: Sinks) -> None:
-    """XACK is part of the write: an entry is enqueued exactly once, whoever writes it again; so is one without messages."""
+    """XACK is part of the write: an entry is enqueued exactly once, however often it is written; so is one without messages."""
     with redis_server.client() as client:
         ids = stream(client, 4)
-        gate = Gate("ack", "audit", group="g")
-        events = [event(gate, identity=entry_id) for entry_id in ids]
+        once = OnceByXack("audit", group="g")
+        events = [event(once, deduplication_key=entry_id) for entry_id in ids]
         letter = DeadLetter(events[2], "decode", "not JSON")
 
         def entries() -> list[Entry]:
@@ -138,7 +138,7 @@ async def test_a_stream_entry_is_acknowledged_by_its_write(redis_server: Redis, 
 
 
 async def test_a_batch_of_10000_messages(redis_server: Redis, make: Sinks) -> None:
-    """A large batch is one atomic write all the same."""
+    """A large batch is one atomic write too."""
     entries = [Entry(event(), [message(n, f"q{n % 3}")]) for n in range(9000)]
     entries.append(Entry(event(), [message(n) for n in range(10_000)]))
     assert await make(redis_server).write(batch_of(entries)) == Written(19_000, 0)
@@ -152,20 +152,20 @@ async def test_a_batch_of_10000_messages(redis_server: Redis, make: Sinks) -> No
 async def test_every_key_is_in_the_namespace(redis_server: Redis, make: Sinks, namespace: str) -> None:
     """Two installations in one Redis never meet; with a hash tag all keys are in one slot of a cluster."""
     sink = make(redis_server, namespace=namespace)
-    await sink.write(batch(1, gates=True))
+    await sink.write(batch(1, once=True))
     await sink.write(batch_of([Entry(event(), [message(2)], [DeadLetter(event(), "decode", "x")])]))
     with redis_server.client() as client:
         assert numbers(client, namespace=namespace) == [1, 2]
         assert all(key.decode().startswith((f"{namespace}:", f"{namespace}-bridge:")) for key in client.scan_iter())
 
 
-async def test_a_dead_letter_keeps_all_there_is_to_know(redis_server: Redis, make: Sinks) -> None:
-    """Reason, error, source, route, topic, headers, time and the raw bytes of the body, whatever they are."""
+async def test_a_dead_letter_keeps_everything_known(redis_server: Redis, make: Sinks) -> None:
+    """Reason, error, source, route, topic, headers, time and the raw bytes of the body, even if they are no text."""
     body = bytes(range(256))
     dead = event(None, body, raw=({"a": 1, "b": b"\xff", "t": (1, "x")}, {}))
     letters = [
         DeadLetter(dead, "decode", "not JSON: \ud800", "a-route"),
-        DeadLetter(event(raw=({"x": object()}, {})), "x", "y"),
+        DeadLetter(event(raw=({"x": object()}, {})), "option", "y"),
     ]
     await make(redis_server).write(batch_of([Entry(dead, [], letters)]))
     with redis_server.client() as client:
@@ -179,7 +179,7 @@ async def test_a_dead_letter_keeps_all_there_is_to_know(redis_server: Redis, mak
 
 
 async def test_a_dead_letters_body_is_bounded(redis_server: Redis, make: Sinks) -> None:
-    """Of a huge body the first 256 KiB are kept, and its size is told."""
+    """A dead letter keeps the first 256 KiB of a huge body, and its size."""
     huge = event(None, b"x" * 1_000_000)
     await make(redis_server).write(batch_of([Entry(huge, [], [DeadLetter(huge, "too-large", "x")])]))
     with redis_server.client() as client:
@@ -188,7 +188,7 @@ async def test_a_dead_letters_body_is_bounded(redis_server: Redis, make: Sinks) 
 
 
 async def test_dead_letters_are_capped(redis_server: Redis, make: Sinks) -> None:
-    """The oldest dead letters go when there are more than `max_length`: they never fill the workers' Redis."""
+    """Beyond `max_length` the oldest dead letters are dropped: they never fill the workers' Redis."""
     letters = [DeadLetter(event(body=b"%d" % n), "decode", "x") for n in range(3000)]
     await make(redis_server, cap=100).write(batch_of([Entry(event(), [], letters)]))
     with redis_server.client() as client:
@@ -196,7 +196,7 @@ async def test_dead_letters_are_capped(redis_server: Redis, make: Sinks) -> None
         assert answer(client.xrevrange(DEAD, count=1))[0][1][b"body"] == b"2999"
 
 
-async def test_the_least_of_users_is_enough(redis_server: Redis, make: Sinks) -> None:
+async def test_the_minimal_acl_is_enough(redis_server: Redis, make: Sinks) -> None:
     """The permissions that the README names are all that the bridge needs in Dramatiq's Redis."""
     (line,) = [line for line in (REPOSITORY / "README.md").read_text().splitlines() if line.startswith("ACL SETUSER")]
     with redis_server.client() as client:
@@ -204,12 +204,12 @@ async def test_the_least_of_users_is_enough(redis_server: Redis, make: Sinks) ->
             client.execute_command(*line.split())
             sink = make(redis_server, username="bridge", password="secret")
             await sink.ping()
-            assert await sink.write(batch(1, 2, gates=True)) == Written(2, 0)
+            assert await sink.write(batch(1, 2, once=True)) == Written(2, 0)
             letter = DeadLetter(event(), "decode", "for a test")
             assert await sink.write(batch_of([Entry(event(), [], [letter])])) == Written(0, 0)
             assert numbers(client) == [1, 2]
             assert client.xlen(DEAD) == 1
-            assert await sink.length("default") == 2
+            assert await sink.queue_length("default") == 2
             assert (await sink.memory()).used > 0
             attempts = RedisAttempts(sink.connections, "dramatiq")
             assert await attempts.begin("a", [b"1"], below=5) == [0]

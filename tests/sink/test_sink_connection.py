@@ -1,4 +1,4 @@
-"""The sink and the server it is connected to: replies cut at random, a failover, credentials, a cluster, every fault in turn."""
+"""The sink and its server: replies cut at random, a failover, credentials, a cluster, every fault in turn."""
 
 from __future__ import annotations
 
@@ -24,17 +24,17 @@ from tests.support.redis_faults import FAULTS, loading, readonly
 
 @pytest.fixture
 async def make() -> AsyncIterator[Sinks]:
-    """Make sinks that are closed in the end."""
+    """Make sinks that are closed at the end."""
     async with Sinks() as sinks:
         yield sinks
 
 
 class Proxy:
-    """Leads connections to a Redis; `most` says how many bytes of replies to scripts the next one brings until it is cut."""
+    """Forwards connections to a Redis; `max_reply` draws after how many bytes of replies to a script a connection is cut."""
 
     def __init__(self, target: Redis) -> None:
         self.target = target
-        self.most: Callable[[], int] | None = None
+        self.max_reply: Callable[[], int] | None = None
         self.cuts = 0
 
     async def __aenter__(self) -> Self:
@@ -49,23 +49,23 @@ class Proxy:
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         far_reader, far_writer = await asyncio.open_connection("127.0.0.1", self.target.port)
-        left: int | None = None
+        remaining: int | None = None
 
         async def ask() -> None:
-            nonlocal left
+            nonlocal remaining
             while data := await reader.read(65_536):
-                if left is None and self.most is not None and b"EVAL" in data:
-                    left = self.most()
+                if remaining is None and self.max_reply is not None and b"EVAL" in data:
+                    remaining = self.max_reply()
                 far_writer.write(data)
                 await far_writer.drain()
 
         async def answer() -> None:
-            nonlocal left
+            nonlocal remaining
             while data := await far_reader.read(65_536):
-                writer.write(data[:left])
+                writer.write(data[:remaining])
                 await writer.drain()
-                left = None if left is None else left - len(data)
-                if left is not None and left < 0:
+                remaining = None if remaining is None else remaining - len(data)
+                if remaining is not None and remaining < 0:
                     self.cuts += 1
                     return
 
@@ -83,7 +83,7 @@ class Proxy:
 async def test_replies_cut_at_random_duplicate_nothing(
     redis_server: Redis, new_redis: Callable[..., Redis], new_bridge: Bridges
 ) -> None:
-    """Connections that end anywhere in a reply, again and again under load: each event once, also of a source that knows no identity."""
+    """Connections end anywhere in a reply, again and again under load: each event is written once, even without identities."""
     feed, sink, total = PubsubFeed(redis_server), new_redis(), 5000
     async with Proxy(sink) as proxy:
         config = feed.config(sink, window={"events": 100, "bytes": "1MiB"})
@@ -92,7 +92,7 @@ async def test_replies_cut_at_random_duplicate_nothing(
         await asyncio.to_thread(bridge.ready)
         await asyncio.to_thread(feed.publish, [{"n": 0}])
         await asyncio.to_thread(_wait_for_messages, sink, 1)
-        proxy.most = lambda: random.randrange(40)  # a reply has 15 to 20
+        proxy.max_reply = lambda: random.randrange(40)  # a reply has 15 to 20
         await asyncio.to_thread(feed.publish, [{"n": n} for n in range(1, total)])
         await asyncio.to_thread(_wait_for_messages, sink, total)
         bridge.terminate()
@@ -113,40 +113,41 @@ async def test_after_a_failover_the_new_master_is_written(new_redis: Callable[..
         other.execute_command("REPLICAOF", "127.0.0.1", str(old.port))
         wait_until(lambda: answer(other.info("replication"))["master_link_status"] == "up", what="the replica")
         async with Proxy(old) as proxy:
-            sink, writer = make(old, url=proxy.url), BatchSequence()
-            first = copied(batch(1), writer)
+            sink, sequence = make(old, url=proxy.url), BatchSequence()
+            first = copied(batch(1), sequence)
             assert await sink.write(first) == Written(1, 0)
-            # The reply to this one is lost, and by the time it is sent again the replica is the master.
-            lost = copied(batch(2), writer)
+            # As if this reply were lost: the batch is sent again once the replica is the master.
+            lost = copied(batch(2), sequence)
             assert await sink.write(lost) == Written(1, 0)
             wait_until(lambda: numbers(other) == [1, 2], what="the replication")
             other.execute_command("REPLICAOF", "NO", "ONE")
             client.execute_command("REPLICAOF", "127.0.0.1", str(new.port))
-            third = copied(batch(3), writer)
+            third = copied(batch(3), sequence)
             assert "read only replica" in await unavailable(sink.write(third))
             proxy.target = new
             assert await sink.write(third) == Written(1, 0)
-            assert await sink.write(copied(lost, writer, lost.number)) == Written(0, duplicates=1)
+            assert await sink.write(copied(lost, sequence, lost.number)) == Written(0, duplicates=1)
             assert numbers(other) == [1, 2, 3]
 
 
-async def test_a_demoted_master_is_left(new_redis: Callable[..., Redis], make: Sinks) -> None:
+async def test_a_demoted_masters_connection_is_closed(new_redis: Callable[..., Redis], make: Sinks) -> None:
     """After READONLY the name is resolved anew: it may lead to the new master by now."""
     server = new_redis()
     sink = make(server)
     await sink.ping()
     with server.client() as client:
-        mine = {one["id"] for one in answer(client.client_list())} - {str(answer(client.client_id()))}
+        mine = {info["id"] for info in answer(client.client_list())} - {str(answer(client.client_id()))}
         assert len(mine) == 1
         with readonly(server):
             await unavailable(sink.write(batch(1)))
             wait_until(
-                lambda: not mine & {one["id"] for one in answer(client.client_list())}, what="the end of the connection"
+                lambda: not mine & {info["id"] for info in answer(client.client_list())},
+                what="the end of the connection",
             )
 
 
 async def denied(sink: object, same: Batch) -> SinkUnavailable:
-    """Return the error of a write that somebody has to allow first."""
+    """Check that a write raises SinkUnavailable with `denied`, and return the error."""
     with pytest.raises(SinkUnavailable) as caught:
         await sink.write(same)  # type: ignore[attr-defined]
     assert caught.value.denied
@@ -157,7 +158,7 @@ async def denied(sink: object, same: Batch) -> SinkUnavailable:
 async def test_a_password_that_is_refused_is_waited_out(
     new_redis: Callable[..., Redis], make: Sinks, password: str | None
 ) -> None:
-    """The bridge goes on as soon as the password is right; the cause is told, and never the password."""
+    """The sink writes as soon as the password is right; the error tells the cause, and never the password."""
     server = new_redis(password="theirs")
     sink, same = make(server, url=f"redis://127.0.0.1:{server.port}", password=password), batch(1)
     with pytest.raises(SinkUnavailable, match=r"password|Authentication required"):
@@ -172,8 +173,8 @@ async def test_a_password_that_is_refused_is_waited_out(
         assert numbers(client) == [1]
 
 
-async def test_a_missing_permission_is_told_as_such(redis_server: Redis, make: Sinks) -> None:
-    """What only an administrator can end is told apart from what passes by itself."""
+async def test_a_missing_permission_is_denied(redis_server: Redis, make: Sinks) -> None:
+    """An error that only an administrator can end is marked as `denied`."""
     with redis_server.client() as client:
         client.execute_command("ACL", "SETUSER", "bridge", "reset", "on", ">p", "~*", "+@all", "-evalsha", "-eval")
         sink, same = make(redis_server, username="bridge", password="p"), batch(1)
@@ -187,10 +188,10 @@ async def test_a_missing_permission_is_told_as_such(redis_server: Redis, make: S
             client.execute_command("ACL", "DELUSER", "bridge")
 
 
-async def test_a_server_that_answers_with_an_error_is_not_there_yet(
+async def test_a_server_that_answers_with_an_error_is_unavailable(
     new_redis: Callable[..., Redis], make: Sinks, new_bridge: Bridges
 ) -> None:
-    """A bridge that starts while Redis loads its data, or refuses, waits for it."""
+    """A bridge that starts while Redis loads its data waits for it."""
     server = new_redis({"enable-debug-command": "local"})
     sink = make(server)
     with loading(server):
@@ -213,12 +214,12 @@ async def test_a_flushed_script_is_loaded_again(redis_server: Redis, make: Sinks
 
 
 async def test_a_cluster_that_is_not_complete_is_waited_out(new_redis: Callable[..., Redis], make: Sinks) -> None:
-    """CLUSTERDOWN and TRYAGAIN, as while slots are moved: the same batch is written once the slot is served."""
+    """After CLUSTERDOWN and TRYAGAIN, as while slots are moved, the same batch is written once the slot is served."""
     buses = free_port(), free_port()
     server, other = (new_redis({"cluster-enabled": "yes", "cluster-port": bus}) for bus in buses)
-    sink, writer = make(server, namespace="{dramatiq}"), BatchSequence()
+    sink, sequence = make(server, namespace="{dramatiq}"), BatchSequence()
     with server.client() as client, other.client() as second:
-        first = copied(batch(1), writer)
+        first = copied(batch(1), sequence)
         assert "CLUSTERDOWN" in await unavailable(sink.write(first))
         client.execute_command("CLUSTER", "ADDSLOTSRANGE", "0", "16383")
         wait_until(lambda: client.execute_command("CLUSTER INFO")["cluster_state"] == "ok", what="the cluster")
@@ -228,7 +229,7 @@ async def test_a_cluster_that_is_not_complete_is_waited_out(new_redis: Callable[
         slot = client.execute_command("CLUSTER", "KEYSLOT", "{dramatiq}")
         wait_until(lambda: theirs.decode() in str(client.execute_command("CLUSTER NODES")), what="the other node")
         client.execute_command("CLUSTER", "SETSLOT", slot, "MIGRATING", theirs)
-        moving = batch_of([Entry(event(), [message(2), message(3, "other")])], writer)
+        moving = batch_of([Entry(event(), [message(2), message(3, "other")])], sequence)
         assert "TRYAGAIN" in await unavailable(sink.write(moving))
         client.execute_command("CLUSTER", "SETSLOT", slot, "STABLE")
         assert await sink.write(moving) == Written(2, 0)
@@ -243,7 +244,7 @@ def _wait_for_messages(sink: Redis, count: int) -> None:
 def test_a_bridge_waits_out_every_fault(
     new_redis: Callable[..., Redis], redis_server: Redis, new_bridge: Bridges
 ) -> None:
-    """One fault after the other under load: the cause is said and not repeated at length, and each event is written once."""
+    """One fault after the other under load: the cause is logged at most three times each, and each event is written once."""
     feed = PubsubFeed(redis_server)
     sink = new_redis({"enable-debug-command": "local"}, appendonly=True)
     config = feed.config(sink)
@@ -251,18 +252,18 @@ def test_a_bridge_waits_out_every_fault(
     bridge = new_bridge(config).ready()
     published = 0
     with sink.client() as client:
-        for fault in sorted(FAULTS, key=lambda one: one is not loading):
+        for fault in sorted(FAULTS, key=lambda fault: fault is not loading):
             before = len(bridge.events("sink.unavailable"))
             with fault(sink) as words:
                 numbers_ = range(published, published + 300)
                 publisher = threading.Thread(target=feed.publish, args=([{"n": n} for n in numbers_],))
                 publisher.start()
 
-                def said(before: int = before, words: str = words) -> bool:
+                def logged(before: int = before, words: str = words) -> bool:
                     lines = bridge.events("sink.unavailable")[before:]
                     return any(words.lower() in line["cause"].lower() for line in lines)
 
-                wait_until(said, 20, f"{words} said")
+                wait_until(logged, 20, f"{words} in the log")
                 publisher.join(30)
             published += 300
             _wait_for_messages(sink, published)

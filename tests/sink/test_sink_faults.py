@@ -1,4 +1,4 @@
-"""Faults of Redis: nothing is written by halves, nothing twice, and the same batch succeeds when the fault has ended."""
+"""Faults of Redis: no batch is written in part or twice, and the same batch succeeds once the fault has ended."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 import redis
 
 from bridge.model.batch import Batch, BatchSequence, DeadLetter, Written
-from bridge.model.event import Gate
+from bridge.model.event import OnceByXack
 from tests.support.batches import (
     DEAD,
     Entry,
@@ -29,32 +29,32 @@ from tests.support.redis_faults import FAULTS, Fault, silent, stopped
 
 @pytest.fixture
 async def make() -> AsyncIterator[Sinks]:
-    """Make sinks that are closed in the end."""
+    """Make sinks that are closed at the end."""
     async with Sinks() as sinks:
         yield sinks
 
 
-@pytest.mark.parametrize("gates", [False, True], ids=["plain", "identities"])
+@pytest.mark.parametrize("once", [False, True], ids=["plain", "identities"])
 @pytest.mark.parametrize("connected", [False, True], ids=["first", "later"])
 @pytest.mark.parametrize("fault", FAULTS)
 async def test_a_fault_is_waited_out(
-    new_redis: Callable[..., Redis], make: Sinks, fault: Fault, connected: bool, gates: bool
+    new_redis: Callable[..., Redis], make: Sinks, fault: Fault, connected: bool, once: bool
 ) -> None:
-    """Nothing is written while Redis refuses or is away, the cause is told, and the same batch is written afterwards."""
+    """Nothing is written while Redis refuses or is unavailable; the error tells the cause; afterwards the same batch is written."""
     server = new_redis({"enable-debug-command": "local"})
     # Short only where nothing answers: what a slow machine has not done by then would be another fault.
     patience = "1s" if fault is silent else "10s"
     sink = make(server, connect_timeout=patience, timeout=patience)
     if connected:
         await sink.write(batch(0))
-    same = batch(1, 2, 3, gates=gates)
+    same = batch(1, 2, 3, once=once)
     same.events.append(event())
     same.dead_letters.append((3, DeadLetter(event(), "decode", "x")))
     with fault(server) as words:
         for _ in range(2):
             assert words.lower() in (await unavailable(sink.write(same))).lower()
     with server.client() as client:
-        # A server that stood still had the write before it, and does it when it goes on: what counts is once.
+        # A server that was paused has received the write, and runs it when it continues; later attempts write nothing.
         if fault not in {stopped, silent}:
             assert client.llen("dramatiq:default") == connected
             assert not client.exists(DEAD, "dramatiq-bridge:seen:1")
@@ -65,16 +65,16 @@ async def test_a_fault_is_waited_out(
 
 @pytest.mark.parametrize("command", ["evalsha|eval", "set", "xadd", "hset", "rpush", "xack", "type"])
 async def test_a_missing_permission_loses_nothing(redis_server: Redis, make: Sinks, command: str) -> None:
-    """A user who may not run one of the commands writes nothing by halves, and nothing again and again."""
+    """A user who may not run one of the commands writes no part of a batch, however often it is tried."""
     with redis_server.client() as client:
         answer(client.xgroup_create("audit", "g", "0", mkstream=True))
         entry_id = answer(client.xadd("audit", {"n": 1}))
         client.xreadgroup("g", "me", {"audit": ">"})
-        denied = [f"-{one}" for one in command.split("|")]
+        denied = [f"-{name}" for name in command.split("|")]
         client.execute_command("ACL", "SETUSER", "bridge", "reset", "on", ">p", "~*", "+@all", *denied)
         sink = make(redis_server, username="bridge", password="p")
-        one = event(Gate("ack", "audit", group="g"), identity=entry_id)
-        same = batch_of([Entry(one, [message(1)], [DeadLetter(one, "decode", "x")]), Entry(event(), [message(2)])])
+        entry = event(OnceByXack("audit", group="g"), deduplication_key=entry_id)
+        same = batch_of([Entry(entry, [message(1)], [DeadLetter(entry, "decode", "x")]), Entry(event(), [message(2)])])
         try:
             for _ in range(3):
                 assert await unavailable(sink.write(same))
@@ -89,12 +89,12 @@ async def test_a_missing_permission_loses_nothing(redis_server: Redis, make: Sin
 
 
 def spoil(client: redis.Redis, queue: str) -> None:
-    """Let something else hold the key of a queue."""
+    """Set the key of a queue to a value of another type."""
     client.set(f"dramatiq:{queue}", "something else")
 
 
-async def test_only_what_redis_refuses_is_a_dead_letter(redis_server: Redis, make: Sinks) -> None:
-    """The one event whose queue cannot be written is found; all others pass, in their order."""
+async def test_only_a_refused_event_is_a_dead_letter(redis_server: Redis, make: Sinks) -> None:
+    """The one event whose queue can't be written becomes a dead letter; all others are written, in their order."""
     entries = [Entry(event(body=b"%d" % n), [message(n, "odd" if n == 5 else "default")]) for n in range(9)]
     with redis_server.client() as client:
         spoil(client, "odd")
@@ -107,13 +107,13 @@ async def test_only_what_redis_refuses_is_a_dead_letter(redis_server: Redis, mak
         assert (fields[b"reason"], fields[b"body"]) == (b"refused-by-redis", b"5")
 
 
-@pytest.mark.parametrize("gates", [False, True])
+@pytest.mark.parametrize("once", [False, True])
 async def test_an_outage_between_two_halves_duplicates_nothing(
-    new_redis: Callable[..., Redis], make: Sinks, gates: bool
+    new_redis: Callable[..., Redis], make: Sinks, once: bool
 ) -> None:
-    """Redis fails after the first half was written; however long that lasts, the half is not written again."""
+    """Redis fails after the first half was written; however long the outage lasts, that half is not written again."""
     server = new_redis()
-    sink, whole = make(server), batch(0, 1, 2, gates=gates)
+    sink, whole = make(server), batch(0, 1, 2, once=once)
     whole.events.append(event())
     whole.add(3, [message(3, "odd")])
     first, second = whole.split()
@@ -124,7 +124,7 @@ async def test_an_outage_between_two_halves_duplicates_nothing(
         client.config_set("maxmemory", "1")
         assert "maxmemory" in await unavailable(sink.write(whole))
         assert client.llen("dramatiq:default") == 2
-        # As after an hour: Redis has forgotten the tokens and the identities.
+        # As after many hours: Redis has forgotten the sequences and the identities.
         for key in client.scan_iter("dramatiq-bridge:*"):
             client.delete(key)
         client.config_set("maxmemory", "0")
@@ -133,46 +133,46 @@ async def test_an_outage_between_two_halves_duplicates_nothing(
         assert client.xlen(DEAD) == 1
 
 
-def mixed(writer: BatchSequence, number: int | None = None) -> Batch:
-    """Make eight messages of which 2 and 7 are for a queue that is spoilt."""
+def mixed(sequence: BatchSequence, number: int | None = None) -> Batch:
+    """Make a batch of eight messages, of which 2 and 7 are for a queue that Redis refuses."""
     entries = [Entry(event(body=b"%d" % n), [message(n, "odd" if n in {2, 7} else "default")]) for n in range(8)]
-    return batch_of(entries, writer, number)
+    return batch_of(entries, sequence, number)
 
 
 @pytest.mark.parametrize("written", range(5))
 async def test_a_crash_between_halves_writes_nothing_twice(redis_server: Redis, make: Sinks, written: int) -> None:
-    """However far the halves of a refused batch had come when the process died, its next attempt writes only the rest."""
-    sink, writer = make(redis_server), BatchSequence()
+    """However many parts of a refused batch were written when the process died, the next attempt writes only the others."""
+    sink, sequence = make(redis_server), BatchSequence()
     with redis_server.client() as client:
         spoil(client, "odd")
-        await sink.write(copied(batch(100), writer))
-        whole = mixed(writer)
+        await sink.write(copied(batch(100), sequence))
+        whole = mixed(sequence)
         quarters = [quarter for half in whole.split() for quarter in half.split()]
         for quarter in quarters[:written]:
             await sink.write(quarter)
-        again = mixed(BatchSequence(writer.name, writer.last), whole.number)
+        again = mixed(BatchSequence(sequence.name, sequence.last), whole.number)
         assert (await make(redis_server).write(again)).messages == 6
         assert numbers(client) == [100, 0, 1, 3, 4, 5, 6]
         assert [fields[b"body"] for _, fields in answer(client.xrange(DEAD))] == [b"2", b"7"]
 
 
 async def test_a_refused_batch_that_is_tried_again_late_is_written_already(redis_server: Redis, make: Sinks) -> None:
-    """The halves leave the numbers of their writer alone: what Redis says is late has been written, every half of it."""
-    sink, writer = make(redis_server), BatchSequence()
+    """Halves take no numbers of the batch's sequence; a batch for which Redis replies LATE was written, with all its halves."""
+    sink, sequence = make(redis_server), BatchSequence()
     with redis_server.client() as client:
         spoil(client, "odd")
-        whole = mixed(writer)
+        whole = mixed(sequence)
         assert await sink.write(whole) == Written(6, 0, refused=2)
-        assert writer.last == whole.number == 1
-        assert await sink.write(copied(batch(100), writer)) == Written(1, 0)
-        again = mixed(BatchSequence(writer.name, writer.last), whole.number)
+        assert sequence.last == whole.number == 1
+        assert await sink.write(copied(batch(100), sequence)) == Written(1, 0)
+        again = mixed(BatchSequence(sequence.name, sequence.last), whole.number)
         assert await make(redis_server).write(again) == Written(0, duplicates=8)
         assert numbers(client) == [0, 1, 3, 4, 5, 6, 100]
         assert client.xlen(DEAD) == 2
 
 
 async def test_dead_letters_that_cannot_be_written_cost_no_message(redis_server: Redis, make: Sinks) -> None:
-    """Where something else holds the dead letters' key, the sink waits and says so; no good message becomes one."""
+    """While the dead letters' key holds another type, the sink is unavailable and tells why; no good message becomes a dead letter."""
     sink, good = make(redis_server), batch(1, 2)
     good.events.append(event())
     good.dead_letters.append((2, DeadLetter(event(), "decode", "x")))
@@ -189,7 +189,7 @@ async def test_dead_letters_that_cannot_be_written_cost_no_message(redis_server:
 
 
 async def test_cancelling_a_write_harms_no_other(redis_server: Redis, make: Sinks) -> None:
-    """The reply of a write that was given up is not taken for the next one's."""
+    """The reply to a cancelled write is not taken for the next one's."""
     sink = make(redis_server)
     await sink.ping()
     for number in range(20):

@@ -16,7 +16,7 @@ import redis
 from bridge import sources
 from bridge.config import load
 from bridge.errors import Disconnected
-from bridge.routing.compiler import check_routes, compile_routes
+from bridge.routing.compiler import check_routes
 from bridge.sources import Source
 from tests.support.brokers import Redis
 from tests.support.children import wait_until
@@ -76,7 +76,7 @@ def test_events_keep_their_order(feed: Feed, sink: Redis, new_bridge: Callable[.
 def test_unwritten_events_come_again_after_kill_9(
     feed: Feed, sink: Redis, new_bridge: Callable[..., BridgeProcess]
 ) -> None:
-    """What was received and not yet written when the bridge is killed is delivered again; pub/sub cannot."""
+    """Events received and not yet written when the bridge is killed are redelivered; pub/sub cannot."""
     bridge = new_bridge(feed.config(sink)).ready()
     sink.pause()
     try:
@@ -99,7 +99,7 @@ def test_unwritten_events_come_again_after_kill_9(
 
 
 @pytest.mark.parametrize("broker", REDELIVERING, ids=lambda feed: feed.kind, indirect=True)
-def test_an_event_is_settled_only_after_its_write(
+def test_an_event_is_acknowledged_only_after_its_message_is_in_redis(
     feed: Feed, sink: Redis, new_bridge: Callable[..., BridgeProcess]
 ) -> None:
     """While Redis does not answer the broker keeps every event; afterwards it keeps none."""
@@ -111,18 +111,18 @@ def test_an_event_is_settled_only_after_its_write(
             threading.Event().wait(1.0)
             bridge.kill()
             # Over a second connection of the same name where the protocol knows no other way to look.
-            wait_until(lambda: feed.unsettled() == 20, 20, "twenty events still at the broker")
+            wait_until(lambda: feed.unacknowledged() == 20, 20, "twenty events still at the broker")
         finally:
             sink.resume()
         bridge.start().ready()
         wait_until(lambda: set(_numbers(client)) == set(range(20)), 40, "all twenty")
         bridge.terminate()
         assert bridge.wait() == 0
-        wait_until(lambda: feed.unsettled() == 0, 20, "no event left at the broker")
+        wait_until(lambda: feed.unacknowledged() == 0, 20, "no event left at the broker")
 
 
 def test_sigterm_under_load_drains(feed: Feed, sink: Redis, new_bridge: Callable[..., BridgeProcess]) -> None:
-    """SIGTERM at full load ends with exit code 0; what was received is written and settled, once, the rest comes later."""
+    """SIGTERM at full load ends with exit code 0; received events are written and acknowledged, once, the rest comes later."""
     bridge = new_bridge(feed.config(sink)).ready()
     total = 6000
     publisher = threading.Thread(target=feed.publish, args=([{"n": n} for n in range(total)],))
@@ -144,7 +144,7 @@ def test_sigterm_under_load_drains(feed: Feed, sink: Redis, new_bridge: Callable
 
 
 def test_a_restarted_broker_is_found_again(feed: Feed, sink: Redis, new_bridge: Callable[..., BridgeProcess]) -> None:
-    """After its broker's restart the source goes on by itself, and says both."""
+    """After its broker's restart the source continues by itself, and logs both."""
     bridge = new_bridge(feed.config(sink)).ready()
     pid = bridge.pid
     with sink.client() as client:
@@ -164,7 +164,7 @@ def test_a_restarted_broker_is_found_again(feed: Feed, sink: Redis, new_bridge: 
 def test_a_broker_that_is_away_at_the_start_stops_nobody(
     feed: Feed, sink: Redis, new_bridge: Callable[..., BridgeProcess]
 ) -> None:
-    """A source without its broker retries and says so, while the others work; `bridge.ready` waits for it."""
+    """A source without its broker retries and logs it, while the others work; `bridge.ready` waits for it."""
     other = StreamFeed(sink)
     other.prepare()
     config = feed.config(sink)
@@ -185,14 +185,14 @@ def test_a_broker_that_is_away_at_the_start_stops_nobody(
 
 
 async def test_a_session_that_has_ended_is_freed(feed: Feed, sink: Redis, tmp_path: Path) -> None:
-    """A reconnection leaves nothing of the connection before behind, also with events that were never settled."""
+    """A reconnection leaves nothing of the earlier connection behind, also with events that were never acknowledged."""
     source = _source(feed, sink, tmp_path)
     async with source.connect() as session:
         await _in_thread(feed.publish, [{"n": n} for n in range(5)])
         assert await session.receive()
         held = weakref.ref(session)
     del session
-    for _ in range(300):  # what the libraries still have to do after the end
+    for _ in range(300):  # the libraries have work to do after the end
         gc.collect()
         if held() is None:
             break
@@ -200,8 +200,8 @@ async def test_a_session_that_has_ended_is_freed(feed: Feed, sink: Redis, tmp_pa
     assert held() is None
 
 
-async def test_a_stale_settlement_is_ignored(feed: Feed, sink: Redis, tmp_path: Path) -> None:
-    """Settling on a session whose connection has ended does nothing: the events come again on the next one."""
+async def test_a_late_acknowledgement_is_ignored(feed: Feed, sink: Redis, tmp_path: Path) -> None:
+    """Acknowledging on a session whose connection has ended does nothing: the next one redelivers the events."""
     source = _source(feed, sink, tmp_path)
     async with source.connect() as session:
         await _in_thread(feed.publish, [{"n": n} for n in range(5)])
@@ -225,12 +225,40 @@ async def test_a_stale_settlement_is_ignored(feed: Feed, sink: Redis, tmp_path: 
         assert await session.receive() == []
 
 
+async def test_late_calls_to_a_closed_session_do_no_harm(feed: Feed, sink: Redis, tmp_path: Path) -> None:
+    """After its context a session has ended: late calls raise nothing but Disconnected, and acknowledge nothing."""
+    source = _source(feed, sink, tmp_path)
+    async with source.connect() as session:
+        await _in_thread(feed.publish, [{"n": n} for n in range(5)])
+        events = await session.receive()
+        while len(events) < 5:
+            events += await session.receive()
+        await session.acknowledge(events[:2])
+    assert session.ended
+    assert (session.waiting, session.held) == (0, 3)
+    await session.acknowledge(events[2:4])
+    session.fail("too late")
+    await session.pause()
+    with pytest.raises(Disconnected) as ended:
+        await session.receive()
+    assert ended.value.cause != "too late"
+    await session.acknowledge(events[4:])
+    assert session.held == 0
+    if not feed.redelivers:
+        return
+    async with source.connect() as session:
+        again = await session.receive()
+        while len(again) < 3:
+            again += await session.receive()
+        assert [json.loads(event.body)["n"] for event in again] == [2, 3, 4]
+        await session.acknowledge(again)
+
+
 def _source(feed: Feed, sink: Redis, tmp_path: Path) -> Source:
     path = tmp_path / "bridge.yaml"
     path.write_text(json.dumps(feed.config(sink)))
     config = load(path, check=check_routes)
-    table = compile_routes(config)[0]["feed"]
-    return sources.make("feed", config.sources["feed"], config, table)
+    return sources.make("feed", config)
 
 
 async def _in_thread(function: Callable[..., object], *args: object) -> None:

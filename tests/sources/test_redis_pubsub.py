@@ -12,7 +12,7 @@ import msgspec
 import pytest
 import redis
 
-from bridge.sources.redis_pubsub import SILENCE_S
+from bridge.sources.redis_pubsub import MAX_SILENCE_S
 from tests.support.brokers import Redis
 from tests.support.children import wait_until
 from tests.support.feeds import PubsubFeed
@@ -78,7 +78,7 @@ def test_binary_payloads(decode: str, feed: PubsubFeed, new_bridge: Bridges) -> 
 
 
 def test_a_channel_that_is_no_text(feed: PubsubFeed, new_bridge: Bridges) -> None:
-    """A channel's name that is not UTF-8 makes a dead letter where a route fits it, and stops nothing."""
+    """A channel's name that is not UTF-8 makes a dead letter if a route fits it, and stops nothing."""
     config = feed.config(feed.broker, {"topic": f"{feed.name}.*"}, channels=[], patterns=[f"{feed.name}[.:]*"])
     bridge = new_bridge(config).ready()
     _publish(feed, feed.name.encode() + b".\xff\xfe", b'{"n": 1}')
@@ -94,7 +94,7 @@ def test_a_channel_that_is_no_text(feed: PubsubFeed, new_bridge: Bridges) -> Non
 
 
 def _restarted(feed: PubsubFeed, bridge: BridgeProcess, times: int) -> dict[str, Any]:
-    """Cut the subscriber's connection; return the gap that is said, the `times`th one."""
+    """Cut the subscriber's connection; return the log line of the gap, the `times`th one."""
     with feed.broker.client() as client:
         client.client_kill_filter(_type="pubsub")
         gap = bridge.wait_for("source.gap", source="feed", times=times)
@@ -102,10 +102,10 @@ def _restarted(feed: PubsubFeed, bridge: BridgeProcess, times: int) -> dict[str,
     return gap
 
 
-def test_a_gap_is_said_and_counted(feed: PubsubFeed, new_bridge: Bridges) -> None:
+def test_a_gap_after_a_lost_connection_is_logged_and_counted(feed: PubsubFeed, new_bridge: Bridges) -> None:
     """Each time that the subscription was lost and is back, the bridge says for how long, at most, and how often by now."""
     bridge = new_bridge(feed.config(feed.broker)).ready()
-    assert not bridge.events("source.gap"), "what was before the start is no gap"
+    assert not bridge.events("source.gap"), "the time before the start is no gap"
     for times in (1, 2):
         gap = _restarted(feed, bridge, times)
         assert (gap["level"], gap["gaps"]) == ("warning", times)
@@ -114,13 +114,13 @@ def test_a_gap_is_said_and_counted(feed: PubsubFeed, new_bridge: Bridges) -> Non
     feed.publish([{"n": 1}])
     assert _args(feed, 1) == [[1]]
     bridge.restart()
-    assert not bridge.events("source.gap"), "a planned restart says nothing"
+    assert not bridge.events("source.gap"), "a planned restart is no gap"
 
 
 def test_a_redis_that_vanishes_is_noticed(
     new_redis: Callable[..., Redis], redis_server: Redis, new_bridge: Bridges
 ) -> None:
-    """A peer that stays silent is left; reconnecting has an end, and the gap counts from when it went silent."""
+    """A silent Redis is left; connecting has a timeout, and the gap counts from the beginning of the silence."""
     feed = PubsubFeed(new_redis())
     since = time.monotonic()
     bridge = new_bridge(feed.config(redis_server, connect_timeout="1s")).ready()
@@ -131,7 +131,7 @@ def test_a_redis_that_vanishes_is_noticed(
     feed.broker.resume()
     gap = bridge.wait_for("source.gap", timeout=15, source="feed")
     # It counts from the last answer, not from when the silence was noticed.
-    assert SILENCE_S <= gap["seconds"] <= time.monotonic() - since + 0.1
+    assert MAX_SILENCE_S <= gap["seconds"] <= time.monotonic() - since + 0.1
     bridge.wait_for("source.connected", times=2, source="feed")
     feed.publish([{"n": 1}])
     with redis_server.client() as client:
@@ -141,7 +141,7 @@ def test_a_redis_that_vanishes_is_noticed(
 def test_a_subscriber_that_is_dropped_as_too_slow(
     new_redis: Callable[..., Redis], redis_server: Redis, new_bridge: Bridges
 ) -> None:
-    """Redis drops a subscriber that does not read: what it had sent is written, the gap is said, and the rest flows."""
+    """Redis drops a subscriber that does not read: the messages it had sent are written, the gap is logged, and the rest flows."""
     feed = PubsubFeed(new_redis({"client-output-buffer-limit": "pubsub 64kb 0 0"}))
     since = time.monotonic()
     bridge = new_bridge(feed.config(redis_server, window={"events": 100, "bytes": "1MiB"})).ready()
@@ -172,7 +172,7 @@ def _last(client: redis.Redis) -> int:
 
 
 def test_a_backlog_in_the_socket_survives_the_stop(feed: PubsubFeed, new_bridge: Bridges) -> None:
-    """What Redis had sent before SIGTERM is still written: unsubscribing takes nothing back."""
+    """Messages that Redis had sent before SIGTERM are still written: unsubscribing takes nothing back."""
     bridge = new_bridge(feed.config(feed.broker, window={"events": 10, "bytes": "1MiB"})).ready()
     feed.publish([{"n": n} for n in range(2000)])
     counts = _counts(bridge)
@@ -180,7 +180,7 @@ def test_a_backlog_in_the_socket_survives_the_stop(feed: PubsubFeed, new_bridge:
     assert [n for (n,) in _args(feed, 2000)] == list(range(2000))
 
 
-def test_a_stop_after_the_connection_was_lost_writes_what_had_come(
+def test_a_stop_after_the_connection_was_lost_writes_all_received_messages(
     feed: PubsubFeed, new_redis: Callable[..., Redis], new_bridge: Bridges
 ) -> None:
     """Stopped while the window is full and the connection gone, the bridge still writes all that Redis had sent."""

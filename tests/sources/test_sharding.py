@@ -1,4 +1,4 @@
-"""Which sources several processes share, and the names under which they do."""
+"""The sources that several processes share, and the names by which the brokers know these."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 
 from bridge import cli
 from bridge.config import Config, load
-from bridge.sources.sharding import alone, share
+from bridge.sources.sharding import config_for_process, why_not_shareable
 
 URL = "redis://127.0.0.1:1"
 STREAM = {"type": "redis-stream", "url": URL, "streams": ["s"], "group": "g"}
@@ -46,18 +46,18 @@ def config(tmp_path: Path, processes: int = 3, **sources: Any) -> Config:
 def test_a_source_is_shared_where_its_broker_gives_each_event_to_one(
     tmp_path: Path, source: dict[str, Any], shares: bool
 ) -> None:
-    """Queues, consumer groups and shared subscriptions are shared; what everybody gets is not, for it would come twice."""
-    assert (alone(config(tmp_path, s=source).sources["s"]) is None) is shares
+    """Queues, consumer groups and shared subscriptions are shared; events that every subscriber gets are not: they would come twice."""
+    assert (why_not_shareable(config(tmp_path, s=source).sources["s"]) is None) is shares
 
 
 def test_the_first_process_runs_the_file_as_it_is(tmp_path: Path) -> None:
-    """Worker 0 is known to every broker by the names that the file gives, as a single process is."""
+    """Every broker knows process 0 by the names in the file, as it knows a single process."""
     whole = config(tmp_path, a=STREAM, b=CHANNEL, c={**TOPICS, "topics": SHARED})
-    assert share(whole, 0) == whole
+    assert config_for_process(whole, 0) == whole
 
 
 def test_every_other_process_has_names_of_its_own(tmp_path: Path) -> None:
-    """Consumers and client ids get the worker's number, the same at every start; routes keep their names."""
+    """Consumers and client ids get the process's number, the same at every start; routes keep their names."""
     whole = config(
         tmp_path,
         alone=CHANNEL,
@@ -67,20 +67,20 @@ def test_every_other_process_has_names_of_its_own(tmp_path: Path) -> None:
         anybody={**TOPICS, "topics": SHARED, "client_id": None},
         queue=QUEUE,
     )
-    mine: Any = share(whole, 2)
-    assert list(mine.sources) == ["named", "host", "topics", "anybody", "queue"]
-    assert mine.sources["named"].consumer == "me-2"
-    assert mine.sources["host"].consumer == f"{socket.gethostname()}-2"
-    assert mine.sources["topics"].client_id == "bridge-worker-2"
-    assert mine.sources["anybody"].client_id is None
-    assert mine.sources["queue"] == whole.sources["queue"]
+    third: Any = config_for_process(whole, 2)
+    assert list(third.sources) == ["named", "host", "topics", "anybody", "queue"]
+    assert third.sources["named"].consumer == "me-2"
+    assert third.sources["host"].consumer == f"{socket.gethostname()}-2"
+    assert third.sources["topics"].client_id == "bridge-worker-2"
+    assert third.sources["anybody"].client_id is None
+    assert third.sources["queue"] == whole.sources["queue"]
     names = {route.source: route.name for route in whole.routes}
-    assert {route.source: route.name for route in mine.routes} == {name: names[name] for name in mine.sources}
-    assert share(whole, 2) == mine
+    assert {route.source: route.name for route in third.routes} == {name: names[name] for name in third.sources}
+    assert config_for_process(whole, 2) == third
 
 
-def test_check_notes_what_runs_in_one_process(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """`check` names each source that more processes do not help, with the reason; with one process there is none."""
+def test_check_notes_the_sources_that_run_in_one_process(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """`check` names each source that more processes do not help, with the reason; with one process it has no such note."""
     config(tmp_path, signups=CHANNEL, audit=STREAM)
     assert cli.main(["check", str(tmp_path / "bridge.yaml")]) == 0
     notes = [line for line in capsys.readouterr().out.splitlines() if "note:" in line]

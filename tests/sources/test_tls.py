@@ -41,7 +41,7 @@ class Strict:
     certificates: Certificates
 
     def config(self, tls: dict[str, Any] | None = None, **settings: Any) -> dict[str, Any]:
-        """All four sources and Dramatiq's Redis, over TLS; what is None in `tls` is left out."""
+        """All four sources and Dramatiq's Redis, over TLS; keys of `tls` that are None are left out."""
         given = self.certificates
         trusted = {"ca": str(given.ca), "cert": str(given.client_cert), "key": str(given.client_key)}
         chosen = {name: value for name, value in {**trusted, **(tls or {})}.items() if value is not None}
@@ -113,7 +113,7 @@ def test_eight_sources_in_one_bridge(
 ) -> None:
     """Two sources of each kind at two brokers each, one over TLS with odd credentials and one without, all work at once."""
     with strict.client() as client:
-        client.flushall()  # the module's own: what was read the other way is still there
+        client.flushall()  # the module's own: events of the other path are still in it
     config = strict.config({"server_name": "localhost"})
     feeds: list[Feed] = [AmqpFeed(rabbitmq), MqttFeed(mosquitto), PubsubFeed(redis_server), StreamFeed(redis_server)]
     for feed in feeds:
@@ -166,7 +166,7 @@ def test_an_unknown_authority_is_refused(strict: Strict, either_bridge: Bridges,
 
 
 def test_verification_can_be_turned_off(strict: Strict, either_bridge: Bridges) -> None:
-    """With `tls: {verify: false}` any certificate will do, whatever its name and its authority."""
+    """With `tls: {verify: false}` any certificate will do, of any name and authority."""
     either_bridge(strict.config({"ca": None, "verify": False, "server_name": "broker.internal"})).ready()
 
 
@@ -197,7 +197,7 @@ def test_a_missing_file_is_named(strict: Strict, either_bridge: Bridges, tmp_pat
 
 
 def test_a_wrong_password_is_a_clear_cause(strict: Strict, either_bridge: Bridges) -> None:
-    """A refused login is said in the broker's words, without the password in any line of the log."""
+    """A refused login is logged in the broker's words, and no line of the log has the password."""
     wrong = "wr@ng:s/cret%#"
     bridge = either_bridge(strict.config(password=wrong), arguments=["--log-level", "debug"])
     causes = _causes(bridge)
@@ -213,7 +213,7 @@ def test_a_wrong_password_is_a_clear_cause(strict: Strict, either_bridge: Bridge
 
 @pytest.fixture
 def mute_port() -> Iterator[int]:
-    """A port that accepts every connection and never says a word."""
+    """A port that accepts every connection and never sends a byte."""
     with socket.create_server(("127.0.0.1", 0), backlog=100) as server, ExitStack() as open_links:
 
         def accept() -> None:
@@ -230,7 +230,7 @@ def mute_port() -> Iterator[int]:
 
 @pytest.mark.parametrize("secure", [False, True], ids=["plain", "tls"])
 def test_a_broker_that_never_answers(secure: bool, mute_port: int, either_bridge: Bridges) -> None:
-    """After `connect_timeout` the cause is that it timed out; it is tried again, and stopping does not wait for it."""
+    """After `connect_timeout` the cause is a timeout; the bridge tries again, and stopping does not wait for it."""
     config = _config("s" if secure else "", [mute_port] * 3, {"connect_timeout": "300ms"})
     config["dramatiq"]["timeout"] = "300ms"
     bridge = either_bridge(config)

@@ -1,4 +1,4 @@
-"""The spool's directory: one owner, and no reason not to start."""
+"""The spool's directory: one owner; no fault of it keeps a bridge from starting."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 from bridge.config import load
 from bridge.model.batch import Batch, BatchSequence
 from bridge.model.event import Event, already_parsed
-from bridge.sources.sharding import share
+from bridge.sources.sharding import config_for_process
 from bridge.spool import SpoolDirectory
 from tests.support.brokers import Redis
 from tests.support.children import wait_until
@@ -39,18 +39,18 @@ async def _read(path: Path, count: int) -> list[bytes]:
     assert spool.events == count
     bodies: list[bytes] = []
     if count:
-        async for kept in spool.kept():
-            bodies += [event.body for event in kept.batch.events]
-            assert all(event.redelivered for event in kept.batch.events)
-            await spool.forget(kept)
+        async for spooled in spool.replay():
+            bodies += [event.body for event in spooled.batch.events]
+            assert all(event.redelivered for event in spooled.batch.events)
+            await spool.forget(spooled)
             if len(bodies) == count:
                 break
     await directory.close()
     return bodies
 
 
-async def test_what_a_process_left_that_is_no_more_is_adopted(tmp_path: Path) -> None:
-    """With fewer `processes` than before, the first one takes over what the others have spooled; once."""
+async def test_events_of_a_process_that_is_gone_are_adopted(tmp_path: Path) -> None:
+    """With fewer `processes` than before, the first one takes over the events that the others have spooled, once."""
     await _fill(tmp_path, [b"own"])
     await _fill(tmp_path / "process-1", [b"1a", b"1b"])
     await _fill(tmp_path / "process-2", [b"2a"])
@@ -58,8 +58,8 @@ async def test_what_a_process_left_that_is_no_more_is_adopted(tmp_path: Path) ->
     assert await _read(tmp_path / "process-1", 0) == []
 
 
-async def test_what_a_process_has_that_runs_is_its_own(tmp_path: Path) -> None:
-    """Nobody takes it away."""
+async def test_events_of_a_running_process_stay_its_own(tmp_path: Path) -> None:
+    """The first process leaves the spool of a process that runs alone."""
     await _fill(tmp_path / "process-1", [b"1a"])
     other = SpoolDirectory(tmp_path / "process-1", SIZE)
     assert await other.own()
@@ -69,14 +69,14 @@ async def test_what_a_process_has_that_runs_is_its_own(tmp_path: Path) -> None:
 
 
 def test_processes_share_the_bound_and_no_directory(tmp_path: Path) -> None:
-    """Each of several processes has a directory of its own, and they keep to `max_size` together."""
+    """Each process has a directory of its own; together they keep to `max_size`."""
     path = tmp_path / "bridge.yaml"
     path.write_text(
         "sources: {a: {type: amqp, url: amqp://localhost, queue: a}}\n"
         "spool: {directory: /s, max_size: 9MiB}\nprocesses: 3\n"
     )
     config = load(str(path), environ={})
-    spools = [share(config, number).spool for number in range(3)]
+    spools = [config_for_process(config, number).spool for number in range(3)]
     assert [spool and (spool.directory, spool.max_size) for spool in spools] == [
         ("/s", 3 << 20),
         ("/s/process-1", 3 << 20),
@@ -85,8 +85,10 @@ def test_processes_share_the_bound_and_no_directory(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("broken", ["garbage", "a file", "nowhere"])
-def test_start_up_never_fails_on_it(redis_server: Redis, new_bridge: Bridges, tmp_path: Path, broken: str) -> None:
-    """Garbage in the directory, a file in its place, or no right to have one: said, and the bridge does its work."""
+def test_a_bridge_starts_with_any_fault_of_the_directory(
+    redis_server: Redis, new_bridge: Bridges, tmp_path: Path, broken: str
+) -> None:
+    """Garbage in the directory, a file in its place, or no permission: the fault is logged, and the bridge works."""
     channel = PubsubFeed(redis_server)
     directory = tmp_path / "spool"
     if broken == "nowhere":
@@ -107,8 +109,8 @@ def test_start_up_never_fails_on_it(redis_server: Redis, new_bridge: Bridges, tm
         wait_until(lambda: client.llen("dramatiq:default") == 1, 20, "the event")
 
 
-def test_two_bridges_never_share_one(redis_server: Redis, new_bridge: Bridges, tmp_path: Path) -> None:
-    """The second waits until the first has ended, as in a rolling update."""
+def test_two_bridges_never_share_a_directory(redis_server: Redis, new_bridge: Bridges, tmp_path: Path) -> None:
+    """The second bridge waits until the first has ended, as in a rolling update."""
     config = {**PubsubFeed(redis_server).config(redis_server), "spool": {"directory": str(tmp_path)}}
     first = new_bridge(config).ready()
     second = new_bridge(config)
@@ -120,17 +122,17 @@ def test_two_bridges_never_share_one(redis_server: Redis, new_bridge: Bridges, t
     assert not second.events("spool.unavailable")
 
 
-async def test_small_batches_are_written_as_large_ones_but_not_after_a_crash(tmp_path: Path) -> None:
-    """What trickled in is caught up with in large steps; what an earlier process left, as it was numbered."""
+async def test_small_batches_are_merged_but_not_after_a_crash(tmp_path: Path) -> None:
+    """Small batches are replayed as a large one; those of an earlier process one by one, with their own numbers."""
     directory = SpoolDirectory(tmp_path, SIZE)
     assert await directory.own()
     spool = await directory.open("feed", already_parsed)
     assert spool is not None
-    writer = BatchSequence()
+    sequence = BatchSequence()
     for number in range(1, 31):
-        await spool.append([Batch([Event("feed", "topic", b"%d" % number, 1)], writer, number=number)], durable=False)
-    async for kept in spool.kept():
-        assert (len(kept.batch.events), kept.batch.number, kept.batch.sequence.name) == (30, 30, writer.name)
+        await spool.append([Batch([Event("feed", "topic", b"%d" % number, 1)], sequence, number=number)], durable=False)
+    async for spooled in spool.replay():
+        assert (len(spooled.batch.events), spooled.batch.number, spooled.batch.sequence.name) == (30, 30, sequence.name)
         break
     await directory.close()
     directory = SpoolDirectory(tmp_path, SIZE)
@@ -138,9 +140,9 @@ async def test_small_batches_are_written_as_large_ones_but_not_after_a_crash(tmp
     spool = await directory.open("feed", already_parsed)
     assert spool is not None
     numbers = []
-    async for kept in spool.kept():
-        numbers.append(kept.batch.number)
-        await spool.forget(kept)
+    async for spooled in spool.replay():
+        numbers.append(spooled.batch.number)
+        await spool.forget(spooled)
         if not spool.holds:
             break
     assert numbers == list(range(1, 31))

@@ -1,4 +1,4 @@
-"""The spool's log: what is kept comes back in order, and what is damaged is counted exactly."""
+"""The spool's log: records come back in order, and damaged ones are counted exactly."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ SEGMENT = 1024
 
 
 def _fill(log: Log, records: int, start: int = 0) -> list[tuple[bytes, int]]:
-    """Append records of 1 to 3 events, whose payloads tell their number."""
-    kept = [(b"record %d " % n + b"x" * (n % 7 * 10), n % 3 + 1) for n in range(start, start + records)]
-    for one in kept:
-        log.append([one], sync=False)
-    return kept
+    """Append records of 1 to 3 events, each with its number in the payload."""
+    appended = [(b"record %d " % n + b"x" * (n % 7 * 10), n % 3 + 1) for n in range(start, start + records)]
+    for record in appended:
+        log.append([record], sync=False)
+    return appended
 
 
-def _drain(log: Log) -> tuple[list[tuple[bytes, int]], int]:
-    """Return everything that can be read, and how many events are lost; the log is empty then."""
-    found, lost = [], 0
+def _empty(log: Log) -> tuple[list[tuple[bytes, int]], int]:
+    """Read and remove every entry; return the readable records, and how many events are lost."""
+    readable, lost = [], 0
     while log.events:
         entries = log.read(300)
         assert entries
@@ -34,39 +34,39 @@ def _drain(log: Log) -> tuple[list[tuple[bytes, int]], int]:
             if entry.payload is None:
                 lost += entry.events
             else:
-                found.append((entry.payload, entry.events))
+                readable.append((entry.payload, entry.events))
             log.remove(entry)
-    return found, lost
+    return readable, lost
 
 
-def test_what_is_kept_comes_back_in_order(tmp_path: Path) -> None:
-    """First in, first out, over several files; an emptied log takes no more of the disk than one file."""
+def test_records_come_back_in_order(tmp_path: Path) -> None:
+    """First in, first out, over several files; an emptied log takes at most two files' space."""
     log = Log(tmp_path, SEGMENT)
-    kept = _fill(log, 100)
-    assert log.events == sum(events for _, events in kept)
+    appended = _fill(log, 100)
+    assert log.events == sum(events for _, events in appended)
     assert len(list(tmp_path.glob("*.spool"))) > 3
-    assert _drain(log) == (kept, 0)
+    assert _empty(log) == (appended, 0)
     assert log.events == 0
     assert log.size <= 2 * SEGMENT
 
 
 def test_it_survives_the_process(tmp_path: Path) -> None:
-    """What another process left is there, without what that one had removed, and new records go behind it."""
+    """Another process finds the records that were not removed; new records go behind them."""
     log = Log(tmp_path, SEGMENT)
-    kept = _fill(log, 50)
+    appended = _fill(log, 50)
     for entry in log.read(1 << 20)[:7]:
         log.remove(entry)
     # Not closed: the process was killed.
     again = Log(tmp_path, SEGMENT)
-    kept += _fill(again, 10, start=50)
-    assert _drain(again) == (kept[7:], 0)
+    appended += _fill(again, 10, start=50)
+    assert _empty(again) == (appended[7:], 0)
     assert Log(tmp_path, SEGMENT).events == 0
 
 
 @settings(deadline=None, max_examples=200)
 @given(st.lists(st.sampled_from(["append", "append", "remove", "reopen"]), max_size=60))
 def test_any_order_of_steps(steps: list[str]) -> None:
-    """Whatever is appended, removed and reopened in whatever order: nothing is lost, nothing comes twice."""
+    """Append, remove and reopen in any order: nothing is lost, nothing comes twice."""
     directory = Path("/tmp") / f"spool-log-{os.getpid()}-{random.getrandbits(64):x}"
     try:
         log = Log(directory, 200)
@@ -83,7 +83,7 @@ def test_any_order_of_steps(steps: list[str]) -> None:
                 assert (entry.payload, entry.events) == expected.pop(0)
                 log.remove(entry)
             assert log.events == sum(events for _, events in expected)
-        assert _drain(log) == (expected, 0)
+        assert _empty(log) == (expected, 0)
     finally:
         shutil.rmtree(directory, ignore_errors=True)
 
@@ -93,34 +93,34 @@ def _files(directory: Path) -> dict[Path, bytes]:
 
 
 def test_any_flipped_byte_costs_one_record_and_is_counted(tmp_path: Path) -> None:
-    """Wherever one byte is flipped: every other record comes back, in order, and exactly the events of this one are counted."""
-    log = Log(tmp_path / "kept", 700)
-    kept = _fill(log, 20)
+    """Flip any one byte: all other records come back, in order, and exactly this record's events are counted as lost."""
+    log = Log(tmp_path / "whole", 700)
+    appended = _fill(log, 20)
     log.close()
-    total = sum(events for _, events in kept)
-    files = _files(tmp_path / "kept")
+    total = sum(events for _, events in appended)
+    files = _files(tmp_path / "whole")
     assert len(files) > 2
     for path, data in files.items():
         for at in range(len(data)):
             damaged = tmp_path / "damaged"
-            shutil.copytree(tmp_path / "kept", damaged)
+            shutil.copytree(tmp_path / "whole", damaged)
             (damaged / path.name).write_bytes(data[:at] + bytes([data[at] ^ 0xFF]) + data[at + 1 :])
             log = Log(damaged, 700)
-            found, lost = _drain(log)
+            readable, lost = _empty(log)
             log.close()
             where = f"byte {at} of {path.name}"
-            assert len(found) >= len(kept) - 1, where
-            assert found == [one for one in kept if one in found], where
-            assert lost == total - sum(events for _, events in found), where
+            assert len(readable) >= len(appended) - 1, where
+            assert readable == [record for record in appended if record in readable], where
+            assert lost == total - sum(events for _, events in readable), where
             shutil.rmtree(damaged)
 
 
 def test_damage_over_several_records_is_counted(tmp_path: Path) -> None:
-    """Zeros over the middle of a file, a whole file gone, and one of garbage: what is missing is counted, the rest comes."""
+    """Zeros in the middle of a file, a missing file, and one of garbage: lost events are counted, all others come back."""
     log = Log(tmp_path, SEGMENT)
-    kept = _fill(log, 60)
+    appended = _fill(log, 60)
     log.close()
-    total = sum(events for _, events in kept)
+    total = sum(events for _, events in appended)
     paths = sorted(tmp_path.glob("*.spool"))
     assert len(paths) >= 5
     data = paths[0].read_bytes()
@@ -128,15 +128,15 @@ def test_damage_over_several_records_is_counted(tmp_path: Path) -> None:
     paths[1].unlink()
     paths[3].write_bytes(os.urandom(5000))
     log = Log(tmp_path, SEGMENT)
-    found, lost = _drain(log)
-    assert len(found) >= 20
-    assert found == [one for one in kept if one in found]
-    assert lost == total - sum(events for _, events in found)
+    readable, lost = _empty(log)
+    assert len(readable) >= 20
+    assert readable == [record for record in appended if record in readable]
+    assert lost == total - sum(events for _, events in readable)
     assert list((tmp_path / "quarantine").iterdir())
 
 
-def test_what_is_damaged_is_kept_within_a_bound(tmp_path: Path) -> None:
-    """For people to look at: as much of it as one file of the log may hold, however much there is."""
+def test_the_quarantine_is_bounded(tmp_path: Path) -> None:
+    """Damaged bytes are kept for people to examine: at most as many as one file of the log may hold."""
     log = Log(tmp_path, SEGMENT)
     _fill(log, 60)
     log.close()
@@ -144,57 +144,57 @@ def test_what_is_damaged_is_kept_within_a_bound(tmp_path: Path) -> None:
         data = bytearray(path.read_bytes())
         data[40::60] = bytes(byte ^ 1 for byte in data[40::60])
         path.write_bytes(data)
-    _drain(Log(tmp_path, SEGMENT))
-    kept = sum(path.stat().st_size for path in (tmp_path / "quarantine").iterdir())
-    assert 0 < kept <= SEGMENT
+    _empty(Log(tmp_path, SEGMENT))
+    size = sum(path.stat().st_size for path in (tmp_path / "quarantine").iterdir())
+    assert 0 < size <= SEGMENT
 
 
 def test_a_damaged_record_is_counted_once(tmp_path: Path) -> None:
-    """Also if the bridge starts again behind it."""
+    """Also if the log is opened again behind it."""
     log = Log(tmp_path, SEGMENT)
-    kept = _fill(log, 10)
+    appended = _fill(log, 10)
     path = next(tmp_path.glob("*.spool"))
     data = bytearray(path.read_bytes())
     data[40] ^= 1
     path.write_bytes(data)
     log = Log(tmp_path, SEGMENT)
     entry = log.read(1)[0]
-    assert (entry.payload, entry.events) == (None, kept[0][1])
+    assert (entry.payload, entry.events) == (None, appended[0][1])
     log.remove(entry)
-    assert _drain(Log(tmp_path, SEGMENT)) == (kept[1:], 0)
+    assert _empty(Log(tmp_path, SEGMENT)) == (appended[1:], 0)
 
 
 @pytest.mark.parametrize("cut", [1, 20, 36, 37, 60, 80])
 def test_a_torn_tail_is_cut(tmp_path: Path, cut: int) -> None:
-    """A record that was being written when the power failed was never confirmed: it is cut, and what follows is read."""
+    """A record whose write was interrupted was never confirmed: it is cut, and records appended after it are read."""
     log = Log(tmp_path, SEGMENT)
-    kept = _fill(log, 5)
+    appended = _fill(log, 5)
     log.close()
     path = next(tmp_path.glob("*.spool"))
     path.write_bytes(path.read_bytes()[:-cut])
     log = Log(tmp_path, SEGMENT)
-    kept = kept[:-1] + _fill(log, 3, start=100)
-    assert _drain(log) == (kept, 0)
-    assert _drain(Log(tmp_path, SEGMENT)) == ([], 0)
+    appended = appended[:-1] + _fill(log, 3, start=100)
+    assert _empty(log) == (appended, 0)
+    assert _empty(Log(tmp_path, SEGMENT)) == ([], 0)
 
 
-def test_a_lost_position_brings_again_and_loses_nothing(tmp_path: Path) -> None:
-    """Without the file that says what was removed, everything that is there comes again."""
+def test_a_lost_position_repeats_and_loses_nothing(tmp_path: Path) -> None:
+    """Without the position file all records that are still on the disk come back, removed ones too."""
     log = Log(tmp_path, SEGMENT)
-    kept = _fill(log, 8)
+    appended = _fill(log, 8)
     log.remove(log.read(1)[0])
     log.close()
     (tmp_path / "position").write_bytes(b"nonsense")
     log = Log(tmp_path, SEGMENT)
     assert log.damage.position
-    assert _drain(log) == (kept, 0)
+    assert _empty(log) == (appended, 0)
 
 
 def test_a_full_disk_takes_all_or_nothing(tmp_path: Path) -> None:
-    """A disk that fills in the middle of a write: the write fails whole, and the log is as it was."""
+    """A write that fills the disk fails whole, and the log is as before."""
     log = Log(tmp_path, SEGMENT)
-    kept = _fill(log, 3)
-    # A file that may not grow: the same error of the same call, on any file system.
+    appended = _fill(log, 3)
+    # A limit on the file's size makes the same call fail, on any file system.
     import resource  # noqa: PLC0415 - Unix only
     import signal  # noqa: PLC0415
 
@@ -207,5 +207,5 @@ def test_a_full_disk_takes_all_or_nothing(tmp_path: Path) -> None:
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
         signal.signal(signal.SIGXFSZ, handler)
-    kept += _fill(log, 3, start=50)
-    assert _drain(Log(tmp_path, SEGMENT)) == (kept, 0)
+    appended += _fill(log, 3, start=50)
+    assert _empty(Log(tmp_path, SEGMENT)) == (appended, 0)

@@ -12,29 +12,24 @@ import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any, cast
-from unittest.mock import AsyncMock
+from typing import Any
 
 import pytest
 from paho.mqtt.client import Client
 from paho.mqtt.enums import CallbackAPIVersion
 
-from bridge.delivery.outlet import SinkContext
-from bridge.delivery.pipeline import Dispatcher
 from bridge.errors import SinkUnavailable
+from bridge.model.accounting import Counts
 from bridge.model.batch import Batch, DeadLetter, Written
-from bridge.model.event import Event
-from bridge.routing.router import Counts
-from bridge.sink.health import SinkHealth
-from bridge.spool import Spool, SpoolDirectory
+from bridge.spool import SpoolDirectory
 from bridge.spool.log import Log
 from tests.faults.proxy import Proxy
-from tests.routing.test_router import event, router
 from tests.support.brokers import Mosquitto, Redis
 from tests.support.children import REPOSITORY, wait_until
 from tests.support.feeds import MqttFeed, PubsubFeed, connect
+from tests.support.memory import MemorySink, MemorySource, pipeline, until
 from tests.support.processes import Bridges, queue_messages
+from tests.support.routing import event
 
 
 def _config(feed: MqttFeed | PubsubFeed, sink: Redis, directory: Path, **settings: Any) -> dict[str, Any]:
@@ -137,75 +132,35 @@ def test_a_stop_in_the_middle_of_catching_up_repeats_nothing(
     assert numbers == list(range(2000))
 
 
-async def test_what_was_written_of_a_batch_in_halves_is_counted_as_what_it_was(tmp_path: Path) -> None:
+class _HalfAway(MemorySink):
+    """Refuses a whole batch, takes its first event and makes a dead letter of its fourth, and goes away."""
+
+    async def write(self, batch: Batch) -> Written:
+        batch.halves = batch.split()
+        first, second = batch.halves[0].halves = batch.halves[0].split()
+        unread, refused = second.halves = second.split()
+        refused.queues.clear()
+        refused.dead_letters.append((0, DeadLetter(refused.events[0], "refused-by-redis", "WRONGTYPE")))
+        refused.refused = 1
+        for part in (first, unread, refused):
+            part.written = Written(messages=int(part is first), duplicates=0, refused=part.refused)
+        raise SinkUnavailable("away")
+
+
+async def test_the_written_half_of_a_batch_is_counted_by_its_own_outcome(tmp_path: Path) -> None:
     """Redis has refused a whole, taken one half, and gone away: the other half is counted when the spool is written."""
-
-    class Half:
-        """A sink that takes the first half, and a session that brings one batch."""
-
-        name, redelivers, ended, full = "s", False, False, False
-        settled = 0
-
-        async def write(self, batch: Batch) -> Written:
-            batch.halves = batch.split()
-            first, second = batch.halves[0].halves = batch.halves[0].split()
-            unread, refused = second.halves = second.split()
-            refused.queues.clear()
-            refused.dead_letters.append((0, DeadLetter(refused.events[0], "refused-by-redis", "WRONGTYPE")))
-            refused.refused = 1
-            for part in (first, unread, refused):
-                part.written = Written(messages=int(part is first), duplicates=0, refused=part.refused)
-            raise SinkUnavailable("away")
-
-        async def receive(self) -> list[Event]:
-            if self.settled:
-                await asyncio.sleep(60)
-            await asyncio.sleep(0)
-            bodies = [b"0", b"1", b"{", b"2"] + [b"4", b"1"] * 2
-            return [event("a/log", body) for body in bodies]
-
-        async def acknowledge(self, events: list[Event]) -> None:
-            self.settled += len(events)
-
-    it = cast("Any", Half())
-    pressure = SimpleNamespace(admit=AsyncMock(), written=lambda _: None)
-    outlet = SinkContext(it, cast("Any", None), SinkHealth(), cast("Any", pressure))
-    dispatcher = Dispatcher("s", it, router([{"actor": "log", "when": "payload % 2 == 0"}]), outlet)
+    source = MemorySource(redelivers=False)
+    moved = pipeline(source, _HalfAway(source), [{"actor": "log", "when": "payload % 2 == 0"}])
     spools = SpoolDirectory(tmp_path, 1 << 20)
     assert await spools.own()
-    dispatcher.spool = await spools.open("s", cast("Any", None))
-    tasks = [asyncio.create_task(dispatcher.intake(it)), asyncio.create_task(dispatcher.write())]
-    await asyncio.to_thread(wait_until, lambda: it.settled, 10, "one batch")
-    for task in tasks:
-        task.cancel()
-    assert dispatcher.counts == Counts(received=4, routed=1, filtered=1, dead_lettered=2, messages=1)
+    await moved.open_spool(spools)
+    running = asyncio.create_task(moved.run())
+    session = await source.deliver(*(event("a/log", body) for body in [b"0", b"1", b"{", b"2"] + [b"4", b"1"] * 2))
+    await until(lambda: session.held == 0)
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
     await spools.close()
-
-
-async def test_a_disk_that_hangs_at_a_stop_is_not_waited_for() -> None:
-    """What it may not have taken is counted as lost: what was received and routed, and what the session still held."""
-
-    class Hangs:
-        name, redelivers, holds = "s", False, False
-        ended, waiting, sent = False, 3, 0
-
-        async def receive(self) -> list[Event]:
-            self.sent += 1
-            return [event("a/log", b"%d" % n) for n in range(10)]
-
-        async def append(self, *_: object, **__: object) -> None:
-            await asyncio.sleep(60)
-
-    it = cast("Any", Hangs())
-    dispatcher = Dispatcher("s", it, router([{"actor": "log"}]), cast("Any", SimpleNamespace(attempts=None)))
-    dispatcher.spool = cast("Spool", it)
-    with pytest.raises(TimeoutError):
-        await asyncio.wait_for(dispatcher.intake(it), 1)
-    dispatcher.leave(it)
-    with pytest.raises(TimeoutError):
-        await asyncio.wait_for(dispatcher.give_up_rest(), 1)
-    assert it.sent == 2
-    assert dispatcher.counts.received == dispatcher.counts.lost == 2 * 10 + 3
+    assert moved.counts == Counts(received=4, routed=1, filtered=1, dead_lettered=2, messages=1)
 
 
 def test_a_disk_that_hangs_keeps_no_process_from_ending() -> None:

@@ -1,4 +1,4 @@
-"""AMQP as bytes: frames and messages as RabbitMQ would send them, and a broker that sends whatever a test wants."""
+"""AMQP as bytes: frames and messages as RabbitMQ would send them, and a broker that sends any bytes a test gives it."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def deliver(tag: int, key: bytes = b"key", exchange: bytes = b"", *, redelivered
 
 
 def header(size: int, properties: Basic.Properties | bytes = b"\x00\x00") -> bytes:
-    """The header frame of a message; properties are given as such or as bytes."""
+    """The header frame of a message; properties are an object or bytes."""
     raw = properties if isinstance(properties, bytes) else properties.marshal()
     return frame(2, struct.pack(">HHQ", 60, 0, size) + raw)
 
@@ -55,7 +55,7 @@ def message(tag: int, body: bytes, properties: Basic.Properties | bytes = b"\x00
 
 @dataclass
 class Broker:
-    """Answers what a client asks, and sends `data` right behind the answer to basic.consume, in these pieces."""
+    """Answers a client's requests, and sends `data` right behind the answer to basic.consume, in these pieces."""
 
     data: Sequence[bytes]
     greeting: bytes = b""
@@ -70,11 +70,11 @@ class Broker:
         async with await asyncio.start_server(self._talk, "127.0.0.1", 0) as server:
             self.port = server.sockets[0].getsockname()[1]
             yield self
-            if self.sequence is not None:
-                self.sequence.close()
+            if self.writer is not None:
+                self.writer.close()
 
     async def _talk(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self.sequence = writer
+        self.writer = writer
         with suppress(ConnectionError, asyncio.IncompleteReadError):
             await reader.readexactly(8)
             capabilities: FieldTable = {"consumer_cancel_notify": True, "basic.nack": True}

@@ -1,4 +1,4 @@
-"""Batches to write, configurations and sinks to write them with, and what is in Redis then."""
+"""Batches, configurations and sinks for tests, and reading the messages that they have written to Redis."""
 
 from __future__ import annotations
 
@@ -15,61 +15,60 @@ import yaml
 from bridge import config
 from bridge.config import Dramatiq
 from bridge.errors import SinkUnavailable
+from bridge.model.accounting import Counts
 from bridge.model.batch import Batch, BatchSequence, DeadLetter
-from bridge.model.event import Event, Gate
+from bridge.model.event import Event, OnceByKey, WriteOnce
 from bridge.model.message import Message, MessageIds, Template
 from bridge.routing import router
 from bridge.routing.compiler import check_routes, compile_routes
-from bridge.routing.router import Counts, Router
+from bridge.routing.router import Router
 from bridge.sink import RedisSink
 from tests.support.brokers import Redis
 from tests.support.processes import queue_messages
 
 DEAD: Final = "dramatiq-bridge:dead-letters"
-
-
-SEEN: Final = Gate("seen", "s:", lifetime_ms=60_000)
+SEEN: Final = OnceByKey("s:", lifetime_ms=60_000)
 
 
 @dataclass
 class Entry:
-    """One event of a batch, and what it comes to."""
+    """One event of a batch, with its messages and dead letters."""
 
     event: Event
     messages: list[Message] = field(default_factory=list)
     dead_letters: list[DeadLetter] = field(default_factory=list)
 
 
-def batch_of(entries: Iterable[Entry], writer: BatchSequence | None = None, number: int | None = None) -> Batch:
-    """Make a batch of what its events come to."""
+def batch_of(entries: Iterable[Entry], sequence: BatchSequence | None = None, number: int | None = None) -> Batch:
+    """Make a batch of events with their messages and dead letters."""
     entries = list(entries)
-    made = Batch([entry.event for entry in entries], writer or BatchSequence(), number=number)
-    for owner, entry in enumerate(entries):
-        made.add(owner, entry.messages)
-        made.dead_letters += [(owner, letter) for letter in entry.dead_letters]
+    made = Batch([entry.event for entry in entries], sequence or BatchSequence(), number=number)
+    for event_index, entry in enumerate(entries):
+        made.add(event_index, entry.messages)
+        made.dead_letters += [(event_index, letter) for letter in entry.dead_letters]
     return made
 
 
-def copied(made: Batch, writer: BatchSequence, number: int | None = None) -> Batch:
-    """Make the same batch again, as one that was not written yet."""
-    return Batch(made.events, writer, made.queues, made.dead_letters, number)
+def copied(made: Batch, sequence: BatchSequence, number: int | None = None) -> Batch:
+    """Make the same batch again, not written yet."""
+    return Batch(made.events, sequence, made.queues, made.dead_letters, number)
 
 
 def routed(router: Router, events: list[Event]) -> tuple[list[Entry], Counts]:
-    """Route events; return what each one comes to, and the counts."""
+    """Route events; return each one with its messages and dead letters, and the counts."""
     made = Batch(events)
     counts = router.route(made)
-    entries = [Entry(one) for one in events]
+    entries = [Entry(event_) for event_ in events]
     for queue, column in made.queues.items():
-        for owner, message_ in zip(column.event_indexes, column.messages, strict=True):
-            entries[owner].messages.append(Message(queue, *message_))
-    for owner, letter in made.dead_letters:
-        entries[owner].dead_letters.append(letter)
+        for event_index, message_ in zip(column.event_indexes, column.messages, strict=True):
+            entries[event_index].messages.append(Message(queue, *message_))
+    for event_index, letter in made.dead_letters:
+        entries[event_index].dead_letters.append(letter)
     return entries, counts
 
 
 class Sinks:
-    """Makes sinks when called, and closes them all in the end."""
+    """Makes a sink each time it is called; closes them all at the end."""
 
     def __init__(self) -> None:
         self._made: list[RedisSink] = []
@@ -95,30 +94,30 @@ def message(number: int = 0, queue: str = "default") -> Message:
     return Message(queue, *Template("record", queue).fill([number], {}, MessageIds(1)))
 
 
-def event(gate: Gate | None = None, body: bytes = b"{}", **more: Any) -> Event:
+def event(write_once: WriteOnce | None = None, body: bytes = b"{}", **fields: Any) -> Event:
     """Make an event."""
-    return Event("plant", "a/b", body, 1234, gate=gate, **more)
+    return Event("plant", "a/b", body, 1234, write_once=write_once, **fields)
 
 
-def batch(*numbers: int, queue: str = "default", gates: bool = False) -> Batch:
-    """Make a batch of one message per number."""
+def batch(*numbers: int, queue: str = "default", once: bool = False) -> Batch:
+    """Make a batch of one event and one message per number; `once` gives each event an deduplication key that Redis remembers."""
     return batch_of(
-        Entry(event(SEEN if gates else None, identity=str(n).encode()), [message(n, queue)]) for n in numbers
+        Entry(event(SEEN if once else None, deduplication_key=str(n).encode()), [message(n, queue)]) for n in numbers
     )
 
 
 def numbers(client: redis.Redis, queue: str = "default", namespace: str = "dramatiq") -> list[int]:
     """Return the arguments of the messages in a queue, in order; list and hash must agree."""
-    return [found["args"][0] for found in queue_messages(client, queue, namespace)]
+    return [body["args"][0] for body in queue_messages(client, queue, namespace)]
 
 
 def answer(value: object) -> Any:
-    """Return what a synchronous client says."""
+    """Return a synchronous client's reply without its type, which allows an awaitable too."""
     return value
 
 
 async def unavailable(writing: Awaitable[object]) -> str:
-    """Return the cause of SinkUnavailable, which must be raised."""
+    """Check that `writing` raises SinkUnavailable, and return its cause."""
     with pytest.raises(SinkUnavailable) as caught:
         await writing
     return caught.value.cause
@@ -137,7 +136,7 @@ def load(tmp_path: Path, url: str, route: dict[str, Any], **source: Any) -> conf
 
 
 async def write(loaded: config.Config, *bodies: bytes) -> None:
-    """Bring events with these bodies through the router and the sink."""
+    """Route events with these bodies, and write them."""
     routing = router.make(loaded.sources["s"], compile_routes(loaded)[0]["s"])
     made = Batch([Event("s", "c", body, 1, raw=({"h": "v"}, {})) for body in bodies])
     routing.route(made)

@@ -1,4 +1,4 @@
-"""The worker processes of a bridge with `processes: N`, and what they have brought."""
+"""The child processes of a bridge with `processes: N`, and what they have brought."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ def several(config: dict[str, Any], processes: int = 2, **more: Any) -> dict[str
     return {**config, "processes": processes, **more}
 
 
-def workers(bridge: BridgeProcess) -> dict[int, psutil.Process]:
-    """The worker processes by their numbers."""
+def children(bridge: BridgeProcess) -> dict[int, psutil.Process]:
+    """The child processes by their numbers."""
     found = {}
     for child in psutil.Process(bridge.pid).children():
         with suppress(psutil.NoSuchProcess):

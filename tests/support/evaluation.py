@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from bridge.errors import ExpressionError
-from bridge.routing.expressions import NAMES, RUNTIME, Expression, Fault, fault, is_missing, parse
+from bridge.errors import Diagnostic, InvalidValue
+from bridge.routing.expressions import NAMES, RUNTIME, Expression, ExpressionFailure, explain_failure, is_missing, parse
 
 FILENAME = "<test route>"
 CAPTURES = ("oven", "plant")
@@ -44,22 +44,23 @@ def evaluate(text: str, payload: object = None, **values: object) -> Any:
     return build(parse(text, (*NAMES, *CAPTURES), line=7))(**event | values)
 
 
-def failure(text: str, payload: object = None) -> Fault:
-    """Return the fault of an expression that must fail."""
+def failure(text: str, payload: object = None) -> ExpressionFailure:
+    """Return the explanation of an expression that must fail on `payload`."""
     with pytest.raises(Exception) as caught:  # noqa: PT011
         evaluate(text, payload)
-    assert not isinstance(caught.value, ExpressionError)
-    found = fault(caught.value, FILENAME)
-    assert found.missing is is_missing(caught.value)
-    return found
+    assert not isinstance(caught.value, InvalidValue)
+    explained = explain_failure(caught.value, FILENAME)
+    assert explained.missing is is_missing(caught.value)
+    return explained
 
 
-def refusal(text: str) -> ExpressionError:
-    """Return the error of an expression that must not compile."""
-    with pytest.raises(ExpressionError) as caught:
+def refusal(text: str) -> Diagnostic:
+    """Return the mistake of an expression that must not compile."""
+    with pytest.raises(InvalidValue) as caught:
         parse(text, (*NAMES, *CAPTURES))
-    assert 0 <= caught.value.offset <= len(text)
-    return caught.value
+    (diagnostic,) = caught.value.diagnostics
+    assert 0 <= (diagnostic.offset or 0) <= len(text)
+    return diagnostic
 
 
 PAYLOAD: dict[str, object] = {

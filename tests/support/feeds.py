@@ -1,7 +1,7 @@
-"""One feed per kind of source: a real broker, how to publish to it, and how a bridge is to read it.
+"""One feed per kind of source: a real broker, a way to publish to it, and the settings by which a bridge reads it.
 
-Whatever a feed has published is in its broker when `publish` returns: confirmed by RabbitMQ, PUBACKed by mosquitto,
-answered by Redis. That makes the list of what was published a ledger.
+When `publish` returns, its events are in the broker: confirmed by RabbitMQ, PUBACKed by mosquitto, answered by Redis. So
+the list of published events is a ledger.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ Payload = dict[str, Any]
 
 
 class Feed(ABC):
-    """A source of its own: queue, topic, channel or stream with a name that nobody else uses."""
+    """A queue, topic, channel or stream with a name that nobody else uses."""
 
     kind: ClassVar[str]
     redelivers: ClassVar[bool] = True
@@ -52,10 +52,10 @@ class Feed(ABC):
 
     @abstractmethod
     def prepare(self) -> None:
-        """Make what must exist before the bridge starts; events published from now on must arrive."""
+        """Make the queue, session or group that must exist before the bridge starts; events published from now on must arrive."""
 
     @abstractmethod
-    def unsettled(self) -> int:
+    def unacknowledged(self) -> int:
         """How many events the broker still holds for the bridge, delivered or not."""
 
     def config(self, sink: Redis, route: dict[str, Any] | None = None, **settings: Any) -> dict[str, Any]:
@@ -87,7 +87,7 @@ class AmqpFeed(Feed):
         """See Feed."""
         asyncio.run(self._publish(payloads, properties))
 
-    def unsettled(self) -> int:
+    def unacknowledged(self) -> int:
         """See Feed."""
         for line in self.broker.ctl("list_queues", "--silent", "name", "messages").splitlines():
             name, _, count = line.partition("\t")
@@ -125,7 +125,7 @@ class LibraryAmqpFeed(AmqpFeed):
 
     @property
     def source(self) -> dict[str, Any]:
-        """See Feed; elsewhere the setting is left to whoever starts the bridge."""
+        """See Feed; elsewhere the caller that starts the bridge sets `fast_path`."""
         return {**super().source, "fast_path": False}
 
 
@@ -142,7 +142,7 @@ class MqttFeed(Feed):
         return {"type": "mqtt", "url": self.broker.url, "client_id": self.name, "qos": self.qos, "topics": [self.name]}
 
     def prepare(self) -> None:
-        """Open the bridge's session, so that the broker keeps what is published while nobody is connected."""
+        """Open the bridge's session, so that the broker keeps events that are published while nobody is connected."""
         client = _mqtt_client(self.name, persistent=True)
         granted = threading.Event()
         client.on_subscribe = lambda *_: granted.set()
@@ -165,7 +165,7 @@ class MqttFeed(Feed):
         client.disconnect()
         client.loop_stop()
 
-    def unsettled(self) -> int:
+    def unacknowledged(self) -> int:
         """How many messages a new connection to the session would bring."""
         seen: set[int] = set()
         client = _mqtt_client(self.name, persistent=True)
@@ -186,12 +186,12 @@ class LibraryMqttFeed(MqttFeed):
 
     @property
     def source(self) -> dict[str, Any]:
-        """See Feed; elsewhere the setting is left to whoever starts the bridge."""
+        """See Feed; elsewhere the caller that starts the bridge sets `fast_path`."""
         return {**super().source, "fast_path": False}
 
 
 class PubsubFeed(Feed):
-    """A channel: what is published while nobody listens is gone."""
+    """A channel: events that are published while nobody listens are gone."""
 
     kind = "redis-pubsub"
     redelivers = False
@@ -214,7 +214,7 @@ class PubsubFeed(Feed):
                     pipeline.publish(self.name, json.dumps(payload))
                 pipeline.execute()
 
-    def unsettled(self) -> int:
+    def unacknowledged(self) -> int:
         """See Feed."""
         return 0
 
@@ -245,7 +245,7 @@ class StreamFeed(Feed):
                     pipeline.xadd(self.name, {"data": json.dumps(payload)})
                 pipeline.execute()
 
-    def unsettled(self) -> int:
+    def unacknowledged(self) -> int:
         """See Feed."""
         with self.broker.client() as client:
             groups: Any = client.xinfo_groups(self.name)
@@ -253,7 +253,7 @@ class StreamFeed(Feed):
 
 
 FEEDS: tuple[type[Feed], ...] = (AmqpFeed, LibraryAmqpFeed, MqttFeed, LibraryMqttFeed, PubsubFeed, StreamFeed)
-#: Pub/sub keeps nothing for a bridge that is away.
+#: All but pub/sub, which keeps nothing for a bridge that is away.
 REDELIVERING: tuple[type[Feed], ...] = tuple(feed for feed in FEEDS if feed.redelivers)
 
 BROKERS: dict[type[Feed], type[Broker]] = {
@@ -272,12 +272,7 @@ def _mqtt_client(client_id: str, *, persistent: bool) -> Client:
 
 
 def connect(client: Client, port: int) -> None:
-    """Connect, and return once the broker has agreed: what is published before it does, paho may never hear of again."""
+    """Connect, and wait for the CONNACK: of a message published before it, paho may never hear again."""
     client.connect("127.0.0.1", port)
     client.loop_start()
     wait_until(client.is_connected, 10, "the broker's CONNACK")
-
-
-def wait_settled(feed: Feed, timeout: float = 30.0) -> None:
-    """Wait until the broker holds nothing for the bridge any more; the bridge must not be using the session (MQTT)."""
-    wait_until(lambda: feed.unsettled() == 0, timeout, f"nothing unsettled at {feed.kind}")

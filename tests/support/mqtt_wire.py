@@ -1,4 +1,4 @@
-"""A broker of MQTT that says exactly what a test wants it to say, and sessions with it."""
+"""A scripted MQTT broker that sends exactly the bytes of a test, and sessions with it."""
 
 from __future__ import annotations
 
@@ -17,19 +17,20 @@ from bridge.config import Dramatiq, Mqtt
 from bridge.errors import Disconnected
 from bridge.model.event import Event
 from bridge.sources.mqtt.packets import PUBACK
-from bridge.sources.mqtt.source import MqttSession, MqttSource
+from bridge.sources.mqtt.session import MqttSession
+from bridge.sources.mqtt.source import MqttSource
 from tests.support.certificates import Certificates
 
-#: Each way of reading and each version once, where all four do the same and a test takes long.
+#: For long tests: each way of reading and each version once, instead of all four combinations.
 across = pytest.mark.parametrize(("fast_path", "version"), [(True, "5"), (False, "3.1.1")], ids=["fast-5", "library-3"])
 
 _SO_ATTACH_FILTER: Final = 26
-#: Nothing listens here: what a source asks of Dramatiq's Redis holds nothing up.
+#: Nothing listens here: a source must work without Dramatiq's Redis.
 NOWHERE = Dramatiq(url="redis://127.0.0.1:1/0")
 
 
 class Script:
-    """A broker of MQTT 5 for one connection: it grants everything, and else says what it is told."""
+    """A broker of MQTT 5 for one connection: it grants every request, and sends the bytes it is told to."""
 
     def __init__(self) -> None:
         self.pings = True
@@ -46,14 +47,14 @@ class Script:
         self._writer.writelines(data)
 
     def go_deaf(self) -> None:
-        """Be a host that is gone: whatever the network brings is thrown away, not even TCP answers (Linux)."""
+        """Act like a host that is gone: every packet is dropped, and not even TCP answers (Linux)."""
         assert self._writer is not None
         nothing = ctypes.create_string_buffer(struct.pack("HBBI", 6, 0, 0, 0))  # BPF: return 0
         program = struct.pack("HL", 1, ctypes.addressof(nothing))
         self._writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, program)
 
     def reset(self, *data: bytes) -> None:
-        """Send, and reset the connection at once: the client finds both together."""
+        """Send, and reset the connection at once: the client sees both together."""
         assert self._writer is not None
         self.say(*data)
         sock = self._writer.get_extra_info("socket")
@@ -78,11 +79,11 @@ class Script:
             await self._changed.wait_for(lambda: len(self.received) >= 4 * count)
         assert len(self.received) == 4 * count
         packets = [self.received[at : at + 4] for at in range(0, 4 * count, 4)]
-        assert all(one[:2] == PUBACK for one in packets)
-        return [int.from_bytes(one[2:]) for one in packets]
+        assert all(packet[:2] == PUBACK for packet in packets)
+        return [int.from_bytes(packet[2:]) for packet in packets]
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """Answer one client; what only the test can judge is kept in `received`."""
+        """Answer one client; packets that only the test can judge are kept in `received`."""
         self._writer = writer
         try:
             while True:
@@ -144,7 +145,7 @@ async def connected(
 
 
 async def receive(session: MqttSession, count: int) -> list[Event]:
-    """Wait for as many events."""
+    """Wait for `count` events."""
     events: list[Event] = []
     while len(events) < count:
         events += await session.receive()

@@ -1,6 +1,6 @@
-"""Faults of Redis as the bridge meets them, each made on a real server that runs.
+"""Faults of Redis that the bridge meets, each made on a real running server.
 
-A fault is a context manager that takes the server and yields what the error says meanwhile; afterwards the server works again.
+A fault is a context manager that takes the server and yields words of the error; on leaving it, the server works again.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ Fault = Callable[[Redis], AbstractContextManager[str]]
 
 @contextmanager
 def readonly(server: Redis) -> Iterator[str]:
-    """Make a replica of it, whose master does not answer."""
+    """Make the server a replica whose master does not answer."""
     with server.client() as client:
         client.execute_command("REPLICAOF", "127.0.0.1", str(free_port()))
         yield "read only replica"
@@ -30,7 +30,7 @@ def readonly(server: Redis) -> Iterator[str]:
 
 @contextmanager
 def out_of_memory(server: Redis) -> Iterator[str]:
-    """Leave it no memory."""
+    """Set `maxmemory` so low that every write is refused."""
     with server.client() as client:
         client.config_set("maxmemory-policy", "noeviction")
         client.config_set("maxmemory", "1mb")  # less than an empty Redis needs
@@ -40,7 +40,7 @@ def out_of_memory(server: Redis) -> Iterator[str]:
 
 @contextmanager
 def disk_error(server: Redis) -> Iterator[str]:
-    """Let its snapshots fail, upon which it refuses writes."""
+    """Let its snapshots fail; it then refuses writes."""
     dump = server.directory / "dump.rdb"
     dump.unlink(missing_ok=True)
     dump.mkdir()
@@ -57,7 +57,7 @@ def disk_error(server: Redis) -> Iterator[str]:
 
 @contextmanager
 def stopped(server: Redis) -> Iterator[str]:
-    """Stop it, and start it again, empty."""
+    """Stop the server; afterwards start it again, empty."""
     server.stop()
     yield "connect"
     server.start()
@@ -65,7 +65,7 @@ def stopped(server: Redis) -> Iterator[str]:
 
 @contextmanager
 def silent(server: Redis) -> Iterator[str]:
-    """Let it accept connections and answer nothing."""
+    """Pause the process: connections are accepted, and get no answer."""
     server.pause()
     yield "timed out"
     server.resume()
@@ -73,7 +73,7 @@ def silent(server: Redis) -> Iterator[str]:
 
 @contextmanager
 def busy(server: Redis) -> Iterator[str]:
-    """Keep it busy with somebody else's script."""
+    """Keep the server busy with another client's script."""
 
     def spin() -> None:
         with server.client() as client, pytest.raises(redis.ResponseError, match="killed"):
@@ -99,7 +99,7 @@ def busy(server: Redis) -> Iterator[str]:
 
 @contextmanager
 def loading(server: Redis) -> Iterator[str]:
-    """Let it read its data, slowly."""
+    """Let the server load its data, slowly."""
     with server.client() as client, server.client() as other:
         for number in range(100):
             client.set(f"key-{number}", "x" * 2000)
@@ -121,7 +121,7 @@ def loading(server: Redis) -> Iterator[str]:
 
 @contextmanager
 def master_down(server: Redis) -> Iterator[str]:
-    """Make a replica of it that is to be silent while its master does not answer, whatever it is asked."""
+    """Make the server a replica that refuses every command while its master does not answer."""
     with server.client() as client:
         client.config_set("replica-serve-stale-data", "no")
         client.config_set("replica-read-only", "no")
@@ -132,14 +132,14 @@ def master_down(server: Redis) -> Iterator[str]:
 
 @contextmanager
 def no_replicas(server: Redis) -> Iterator[str]:
-    """Let it want a replica that it does not have."""
+    """Let the server require a replica that it does not have."""
     with server.client() as client:
         client.config_set("min-replicas-to-write", "1")
         yield "NOREPLICAS"
         client.config_set("min-replicas-to-write", "0")
 
 
-#: Every one of them; `loading` needs a server with `enable-debug-command: local`.
+#: All of them; `loading` needs a server with `enable-debug-command: local`.
 FAULTS: list[Fault] = [
     readonly, out_of_memory, disk_error, stopped, silent, busy, loading, master_down, no_replicas
 ]  # fmt: skip

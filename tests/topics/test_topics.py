@@ -1,4 +1,4 @@
-"""Topic patterns: each protocol's own wildcards, captures, and which MQTT filters make others redundant."""
+"""Topic patterns: each protocol's own wildcards, captures, and MQTT filters that make others redundant."""
 
 from __future__ import annotations
 
@@ -6,14 +6,21 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from bridge.errors import ExpressionError
-from bridge.topics.pattern import compile_pattern, covers, subscription, without_covered
+from bridge.config.sources import SOURCES
+from bridge.errors import InvalidValue
+from bridge.topics.mqtt import covers, subscription, without_covered
+from bridge.topics.pattern import Pattern
 from tests.support.brokers import Redis
+
+
+def compiled(text: str, protocol: str) -> Pattern:
+    """Compile a pattern in the syntax of a source of type `protocol`."""
+    return SOURCES[protocol].traits.topics.compile(text)
 
 
 def fits(text: str, protocol: str, topic: str) -> bool:
     """Say whether the compiled pattern takes the topic."""
-    return compile_pattern(text, protocol).match(topic) is not None
+    return compiled(text, protocol).match(topic) is not None
 
 
 def mqtt_fits(text: str, topic: str) -> bool:
@@ -127,14 +134,14 @@ def test_amqp_wildcards(text: str, topic: str, expected: bool) -> None:
 
 
 @given(text=mqtt_filters(), topic=MQTT_TOPICS)
-def test_mqtt_patterns_fit_what_the_specification_says(text: str, topic: str) -> None:
+def test_mqtt_patterns_fit_the_topics_that_the_specification_lists(text: str, topic: str) -> None:
     """A route fires for exactly the topics that a broker would send for the same filter."""
     assert fits(text, "mqtt", topic) is mqtt_fits(text, topic)
 
 
 @given(text=AMQP_PATTERNS, key=AMQP_KEYS)
 @settings(max_examples=400)
-def test_amqp_patterns_fit_what_a_topic_exchange_routes(text: str, key: str) -> None:
+def test_amqp_patterns_fit_the_keys_that_a_topic_exchange_routes(text: str, key: str) -> None:
     """A route fires for exactly the routing keys that a binding with the same pattern takes."""
     assert fits(text, "amqp", key) is amqp_fits(text, key)
 
@@ -150,9 +157,11 @@ GLOB_PIECES = st.sampled_from(
     channels=st.lists(st.text("abcd.:-^$(|*[]\\{}!", min_size=1, max_size=5), min_size=1, max_size=5),
 )
 @settings(max_examples=250, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-def test_redis_patterns_fit_what_psubscribe_receives(redis_server: Redis, glob: str, channels: list[str]) -> None:
+def test_redis_patterns_fit_the_channels_that_psubscribe_receives(
+    redis_server: Redis, glob: str, channels: list[str]
+) -> None:
     """A route fires for exactly the channels from which PSUBSCRIBE with the same glob would receive."""
-    # One more that is likely to fit.
+    # This one is likely to fit.
     channels = [*channels, glob.replace("*", "ab").replace("?", "c").replace("\\", "") or "x"]
     with redis_server.client() as client, client.pubsub() as listener:
         listener.psubscribe(glob)
@@ -180,7 +189,7 @@ def test_redis_patterns_fit_what_psubscribe_receives(redis_server: Redis, glob: 
 )
 def test_captures(text: str, protocol: str, topic: str, captures: tuple[str, ...] | None) -> None:
     """`{name}` takes one level as text; in Redis a run without `:`, `.` or `/`."""
-    assert compile_pattern(text, protocol).match(topic) == captures
+    assert compiled(text, protocol).match(topic) == captures
 
 
 @pytest.mark.parametrize(
@@ -209,11 +218,12 @@ def test_captures(text: str, protocol: str, topic: str, captures: tuple[str, ...
     ids=lambda value: str(value)[:20],
 )
 def test_a_wrong_pattern_is_an_error_at_its_character(text: str, protocol: str, offset: int, words: str) -> None:
-    """What cannot be a topic is refused at load, at the character that is wrong."""
-    with pytest.raises(ExpressionError) as caught:
-        compile_pattern(text, protocol)
-    assert words in caught.value.problem
-    assert caught.value.offset == offset
+    """A text that cannot be a topic is refused at load, at its first wrong character."""
+    with pytest.raises(InvalidValue) as caught:
+        compiled(text, protocol)
+    (diagnostic,) = caught.value.diagnostics
+    assert words in diagnostic.message
+    assert (diagnostic.offset or 0) == offset
 
 
 def test_no_topic_makes_a_pattern_slow() -> None:
@@ -224,19 +234,19 @@ def test_no_topic_makes_a_pattern_slow() -> None:
 @given(wide=mqtt_filters(), narrow=mqtt_filters(), topic=MQTT_TOPICS)
 @settings(max_examples=500)
 def test_a_covered_filter_is_redundant(wide: str, narrow: str, topic: str) -> None:
-    """A filter that is left out of the subscriptions for another brings nothing that the other does not."""
+    """A filter that another one covers brings no topic that the other does not bring."""
     if covers(wide, narrow) and mqtt_fits(narrow, topic):
         assert mqtt_fits(wide, topic)
 
 
 @given(filters=st.lists(mqtt_filters(), max_size=6), topic=MQTT_TOPICS)
 @settings(max_examples=500)
-def test_leaving_out_covered_filters_loses_no_topic(filters: list[str], topic: str) -> None:
-    """What is subscribed to brings every event that the routes need, and no filter twice."""
+def test_dropping_covered_filters_loses_no_topic(filters: list[str], topic: str) -> None:
+    """The remaining filters bring every event that the routes need, and none of them stands twice."""
     kept = without_covered(filters)
-    assert kept == [one for one in dict.fromkeys(filters) if one in kept]
-    assert any(mqtt_fits(one, topic) for one in kept) == any(mqtt_fits(one, topic) for one in filters)
-    assert not any(covers(one, other) for one in kept for other in kept if one != other)
+    assert kept == [text for text in dict.fromkeys(filters) if text in kept]
+    assert any(mqtt_fits(text, topic) for text in kept) == any(mqtt_fits(text, topic) for text in filters)
+    assert not any(covers(wide, narrow) for wide in kept for narrow in kept if wide != narrow)
 
 
 @pytest.mark.parametrize(
@@ -252,13 +262,13 @@ def test_leaving_out_covered_filters_loses_no_topic(filters: list[str], topic: s
         ([], []),
     ],
 )
-def test_covered_filters_are_left_out(filters: list[str], kept: list[str]) -> None:
+def test_covered_filters_are_dropped(filters: list[str], kept: list[str]) -> None:
     """Overlapping routes subscribe once: a broker may send an event once per filter that fits."""
     assert without_covered(filters) == kept
 
 
 @given(text=mqtt_filters(), topic=MQTT_TOPICS)
-def test_the_subscription_brings_what_the_pattern_fits(text: str, topic: str) -> None:
+def test_the_subscription_brings_the_topics_that_the_pattern_fits(text: str, topic: str) -> None:
     """A `{name}` is subscribed to as `+`."""
     pattern = text
     for number in range(text.count("+")):

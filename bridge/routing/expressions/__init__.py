@@ -1,12 +1,25 @@
-"""The expression language: text -> checked tree -> rewritten tree, and what a failure of it means.
+"""The expression language: text -> checked tree -> rewritten tree, and the explanation of a failure on an event.
 
-The language is a whitelist over Python's own grammar: what is not named in it is refused. What is allowed is
-rewritten so that CPython runs it natively (`payload.a` is `payload["a"]`) and so that only the bounded functions of
-`RUNTIME` are ever called. `bridge/routes.py` puts many rewritten expressions into one function.
+The language is a whitelist over Python's own grammar: everything else is refused. Allowed expressions are rewritten so
+that CPython runs them natively (`payload.a` is `payload["a"]`) and so that they call only the bounded functions of
+`RUNTIME`. `bridge/routing/compiler.py` puts the rewritten expressions of a route into one function.
+
+A mistake in an expression is an InvalidValue when the configuration is read. An ExpressionFailure is another thing: a
+valid expression that fails on one event.
 """
 
-from bridge.routing.expressions.faults import Fault, fault, is_missing
+from bridge.routing.expressions.failures import EXPRESSION_ERRORS, ExpressionFailure, explain_failure, is_missing
 from bridge.routing.expressions.functions import FUNCTIONS, RUNTIME
 from bridge.routing.expressions.rewriter import NAMES, Expression, parse
 
-__all__ = ["FUNCTIONS", "NAMES", "RUNTIME", "Expression", "Fault", "fault", "is_missing", "parse"]
+__all__ = [
+    "EXPRESSION_ERRORS",
+    "FUNCTIONS",
+    "NAMES",
+    "RUNTIME",
+    "Expression",
+    "ExpressionFailure",
+    "explain_failure",
+    "is_missing",
+    "parse",
+]

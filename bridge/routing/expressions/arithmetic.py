@@ -8,7 +8,9 @@ import operator
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
-from bridge.routing.expressions.values import MAX_DIGITS, MAX_INT, NUMBERS, kind, quote, refuse
+from bridge.config.wording import describe, quoted
+from bridge.model.json_limits import MAX_DIGITS
+from bridge.routing.expressions.values import MAX_INT, NUMBERS, refuse
 
 _MAX_ROUND_DIGITS: Final = 400
 #: Between these, numbers need no closer look.
@@ -68,7 +70,7 @@ def _power(base: Any, exponent: Any) -> Any:
     return result
 
 
-#: What stands for each operator of arithmetic; an operator that is not here is refused.
+#: The function of each operator of arithmetic; every other operator is refused.
 OPERATORS: Final[dict[type[ast.operator | ast.unaryop], Callable[..., object]]] = {
     ast.Add: _binary("'+'", operator.add),
     ast.Sub: _binary("'-'", operator.sub),
@@ -83,35 +85,35 @@ OPERATORS: Final[dict[type[ast.operator | ast.unaryop], Callable[..., object]]] 
 
 
 def to_int(value: Any) -> int:
-    """`int(x)`: a whole number of a text, a number, or true or false."""
-    what = type(value)
-    if what is str:
+    """`int(x)`: the whole number of text, of a number, or of true or false."""
+    kind = type(value)
+    if kind is str:
         digits = value.strip()
         if len(digits) <= MAX_DIGITS + 1 and "_" not in digits:
             try:
                 return int(digits)
             except ValueError:
                 pass
-    elif what not in NUMBERS and what is not bool:
-        refuse("int()", "a text or a number", value)
-    elif what is not float or math.isfinite(value):
+    elif kind not in NUMBERS and kind is not bool:
+        refuse("int()", "text or a number", value)
+    elif kind is not float or math.isfinite(value):
         return int(value)
-    raise ValueError(f"{quote(value)} is not a whole number")
+    raise ValueError(f"{quoted(value)} is not a whole number")
 
 
 def to_float(value: Any) -> float:
-    """`float(x)`: a finite number of a text, a number, or true or false."""
-    what = type(value)
-    if what is not str and what not in NUMBERS and what is not bool:
-        refuse("float()", "a text or a number", value)
-    if what is not str or "_" not in value:
+    """`float(x)`: the finite number of text, of a number, or of true or false."""
+    kind = type(value)
+    if kind is not str and kind not in NUMBERS and kind is not bool:
+        refuse("float()", "text or a number", value)
+    if kind is not str or "_" not in value:
         try:
             result = float(value)
         except (ValueError, OverflowError):
             result = math.nan
         if math.isfinite(result):
             return result
-    raise ValueError(f"{quote(value)} is not a finite number")
+    raise ValueError(f"{quoted(value)} is not a finite number")
 
 
 def rounded(value: Any, *digits: object) -> object:
@@ -150,8 +152,8 @@ def extreme(name: str, choose: Callable[[Sequence[Any]], Any]) -> Callable[..., 
         types = set(map(type, items))
         if not (types <= NUMBERS or types == {str}):
             others = [item for item in items if type(item) not in NUMBERS and type(item) is not str]
-            what = kind(others[0]) if others else "a mix of both"
-            raise TypeError(f"{name}() takes numbers only or texts only, not {what}")
+            refused = describe(others[0]) if others else "a mix of both"
+            raise TypeError(f"{name}() takes numbers only or texts only, not {refused}")
         return choose(items)
 
     return chosen

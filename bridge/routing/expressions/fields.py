@@ -1,11 +1,11 @@
-"""Fields that may be missing: what runs for `default` and `has`."""
+"""Fields that may be missing: the functions behind `default` and `has`."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Any, Final
 
-from bridge.routing.expressions.faults import is_missing
+from bridge.routing.expressions.failures import is_missing
 
 _MISSING: Final = object()
 
@@ -22,8 +22,8 @@ def _try(value: Callable[[], object]) -> object:
 def pick(base: Any, fallback: object, *keys: str | int) -> object:
     """`default()` of a path such as `payload.site.id`, with a fallback that costs nothing.
 
-    No closure, and for mappings no exception, which would cost more than all the rest. It does not share its loop
-    with `present`: the call would add a fifth.
+    No closure, and for mappings no exception: either would cost more than all the rest. It does not share its loop with
+    `present`: the call would add a fifth.
     """
     for key in keys:
         if type(base) is dict:
@@ -52,8 +52,8 @@ def present(base: Any, *keys: str | int) -> bool:
 
 def default(value: Callable[[], object], fallback: Callable[[], object]) -> object:
     """`default()` of anything."""
-    found = _try(value)
-    return fallback() if found is None or found is _MISSING else found
+    result = _try(value)
+    return fallback() if result is None or result is _MISSING else result
 
 
 def has(value: Callable[[], object]) -> bool:

@@ -5,17 +5,18 @@ from __future__ import annotations
 import ast
 from typing import Final
 
-#: So many fields at most, each of them a part of the event: then it is soon enough to measure the whole.
-_MOST_FIELDS: Final = 8
+#: With at most so many fields, each a part of the event, it is soon enough to measure the whole text.
+_MAX_FIELDS: Final = 8
 
 
 def native(parts: list[ast.expr]) -> ast.expr | None:
-    """Return the f-string of constants and fields, or None where it has to be measured while it is built.
+    """Return the f-string of constants and fields, or None if it has to be measured while it is built.
 
-    A field becomes `{_0 if _type(_0 := field) is _text else _str(_0)}`: a text as it is, anything else by `str()`'s rules.
+    A field becomes `{_0 if _type(_0 := field) is _text else _str(_0)}`: text as it is, anything else by the rules of
+    `str()`.
     """
     fields = [part for part in parts if not isinstance(part, ast.Constant)]
-    if len(fields) > _MOST_FIELDS or any(path_of(field)[0] is None for field in fields):
+    if len(fields) > _MAX_FIELDS or any(path_of(field)[0] is None for field in fields):
         return None
     text = ast.JoinedStr([part if isinstance(part, ast.Constant) else _field(part) for part in parts])
     return ast.Call(_read("_whole"), [text], [])

@@ -1,4 +1,4 @@
-"""What an expression may call, and everything that its rewritten form can reach."""
+"""The functions of the language, and the globals of rewritten expressions."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ from typing import Final, NamedTuple
 
 import msgspec
 
+from bridge.config.wording import quoted
 from bridge.routing.expressions import arithmetic, fields, regex, text
-from bridge.routing.expressions.values import key, quote, refuse
+from bridge.routing.expressions.values import key, refuse
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _MILLISECOND: Final = timedelta(milliseconds=1)
@@ -18,7 +19,7 @@ _MILLISECOND: Final = timedelta(milliseconds=1)
 
 def _len(value: object) -> int:
     if type(value) not in (str, list, dict, bytes):
-        refuse("len()", "a text, a list or a mapping", value)
+        refuse("len()", "text, a list or a mapping", value)
     return len(value)  # type: ignore[arg-type]
 
 
@@ -28,17 +29,17 @@ def _now() -> int:
 
 def _timestamp(value: object) -> int:
     if type(value) is not str:
-        refuse("timestamp()", "a text", value)
+        refuse("timestamp()", "text", value)
     try:
         moment = datetime.fromisoformat(value)
     except ValueError:
-        raise ValueError(f"{quote(value)} is not a time in ISO 8601") from None
+        raise ValueError(f"{quoted(value)} is not a time in ISO 8601") from None
     return ((moment if moment.tzinfo else moment.replace(tzinfo=UTC)) - _EPOCH) // _MILLISECOND
 
 
 def _json(value: object) -> object:
     if type(value) is not str and type(value) is not bytes:
-        refuse("json()", "a text", value)
+        refuse("json()", "text", value)
     try:
         return msgspec.json.decode(value)
     except msgspec.MsgspecError as error:
@@ -46,14 +47,14 @@ def _json(value: object) -> object:
 
 
 class Function(NamedTuple):
-    """A function of the language, and how many arguments it takes; `most` is None where any number is."""
+    """A function of the language, and how many arguments it takes; `max_args` is None if there is no bound."""
 
     call: Callable[..., object]
-    least: int
-    most: int | None
+    min_args: int
+    max_args: int | None
 
 
-#: What an expression may call. `default` and `has` get their arguments unevaluated.
+#: Every function that an expression may call. `default` and `has` get their arguments unevaluated.
 FUNCTIONS: Final[dict[str, Function]] = {
     "default": Function(fields.default, 2, 2),
     "has": Function(fields.has, 1, 1),

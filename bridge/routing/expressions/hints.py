@@ -1,15 +1,13 @@
-"""Hints: what people write from the habit of other languages, or by mistake, and what to write instead."""
+"""Hints: the habits of other languages and common mistakes, each with the correct form."""
 
 from __future__ import annotations
 
 import ast
-import difflib
 import keyword
 import re
-from collections.abc import Iterable
 from typing import Final
 
-from bridge.errors import ExpressionError
+from bridge.errors import InvalidValue
 
 #: By their lower case: the constants of other languages, and of this one in other cases.
 FOREIGN_CONSTANTS: Final = {
@@ -21,8 +19,8 @@ FOREIGN_CONSTANTS: Final = {
     "undefined": "null",
 }
 METHODS: Final = {"startswith": "starts_with", "endswith": "ends_with", "loads": "json", "dumps": "to_json"}
-#: What is refused, in plain words, each with its hint.
-REFUSED: Final[dict[type[ast.AST], tuple[str, str]]] = {
+#: The refused constructs in plain words, each with its hint.
+REFUSED_CONSTRUCTS: Final[dict[type[ast.AST], tuple[str, str]]] = {
     ast.Lambda: ("a lambda", ""),
     ast.ListComp: ("a comprehension", ""),
     ast.SetComp: ("a comprehension", ""),
@@ -51,34 +49,28 @@ _OPERATORS: Final = {
     "?": "write 'a if condition else b'",
     "$": "'$' stands only before the whole value",
 }
-#: Strings are skipped; then what other languages write, then brackets, then a keyword as a field.
+#: Strings are skipped; then operators of other languages, then brackets, then a keyword as a field.
 _TOKENS: Final = re.compile(
     r"""(?P<string>"(?:\\.|[^"\\\n])*"|'(?:\\.|[^'\\\n])*')|[=!<>]=|(?P<foreign>&&|\|\||[=!?$])"""
     rf"""|(?P<bracket>[()\[\]{{}}])|\.\s*(?P<keyword>{"|".join(keyword.kwlist)})\b"""
 )
 
 
-def near(word: str, candidates: Iterable[str]) -> str:
-    """Return the hint that names the candidate that `word` may have meant, "" where none is near."""
-    found = difflib.get_close_matches(word, list(candidates), 1)
-    return f"did you mean '{found[0]}'?" if found else ""
-
-
 def explain(text: str) -> None:
-    """Raise an ExpressionError for a mistake that people make, where one is found in a wrong expression."""
+    """Raise InvalidValue if a wrong expression holds one of these mistakes."""
     opened: list[re.Match[str]] = []
     for match in _TOKENS.finditer(text):
-        found = match.group()
+        sign = match.group()
         if match["foreign"]:
-            raise ExpressionError(f"{found!r} can't be used in an expression", _OPERATORS[found], match.start())
+            raise InvalidValue(f"{sign!r} can't be used in an expression", _OPERATORS[sign], match.start())
         if match["keyword"]:
             hint = f'write ["{match["keyword"]}"] for the field'
-            raise ExpressionError(f"{match['keyword']!r} is a word of the language", hint, match.start("keyword"))
+            raise InvalidValue(f"{match['keyword']!r} is a word of the language", hint, match.start("keyword"))
         if not match["bracket"]:
             continue
-        if found in "([{":
+        if sign in "([{":
             opened.append(match)
-        elif not opened or opened.pop().group() + found not in ("()", "[]", "{}"):
-            raise ExpressionError(f"{found!r} closes nothing", offset=match.start())
+        elif not opened or opened.pop().group() + sign not in ("()", "[]", "{}"):
+            raise InvalidValue(f"{sign!r} closes nothing", offset=match.start())
     if opened:
-        raise ExpressionError(f"{opened[-1].group()!r} is never closed", offset=opened[-1].start())
+        raise InvalidValue(f"{opened[-1].group()!r} is never closed", offset=opened[-1].start())

@@ -19,7 +19,7 @@ _MAX_STEPS: Final = 5_600_000
 
 
 class Regex(NamedTuple):
-    """A compiled regex, and the most bytes of text it is tried on."""
+    """A compiled regex, and the largest text in bytes that it is tried on."""
 
     search: Callable[[bytes], object]
     max_bytes: int
@@ -27,10 +27,10 @@ class Regex(NamedTuple):
 
 @lru_cache(maxsize=4096)
 def compile_regex(pattern: str) -> Regex:
-    """Compile a linear-time regex. Raises ValueError with the reason where it is wrong or too large."""
+    """Compile a linear-time regex. Raises ValueError with the reason if it is wrong or too large."""
     options = re2.Options()
     options.log_errors = False
-    options.never_capture = True  # Only the yes or no is asked for; groups would cost a second pass.
+    options.never_capture = True  # `matches` needs no groups, and they would cost a second pass.
     try:
         compiled = re2.compile(pattern, options)
     except re2.error as error:
@@ -45,7 +45,7 @@ def compile_regex(pattern: str) -> Regex:
 def matches(text: object, pattern: str) -> bool:
     """`matches(text, "regex")`: whether the regex is found anywhere in the text."""
     if type(text) is not str:
-        refuse("matches()", "a text", text)
+        refuse("matches()", "text", text)
     regex = compile_regex(pattern)
     data = text.encode()
     if len(data) > regex.max_bytes:

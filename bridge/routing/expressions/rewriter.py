@@ -9,19 +9,23 @@ from dataclasses import dataclass
 from typing import Any, Final
 from unicodedata import normalize
 
+from bridge.config.wording import describe, near_miss, quoted
 from bridge.model.event import META_NAMES
+from bridge.model.json_limits import is_encodable
 from bridge.routing.expressions.arithmetic import OPERATORS
 from bridge.routing.expressions.fstrings import native, path_of
 from bridge.routing.expressions.functions import FUNCTIONS
-from bridge.routing.expressions.hints import FOREIGN_CONSTANTS, METHODS, REFUSED, near
+from bridge.routing.expressions.hints import FOREIGN_CONSTANTS, METHODS, REFUSED_CONSTRUCTS
 from bridge.routing.expressions.regex import compile_regex
-from bridge.routing.expressions.syntax import MAX_DEPTH, TOO_DEEP, Text, encodable
+from bridge.routing.expressions.syntax import MAX_DEPTH, TOO_DEEP, Text
 from bridge.routing.expressions.text import check_spec
-from bridge.routing.expressions.values import MAX_INT, kind, quote
+from bridge.routing.expressions.values import MAX_INT
 
 #: The names every expression may use; a route adds the captures of its topic.
 NAMES: Final = ("payload", "topic", "headers", "meta", "source", "received_at")
 _CONSTANTS: Final = {"true": True, "false": False, "null": None}
+#: Names are short, so a lower similarity than the default of `near_miss` is worth a hint.
+_SIMILARITY: Final = 0.6
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +44,7 @@ class Expression:
 def parse(text: str, names: Collection[str], *, line: int = 1) -> Expression:
     """Check and rewrite the expression `text`, which may use `names`.
 
-    Raises ExpressionError for the first mistake; its `offset` counts characters of `text`.
+    Raises InvalidValue for the first mistake; the offset of its diagnostic counts characters of `text`.
     """
     rewriter = _Rewriter(Text(text), names, line)
     return Expression(text, rewriter.expression(), frozenset(rewriter.used))
@@ -52,7 +56,7 @@ class _Rewriter:
     def __init__(self, text: Text, names: Collection[str], line: int) -> None:
         self._text = text
         self._error = text.error
-        # Python normalizes the names that it parses; the caller's spelling is the one to emit.
+        # Python normalizes the names that it parses; the caller needs its own spelling.
         self._names = {normalize("NFKC", name): name for name in names}
         self._line = line
         self._depth = 0
@@ -68,7 +72,7 @@ class _Rewriter:
         if self._depth > MAX_DEPTH:
             raise self._error(node, TOO_DEEP)
         rule: Callable[[Any], ast.expr] | None = getattr(self, f"_{type(node).__name__.lower()}", None)
-        if rule is None or type(node) in REFUSED:
+        if rule is None or type(node) in REFUSED_CONSTRUCTS:
             raise self._text.refused(node, node)
         new = rule(node)
         self._depth -= 1
@@ -82,7 +86,7 @@ class _Rewriter:
     def _constant(self, node: ast.Constant) -> ast.expr:
         value = node.value
         if type(value) is str:
-            if not encodable(value):
+            if not is_encodable(value):
                 raise self._error(node, "a text holds half a character (a surrogate)")
         elif type(value) is int:
             if value > MAX_INT:
@@ -105,13 +109,15 @@ class _Rewriter:
         if node.id in FUNCTIONS:
             raise self._error(node, f"{node.id!r} is a function", f"call it: {node.id}(...)")
         constant = FOREIGN_CONSTANTS.get(node.id.lower())
-        hint = f"write '{constant}'" if constant else near(node.id, [*self._names.values(), *FUNCTIONS])
+        hint = (
+            f"write '{constant}'" if constant else near_miss(node.id, [*self._names.values(), *FUNCTIONS], _SIMILARITY)
+        )
         if not hint and "payload" in self._names:
             hint = f"a field of the payload is written payload.{node.id}"
-        raise self._error(node, f"there is no name {quote(node.id)}", hint)
+        raise self._error(node, f"there is no name {quoted(node.id)}", hint)
 
     def _attribute(self, node: ast.Attribute) -> ast.expr:
-        # Python normalizes the name ("µ" becomes another letter); the payload's key is as the user wrote it.
+        # Python normalizes the name ("µ" becomes another letter); the payload has the key that the user wrote.
         written = self._text.written(node).rpartition(".")[2].strip()
         name = written if normalize("NFKC", written) == node.attr else node.attr
         return self._field(node, node.value, ast.Constant(name))
@@ -121,22 +127,22 @@ class _Rewriter:
             raise self._error(node.slice, "an index is one text or whole number")
         key = self._rewrite(node.slice)
         if isinstance(key, ast.Constant) and type(key.value) not in (str, int):
-            raise self._error(node.slice, "an index is a text or a whole number")
+            raise self._error(node.slice, "an index is text or a whole number")
         return self._field(node, node.value, key)
 
     def _field(self, node: ast.expr, base: ast.expr, key: ast.expr) -> ast.expr:
         constant = key.value if isinstance(key, ast.Constant) else None
         if isinstance(base, ast.Name) and base.id == "meta" and "meta" in self._names:
             if constant not in META_NAMES:
-                hint = near(str(constant), META_NAMES) or f"it has {', '.join(META_NAMES)}"
+                hint = near_miss(str(constant), META_NAMES, _SIMILARITY) or f"it has {', '.join(META_NAMES)}"
                 problem = "a field of meta is named by a constant" if constant is None else ""
-                raise self._error(node, problem or f"meta has no field {quote(constant)}", hint)
-            # Event.meta holds only what the protocol has; the rest is null.
+                raise self._error(node, problem or f"meta has no field {quoted(constant)}", hint)
+            # `meta` holds only the fields of the protocol; every other field is null.
             return ast.Call(ast.Attribute(self._rewrite(base), "get", ast.Load()), [key], [])
         value = self._rewrite(base)
         literal: object = value.value if isinstance(value, ast.Constant) else [] if isinstance(value, ast.List) else {}
         if type(literal) is not dict and not (type(constant) is int and type(literal) in (str, list)):
-            raise self._error(node, f"{kind(literal)} that is written out has no such field")
+            raise self._error(node, f"{describe(literal)} that is written out has no such field")
         return ast.Subscript(value, key, ast.Load())
 
     def _compare(self, node: ast.Compare) -> ast.expr:
@@ -181,7 +187,7 @@ class _Rewriter:
                 raise self._error(value, "'**' can't be used in an expression")
             new = self._rewrite(key)
             if isinstance(new, ast.Constant) and type(new.value) is not str:
-                raise self._error(key, f"a key of a mapping is a text, not {kind(new.value)}")
+                raise self._error(key, f"a key of a mapping is text, not {describe(new.value)}")
             keys.append(new if isinstance(new, ast.Constant) else ast.copy_location(_call("key", new), new))
         return ast.Dict(keys, self._all(node.values))
 
@@ -211,9 +217,11 @@ class _Rewriter:
         name = self._function(node.func)
         if node.keywords:
             raise self._error(node.keywords[0], "a named argument can't be used in an expression")
-        (_, least, most), count = FUNCTIONS[name], len(node.args)
-        if count < least or (most is not None and count > most):
-            wanted = str(most) if most == least else f"{least} {f'to {most}' if most else 'or more'}"
+        (_, min_args, max_args), count = FUNCTIONS[name], len(node.args)
+        if count < min_args or (max_args is not None and count > max_args):
+            wanted = (
+                str(max_args) if max_args == min_args else f"{min_args} {f'to {max_args}' if max_args else 'or more'}"
+            )
             plural = "" if wanted == "1" else "s"
             raise self._error(node, f"{name}() takes {wanted} argument{plural}, not {count}")
         args = self._all(node.args)
@@ -237,9 +245,9 @@ class _Rewriter:
         if function.id in FUNCTIONS:
             return function.id
         if function.id in self._names:
-            raise self._error(function, f"{quote(function.id)} is not a function")
-        hint = near(function.id, FUNCTIONS) or f"the functions are {', '.join(FUNCTIONS)}"
-        raise self._error(function, f"there is no function {quote(function.id)}", hint)
+            raise self._error(function, f"{quoted(function.id)} is not a function")
+        hint = near_miss(function.id, FUNCTIONS, _SIMILARITY) or f"the functions are {', '.join(FUNCTIONS)}"
+        raise self._error(function, f"there is no function {quoted(function.id)}", hint)
 
     def _check_regex(self, node: ast.expr, pattern: ast.expr) -> None:
         if not isinstance(pattern, ast.Constant) or type(pattern.value) is not str:
@@ -267,7 +275,7 @@ def _has(value: ast.expr) -> ast.expr:
     if base is None:
         return _call("has", _lazy(value))
     if not keys and not isinstance(base, ast.Name):
-        # has(meta.qos): what the protocol does not have is null, and a null of meta is nothing else.
+        # has(meta.qos): a field of meta is null if, and only if, the protocol does not have it.
         return ast.Compare(base, [ast.IsNot()], [ast.Constant(None)])
     return _call("present", base, *keys)
 
@@ -277,16 +285,16 @@ def _lazy(node: ast.expr) -> ast.expr:
 
 
 def _harmless(node: ast.expr) -> bool:
-    """Say whether evaluating `node` cannot fail and costs nothing, so that it need not be lazy."""
+    """Tell whether evaluating `node` cannot fail and costs nothing, so that it need not be lazy."""
     if isinstance(node, ast.List):
         return all(map(_harmless, node.elts))
     return isinstance(node, ast.Constant | ast.Name) or (isinstance(node, ast.Dict) and not node.keys)
 
 
 def _constant_text(node: ast.expr | None) -> str | None:
-    """Return the constant text of a format, None where it is not constant."""
+    """Return the constant text of a format, or None if it is not constant."""
     if node is None:
         return ""
     parts = node.values if isinstance(node, ast.JoinedStr) else [node]
     texts = [part.value for part in parts if isinstance(part, ast.Constant) and isinstance(part.value, str)]
-    return "".join(texts) if len(texts) == len(parts) and all(map(encodable, texts)) else None
+    return "".join(texts) if len(texts) == len(parts) and all(map(is_encodable, texts)) else None

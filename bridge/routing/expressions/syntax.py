@@ -7,7 +7,8 @@ import re
 import warnings
 from typing import Final, NoReturn
 
-from bridge.errors import ExpressionError
+from bridge.errors import InvalidValue
+from bridge.model.json_limits import is_encodable
 from bridge.routing.expressions import hints
 
 _MAX_CHARS: Final = 4096
@@ -15,29 +16,24 @@ MAX_DEPTH: Final = 50
 TOO_DEEP: Final = f"nested more than {MAX_DEPTH} deep"
 
 
-def encodable(text: str) -> bool:
-    """Say whether `text` has no half of a character (a surrogate), which has no bytes in UTF-8."""
-    return not any("\ud800" <= char <= "\udfff" for char in text)
-
-
 class Text:
     """The text of one expression; errors and nodes are placed in it."""
 
     def __init__(self, text: str) -> None:
-        """Raise ExpressionError for a text that is too long, or that UTF-8 does not know."""
+        """Raise InvalidValue for a text that is too long, or that UTF-8 cannot encode."""
         if len(text) > _MAX_CHARS:
-            problem = f"an expression has at most {_MAX_CHARS} characters, this one has {len(text)}"
-            raise ExpressionError(problem, offset=_MAX_CHARS)
-        if not encodable(text) or "\0" in text:
-            raise ExpressionError("not a valid text: half a character (a surrogate), or a null character")
+            message = f"an expression has at most {_MAX_CHARS} characters, this one has {len(text)}"
+            raise InvalidValue(message, offset=_MAX_CHARS)
+        if not is_encodable(text) or "\0" in text:
+            raise InvalidValue("not a valid text: half a character (a surrogate), or a null character")
         self._chars = text
         self._bytes = text.encode()
-        # Brackets around it let it run over lines, and admit nothing but one expression.
+        # Brackets let the text continue over lines, and admit nothing but expressions.
         self._wrapped = f"[{text}\n]".replace("\r", " ")
         self._starts = [0, *(match.end() for match in re.finditer(b"\n", self._wrapped.encode()))]
 
     def tree(self) -> ast.expr:
-        """Return Python's tree of the text. Raises ExpressionError where it is not exactly one expression."""
+        """Return Python's tree of the text. Raises InvalidValue if it is not exactly one expression."""
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # "\d" in a regex is no concern of the user's.
@@ -45,13 +41,13 @@ class Text:
         except SyntaxError as error:
             self._explain(error)
         except (RecursionError, MemoryError):
-            raise ExpressionError(TOO_DEEP) from None
+            raise InvalidValue(TOO_DEEP) from None
         if isinstance(tree, ast.ListComp):
             raise self.refused(tree, tree)
         if not isinstance(tree, ast.List):
-            raise ExpressionError("not a valid expression")
+            raise InvalidValue("not a valid expression")
         if not tree.elts:
-            raise ExpressionError("the expression is empty")
+            raise InvalidValue("the expression is empty")
         rest = self._bytes[self.place(tree.elts[0])[1] :].partition(b"#")[0]
         if len(tree.elts) > 1 or b"," in rest:
             raise self.error(tree.elts[-1], "there is more than one value", "write a list in [ ]")
@@ -61,21 +57,21 @@ class Text:
         message = (error.msg or "").partition(" (")[0]
         rows = self._wrapped.split("\n")
         row = min(error.lineno or 1, len(rows)) - 1
-        at = sum(len(line) + 1 for line in rows[:row]) + (error.offset or 1) - 2
-        at = min(max(at, 0), len(self._chars))
+        offset = sum(len(line) + 1 for line in rows[:row]) + (error.offset or 1) - 2
+        offset = min(max(offset, 0), len(self._chars))
         if message.startswith("too many nested"):
-            raise ExpressionError(TOO_DEEP, offset=at) from error
+            raise InvalidValue(TOO_DEEP, offset=offset) from error
         if message.startswith("f-string"):
-            found = re.search(r"""[rR]?[fF][rR]?["']""", self._chars)
-            raise ExpressionError(message, offset=found.start() if found else at) from error
+            opening = re.search(r"""[rR]?[fF][rR]?["']""", self._chars)
+            raise InvalidValue(message, offset=opening.start() if opening else offset) from error
         if message.startswith("unterminated"):
-            raise ExpressionError("a text is never closed", "add the closing quote", at) from error
+            raise InvalidValue("a text is never closed", "add the closing quote", offset) from error
         hints.explain(self._chars)
         if message.startswith("invalid syntax") or "']'" in message:
             message = "not a valid expression"
         elif "Maybe you meant" in message:
             message = message.partition(". Maybe")[0]
-        raise ExpressionError(message, offset=at) from error
+        raise InvalidValue(message, offset=offset) from error
 
     def place(self, node: ast.expr | ast.keyword) -> tuple[int, int]:
         """Return the byte offsets of `node` in the text."""
@@ -88,12 +84,12 @@ class Text:
         start, end = self.place(node)
         return self._bytes[start:end].decode(errors="replace")
 
-    def error(self, node: ast.expr | ast.keyword, problem: str, hint: str = "") -> ExpressionError:
+    def error(self, node: ast.expr | ast.keyword, message: str, hint: str = "") -> InvalidValue:
         """Return the error that stands at the beginning of `node`."""
         start, _ = self.place(node)
-        return ExpressionError(problem, hint, len(self._bytes[:start].decode(errors="ignore")))
+        return InvalidValue(message, hint, len(self._bytes[:start].decode(errors="ignore")))
 
-    def refused(self, node: ast.expr, construct: ast.AST) -> ExpressionError:
+    def refused(self, node: ast.expr, construct: ast.AST) -> InvalidValue:
         """Return the error of a `construct` that the language does not have, at `node`."""
-        words, hint = hints.REFUSED.get(type(construct), (f"the construct {type(construct).__name__!r}", ""))
+        words, hint = hints.REFUSED_CONSTRUCTS.get(type(construct), (f"the construct {type(construct).__name__!r}", ""))
         return self.error(node, f"{words} can't be used in an expression", hint)

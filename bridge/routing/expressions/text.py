@@ -1,4 +1,4 @@
-"""Text: what makes one, within its bound; what takes one apart; and the fields of an f-string."""
+"""The functions that make text, within its bound, and take it apart; and the fields of an f-string."""
 
 from __future__ import annotations
 
@@ -11,11 +11,13 @@ from typing import Any, Final, NoReturn
 
 import msgspec
 
-from bridge.routing.expressions.values import MAX_DIGITS, MAX_TEXT, NUMBERS, kind, quote, refuse
+from bridge.config.wording import describe, quoted
+from bridge.model.json_limits import MAX_DIGITS
+from bridge.routing.expressions.values import MAX_TEXT, NUMBERS, refuse
 
 #: The widest field, and the most precise, that an f-string may ask for.
 _MAX_WIDTH: Final = 100
-#: Python refuses these by itself (turning them into text is quadratic), unless the environment lifts its bound.
+#: Python itself refuses these (turning them into text is quadratic), unless the environment lifts its bound.
 _TOO_MANY_DIGITS: Final = 10**MAX_DIGITS
 _SPEC: Final = re.compile(r"(?:.?[<>=^])?[-+ ]?z?#?0?([0-9]*)[_,]?(?:\.([0-9]+))?[bdeEfFgGosxX%]?", re.DOTALL)
 
@@ -38,60 +40,60 @@ def _check_digits(name: str, value: int) -> None:
 def _measure(name: str, value: object, *, finite: bool = False) -> None:
     """Refuse a structure whose text form would be too long, before that form is built.
 
-    A display may hold the same large value many times, so the text can be far larger than the payload. The count
-    is a lower bound: the built text is at most about ten times longer, and is measured again.
+    A list or a mapping that is written out may hold the same large value many times, so the text can be far larger than
+    the payload. The count is a lower bound: the built text is at most about ten times longer, and is measured again.
     """
     size = 0
     stack = [value]
     while stack:
         item: Any = stack.pop()
-        what = type(item)
-        if what is str or what is bytes:
+        kind = type(item)
+        if kind is str or kind is bytes:
             size += len(item) + 2
-        elif what is list:
+        elif kind is list:
             size += 2 * len(item)
-        elif what is dict:
+        elif kind is dict:
             size += 4 * len(item)
-        elif what is int:
+        elif kind is int:
             _check_digits(name, item)
             size += item.bit_length() // 4 + 1
-        elif finite and what is float and not math.isfinite(item):
+        elif finite and kind is float and not math.isfinite(item):
             raise ValueError(f"{name}: a number is not finite")
         else:
             size += 1
         if size > MAX_TEXT:
             _too_long(name)
-        # Only what has been counted is put on the stack.
-        if what is list:
+        # Only counted containers put their items on the stack.
+        if kind is list:
             stack.extend(item)
-        elif what is dict:
+        elif kind is dict:
             stack.extend(item)
             stack.extend(item.values())
 
 
 def text_of(value: Any) -> str:
-    """`str(x)`, and what a field of an f-string gives."""
-    what = type(value)
-    if what is float:
+    """`str(x)`, and the text of a field of an f-string."""
+    kind = type(value)
+    if kind is float:
         return repr(value)
-    if what is str:
+    if kind is str:
         return _short("str()", value)
-    if what is bytes:
-        refuse("str()", "no bytes (base64() turns them into a text)", value)
-    if what is int:
+    if kind is bytes:
+        refuse("str()", "no bytes (base64() turns them into text)", value)
+    if kind is int:
         _check_digits("str()", value)
         return str(value)
-    if what is list or what is dict:
+    if kind is list or kind is dict:
         _measure("str()", value)
     return _short("str()", str(value))
 
 
 def changed(name: str, change: Callable[[str], str]) -> Callable[[object], str]:
-    """`lower`, `upper`, `strip`: a text of a text."""
+    """`lower`, `upper`, `strip`: one text from another."""
 
     def change_text(text: object) -> str:
         if type(text) is not str:
-            refuse(name, "a text", text)
+            refuse(name, "text", text)
         # Changing case can treble the length ("ΐ" is three letters in upper case): both ends are measured.
         return _short(name, change(_short(name, text)))
 
@@ -112,10 +114,10 @@ def tested(name: str, test: Callable[[str, str], bool]) -> Callable[[object, obj
 def split(text: object, *separators: Any) -> list[str]:
     """`split(text)` at runs of white space, `split(text, separator)`."""
     if type(text) is not str:
-        refuse("split()", "a text", text)
+        refuse("split()", "text", text)
     for separator in separators:
         if type(separator) is not str:
-            refuse("split()", "a text as separator", separator)
+            refuse("split()", "text as separator", separator)
         if not separator:
             raise ValueError("split(): the separator is empty")
     return text.split(*separators)
@@ -124,7 +126,7 @@ def split(text: object, *separators: Any) -> list[str]:
 def join(separator: object, items: object) -> str:
     """`join(separator, items)`."""
     if type(separator) is not str:
-        refuse("join()", "a text as separator", separator)
+        refuse("join()", "text as separator", separator)
     if type(items) is not list:
         refuse("join()", "a list as second argument", items)
     if not {str}.issuperset(map(type, items)):
@@ -144,12 +146,12 @@ def _bytes(name: str, value: object) -> bytes:
     if type(value) is bytes:
         return value
     if type(value) is not str:
-        refuse(name, "a text or bytes", value)
+        refuse(name, "text or bytes", value)
     return value.encode()
 
 
 def base64_of(value: object) -> str:
-    """`base64(x)` of bytes, or of a text in UTF-8."""
+    """`base64(x)` of bytes, or of text in UTF-8."""
     data = _bytes("base64()", value)
     if len(data) > MAX_TEXT // 4 * 3:
         _too_long("base64()")
@@ -157,19 +159,19 @@ def base64_of(value: object) -> str:
 
 
 def sha256_of(value: object) -> str:
-    """`sha256(x)` of bytes, or of a text in UTF-8, in hexadecimal digits."""
+    """`sha256(x)` of bytes, or of text in UTF-8, in hexadecimal digits."""
     return sha256(_bytes("sha256()", value)).hexdigest()
 
 
 def whole(text: str) -> str:
-    """Bound an f-string that is built."""
+    """Return a built f-string. Raises ValueError if it is too long."""
     if len(text) > MAX_TEXT:
         _too_long("f-string")
     return text
 
 
 def concat(*parts: object) -> str:
-    """Build an f-string. Each field is bounded, and so is the sum, before the whole is built."""
+    """Build an f-string. Each field is bounded, and so is their sum before the text is built."""
     texts = []
     size = 0
     for part in parts:
@@ -182,25 +184,25 @@ def concat(*parts: object) -> str:
 
 
 def check_spec(spec: str | None) -> None:
-    """Check the format of an f-string's field, None for one that is not constant. Raises ValueError."""
-    found = None if spec is None else _SPEC.fullmatch(spec)
-    if found is None:
+    """Check the format of an f-string's field; None means a format that is not constant. Raises ValueError."""
+    match = None if spec is None else _SPEC.fullmatch(spec)
+    if match is None:
         raise ValueError("the format of an f-string's field is a constant such as '>10' or '.2f'")
     # The count of digits first: int() of thousands of them is an error of its own.
-    if any(len(digits) > len(str(_MAX_WIDTH)) or int(digits) > _MAX_WIDTH for digits in found.groups() if digits):
+    if any(len(digits) > len(str(_MAX_WIDTH)) or int(digits) > _MAX_WIDTH for digits in match.groups() if digits):
         raise ValueError(f"a field of an f-string is at most {_MAX_WIDTH} wide")
 
 
 def formatted(value: Any, spec: str) -> str:
     """Format one field of an f-string; `check_spec` has bounded width and precision in `spec`."""
-    what = type(value)
-    if what not in NUMBERS and what is not str and what is not bool:
-        raise TypeError(f"{kind(value)} can't be formatted with {quote(spec)}")
-    if what is str:
+    kind = type(value)
+    if kind not in NUMBERS and kind is not str and kind is not bool:
+        raise TypeError(f"{describe(value)} can't be formatted with {quoted(spec)}")
+    if kind is str:
         _short("f-string", value)
     try:
-        if what is int and spec[-1] not in "boxX":  # those take linear time
+        if kind is int and spec[-1] not in "boxX":  # those take linear time
             _check_digits("f-string", value)
         return format(value, spec)
     except (ValueError, OverflowError):
-        raise ValueError(f"{quote(value)} can't be formatted with {quote(spec)}") from None
+        raise ValueError(f"{quoted(value)} can't be formatted with {quoted(spec)}") from None

@@ -1,11 +1,11 @@
-"""Is our consumer still there? Asked where a session has received nothing for a while.
+"""Checks whether our consumer still exists, when a session has received nothing for a while.
 
-AMQP has no method that lists consumers. A passive declare, on a channel of its own, tells how many a queue has and how
-many messages wait there for one, and changes nothing. (Consuming again under the same tag would end the connection
-where the tag is still in use, and basic.get would make a redelivery.)
+AMQP has no method that lists consumers. A passive declare, on a channel of its own, tells how many consumers a queue has
+and how many messages wait in it, and changes nothing. (Consuming again under the same tag ends the connection if the tag
+is still in use, and basic.get would make a redelivery.)
 
-No consumer at all is proof. Messages that wait are none: an idle consumer may stand behind a single active one, or
-behind others of a higher priority. So that remedy is used once, and not again before a delivery has come.
+Zero consumers proves that ours is gone. Waiting messages don't: we may be the standby of a single active consumer, or
+have a lower priority than others. Therefore waiting messages end a session only once, until a delivery comes again.
 """
 
 from __future__ import annotations
@@ -16,51 +16,52 @@ from typing import Any, Final
 
 from aiormq.exceptions import ChannelNotFoundEntity
 
-#: After so long without a delivery the broker is asked, and so often; a sixth later once more, before it is believed.
-QUIET_S: Final = 30.0
-_ANSWER_S: Final = 10.0
+#: Interval of the checks while no delivery comes; a suspicion is checked again after a sixth of it.
+QUIET_INTERVAL_S: Final = 30.0
+_ANSWER_TIMEOUT_S: Final = 10.0
 
 
 class ConsumerCheck:
-    """Looks after the consumer of one queue, through all its sessions."""
+    """Watches the consumer of one queue, through all sessions of its source."""
 
-    def __init__(self, queue: str, quiet_s: float = QUIET_S) -> None:
+    def __init__(self, queue: str, quiet_interval_s: float = QUIET_INTERVAL_S) -> None:
         self._queue = queue
-        self._quiet_s = quiet_s
-        self._tried = False
+        self._quiet_interval_s = quiet_interval_s
+        # Whether a session has already ended because messages wait; a delivery resets it.
+        self._ended_for_waiting = False
 
-    async def watch(self, connection: Any, received: Callable[[], int | None]) -> str:
-        """Return why the consumer has to be made anew, once it has.
+    async def wait_until_lost(self, connection: Any, received_count: Callable[[], int | None]) -> str:
+        """Return once the consumer is lost, with the cause.
 
-        `received` says how many deliveries have come; None where no more need come now.
+        `received_count` returns how many deliveries have come, or None while no more are expected.
         """
-        seen: int | None = 0
+        count: int | None = 0
         while True:
-            await asyncio.sleep(self._quiet_s)
-            before, seen = seen, received()
-            if seen:
-                self._tried = False
-            if seen is None or seen != before or not await self._ask(connection):
+            await asyncio.sleep(self._quiet_interval_s)
+            previous, count = count, received_count()
+            if count:
+                self._ended_for_waiting = False
+            if count is None or count != previous or not await self._find_cause(connection):
                 continue
-            await asyncio.sleep(self._quiet_s / 6)
-            if received() == seen and (cause := await self._ask(connection)):
-                self._tried = True
+            await asyncio.sleep(self._quiet_interval_s / 6)
+            if received_count() == count and (cause := await self._find_cause(connection)):
+                self._ended_for_waiting = True
                 return cause
 
-    async def _ask(self, connection: Any) -> str:
-        """Return what is wrong; nothing where there is no answer, for the connection has its own watchdog."""
+    async def _find_cause(self, connection: Any) -> str:
+        """Return why the consumer seems lost, or ""; also without an answer, since the connection has its own watchdog."""
         try:
-            async with asyncio.timeout(_ANSWER_S):
+            async with asyncio.timeout(_ANSWER_TIMEOUT_S):
                 channel = await connection.channel(publisher_confirms=False)
-                found = await channel.queue_declare(self._queue, passive=True)
+                queue = await channel.queue_declare(self._queue, passive=True)
                 await channel.close()
         except ChannelNotFoundEntity:
             return f"queue {self._queue!r} is gone, and the broker has not said so"
         except Exception:  # noqa: BLE001 - aiormq raises anything
             return ""
-        if found.consumer_count == 0:
+        if queue.consumer_count == 0:
             return f"queue {self._queue!r} has no consumer any more, and the broker has not said so"
-        if found.message_count and not self._tried:
-            what = f"{found.message_count} messages wait in queue {self._queue!r}, and none comes"
-            return f"{what} (does another consumer come first? then it stays so)"
+        if queue.message_count and not self._ended_for_waiting:
+            waiting = f"{queue.message_count} messages wait in queue {self._queue!r}, and none comes"
+            return f"{waiting} (does another consumer come first? then it stays so)"
         return ""

@@ -1,4 +1,4 @@
-"""Headers and meta of an AMQP message, made of its properties once a route asks for them."""
+"""Headers and meta of an AMQP message, made from its properties only when a route asks for them."""
 
 from __future__ import annotations
 
@@ -10,27 +10,27 @@ from pamqp.header import ContentHeader
 
 from bridge.errors import BadEvent
 from bridge.model.event import Details
-from bridge.routing.decoding import plain
+from bridge.routing.decoding import to_json_types
 
 _EMPTY: Final[dict[str, object]] = {}
 
 
-def decoded(header: bytes) -> Basic.Properties:
+def parse_properties(header: bytes) -> Basic.Properties:
     """Return the properties of a content header: class (2) | weight (2) | body size (8) | flags | values.
 
     Raises:
-        BadEvent: pamqp can't read one (text that is not UTF-8, a timestamp in nanoseconds, ...).
+        BadEvent: pamqp can't decode a property (text that is not UTF-8, a timestamp in nanoseconds, ...).
     """
     content = ContentHeader()
     try:
         content.unmarshal(header)
-    except Exception as error:  # noqa: BLE001 - pamqp raises what its parts do: struct.error, ValueError, OverflowError
+    except Exception as error:  # noqa: BLE001 - pamqp raises struct.error, ValueError, OverflowError, ...
         raise BadEvent("decode", f"a property can't be read: {error}"[:300]) from None
     return content.properties
 
 
 def details(properties: Basic.Properties, exchange: str, redelivered: bool) -> Details:  # noqa: FBT001 - AMQP's flag
-    """Return the headers in JSON's types, and the meta: `timestamp` in milliseconds, `expires_in` in seconds."""
+    """Return headers in JSON's types, and meta: `timestamp` in epoch milliseconds, `expires_in` in seconds."""
     return _headers(properties.headers) if properties.headers else _EMPTY, {
         "message_id": properties.message_id,
         "correlation_id": properties.correlation_id,
@@ -44,9 +44,9 @@ def details(properties: Basic.Properties, exchange: str, redelivered: bool) -> D
 
 
 def _headers(raw: dict[str, Any]) -> dict[str, object]:
-    """Return the headers in JSON's types; AMQP's text arrives as text already, its binary becomes base64."""
+    """Return the headers in JSON's types, binary as base64; if one can't be converted, only text, integers and booleans."""
     try:
-        return plain(raw)  # type: ignore[return-value]
+        return to_json_types(raw)  # type: ignore[return-value]
     except (ValueError, UnicodeEncodeError):
         return {key: value for key, value in raw.items() if isinstance(value, (str, int, bool))}
 
@@ -56,5 +56,5 @@ def _milliseconds(timestamp: datetime | None) -> int | None:
 
 
 def _seconds(expiration: str | None) -> float | None:
-    # isascii: "²" is a digit as well, and no number.
+    # isascii: "²" is a digit too, but int() refuses it.
     return int(expiration) / 1000 if expiration and expiration.isascii() and expiration.isdigit() else None

@@ -1,4 +1,4 @@
-"""A session of AMQP: one connection with one channel and one consumer, from its start to its end."""
+"""A session of AMQP: one connection with one channel and one consumer."""
 
 from __future__ import annotations
 
@@ -16,100 +16,103 @@ from bridge.errors import BadEvent, Disconnected, describe_error
 from bridge.model.event import Details, Event
 from bridge.observe.logs import logger
 from bridge.sources.amqp.consumer_check import ConsumerCheck
-from bridge.sources.amqp.frames import MOST_BODY_BYTES, BadFrame
+from bridge.sources.amqp.frames import MAX_BODY_BYTES, BadFrame
 from bridge.sources.amqp.properties import details
 from bridge.sources.amqp.transport import FastTransport, LibraryTransport
-from bridge.sources.window import InFlightWindow, WindowedSession
+from bridge.sources.contract import WindowedSession
+from bridge.sources.window import InFlightWindow
 
 log = logger()
-_CLOSE_S: Final = 2.0
+_CLOSE_TIMEOUT_S: Final = 2.0
 _ADDRESS: Final = re.compile(r" at 0x[0-9a-f]+")
-#: What `rabbitmqctl list_consumers` shows. A tag is the channel's own, so it need not be unique.
+#: Shown by `rabbitmqctl list_consumers`. A tag belongs to its channel, so it need not be unique.
 _CONSUMER_TAG: Final = "dramatiq-bridge"
-#: How long reading may stop. RabbitMQ closes a connection that it could not send to for 30 s (it is ranch's `send_timeout`;
-#: observed), and aiormq one on which it saw nothing for 6 s where the heartbeat is 1 s.
-_HOLD_S: Final = 4.0
+#: How long reading may pause. RabbitMQ closes a connection that it cannot send to for 30 s (ranch's `send_timeout`;
+#: observed), and aiormq one on which it reads nothing for 6 s if the heartbeat is 1 s.
+_MAX_READ_PAUSE_S: Final = 4.0
 
 
 class AmqpSession(WindowedSession):
-    """One connection with one channel and one consumer; `say_waiting` is told why it takes nothing more for long."""
+    """See `Session`; `log_waiting` is called with the cause when it takes no more deliveries for long."""
 
     def __init__(
-        self, name: str, config: Amqp, link: FastTransport | LibraryTransport, say_waiting: Callable[[str], None]
+        self, name: str, config: Amqp, transport: FastTransport | LibraryTransport, log_waiting: Callable[[str], None]
     ) -> None:
         self._name = name
         self._config = config
-        self._link = link
-        self._say_waiting = say_waiting
+        self._transport = transport
+        self._log_waiting = log_waiting
+        # The transport, once deliveries come through it.
         self._fast: FastTransport | None = None
-        self._window = InFlightWindow(config.window, self.release, redelivered=True)
+        self._window = InFlightWindow(config.window, self.resume_reading, redelivered=True)
         self._channel: Any = None
         self._last_tag = 0
-        self._ending = ""
+        # Why the session ends as soon as all its events are acknowledged, or "".
+        self._end_cause = ""
         self._paused = False
         self._discarding = False
-        self._settled = asyncio.Event()
-        self._stalled: asyncio.TimerHandle | None = None
+        self._acknowledged = asyncio.Event()
+        self._read_pause_timer: asyncio.TimerHandle | None = None
         self._cancelling: asyncio.Task[None] | None = None
 
-    async def start(self, connection: aio_pika.Connection, *, linked: bool) -> None:
-        """Open the channel, declare, and consume; `linked` says whether aiormq reads through our link."""
+    async def start(self, connection: aio_pika.Connection, *, transport_used: bool) -> None:
+        """Open the channel, declare, and consume; `transport_used` says whether aiormq reads through our transport."""
         connection.close_callbacks.add(self._on_close)
         channel = connection.channel(publisher_confirms=False)
         await channel.initialize()
         channel.close_callbacks.add(self._on_close)
-        # The prefetch is the window: aio-pika's own buffer has no bound.
+        # The prefetch bounds the events that are not acknowledged: aio-pika's own buffer has no bound.
         await channel.set_qos(prefetch_count=self._config.window.events)
         await self._declare(channel)
         self._channel = await channel.get_underlay_channel()
         self._channel.on_consumer_cancel_callbacks.add(self._on_cancel)
-        self._link.agreed(self._channel.connection.connection_tune.frame_max or MOST_BODY_BYTES)
-        if isinstance(self._link, FastTransport):
-            if linked:
-                self._fast = self._link
-                self._fast.consume(self._channel.number, _CONSUMER_TAG, self._window, self._hold)
+        self._transport.set_frame_max(self._channel.connection.connection_tune.frame_max or MAX_BODY_BYTES)
+        if isinstance(self._transport, FastTransport):
+            if transport_used:
+                self._fast = self._transport
+                self._fast.consume(self._channel.number, _CONSUMER_TAG, self._window, self._pause_reading)
             else:
-                problem = "aiormq has not asked our transport for its connection"
-                log.warning("source.fast_path_unavailable", source=self._name, problem=problem)
+                cause = "aiormq has not asked our transport for its connection"
+                log.warning("source.fast_path_unavailable", source=self._name, cause=cause)
         await self._channel.basic_consume(self._config.queue, self._on_message, consumer_tag=_CONSUMER_TAG)
 
-    async def look_after(self, probe: ConsumerCheck) -> None:
-        """End the session once `probe` says that its consumer is lost."""
-        self.fail(await probe.watch(self._channel.connection, self._received))
+    async def watch_consumer(self, consumer_check: ConsumerCheck) -> None:
+        """Fail the session once its consumer is lost."""
+        self.fail(await consumer_check.wait_until_lost(self._channel.connection, self._received_count))
 
     async def receive(self) -> list[Event]:
-        """Return what has been received; where the consumer has been cancelled, the session ends once that is settled."""
+        """See `Session`; a session that is to end does so once all its events are acknowledged."""
         events = await self._window.take()
-        if events or not self._ending:
+        if events or not self._end_cause:
             return events
         while self._window.held and not self._window.failed:
-            self._settled.clear()
-            await self._settled.wait()
-        self.fail(self._ending)
-        raise Disconnected(self._ending)
+            self._acknowledged.clear()
+            await self._acknowledged.wait()
+        self.fail(self._end_cause)
+        raise Disconnected(self._end_cause)
 
-    def release(self) -> None:
-        """Read on, where reading was stopped."""
-        if self._stalled is not None:
-            self._stalled.cancel()
-            self._stalled = None
-        self._link.release()
+    def resume_reading(self) -> None:
+        """Read again if reading is paused."""
+        if self._read_pause_timer is not None:
+            self._read_pause_timer.cancel()
+            self._read_pause_timer = None
+        self._transport.resume_reading()
 
     async def acknowledge(self, events: Sequence[Event]) -> None:
-        """Acknowledge everything up to the last of `events`, in one frame."""
+        """See `Session`; one frame acknowledges all deliveries up to the last of `events`."""
         try:
             if not self._window.failed:
                 await self._acknowledge(events[-1].token)
-        except Exception as error:  # noqa: BLE001 - as in `connect`
+        except Exception as error:  # noqa: BLE001 - aiormq raises anything
             self.fail(describe_end(error))
         finally:
             self._window.acknowledged(events)
-            self._settled.set()
+            self._acknowledged.set()
 
     async def pause(self) -> None:
-        """Cancel the consumer; what the broker had already sent is still received."""
+        """Cancel the consumer; deliveries that the broker has already sent are still received."""
         self._paused = True
-        self.release()
+        self.resume_reading()
         await self._cancel()
         self._window.close()
 
@@ -117,19 +120,19 @@ class AmqpSession(WindowedSession):
         if self._fast is not None and not self._channel.is_closed:
             self._fast.acknowledge(tag)
         else:
-            # A session that is about to end waits until it is written: aiormq closes without what it has queued.
-            await self._channel.basic_ack(tag, multiple=True, wait=bool(self._ending))
+            # A session that is about to end waits until the frame is written: closing, aiormq drops the frames it queued.
+            await self._channel.basic_ack(tag, multiple=True, wait=bool(self._end_cause))
 
     async def _declare(self, channel: Any) -> None:
         config = self._config
-        wanted = config.declare
-        if wanted is None:
+        declare = config.declare
+        if declare is None:
             await channel.declare_queue(config.queue, passive=True)
             return
-        queue = await channel.declare_queue(config.queue, durable=wanted.durable, arguments=wanted.arguments or None)
-        if wanted.exchange:
-            exchange = await channel.declare_exchange(wanted.exchange, wanted.type, durable=wanted.durable)
-            for key in wanted.bindings or [""]:
+        queue = await channel.declare_queue(config.queue, durable=declare.durable, arguments=declare.arguments or None)
+        if declare.exchange:
+            exchange = await channel.declare_exchange(declare.exchange, declare.type, durable=declare.durable)
+            for key in declare.bindings or [""]:
                 await queue.bind(exchange, key)
 
     async def _on_message(self, message: DeliveredMessage) -> None:
@@ -137,72 +140,78 @@ class AmqpSession(WindowedSession):
         if self._discarding:
             return
         if tag != self._last_tag + 1:
-            # Acknowledging is up to a tag: were one left out, its event would be lost.
+            # An acknowledgement covers all earlier tags: it would lose the event of a tag that was skipped.
             self.fail(f"delivery {tag} came after {self._last_tag}")
             return
         self._last_tag = tag
         self._window.put([self._event(message, tag)])
         if self._window.over_byte_limit:
-            self._hold()
+            self._pause_reading()
 
     def _event(self, message: DeliveredMessage, tag: int) -> Event:
-        # Not the message itself: its channel leads back to the session that holds the event (see `Event`).
+        # Not the message itself: its channel refers to the session, and the session to the event (see `Event`).
         raw = (message.header.properties, message.exchange or "", bool(message.redelivered))
-        event = Event(self._name, message.routing_key or "", message.body, time.time_ns() // 1_000_000, tag, raw, _read)
+        event = Event(
+            self._name, message.routing_key or "", message.body, time.time_ns() // 1_000_000, tag, raw, _read_details
+        )
         event.redelivered = raw[2]
-        if isinstance(self._link, LibraryTransport):
-            event.defect = self._link.stream.bad_names.pop(tag, "")
-            unreadable = self._link.stream.bad_properties.pop(tag, "")
+        if isinstance(self._transport, LibraryTransport):
+            event.defect = self._transport.stream.unreadable_names.pop(tag, "")
+            unreadable = self._transport.stream.unreadable_properties.pop(tag, "")
             if unreadable:
-                event.raw, event.read = unreadable, _refuse
+                event.raw, event.read = unreadable, _raise_unreadable
         return event
 
-    def _received(self) -> int | None:
-        """How many deliveries have come; None where one is on its way, or held, or the source pauses."""
-        if self._window.held or self._paused or self._ending:
+    def _received_count(self) -> int | None:
+        """Return how many deliveries have come; None while one is incomplete or held, or while no more are wanted."""
+        if self._window.held or self._paused or self._end_cause:
             return None
         if self._fast is not None:
-            return self._fast.received
-        begun = self._link.stream.tag if isinstance(self._link, LibraryTransport) else self._last_tag
-        return self._last_tag if begun == self._last_tag else None
+            return self._fast.received_count
+        last_begun = (
+            self._transport.stream.last_tag if isinstance(self._transport, LibraryTransport) else self._last_tag
+        )
+        return self._last_tag if last_begun == self._last_tag else None
 
-    def _hold(self) -> None:
-        # The prefetch bounds the events, and not their bytes.
-        self._link.hold()
-        if self._stalled is None:
-            self._stalled = asyncio.get_running_loop().call_later(_HOLD_S, self._let_go)
+    def _pause_reading(self) -> None:
+        # The prefetch bounds the events, but not their bytes.
+        self._transport.pause_reading()
+        if self._read_pause_timer is None:
+            self._read_pause_timer = asyncio.get_running_loop().call_later(_MAX_READ_PAUSE_S, self._stop_consuming)
 
-    def _let_go(self) -> None:
-        """Take nothing more: what is still on its way is read, let go, and given back by the broker when the session ends."""
-        if self._window.failed or self._ending:
+    def _stop_consuming(self) -> None:
+        """Cancel the consumer, and discard all further deliveries: the broker redelivers them to the next session."""
+        if self._window.failed or self._end_cause:
             return
-        self._say_waiting("the window is full, and stays so")
+        self._log_waiting("the window is full, and stays so")
         self._discarding = True
         if self._fast is not None:
             self._fast.discard()
-        self.release()
+        self.resume_reading()
         self._cancelling = asyncio.create_task(self._cancel(nowait=True), name=f"source:{self._name}:cancel")
-        self._end("the window was full for long: what was on its way is delivered again")
+        self._end_once_acknowledged("the window was full for long: what was on its way is delivered again")
 
     async def _cancel(self, *, nowait: bool = False) -> None:
         try:
-            await asyncio.wait_for(self._channel.basic_cancel(_CONSUMER_TAG, nowait=nowait), _CLOSE_S)
-        except Exception as error:  # noqa: BLE001 - as in `connect`
+            await asyncio.wait_for(self._channel.basic_cancel(_CONSUMER_TAG, nowait=nowait), _CLOSE_TIMEOUT_S)
+        except Exception as error:  # noqa: BLE001 - aiormq raises anything
             self.fail(describe_end(error))
 
-    def _end(self, cause: str) -> None:
-        """End the session once all it has received is written and settled."""
-        self._ending = cause
+    def _end_once_acknowledged(self, cause: str) -> None:
+        """End the session once all its events are acknowledged."""
+        self._end_cause = cause
         self._window.close()
 
     def fail(self, cause: str) -> None:
-        """End the session, as if its connection had ended."""
+        """See `Session`."""
         self._window.fail(cause)
-        self._settled.set()
+        self._acknowledged.set()
 
     async def _on_cancel(self, _frame: object) -> None:
-        # Of a queue that was deleted, what we hold is all there is.
-        self._end(f"the broker cancelled the consumer of queue {self._config.queue!r} (was it deleted?)")
+        # If the queue was deleted nobody else has the events that we hold: they are written first.
+        self._end_once_acknowledged(
+            f"the broker cancelled the consumer of queue {self._config.queue!r} (was it deleted?)"
+        )
 
     async def _on_close(self, _sender: object, error: BaseException | None = None, *_: object) -> None:
         if self._channel is not None and self._channel.connection.is_connection_was_stuck:
@@ -211,21 +220,21 @@ class AmqpSession(WindowedSession):
             self.fail(describe_end(error) if error else "the connection was closed")
 
 
-def _read(raw: tuple[Any, str, bool]) -> Details:
+def _read_details(raw: tuple[Any, str, bool]) -> Details:
     return details(*raw)
 
 
-def _refuse(unreadable: str) -> Details:
+def _raise_unreadable(unreadable: str) -> Details:
     raise BadEvent("decode", unreadable)
 
 
 def describe_end(error: BaseException) -> str:
-    """Say what ended a connection, or kept it from being made."""
+    """Return why a connection ended, or was not made."""
     if isinstance(error.__cause__, BadFrame):
         return str(error.__cause__)  # aiormq wraps it
     if isinstance(error, TimeoutError):
         return "timed out"
     if isinstance(error, asyncio.CancelledError):
-        return "the connection was lost"  # what aiormq says when it ends its own tasks
-    # Without the addresses of objects, so that the same fault says the same each time.
+        return "the connection was lost"  # aiormq raises it when it ends its own tasks
+    # Without the addresses of objects, so that the same fault gives the same text each time.
     return _ADDRESS.sub("", describe_error(error))

@@ -1,4 +1,4 @@
-"""paho-mqtt on the event loop: one client, its socket read and written by the loop; a thread only connects."""
+"""One paho-mqtt client on the event loop: the loop reads and writes its socket; only connecting needs a thread."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from paho.mqtt.enums import MQTTErrorCode
 from bridge.errors import describe_error
 from bridge.sources.mqtt.paho_client import PlainClient, Tap, TappedClient
 
-_CLOSE_S: Final = 1.0
+_CLOSE_TIMEOUT_S: Final = 1.0
 
 
 class PahoConnection:
-    """One connection of a paho client that has its callbacks set; `on_failed` hears why it ended, once.
+    """One connection of a paho client whose callbacks are set; calls `on_failed` once, with the cause of its end.
 
     paho's callbacks run on the event loop's thread.
     """
@@ -36,15 +36,15 @@ class PahoConnection:
         self._reading = False
         self._writing = False
         self._ended = False
-        self._broken = False
-        self._misc: asyncio.Task[None] | None = None
-        # Before paho closes the socket: a closed descriptor may be another connection's a moment later.
+        self._socket_failed = False
+        self._keepalive_task: asyncio.Task[None] | None = None
+        # Called before paho closes the socket: another connection may get a closed descriptor's number at once.
         client.on_socket_close = lambda *_: self._detach()
-        # With this set, paho queues what it sends, and the loop writes it: many PUBACKs in one go.
+        # With this set, paho queues its packets and the loop writes them: many PUBACKs in one go.
         client.on_socket_register_write = lambda *_: None
 
     async def open(self, host: str, port: int, **options: Any) -> None:
-        """Open the socket, send CONNECT, and begin to read; the answer comes by paho's `on_connect`.
+        """Open the socket, send CONNECT, and begin to read; paho's `on_connect` gets the answer.
 
         Raises:
             OSError, ValueError: it could not be opened.
@@ -58,21 +58,21 @@ class PahoConnection:
         self._fd = sock.fileno()
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         if hasattr(socket, "TCP_USER_TIMEOUT"):
-            # While nothing is read nothing can answer: then a link is dead whose other end does not take our pings.
+            # While reading is paused no answer to a ping can be seen. A peer whose TCP does not confirm our pings is dead.
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, 2000 * self._client.keepalive)
-        self.read_again()
+        self.resume_reading()
         self.flush()
-        self._misc = asyncio.create_task(self._keep_alive(), name=f"source:{self._name}:keepalive")
+        self._keepalive_task = asyncio.create_task(self._keep_alive(), name=f"source:{self._name}:keepalive")
 
     async def close(self) -> None:
-        """Say goodbye where the connection stands, and close the socket, within 1 s."""
-        if self._misc is not None:
-            self._misc.cancel()
-            await asyncio.gather(self._misc, return_exceptions=True)
+        """Send DISCONNECT if the connection stands, and close the socket, within 1 s."""
+        if self._keepalive_task is not None:
+            self._keepalive_task.cancel()
+            await asyncio.gather(self._keepalive_task, return_exceptions=True)
         if not self._ended and self._socket is not None:
             with contextlib.suppress(Exception):
                 self._client.disconnect()
-                deadline = self._loop.time() + _CLOSE_S
+                deadline = self._loop.time() + _CLOSE_TIMEOUT_S
                 while self._client.want_write() and self._loop.time() < deadline:
                     self._client.loop_write()
                     await asyncio.sleep(0.005)
@@ -84,7 +84,7 @@ class PahoConnection:
 
     @property
     def reading(self) -> bool:
-        """Whether what comes is read, or left to the socket's buffers."""
+        """Whether the socket is read; while it is not, received bytes stay in the kernel's buffer."""
         return self._reading
 
     def fail(self, cause: str) -> None:
@@ -94,22 +94,22 @@ class PahoConnection:
             self._ended = True
             self._on_failed(cause)
 
-    def read_again(self) -> None:
-        """Read what comes, after `stop_reading` or for the first time."""
+    def resume_reading(self) -> None:
+        """Read from the socket, for the first time or after `pause_reading`."""
         if not self._reading and not self._ended and self._fd >= 0:
             self._loop.add_reader(self._fd, self._on_readable)
             self._reading = True
-            if self._more():
+            if self._has_unreported_input():
                 self._loop.call_soon(self._on_readable)
 
-    def stop_reading(self) -> None:
-        """Leave what comes to the socket's buffers."""
+    def pause_reading(self) -> None:
+        """Leave received bytes in the socket's buffer."""
         if self._reading:
             self._loop.remove_reader(self._fd)
             self._reading = False
 
     def flush(self) -> None:
-        """Write what paho has queued; the rest when the socket can take it."""
+        """Write the packets that paho has queued; the rest once the socket can take it."""
         if self._ended or self._fd < 0:
             return
         try:
@@ -123,13 +123,13 @@ class PahoConnection:
                     self._loop.add_writer(self._fd, self.flush)
                 else:
                     self._loop.remove_writer(self._fd)
-        except Exception as error:  # noqa: BLE001 - whatever paho does, the session ends and says why
+        except Exception as error:  # noqa: BLE001 - any error in paho ends the session, with its cause
             self.fail(describe_error(error))
 
     async def _in_thread(self, connect: Callable[[], object]) -> None:
-        """Run paho's blocking calls (DNS, TCP, TLS) in a thread of its own, before the loop takes over.
+        """Run paho's blocking calls (DNS, TCP, TLS) in a thread of their own, before the loop takes over.
 
-        A daemon, and none of the loop's pool: a server that says nothing holds up neither the others nor the exit.
+        A daemon thread outside the loop's pool: a server that never answers delays neither other sources nor the exit.
         """
         done = self._loop.create_future()
 
@@ -160,27 +160,27 @@ class PahoConnection:
                     self._tap.pull()
                 if not self._let_paho_read():
                     return
-                if not self._more():
+                if not self._has_unreported_input():
                     break
         except Exception as error:  # noqa: BLE001 - as above
             self.fail(describe_error(error))
 
-    def _more(self) -> bool:
-        """Whether there is something to read that the socket does not tell of: it is here, or TLS has it."""
-        if self._tap is not None and self._tap.more:
+    def _has_unreported_input(self) -> bool:
+        """Whether there is input that the selector doesn't report: in the tap, in the TLS layer, or before a reset."""
+        if self._tap is not None and self._tap.has_deferred:
             return True
-        # What stands before a reset is read first, and under uvloop nothing is told of a socket that has failed after
-        # that (libuv stops its poll, observed). Asking takes the error away; the socket's end stays to be read.
+        # Bytes received before a reset must still be read, but uvloop reports nothing of a socket that has failed (libuv
+        # stops its poll, observed). Reading SO_ERROR clears it, so the failure is remembered; `recv` still returns the end.
         if self._socket is not None and self._socket.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) != 0:
-            self._broken = True
-        if self._broken:
+            self._socket_failed = True
+        if self._socket_failed:
             return True
         return isinstance(self._socket, ssl.SSLSocket) and self._socket.pending() > 0
 
     def _let_paho_read(self) -> bool:
-        """Let paho read what there is for it, and write its answers; say whether the connection stands."""
+        """Let paho read the packets for it, and write its answers; return whether the connection stands."""
         tap = self._tap
-        while tap is None or tap.left:
+        while tap is None or tap.paho_can_read:
             code = self._client.loop_read()
             if code is not MQTTErrorCode.MQTT_ERR_SUCCESS:
                 self.fail(paho.error_string(code))
@@ -192,11 +192,11 @@ class PahoConnection:
 
     async def _keep_alive(self) -> None:
         while not self._ended:
-            # Brokers wait for half a keepalive more.
+            # Often enough: brokers wait for one and a half keepalives.
             await asyncio.sleep(min(1.0, (self._client.keepalive or 4) / 4))
             try:
                 if not self._reading:
-                    self._client.excuse_ping()
+                    self._client.forget_pending_ping()
                 code = self._client.loop_misc()
             except Exception as error:  # noqa: BLE001 - as above
                 self.fail(describe_error(error))
@@ -207,7 +207,8 @@ class PahoConnection:
             self.flush()
 
     def _detach(self) -> None:
-        self.stop_reading()
+        """Take the socket away from the event loop."""
+        self.pause_reading()
         if self._fd >= 0:
             self._loop.remove_writer(self._fd)
             self._writing = False

@@ -1,4 +1,4 @@
-"""MQTT packets in bulk: one pass over what was received makes an event of each message; the rest is for paho.
+"""Reads MQTT packets in bulk: one pass over the received bytes makes an event of each message; paho gets the rest.
 
 A PUBLISH of QoS 0 or 1, byte by byte:
 
@@ -7,15 +7,15 @@ A PUBLISH of QoS 0 or 1, byte by byte:
     topic          its size (2 bytes), then UTF-8
     packet id      2 bytes; at QoS 1 only
     properties     MQTT 5 only: their length (written as above), then for each its identifier (1 byte) and its value
-    body           what is left
+    body           the rest
 
     32 0e | 00 03 61 2f 62 | 00 07 | 02 01 01 | 7b 20 20 7d      "a/b", packet id 7, one property, the body {  }
 
-What stands where follows from the first five bytes: the type, the length, and the size of the topic. Real messages have
-few such beginnings, so for each there is a "shape": one struct that takes a whole message apart at once.
+The first five bytes (type, length, size of the topic) tell where each part begins. Real messages have few different
+prefixes of five bytes. For each of them the reader keeps a "shape": one struct that unpacks a whole message at once.
 
-An event's token is its packet id, as it stands here (at QoS 0 there is none); its `raw` is the first byte and the
-properties, with their length.
+An event's token is its packet id, the two bytes as they were received; None at QoS 0. Its `raw` is the first byte, then
+the properties with their length.
 """
 
 from __future__ import annotations
@@ -29,30 +29,31 @@ from bridge.errors import BadEvent
 from bridge.model.event import Details, Event
 from bridge.topics.pattern import remember
 
-#: The beginning of an acknowledgement; the packet id is the rest of it.
+#: The first two bytes of an acknowledgement; the packet id follows.
 PUBACK: Final = b"\x40\x02"
 
-#: What a first byte says of a message, besides its QoS in between.
+#: Flags in the first byte of a message; its QoS is in the bits between them.
 DUP, RETAIN = 8, 1
 NOT_UTF8: Final = "the topic is not UTF-8"
 NOT_MQTT: Final = "the broker sent what is not MQTT"
-#: It would stand for a topic alias, and none were offered.
+#: MQTT 5 allows it only with a topic alias, and the bridge offers none.
 NO_TOPIC: Final = "a message without a topic"
 
-#: How many bytes of packet id follow for each first byte that announces a message; at QoS 2 paho has to answer.
+#: First byte of a message -> size of its packet id in bytes. Without QoS 2: paho has to answer those messages.
 _ID_BYTES: Final = {first: (first & 2) for first in range(0x30, 0x40) if not first & 4}
 _PUBLISH: Final = 3
-#: Larger than any answer to what the bridge asks. A message may be as large as MQTT allows: 256 MiB.
-_MOST_OTHER_BYTES: Final = 1 << 20
+#: Larger than any answer to the bridge's requests. A message may be as large as MQTT allows: 256 MiB.
+_MAX_OTHER_BYTES: Final = 1 << 20
 
-#: How long a packet is; what takes a message apart (topic, packet id, the properties' length, the rest); its `raw`; DUP.
+#: The packet's size in bytes; `unpack_from` of a message (topic, packet id, the properties' length, the rest), None for
+#: other packets; the message's `raw` if it has no properties; DUP.
 _Shape = tuple[int, Callable[[bytes, int], tuple[Any, ...]] | None, bytes, bool]
-_BEGINNING: Final = 5
-_MOST_SHAPES: Final = 4096
+_PREFIX_BYTES: Final = 5
+_MAX_SHAPES: Final = 4096
 
 
 class PacketReader:
-    """Takes the messages out of what one connection receives; `malformed` says why nothing more can be read."""
+    """Takes the messages out of the bytes of one connection; `malformed` says why it can read no more, "" if it can."""
 
     def __init__(self, source: str, *, v5: bool) -> None:
         self.malformed = ""
@@ -61,124 +62,134 @@ class PacketReader:
         self._shapes: dict[bytes, _Shape] = {}
         self._topics: dict[bytes, str] = {}
         self._others: list[bytes] = []
-        self._later = b""
-        # The beginning of a packet that is not whole, in pieces: a large one is put together once.
+        self._deferred = b""
+        # An incomplete packet, in pieces: a large one is joined only once.
         self._pieces: list[bytes] = []
-        self._have = 0
-        self._need = 0
+        self._pieces_size = 0
+        self._needed_size = 0
 
-    def others(self) -> bytes:
-        """Return the packets that are no messages for us, whole, and forget them."""
+    def pop_others(self) -> bytes:
+        """Return the other packets, whole, and forget them."""
         others = b"".join(self._others)
         self._others.clear()
         return others
 
-    def later(self) -> bytes:
-        """Return what stands behind the packets that `feed` was to take, and forget it: to be fed before all else."""
-        later, self._later = self._later, b""
-        return later
+    def pop_deferred(self) -> bytes:
+        """Return the bytes behind the last packet that `feed` was allowed to read, and forget them.
 
-    def feed(self, data: bytes, most: int) -> list[Event]:
-        """Return the events that are whole with `data`, of at most `most` packets."""
+        The caller feeds them again before any new bytes.
+        """
+        deferred, self._deferred = self._deferred, b""
+        return deferred
+
+    def feed(self, data: bytes, max_packets: int) -> list[Event]:
+        """Return the events that `data` completes; read at most `max_packets` packets."""
         if self._pieces:
             self._pieces.append(data)
-            self._have += len(data)
-            if self._have < self._need:
+            self._pieces_size += len(data)
+            if self._pieces_size < self._needed_size:
                 return []
             data = b"".join(self._pieces)
             self._pieces.clear()
         events: list[Event] = []
         try:
-            at, self._need = self._pass(data, most, events)
+            at, self._needed_size = self._parse(data, max_packets, events)
         except ValueError as error:
             self.malformed = f"{NOT_MQTT}: {error}"
         else:
-            if self._need:
+            if self._needed_size:
                 self._pieces.append(data[at:])
-                self._have = len(data) - at
+                self._pieces_size = len(data) - at
             else:
-                self._later = data[at:]
+                self._deferred = data[at:]
         return events
 
-    def _pass(self, data: bytes, most: int, events: list[Event]) -> tuple[int, int]:
-        """Append the events; return where it ended, and how long the packet there is at least, if it is not whole."""
+    def _parse(self, data: bytes, max_packets: int, events: list[Event]) -> tuple[int, int]:
+        """Append the events; return the position after the last whole packet, and the least size of an incomplete one.
+
+        That size is 0 if no incomplete packet follows.
+
+        Raises:
+            ValueError: the bytes are not MQTT.
+        """
         # All names in here are local, and a usual message costs two look-ups, one unpack and one event.
         source, shape_of, topic_of, add = self._source, self._shapes.get, self._topics.get, events.append
         now_ms = time.time_ns() // 1_000_000
         at, end = 0, len(data)
-        for _ in range(most):
+        for _ in range(max_packets):
             if at >= end:
                 break
-            length, unpack, raw, again = shape_of(data[at : at + _BEGINNING]) or self._shape(data, at)
-            stop = at + length
+            size, unpack, raw, redelivered = shape_of(data[at : at + _PREFIX_BYTES]) or self._shape(data, at)
+            stop = at + size
             if stop > end:
-                return at, length
+                return at, size
             if unpack is None:
                 self._others.append(data[at:stop])
                 at = stop
                 continue
-            name, token, count, body = unpack(data, at)
-            if count:
-                raw, body = _with_properties(raw, data, stop - len(body) - 1, stop)
-            topic = topic_of(name)
+            topic_bytes, token, has_properties, body = unpack(data, at)
+            if has_properties:
+                raw, body = _split_properties(raw, data, stop - len(body) - 1, stop)
+            topic = topic_of(topic_bytes)
             if topic is None:
-                topic = self._topic(name)
+                topic = self._topic(topic_bytes)
             add(Event(source, topic, body, now_ms, token or None, raw, details))
             if not topic:
                 events[-1].defect = NOT_UTF8
-            if again:
+            if redelivered:
                 events[-1].redelivered = True
             at = stop
         return at, 0
 
     def _shape(self, data: bytes, at: int) -> _Shape:
-        """Return the shape of the packet at `at`: if it is not whole, one that is longer than what is there."""
+        """Return the shape of the packet at `at`; if too few of its bytes are there, a shape that is larger than `data`."""
         first = data[at]
-        length, start = _number(data, at + 1)
+        length, start = _variable_int(data, at + 1)
         if start > len(data):
             return len(data) - at + 1, None, b"", False
-        whole = start - at + length
+        packet_size = start - at + length
         if first not in _ID_BYTES:
-            if first >> 4 != _PUBLISH and whole > _MOST_OTHER_BYTES:
-                raise ValueError(f"a packet of {whole} bytes which is no message")
-            return whole, None, b"", False
+            if first >> 4 != _PUBLISH and packet_size > _MAX_OTHER_BYTES:
+                raise ValueError(f"a packet of {packet_size} bytes which is no message")
+            return packet_size, None, b"", False
         if start + 2 > len(data) and length >= 2:
             return len(data) - at + 1, None, b"", False
-        size = int.from_bytes(data[start : start + 2])
-        body = length - 2 - size - _ID_BYTES[first] - self._v5
-        if body < 0:
+        topic_size = int.from_bytes(data[start : start + 2])
+        body_size = length - 2 - topic_size - _ID_BYTES[first] - self._v5
+        if body_size < 0:
             raise ValueError("a message shorter than its topic")
-        count = "B" if self._v5 else "0s"
-        form = f">{start + 2 - at}x{size}s{_ID_BYTES[first]}s{count}{body}s"
-        shape = (whole, struct.Struct(form).unpack_from, bytes((first, 0)), bool(first & DUP))
-        if start + 2 <= at + _BEGINNING:
-            if len(self._shapes) >= _MOST_SHAPES:
+        # The first byte of the properties' length is 0 if there are none; before MQTT 5 it takes no byte at all.
+        properties_length = "B" if self._v5 else "0s"
+        layout = f">{start + 2 - at}x{topic_size}s{_ID_BYTES[first]}s{properties_length}{body_size}s"
+        shape = (packet_size, struct.Struct(layout).unpack_from, bytes((first, 0)), bool(first & DUP))
+        if start + 2 <= at + _PREFIX_BYTES:
+            if len(self._shapes) >= _MAX_SHAPES:
                 self._shapes.clear()
-            self._shapes[data[at : at + _BEGINNING]] = shape
+            self._shapes[data[at : at + _PREFIX_BYTES]] = shape
         return shape
 
-    def _topic(self, name: bytes) -> str:
-        if not name:
+    def _topic(self, topic_bytes: bytes) -> str:
+        if not topic_bytes:
             raise ValueError(NO_TOPIC)
         try:
-            topic = name.decode()
+            topic = topic_bytes.decode()
         except UnicodeDecodeError:
             return ""
-        remember(self._topics, name, topic)
+        remember(self._topics, topic_bytes, topic)
         return topic
 
 
-def _with_properties(raw: bytes, data: bytes, at: int, stop: int) -> tuple[bytes, bytes]:
-    """Return the `raw` and the body of a message that ends at `stop`, its properties beginning at `at`."""
-    length, cut = _number(data, at)
-    cut += length
-    if cut > stop:
+def _split_properties(raw: bytes, data: bytes, at: int, stop: int) -> tuple[bytes, bytes]:
+    """Return the `raw` and the body of a message that ends at `stop` and whose properties begin at `at`."""
+    length, body_at = _variable_int(data, at)
+    body_at += length
+    if body_at > stop:
         raise ValueError("a message shorter than its properties")
-    return raw[:1] + data[at:cut], data[cut:stop]
+    return raw[:1] + data[at:body_at], data[body_at:stop]
 
 
-def _number(data: bytes, at: int) -> tuple[int, int]:
-    """Return the number at `at`, and where it ends; beyond the end of `data` if it is not whole."""
+def _variable_int(data: bytes, at: int) -> tuple[int, int]:
+    """Return the Variable Byte Integer at `at` and its end; the end is beyond `data` if bytes of it are missing."""
     number = 0
     for place, byte in enumerate(data[at : at + 4]):
         number |= (byte & 0x7F) << 7 * place
@@ -189,17 +200,18 @@ def _number(data: bytes, at: int) -> tuple[int, int]:
     return number, len(data) + 1
 
 
-# The properties a message may have, by their identifiers: those of a fixed size, and those whose parts say theirs.
+# Identifiers of the properties that a message may have. `_FIXED_BYTES` gives the size of a value; `_PREFIXED_FIELDS` the
+# number of fields, each behind its size in two bytes.
 _EXPIRY, _CONTENT_TYPE, _RESPONSE_TOPIC, _CORRELATION, _SUBSCRIPTION, _USER = 2, 3, 8, 9, 11, 38
 _FIXED_BYTES: Final = {1: 1, _EXPIRY: 4, 35: 2}
-_PARTS: Final = {_CONTENT_TYPE: 1, _RESPONSE_TOPIC: 1, _CORRELATION: 1, _USER: 2}
+_PREFIXED_FIELDS: Final = {_CONTENT_TYPE: 1, _RESPONSE_TOPIC: 1, _CORRELATION: 1, _USER: 2}
 
 
 def details(raw: bytes) -> Details:
     """Return the headers and the meta of an event that has this `raw`.
 
     Raises:
-        BadEvent: a property is not what MQTT 5 allows.
+        BadEvent: MQTT 5 doesn't allow a property or its value.
     """
     headers: dict[str, object] = {}
     meta: dict[str, object] = {
@@ -212,59 +224,60 @@ def details(raw: bytes) -> Details:
     return headers, meta
 
 
-def subscriptions(raw: bytes) -> list[int]:
-    """Return the identifiers of the subscriptions that an event came by, as far as they can be read."""
-    numbers = []
+def subscription_ids(raw: bytes) -> list[int]:
+    """Return the identifiers of the subscriptions that brought an event, up to the first unreadable property."""
+    ids = []
     try:
-        for identifier, parts in _properties(raw):
+        for identifier, fields in _properties(raw):
             if identifier == _SUBSCRIPTION:
-                numbers.append(_number(parts[0], 0)[0])
+                ids.append(_variable_int(fields[0], 0)[0])
     except ValueError:
-        pass  # the details say so, to whom it concerns
-    return numbers
+        pass  # `details` raises it as a BadEvent
+    return ids
 
 
 def _add_properties(raw: bytes, headers: dict[str, object], meta: dict[str, object]) -> None:
-    found: dict[int, bytes] = {}
+    values: dict[int, bytes] = {}
     try:
-        for identifier, parts in _properties(raw):
+        for identifier, fields in _properties(raw):
             if identifier == _USER:
-                headers[parts[0].decode()] = parts[1].decode()
-            elif identifier in found and identifier != _SUBSCRIPTION:
+                headers[fields[0].decode()] = fields[1].decode()
+            elif identifier in values and identifier != _SUBSCRIPTION:
                 raise ValueError(f"property {identifier} stands twice")
             else:
-                found[identifier] = parts[0]
+                values[identifier] = fields[0]
         for name, identifier in (("reply_to", _RESPONSE_TOPIC), ("content_type", _CONTENT_TYPE)):
-            meta[name] = found[identifier].decode() if identifier in found else None
+            meta[name] = values[identifier].decode() if identifier in values else None
     except ValueError as error:
         raise BadEvent("decode", f"a property can't be read: {error}"[:300]) from None
-    meta["correlation_id"] = found[_CORRELATION].decode("utf-8", "backslashreplace") if _CORRELATION in found else None
-    meta["expires_in"] = int.from_bytes(found[_EXPIRY]) if _EXPIRY in found else None
+    correlation = values.get(_CORRELATION)
+    meta["correlation_id"] = correlation.decode("utf-8", "backslashreplace") if correlation is not None else None
+    meta["expires_in"] = int.from_bytes(values[_EXPIRY]) if _EXPIRY in values else None
 
 
 def _properties(raw: bytes) -> Iterator[tuple[int, list[bytes]]]:
-    """Yield each property's identifier and value: the parts of a text or binary value, or its bytes.
+    """Yield each property's identifier and the fields of its value: two for a user property, else one.
 
     Raises:
         ValueError: MQTT knows no such property, or it is cut off.
     """
-    _, at = _number(raw, 1)
+    _, at = _variable_int(raw, 1)
     while at < len(raw):
         identifier = raw[at]
-        parts = []
+        fields = []
         at += 1
-        for _ in range(_PARTS.get(identifier, 1)):
-            if identifier in _PARTS:
+        for _ in range(_PREFIXED_FIELDS.get(identifier, 1)):
+            if identifier in _PREFIXED_FIELDS:
                 size = int.from_bytes(raw[at : at + 2])
                 at += 2
             elif identifier == _SUBSCRIPTION:
-                size = _number(raw, at)[1] - at
+                size = _variable_int(raw, at)[1] - at
             elif identifier in _FIXED_BYTES:
                 size = _FIXED_BYTES[identifier]
             else:
                 raise ValueError(f"{identifier} is no property of a message")
             if at + size > len(raw):
                 raise ValueError(f"property {identifier} is cut off")
-            parts.append(raw[at : at + size])
+            fields.append(raw[at : at + size])
             at += size
-        yield identifier, parts
+        yield identifier, fields

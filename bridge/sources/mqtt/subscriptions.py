@@ -1,4 +1,4 @@
-"""Subscribing and unsubscribing by one paho client: every answer of the broker is looked at."""
+"""Subscribing and unsubscribing with one paho client; every answer of the broker is checked."""
 
 from __future__ import annotations
 
@@ -16,19 +16,23 @@ from bridge.observe.logs import logger
 from bridge.sources.mqtt.overlap import OverlapIds
 
 log = logger()
+#: Reason codes of MQTT 5: errors begin here; the UNSUBACK "No subscription existed".
 _FIRST_FAILURE: Final = 0x80
 _NO_SUBSCRIPTION: Final = 0x11
 
 
 class Subscriptions:
-    """The subscriptions of one connection; `granted` is set once all are, `on_refused` hears why one is not."""
+    """The subscriptions of one connection.
+
+    `granted` is set, and `on_granted` called, once the broker has granted them all; `on_refused` gets the cause if not.
+    """
 
     def __init__(  # noqa: PLR0917 - all of one connection
         self,
         client: paho.Client,
         name: str,
         config: Mqtt,
-        copies: OverlapIds,
+        overlap_ids: OverlapIds,
         on_granted: Callable[[], None],
         on_refused: Callable[[str], None],
     ) -> None:
@@ -37,54 +41,55 @@ class Subscriptions:
         self._name = name
         self._qos: int = config.qos
         self._v5 = config.version == "5"
-        self._copies = copies
+        self._overlap_ids = overlap_ids
         self._on_granted = on_granted
         self._on_refused = on_refused
-        self._requested: dict[int | None, list[str]] = {}
-        self._given_up: dict[int | None, asyncio.Future[list[Any]]] = {}
+        # Requests without an answer yet, by their packet id.
+        self._subscribing: dict[int | None, list[str]] = {}
+        self._unsubscribing: dict[int | None, asyncio.Future[list[Any]]] = {}
         client.on_subscribe = self._on_subscribe
         client.on_unsubscribe = self._on_unsubscribe
 
-    def subscribe(self, topics: list[str], *, numbered: bool) -> None:
+    def subscribe(self, topics: list[str], *, with_ids: bool) -> None:
         """Subscribe to `topics`: one request for each that has an identifier, one for the rest."""
-        overlapping = {topic: number for topic, number in self._copies.numbers.items() if topic in topics}
-        numbers = overlapping if self._v5 and numbered else {}
-        if self._v5 and len(numbers) < len(overlapping):
-            problem = "the broker has no subscription identifiers: an event may come once for each of these that fits"
-            log.warning("source.topics_overlap", source=self._name, topics=list(overlapping), problem=problem)
-        requests: list[tuple[list[str], int]] = [([topic], number) for topic, number in numbers.items()]
-        rest = [topic for topic in topics if topic not in numbers]
+        overlapping = {topic: number for topic, number in self._overlap_ids.by_filter.items() if topic in topics}
+        ids = overlapping if self._v5 and with_ids else {}
+        if self._v5 and len(ids) < len(overlapping):
+            cause = "the broker has no subscription identifiers: an event may come once for each of these that fits"
+            log.warning("source.topics_overlap", source=self._name, topics=list(overlapping), cause=cause)
+        requests: list[tuple[list[str], int]] = [([topic], number) for topic, number in ids.items()]
+        rest = [topic for topic in topics if topic not in ids]
         # Retained messages come with a new subscription only: not again after each reconnection.
         options = SubscribeOptions(qos=self._qos, retainHandling=SubscribeOptions.RETAIN_SEND_IF_NEW_SUB)
-        for some, number in [*requests, (rest, 0)] if rest else requests:
+        for filters, number in [*requests, (rest, 0)] if rest else requests:
             properties = Properties(PacketTypes.SUBSCRIBE) if number else None
             if properties is not None:
                 properties.SubscriptionIdentifier = number
-            wanted = [(topic, options if self._v5 else self._qos) for topic in some]
-            _, packet_id = self._client.subscribe(wanted, properties=properties)  # type: ignore[arg-type]
-            self._requested[packet_id] = some
-        if not self._requested:
+            payload = [(topic, options if self._v5 else self._qos) for topic in filters]
+            _, packet_id = self._client.subscribe(payload, properties=properties)  # type: ignore[arg-type]
+            self._subscribing[packet_id] = filters
+        if not self._subscribing:
             self._grant()
 
     def unsubscribe(self, topics: list[str]) -> asyncio.Future[list[Any]]:
-        """Unsubscribe; the answer's reason codes come, in MQTT 5, once it does, which may never be."""
+        """Unsubscribe; the future gets the answer's reason codes (none in MQTT 3.1.1), if the broker ever answers."""
         answer: asyncio.Future[list[Any]] = asyncio.get_running_loop().create_future()
         _, packet_id = self._client.unsubscribe(topics)
-        self._given_up[packet_id] = answer
+        self._unsubscribing[packet_id] = answer
         return answer
 
-    def kept(self, topics: list[str], reasons: list[Any]) -> list[str]:
-        """Say what the answer to `unsubscribe` means; return the topics that the broker does not let go."""
-        kept = [topic for topic, reason in zip(topics, reasons, strict=False) if reason.value >= _FIRST_FAILURE]
-        never = [topic for topic, reason in zip(topics, reasons, strict=False) if reason.value == _NO_SUBSCRIPTION]
-        if gone := [topic for topic in topics if topic not in kept and topic not in never]:
-            log.info("source.unsubscribed", source=self._name, topics=gone)
-        if kept:
-            log.warning("source.unsubscribe_refused", source=self._name, topics=kept)
-        return kept
+    def still_subscribed(self, topics: list[str], reasons: list[Any]) -> list[str]:
+        """Log the answer to `unsubscribe`; return the topics that the broker refuses to unsubscribe."""
+        refused = [topic for topic, reason in zip(topics, reasons, strict=False) if reason.value >= _FIRST_FAILURE]
+        unknown = [topic for topic, reason in zip(topics, reasons, strict=False) if reason.value == _NO_SUBSCRIPTION]
+        if unsubscribed := [topic for topic in topics if topic not in refused and topic not in unknown]:
+            log.info("source.unsubscribed", source=self._name, topics=unsubscribed)
+        if refused:
+            log.warning("source.unsubscribe_refused", source=self._name, topics=refused)
+        return refused
 
     def _on_subscribe(self, _client: Any, _data: Any, mid: int, reasons: list[Any], _properties: Any) -> None:
-        topics = self._requested.pop(mid, [])
+        topics = self._subscribing.pop(mid, [])
         answers = list(zip(topics, reasons, strict=False))
         if len(reasons) != len(topics):
             self._on_refused("the broker's answer does not fit what was subscribed to")
@@ -92,9 +97,9 @@ class Subscriptions:
             self._on_refused(f"the broker refuses the subscription to {', '.join(refused)}")
         else:
             if lowered := [topic for topic, reason in answers if reason.value < self._qos]:
-                problem = "the broker grants these at QoS 0 only: what is published while nobody is connected is lost"
-                log.warning("source.qos_lowered", source=self._name, topics=lowered, problem=problem)
-            if not self._requested:
+                cause = "the broker grants these at QoS 0 only: what is published while nobody is connected is lost"
+                log.warning("source.qos_lowered", source=self._name, topics=lowered, cause=cause)
+            if not self._subscribing:
                 self._grant()
 
     def _grant(self) -> None:
@@ -102,6 +107,6 @@ class Subscriptions:
         self._on_granted()
 
     def _on_unsubscribe(self, _client: Any, _data: Any, mid: int, reasons: list[Any], _properties: Any) -> None:
-        answer = self._given_up.pop(mid, None)
+        answer = self._unsubscribing.pop(mid, None)
         if answer is not None and not answer.done():
             answer.set_result(reasons)

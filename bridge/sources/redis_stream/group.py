@@ -1,4 +1,4 @@
-"""The consumer group of a source's streams: made where it is missing, and looked after now and then."""
+"""The consumer group of a source's streams: created where it is missing, and inspected from time to time."""
 
 from __future__ import annotations
 
@@ -14,23 +14,23 @@ from bridge.errors import Disconnected
 from bridge.observe.logs import logger
 from bridge.redis_io.connection import RedisConnection
 
-_LOOK: Final = files("bridge.sources.redis_stream").joinpath("group.lua").read_text()
-_LOOK_EVERY_S: Final = 10.0
-#: Before reading on after so long a pause, as behind a sink that was away: that is when most can have been trimmed.
-_PAUSE_S: Final = 3.0
-#: A consumer that holds nothing is deleted once it was idle for so many times `claim_after`: an hour, if nothing is set.
-#: One that lives looks more often than that, and should it be deleted all the same, Redis makes it anew as it reads.
-_DELETE_AFTER: Final = 60
-_DELETE_AFTER_MS: Final = 2_000
+_INSPECT_SCRIPT: Final = files("bridge.sources.redis_stream").joinpath("group.lua").read_text()
+_INSPECT_INTERVAL_S: Final = 10.0
+#: After a longer pause of reading, the group is inspected before the next read: most is trimmed while a sink is away.
+_MAX_READ_PAUSE_S: Final = 3.0
+#: A consumer that holds nothing is deleted once it was idle for `claim_after` this many times (an hour by default). A
+#: living one inspects more often; if it is deleted nevertheless, Redis makes it again at its next read.
+_DELETE_AFTER_CLAIM_TIMES: Final = 60
+_MIN_DELETE_AFTER_MS: Final = 2_000
 
 log = logger()
 
 
 class Group:
-    """The group by its name, in each of the streams; `consumer` is who reads.
+    """The group, by its name, in each of the streams; `consumer` is our name in it.
 
-    `trimmed` counts the entries that were gone before they could be written: those pending exactly, and of those that
-    the group had not read yet at least so many.
+    `trimmed` counts entries that were removed from the stream before they were written. Pending ones are counted
+    exactly; of those that the group had not read yet, some may go unnoticed.
     """
 
     def __init__(self, source: str, config: RedisStream) -> None:
@@ -38,49 +38,54 @@ class Group:
         self.trimmed = 0
         self._source = source
         self._config = config
-        self._look_at = 0.0
+        self._inspect_at = 0.0  # `time.monotonic`; infinite once Redis has refused
 
-    async def make(self, link: RedisConnection) -> None:
-        """Make the group and its streams where they are missing, on a new connection.
+    async def create(self, connection: RedisConnection) -> None:
+        """Create the group, and its streams, where they are missing; called once for each new connection.
 
         Raises:
-            Disconnected: Redis has not done so.
+            Disconnected: Redis refused, or the connection ended.
         """
         start = "0" if self._config.start == "beginning" else "$"
         for stream in self._config.streams:
             try:
-                await link.command("XGROUP", "CREATE", stream, self._config.group, start, "MKSTREAM")
+                await connection.command("XGROUP", "CREATE", stream, self._config.group, start, "MKSTREAM")
             except ResponseError as error:
                 if not str(error).startswith("BUSYGROUP"):
                     raise Disconnected(str(error)) from None
-        self._look_at = 0.0
+        self._inspect_at = 0.0
 
-    def must_look(self, read_at: float) -> bool:
-        """Tell whether to look before the next read; the last one was asked for at `read_at` (`time.monotonic`)."""
+    def inspection_due(self, read_at: float) -> bool:
+        """Return whether to inspect before the next read; `read_at` is the time of the last one (`time.monotonic`)."""
         now = time.monotonic()
-        return now >= self._look_at or (now - read_at > _PAUSE_S and self._look_at < float("inf"))
+        return now >= self._inspect_at or (now - read_at > _MAX_READ_PAUSE_S and self._inspect_at < float("inf"))
 
-    async def look(self, link: RedisConnection) -> None:
-        """Count what was trimmed before it was read, and delete consumers that are gone: `group.lua`.
+    async def inspect(self, connection: RedisConnection) -> None:
+        """Count entries that were trimmed before they were read, and delete consumers that are gone: see `group.lua`.
 
-        Where Redis is too old for that or forbids it, it is said and not done: for the rest of the connection.
+        If Redis is too old for it, or forbids it, that is logged, and no more is tried on this connection.
+
+        Raises:
+            Disconnected: the connection has ended.
         """
-        idle_ms = max(self._config.claim_after * _DELETE_AFTER, _DELETE_AFTER_MS)
-        self._look_at = time.monotonic() + _LOOK_EVERY_S
+        idle_ms = max(self._config.claim_after * _DELETE_AFTER_CLAIM_TIMES, _MIN_DELETE_AFTER_MS)
+        self._inspect_at = time.monotonic() + _INSPECT_INTERVAL_S
         try:
             for stream in self._config.streams:
-                lost, deleted = await link.command("EVAL", _LOOK, 1, stream, self._config.group, self.consumer, idle_ms)
+                lost, deleted = await connection.command(
+                    "EVAL", _INSPECT_SCRIPT, 1, stream, self._config.group, self.consumer, idle_ms
+                )
                 if deleted:
                     log.info("source.consumers_deleted", source=self._source, stream=stream, consumers=deleted)
                 if lost < 0:
                     raise ResponseError("Redis counts from 7.0 on what a group has read")
-                self.say_trimmed(stream, lost)
+                self.count_trimmed(stream, lost)
         except ResponseError as error:
             log.warning("source.trimming_unnoticed", source=self._source, cause=str(error))
-            self._look_at = float("inf")
+            self._inspect_at = float("inf")
 
-    def say_trimmed(self, stream: str, count: int) -> None:
-        """Say and count entries that are lost, if there are any."""
+    def count_trimmed(self, stream: str, count: int) -> None:
+        """Count and log entries that are lost, if `count` is not 0."""
         if count:
             self.trimmed += count
             log.error("source.entries_trimmed", source=self._source, stream=stream, lost=count, total=self.trimmed)

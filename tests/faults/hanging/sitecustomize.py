@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Sequence
 
 from bridge.model.event import Event
-from bridge.sources.redis_stream.source import RedisStreamSession
+from bridge.sources.redis_stream.session import RedisStreamSession
 
 
 async def _hang(_self: RedisStreamSession, _events: Sequence[Event]) -> None:

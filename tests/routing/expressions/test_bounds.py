@@ -1,4 +1,4 @@
-"""What an expression costs at most, whatever the payload holds."""
+"""The bounds on the cost of an expression, for every payload."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ HOSTILE: dict[str, object] = {
     ],
 )
 def test_no_payload_makes_an_expression_large_or_slow(text: str) -> None:
-    """What would cost more than it should is an error, found before the cost is paid."""
+    """An expression that would cost too much is an error, found before the cost is paid."""
     assert not failure(text, HOSTILE).missing
 
 
@@ -145,9 +145,9 @@ def test_text_stays_within_its_bound(text: str) -> None:
     "text", ["upper(payload)", "str(payload)", "strip(payload)", "f'{payload}'", "f'{payload:>9}'"]
 )
 def test_a_text_over_the_bound_is_refused(text: str) -> None:
-    """A text of more than a MiB is an error, also where it came that long."""
-    assert "longer than" in failure(text, "x" * (MAX_TEXT + 1)).problem
-    assert "longer than" in failure("upper(payload)", "ΐ" * (MAX_TEXT // 2)).problem
+    """A text of more than a MiB is an error, also if the event brought it."""
+    assert "longer than" in failure(text, "x" * (MAX_TEXT + 1)).cause
+    assert "longer than" in failure("upper(payload)", "ΐ" * (MAX_TEXT // 2)).cause
 
 
 @pytest.fixture
@@ -161,5 +161,5 @@ def unbounded_digits() -> Iterator[None]:
 
 @pytest.mark.parametrize("text", ["str(payload)", "str([payload])", "to_json({'n': payload})", "f'{payload:d}'"])
 def test_a_number_of_many_digits_is_refused_in_every_environment(text: str, unbounded_digits: None) -> None:
-    """A number of more than 4300 digits is made no text of, also where the environment lifts Python's own bound."""
+    """A number of more than 4300 digits never becomes text, also where the environment lifts Python's own bound."""
     assert not failure(text, 1 << 100_000).missing

@@ -1,4 +1,4 @@
-"""The expression language: what it accepts and what it gives."""
+"""The expression language: the expressions that it accepts, and their values."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ pytestmark = pytest.mark.timeout(60)
     ],
 )
 def test_values(text: str, expected: object) -> None:
-    """An expression gives what the same words mean in Python, with fields read by a dot."""
+    """An expression has the value of the same words in Python, with fields read by a dot."""
     result = evaluate(text, PAYLOAD)
     assert result == expected
     assert type(result) is type(expected)
@@ -87,7 +87,7 @@ def test_values(text: str, expected: object) -> None:
     ],
 )
 def test_missing_fields_can_be_asked_for(text: str, expected: object) -> None:
-    """`default` stands in for what is missing or null; `has` says whether a field is there, null included."""
+    """`default` replaces a missing field or a null; `has` says whether a field is there, null included."""
     assert evaluate(text, PAYLOAD) == expected
 
 
@@ -95,7 +95,7 @@ def test_missing_fields_can_be_asked_for(text: str, expected: object) -> None:
     "text", ["default(payload.name.x, 1)", "default(payload.tags[oven], 1)", "has(payload.name.x)"]
 )
 def test_default_and_has_do_not_hide_a_wrong_type(text: str) -> None:
-    """Where a field is asked of a text or a list, that is an error and no missing field."""
+    """A field of a text or of a list is a wrong type and no missing field."""
     assert not failure(text, PAYLOAD).missing
 
 
@@ -132,12 +132,12 @@ def test_default_and_has_do_not_hide_a_wrong_type(text: str) -> None:
     ],
 )
 def test_functions(text: str, expected: object) -> None:
-    """Every function does what the documentation says."""
+    """Every function works as documented."""
     assert evaluate(text, PAYLOAD) == expected
 
 
-def test_an_expression_tells_what_it_uses_and_where_it_stands() -> None:
-    """An expression says which names it needs, and every node of it stands on the line that was asked for."""
+def test_an_expression_has_its_names_and_its_line() -> None:
+    """An expression lists the names that it uses, and each of its nodes stands on the line given to `parse`."""
     expression = parse(
         'default(payload.a,\n f"{oven} {len(headers)}") if true else meta.qos', (*NAMES, *CAPTURES), line=40
     )

@@ -1,4 +1,4 @@
-"""What the expression language shares with Python, it computes as Python does."""
+"""Expressions that are also Python are computed as Python computes them."""
 
 from __future__ import annotations
 
@@ -108,11 +108,11 @@ def outcome(compute: Callable[[], object]) -> str:
 @settings(max_examples=1500, deadline=None)
 @given(anything, payloads)
 def test_the_common_subset_is_python(text: str, payload: dict[str, object]) -> None:
-    """What an expression shares with Python, it computes exactly as Python does, or both give an error."""
+    """An expression that is also Python gives exactly the same value, or both give an error."""
     ours = outcome(lambda: evaluate(text, payload))
     theirs = outcome(lambda: eval(text, dict(PYTHON), {"payload": wrap(payload)}))  # noqa: S307
     if ours != theirs:
         # Beyond the bounds of numbers only, ours is an error where Python goes on.
         assert ours == "error"
-        problem = failure(text, payload).problem
+        problem = failure(text, payload).cause
         assert "larger than 2**256" in problem or "not finite" in problem or "number of more than" in problem, text

@@ -1,4 +1,4 @@
-"""What is no expression: told when the configuration is read, and nothing else of Python can be reached."""
+"""Wrong expressions: refused when the configuration is read, and nothing else of Python can be reached."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bridge.errors import ExpressionError
+from bridge.errors import InvalidValue
 from bridge.routing.expressions import NAMES, parse
 from tests.support.evaluation import build, evaluate, failure, refusal
 
@@ -14,7 +14,7 @@ pytestmark = pytest.mark.timeout(60)
 
 
 @pytest.mark.parametrize(
-    ("text", "problem", "hint", "at"),
+    ("text", "message", "hint", "at"),
     [
         ("payload.x = 3", "'=' can't", "write '=='", 10),
         ("é && payload", "'&&' can't", "write 'and'", 2),
@@ -56,9 +56,9 @@ pytestmark = pytest.mark.timeout(60)
         ("matches(topic, '(')", "not a usable regex", "", 15),
         ("matches(topic, oven)", "the regex of matches() is a constant text", "", 15),
         (r"matches(topic, '(?:(?:\pL{500}){9})')", "not a usable regex", "", 15),
-        ("{1: 2}", "a key of a mapping is a text, not a number", "", 1),
-        ("payload[1.5]", "an index is a text or a whole number", "", 8),
-        ("'text'.x", "a text that is written out has no such field", "", 0),
+        ("{1: 2}", "a key of a mapping is text, not a number", "", 1),
+        ("payload[1.5]", "an index is text or a whole number", "", 8),
+        ("'text'.x", "text that is written out has no such field", "", 0),
         ("1e999", "a number is too large", "", 0),
         ("9" * 90, "a number is larger than 2**256", "", 0),
         (r"'\ud800'", "half a character", "", 0),
@@ -66,12 +66,12 @@ pytestmark = pytest.mark.timeout(60)
         ("top\x00ic", "", "", 0),
     ],
 )
-def test_a_mistake_is_told_with_its_place_and_remedy(text: str, problem: str, hint: str, at: int) -> None:
-    """A wrong expression is refused at start, at the right character, with what to write instead."""
-    error = refusal(text)
-    assert problem in error.problem
-    assert hint in error.hint
-    assert error.offset == at
+def test_a_mistake_is_told_with_its_place_and_remedy(text: str, message: str, hint: str, at: int) -> None:
+    """A wrong expression is refused at start, at the right character, with the correct form."""
+    diagnostic = refusal(text)
+    assert message in diagnostic.message
+    assert hint in diagnostic.hint
+    assert (diagnostic.offset or 0) == at
 
 
 @pytest.mark.parametrize(
@@ -136,13 +136,13 @@ def test_a_mistake_is_told_with_its_place_and_remedy(text: str, problem: str, hi
     ],
 )
 def test_nothing_else_of_python_can_be_reached(text: str, words: str) -> None:
-    """What is not on the list of the language is refused when the configuration is read, by its plain name."""
-    assert words in refusal(text).problem
+    """A construct that is not on the list of the language is refused when the configuration is read, by its plain name."""
+    assert words in refusal(text).message
 
 
 @pytest.mark.parametrize("name", ["__class__", "__dict__", "keys", "get", "__init__", "upper", "append", "real"])
 def test_an_attribute_is_only_ever_a_key(name: str) -> None:
-    """A dot reads a key of a mapping and never an attribute, whatever the value is."""
+    """A dot reads a key of a mapping and never an attribute, of any value."""
     assert evaluate(f"payload.{name}", {name: 5}) == 5
     assert failure(f"payload.{name}", {}).missing
     for value in ("text", 5, 1.5, [1], True):
@@ -180,10 +180,11 @@ def test_a_hostile_expression_is_only_an_error(text: str) -> None:
 @settings(max_examples=300, deadline=None)
 @given(st.text(alphabet=st.sampled_from(list("payloadtopic.[](){}'\"+-*/%<>=!&| \n0159eé,:fnr\\#$?_")), max_size=40))
 def test_any_text_compiles_or_is_refused(text: str) -> None:
-    """Parsing ends in an expression that Python compiles, or in an ExpressionError within the text."""
+    """Parsing ends in an expression that Python compiles, or in an InvalidValue within the text."""
     offset = 0
     try:
         build(parse(text, NAMES))
-    except ExpressionError as error:
-        offset = error.offset
+    except InvalidValue as error:
+        (diagnostic,) = error.diagnostics
+        offset = diagnostic.offset or 0
     assert 0 <= offset <= len(text)

@@ -1,4 +1,4 @@
-"""AMQP 0-9-1, shown on a real RabbitMQ: declaring, properties, sizes, the window, and what an operator does."""
+"""AMQP 0-9-1, shown on a real RabbitMQ: declaring, properties, sizes, the window, and an operator's actions."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from pamqp.commands import Basic
 
 from bridge import sources
 from bridge.config import load
-from bridge.routing.compiler import check_routes, compile_routes
+from bridge.routing.compiler import check_routes
 from tests.support.amqp_wire import BAD_PROPERTIES
 from tests.support.brokers import RabbitMQ, Redis
 from tests.support.children import UNMEASURED, wait_until
@@ -37,7 +37,7 @@ def feed(rabbitmq: RabbitMQ) -> AmqpFeed:
 
 
 def _at(feed: AmqpFeed, work: Callable[[AbstractChannel], Awaitable[object]]) -> None:
-    """Do something at the broker over a channel of one's own."""
+    """Call `work` with a channel of its own."""
 
     async def run() -> None:
         async with await aio_pika.connect(feed.broker.url) as connection, connection.channel() as channel:
@@ -75,11 +75,11 @@ def _dead(sink: Redis, count: int) -> list[dict[str, bytes]]:
 
 
 def _nothing_left(feed: AmqpFeed) -> None:
-    wait_until(lambda: feed.unsettled() == 0, 20, "nothing left in the queue")
+    wait_until(lambda: feed.unacknowledged() == 0, 20, "nothing left in the queue")
 
 
 def test_a_missing_queue_is_said_with_the_remedy(feed: AmqpFeed, redis_server: Redis, either_bridge: Bridges) -> None:
-    """A queue that does not exist is named, with what to do; once somebody declares it the source goes on by itself."""
+    """A missing queue is named, with the remedy; once somebody declares it the source continues by itself."""
     bridge = either_bridge(feed.config(redis_server))
     cause = bridge.wait_for("source.unavailable", source="feed")["cause"]
     assert feed.name in cause
@@ -91,10 +91,10 @@ def test_a_missing_queue_is_said_with_the_remedy(feed: AmqpFeed, redis_server: R
     bridge.ready()
 
 
-def test_what_is_declared_is_there(
+def test_a_declaration_makes_queues_exchanges_and_bindings(
     feed: AmqpFeed, redis_server: Redis, either_bridge: Bridges, fast_path: bool
 ) -> None:
-    """`declare` makes queues, exchanges and bindings, also at the next start; the routing key is the topic."""
+    """`declare` works at every start; the routing key is the topic; a different declaration is named."""
     topic, fanout = f"{feed.name}-topic", f"{feed.name}-fanout"
     route = {"topic": "order.{action}.{id}.#", "args": ["$action", "$id", "$meta.exchange", "$topic"]}
     config = feed.config(redis_server, route, declare={"exchange": topic, "bindings": ["order.#"]})
@@ -112,7 +112,7 @@ def test_what_is_declared_is_there(
         if round_ == 1:
             bridge.start().ready()
 
-    # What exists differently is named: a queue's argument, an exchange's type.
+    # A queue with another argument and an exchange of another type are named.
     config["sources"]["feed"]["declare"]["arguments"] = {"x-max-length": 5}
     config["sources"]["all"]["declare"]["type"] = "direct"
     bridge.configure(config, fast=fast_path)
@@ -125,7 +125,7 @@ def test_what_is_declared_is_there(
 
 
 def test_every_property_has_its_documented_type(feed: AmqpFeed, redis_server: Redis, either_bridge: Bridges) -> None:
-    """Headers come in JSON's types, `timestamp` in milliseconds whatever the time zone, `expires_in` in seconds."""
+    """Headers come in JSON's types, `timestamp` in milliseconds in any time zone, `expires_in` in seconds."""
     feed.prepare()
     when = datetime(2026, 3, 29, 1, 30, tzinfo=UTC)
     headers: Any = {
@@ -165,7 +165,7 @@ def test_every_property_has_its_documented_type(feed: AmqpFeed, redis_server: Re
     assert {name: meta[name] for name in expected} == expected
     assert type(meta["timestamp"]) is int
     assert got == {**headers, "binary": "AP8=", "at": when.isoformat()}
-    # aio-pika gives a message id to what has none.
+    # aio-pika gives a message id to a message without one.
     nothing = dict.fromkeys(("correlation_id", "reply_to", "content_type", "timestamp", "expires_in"))
     assert {name: bare[name] for name in nothing} == nothing
     assert no_headers == {}
@@ -175,7 +175,7 @@ def test_every_property_has_its_documented_type(feed: AmqpFeed, redis_server: Re
 def test_an_unreadable_property_is_a_dead_letter_where_it_is_asked_for(
     feed: AmqpFeed, redis_server: Redis, either_bridge: Bridges, name: str
 ) -> None:
-    """A property that nobody can decode costs its own message a dead letter where a route reads it, and holds up no other."""
+    """A property that cannot be decoded makes its own message a dead letter if a route reads it, and delays no other."""
     feed.prepare()
     config = feed.config(redis_server, {"args": ["$payload.n", "$default(meta.content_type, 0)"], "name": "asks"})
     config["routes"].append({"from": "feed", "actor": "record", "queue": "other", "args": ["$payload.n"]})
@@ -198,7 +198,7 @@ def test_an_unreadable_property_is_a_dead_letter_where_it_is_asked_for(
 
 
 class _Raw(Basic.Properties):
-    """Properties that go to the wire as they are."""
+    """Properties given as bytes of the wire."""
 
     raw = b""
 
@@ -232,7 +232,7 @@ def test_bodies_of_every_size_arrive_whole(feed: AmqpFeed, redis_server: Redis, 
 def test_the_window_bounds_memory(
     feed: AmqpFeed, redis_server: Redis, new_redis: Callable[..., Redis], either_bridge: Bridges
 ) -> None:
-    """While Redis hangs, 32 MiB in the queue cost less than 20 MiB of memory, and nothing of them is lost."""
+    """While Redis hangs, 32 MiB in the queue cost less than 20 MiB of memory, and none of them is lost."""
     sink = new_redis()
     feed.prepare()
     route = {"args": ["$payload.n"]}
@@ -256,7 +256,7 @@ def test_the_window_bounds_memory(
 
 
 def test_a_deleted_queue_is_consumed_again(feed: AmqpFeed, redis_server: Redis, either_bridge: Bridges) -> None:
-    """A queue deleted under the bridge is said, and consumed again as soon as somebody declares it."""
+    """The deletion of a queue is logged, and the queue is consumed again as soon as somebody declares it."""
     feed.prepare()
     bridge = either_bridge(feed.config(redis_server)).ready()
     _at(feed, lambda channel: channel.queue_delete(feed.name))
@@ -270,7 +270,7 @@ def test_a_deleted_queue_is_consumed_again(feed: AmqpFeed, redis_server: Redis, 
 
 
 def test_an_operator_may_close_the_connection(feed: AmqpFeed, redis_server: Redis, either_bridge: Bridges) -> None:
-    """After `rabbitmqctl close_all_connections` the bridge says the operator's reason, and reconnects."""
+    """After `rabbitmqctl close_all_connections` the bridge logs the operator's reason, and reconnects."""
     feed.prepare()
     bridge = either_bridge(feed.config(redis_server)).ready()
     feed.broker.ctl("close_all_connections", "maintenance tonight")
@@ -280,7 +280,9 @@ def test_an_operator_may_close_the_connection(feed: AmqpFeed, redis_server: Redi
     assert _args(redis_server, 1) == [[1]]
 
 
-def test_what_no_route_takes_leaves_the_queue(feed: AmqpFeed, redis_server: Redis, either_bridge: Bridges) -> None:
+def test_events_that_no_route_takes_leave_the_queue(
+    feed: AmqpFeed, redis_server: Redis, either_bridge: Bridges
+) -> None:
     """Filtered events are acknowledged; unmatched ones too, as dead letters unless `unmatched: drop` is set."""
     route = {"topic": "wanted", "when": "payload.n > 1"}
     config = feed.config(redis_server, route, declare={"exchange": feed.name, "type": "fanout"})
@@ -302,15 +304,15 @@ def test_what_no_route_takes_leaves_the_queue(feed: AmqpFeed, redis_server: Redi
         assert {name: counts[name] for name in expected} == expected
 
 
-async def test_only_what_is_settled_is_acknowledged(
+async def test_only_acknowledged_events_leave_the_queue(
     feed: AmqpFeed, redis_server: Redis, tmp_path: Path, fast_path: bool
 ) -> None:
-    """Settling four of ten events leaves six, which come again, in order and marked as redelivered."""
+    """After four of ten events are acknowledged, six are redelivered, in order and marked as redelivered."""
     await asyncio.to_thread(feed.prepare)
     path = tmp_path / "bridge.yaml"
     path.write_text(json.dumps(feed.config(redis_server, fast_path=fast_path)))
     config = load(path, check=check_routes)
-    source = sources.make("feed", config.sources["feed"], config, compile_routes(config)[0]["feed"])
+    source = sources.make("feed", config)
     await asyncio.to_thread(feed.publish, [{"n": n} for n in range(10)])
 
     async def receive(session: sources.Session, count: int) -> Sequence[Any]:

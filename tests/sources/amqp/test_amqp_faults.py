@@ -1,4 +1,4 @@
-"""What RabbitMQ does to a consumer, shown on a real one: deleted, timed out, closed, blocked, silent, forgotten; nothing is lost."""
+"""Faults that RabbitMQ causes, shown on a real one: deleted, timed out, closed, blocked, silent, forgotten; nothing is lost."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def impatient(rabbitmq: RabbitMQ) -> Iterator[None]:
 
 
 def _settings(rabbitmq: RabbitMQ, **values: int) -> None:
-    """Set what channels are opened with from now on."""
+    """Set values that apply to channels opened from now on."""
     rabbitmq.ctl(
         "eval", " ".join(f"application:set_env(rabbit, {name}, {value})," for name, value in values.items()) + " ok."
     )
@@ -62,7 +62,7 @@ async def _delete(feed: AmqpFeed) -> None:
 
 
 async def _ready(queue: str, feed: AmqpFeed) -> int:
-    """How many messages of a queue nobody has been given."""
+    """Return how many messages of a queue are delivered to nobody."""
     async with _channel(feed) as channel:
         return (await channel.declare_queue(queue, passive=True)).declaration_result.message_count or 0
 
@@ -77,13 +77,13 @@ def _wait_for(sink: Redis, numbers: range) -> None:
 
 
 def _publish_in_parts(feed: AmqpFeed, numbers: range) -> None:
-    """Publish so that they arrive in several batches."""
+    """Publish so that the events arrive in several batches."""
     for start in range(numbers.start, numbers.stop, 10):
         feed.publish([{"n": n} for n in range(start, min(start + 10, numbers.stop))])
 
 
 def test_a_deleted_queue_is_declared_again(feed: AmqpFeed, redis_server: Redis, either_bridge: Bridges) -> None:
-    """A queue deleted under a bridge that is told to declare it is there again by itself, and consumed."""
+    """A deleted queue is declared again by a bridge with `declare`, and consumed."""
     bridge = either_bridge(feed.config(redis_server, declare={})).ready()
     asyncio.run(_delete(feed))
     lost = bridge.wait_for("source.disconnected", source="feed")
@@ -95,10 +95,10 @@ def test_a_deleted_queue_is_declared_again(feed: AmqpFeed, redis_server: Redis, 
     assert _numbers(redis_server) == [1]
 
 
-def test_what_a_deleted_queue_had_delivered_is_not_lost(
+def test_events_that_a_deleted_queue_delivered_are_not_lost(
     feed: AmqpFeed, new_redis: Callable[..., Redis], either_bridge: Bridges
 ) -> None:
-    """A queue is deleted while Redis is away: what the bridge holds of it, and nobody else, is written once Redis is back."""
+    """A queue is deleted while Redis is away: the events that only the bridge still has are written once Redis is back."""
     sink = new_redis()
     feed.prepare()
     bridge = either_bridge(feed.config(sink)).ready()
@@ -119,8 +119,8 @@ def test_what_a_deleted_queue_had_delivered_is_not_lost(
 def test_an_outage_wears_out_no_quorum_queue(
     feed: AmqpFeed, new_redis: Callable[..., Redis], either_bridge: Bridges, held: int
 ) -> None:
-    """Redis is away for longer than RabbitMQ waits for an acknowledgement, and connections get closed: what the bridge holds
-    is released once and not delivered again before Redis is back, so that a delivery limit drops nothing.
+    """Redis is away for longer than RabbitMQ waits for an acknowledgement, and connections get closed: the events it holds
+    are released once and not redelivered before Redis is back, so that a delivery limit drops none of them.
     """
     sink = new_redis()
     dead = AmqpFeed(feed.broker)
@@ -142,7 +142,7 @@ def test_an_outage_wears_out_no_quorum_queue(
     sink.start()
     _wait_for(sink, range(200))
     assert set(Counter(_numbers(sink)).values()) <= {1, 2}
-    wait_until(lambda: feed.unsettled() == 0, 20, "nothing left in the queue")
+    wait_until(lambda: feed.unacknowledged() == 0, 20, "nothing left in the queue")
     assert asyncio.run(_ready(dead.name, feed)) == 0
     assert len(bridge.events("source.disconnected")) == 1
 
@@ -150,7 +150,7 @@ def test_an_outage_wears_out_no_quorum_queue(
 def test_a_bridge_that_waits_for_redis_stops_when_told(
     feed: AmqpFeed, new_redis: Callable[..., Redis], either_bridge: Bridges
 ) -> None:
-    """Where the connection was lost while Redis is away, and none is made before it is back, a SIGTERM ends the bridge."""
+    """SIGTERM ends a bridge that lost its connection while Redis is away, and so waits before it consumes again."""
     sink = new_redis()
     feed.prepare()
     bridge = either_bridge({**feed.config(sink), "drain_timeout": "1s"}).ready()
@@ -161,13 +161,13 @@ def test_a_bridge_that_waits_for_redis_stops_when_told(
     bridge.wait_for("source.waiting", source="feed")
     bridge.terminate()
     assert bridge.wait() == 0
-    assert feed.unsettled() == 1
+    assert feed.unacknowledged() == 1
 
 
 def test_an_alarm_at_the_broker_holds_up_nothing(
     feed: AmqpFeed, new_redis: Callable[..., Redis], either_bridge: Bridges
 ) -> None:
-    """While RabbitMQ is out of memory, and blocks who publishes, the bridge goes on settling, and may connect."""
+    """While RabbitMQ is out of memory, and blocks publishers, the bridge still acknowledges and may connect."""
     sink = new_redis()
     feed.prepare()
     bridge = either_bridge(feed.config(sink)).ready()
@@ -177,7 +177,7 @@ def test_an_alarm_at_the_broker_holds_up_nothing(
     try:
         sink.start()
         _wait_for(sink, range(100))
-        wait_until(lambda: feed.unsettled() == 0, 20, "nothing left in the queue")
+        wait_until(lambda: feed.unacknowledged() == 0, 20, "nothing left in the queue")
         assert bridge.events("source.disconnected") == []
         feed.broker.ctl("close_all_connections", "out of memory")
         bridge.wait_for("source.connected", times=2, source="feed")
@@ -189,7 +189,7 @@ def test_an_alarm_at_the_broker_holds_up_nothing(
 
 
 def test_a_broker_that_says_nothing_is_found(feed: AmqpFeed, redis_server: Redis, either_bridge: Bridges) -> None:
-    """A broker that vanishes without closing anything is found by its heartbeats, and said; once it is back, all goes on."""
+    """A broker that vanishes without closing is noticed by its heartbeats, and logged; once it is back, events flow."""
     feed.prepare()
     bridge = either_bridge(feed.config(redis_server, heartbeat="1s", connect_timeout="2s")).ready()
     feed.broker.pause()
@@ -207,7 +207,7 @@ def test_a_broker_that_says_nothing_is_found(feed: AmqpFeed, redis_server: Redis
 def test_an_outage_with_the_window_full_by_bytes_is_survived(
     feed: AmqpFeed, new_redis: Callable[..., Redis], either_bridge: Bridges
 ) -> None:
-    """Redis hangs for longer than the heartbeats' patience, with large events: nothing comes twice, and the rest once it is back."""
+    """Redis hangs for longer than the heartbeats' patience, with large events: no event is written twice, and the rest is written once Redis is back."""
     sink = new_redis()
     feed.prepare()
     bridge = either_bridge(feed.config(sink, heartbeat="1s", window={"bytes": "64KiB"})).ready()
@@ -223,16 +223,16 @@ def test_an_outage_with_the_window_full_by_bytes_is_survived(
     assert "the window was full for long" in lost["cause"]
     bridge.terminate()
     assert bridge.wait() == 0
-    assert feed.unsettled() == 0
+    assert feed.unacknowledged() == 0
 
 
 def _source(feed: AmqpFeed, fast_path: bool, quiet_s: float) -> AmqpSource:
     config = Amqp.model_validate({**feed.source, "fast_path": fast_path})
-    return AmqpSource("feed", config, probe=ConsumerCheck(feed.name, quiet_s))
+    return AmqpSource("feed", config, consumer_check=ConsumerCheck(feed.name, quiet_s))
 
 
 def _forget(feed: AmqpFeed, tag: str) -> None:
-    """Let the queue forget a consumer, while its channel, and so its client, believes in it."""
+    """Make the queue forget a consumer that its channel and its client still know."""
     name = f'rabbit_misc:r(<<"/">>, queue, <<"{feed.name}">>)'
     cancel = (
         f'gen_server2:call(amqqueue:get_pid(Q), {{basic_cancel, element(1, C), <<"{tag}">>, undefined, <<"guest">>}})'
@@ -242,7 +242,7 @@ def _forget(feed: AmqpFeed, tag: str) -> None:
 
 
 async def _keep(_message: object) -> None:
-    """Take a message, and leave it at that."""
+    """Receive a message, and never acknowledge it."""
 
 
 async def _next(session: Any) -> list[int]:
@@ -253,7 +253,7 @@ async def _next(session: Any) -> list[int]:
 
 @pytest.mark.parametrize("others", [False, True], ids=["alone", "with-others"])
 async def test_a_forgotten_consumer_is_found(feed: AmqpFeed, fast_path: bool, others: bool) -> None:
-    """A consumer that the broker has forgotten without a word is made anew: no consumer is left, or messages wait in vain."""
+    """If the broker forgets the consumer silently, the session ends: no consumer is left, or messages wait in vain."""
     await _declare(feed)
     source = _source(feed, fast_path, quiet_s=1)
     async with _channel(feed) as channel:
@@ -278,7 +278,7 @@ async def test_a_forgotten_consumer_is_found(feed: AmqpFeed, fast_path: bool, ot
 
 @pytest.mark.parametrize("kind", ["classic", "quorum"])
 async def test_a_consumer_that_stands_by_is_left_in_peace(feed: AmqpFeed, fast_path: bool, kind: str) -> None:
-    """Behind a single active consumer a session is made anew once at most; when the other leaves, it receives."""
+    """The standby of a single active consumer ends its session at most once; it receives when the other one leaves."""
     await _declare(feed, **{"x-queue-type": kind, "x-single-active-consumer": True})
     source = _source(feed, fast_path, quiet_s=0.5)
     async with _channel(feed) as channel:

@@ -47,7 +47,7 @@ EVERYTHING = Basic.Properties(
     user_id="guest",
     app_id="app",
 )
-#: A table with a value of every type of RabbitMQ's, each named by its letter.
+#: A table with a value of each type that RabbitMQ has, named by its letter.
 EVERY_TYPE = b"".join(
     b"\x01" + value[:1] + value
     for value in (
@@ -61,7 +61,7 @@ EVERY_TYPE = b"".join(
 OTHER = frame(1, b"\x00\x3c\x00\x15\x0fdramatiq-bridge")  # basic.consume-ok
 BLOCKED = frame(1, b"\x00\x0a\x00\x3c\x03why", channel=0)
 
-#: A stream with everything in it that a stream can have.
+#: A stream with every form of delivery and of other frames.
 STREAM = b"".join(
     [
         OTHER,
@@ -90,14 +90,14 @@ def _reader() -> DeliveryReader:
 
 def _seen(event: Event) -> tuple[object, ...]:
     try:
-        found: object = event.details()
+        details_or_error: object = event.details()
     except BadEvent as error:
-        found = error.detail
-    return event.source, event.topic, event.body, event.token, found, event.defect, event.redelivered
+        details_or_error = error.detail
+    return event.source, event.topic, event.body, event.token, details_or_error, event.defect, event.redelivered
 
 
 def _read(pieces: list[bytes]) -> tuple[list[tuple[object, ...]], bytes]:
-    """Return what the reader makes of the pieces, and what it leaves to the library."""
+    """Return the reader's events, and the frames that it leaves to the library."""
     reader, events = _reader(), list[Event]()
     passed = b"".join([reader.feed(piece, events) for piece in pieces])
     return [_seen(event) for event in events], passed
@@ -106,9 +106,9 @@ def _read(pieces: list[bytes]) -> tuple[list[tuple[object, ...]], bytes]:
 def _same(pieces: list[bytes]) -> bool:
     """Whether the pieces give the very bytes that the whole stream gives."""
     whole, cut = list[Event](), list[Event]()
-    one, two = _reader(), _reader()
-    passed = one.feed(b"".join(pieces), whole)
-    rest = b"".join([two.feed(piece, cut) for piece in pieces])
+    whole_reader, cut_reader = _reader(), _reader()
+    passed = whole_reader.feed(b"".join(pieces), whole)
+    rest = b"".join([cut_reader.feed(piece, cut) for piece in pieces])
     return rest == passed and list(map(_bytes, whole)) == list(map(_bytes, cut))
 
 
@@ -120,32 +120,32 @@ def _as_the_library(stream: bytes) -> tuple[list[tuple[object, ...]], bytes]:
     """Return the same, read by the library's parser: a frame at a time, the parts of a message put together."""
     events: list[tuple[object, ...]] = []
     passed = b""
-    given: Any = None
-    found: Any = None
+    delivery: Any = None
+    parsed: Any = None
     body, size = b"", 0
     while stream:
         end = int.from_bytes(stream[3:7], "big") + 8
-        one, stream = stream[:end], stream[end:]
+        frame_bytes, stream = stream[:end], stream[end:]
         try:
-            part: Any = pamqp.unmarshal(one)[2]
+            part: Any = pamqp.unmarshal(frame_bytes)[2]
         except (UnmarshalingException, UnicodeDecodeError, ValueError) as error:
-            if one[0] != 2:
+            if frame_bytes[0] != 2:
                 raise
             cause = getattr(error, "__cause__", None) or error
-            found, size = f"a property can't be read: {cause}", int.from_bytes(one[11:19], "big")
+            parsed, size = f"a property can't be read: {cause}", int.from_bytes(frame_bytes[11:19], "big")
         else:
             if part.name == "Basic.Deliver":
-                given, body = part, b""
+                delivery, body = part, b""
                 continue
             if part.name == "ContentHeader":
-                found, size = details(part.properties, given.exchange, given.redelivered), part.body_size
+                parsed, size = details(part.properties, delivery.exchange, delivery.redelivered), part.body_size
             elif part.name == "ContentBody":
                 body += part.value
             else:
-                passed += one
+                passed += frame_bytes
                 continue
         if len(body) == size:
-            events.append(("feed", given.routing_key, body, given.delivery_tag, found, "", given.redelivered))
+            events.append(("feed", delivery.routing_key, body, delivery.delivery_tag, parsed, "", delivery.redelivered))
     return events, passed
 
 
@@ -153,11 +153,11 @@ def _expected() -> tuple[list[tuple[object, ...]], bytes]:
     # The library can't read the names of delivery 6 at all.
     events, passed = _as_the_library(STREAM.replace(b"\x01\xfe\x04a.\xff\xfe", b"\x01X\x04a.YZ"))
     position = next(at for at, event in enumerate(events) if event[3] == 6)
-    _, _, body, tag, (headers, meta), _, again = events[position]  # type: ignore[misc]
+    _, _, body, tag, (headers, meta), _, redelivered = events[position]  # type: ignore[misc]
     reason = "'utf-8' codec can't decode byte 0xfe in position 0: invalid start byte"
     defect = f"a name in the delivery can't be read: {reason}"
     meta = {**meta, "exchange": r"\xfe"}  # type: ignore[has-type]
-    events[position] = ("feed", r"a.\xff\xfe", body, tag, (headers, meta), defect, again)  # type: ignore[has-type]
+    events[position] = ("feed", r"a.\xff\xfe", body, tag, (headers, meta), defect, redelivered)  # type: ignore[has-type]
     return events, passed
 
 
@@ -226,7 +226,7 @@ messages = st.tuples(
 @settings(max_examples=400, deadline=None)
 @given(st.lists(messages, min_size=1, max_size=6), st.lists(st.integers(0, 3000), max_size=8))
 def test_any_messages_in_any_pieces(sent: list[Any], cuts: list[int]) -> None:
-    """Whatever properties, bodies, frames and pieces: the events are those of the library's parser."""
+    """With any properties, bodies, frames and pieces, the events are those of the library's parser."""
     stream = b""
     for number, (body, props, key, redelivered, most, between) in enumerate(sent, 1):
         start = deliver(number, key, b"shop", redelivered=redelivered)
@@ -238,7 +238,7 @@ def test_any_messages_in_any_pieces(sent: list[Any], cuts: list[int]) -> None:
 
 @pytest.mark.parametrize("name", BAD_PROPERTIES)
 def test_an_unreadable_property_is_found_when_asked_for(name: str) -> None:
-    """A property that nobody can decode leaves the event as it is; asking for headers or meta is what fails."""
+    """A property that cannot be decoded does not change the event; only asking for headers or meta fails."""
     events: list[Event] = []
     _reader().feed(message(1, b"body", BAD_PROPERTIES[name]) + message(2, b"next"), events)
     assert [(event.topic, event.body, event.defect) for event in events] == [("key", b"body", ""), ("key", b"next", "")]
@@ -296,7 +296,7 @@ GARBAGE = {
 @pytest.mark.parametrize("name", GARBAGE)
 @pytest.mark.parametrize("size", [1, 1000])
 def test_garbage_is_refused(name: str, size: int) -> None:
-    """What makes no sense is said at once, and never waited for; what came before it was an event."""
+    """An invalid stream is refused at once, without waiting for more; a delivery before it is an event."""
     garbage, cause = GARBAGE[name]
     stream = GOOD + garbage
     reader, events = _reader(), list[Event]()
@@ -313,7 +313,7 @@ def test_garbage_is_refused(name: str, size: int) -> None:
 @settings(max_examples=400, deadline=None)
 @given(st.integers(0, len(STREAM) - 1), st.integers(1, 255), st.integers(1, 200))
 def test_a_flipped_bit_never_hangs(at: int, flip: int, piece: int) -> None:
-    """Any byte may be wrong: the stream is refused, or read; each event can be asked for its details."""
+    """With any byte changed, the stream is refused or read, and the details of each event can be read or are refused."""
     stream = STREAM[:at] + bytes([STREAM[at] ^ flip]) + STREAM[at + 1 :]
     reader, events = _reader(), list[Event]()
     try:

@@ -1,4 +1,4 @@
-"""The library's own path of AMQP: it gets nothing that it could not read, and nothing while the window is full."""
+"""The library's own path of AMQP: it gets only frames it can decode, and none while the window is full."""
 
 from __future__ import annotations
 
@@ -17,33 +17,33 @@ from tests.support.amqp_wire import BAD_PROPERTIES, HEARTBEAT, deliver, frame, h
 
 @pytest.mark.parametrize("properties", BAD_PROPERTIES.values(), ids=BAD_PROPERTIES)
 async def test_properties_that_cannot_be_read_are_left_out(properties: bytes) -> None:
-    """The library gets a header without properties, with the body's size as it was; what was wrong is kept apart."""
+    """The library gets a header without properties, with the body's size unchanged; the error is kept apart."""
     reader = _reader()
     first, repaired = await _read(reader, [deliver(7), header(8, properties)])
     assert first == deliver(7)
-    found = pamqp.unmarshal(repaired)[2]
-    assert isinstance(found, ContentHeader)
-    assert found.body_size == 8
-    assert found.properties == Basic.Properties()
-    ((tag, problem),) = reader.bad_properties.items()
+    parsed = pamqp.unmarshal(repaired)[2]
+    assert isinstance(parsed, ContentHeader)
+    assert parsed.body_size == 8
+    assert parsed.properties == Basic.Properties()
+    ((tag, cause),) = reader.unreadable_properties.items()
     assert tag == 7
-    assert "a property can't be read" in problem
-    assert reader.bad_names == {}
+    assert "a property can't be read" in cause
+    assert reader.unreadable_names == {}
 
 
 async def test_a_routing_key_that_is_not_utf8_is_escaped() -> None:
-    """The delivery stays what it was, but for the key; what was wrong is kept apart."""
+    """The delivery is unchanged but for the key; the error is kept apart."""
     sent = [deliver(77, b"a.\xff\xfe", b"x", redelivered=True, to="tag"), header(5)]
     reader = _reader()
     first, second = await _read(reader, sent)
-    found: Any = pamqp.unmarshal(first)[2]
-    assert (found.consumer_tag, found.delivery_tag, found.redelivered) == ("tag", 77, True)
-    assert (found.exchange, found.routing_key) == ("x", r"a.\xff\xfe")
+    parsed: Any = pamqp.unmarshal(first)[2]
+    assert (parsed.consumer_tag, parsed.delivery_tag, parsed.redelivered) == ("tag", 77, True)
+    assert (parsed.exchange, parsed.routing_key) == ("x", r"a.\xff\xfe")
     assert second == sent[1]
-    assert "a name in the delivery can't be read" in reader.bad_names[77]
+    assert "a name in the delivery can't be read" in reader.unreadable_names[77]
 
 
-async def test_what_the_library_can_read_is_untouched() -> None:
+async def test_frames_that_the_library_can_read_are_unchanged() -> None:
     """Every other frame arrives byte by byte as the broker sent it, however the bytes were cut."""
     properties = Basic.Properties(content_type="é", headers={"a": 1, "b": [True, None]}, message_id="m")
     sent = [deliver(1, "é".encode()), header(3, properties), frame(3, b"\xff\x00\xce"), HEARTBEAT, frame(3, b"")]
@@ -52,14 +52,14 @@ async def test_what_the_library_can_read_is_untouched() -> None:
 
 
 async def test_nothing_is_read_while_the_window_is_full() -> None:
-    """Between `hold` and `release` the library stays at the beginning of a frame."""
+    """Between `pause_reading` and `resume_reading` the library stays at the beginning of a frame."""
     reader = _reader()
-    reader.hold()
+    reader.pause_reading()
     reader.feed_data(HEARTBEAT)
     waiting = asyncio.create_task(reader.readexactly(1))
     await asyncio.sleep(0.05)
     assert not waiting.done()
-    reader.release()
+    reader.resume_reading()
     assert await waiting == b"\x08"
 
 
@@ -87,8 +87,8 @@ async def _read(reader: FrameReader, frames: list[bytes], piece: int = 1000) -> 
     for start in range(0, len(stream), piece):
         reader.feed_data(stream[start : start + piece])
     reader.feed_eof()
-    found = []
+    frames_read = []
     for _ in frames:
         head = await reader.readexactly(1) + await reader.readexactly(6)
-        found.append(head + await reader.readexactly(struct.unpack(">I", head[3:])[0] + 1))
-    return found
+        frames_read.append(head + await reader.readexactly(struct.unpack(">I", head[3:])[0] + 1))
+    return frames_read

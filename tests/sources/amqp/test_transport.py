@@ -1,4 +1,4 @@
-"""A connection of AMQP, on both paths, with a broker that sends what RabbitMQ can't be made to send."""
+"""A connection of AMQP, on both paths, with a broker that sends data which RabbitMQ can't be made to send."""
 
 from __future__ import annotations
 
@@ -77,8 +77,8 @@ async def test_deliveries_right_behind_the_consent(fast_path: bool, size: int) -
     assert (meta["message_id"], meta["exchange"], meta["redelivered"]) == (None, "", True)
 
 
-async def test_what_cannot_be_read_costs_nobody_else(fast_path: bool) -> None:
-    """An unreadable property matters only to whom asks for it; an unreadable routing key is the event's defect."""
+async def test_an_unreadable_delivery_costs_no_other(fast_path: bool) -> None:
+    """An unreadable property matters only if it is asked for; an unreadable routing key is the event's defect."""
     bad = [message(tag, b"x", raw) for tag, raw in enumerate(BAD_PROPERTIES.values(), 1)]
     names = message(5, b"x", Basic.Properties(message_id="m"), key=b"a.\xff", exchange=b"shop")
     async with _session(Broker([b"".join([*bad, names, message(6, b"next")])]), fast_path) as session:
@@ -93,8 +93,8 @@ async def test_what_cannot_be_read_costs_nobody_else(fast_path: bool) -> None:
     assert (events[5].defect, events[5].body) == ("", b"next")
 
 
-async def test_a_settlement_acknowledges_all_up_to_it(fast_path: bool) -> None:
-    """Each `acknowledge` is one acknowledgement of everything up to its last event."""
+async def test_one_acknowledgement_covers_all_earlier_events(fast_path: bool) -> None:
+    """Each `acknowledge` sends one acknowledgement of all events up to its last one."""
     broker = Broker([b"".join([message(tag, b"x") for tag in range(1, 301)])])
     async with _session(broker, fast_path) as session:
         events = await _receive(session, 300)
@@ -130,7 +130,7 @@ ENDINGS = {
 
 @pytest.mark.parametrize("name", ENDINGS)
 async def test_the_end_has_a_cause(fast_path: bool, name: str) -> None:
-    """Whatever breaks a connection ends its session, at once, with words that say what it was; nothing hangs."""
+    """Anything that breaks a connection ends its session at once, with its cause; nothing hangs."""
     sent, cause = ENDINGS[name]
     broker = Broker([message(1, b"x"), sent], hang_up=name == "half a delivery")
     async with _session(broker, fast_path) as session:
@@ -152,7 +152,7 @@ async def test_the_end_has_a_cause(fast_path: bool, name: str) -> None:
     ],
 )
 async def test_a_server_that_is_no_broker(fast_path: bool, greeting: bytes, cause: str) -> None:
-    """What does not speak AMQP 0-9-1 is a connection that could not be made, with a cause."""
+    """If the server does not speak AMQP 0-9-1 no connection is made, and there is a cause."""
     broker = Broker([], greeting=greeting)
     async with broker.serve():
         # Short only for the server that says nothing.
@@ -164,7 +164,7 @@ async def test_a_server_that_is_no_broker(fast_path: bool, greeting: bytes, caus
 
 
 async def test_no_more_is_read_than_the_window_holds(fast_path: bool) -> None:
-    """With its bytes full a session reads no further, whatever the broker sends; with room it goes on."""
+    """With its bytes full a session reads no further, however much the broker sends; with room it continues."""
     count, body = 400, b"x" * 65_536
     broker = Broker([b"".join([message(tag, body) for tag in range(1, count + 1)])])
     taken = 0
@@ -187,8 +187,8 @@ async def test_deliveries_are_signs_of_life(fast_path: bool, monkeypatch: pytest
         await _receive(session, 2)
         for tag in range(3, 8):
             await asyncio.sleep(0.7)
-            assert broker.sequence is not None
-            broker.sequence.write(message(tag, b"x"))
+            assert broker.writer is not None
+            broker.writer.write(message(tag, b"x"))
             (event,) = await session.receive()
             await session.acknowledge([event])
         with pytest.raises(Disconnected):  # now nothing comes
@@ -198,7 +198,7 @@ async def test_deliveries_are_signs_of_life(fast_path: bool, monkeypatch: pytest
 async def test_the_librarys_path_where_its_seam_has_moved(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Where the library no longer asks for our transport the source works without it, and says so."""
+    """If the library no longer asks for our transport the source works without it, and logs it with the cause."""
     made = aiormq.connection.Connection.__init__
 
     def without(self: Any, *args: Any, transport_factory: object = None, **kwargs: Any) -> None:
@@ -212,13 +212,13 @@ async def test_the_librarys_path_where_its_seam_has_moved(
         await session.acknowledge(events)
         await session.pause()
     assert broker.acknowledged == [(2, True)]
-    said = capsys.readouterr()
-    assert "source.fast_path_unavailable" in said.out + said.err
+    captured = capsys.readouterr()
+    assert "source.fast_path_unavailable" in captured.out + captured.err
 
 
 @pytest.mark.parametrize("loop", ["asyncio", "uvloop"])
-def test_a_late_settlement_harms_nothing(fast_path: bool, loop: str) -> None:
-    """With the window full and the broker gone a settlement does nothing, on either event loop."""
+def test_a_late_acknowledgement_does_no_harm(fast_path: bool, loop: str) -> None:
+    """With the window full and the broker gone an acknowledgement does nothing, on either event loop."""
     factory = None if loop == "asyncio" else uvloop.new_event_loop
     body = b"x" * 1000
 
@@ -227,10 +227,10 @@ def test_a_late_settlement_harms_nothing(fast_path: bool, loop: str) -> None:
         async with _session(broker, fast_path, bytes="8KiB") as session:
             events = await _receive(session, 9)
             await session.acknowledge(events[:2])
-            assert broker.sequence is not None
-            broker.sequence.transport.abort()
+            assert broker.writer is not None
+            broker.writer.transport.abort()
             with pytest.raises(Disconnected):
-                await _settle_one_by_one(session, events[2:4])
+                await _acknowledge_one_by_one(session, events[2:4])
             assert session.ended
             await session.acknowledge(events[4:])
             await session.pause()
@@ -240,8 +240,8 @@ def test_a_late_settlement_harms_nothing(fast_path: bool, loop: str) -> None:
         runner.run(run())
 
 
-async def _settle_one_by_one(session: AmqpSession, events: list[Event]) -> None:
-    """Settle, and receive what comes after that."""
+async def _acknowledge_one_by_one(session: AmqpSession, events: list[Event]) -> None:
+    """Acknowledge the events one by one, then all that are received after them."""
     for event in events:
         await session.acknowledge([event])
     while True:
@@ -250,16 +250,16 @@ async def _settle_one_by_one(session: AmqpSession, events: list[Event]) -> None:
 
 @pytest.mark.parametrize("loop", ["asyncio", "uvloop"])
 def test_a_window_that_stays_full_keeps_no_broker_waiting(fast_path: bool, loop: str) -> None:
-    """With its bytes full for long a session reads on and lets go: what it holds is acknowledged, and then it ends."""
+    """With its bytes full for long a session reads and discards deliveries; the events it holds are acknowledged, and it ends."""
     count, body = 400, b"x" * 65_536
 
     async def run() -> None:
         broker = Broker([b"".join([message(tag, body) for tag in range(1, count + 1)])])
         async with _session(broker, fast_path, heartbeat="1s", bytes="512KiB") as session:
             held = await session.receive()
-            assert broker.sequence is not None
+            assert broker.writer is not None
             async with asyncio.timeout(30):
-                await broker.sequence.drain()  # it has sent everything
+                await broker.writer.drain()  # it has sent everything
             await asyncio.sleep(2.5)  # the library's patience is 6 s
             assert not session.ended
             await session.acknowledge(held)
@@ -276,14 +276,14 @@ def test_a_window_that_stays_full_keeps_no_broker_waiting(fast_path: bool, loop:
         runner.run(run())
 
 
-async def test_a_blocked_connection_settles(fast_path: bool) -> None:
-    """A broker that says it blocks the connection (it means publishers) goes on being read, and acknowledged."""
+async def test_a_blocked_connection_acknowledges(fast_path: bool) -> None:
+    """A connection that the broker blocks (it means publishers) is still read, and its events acknowledged."""
     blocked = pamqp.marshal(Connection.Blocked("low on memory"), 0)
     broker = Broker([message(1, b"x") + blocked + message(2, b"x")])
     async with _session(broker, fast_path) as session:
         await session.acknowledge(await _receive(session, 2))
-        assert broker.sequence is not None
-        broker.sequence.write(message(3, b"x") + pamqp.marshal(Connection.Unblocked(), 0) + message(4, b"x"))
+        assert broker.writer is not None
+        broker.writer.write(message(3, b"x") + pamqp.marshal(Connection.Unblocked(), 0) + message(4, b"x"))
         await session.acknowledge(await _receive(session, 2))
         await session.pause()
         assert await session.receive() == []
@@ -291,16 +291,16 @@ async def test_a_blocked_connection_settles(fast_path: bool) -> None:
 
 
 async def test_a_closed_channel_acknowledges_nothing_anywhere(fast_path: bool) -> None:
-    """What a session delivered whose channel is closed is not acknowledged any more, neither there nor on the next one."""
+    """Events of a closed channel are not acknowledged any more, neither on their session nor on the next one."""
     broker = Broker([message(1, b"x")])
     async with _session(broker, fast_path) as session:
         events = await session.receive()
-        assert broker.sequence is not None
-        broker.sequence.write(pamqp.marshal(Channel.Close(406, "PRECONDITION_FAILED - timed out", 0, 0), 1))
+        assert broker.writer is not None
+        broker.writer.write(pamqp.marshal(Channel.Close(406, "PRECONDITION_FAILED - timed out", 0, 0), 1))
         with pytest.raises(Disconnected, match="timed out"):
             await session.receive()
         async with AmqpSource("feed", _config(broker, fast_path)).connect() as other:
             assert [event.token for event in await other.receive()] == [1]
             await session.acknowledge(events)
-            await other.pause()  # an answer to that comes after whatever was acknowledged
+            await other.pause()  # its answer comes after any acknowledgement
             assert broker.acknowledged == []

@@ -1,4 +1,4 @@
-"""MQTT sources that meet a backlog, a silent server, or a stop with more on its way."""
+"""MQTT sources with a backlog, a silent server, or a stop while the broker still sends."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ both_versions = pytest.mark.parametrize("version", ["5", "3.1.1"])
 def test_a_backlog_larger_than_the_window_is_no_obstacle(
     mosquitto: Mosquitto, redis_server: Redis, either_bridge: Bridges, version: str
 ) -> None:
-    """What the broker sends before it grants the subscriptions may exceed the window: the source connects all the same."""
+    """The broker may send more than a window before it grants the subscriptions: the source connects all the same."""
     feed = MqttFeed(mosquitto)
     feed.prepare()
     feed.publish([{"n": n} for n in range(1000)])
@@ -37,7 +37,7 @@ def test_a_backlog_that_nobody_takes_is_no_obstacle(
     either_bridge: Bridges,
     version: str,
 ) -> None:
-    """A sink that is away for longer than connecting may take costs no connection: the backlog comes once, when it is back."""
+    """A sink that is away for longer than `connect_timeout` ends no connection; each event is written once after that."""
     feed = MqttFeed(new_mosquitto(max_inflight_messages=0))
     feed.prepare()
     feed.publish([{"n": n} for n in range(500)])
@@ -58,7 +58,7 @@ def test_a_backlog_that_nobody_takes_is_no_obstacle(
 def test_a_stop_with_a_backlog_brings_nothing_twice(
     new_mosquitto: Callable[..., Mosquitto], redis_server: Redis, either_bridge: Bridges
 ) -> None:
-    """What was acknowledged before a clean stop stays so, although the broker has more on its way at that moment."""
+    """Events acknowledged before a clean stop are not redelivered, although the broker is sending more at that moment."""
     broker = new_mosquitto(max_inflight_messages=500)
     feed = MqttFeed(broker)
     feed.prepare()

@@ -20,7 +20,7 @@ from paho.mqtt.properties import Properties
 
 from bridge import sources
 from bridge.config import load
-from bridge.routing.compiler import check_routes, compile_routes
+from bridge.routing.compiler import check_routes
 from tests.support.brokers import Mosquitto, Redis
 from tests.support.children import wait_until
 from tests.support.feeds import MqttFeed, connect
@@ -58,7 +58,7 @@ def _publish(broker: Mosquitto, *messages: tuple[str, bytes], qos: int = 1, reta
 
 
 def _config(feed: MqttFeed, sink: Redis, *routes: dict[str, Any], **settings: Any) -> dict[str, Any]:
-    """A configuration with several routes; `settings` of None are left out."""
+    """A configuration with several routes; a setting of None is omitted."""
     config = feed.config(sink, **settings)
     config["sources"]["feed"] = {name: value for name, value in config["sources"]["feed"].items() if value is not None}
     if routes:
@@ -76,7 +76,7 @@ def _args(sink: Redis, count: int, timeout: float = 30.0) -> list[list[Any]]:
 @both_versions
 @pytest.mark.parametrize("qos", [0, 1])
 def test_meta_and_headers(version: str, qos: int, feed: MqttFeed, redis_server: Redis, either_bridge: Bridges) -> None:
-    """`meta` and `headers` have what the protocol has, in the documented types, and null for what it has not."""
+    """`meta` and `headers` have the protocol's values in the documented types, and null where it has none."""
     names = ("content_type", "correlation_id", "reply_to", "expires_in", "qos", "retain", "entry_id", "message_id")
     route = {"args": ["$headers", *(f"$meta.{name}" for name in names)]}
     either_bridge(feed.config(redis_server, route, version=version, qos=qos)).ready()
@@ -107,7 +107,7 @@ def test_meta_and_headers(version: str, qos: int, feed: MqttFeed, redis_server: 
 def test_a_retained_message_is_marked(
     version: str, feed: MqttFeed, redis_server: Redis, either_bridge: Bridges
 ) -> None:
-    """What the broker had retained comes with `meta.retain` true, what is published now with false."""
+    """A message that the broker had retained has `meta.retain` true; one published now has false."""
     _publish(feed.broker, (feed.name, b'{"n": 1}'), retain=True)
     either_bridge(feed.config(redis_server, {"args": ["$payload.n", "$meta.retain"]}, version=version)).ready()
     _args(redis_server, 1)
@@ -116,7 +116,7 @@ def test_a_retained_message_is_marked(
 
 
 def test_the_content_type_may_choose_the_decoder(feed: MqttFeed, redis_server: Redis, either_bridge: Bridges) -> None:
-    """With `decode: auto` MQTT 5's content type says what a body is."""
+    """With `decode: auto` the content type of MQTT 5 chooses the decoder."""
     either_bridge(feed.config(redis_server, {"args": ["$payload"]}, decode="auto")).ready()
     _publish(feed.broker, (feed.name, b"21.5"), ContentType="text/plain")
     _publish(feed.broker, (feed.name, msgspec.msgpack.encode({"n": 1})), ContentType="application/msgpack")
@@ -126,7 +126,7 @@ def test_the_content_type_may_choose_the_decoder(feed: MqttFeed, redis_server: R
 
 
 def test_topics_come_from_the_routes(feed: MqttFeed, redis_server: Redis, either_bridge: Bridges) -> None:
-    """Without `topics:` the source subscribes to what its routes need, and an unrelated topic is not even received."""
+    """Without `topics:` the source subscribes to the topics of its routes; an unrelated topic is not even received."""
     name = feed.name
     bridge = either_bridge(_config(feed, redis_server, {"topic": f"{name}/{{oven}}/t", "args": ["$oven"]}, topics=None))
     bridge.ready()
@@ -139,7 +139,7 @@ def test_topics_come_from_the_routes(feed: MqttFeed, redis_server: Redis, either
 
 @both_versions
 def test_a_shared_subscription(version: str, feed: MqttFeed, redis_server: Redis, either_bridge: Bridges) -> None:
-    """Two bridges with `$share/g/...` split the events between them; the topic shows without it."""
+    """Two bridges with `$share/g/...` split the events between them; `topic` does not show the prefix."""
     topics = [f"$share/g/{feed.name}/#"]
     route = {"topic": f"{feed.name}/{{n}}", "args": ["$int(n)"]}
     settings = {"topics": topics, "version": version}
@@ -162,31 +162,33 @@ def test_a_shared_subscription(version: str, feed: MqttFeed, redis_server: Redis
 def test_overlapping_topics_fire_each_route_once(
     version: str, feed: MqttFeed, redis_server: Redis, either_bridge: Bridges
 ) -> None:
-    """An event that fits topics of several routes is one event, retained or not, however many copies the broker sends."""
+    """An event that matches several routes is one event, retained or not, however many copies the broker sends."""
     name = feed.name
     fitting = {
         f"{name}/a/b/c": [f"{name}/a/+/c", f"{name}/a/b/+", f"{name}/{{x}}/+/{{y}}"],
         f"{name}/plants/1": [f"{name}/plants/1", f"{name}/plants/#", f"{name}/+/{{n}}"],
         f"{name}/plants": [f"{name}/plants/#"],
     }
-    filters = sorted({one for several in fitting.values() for one in several})
+    filters = sorted({each for several in fitting.values() for each in several})
     _publish(feed.broker, *((topic, b"-1") for topic in fitting), retain=True)
-    routes = [{"topic": one, "args": [one, "$topic", "$payload"]} for one in filters]
+    routes = [{"topic": each, "args": [each, "$topic", "$payload"]} for each in filters]
     config = _config(feed, redis_server, *routes, topics=None, version=version, window={"events": 10})
     bridge = either_bridge(config).ready()
     _publish(feed.broker, *((topic, b"%d" % n) for n in range(100) for topic in fitting))
-    expected = Counter((one, topic, n) for topic, several in fitting.items() for one in several for n in range(-1, 100))
+    expected = Counter(
+        (each, topic, n) for topic, several in fitting.items() for each in several for n in range(-1, 100)
+    )
     assert Counter(map(tuple, _args(redis_server, expected.total()))) == expected
     bridge.terminate()
     assert bridge.wait() == 0
     assert bridge.wait_for("source.counts")["received"] == 101 * len(fitting)
-    assert feed.unsettled() == 0, "the copies are acknowledged too"
+    assert feed.unacknowledged() == 0, "the copies are acknowledged too"
 
 
 def test_changed_topics_lose_nothing_that_was_queued(
     feed: MqttFeed, redis_server: Redis, either_bridge: Bridges, fast_path: bool
 ) -> None:
-    """What a session queued for the topics of an earlier configuration still arrives with overlapping new ones."""
+    """Events that a session queued for an earlier configuration's topics still arrive after new topics overlap them."""
     name = feed.name
     old = _config(feed, redis_server, topics=[f"{name}/+/c"])
     bridge = either_bridge(old).ready()
@@ -203,7 +205,7 @@ def test_changed_topics_lose_nothing_that_was_queued(
 def test_a_refused_subscription_is_clear(
     version: str, new_mosquitto: Callable[..., Mosquitto], redis_server: Redis, either_bridge: Bridges, tmp_path: Path
 ) -> None:
-    """A subscription that the broker refuses is said, with its topic, and the bridge lives on."""
+    """A subscription that the broker refuses is logged with its topic, and the bridge keeps running."""
     plugin = next(Path("/usr/lib").glob("*/mosquitto_dynamic_security.so"), None)
     if plugin is None:
         pytest.skip("mosquitto has no dynamic-security plugin here")
@@ -217,10 +219,22 @@ def test_a_refused_subscription_is_clear(
 
 
 @both_versions
+def test_a_lower_quality_of_service_is_said(
+    version: str, new_mosquitto: Callable[..., Mosquitto], redis_server: Redis, either_bridge: Bridges
+) -> None:
+    """A broker that grants a lower QoS than requested is used, and the consequence is logged."""
+    feed = MqttFeed(new_mosquitto({"max_qos": 0}))
+    bridge = either_bridge(feed.config(redis_server, version=version)).ready()
+    lowered = bridge.wait_for("source.qos_lowered", source="feed")
+    assert lowered["topics"] == [feed.name]
+    assert "lost" in lowered["cause"]
+
+
+@both_versions
 def test_a_session_keeps_what_is_published_meanwhile(
     version: str, feed: MqttFeed, redis_server: Redis, either_bridge: Bridges
 ) -> None:
-    """With a client_id what is published while the bridge is stopped arrives afterwards; without one it does not."""
+    """With a client_id, events published while the bridge is stopped arrive afterwards; without one they do not."""
     without = MqttFeed(feed.broker)
     config = _config(feed, redis_server, {"args": ["$topic", "$payload"]}, version=version)
     source = config["sources"]["feed"]
@@ -246,7 +260,7 @@ def test_big_and_many(feed: MqttFeed, redis_server: Redis, either_bridge: Bridge
 def test_a_lost_connection_in_the_middle(
     new_mosquitto: Callable[..., Mosquitto], redis_server: Redis, either_bridge: Bridges
 ) -> None:
-    """A broker that goes down and comes back in the middle of 3,000 events at QoS 1 costs none of them."""
+    """A broker that restarts in the middle of 3,000 events at QoS 1 loses none of them."""
     feed = MqttFeed(new_mosquitto())
     feed.prepare()
     feed.publish([{"n": n} for n in range(3000)])
@@ -259,16 +273,16 @@ def test_a_lost_connection_in_the_middle(
     assert bridge.running
 
 
-@pytest.mark.parametrize(("window", "most"), [({"events": 10}, 20), ({"events": 1000, "bytes": "1MiB"}, 7)])
+@pytest.mark.parametrize(("window", "max_held"), [({"events": 10}, 20), ({"events": 1000, "bytes": "1MiB"}, 7)])
 async def test_the_window_is_kept_whatever_the_broker_sends(
-    window: dict[str, Any], most: int, feed: MqttFeed, redis_server: Redis, *, tmp_path: Path, fast_path: bool
+    window: dict[str, Any], max_held: int, feed: MqttFeed, redis_server: Redis, *, tmp_path: Path, fast_path: bool
 ) -> None:
-    """Never more than twice the window's events, nor more than its bytes and one event, are received and not settled."""
+    """At most twice the window's events, or its bytes and one event, are received and not acknowledged."""
     body = b'"' + b"x" * (200 * 1024 if "bytes" in window else 10) + b'"'
     path = tmp_path / "bridge.yaml"
     path.write_text(json.dumps(feed.config(redis_server, window=window, fast_path=fast_path)))
     config = load(path, check=check_routes)
-    source = sources.make("feed", config.sources["feed"], config, compile_routes(config)[0]["feed"])
+    source = sources.make("feed", config)
     held, received = 0, 0
     async with source.connect() as session:
         publishing = threading.Thread(target=_publish, args=(feed.broker, *[(feed.name, body)] * 100))
@@ -285,4 +299,4 @@ async def test_the_window_is_kept_whatever_the_broker_sends(
             received += len(batch)
             await session.acknowledge(batch)
         await asyncio.to_thread(publishing.join)
-    assert 1 < held <= most
+    assert 1 < held <= max_held

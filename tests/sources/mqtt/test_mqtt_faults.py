@@ -1,4 +1,4 @@
-"""What befalls the connection to an MQTT broker: flapping, silence, hostile packets, and a sink that is away too long."""
+"""Faults of the connection to an MQTT broker: flapping, silence, hostile packets, and a sink that is away too long."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ from tests.support.processes import BridgeProcess, Bridges, queue_messages
 
 
 class Publisher:
-    """Publishes numbers through every interruption; `ledger` has those that the broker has acknowledged."""
+    """Publishes numbers through every interruption; `ledger` has the numbers that the broker has acknowledged."""
 
     def __init__(self, feed: MqttFeed) -> None:
         self.ledger: set[int] = set()
         self._topic = feed.name
         self._numbers: dict[int, int] = {}
-        # A session of its own, so that paho sends again what was in flight.
+        # A persistent session, so that paho sends again the messages that were in flight.
         name = f"publisher-{uuid.uuid4().hex[:8]}"
         self._client = Client(CallbackAPIVersion.VERSION2, client_id=name, clean_session=False)
         self._client.max_inflight_messages_set(20)
@@ -41,14 +41,14 @@ class Publisher:
         self._client.connect("127.0.0.1", feed.broker.port)
 
     def publish(self, number: int) -> None:
-        """Publish one number, some time."""
-        # Before it is sent: its acknowledgement comes on paho's thread.
+        """Queue one number; paho publishes it once it can."""
+        # Before it is sent: the acknowledgement comes on paho's thread.
         self._numbers[self._client._last_mid + 1] = number
         self._client.publish(self._topic, json.dumps({"n": number}), qos=1)
 
     @contextmanager
     def running(self) -> Iterator[None]:
-        """Publish while this lasts."""
+        """Publish until the context ends."""
         self._client.loop_start()
         try:
             yield
@@ -66,7 +66,7 @@ def _arrived(sink: Redis) -> Counter[int]:
 def test_a_broker_that_flaps(
     version: str, new_mosquitto: Callable[..., Mosquitto], redis_server: Redis, either_bridge: Bridges
 ) -> None:
-    """A broker that goes and comes every second loses nothing, and is tried again within 10 s each time."""
+    """A broker that restarts every second loses nothing, and is tried again within 10 s each time."""
     feed = MqttFeed(new_mosquitto())
     bridge = either_bridge(feed.config(redis_server, version=version)).ready()
     publisher = Publisher(feed)
@@ -113,7 +113,7 @@ def _wait_for_pings(feed: MqttFeed, count: int) -> None:
 def test_a_broker_that_is_killed(
     new_mosquitto: Callable[..., Mosquitto], redis_server: Redis, either_bridge: Bridges
 ) -> None:
-    """A broker that dies forgets what it had not saved, which is its own loss; what it takes afterwards arrives."""
+    """A killed broker itself loses the messages that it had not saved; messages that it takes afterwards arrive."""
     feed = MqttFeed(new_mosquitto())
     bridge = either_bridge(feed.config(redis_server)).ready()
     for n in range(2):
@@ -127,7 +127,7 @@ def test_a_broker_that_is_killed(
 def test_a_silent_broker_is_left(
     new_mosquitto: Callable[..., Mosquitto], redis_server: Redis, either_bridge: Bridges
 ) -> None:
-    """A connection on which nothing answers is given up after two keepalives, and made again once somebody does."""
+    """A silent connection is given up after two keepalives, and made again once the broker answers."""
     feed = _logging(new_mosquitto)
     bridge = either_bridge(feed.config(redis_server, keepalive="2s", connect_timeout="1s")).ready()
     feed.publish([{"n": 1}])
@@ -147,7 +147,7 @@ def test_a_silent_broker_is_left(
 def test_a_full_window_outlasts_the_keepalive(
     version: str, new_mosquitto: Callable[..., Mosquitto], new_redis: Callable[..., Redis], either_bridge: Bridges
 ) -> None:
-    """While Redis is away and nothing more is read, the connection stands, and nothing comes twice afterwards."""
+    """While Redis is away and nothing is read, the connection stays, and no event comes twice afterwards."""
     feed = _logging(new_mosquitto, max_inflight_messages=100)
     sink = new_redis(appendonly=True)
     window = {"events": 10, "bytes": "50B"}
@@ -164,7 +164,7 @@ def test_a_full_window_outlasts_the_keepalive(
 
 
 async def test_a_host_that_is_gone_is_noticed_without_reading(fast_path: bool) -> None:
-    """A full window does not hide that the other end is gone: not even TCP takes the pings any more."""
+    """A full window does not hide that the other host is gone: its TCP no longer confirms the pings."""
     async with connected(fast_path, keepalive="1s", window={"events": 1, "bytes": "1B"}) as (script, session):
         script.say(publish("t", b"1", 1), publish("t", b"2", 2))
         await receive(session, 1)
@@ -174,7 +174,7 @@ async def test_a_host_that_is_gone_is_noticed_without_reading(fast_path: bool) -
 
 
 async def test_no_answer_to_subscribe(fast_path: bool) -> None:
-    """Messages that come before the answer to SUBSCRIBE are worked off; without them it is awaited no longer than told."""
+    """Messages before the answer to SUBSCRIBE are received; without any, the wait for it ends after `connect_timeout`."""
     script = Script()
     script.grants = False
     script.backlog = publish("t", b"0", 1)
@@ -190,7 +190,7 @@ async def test_no_answer_to_subscribe(fast_path: bool) -> None:
 
 
 async def test_a_late_refusal(fast_path: bool) -> None:
-    """A subscription that is refused behind a backlog ends the session with its reason."""
+    """A refusal that comes behind a backlog ends the session with the broker's reason."""
     script = Script()
     script.grants = False
     script.backlog = publish("t", b"0", 1)
@@ -202,7 +202,7 @@ async def test_a_late_refusal(fast_path: bool) -> None:
         assert cause == "the broker refuses the subscription to 't' (Not authorized)"
 
 
-#: What no broker says, of each kind of packet that a client may be sent.
+#: A malformed packet of each kind that a broker may send.
 HOSTILE = {
     "CONNACK": packet(0x20, b"\x00"),
     "CONNACK with a property of another packet": packet(0x20, b"\x00\x00\x03\x0b\x01\x01"),
@@ -217,11 +217,11 @@ HOSTILE = {
 }
 
 
-@pytest.mark.parametrize("what", HOSTILE)
-async def test_hostile_packets_end_the_session(fast_path: bool, what: str) -> None:
-    """Whatever the broker sends that can't be read ends this session, with a cause, and not the task that reads."""
+@pytest.mark.parametrize("case", HOSTILE)
+async def test_hostile_packets_end_the_session(fast_path: bool, case: str) -> None:
+    """A packet that can't be read ends this session with a cause; the task that reads lives on."""
     async with connected(fast_path) as (script, session):
-        script.say(HOSTILE[what])
+        script.say(HOSTILE[case])
         async with asyncio.timeout(20):
             assert (await cause_of_the_end(session)).startswith("the broker")
 
@@ -230,12 +230,12 @@ async def test_hostile_packets_end_the_session(fast_path: bool, what: str) -> No
 def test_a_reset_behind_messages_is_noticed(
     fast_path: bool, loop_factory: Callable[[], asyncio.AbstractEventLoop]
 ) -> None:
-    """What was sent before the reset is received, and the session ends at once, not only when a ping is due."""
+    """Messages sent before the reset are received, and the session ends at once, not only when a ping is due."""
 
     async def run() -> None:
         async with connected(fast_path) as (script, session), asyncio.timeout(20):
             script.reset(*(publish("t", b"%d" % n, n) for n in range(1, 4)))
-            # Of a durable session what is not settled comes again, and may be let go.
+            # The broker redelivers unacknowledged events of a durable session, so the window may drop them.
             with contextlib.suppress(Disconnected):
                 assert [event.body for event in await session.receive()] in ([b"1"], [b"1", b"2"], [b"1", b"2", b"3"])
             assert await cause_of_the_end(session)
@@ -245,7 +245,7 @@ def test_a_reset_behind_messages_is_noticed(
 
 
 async def test_the_bridge_outlives_hostile_packets(redis_server: Redis, either_bridge: Bridges) -> None:
-    """After each connection that ended so, the bridge makes a new one, and what then comes arrives."""
+    """After each connection that ended so, the bridge makes a new one, and events arrive on it."""
     script = Script()
     server = await asyncio.start_server(script.serve, "127.0.0.1", 0)
     url = f"mqtt://127.0.0.1:{server.sockets[0].getsockname()[1]}"
@@ -256,9 +256,9 @@ async def test_the_bridge_outlives_hostile_packets(redis_server: Redis, either_b
     }
     async with server:
         bridge = either_bridge(config)
-        for times, what in enumerate(["UNSUBACK", "DISCONNECT", "PINGRESP", "SUBACK"], 1):
+        for times, case in enumerate(["UNSUBACK", "DISCONNECT", "PINGRESP", "SUBACK"], 1):
             await asyncio.to_thread(bridge.wait_for, "source.connected", 15, times)
-            script.say(HOSTILE[what])
+            script.say(HOSTILE[case])
             ended = await asyncio.to_thread(bridge.wait_for, "source.disconnected", 15, times)
             assert ended["cause"].startswith("the broker sent what is not MQTT")
         await asyncio.to_thread(bridge.wait_for, "source.connected", 15, 5)

@@ -1,4 +1,4 @@
-"""The reader of MQTT packets: whatever it is fed, and in whatever pieces, it reads what paho reads."""
+"""The reader of MQTT packets: however the bytes are cut, it reads the same messages as paho."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from paho.mqtt.properties import Properties, VariableByteIntegers
 
 from bridge.errors import BadEvent
 from bridge.model.event import Event
-from bridge.sources.mqtt.packets import PacketReader, details, subscriptions
+from bridge.sources.mqtt.packets import PacketReader, details, subscription_ids
 from bridge.sources.mqtt.paho_client import PlainClient, event_of
 
 ALL = 1 << 20
@@ -56,34 +56,34 @@ def packed(**values: Any) -> bytes:
 
 
 def seen(events: Iterable[Event]) -> list[Seen]:
-    """What there is to see of events; of details that can't be read, why."""
-    found: list[Seen] = []
+    """The visible parts of events; for details that can't be read, the reason."""
+    visible: list[Seen] = []
     for event in events:
         known: object
         try:
             known = event.details()
         except BadEvent as error:
             known = (error.reason, error.detail)
-        found.append((event.topic, event.body, event.token, known, event.defect))
-    return found
+        visible.append((event.topic, event.body, event.token, known, event.defect))
+    return visible
 
 
-def by_reader(pieces: Iterable[bytes], *, v5: bool = True, most: int = ALL) -> tuple[list[Seen], bytes]:
-    """What the reader makes of pieces, taking at most `most` packets at once; and what it leaves to paho."""
+def by_reader(pieces: Iterable[bytes], *, v5: bool = True, max_packets: int = ALL) -> tuple[list[Seen], bytes]:
+    """The events the reader makes of `pieces`, at most `max_packets` at once; and the bytes that it leaves to paho."""
     reader = PacketReader("s", v5=v5)
     events, others = [], b""
     for piece in pieces:
         data = piece
         while data:
-            events += reader.feed(data, most)
+            events += reader.feed(data, max_packets)
             assert not reader.malformed
-            others += reader.others()
-            data = reader.later()
+            others += reader.pop_others()
+            data = reader.pop_deferred()
     return seen(events), others
 
 
 def by_library(data: bytes, *, v5: bool) -> list[Seen]:
-    """What paho makes of the same bytes, read from a real socket."""
+    """The events paho makes of the same bytes, read from a real socket."""
     ours, theirs = socket.socketpair()
 
     class Client(PlainClient):
@@ -129,16 +129,16 @@ PROPERTIES = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize("properties", PROPERTIES, ids=lambda one: one[:12].hex() or "none")
+@pytest.mark.parametrize("properties", PROPERTIES, ids=lambda raw: raw[:12].hex() or "none")
 @pytest.mark.parametrize("packet_id", [0, 1, 65_535])
 def test_every_property(properties: bytes, packet_id: int) -> None:
-    """Each kind of property that a message may have is read as paho reads it, or left alone as paho does."""
+    """Each kind of property that a message may have is read, or ignored, as by paho."""
     data = publish("a/b", b"{}", packet_id, properties) + publish("a/b", b"", packet_id, properties, flags=9)
     assert by_reader([data]) == (by_library(data, v5=True), b"")
 
 
 def test_headers_and_meta() -> None:
-    """User properties are headers, of equal names the last; the rest is meta, and null where it is absent."""
+    """User properties become headers (the last of equal names); the other properties become meta, null if absent."""
     ((*_, known, _),) = by_reader([publish("t", b"", 9, PROPERTIES[-1], flags=8)])[0]
     meta = {"qos": 1, "retain": False, "redelivered": True}
     assert known == (
@@ -149,7 +149,7 @@ def test_headers_and_meta() -> None:
 
 
 def stream(*, v5: bool) -> bytes:
-    """One of everything, in between what is not for us."""
+    """One message of each kind, with other packets in between."""
     none = b"" if v5 else None
     parts = [
         publish("a", b"", 0, none),
@@ -171,13 +171,13 @@ def stream(*, v5: bool) -> bytes:
 
 
 def places(data: bytes) -> Iterable[int]:
-    """Every place to cut at; within long runs of the same byte only some."""
+    """Every place to cut at; only some within long runs of one byte."""
     return [at for at in range(len(data) + 1) if at % 97 == 0 or data[at - 2 : at + 2] != data[at - 1 : at] * 4]
 
 
 @pytest.mark.parametrize("v5", [True, False], ids=["5", "3.1.1"])
 def test_cut_anywhere(v5: bool) -> None:
-    """The same bytes give the same events, wherever the network cuts them, and whatever stands between them."""
+    """The same bytes give the same events, wherever the network cuts them, with any packets in between."""
     data = stream(v5=v5)
     whole = by_reader([data], v5=v5)
     assert whole[0] == by_library(data, v5=v5)
@@ -186,23 +186,23 @@ def test_cut_anywhere(v5: bool) -> None:
     assert by_reader([data[at : at + 1] for at in range(len(data))], v5=v5) == whole
 
 
-@pytest.mark.parametrize("most", [1, 2, 3])
-def test_no_more_than_there_is_room_for(most: int) -> None:
-    """The reader takes at most as many packets as it is told, and the rest when it is fed that again, in order."""
+@pytest.mark.parametrize("max_packets", [1, 2, 3])
+def test_no_more_than_there_is_room_for(max_packets: int) -> None:
+    """The reader reads at most `max_packets`, and the rest, in order, when it is fed the deferred bytes again."""
     data = stream(v5=True)
-    assert len(PacketReader("s", v5=True).feed(data, most)) <= most
+    assert len(PacketReader("s", v5=True).feed(data, max_packets)) <= max_packets
     for at in range(0, len(data), 50):
-        assert by_reader([data[:at], data[at:]], most=most) == by_reader([data])
+        assert by_reader([data[:at], data[at:]], max_packets=max_packets) == by_reader([data])
 
 
 @pytest.mark.parametrize("size", [0, 1, 117, 118, 119, 16_373, 16_374, 16_375, 16_376, 2_097_141, 2_097_142, 2_200_000])
 def test_bodies_of_any_size(size: int) -> None:
-    """A body is whole at each size at which the length takes one byte more, in one piece and in many."""
+    """A body is whole at each size where the length takes one more byte, in one piece and in many."""
     data = publish("a/b", b"x" * size, 7) + publish("a", b"", 8) + PING
     expected = [("a/b", b"x" * size, b"\x00\x07"), ("a", b"", b"\x00\x08")]
     for step in (len(data), 1460, 262_144):
         events, others = by_reader([data[at : at + step] for at in range(0, len(data), step)])
-        assert [one[:3] for one in events] == expected
+        assert [event[:3] for event in events] == expected
         assert others == PING
 
 
@@ -229,17 +229,17 @@ between = st.sampled_from([b"", PING, SUBACK5, PING + PING])
     st.lists(st.tuples(messages, between), min_size=1, max_size=6), st.lists(st.integers(0, 2000), max_size=6),
     st.integers(1, 4),
 )  # fmt: skip
-def test_any_messages(v5: bool, parts: list[Any], cuts: list[int], most: int) -> None:
-    """Any messages, cut anywhere and taken in any number, are those that paho reads; the rest is left to paho whole."""
+def test_any_messages(v5: bool, parts: list[Any], cuts: list[int], max_packets: int) -> None:
+    """Any messages, cut anywhere and read in any number, are those that paho reads; paho gets the other packets whole."""
     data, others = b"", b""
     for (topic, body, packet_id, properties, flags), other in parts:
         data += publish(topic, body, packet_id, packed(**properties) if v5 else None, flags)
-        # paho would take a SUBACK of MQTT 5 for nonsense in 3.1.1, and it is not the matter here.
+        # In 3.1.1 paho refuses a SUBACK of MQTT 5, and this test is not about that.
         data += other if v5 else other.replace(SUBACK5, b"")
         others += other if v5 else other.replace(SUBACK5, b"")
     edges = [0, *sorted(min(cut, len(data)) for cut in cuts), len(data)]
     pieces = [data[start:end] for start, end in itertools.pairwise(edges)]
-    assert by_reader(pieces, v5=v5, most=most) == (by_library(data, v5=v5), others)
+    assert by_reader(pieces, v5=v5, max_packets=max_packets) == (by_library(data, v5=v5), others)
 
 
 UNREADABLE = {
@@ -258,10 +258,10 @@ UNREADABLE = {
 }
 
 
-@pytest.mark.parametrize("what", UNREADABLE)
-def test_properties_that_cannot_be_read(what: str) -> None:
-    """A property that can't be read costs nothing until somebody asks; then the reason says so, and others flow."""
-    data = publish("a/b", b"1", 1, UNREADABLE[what]) + publish("a/b", b"2", 2)
+@pytest.mark.parametrize("case", UNREADABLE)
+def test_properties_that_cannot_be_read(case: str) -> None:
+    """A property that can't be read matters only once details are asked for; other messages are not affected."""
+    data = publish("a/b", b"1", 1, UNREADABLE[case]) + publish("a/b", b"2", 2)
     (bad, good), others = by_reader([data])
     assert bad[:3] == ("a/b", b"1", b"\x00\x01")
     assert isinstance(bad[3], tuple)
@@ -273,9 +273,9 @@ def test_properties_that_cannot_be_read(what: str) -> None:
 @settings(deadline=None, max_examples=500)
 @given(st.binary(max_size=60))
 def test_any_properties(properties: bytes) -> None:
-    """Whatever stands for properties is read, or a clear refusal; what paho reads without a word, is read alike."""
+    """Any bytes of properties are read or clearly refused; properties that paho accepts are read as paho reads them."""
     raw = b"\x32" + VariableByteIntegers.encode(len(properties)) + properties
-    subscriptions(raw)
+    subscription_ids(raw)
     theirs = Properties(PacketTypes.PUBLISH)
     try:
         headers, meta = details(raw)
@@ -287,16 +287,16 @@ def test_any_properties(properties: bytes) -> None:
     assert headers == dict(getattr(theirs, "UserProperty", ()))
     assert meta.get("reply_to") == getattr(theirs, "ResponseTopic", None)
     assert meta.get("expires_in") == getattr(theirs, "MessageExpiryInterval", None)
-    assert subscriptions(raw) == getattr(theirs, "SubscriptionIdentifier", [])
+    assert subscription_ids(raw) == getattr(theirs, "SubscriptionIdentifier", [])
 
 
 @pytest.mark.parametrize("v5", [True, False], ids=["5", "3.1.1"])
 def test_a_topic_that_is_not_utf8(v5: bool) -> None:
-    """A topic that is not UTF-8 is a defect of its event, and only of that one."""
+    """A topic that is not UTF-8 is a defect of its event only."""
     none = b"" if v5 else None
     data = publish(b"a/\xff", b"1", 1, none) + publish("a", b"2", 2, none)
     assert by_reader([data], v5=v5)[0] == by_library(data, v5=v5)
-    assert [one[4] for one in by_reader([data], v5=v5)[0]] == ["the topic is not UTF-8", ""]
+    assert [event[4] for event in by_reader([data], v5=v5)[0]] == ["the topic is not UTF-8", ""]
 
 
 MALFORMED = {
@@ -312,12 +312,12 @@ MALFORMED = {
 }
 
 
-@pytest.mark.parametrize("what", MALFORMED)
-def test_what_is_not_mqtt(what: str) -> None:
-    """Bytes that no broker may send are said to be that, as soon as it shows, and what stood before them is kept."""
-    data, problem = MALFORMED[what]
+@pytest.mark.parametrize("case", MALFORMED)
+def test_what_is_not_mqtt(case: str) -> None:
+    """Bytes that no broker may send are reported as soon as they can be told, and the messages before them are read."""
+    data, problem = MALFORMED[case]
     before = publish("a", b"1", 1)
-    for pieces in ([before + data], [before, data], [bytes((one,)) for one in before + data]):
+    for pieces in ([before + data], [before, data], [bytes((byte,)) for byte in before + data]):
         reader = PacketReader("s", v5=True)
         events = [event for piece in pieces for event in reader.feed(piece, ALL)]
         assert [event.body for event in events] == [b"1"]
@@ -329,17 +329,17 @@ def test_what_is_not_mqtt(what: str) -> None:
 @settings(deadline=None, max_examples=500)
 @given(st.lists(st.binary(max_size=40), max_size=8))
 def test_garbage(v5: bool, pieces: list[bytes]) -> None:
-    """Garbage makes events, waits for more, or is refused; it never raises anything, and is never kept twice."""
+    """Garbage makes events, waits for more, or is refused; it never raises, and no byte is kept twice."""
     reader = PacketReader("s", v5=v5)
     for piece in pieces:
         seen(reader.feed(piece, ALL))
         if reader.malformed:
             break
-        assert len(reader.others()) + len(b"".join(reader._pieces)) <= sum(map(len, pieces))
+        assert len(reader.pop_others()) + len(b"".join(reader._pieces)) <= sum(map(len, pieces))
 
 
 def test_a_length_is_no_promise_of_memory() -> None:
-    """A message that claims to be 256 MiB long takes as much memory as has come of it."""
+    """A message that claims to be 256 MiB long takes only as much memory as was received of it."""
     reader = PacketReader("s", v5=True)
     assert reader.feed(b"\x30\xff\xff\xff\x7f\x00\x01a\x00" + b"x" * 1000, ALL) == []
     assert reader.feed(b"x" * 1000, ALL) == []
@@ -348,7 +348,7 @@ def test_a_length_is_no_promise_of_memory() -> None:
 
 
 def test_many_topics_and_sizes() -> None:
-    """However many topics and sizes there are, what is remembered of them is bounded, and all are right."""
+    """However many topics and sizes there are, the caches are bounded, and all events are right."""
     reader = PacketReader("s", v5=True)
     data = b"".join(publish(f"topic/{n}", b"x" * (n % 9000), 1) for n in range(20_000))
     events = reader.feed(data, ALL)
@@ -358,6 +358,6 @@ def test_many_topics_and_sizes() -> None:
 
 
 def test_what_paho_has_to_answer_is_left_to_it() -> None:
-    """A message of QoS 2, which was never asked for, goes to paho, which knows the rest of that protocol."""
+    """A message of QoS 2, which was never asked for, goes to paho, which knows that protocol."""
     exotic = packet(0x34, b"\x00\x01a\x00\x07\x00body")
     assert by_reader([exotic + publish("a", b"1")])[1] == exotic

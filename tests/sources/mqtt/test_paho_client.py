@@ -1,4 +1,4 @@
-"""Both ways to use paho, by the same tests: against a broker that says exactly what a test wants it to say."""
+"""Both ways to use paho, by the same tests, against a scripted broker."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from paho.mqtt import client as paho
 
 from bridge.errors import BadEvent
 from bridge.sources.mqtt.overlap import OverlapIds
-from bridge.sources.mqtt.paho_client import tap_problem
-from bridge.sources.mqtt.source import MqttSession
+from bridge.sources.mqtt.paho_client import self_test
+from bridge.sources.mqtt.session import MqttSession
 from tests.sources.mqtt.test_packets import MALFORMED, UNREADABLE, packed, packet, publish
 from tests.support.certificates import Certificates
 from tests.support.mqtt_wire import Script, cause_of_the_end, connected, receive
 
 
 async def test_acknowledged_in_order(fast_path: bool) -> None:
-    """What was settled is acknowledged in the order received, each once, also in several batches; QoS 0 never."""
+    """Events are acknowledged in the order received, each once, also in several batches; those at QoS 0 never."""
     async with connected(fast_path) as (script, session):
         script.say(*[publish("t", b"%d" % n, n if n % 3 else 0) for n in range(1, 1000)])
         events = await receive(session, 999)
@@ -31,29 +31,29 @@ async def test_acknowledged_in_order(fast_path: bool) -> None:
 
 
 async def test_copies_are_acknowledged_with_their_event(fast_path: bool) -> None:
-    """Copies of one event that came by several subscriptions are one event; each is acknowledged after it, in order."""
+    """Copies that several subscriptions bring are one event; each copy is acknowledged after the event, in order."""
     async with connected(fast_path, "a/+", "+/b") as (script, session):
-        numbers = sorted(OverlapIds(["a/+", "+/b"]).numbers.values())
-        one, other = (packed(SubscriptionIdentifier=number) for number in numbers)
-        script.say(publish("a/b", b"0", 1, other))  # a copy whose event was settled before, or is another's
+        numbers = sorted(OverlapIds(["a/+", "+/b"]).by_filter.values())
+        first, second = (packed(SubscriptionIdentifier=number) for number in numbers)
+        script.say(publish("a/b", b"0", 1, second))  # a copy whose event is acknowledged, or went to another client
         assert await script.acknowledged(1) == [1]
         script.received.clear()
         for n in range(2, 8, 3):
-            script.say(publish("a/b", b"%d" % n, n, one), publish("a/b", b"%d" % n, n + 1, other))
-            script.say(publish("a/b", b"q0", 0, one), publish("a/b", b"%d" % n, n + 2, other))
+            script.say(publish("a/b", b"%d" % n, n, first), publish("a/b", b"%d" % n, n + 1, second))
+            script.say(publish("a/b", b"q0", 0, first), publish("a/b", b"%d" % n, n + 2, second))
         events = await receive(session, 4)
         assert [event.body for event in events] == [b"2", b"q0", b"5", b"q0"]
         await session.acknowledge(events[:2])
         assert await script.acknowledged(3) == [2, 3, 4]
         await session.acknowledge(events[2:])
         assert await script.acknowledged(6) == [2, 3, 4, 5, 6, 7]
-        script.say(publish("a/b", b"late", 8, other))
+        script.say(publish("a/b", b"late", 8, second))
         assert await script.acknowledged(7) == [2, 3, 4, 5, 6, 7, 8]
 
 
 async def test_copies_that_come_again(fast_path: bool) -> None:
-    """After a lost connection an event is still one event, whichever of its copies come again, and is marked as such."""
-    first, second = (packed(SubscriptionIdentifier=n) for n in OverlapIds(["a/+", "+/b"]).numbers.values())
+    """After a lost connection an event is still one event, whichever copies are redelivered, and it is marked so."""
+    first, second = (packed(SubscriptionIdentifier=n) for n in OverlapIds(["a/+", "+/b"]).by_filter.values())
     async with connected(fast_path, "a/+", "+/b") as (script, session):
         script.say(publish("a/b", b"1", 1, first), publish("a/b", b"1", 2, second))
         (event,) = await receive(session, 1)
@@ -70,15 +70,15 @@ async def test_copies_that_come_again(fast_path: bool) -> None:
         assert await script.acknowledged(4) == [1, 2, 4, 5]
 
 
-@pytest.mark.parametrize("what", [*UNREADABLE, "a byte order mark", "a NUL"])
-async def test_properties_that_cannot_be_read_end_nothing(fast_path: bool, what: str) -> None:
-    """A message with properties that paho can't read is an event as others are; only its details may be refused."""
+@pytest.mark.parametrize("case", [*UNREADABLE, "a byte order mark", "a NUL"])
+async def test_properties_that_cannot_be_read_end_nothing(fast_path: bool, case: str) -> None:
+    """A message with properties that paho can't read is an event like any other; only its details may be refused."""
     odd = {"a byte order mark": b"\x26\x00\x01a\x00\x03\xef\xbb\xbf", "a NUL": b"\x03\x00\x01\x00"}
     async with connected(fast_path) as (script, session):
-        script.say(publish("t", b"1", 1, UNREADABLE.get(what) or odd[what]), publish("t", b"2", 2))
+        script.say(publish("t", b"1", 1, UNREADABLE.get(case) or odd[case]), publish("t", b"2", 2))
         events = await receive(session, 2)
         assert [(event.body, event.token) for event in events] == [(b"1", b"\x00\x01"), (b"2", b"\x00\x02")]
-        if what in UNREADABLE:
+        if case in UNREADABLE:
             with pytest.raises(BadEvent, match="a property can't be read") as caught:
                 events[0].details()
             assert caught.value.reason == "decode"
@@ -89,15 +89,15 @@ async def test_properties_that_cannot_be_read_end_nothing(fast_path: bool, what:
         assert await script.acknowledged(2) == [1, 2]
 
 
-#: For these paho waits until all of it has come, or says nothing.
+#: In these cases paho waits for the rest of the packet, or reports no error.
 ONLY_OURS = ("a large packet that is no message", "a length of five bytes")
-ENDS = [(fast, what) for fast in (True, False) for what in MALFORMED if fast or what not in ONLY_OURS]
+ENDS = [(fast, case) for fast in (True, False) for case in MALFORMED if fast or case not in ONLY_OURS]
 
 
-@pytest.mark.parametrize(("fast_path", "what"), ENDS)
-async def test_what_is_not_mqtt_ends_the_session(fast_path: bool, what: str) -> None:
-    """Bytes that no broker may send end the session with a cause; what stood before them at QoS 0 is not lost."""
-    data, problem = MALFORMED[what]
+@pytest.mark.parametrize(("fast_path", "case"), ENDS)
+async def test_what_is_not_mqtt_ends_the_session(fast_path: bool, case: str) -> None:
+    """Bytes that no broker may send end the session with a cause; events at QoS 0 before them are not lost."""
+    data, problem = MALFORMED[case]
     async with connected(fast_path) as (script, session):
         script.say(publish("t", b"1"), data)
         assert [event.body for event in await receive(session, 1)] == [b"1"]
@@ -109,14 +109,14 @@ async def test_what_is_not_mqtt_ends_the_session(fast_path: bool, what: str) -> 
 
 @pytest.mark.parametrize("data", [b"HTTP/1.1 400 Bad Request\r\n" * 9, b"\x00" * 50, b"\xf0\x00", b"\x82\x00"])
 async def test_garbage_ends_the_session(fast_path: bool, data: bytes) -> None:
-    """A server that speaks something else is left, with a cause."""
+    """A server that speaks another protocol ends the session, with a cause."""
     async with connected(fast_path) as (script, session):
         script.say(data)
         assert await cause_of_the_end(session)
 
 
 async def test_the_end_is_noticed(fast_path: bool) -> None:
-    """A connection that is closed, or said goodbye to by the broker, ends the session and says how."""
+    """A connection that the broker closes, with or without a DISCONNECT, ends the session with its cause."""
     async with connected(fast_path) as (script, session):
         await script.hang_up()
         assert await cause_of_the_end(session) == "the connection was lost"
@@ -127,7 +127,7 @@ async def test_the_end_is_noticed(fast_path: bool) -> None:
 
 
 async def test_pings_are_answered_under_load(fast_path: bool) -> None:
-    """While messages flow paho's pings and their answers pass beside them."""
+    """Pings and their answers, which are paho's, work while messages flow."""
     async with connected(fast_path, keepalive="2s") as (script, session):
 
         async def load() -> None:
@@ -146,7 +146,7 @@ async def test_pings_are_answered_under_load(fast_path: bool) -> None:
 
 @pytest.mark.parametrize("secure", [False, True], ids=["plain", "tls"])
 async def test_the_window_is_kept(fast_path: bool, secure: bool, certificates: Certificates) -> None:
-    """However much the broker sends at once, no more than twice the window is held, and none of it is lost."""
+    """However much the broker sends at once, at most twice the window is held, and nothing is lost."""
     tls = certificates if secure else None
     async with connected(fast_path, window={"events": 10}, secure=tls) as (script, session):
         script.say(*[publish("t", b"%d" % n, n) for n in range(1, 500)])
@@ -162,7 +162,7 @@ async def test_the_window_is_kept(fast_path: bool, secure: bool, certificates: C
 
 
 async def test_over_tls(fast_path: bool, certificates: Certificates) -> None:
-    """Over TLS messages small and large arrive whole and in order, however they are spread over its records."""
+    """Over TLS small and large messages arrive whole and in order, however TLS spreads them over its records."""
     bodies = [b"%d" % n * (1 if n % 500 else 50_000) for n in range(1, 3001)]
     async with connected(fast_path, secure=certificates, window={"events": 5000, "bytes": "1MiB"}) as (script, session):
         script.say(*[publish("t", body, n) for n, body in enumerate(bodies[:2000], 1)])
@@ -178,7 +178,7 @@ async def test_over_tls(fast_path: bool, certificates: Certificates) -> None:
 
 
 async def test_qos_2_which_nobody_asked_for(fast_path: bool) -> None:
-    """A message of QoS 2 is answered by paho as its protocol wants; messages around it flow."""
+    """A message of QoS 2 gets from paho the answers that the protocol demands; messages around it flow."""
     async with connected(fast_path) as (script, session):
         script.say(publish("t", b"1"), packet(0x34, b"\x00\x01t\x00\x07\x00twice"), publish("t", b"2"))
         assert [event.body for event in await receive(session, 2)] == [b"1", b"2"]
@@ -189,44 +189,44 @@ async def test_qos_2_which_nobody_asked_for(fast_path: bool) -> None:
 
 
 @pytest.fixture
-def untried() -> Iterator[None]:
-    """Forget what this process knows of paho, before and after."""
-    tap_problem.cache_clear()
+def untested() -> Iterator[None]:
+    """Forget the result of this process's self-test, before and after."""
+    self_test.cache_clear()
     yield
-    tap_problem.cache_clear()
+    self_test.cache_clear()
 
 
-async def test_another_paho_is_used_as_it_is(untried: None, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where paho is not what the fast path needs, one line says so, and the library's own path does the work."""
+async def test_another_paho_is_used_as_it_is(untested: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With a paho that the fast path can't use, one log line says so, and the library's own path does the work."""
     with monkeypatch.context() as release, structlog.testing.capture_logs() as logs:
-        # A release which keeps the packets to send elsewhere.
+        # Like a release that queues its packets elsewhere.
         release.setattr(paho.Client, "_packet_queue", lambda *_: paho.MQTT_ERR_SUCCESS)
         async with connected_after(release) as (script, session):
             script.say(publish("t", b"1", 1))
             events = await receive(session, 1)
             await session.acknowledge(events)
             assert await script.acknowledged(1) == [1]
-    (said,) = [log for log in logs if log["event"] == "source.fast_path_unavailable"]
-    assert said["source"] == "s"
-    assert said["problem"]
+    (line,) = [log for log in logs if log["event"] == "source.fast_path_unavailable"]
+    assert line["source"] == "s"
+    assert line["cause"]
 
 
 @asynccontextmanager
 async def connected_after(release: pytest.MonkeyPatch) -> AsyncIterator[tuple[Script, MqttSession]]:
-    """A session that was to be fast, with paho as it really is once that was found out."""
-    assert tap_problem()
+    """A session after a failed self-test, with the real paho again."""
+    assert self_test()
     release.undo()
     async with connected(True) as both:
         yield both
 
 
-def test_this_paho_is_the_expected_one(untried: None) -> None:
-    """The paho that is installed can be tapped: a release that can't be shows here first."""
-    assert tap_problem() == ""
+def test_this_paho_is_the_expected_one(untested: None) -> None:
+    """The installed paho passes the self-test: a release that does not is noticed here first."""
+    assert self_test() == ""
 
 
 async def test_messages_that_keep_coming_are_life(fast_path: bool) -> None:
-    """Where the answer to a ping stands behind a long backlog, the connection is not taken for dead."""
+    """While messages arrive, the connection is alive, although the answer to a ping is late."""
     async with connected(fast_path, keepalive="2s") as (script, session):
         script.pings = False
         for number in range(30):

@@ -39,8 +39,8 @@ def config(server: Redis, **settings: Any) -> RedisStream:
 
 
 @pytest.fixture
-async def link(redis_server: Redis) -> AsyncIterator[RedisConnection]:
-    """Open a link."""
+async def connection(redis_server: Redis) -> AsyncIterator[RedisConnection]:
+    """A connection to the Redis."""
     made = RedisConnection(config(redis_server), timeout_s=5)
     await made.open()
     yield made
@@ -87,7 +87,7 @@ def _trim_what_was_read(client: redis.Redis) -> None:
 
 
 def _trim_and_read_some(client: redis.Redis) -> None:
-    """Redis itself can't say how many wait, but a later look will."""
+    """Redis itself can't tell how many entries are unread, but a later inspection can."""
     _trim_unread(client)
     _read(client, 2)
 
@@ -112,7 +112,7 @@ def _nothing(client: redis.Redis) -> None:
     pass
 
 
-#: Since #13958 Redis forgets at the next read what was trimmed before it; nobody had looked in between.
+#: Since #13958 Redis forgets at the next read how many entries were trimmed before; here nobody inspects in between.
 FORGOTTEN = {_trim_and_read_on, _trim_and_read_some}
 SCENARIOS: list[tuple[Scenario, int]] = [
     (_nothing, 0),
@@ -130,34 +130,34 @@ SCENARIOS: list[tuple[Scenario, int]] = [
 
 @pytest.mark.parametrize("start", ["0", "$", "in the middle"])
 @pytest.mark.parametrize(("scenario", "lost"), SCENARIOS, ids=lambda value: getattr(value, "__name__", ""))
-async def test_what_was_removed_unread_is_counted_once(
-    redis_server: Redis, link: RedisConnection, scenario: Scenario, lost: int, start: str
+async def test_entries_trimmed_before_they_are_read_are_counted_once(
+    redis_server: Redis, connection: RedisConnection, scenario: Scenario, lost: int, start: str
 ) -> None:
-    """Entries that are gone before the group has read them are counted, exactly and once, whoever looks; no others are."""
+    """Entries that are gone before the group has read them are counted, exactly and once, whichever consumer inspects; no others are."""
     with redis_server.client() as client:
         _add(client, 4)
         _keep(client, 2)  # no loss of a group that was made later
         middle = answer(client.xrange("s"))[0][0]
         client.xgroup_create("s", "g", {"in the middle": middle}.get(start, start))
         groups = [Group("source", config(redis_server)) for _ in range(2)]
-        await groups[0].look(link)
+        await groups[0].inspect(connection)
         if start != "$":
             _read(client, 2)
-            await groups[0].look(link)
+            await groups[0].inspect(connection)
         _add(client, 10)
-        await groups[0].look(link)
+        await groups[0].inspect(connection)
         assert groups[0].trimmed == 0
         scenario(client)
         for group in groups:
-            await group.look(link)
-        found = groups[0].trimmed
-        assert found == lost or (scenario in FORGOTTEN and found == 0)
+            await group.inspect(connection)
+        trimmed = groups[0].trimmed
+        assert trimmed == lost or (scenario in FORGOTTEN and trimmed == 0)
         assert groups[1].trimmed == 0
         _read(client, 100)
         _add(client, 5)
         _keep(client, 1)
-        await groups[1].look(link)
-        # What was read on without a look is known as soon as all is read.
+        await groups[1].inspect(connection)
+        # Entries trimmed without an inspection before the next read are known as soon as all is read.
         assert groups[1].trimmed == 4 or (scenario is _trim_and_read_some and groups[1].trimmed == 4 + 3)
 
 
@@ -171,8 +171,8 @@ def _wait_for_messages(sink: Redis, count: int) -> list[int]:
         return [message["args"][0] for message in queue_messages(client, "default")]
 
 
-def test_what_was_trimmed_while_the_bridge_was_away(feed: StreamFeed, new_bridge: Bridges) -> None:
-    """Started again, the bridge says how many entries are lost for good; started once more, it says nothing."""
+def test_entries_trimmed_while_the_bridge_was_away_are_logged_once(feed: StreamFeed, new_bridge: Bridges) -> None:
+    """Started again, the bridge logs how many entries are lost; started once more, it logs nothing."""
     bridge = new_bridge(feed.config(feed.broker)).ready()
     feed.publish([{"n": n} for n in range(10)])
     _wait_for_messages(feed.broker, 10)
@@ -190,10 +190,10 @@ def test_what_was_trimmed_while_the_bridge_was_away(feed: StreamFeed, new_bridge
     assert not _lost(bridge)
 
 
-def test_what_was_trimmed_behind_a_sink_that_was_away(
+def test_entries_trimmed_while_the_sink_was_away_are_logged(
     feed: StreamFeed, new_redis: Callable[..., Redis], new_bridge: Bridges
 ) -> None:
-    """The bridge looks before it reads on after a pause: no entry that was trimmed meanwhile goes unmentioned."""
+    """After a pause the bridge inspects before it reads again: no entry that was trimmed meanwhile goes unnoticed."""
     sink = new_redis()
     bridge = new_bridge(feed.config(sink, window={"events": 100, "bytes": "1MiB"})).ready()
     sink.pause()
@@ -207,13 +207,13 @@ def test_what_was_trimmed_behind_a_sink_that_was_away(
         wait_until(lambda: _last(client) == 1999, 20, "the last entry")
         came = {message["args"][0] for message in queue_messages(client, "default")}
     assert len(came) < 1000
-    # Those that were read and trimmed while they were pending are in the bridge's hands, and are written.
+    # Entries that were trimmed while they were pending are held by the bridge, and are written.
     wait_until(lambda: sum(_lost(bridge)) == 2000 - len(came), what="each lost entry said")
 
 
-async def test_a_pause_is_followed_by_a_look(redis_server: Redis, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Trimmed entries are counted before the next read, not only by the regular look, ten seconds after the first one."""
-    monkeypatch.setattr(group, "_PAUSE_S", 0.2)
+async def test_a_pause_is_followed_by_an_inspection(redis_server: Redis, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Trimmed entries are counted before the next read, not only by the regular inspection, ten seconds after the first one."""
+    monkeypatch.setattr(group, "_MAX_READ_PAUSE_S", 0.2)
     with redis_server.client() as client:
         client.xgroup_create("s", "g", "0", mkstream=True)
         _add(client, 20)
@@ -235,7 +235,7 @@ def _last(client: redis.Redis) -> int:
 
 
 def test_a_capped_stream_that_is_read_in_time_loses_nothing(feed: StreamFeed, new_bridge: Bridges) -> None:
-    """Where only what has been read is trimmed, nothing is said, whatever was trimmed or deleted."""
+    """If only entries that have been read are trimmed or deleted, nothing is logged."""
     bridge = new_bridge(feed.config(feed.broker)).ready()
     with feed.broker.client() as client:
         for round_ in range(3):
@@ -247,8 +247,8 @@ def test_a_capped_stream_that_is_read_in_time_loses_nothing(feed: StreamFeed, ne
             assert not _lost(bridge)
 
 
-async def test_consumers_that_are_gone_are_deleted(redis_server: Redis, link: RedisConnection) -> None:
-    """A consumer that holds nothing and was not heard of for long goes; one that holds something never does."""
+async def test_consumers_that_are_gone_are_deleted(redis_server: Redis, connection: RedisConnection) -> None:
+    """A consumer that holds nothing and was idle for long is deleted; one that holds entries never is."""
     with redis_server.client() as client:
         client.xgroup_create("s", "g", "0", mkstream=True)
         _add(client, 4)
@@ -261,11 +261,13 @@ async def test_consumers_that_are_gone_are_deleted(redis_server: Redis, link: Re
         def consumers() -> set[bytes]:
             return {one["name"] for one in answer(client.xinfo_consumers("s", "g"))}
 
-        await mine.look(link)
+        await mine.inspect(connection)
         assert consumers() == {b"pod-1", b"pod-2", b"pod-3", b"me"}
         await asyncio.sleep(2.1)
-        await Group("source", config(redis_server, consumer="pod-3")).look(link)  # as every bridge does while it lives
-        await mine.look(link)
+        await Group("source", config(redis_server, consumer="pod-3")).inspect(
+            connection
+        )  # as every bridge does while it lives
+        await mine.inspect(connection)
         assert consumers() == {b"pod-2", b"pod-3", b"me"}
         assert answer(client.xpending("s", "g"))["pending"] == 1
 
@@ -281,14 +283,14 @@ def test_a_bridge_whose_consumer_was_deleted_goes_on(feed: StreamFeed, new_bridg
             assert _wait_for_messages(feed.broker, n + 1) == list(range(n + 1))
 
 
-#: What reading takes, and what looking after the group takes besides.
+#: The permissions for reading, and the further ones for inspecting the group.
 READER = "+xreadgroup +xgroup +xautoclaim +xack"
-LOOKER = "+eval +exists +xinfo +xrange"
+INSPECTOR = "+eval +exists +xinfo +xrange"
 
 
 @pytest.fixture
 def reader(redis_server: Redis) -> Iterator[Callable[[str], dict[str, Any]]]:
-    """Make a user with the permissions that are given, and return the settings with which a source is this user."""
+    """Make a user with these permissions, and return the settings with which a source is this user."""
     with redis_server.client() as client:
 
         def allow(permissions: str) -> dict[str, Any]:
@@ -299,10 +301,10 @@ def reader(redis_server: Redis) -> Iterator[Callable[[str], dict[str, Any]]]:
         client.execute_command("ACL", "DELUSER", "reader")
 
 
-def test_a_user_who_may_not_look_reads_all_the_same(
+def test_a_user_who_may_not_inspect_reads_nevertheless(
     feed: StreamFeed, new_bridge: Bridges, reader: Callable[[str], dict[str, Any]]
 ) -> None:
-    """Without the permission for EVAL what is trimmed goes unnoticed; that is said once, and every entry flows."""
+    """Without the permission for EVAL trimmed entries go unnoticed; that is logged once, and every entry flows."""
     bridge = new_bridge(feed.config(feed.broker, **reader(READER))).ready()
     feed.publish([{"n": n} for n in range(10)])
     assert _wait_for_messages(feed.broker, 10) == list(range(10))
@@ -310,7 +312,7 @@ def test_a_user_who_may_not_look_reads_all_the_same(
     assert len(bridge.events("source.trimming_unnoticed")) == 1
 
 
-def test_the_least_of_readers_notices_what_was_trimmed(
+def test_a_user_with_the_readmes_permissions_notices_trimmed_entries(
     feed: StreamFeed, new_bridge: Bridges, reader: Callable[[str], dict[str, Any]]
 ) -> None:
     """A user with the permissions that the README names reads, notices and counts."""
@@ -318,7 +320,7 @@ def test_the_least_of_readers_notices_what_was_trimmed(
     with feed.broker.client() as client:
         client.xgroup_setid(feed.name, "bridge", "0", entries_read=0)
         client.xtrim(feed.name, maxlen=6, approximate=False)
-    bridge = new_bridge(feed.config(feed.broker, **reader(f"{READER} {LOOKER}"))).ready()
+    bridge = new_bridge(feed.config(feed.broker, **reader(f"{READER} {INSPECTOR}"))).ready()
     assert _wait_for_messages(feed.broker, 6) == list(range(4, 10))
     bridge.wait_for("source.entries_trimmed")
     assert _lost(bridge) == [4]
@@ -329,7 +331,7 @@ def test_the_least_of_readers_notices_what_was_trimmed(
 def test_a_killed_pod_is_taken_over_by_the_next(
     elsewhere: bool, feed: StreamFeed, new_redis: Callable[..., Redis], new_bridge: Bridges
 ) -> None:
-    """A bridge that is killed in the middle, and never comes back by its name: the next one does the rest, each once."""
+    """A bridge is killed in the middle, and its name never comes back: the next one writes the rest, each once."""
     sink = new_redis() if elsewhere else feed.broker
     first, second = (
         feed.config(sink, consumer=f"pod-{pod}", claim_after="500ms", window={"events": 200, "bytes": "1MiB"})
@@ -349,7 +351,7 @@ def test_a_killed_pod_is_taken_over_by_the_next(
 
 
 async def test_an_event_tells_whether_it_was_delivered_before(redis_server: Redis) -> None:
-    """Pending entries that are read again, one's own and a dead consumer's, are redelivered; new ones are not."""
+    """Pending entries that are read again, own and a dead consumer's, are redelivered; new ones are not."""
     with redis_server.client() as client:
         client.xgroup_create("s", "g", "0", mkstream=True)
         _add(client, 6)
@@ -360,6 +362,6 @@ async def test_an_event_tells_whether_it_was_delivered_before(redis_server: Redi
         events = await session.receive()
         while len(events) < 6:
             events += await session.receive()
-        assert {event.identity for event in events if event.redelivered} == {*own, *others}
+        assert {event.deduplication_key for event in events if event.redelivered} == {*own, *others}
         assert [event.redelivered for event in events] == [True] * 4 + [False] * 2
         await session.acknowledge(events)

@@ -1,4 +1,4 @@
-"""Redis Streams, shown on a real Redis: groups, other consumers' leftovers, trimmed entries, deleted groups."""
+"""Redis Streams, shown on a real Redis: groups, other consumers' pending entries, trimmed entries, deleted groups."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def _pending(feed: StreamFeed) -> int:
 
 
 def _leave_pending(feed: StreamFeed, consumer: str, count: int) -> list[bytes]:
-    """Read as a consumer that settles nothing; return the ids."""
+    """Read as a consumer that acknowledges nothing; return the ids."""
     with feed.broker.client() as client:
         reply: Any = client.xreadgroup("bridge", consumer, {feed.name: ">"}, count=count)
         return [entry_id for entry_id, _ in reply[0][1]]
@@ -97,8 +97,8 @@ def test_bytes_that_are_no_text(field: str | None, feed: StreamFeed, new_bridge:
             assert raw in letters[0][1][b"body"]
 
 
-def test_what_a_dead_consumer_left_is_taken_over(feed: StreamFeed, new_bridge: Bridges) -> None:
-    """Entries that a consumer read and never settled are taken over after `claim_after`, once, and that is said."""
+def test_a_dead_consumers_entries_are_taken_over(feed: StreamFeed, new_bridge: Bridges) -> None:
+    """Entries that a consumer read and never acknowledged are taken over after `claim_after`, once, and that is logged."""
     feed.prepare()
     feed.publish([{"n": n} for n in range(5)])
     _leave_pending(feed, "crashed", 3)
@@ -111,7 +111,7 @@ def test_what_a_dead_consumer_left_is_taken_over(feed: StreamFeed, new_bridge: B
 
 
 def test_own_pending_entries_come_first(feed: StreamFeed, new_bridge: Bridges) -> None:
-    """What the bridge itself had read before it was killed comes first, before anything new."""
+    """Entries that the bridge had read before it was killed come first, before new ones."""
     feed.prepare()
     feed.publish([{"n": n} for n in range(700)])
     _leave_pending(feed, "bridge-1", 600)
@@ -125,7 +125,7 @@ def test_own_pending_entries_come_first(feed: StreamFeed, new_bridge: Bridges) -
 def test_trimmed_entries_are_said_to_be_lost(
     consumer: str, elsewhere: bool, feed: StreamFeed, new_redis: Callable[..., Redis], new_bridge: Bridges
 ) -> None:
-    """Pending entries that the stream no longer has are counted as lost, and hold up nothing."""
+    """Pending entries that the stream no longer has are counted as lost, and delay nothing."""
     sink = new_redis() if elsewhere else feed.broker
     feed.prepare()
     feed.publish([{"n": n} for n in range(1200)])
@@ -144,7 +144,7 @@ def test_trimmed_entries_are_said_to_be_lost(
 
 @pytest.mark.parametrize(("start", "expected"), [("beginning", [0, 1, 2]), ("new", [2])])
 def test_where_a_new_group_starts(start: str, expected: list[int], feed: StreamFeed, new_bridge: Bridges) -> None:
-    """A group that the bridge makes starts at the `beginning` of the stream, or with what is `new`."""
+    """A group that the bridge makes starts at the `beginning` of the stream, or with `new` entries."""
     feed.publish([{"n": 0}, {"n": 1}])
     new_bridge(feed.config(feed.broker, start=start)).ready()
     feed.publish([{"n": 2}])
@@ -153,7 +153,7 @@ def test_where_a_new_group_starts(start: str, expected: list[int], feed: StreamF
 
 @pytest.mark.parametrize("end", ["destroy the group", "delete the stream"])
 def test_a_group_that_is_gone_is_made_again(end: str, feed: StreamFeed, new_bridge: Bridges) -> None:
-    """XGROUP DESTROY or DEL of the stream under the bridge is said; group and stream are made again, and it goes on."""
+    """XGROUP DESTROY or DEL of the stream is logged; group and stream are made again, and entries flow."""
     feed.prepare()
     bridge = new_bridge(feed.config(feed.broker, start="new")).ready()
     feed.publish([{"n": 1}])
@@ -171,7 +171,7 @@ def test_a_group_that_is_gone_is_made_again(end: str, feed: StreamFeed, new_brid
     wait_until(lambda: _pending(feed) == 0, 10, "nothing pending")
 
 
-def test_in_dramatiqs_redis_the_write_settles(feed: StreamFeed, new_bridge: Bridges) -> None:
+def test_in_dramatiqs_redis_the_write_acknowledges(feed: StreamFeed, new_bridge: Bridges) -> None:
     """In Dramatiq's own Redis no moment shows an entry that is both enqueued and pending: the write is the XACK."""
     feed.prepare()
     new_bridge(feed.config(feed.broker)).ready()
@@ -196,7 +196,7 @@ def test_in_dramatiqs_redis_the_write_settles(feed: StreamFeed, new_bridge: Brid
 def test_two_bridges_in_one_group_share_the_work(
     elsewhere: bool, feed: StreamFeed, new_redis: Callable[..., Redis], new_bridge: Bridges
 ) -> None:
-    """Two bridges of one group do each event once between them, also while they claim eagerly."""
+    """Two bridges of one group write each event once between them, also while they claim eagerly."""
     sink = new_redis() if elsewhere else feed.broker
     feed.prepare()
     bridges = [new_bridge(feed.config(sink, consumer=f"bridge-{i}", claim_after="1ms")) for i in (1, 2)]

@@ -1,4 +1,4 @@
-"""Faults: what an error of a rewritten expression means, and which part of the expression it came from."""
+"""Failures of expressions on events: the meaning of an error, and the part of the expression that raised it."""
 
 from __future__ import annotations
 
@@ -9,27 +9,30 @@ from itertools import islice
 from types import TracebackType
 from typing import Final
 
-from bridge.routing.expressions.values import kind, quote
+from bridge.config.wording import describe, quoted
+
+#: The errors that an expression can raise; any other is a bug of ours and ends the process loudly.
+EXPRESSION_ERRORS: Final = (LookupError, TypeError, ValueError, ArithmeticError, RecursionError, MemoryError)
 
 
 @dataclass(frozen=True, slots=True)
-class Fault:
-    """Why a rewritten expression failed on an event.
+class ExpressionFailure:
+    """Why a rewritten expression failed on an event. It is no mistake of the configuration: see Diagnostic for those.
 
-    `line` is the one given to `parse`; `text_start` and `text_end` are byte offsets of the failing part in that
-    expression's text (0, 0 if unknown). `missing` says that a field, an element or a null on the way was the reason.
-    `problem` is for people and quotes at most 80 characters of the event.
+    `line` is the line given to `parse`; `text_start` and `text_end` are byte offsets of the failing part in that
+    expression's text (0, 0 if unknown). `missing` means a missing field or element, or a null on the way to one.
+    `cause` is for people and quotes at most 80 characters of the event.
     """
 
     line: int
     text_start: int
     text_end: int
     missing: bool
-    problem: str
+    cause: str
 
 
 def _message(function: Callable[..., object], *args: object) -> str:
-    """Return the text of the TypeError that this Python raises for the call, "" where it raises none."""
+    """Return the text of the TypeError that this Python raises for the call, or "" if it raises none."""
     try:
         function(*args)
     except TypeError as error:
@@ -39,24 +42,24 @@ def _message(function: Callable[..., object], *args: object) -> str:
     return ""
 
 
-#: What this Python says where null is asked for a field.
+#: The text of this Python's TypeError for a field of null.
 _NULL: Final = _message(operator.getitem, None, "")
 
 
 def _learn() -> dict[str, str]:
-    """Provoke each TypeError that native operators give for JSON's types, and put it in plain words.
+    """Provoke each TypeError that native operators raise for JSON's types; return plain words by Python's text.
 
-    The texts differ between Python's versions, so they are learned from the one that runs.
+    The texts differ between Python's versions, so they are learned from the running one.
     """
     samples: tuple[object, ...] = (True, 0, 0.0, None, "", [], {})
     compare = {"<": operator.lt, "<=": operator.le, ">": operator.gt, ">=": operator.ge}
     learned: dict[str, str] = {}
     for left in samples:
         for right in samples:
-            a, b = kind(left), kind(right)
+            a, b = describe(left), describe(right)
             for sign, function in compare.items():
                 learned[_message(function, left, right)] = f"'{sign}' can't compare {a} with {b}"
-            inside = f"'in' can't look for {b} in a text" if type(left) is str else f"'in' can't look into {a}"
+            inside = f"'in' can't look for {b} in text" if type(left) is str else f"'in' can't look into {a}"
             learned[_message(operator.contains, left, right)] = inside
             by_index = type(left) is dict or (type(left) in (str, list) and type(right) is not str)
             index = f"{b} can't be an index of {a}" if by_index else f"{a} has no fields"
@@ -66,8 +69,8 @@ def _learn() -> dict[str, str]:
     return learned
 
 
-_PLAIN: Final = _learn()
-_PROBLEMS: Final[dict[type[Exception], str]] = {
+_TYPE_ERRORS: Final = _learn()
+_CAUSES: Final[dict[type[Exception], str]] = {
     IndexError: "no element at this index",
     ZeroDivisionError: "division by zero",
     OverflowError: "a number is too large",
@@ -76,38 +79,38 @@ _PROBLEMS: Final[dict[type[Exception], str]] = {
 
 
 def is_missing(error: BaseException) -> bool:
-    """Say whether `error` means a missing field or element, or a null on the way to one."""
+    """Tell whether `error` means a missing field or element, or a null on the way to one."""
     return isinstance(error, LookupError) or (type(error) is TypeError and error.args == (_NULL,))
 
 
-def fault(error: Exception, filename: str) -> Fault:
-    """Say what `error`, raised by generated code whose `co_filename` is `filename`, means and where it came from."""
+def explain_failure(error: Exception, filename: str) -> ExpressionFailure:
+    """Return the cause and the place of an `error` that generated code of the `co_filename` `filename` raised."""
     line, start, end = _origin(error.__traceback__, filename)
-    return Fault(line, start, end, is_missing(error), _problem(error))
+    return ExpressionFailure(line, start, end, is_missing(error), _cause(error))
 
 
 def _origin(trace: TracebackType | None, filename: str) -> tuple[int, int, int]:
-    found = None
+    innermost = None
     while trace is not None:
         if trace.tb_frame.f_code.co_filename == filename:
-            found = trace
+            innermost = trace
         trace = trace.tb_next
-    if found is None:
+    if innermost is None:
         return 0, 0, 0
-    position = next(islice(found.tb_frame.f_code.co_positions(), found.tb_lasti // 2, None), None)
+    position = next(islice(innermost.tb_frame.f_code.co_positions(), innermost.tb_lasti // 2, None), None)
     line, _, start, end = position or (None, None, None, None)
     if start is None or end is None:  # Python runs without columns (-X no_debug_ranges).
         start = end = 0
-    return line or found.tb_lineno or 0, start, end
+    return line or innermost.tb_lineno or 0, start, end
 
 
-def _problem(error: Exception) -> str:
+def _cause(error: Exception) -> str:
     if isinstance(error, KeyError):
-        return f"no field {quote(error.args[0] if error.args else '')}"
-    for kinds, problem in _PROBLEMS.items():
-        if isinstance(error, kinds):
-            return problem
+        return f"no field {quoted(error.args[0] if error.args else '')}"
+    for kind, cause in _CAUSES.items():
+        if isinstance(error, kind):
+            return cause
     text = str(error)
     if isinstance(error, TypeError):
-        return _PLAIN.get(text, text)
+        return _TYPE_ERRORS.get(text, text)
     return text if isinstance(error, ValueError) else f"{type(error).__name__}: {text}"

@@ -1,4 +1,4 @@
-"""pydantic's errors in the words of the file."""
+"""pydantic's validation errors in the words of the file."""
 
 from __future__ import annotations
 
@@ -9,10 +9,11 @@ from typing import Any, Final
 
 from pydantic import BaseModel, ValidationError
 
-from bridge.config.diagnostics import Finding, Loc, WrongValue, WrongValues, describe, listed, near_miss, quoted
-from bridge.config.substituted import Substituted
+from bridge.config.substitution import Substituted
+from bridge.config.wording import describe, listed, near_miss, quoted
+from bridge.errors import Diagnostic, InvalidValue, KeyPath
 
-#: What pydantic's kinds of error expect.
+#: The expected value, by pydantic's type of error.
 _EXPECTED: Final = {
     "string_type": "text",
     "int_type": "a whole number",
@@ -30,7 +31,7 @@ _BOUNDS: Final = {
     "string_too_long": "takes text of at most {max_length} characters",
     "too_short": "takes at least one entry",
 }
-#: Words that other programs use for a key.
+#: Keys of other programs, and ours for the same thing.
 _SYNONYMS: Final = {
     "source": "from",
     "if": "when",
@@ -43,40 +44,42 @@ _SYNONYMS: Final = {
 }
 
 
-def translate(error: ValidationError, config: type[BaseModel]) -> Iterator[Finding]:
+def translate(error: ValidationError, config: type[BaseModel]) -> Iterator[Diagnostic]:
     """Yield every mistake that pydantic found, at its path in the file."""
-    for one in error.errors(include_url=False):
-        loc, model = _path(one["loc"], config)
-        kind, ctx = one["type"], one.get("ctx", {})
+    for details in error.errors(include_url=False):
+        path, model = _path(details["loc"], config)
+        kind, context = details["type"], details.get("ctx", {})
         if kind == "missing":
-            yield _missing(loc, model)
+            yield _missing(path, model)
         elif kind == "extra_forbidden":
-            yield _unknown_key(loc, model)
+            yield _unknown_key(path, model)
         elif kind == "value_error":
-            yield from _wrong_values(loc, ctx["error"])
+            invalid: InvalidValue = context["error"]  # no validator of ours raises another ValueError
+            yield from (diagnostic.below(path) for diagnostic in invalid.diagnostics)
         elif kind == "union_tag_not_found":
-            problem = "the key 'type' is missing"
-            yield Finding(loc, problem, f"add type: {listed(_tags(loc, config))}", at_key=True)
+            message = "the key 'type' is missing"
+            yield Diagnostic(path, message, f"add type: {listed(_tags(path, config))}", at_key=True)
         elif kind == "union_tag_invalid":
-            tags = _tags(loc, config)
-            hint = near_miss(ctx["tag"], tags, 0.5) or f"it is one of {listed(tags)}"
-            yield Finding((*loc, "type"), f"unknown type {quoted(ctx['tag'])}", hint)
+            tags = _tags(path, config)
+            hint = near_miss(context["tag"], tags, 0.5) or f"it is one of {listed(tags)}"
+            yield Diagnostic((*path, "type"), f"unknown type {quoted(context['tag'])}", hint)
         else:
-            yield Finding(loc, *_plain_words(kind, ctx, one["input"]))
+            yield Diagnostic(path, *_plain_words(kind, context, details["input"]))
 
 
-def _plain_words(kind: str, ctx: dict[str, Any], value: object) -> tuple[str, str]:
+def _plain_words(kind: str, context: dict[str, Any], value: object) -> tuple[str, str]:
+    """Return message and hint."""
     if expected := _EXPECTED.get(kind):
         return f"takes {expected}, not {_shape(value, expected)}", _remedy(expected, value)
     if kind == "literal_error":
-        choices = [word.strip("' ") for word in ctx["expected"].replace(" or ", ",").split(",")]
+        choices = [word.strip("' ") for word in context["expected"].replace(" or ", ",").split(",")]
         if isinstance(value, int) and choices[0].isdecimal():
             return f"takes {listed(choices)}", ""
         if not isinstance(value, str):
             return f"takes {listed(choices)}, not {describe(value)}", ""
         return f"takes {listed(choices)}", near_miss(value, choices, 0.5)
     words = _BOUNDS.get(kind, "this value cannot be used")
-    return words.format(**ctx), ""
+    return words.format(**context), ""
 
 
 def _shape(value: object, expected: str) -> str:
@@ -93,30 +96,20 @@ def _remedy(expected: str, value: object) -> str:
     return ""
 
 
-def _wrong_values(loc: Loc, error: object) -> Iterator[Finding]:
-    if isinstance(error, WrongValues):
-        for one in error.every:
-            yield Finding((*loc, *one.at), one.problem, one.hint, at_key=one.at_key)
-    elif isinstance(error, WrongValue):
-        yield Finding((*loc, *error.at), error.problem, error.hint)
-    else:
-        yield Finding(loc, str(error))
-
-
-def _missing(loc: Loc, model: type[BaseModel] | None) -> Finding:
-    key = str(loc[-1])
+def _missing(path: KeyPath, model: type[BaseModel] | None) -> Diagnostic:
+    key = str(path[-1])
     field = _fields(model).get(key)
     hint = f"add {key}: {field.description}" if field is not None else ""
-    return Finding(loc[:-1], f"the key '{key}' is missing", hint, at_key=True)
+    return Diagnostic(path[:-1], f"the key '{key}' is missing", hint, at_key=True)
 
 
-def _unknown_key(loc: Loc, model: type[BaseModel] | None) -> Finding:
-    key, known = str(loc[-1]), list(_fields(model))
+def _unknown_key(path: KeyPath, model: type[BaseModel] | None) -> Diagnostic:
+    key, known = str(path[-1]), list(_fields(model))
     if reason := getattr(model, "without", {}).get(key):
-        return Finding(loc, f"there is no {quoted(key)} here", reason, at_key=True)
+        return Diagnostic(path, f"there is no {quoted(key)} here", reason, at_key=True)
     synonym = _SYNONYMS.get(key, "")
     hint = f"did you mean '{synonym}'?" if synonym in known else near_miss(key, known)
-    return Finding(loc, f"unknown key {quoted(key)}", hint or f"known keys: {', '.join(known)}", at_key=True)
+    return Diagnostic(path, f"unknown key {quoted(key)}", hint or f"known keys: {', '.join(known)}", at_key=True)
 
 
 def _fields(model: type[BaseModel] | None) -> dict[str, Any]:
@@ -125,8 +118,8 @@ def _fields(model: type[BaseModel] | None) -> dict[str, Any]:
     return {str(field.validation_alias or name): field for name, field in model.model_fields.items()}
 
 
-def _path(loc: Sequence[str | int], config: type[BaseModel]) -> tuple[Loc, type[BaseModel] | None]:
-    """Return the path in the file, without the tags of unions, and the model that the last key belongs to."""
+def _path(loc: Sequence[str | int], config: type[BaseModel]) -> tuple[KeyPath, type[BaseModel] | None]:
+    """Return the path in the file of pydantic's `loc`, which holds tags of unions too, and the model of its last key."""
     path: list[str | int] = []
     owner: type[BaseModel] | None = None
     inside: Any = config
@@ -149,7 +142,7 @@ def _path(loc: Sequence[str | int], config: type[BaseModel]) -> tuple[Loc, type[
 
 
 def _members(annotation: Any) -> list[Any]:
-    """Return what a value may be by its annotation: the members of a union, null left out."""
+    """Return the types that an annotation allows: the members of a union, without None."""
     if typing.get_origin(annotation) is typing.Annotated:
         return _members(typing.get_args(annotation)[0])
     if typing.get_origin(annotation) in {typing.Union, types.UnionType}:
@@ -158,14 +151,14 @@ def _members(annotation: Any) -> list[Any]:
 
 
 def _tag(model: Any) -> str:
-    """Return what `type` is in this model of the union, or an empty text."""
+    """Return the value of `type` in this model of the union, or an empty text."""
     fields = getattr(model, "model_fields", {})
     return str(typing.get_args(fields["type"].annotation)[0]) if "type" in fields else ""
 
 
-def _tags(loc: Loc, config: type[BaseModel]) -> list[str]:
+def _tags(path: KeyPath, config: type[BaseModel]) -> list[str]:
     inside: Any = config
-    for step in loc:
+    for step in path:
         (inside,) = _members(inside)
         inside = (
             _fields(inside)[str(step)].annotation if hasattr(inside, "model_fields") else typing.get_args(inside)[-1]

@@ -1,0 +1,118 @@
+"""The settings that the sources of all protocols have, and the check that each declares its traits."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any, ClassVar, Final, Literal
+
+from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema
+
+from bridge.config.connection import Bytes, Connection, Integer, Milliseconds, Model, at_least, or_null
+from bridge.config.traits import Traits
+from bridge.config.units import spell_size
+from bridge.config.wording import describe
+from bridge.errors import InvalidValue
+
+Decode = Literal["json", "text", "msgpack", "cbor", "bytes", "auto"]
+Unmatched = Literal["dead-letter", "drop"]
+_DEDUPLICATE: Final = "deduplicate: {key: $meta.message_id, within: 1d}"
+#: The earlier names of `deduplicate`.
+_OLD_KEYS: Final = ("identity", "identity_window")
+
+
+def _at_least_1b(size: int) -> int:
+    if size < 1:
+        raise InvalidValue(f"takes a size of at least {spell_size(1)}")
+    return size
+
+
+def _deduplicate(value: object) -> object:
+    if not isinstance(value, (dict, Deduplicate)):
+        raise InvalidValue(f"takes a mapping, not {describe(value)}", f"as in {_DEDUPLICATE}")
+    return value
+
+
+def _key(value: object) -> object:
+    if not isinstance(value, str):
+        raise InvalidValue(f"takes an expression, not {describe(value)}", "as in $meta.message_id")
+    if not value.startswith("$") or value.startswith("$$"):
+        raise InvalidValue("takes an expression, which begins with $", "as in $meta.message_id")
+    return str(value)
+
+
+Size = Annotated[Bytes, AfterValidator(_at_least_1b)]
+
+
+class Window(Model):
+    """The bounds of the events that are received and not yet acknowledged."""
+
+    events: Annotated[Integer, Field(ge=1, le=65_535)] = Field(default=1_000, description="events at most")
+    bytes: Size = Field(default=16 << 20, description="bytes of their bodies at most")
+
+
+class WideWindow(Window):
+    """The window of sources whose events are never duplicated after a crash, so it can be larger."""
+
+    events: Annotated[Integer, Field(ge=1, le=65_535)] = Field(default=4_000, description="events at most")
+
+
+class SourceModel(Connection):
+    """The settings that every source has."""
+
+    traits: ClassVar[Traits[Any]]
+    #: Keys that this source does not have, each with the reason or the remedy.
+    without: ClassVar[Mapping[str, str]] = {}
+
+    decode: Decode = Field(default="json", description="how a body becomes the payload")
+    unmatched: Unmatched | None = Field(
+        default=None,
+        description="what becomes of an event that fits no route's topic; dead-letter for queues and streams, otherwise drop",
+    )
+    window: Annotated[Window, Field(description="how much may be in flight")] = Window()
+    max_body: Size = Field(default=256 << 10, description="size of a body from which an event is a dead letter")
+
+    @property
+    def dead_letter_unmatched(self) -> bool:
+        """Whether an event that fits no route's topic is kept as a dead letter."""
+        return self.traits.dead_letters_unmatched if self.unmatched is None else self.unmatched == "dead-letter"
+
+    @classmethod
+    def __pydantic_init_subclass__(cls, **settings: Any) -> None:
+        """Check that a source, which is a model with a `type`, declares its traits.
+
+        Raises:
+            TypeError: it does not, or they contradict its settings.
+        """
+        super().__pydantic_init_subclass__(**settings)
+        if "type" not in cls.model_fields:
+            return
+        traits = vars(cls).get("traits")
+        if not isinstance(traits, Traits):
+            raise TypeError(f"the source {cls.__name__} declares no traits of its own")
+        if issubclass(cls, DeduplicatedSource) != (traits.no_deduplicate is None):
+            raise TypeError(f"the source {cls.__name__} needs either `deduplicate` or a reason why not: no_deduplicate")
+        if cls.tls_scheme not in cls.schemes:
+            raise TypeError(f"the source {cls.__name__} has no scheme {cls.tls_scheme}, its tls_scheme")
+        if traits.no_deduplicate is not None:
+            cls.without = dict.fromkeys(("deduplicate", *_OLD_KEYS), traits.no_deduplicate)
+        else:
+            cls.without = dict.fromkeys(_OLD_KEYS, f"write {_DEDUPLICATE}")
+
+
+class Deduplicate(Model):
+    """How a source's events are told apart."""
+
+    key: Annotated[str, BeforeValidator(_key), WithJsonSchema({"type": "string", "pattern": r"^\$"})] = Field(
+        description="expression that tells an event from every other; one that comes again is dropped"
+    )
+    within: Annotated[Milliseconds, at_least(1_000)] = Field(
+        default=86_400_000, description="how long a key is remembered"
+    )
+
+
+class DeduplicatedSource(SourceModel):
+    """The settings of a source whose broker may deliver an event again, without an id that is always the event's own."""
+
+    deduplicate: Annotated[Deduplicate | None, BeforeValidator(or_null(_deduplicate))] = Field(
+        default=None, description="how an event that comes again is recognised; without it, it is written again"
+    )

@@ -1,0 +1,58 @@
+"""The traits of a source: every question about its protocol that is asked outside `bridge/sources`.
+
+The settings of each protocol, in `sources.py`, answer all of them. This file knows no protocol.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
+
+from bridge.errors import Diagnostic
+from bridge.topics.pattern import TopicSyntax
+
+_Settings = TypeVar("_Settings")
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """The settings outside a source that its guarantee depends on.
+
+    `in_sink`: its broker is the Redis database that messages are written to. `has_spool`: the bridge has one.
+    """
+
+    in_sink: bool
+    has_spool: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class Traits(Generic[_Settings]):
+    """The answers of one protocol; most depend on the settings of the source.
+
+    No field has a default: a source that leaves a question open is an error at import, and never gets an answer that
+    is not true of it.
+    """
+
+    #: The wildcards of a route's `topic`.
+    topics: TopicSyntax
+    #: The topics that its events can have; None where only the broker knows.
+    known_topics: Callable[[_Settings], Sequence[str] | None]
+    #: The guarantee for events that the broker delivers again until they are acknowledged; None where it never does.
+    guarantee: Callable[[_Settings, Surroundings], str | None]
+    #: Whether an event that fits no route's topic is a dead letter, where `unmatched` is not set.
+    dead_letters_unmatched: bool
+    #: Whether the source makes a JSON object of each event, so that `decode` has no say.
+    presents_json: Callable[[_Settings], bool]
+    #: Why there is no `deduplicate` among its settings; None where there is.
+    no_deduplicate: str | None
+    #: Why only one process can run it; None where its broker gives each event to one of several.
+    why_not_shareable: Callable[[_Settings], str | None]
+    #: The settings of process 1, 2 ...: a name by which the broker knows the process gets its number. It is the same at
+    #: every start, so that a successor gets the events that a dead process had not acknowledged.
+    for_process: Callable[[_Settings, int], _Settings]
+    #: The mistakes between several keys of a source, given its mapping as it stands in the file, also beside other
+    #: mistakes. The paths begin at the source.
+    mistakes: Callable[[Mapping[str, Any]], Iterable[Diagnostic]]
+    #: Notes of `check` on settings that are allowed, yet seldom meant. Each goes on after the source's name.
+    notes: Callable[[_Settings], Iterable[str]]

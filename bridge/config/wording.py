@@ -1,0 +1,70 @@
+"""The wording of messages: how they name kinds of values, quote a value, and propose another word."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+from typing import Final
+
+from bridge.errors import KeyPath
+
+_MAX_QUOTED: Final = 80
+_MAX_QUOTED_BITS: Final = 256
+_MAX_KEY: Final = 60
+#: Matching takes quadratic time, and a word of this length is not a slip of the finger.
+_MAX_MISSPELT: Final = 80
+
+_KINDS: Final[dict[type, str]] = {
+    type(None): "null",
+    bool: "true or false",
+    int: "a number",
+    float: "a number",
+    str: "text",
+    list: "a list",
+    dict: "a mapping",
+    bytes: "bytes",
+}
+
+
+def describe(value: object) -> str:
+    """Return the kind of a value in plain words, without showing the value: `text`, `a list`, `null` ..."""
+    words = _KINDS.get(type(value))
+    return words or next((words for kind, words in _KINDS.items() if isinstance(value, kind)), "something else")
+
+
+def quoted(value: object) -> str:
+    """Return a value as a message may show it: on one line of at most 80 characters, without control characters."""
+    if isinstance(value, str):
+        text = repr(value[:_MAX_QUOTED])
+        return text if len(text) <= _MAX_QUOTED else f"{text[: _MAX_QUOTED - 2]}…{text[0]}"
+    if isinstance(value, int) and value.bit_length() > _MAX_QUOTED_BITS:
+        return "a huge number"
+    return repr(value) if value is None or isinstance(value, (bool, int, float)) else describe(value)
+
+
+def near_miss(word: str, known: Iterable[str], cutoff: float = 0.7) -> str:
+    """Return `did you mean 'x'?` for the nearest known word, or "" if none is near.
+
+    `cutoff` is the least similarity, from 0 to 1.
+    """
+    near = difflib.get_close_matches(word, list(known), n=1, cutoff=cutoff) if len(word) <= _MAX_MISSPELT else []
+    return f"did you mean '{near[0]}'?" if near else ""
+
+
+def listed(words: Iterable[object]) -> str:
+    """Return `a, b or c`."""
+    *first, last = map(str, words)
+    return f"{', '.join(first)} or {last}" if first else last
+
+
+def spell_path(path: KeyPath) -> str:
+    """Return a path as people write it: `routes[0].kwargs.unit`."""
+    text = ""
+    for step in path:
+        if isinstance(step, int):
+            text += f"[{step}]"
+        elif step and len(step) <= _MAX_KEY and all(char.isalnum() or char in "_-$" for char in step):
+            text += f".{step}" if text else step
+        else:
+            text += f"[{quoted(step)}]"
+    return text

@@ -1,0 +1,183 @@
+"""The policy of delivery: which outcome a batch has. It is written, spilled to the spool, returned, or lost."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from functools import partial
+from typing import Final
+
+from bridge.delivery.poison import PoisonGuard
+from bridge.delivery.sink_context import SinkContext
+from bridge.errors import SinkUnavailable
+from bridge.model.accounting import Accounts, Counts, Outcome
+from bridge.model.batch import Batch, Written
+from bridge.observe.logs import LogThrottle, logger
+from bridge.routing.router import Router
+from bridge.sources.contract import Session, Source
+from bridge.spool import Spool, SpoolFull
+
+log = logger()
+#: How often a write that lasts is checked against a full window; then the batch is spooled. Less often where the broker
+#: queues events that we don't read, though perhaps not for ever (mosquitto: 1,000 messages beyond the window).
+_PATIENCE_S: Final = 0.05
+_PATIENCE_WITH_BROKER_S: Final = 1.0
+#: Between two attempts to append to a full spool.
+_FULL_SPOOL_RETRY_S: Final = 0.5
+
+
+@dataclass(slots=True, eq=False)
+class Delivery:
+    """A batch on its way from `session` to its outcome; a batch that is replayed from the spool has no session.
+
+    `counts` are set once it is routed, `outcome` once it is counted.
+    """
+
+    session: Session | None
+    batch: Batch
+    counts: Counts | None = None
+    outcome: Outcome | None = None
+
+
+class DeliveryPolicy:
+    """Decides the outcome of every delivery of one source; `name` is the source's name as a writer to the sink.
+
+    Without a `spool` a delivery waits for the sink however long that takes.
+    """
+
+    def __init__(self, name: str, source: Source, router: Router, context: SinkContext, accounts: Accounts) -> None:
+        self.spool: Spool | None = None
+        #: Set when the bridge stops: events that the sink does not take at once are spooled for the next start.
+        self.stopping = False
+        self._name = name
+        self._source = source
+        self._router = router
+        self._context = context
+        self._accounts = accounts
+        self._guard = PoisonGuard(source.name, router, context.attempts)
+        self._patience: asyncio.TimerHandle | None = None
+        self._throttle = LogThrottle()
+
+    @property
+    def is_spooling(self) -> bool:
+        """Whether the spool holds events: later ones go behind them, so that the order stays."""
+        return self.spool is not None and self.spool.holds
+
+    def is_stale(self, delivery: Delivery) -> bool:
+        """Whether the session has ended and the broker redelivers the whole batch: writing it would make duplicates."""
+        session = delivery.session
+        return session is not None and session.ended and self._accounts.are_redelivered(delivery.batch.events)
+
+    def routes_later(self, delivery: Delivery) -> bool:
+        """Whether not to route the batch on receipt: it will be spooled as it is, or redelivered events need care."""
+        return self.is_spooling or PoisonGuard.has_redelivered(delivery.batch)
+
+    async def decide(self, delivery: Delivery) -> Outcome:
+        """Write the batch, or spool it, or find that it can be neither; return what became of it."""
+        while True:
+            if self.is_stale(delivery):
+                return Outcome.RETURNED
+            if not self.is_spooling and await self._write(delivery):
+                return Outcome.WRITTEN
+            if self.spool is not None and not self.is_stale(delivery):
+                if (outcome := await self.spill(delivery, self.spool)) is not None:
+                    return outcome
+                await asyncio.sleep(_FULL_SPOOL_RETRY_S)
+
+    async def replay(self, delivery: Delivery) -> Outcome:
+        """Write a batch of the spool, however long that takes."""
+        await self._write_when_available(delivery)
+        return Outcome.WRITTEN
+
+    async def spill(self, delivery: Delivery, spool: Spool) -> Outcome | None:
+        """Append the unwritten parts of the batch to the spool; None where it is full now and trying again makes sense."""
+        parts = [part for part in delivery.batch.unsplit_parts() if part.written is None]
+        for part in parts:
+            part.assign_number()
+        try:
+            await spool.append(parts, durable=self._source.redelivers)
+        except SpoolFull as error:
+            suppressed = self._throttle.allow("spool.full", error.cause, count=len(delivery.batch.events))
+            if suppressed is not None:
+                log.error("spool.full", source=self._source.name, cause=error.cause, repeated=suppressed)
+            # The broker keeps the events of a source that redelivers; a stop has no time for another attempt.
+            return None if self._source.redelivers or self.stopping else Outcome.LOST
+        return Outcome.SPOOLED
+
+    async def spill_at_stop(self, delivery: Delivery) -> Outcome:
+        """Return the outcome of a delivery that the stop has cut short: one attempt to spool it, no attempt to write it."""
+        if self._accounts.are_redelivered(delivery.batch.events):
+            return Outcome.RETURNED
+        outcome = await self.spill(delivery, self.spool) if self.spool is not None else None
+        return outcome or Outcome.LOST
+
+    async def _write(self, delivery: Delivery) -> bool:
+        """Write once the sink takes the batch; return False if it is stale by then, or the spool has to take it."""
+        if self.spool is None or delivery.session is None:
+            return await self._write_when_available(delivery)
+        try:
+            async with asyncio.timeout(None) as limit:
+                self._check_spill_later(delivery.session, delivery, limit)
+                return await self._write_when_available(delivery)
+        except TimeoutError:
+            return False
+        finally:
+            if self._patience is not None:
+                self._patience.cancel()
+
+    async def _write_when_available(self, delivery: Delivery) -> bool:
+        session = delivery.session
+
+        def give_up() -> bool:
+            return self.spool is not None and session is not None and self._should_spill(session, delivery, away=True)
+
+        health = self._context.health
+        try:
+            written = await health.retry_until_available(
+                self._name, partial(self._write_once, delivery), give_up=give_up
+            )
+        except SinkUnavailable:
+            return False
+        if written is None:
+            return False
+        self._context.backpressure.written(written)
+        return True
+
+    async def _write_once(self, delivery: Delivery) -> Written | None:
+        """Route, wait for room, and write; None if the delivery is stale.
+
+        Raises:
+            SinkUnavailable: the sink takes no writes now.
+        """
+        context = self._context
+        if delivery.counts is None:
+            delivery.counts = await self._route(delivery.batch)
+        await context.backpressure.admit(self._name, delivery.batch.queues)
+        # Only now: the session may have ended during a long wait.
+        if self.is_stale(delivery):
+            # AmqpSource.connect waits for the sink; probe so that it learns that the sink is back.
+            await context.sink.probe()
+            return None
+        return await context.sink.write(delivery.batch)
+
+    async def _route(self, batch: Batch) -> Counts:
+        if PoisonGuard.has_redelivered(batch):
+            return await self._guard.route(batch)
+        return self._router.route(batch)
+
+    def _check_spill_later(self, session: Session, delivery: Delivery, limit: asyncio.Timeout) -> None:
+        patience_s = _PATIENCE_WITH_BROKER_S if self._source.redelivers else _PATIENCE_S
+        loop = asyncio.get_running_loop()
+        self._patience = loop.call_later(patience_s, self._check_spill, session, delivery, limit)
+
+    def _check_spill(self, session: Session, delivery: Delivery, limit: asyncio.Timeout) -> None:
+        if self._should_spill(session, delivery):
+            limit.reschedule(asyncio.get_running_loop().time())
+        else:
+            self._check_spill_later(session, delivery, limit)
+
+    def _should_spill(self, session: Session, delivery: Delivery, *, away: bool = False) -> bool:
+        """Whether not to wait for the write any longer: the delivery is stale, or the spool has to take it."""
+        if self._accounts.are_redelivered(delivery.batch.events):
+            return session.ended or session.full
+        return away or session.full or self.stopping

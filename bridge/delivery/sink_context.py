@@ -1,0 +1,46 @@
+"""The sink, and everything that delivering to it needs to know; shared by all sources of a process."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from typing import Final
+
+from bridge.delivery.backpressure import Backpressure
+from bridge.delivery.poison import Attempts
+from bridge.sink import Sink
+from bridge.sink.health import SinkHealth
+
+#: How soon a source that waits for backpressure to end notices the end.
+_BACKPRESSURE_INTERVAL_S: Final = 0.5
+
+
+@dataclass(slots=True, frozen=True)
+class SinkContext:
+    """The sink, its health, the backpressure before it, and the counter of attempts."""
+
+    sink: Sink
+    attempts: Attempts
+    health: SinkHealth
+    backpressure: Backpressure
+
+
+@dataclass(slots=True, frozen=True)
+class SinkAvailability:
+    """The part of it that a source may know: implements `bridge.sources.contract.SinkWatch`."""
+
+    context: SinkContext
+    source: str
+
+    @property
+    def available(self) -> bool:
+        """Whether the source's last write succeeded, and backpressure holds none back."""
+        context = self.context
+        return context.health.is_available(self.source) and not context.backpressure.holds(self.source)
+
+    async def wait(self) -> None:
+        """Return once the sink is available."""
+        while not self.available:
+            await self.context.health.wait_until_available(self.source)
+            if self.context.backpressure.holds(self.source):
+                await asyncio.sleep(_BACKPRESSURE_INTERVAL_S)

@@ -1,0 +1,247 @@
+"""A session of Redis Streams: one consumer of a group, over several streams.
+
+XAUTOCLAIM takes over the pending entries of dead consumers. In Dramatiq's own Redis the XACK is part of the write's
+script, and each entry is enqueued exactly once. Elsewhere the ids of written entries are remembered.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import Sequence
+from functools import partial
+from typing import Any, Final
+
+import msgspec
+from redis.exceptions import ResponseError
+
+from bridge.config import RedisStream
+from bridge.errors import BadEvent, Disconnected
+from bridge.model.event import Details, Event, OnceByKey, OnceByXack, WriteOnce
+from bridge.observe.logs import logger
+from bridge.redis_io.connection import RedisConnection, encode_command
+from bridge.sources.contract import WindowedSession
+from bridge.sources.redis_stream.group import Group
+from bridge.sources.window import InFlightWindow
+
+#: How long one read waits for entries; a pause takes up to as long.
+_BLOCK_MS: Final = 1000
+#: How long Redis may take for a reply, a read that waits included.
+REPLY_TIMEOUT_S: Final = _BLOCK_MS / 1000 + 10.0
+#: How long the id of an entry from another Redis is remembered.
+_SEEN_MS: Final = 86_400_000
+
+log = logger()
+_encode = msgspec.json.Encoder().encode
+
+
+class RedisStreamSession(WindowedSession):
+    """See `Session`; `reader` is the connection that reads entries, `acknowledger` the one for XACK."""
+
+    def __init__(
+        self,
+        name: str,
+        config: RedisStream,
+        reader: RedisConnection,
+        acknowledger: RedisConnection,
+        group: Group,
+        *,
+        in_sink: bool,
+    ) -> None:
+        self._name = name
+        self._group = group
+        self._config = config
+        self._reader = reader
+        self._acknowledger = acknowledger
+        self._in_sink = in_sink
+        self._consumer = group.consumer
+        self._has_room = asyncio.Event()
+        self._window = InFlightWindow(config.window, self._has_room.set, redelivered=True)
+        # Received and not acknowledged, oldest first.
+        self._held: deque[Event] = deque()
+        self._write_once = {stream: self._condition(stream) for stream in config.streams}
+        self._field = None if config.field is None else config.field.encode()
+        # Not a method: then an event would refer to the session, which refers to the event (see `Event`).
+        self._read_details = partial(_details, self._field)
+        self._paused = False
+        # Whether an XREADGROUP has been sent, and its reply is still to be read; and when it was sent.
+        self._requested = False
+        self._requested_at = time.monotonic()
+        # The size of an entry is known only after the reply: the first reads assume the worst, the next ones the mean.
+        self._mean_bytes = float(config.max_body)
+        # Upper bound: even if every entry has max_body bytes, one reply holds at most four windows.
+        self._max_reply_entries = 4 * config.window.bytes // config.max_body
+        # Where to read on in each stream. Own pending entries come first, which a killed process of the same name had
+        # read and not acknowledged; then new ones (">").
+        self._cursors: dict[str, bytes] = dict.fromkeys(config.streams, b"0")
+        self._claim_at = time.monotonic()
+        self._claim_from: dict[str, bytes] = dict.fromkeys(config.streams, b"0-0")
+
+    async def receive(self) -> list[Event]:
+        """See `Session`."""
+        while not (self._window.waiting or self._window.failed or (self._paused and not self._requested)):
+            if self._window.full and not self._requested:
+                self._has_room.clear()
+                await self._has_room.wait()
+                continue
+            try:
+                events = await self._read()
+                self._held += events
+                self._window.put(events)
+                self._request_ahead()
+            except (Disconnected, ResponseError) as error:
+                self._window.fail(str(error))
+        return await self._window.take()
+
+    async def acknowledge(self, events: Sequence[Event]) -> None:
+        """See `Session`; sends XACK, unless the write's script has done it."""
+        for _ in events:
+            self._held.popleft()
+        self._window.acknowledged(events)
+        if self._in_sink or self._window.failed:
+            return
+        ids: dict[str, list[bytes]] = {}
+        for event in events:
+            ids.setdefault(event.topic, []).append(event.deduplication_key)
+        try:
+            for stream, entries in ids.items():
+                await self._acknowledger.command("XACK", stream, self._config.group, *entries)
+        except (Disconnected, ResponseError) as error:
+            self._window.fail(str(error))
+
+    async def pause(self) -> None:
+        """Read no more; a read that waits ends within `_BLOCK_MS`."""
+        self._paused = True
+        self._window.close()
+        self._has_room.set()
+
+    def _count(self) -> int:
+        """Return how many entries to request of each stream, so that the reply probably fits into the window."""
+        events, size = self._window.room
+        count = min(events, int(size / self._mean_bytes), self._window.max_batch, self._max_reply_entries)
+        return max(1, count // len(self._config.streams))
+
+    async def _read(self) -> list[Event]:
+        if not self._requested:
+            if self._group.inspection_due(self._requested_at):
+                await self._group.inspect(self._reader)
+                self._requested_at = time.monotonic()
+            pending = [stream for stream, cursor in self._cursors.items() if cursor != b">"]
+            if pending:
+                return await self._read_pending(pending[0], self._count())
+            if time.monotonic() >= self._claim_at:
+                events = await self._claim(self._count())
+                if events:
+                    return events
+                self._claim_at = time.monotonic() + self._config.claim_after / 2000
+            self._request()
+        reply = await self._reader.read()
+        self._requested = False
+        return [event for stream, entries in reply or () for event in self._events(_text(stream), entries)]
+
+    def _request(self) -> None:
+        streams = self._config.streams
+        self._reader.send(encode_command(
+            "XREADGROUP", "GROUP", self._config.group, self._consumer,
+            "COUNT", self._count(), "BLOCK", _BLOCK_MS, "STREAMS", *streams, *[b">"] * len(streams),
+        ))  # fmt: skip
+        self._requested, self._requested_at = True, time.monotonic()
+
+    def _request_ahead(self) -> None:
+        """Request more entries if there is room: Redis reads while the bridge routes the last reply."""
+        reads_new = all(cursor == b">" for cursor in self._cursors.values())
+        must_wait = self._paused or self._window.full or self._group.inspection_due(self._requested_at)
+        if reads_new and not must_wait and time.monotonic() < self._claim_at:
+            self._request()
+
+    async def _read_pending(self, stream: str, count: int) -> list[Event]:
+        reply = await self._reader.command(
+            "XREADGROUP", "GROUP", self._config.group, self._consumer,
+            "COUNT", count, "STREAMS", stream, self._cursors[stream],
+        )  # fmt: skip
+        entries: list[tuple[bytes, Any]] = reply[0][1] if reply else []
+        self._cursors[stream] = entries[-1][0] if entries else b">"
+        await self._drop_trimmed(stream, [entry_id for entry_id, fields in entries if not fields])
+        return self._events(stream, entries, redelivered=True)
+
+    async def _claim(self, count: int) -> list[Event]:
+        """Take over entries that were pending at another consumer for `claim_after`."""
+        for stream in self._config.streams:
+            reply = await self._reader.command(
+                "XAUTOCLAIM", stream, self._config.group, self._consumer,
+                self._config.claim_after, self._claim_from[stream], "COUNT", count,
+            )  # fmt: skip
+            self._claim_from[stream] = reply[0]
+            entries = reply[1]
+            # Since Redis 7 the third field lists trimmed entries; before, they came as null among the others.
+            if len(reply) > 2:
+                self._group.count_trimmed(stream, len(reply[2]))
+            held = {event.deduplication_key for event in self._held if event.topic == stream}
+            taken = [entry for entry in entries if entry is not None and entry[0] not in held]
+            if taken:
+                log.info("source.claimed", source=self._name, stream=stream, entries=len(taken))
+                return self._events(stream, taken, redelivered=True)
+        return []
+
+    def _events(self, stream: str, entries: Sequence[tuple[bytes, Any]], *, redelivered: bool = False) -> list[Event]:
+        now_ms = time.time_ns() // 1_000_000
+        name, read, once, field = self._name, self._read_details, self._write_once[stream], self._field
+        events = []
+        for entry in entries:
+            # An entry is [id, [name, value, ...]], or [id, null] once it was trimmed.
+            entry_id, fields = entry
+            if fields and fields[0] == field and len(fields) == 2:
+                events.append(
+                    Event(name, stream, fields[1], now_ms, entry_id, entry, read, once, entry_id, "", redelivered)
+                )
+            elif fields:
+                body, defect = self._body(fields)
+                events.append(
+                    Event(name, stream, body, now_ms, entry_id, entry, read, once, entry_id, defect, redelivered)
+                )
+        if events:
+            mean = sum(len(event.body) for event in events) / len(events)
+            self._mean_bytes = max(1.0, mean, self._mean_bytes / 4)
+        return events
+
+    def _body(self, flat: list[bytes]) -> tuple[bytes, str]:
+        fields = dict(zip(flat[::2], flat[1::2], strict=True))
+        if self._field is not None:
+            body = fields.get(self._field)
+            return (b"", f"the entry has no field {self._config.field!r}") if body is None else (body, "")
+        try:
+            return _encode({key.decode(): value.decode() for key, value in fields.items()}), ""
+        except UnicodeDecodeError as error:
+            return b"\n".join(flat), f"a field is not UTF-8: {error}"
+
+    def _condition(self, stream: str) -> WriteOnce:
+        if self._in_sink:
+            return OnceByXack(stream, self._config.group)
+        return OnceByKey(f"{self._name}:{stream}:", _SEEN_MS)
+
+    async def _drop_trimmed(self, stream: str, ids: list[bytes]) -> None:
+        """Acknowledge pending entries that the stream no longer has: they are lost, counted and logged."""
+        if ids:
+            # On the reader: on the other connection `acknowledge` may be waiting for its own reply.
+            await self._reader.command("XACK", stream, self._config.group, *ids)
+        self._group.count_trimmed(stream, len(ids))
+
+
+def _details(field: bytes | None, entry: tuple[bytes, list[bytes]]) -> Details:
+    """Return the fields of an entry, without the body, as headers, and its id as meta.
+
+    Raises:
+        BadEvent: a field is not UTF-8.
+    """
+    entry_id, flat = entry
+    fields = {} if field is None else dict(zip(flat[::2], flat[1::2], strict=True))
+    try:
+        headers = {key.decode(): value.decode() for key, value in fields.items() if key != field}
+    except UnicodeDecodeError as error:
+        raise BadEvent("decode", f"a field is not UTF-8: {error}") from None
+    return headers, {"entry_id": entry_id.decode()}
+
+
+def _text(raw: bytes | str) -> str:
+    return raw if isinstance(raw, str) else raw.decode("utf-8", "backslashreplace")

@@ -1,0 +1,66 @@
+"""MQTT's topic filters: `+` is one level, `#` the parent level and all below it."""
+
+from __future__ import annotations
+
+import re2
+
+from bridge.errors import InvalidValue
+from bridge.topics.pattern import CAPTURE, Pattern, capture_names, compile_regex, split_levels
+
+
+class MqttTopics:
+    """See `TopicSyntax`."""
+
+    @staticmethod
+    def compile(text: str) -> Pattern:
+        """See `TopicSyntax`."""
+        return compile_regex(text, capture_names(text), _regex(text))
+
+
+def _regex(text: str) -> str:
+    levels = split_levels(text, "/", "#", "+")
+    if "#" in levels[:-1]:
+        raise InvalidValue("# must be the last level", "use + for one level in the middle", text.index("#"))
+    # A wildcard in the first level does not take the broker's own $SYS topics [MQTT-4.7.2-1].
+    if levels == ["#"]:
+        return r"(?s)[^$].*|"
+    parts = []
+    for index, level in enumerate(levels):
+        any_level = r"(?:[^$/][^/]*|)" if index == 0 else r"[^/]*"
+        if level == "#":
+            continue
+        if level == "+":
+            parts.append(any_level)
+        elif level.startswith("{"):
+            parts.append(f"({any_level})")
+        else:
+            parts.append(re2.escape(level))
+    tail = r"(?:/.*)?" if levels[-1] == "#" else ""
+    return "(?s)" + "/".join(parts) + tail
+
+
+def subscription(text: str) -> str:
+    """Return the filter that brings every topic that the pattern `text` fits: `{name}` becomes `+`."""
+    return CAPTURE.sub("+", text)
+
+
+def covers(wide: str, narrow: str) -> bool:
+    """Tell whether the filter `wide` brings every topic that `narrow` brings."""
+    wide_levels, narrow_levels = wide.split("/"), narrow.split("/")
+    for index, level in enumerate(wide_levels):
+        if level == "#":
+            return not (index == 0 and narrow_levels[0].startswith("$"))
+        if index >= len(narrow_levels) or narrow_levels[index] == "#":
+            return False
+        if level == "+":
+            if index == 0 and narrow_levels[0].startswith("$"):
+                return False
+        elif level != narrow_levels[index]:
+            return False
+    return len(wide_levels) == len(narrow_levels)
+
+
+def without_covered(filters: list[str]) -> list[str]:
+    """Drop every filter that another one covers: a broker may send an event once per filter that fits."""
+    unique = list(dict.fromkeys(filters))
+    return [narrow for narrow in unique if not any(wide != narrow and covers(wide, narrow) for wide in unique)]

@@ -1,0 +1,72 @@
+"""The import graph: who may import whom, as ARCHITECTURE.md draws it."""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Final
+
+import grimp
+import pytest
+
+#: The folders of `bridge/` in the order of an event's way: each imports only those above it.
+LAYERS: Final = (
+    *("model", "topics", "config", "redis_io", "routing", "sources", "spool", "sink", "delivery", "process"),
+    *("demo", "commands"),
+)
+#: Everybody may import these, and they import nothing of the bridge but each other.
+COMMON: Final = ("errors", "backoff", "observe")
+
+
+@cache
+def _graph() -> grimp.ImportGraph:
+    return grimp.build_graph("bridge", cache_dir=None)
+
+
+def _imports() -> list[tuple[str, str]]:
+    graph = _graph()
+    return sorted(
+        (importer, imported)
+        for importer in graph.modules
+        for imported in graph.find_modules_directly_imported_by(importer)
+    )
+
+
+def _folder(module: str) -> str:
+    return module.split(".")[1] if "." in module else ""
+
+
+def test_every_folder_has_its_place() -> None:
+    """A new folder gets a layer here, and a line in ARCHITECTURE.md."""
+    folders = {_folder(module) for module in _graph().modules} - {"", "cli", "__main__"}
+    assert folders == {*LAYERS, *COMMON}
+
+
+def test_a_folder_imports_only_those_above_it() -> None:
+    """An event's way goes down the list, and no import goes back up."""
+    wrong = []
+    for importer, imported in _imports():
+        lower, upper = _folder(importer), _folder(imported)
+        if lower in COMMON and upper not in (*COMMON, ""):
+            wrong.append(f"{importer} -> {imported}")
+        if lower in LAYERS and upper in LAYERS and LAYERS.index(upper) > LAYERS.index(lower):
+            wrong.append(f"{importer} -> {imported}")
+    assert wrong == []
+
+
+def test_no_modules_import_each_other_in_a_circle() -> None:
+    """Neither within a folder nor across folders."""
+    graph = _graph()
+    circles = sorted(
+        module
+        for module in graph.modules
+        if any(graph.chain_exists(imported, module) for imported in graph.find_modules_directly_imported_by(module))
+    )
+    assert circles == []
+
+
+@pytest.mark.parametrize("protocol", ["amqp", "mqtt"])
+def test_a_protocol_is_imported_by_the_registry_alone(protocol: str) -> None:
+    """Outside its own folder only `sources/__init__.py` names it."""
+    inside = f"bridge.sources.{protocol}"
+    importers = {importer for importer, imported in _imports() if imported.startswith(inside)}
+    assert {importer for importer in importers if not importer.startswith(inside)} <= {"bridge.sources"}
