@@ -13,7 +13,7 @@ import pytest
 from bridge.delivery.pipeline import SourcePipeline
 from bridge.model.accounting import Counts
 from bridge.spool import Spool, SpoolDirectory
-from tests.support.memory import MemorySink, MemorySource, event, pipeline, until
+from tests.support.memory import MemorySession, MemorySink, MemorySource, event, pipeline, until
 
 ONCE, REDELIVERED = False, True
 
@@ -26,6 +26,11 @@ async def _running(moved: SourcePipeline) -> AsyncIterator[asyncio.Task[None]]:
     finally:
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
+
+
+async def _taken(session: MemorySession) -> None:
+    """Wait until the pipeline has taken everything that was delivered: what is delivered next is a batch of its own."""
+    await until(lambda: not session.window.waiting)
 
 
 async def _stop(moved: SourcePipeline, within_s: float = 0.2) -> None:
@@ -180,8 +185,7 @@ async def test_a_stop_without_a_spool_returns_or_loses_unwritten_events(redelive
         sink.away = True
         # Three batches: one is being written, one waits for its turn, one was not handed over.
         for start in (0, 3, 6):
-            await source.deliver(*_events(range(start, start + 3), source))
-            await asyncio.sleep(0.05)
+            await _taken(await source.deliver(*_events(range(start, start + 3), source)))
         await _stop(moved)
         await asyncio.wait_for(task, 20)
     assert source.log == []
@@ -272,9 +276,9 @@ async def test_a_stop_does_not_wait_for_a_disk_that_hangs(token: int | None, cou
     moved._policy.spool = cast("Spool", _HangingSpool())
     async with _running(moved) as task:
         sink.away = True
-        for start in range(0, 12, 3):
-            await source.deliver(event(start, token), event(start + 1), event(start + 2))
-            await asyncio.sleep(0.05)
+        for start in (0, 3, 6):
+            await _taken(await source.deliver(event(start, token), event(start + 1), event(start + 2)))
+        await source.deliver(event(9, token), event(10), event(11))
         await _stop(moved)
         await asyncio.wait_for(task, 20)
     assert source.log == []
@@ -289,9 +293,9 @@ async def test_events_of_a_session_that_ended_before_they_were_routed_are_counte
     moved = pipeline(source, sink)
     async with _running(moved):
         sink.away = True
-        for start in range(0, 8, 2):
-            await source.deliver(*(event(n) for n in range(start, start + 2)))
-            await asyncio.sleep(0.05)
+        for start in (0, 2, 4):
+            await _taken(await source.deliver(*(event(n) for n in range(start, start + 2))))
+        await source.deliver(event(6), event(7))
         await _stop(moved)
     assert moved.counts == Counts(received=8, lost=8)
 
