@@ -33,7 +33,7 @@ def identity_kill(stage: Stage) -> None:
     again=_MOST_ENDS,
     most_lines=60,  # each start says anew what it suspects
     recovery_s=20.0,  # behind what a bridge that ends forty times has left lying
-    says=(Says("event.dead_lettered", fields=("reason", "error", "topic")),),
+    says=(Says("event.dead_lettered", fields=("reason", "cause", "topic")),),
     stage={"env": _CRASHING},
 )
 def poison(stage: Stage) -> None:

@@ -55,7 +55,7 @@ ODD: Final = (
     "input-hostile",
     keeps_all=True,
     recovery_s=1.0,
-    says=tuple(Says("event.dead_lettered", source, ("reason", "error")) for source in EVERY),
+    says=tuple(Says("event.dead_lettered", source, ("reason", "cause")) for source in EVERY),
 )
 def hostile(stage: Stage) -> None:
     """Each source brings what would damage a worker or a decoder: each is a dead letter, and the next event flows within 1 s."""

@@ -91,7 +91,7 @@ def script_flush(stage: Stage) -> None:
             time.sleep(0.1)
 
 
-@row("redis-wrong-type", keeps_all=True, says=(Says("event.dead_lettered", "mqtt", ("reason", "error", "topic")),))
+@row("redis-wrong-type", keeps_all=True, says=(Says("event.dead_lettered", "mqtt", ("reason", "cause", "topic")),))
 def wrong_type(stage: Stage) -> None:
     """Another program has put a text at the key of one queue: its events become dead letters, all others flow."""
     with stage.client() as client:
