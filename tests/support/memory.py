@@ -29,8 +29,8 @@ def event(n: int, token: object = None) -> Event:
 
 
 def number(one: Event) -> int:
-    """Return the n of `event(n)`."""
-    return int(one.body[6:-1])
+    """Return the n of `event(n)`; -1 for an event with another body."""
+    return int(one.body[6:-1] or -1)
 
 
 class MemorySession(WindowedSession):
