@@ -124,9 +124,7 @@ class SourcePipeline:
             async with asyncio.timeout(_REPLAY_S):
                 await self._replay_idle.wait()
         await tasks.cancel(_running(self._delivering, self._replaying), within_s=_CANCEL_S)
-        with suppress(TimeoutError):
-            async with asyncio.timeout(_DISK_S):
-                await self._spool_or_count_unfinished()
+        await self._spool_or_count_unfinished()
 
     def log_state(self) -> None:
         """Log how the source stands."""
@@ -287,12 +285,17 @@ class SourcePipeline:
             self._not_handed_over = None
         unfinished, self._unfinished = self._unfinished, deque()
         try:
-            for delivery in unfinished:
-                self._record(delivery, await self._policy.spill_at_stop(delivery))
-        finally:
+            async with asyncio.timeout(_DISK_S):
+                for delivery in unfinished:
+                    self._record(delivery, await self._policy.spill_at_stop(delivery))
+        except TimeoutError:
             for delivery in unfinished:
                 if delivery.outcome is None:
                     self._record(delivery, Outcome.LOST)
+        except asyncio.CancelledError:
+            # Another task of the process has failed. What is left is for the second stop.
+            self._unfinished.extend(delivery for delivery in unfinished if delivery.outcome is None)
+            raise
 
 
 def _running(*given: asyncio.Task[None] | None) -> Sequence[asyncio.Task[None]]:

@@ -36,7 +36,7 @@ log = logger()
 _STUCK_S: Final = 10.0
 #: How long each of the rest may take at a stop: the helpers, the spool's directory, the sink.
 _CANCEL_S: Final = 4.0
-_CLOSE_SPOOL_S: Final = 1.0
+_CLOSE_SPOOL_S: Final = 2.0
 _CLOSE_SINK_S: Final = 2.0
 
 
@@ -156,8 +156,12 @@ class Bridge:
         loop = asyncio.get_running_loop()
         deadline = loop.time() + drain_timeout_s
         timer = loop.call_at(deadline, self._log_drain_timed_out)
-        await asyncio.gather(*(pipeline.stop(deadline) for pipeline in self._pipelines))
-        timer.cancel()
+        try:
+            async with asyncio.TaskGroup() as stopping:
+                for pipeline in self._pipelines:
+                    stopping.create_task(pipeline.stop(deadline))
+        finally:
+            timer.cancel()
 
     def _log_drain_timed_out(self) -> None:
         if not all(pipeline.drained for pipeline in self._pipelines):

@@ -123,3 +123,35 @@ async def test_the_lines_of_an_orphaned_session_have_a_name_of_its_own() -> None
         ("source.connected", "s (bridge-1)"),
         ("source.state", "s (bridge-1)"),
     ]
+
+
+async def test_a_stop_that_is_cut_short_leaves_the_rest_to_the_next_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another task of the process has failed while the disk was slow: nothing is counted as lost that the disk may take."""
+    source = MemorySource(redelivers=False)
+    sink = MemorySink(source)
+    sink.away = True
+    moved = pipeline(source, sink)
+    running = asyncio.create_task(moved.run())
+    await source.deliver(event(1))
+    await until(lambda: sink.attempts)
+    begun = asyncio.Event()
+
+    async def never(_delivery: Delivery) -> Outcome:
+        begun.set()
+        await asyncio.Event().wait()
+        raise AssertionError
+
+    async def spooled(_delivery: Delivery) -> Outcome:
+        return Outcome.SPOOLED
+
+    monkeypatch.setattr(moved._policy, "spill_at_stop", never)
+    stopping = asyncio.create_task(moved.stop(_soon(0)))
+    await begun.wait()
+    stopping.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await stopping
+    assert moved.counts == Counts()
+    monkeypatch.setattr(moved._policy, "spill_at_stop", spooled)
+    await moved.stop(_soon(0))
+    await running
+    assert moved.counts == Counts()

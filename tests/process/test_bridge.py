@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import signal
@@ -13,6 +14,8 @@ from typing import Any
 
 import pytest
 
+from bridge.config import Config
+from bridge.process.bridge import Bridge
 from tests.support.brokers import Redis
 from tests.support.children import free_port, wait_until
 from tests.support.feeds import PubsubFeed, StreamFeed
@@ -225,3 +228,32 @@ def test_one_source_does_not_wait_for_another(
         for queue in ("default", "other"):
             wait_until(lambda queue=queue: client.llen(f"dramatiq:{queue}") == 2000, 30, queue)  # type: ignore[misc]
             assert [message["args"][0] for message in queue_messages(client, queue)] == list(range(2000))
+
+
+async def test_a_stop_of_one_source_that_fails_ends_the_stops_of_the_others() -> None:
+    """None goes on unattended while the process closes what it needs."""
+
+    class Fails:
+        drained = False
+
+        async def stop(self, _deadline: float) -> None:
+            await asyncio.sleep(0)
+            raise RuntimeError("a bug")
+
+    class Waits:
+        drained = cancelled = False
+
+        async def stop(self, _deadline: float) -> None:
+            try:
+                await asyncio.Event().wait()
+            except asyncio.CancelledError:
+                self.cancelled = True
+                raise
+
+    source = {"type": "redis-stream", "url": "redis://localhost", "streams": ["s"], "group": "g"}
+    bridge = Bridge(Config.model_validate({"sources": {"s": source}}), on_ready=lambda: None)
+    waits = Waits()
+    bridge._pipelines = [Fails(), waits]  # type: ignore[list-item]
+    with pytest.raises(ExceptionGroup, match="unhandled errors"):
+        await bridge._drain()
+    assert waits.cancelled
