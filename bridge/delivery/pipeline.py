@@ -56,7 +56,7 @@ class SourcePipeline:
         #: Whether a stop has finished every event that was received, within its time.
         self.drained = False
         self._source = source
-        self._log = SourceLog(source.name, config)
+        self._log = SourceLog(name, source.name, config)
         self._router = router
         self._context = context
         self._accounts = Accounts(redelivers=source.redelivers)
@@ -113,11 +113,11 @@ class SourcePipeline:
         """
         self._policy.stopping = True
         try:
-            async with asyncio.timeout_at(deadline):
-                await self._pause()
-                await _ended(self._receiving)
-                await self._handover.join()
-                self.drained = True
+            # A timeout of its own for each: a step that swallows the one cancellation of its timeout does not prolong the next.
+            for step in (self._pause, self._wait_received, self._handover.join):
+                async with asyncio.timeout_at(deadline):
+                    await step()
+            self.drained = True
         except TimeoutError:
             await tasks.cancel(_running(self._receiving), within_s=_CANCEL_S)
         with suppress(TimeoutError):
@@ -175,7 +175,8 @@ class SourcePipeline:
                 self._log.disconnected(error.cause, wait, was_connected=connected_at is not None)
             finally:
                 if self._session is not None:
-                    # Its connection is closed: the events that still wait in it are those that nobody redelivers.
+                    # Also where closing was cut short. Then only events that nobody redelivers still wait in it.
+                    self._session.fail("the connection was closed")
                     self._accounts.record_discarded(self._session.waiting)
                 self._session = None
             if not self._must_end():
@@ -269,6 +270,11 @@ class SourcePipeline:
         if self._session is not None:
             await self._session.pause()
 
+    async def _wait_received(self) -> None:
+        """Return once nothing is received any more."""
+        if self._receiving is not None:
+            await asyncio.wait([self._receiving])
+
     async def _spool_or_count_unfinished(self) -> None:
         """Count each unfinished event as spooled, returned or lost.
 
@@ -279,19 +285,14 @@ class SourcePipeline:
         if self._not_handed_over is not None:
             self._unfinished.append(self._not_handed_over)
             self._not_handed_over = None
+        unfinished, self._unfinished = self._unfinished, deque()
         try:
-            for delivery in self._unfinished:
+            for delivery in unfinished:
                 self._record(delivery, await self._policy.spill_at_stop(delivery))
         finally:
-            for delivery in self._unfinished:
+            for delivery in unfinished:
                 if delivery.outcome is None:
                     self._record(delivery, Outcome.LOST)
-            self._unfinished.clear()
-
-
-async def _ended(task: asyncio.Task[None] | None) -> None:
-    if task is not None:
-        await asyncio.wait([task])
 
 
 def _running(*given: asyncio.Task[None] | None) -> Sequence[asyncio.Task[None]]:

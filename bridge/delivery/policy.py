@@ -140,6 +140,7 @@ class DeliveryPolicy:
             return False
         if written is None:
             return False
+        delivery.batch.written = written
         self._context.backpressure.written(written)
         return True
 

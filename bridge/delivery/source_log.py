@@ -15,10 +15,15 @@ log = logger()
 
 
 class SourceLog:
-    """Logs for the source `name`; no body and no secret is ever in a line."""
+    """Logs for one source; no secret is ever in a line.
 
-    def __init__(self, name: str, config: SourceConfig) -> None:
+    `name` is that of its connection, `source` that of the source in the configuration: an orphaned session has a name
+    of its own.
+    """
+
+    def __init__(self, name: str, source: str, config: SourceConfig) -> None:
         self._name = name
+        self._source = source
         self._type = config.type
         self._url = redacted_url(config.url)
         self._connection_throttle = LogThrottle()
@@ -45,7 +50,7 @@ class SourceLog:
                 if suppressed is not None:
                     log.warning(
                         "event.dead_lettered",
-                        source=self._name,
+                        source=self._source,
                         route=letter.route or None,
                         reason=letter.reason,
                         cause=letter.detail,
@@ -55,7 +60,7 @@ class SourceLog:
 
     def spool_corrupt(self, lost: int) -> None:
         """Log that spooled events can't be read."""
-        log.error("spool.corrupt", source=self._name, lost=lost)
+        log.error("spool.corrupt", source=self._source, lost=lost)
 
     def state(self, session: Session | None, spool: Spool | None, counts: Counts) -> None:
         """Log how the source stands."""
