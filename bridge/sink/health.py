@@ -39,11 +39,12 @@ class SinkHealth:
         Raises:
             SinkUnavailable: the last attempt failed, and `give_up` then returned True; `writer` is marked unavailable.
         """
-        backoff = Backoff(first_s=_FIRST_RETRY_S, max_s=_MAX_RETRY_S)
+        backoff: Backoff | None = None  # made only once it is needed: this runs for every batch
         while True:
             try:
                 result = await attempt()
             except SinkUnavailable as error:
+                backoff = backoff or Backoff(first_s=_FIRST_RETRY_S, max_s=_MAX_RETRY_S)
                 wait = backoff.next(denied=error.denied)
                 self.mark_unavailable(writer, error.cause, wait)
                 if give_up():
