@@ -50,10 +50,31 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: places.get(item.nodeid.partition("::")[0], len(places)))
 
 
+#: How many descriptors a process of the tests may have open after a test. paho's loop waits with select, which takes none
+#: beyond 1,023: the clients of later tests would never connect.
+MAX_DESCRIPTORS = 200
+
+
+_descriptors_before = pytest.StashKey[int]()
+
+
 @pytest.hookimpl(tryfirst=True)
-def pytest_runtest_setup() -> None:
-    """Forget the bridges of the test before."""
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Forget the bridges of the test before; count what is open."""
     processes.started.clear()
+    item.stash[_descriptors_before] = _open_descriptors()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_teardown(item: pytest.Item) -> Generator[None]:
+    """Fail a test that leaves so many files or connections open that later tests suffer."""
+    yield
+    if item.stash[_descriptors_before] <= MAX_DESCRIPTORS < (left := _open_descriptors()):
+        pytest.fail(f"the test leaves {left} descriptors open; the process may keep {MAX_DESCRIPTORS}", pytrace=False)
+
+
+def _open_descriptors() -> int:
+    return len(list(Path("/proc/self/fd").iterdir()))
 
 
 @pytest.hookimpl(wrapper=True)

@@ -22,8 +22,8 @@ from bridge.errors import SinkUnavailable
 from bridge.model.accounting import Counts
 from bridge.model.batch import Batch, DeadLetter, Written
 from bridge.spool import SpoolDirectory
-from bridge.spool.log import Log
 from tests.faults.proxy import Proxy
+from tests.spool.conftest import Logs
 from tests.support.brokers import Mosquitto, Redis
 from tests.support.children import REPOSITORY, wait_until
 from tests.support.feeds import MqttFeed, PubsubFeed, connect
@@ -182,14 +182,14 @@ def _failing(monkeypatch: pytest.MonkeyPatch, call: str) -> Iterator[None]:
 @pytest.mark.parametrize("call", ["fsync", "fdatasync"])
 @pytest.mark.parametrize("before", [0, 1])
 def test_a_disk_that_fails_leaves_the_log_as_it_was(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: str, before: int
+    logs: Logs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: str, before: int
 ) -> None:
     """What could not be synced is not there, what was there is, and what comes later can be kept."""
-    log = Log(tmp_path, 10_000)
+    log = logs.open(tmp_path, 10_000)
     for _ in range(before):
         log.append([(b"a", 1)], sync=True)
-    log.close()
-    log = Log(tmp_path, 10_000)
+    logs.close(log)
+    log = logs.open(tmp_path, 10_000)
     with _failing(monkeypatch, call), pytest.raises(OSError, match="Input/output"):
         log.append([(b"x", 1)], sync=True)
     log.append([(b"y", 1)], sync=True)
@@ -201,9 +201,9 @@ def test_a_disk_that_fails_leaves_the_log_as_it_was(
     assert payloads == [b"a"] * before + [b"y"]
 
 
-def test_a_disk_that_fails_costs_no_descriptors(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_disk_that_fails_costs_no_descriptors(logs: Logs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """However often it is tried."""
-    log = Log(tmp_path, 100)
+    log = logs.open(tmp_path, 100)
     log.append([(b"x" * 200, 1)], sync=False)
     before = len(list(Path("/proc/self/fd").iterdir()))
     with _failing(monkeypatch, "fdatasync"):
