@@ -276,7 +276,7 @@ class SourcePipeline:
     async def _spool_or_count_unfinished(self) -> None:
         """Count each unfinished event as spooled, returned or lost.
 
-        If cancelled (a disk may hang), everything without a confirmed append counts as returned or lost.
+        Once the disk has had its time (it may hang), everything without a confirmed append counts as returned or lost.
         """
         while not self._handover.empty():
             self._unfinished.append(self._handover.get_nowait())

@@ -15,12 +15,26 @@ from bridge.delivery.pipeline import SourcePipeline
 from bridge.delivery.policy import Delivery
 from bridge.model.accounting import Counts, Outcome
 from bridge.model.batch import Batch, Written
+from bridge.model.event import Event
 from tests.support.memory import MemorySession, MemorySink, MemorySource, event, pipeline, until
 from tests.support.routing import router
 
 
 def _soon(seconds: float) -> float:
     return asyncio.get_running_loop().time() + seconds
+
+
+async def _start_and_hold(
+    source: MemorySource, *events: Event
+) -> tuple[SourcePipeline, asyncio.Task[None], MemorySession]:
+    """Run a pipeline whose sink is away; return it, and the session that has brought `events`, once it tries to write."""
+    sink = MemorySink(source)
+    sink.away = True
+    moved = pipeline(source, sink)
+    running = asyncio.create_task(moved.run())
+    session = await source.deliver(*events)
+    await until(lambda: sink.attempts)
+    return moved, running, session
 
 
 class _SlowToClose(MemorySource):
@@ -37,12 +51,7 @@ class _SlowToClose(MemorySource):
 async def test_events_that_come_again_are_not_lost_where_closing_is_cut_short() -> None:
     """A session that could not be closed still holds events: those that the broker redelivers are counted then."""
     source = _SlowToClose(redelivers=True)
-    sink = MemorySink(source)
-    sink.away = True
-    moved = pipeline(source, sink)
-    running = asyncio.create_task(moved.run())
-    await source.deliver(*(event(n, n + 1) for n in range(400)))
-    await until(lambda: sink.attempts)
+    moved, running, _ = await _start_and_hold(source, *(event(n, n + 1) for n in range(400)))
     await moved.stop(_soon(0.1))
     await running
     assert moved.counts.lost == 0
@@ -51,13 +60,7 @@ async def test_events_that_come_again_are_not_lost_where_closing_is_cut_short() 
 
 async def test_a_stop_ends_also_if_a_pause_swallows_its_cancellation() -> None:
     """A library may swallow the one cancellation of a timeout: the steps after it have timeouts of their own."""
-    source = MemorySource(redelivers=True)
-    sink = MemorySink(source)
-    sink.away = True
-    moved = pipeline(source, sink)
-    running = asyncio.create_task(moved.run())
-    session = await source.deliver(event(1, 1))
-    await until(lambda: sink.attempts)
+    moved, running, session = await _start_and_hold(MemorySource(redelivers=True), event(1, 1))
 
     async def pause() -> None:
         with suppress(asyncio.CancelledError):
@@ -71,13 +74,7 @@ async def test_a_stop_ends_also_if_a_pause_swallows_its_cancellation() -> None:
 
 async def test_two_stops_at_once_count_each_event_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """As after the failure of another source: its stop goes on while the process stops everything once more."""
-    source = MemorySource(redelivers=False)
-    sink = MemorySink(source)
-    sink.away = True
-    moved = pipeline(source, sink)
-    running = asyncio.create_task(moved.run())
-    await source.deliver(event(1))
-    await until(lambda: sink.attempts)
+    moved, running, _ = await _start_and_hold(MemorySource(redelivers=False), event(1))
 
     async def slowly(_delivery: Delivery) -> Outcome:
         await asyncio.sleep(0.2)
@@ -127,13 +124,7 @@ async def test_the_lines_of_an_orphaned_session_have_a_name_of_its_own() -> None
 
 async def test_a_stop_that_is_cut_short_leaves_the_rest_to_the_next_one(monkeypatch: pytest.MonkeyPatch) -> None:
     """Another task of the process has failed while the disk was slow: nothing is counted as lost that the disk may take."""
-    source = MemorySource(redelivers=False)
-    sink = MemorySink(source)
-    sink.away = True
-    moved = pipeline(source, sink)
-    running = asyncio.create_task(moved.run())
-    await source.deliver(event(1))
-    await until(lambda: sink.attempts)
+    moved, running, _ = await _start_and_hold(MemorySource(redelivers=False), event(1))
     begun = asyncio.Event()
 
     async def never(_delivery: Delivery) -> Outcome:
