@@ -64,9 +64,15 @@ class DeliveryPolicy:
         return self.spool is not None and self.spool.holds
 
     def is_stale(self, delivery: Delivery) -> bool:
-        """Whether the session has ended and the broker redelivers the whole batch: writing it would make duplicates."""
-        session = delivery.session
-        return session is not None and session.ended and self._accounts.are_redelivered(delivery.batch.events)
+        """Whether the session has ended and the broker redelivers the whole batch: writing it would make duplicates.
+
+        Not so for events of a log: whatever becomes of their session, each is written once, also where the log itself is
+        lost and redelivers nothing.
+        """
+        session, events = delivery.session, delivery.batch.events
+        if session is None or not session.ended or not self._accounts.are_redelivered(events):
+            return False
+        return not all(event.write_once is not None and event.write_once.position for event in events)
 
     def routes_later(self, delivery: Delivery) -> bool:
         """Whether not to route the batch on receipt: it will be spooled as it is, or redelivered events need care."""

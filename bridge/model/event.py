@@ -29,21 +29,28 @@ Details = tuple[Mapping[str, object], Mapping[str, object]]
 class OnceByXack(msgspec.Struct, frozen=True):
     """Write an event only if XACK of the entry `event.deduplication_key` says 1.
 
-    `stream` is a key in the Redis that the sink writes to, `group` a consumer group of it.
+    `stream` is a key in the Redis that the sink writes to, `group` a consumer group of it. Where the group was lost and
+    made again, XACK can't tell: then the write remembers the entry itself, as with `OnceByKey`.
+    `position` is the field under which the write keeps the id of the last event written.
     """
 
     stream: str
     group: str
+    prefix: str
+    lifetime_ms: int
+    position: str
 
 
 class OnceByKey(msgspec.Struct, frozen=True):
     """Write an event only if Redis does not remember its key, which is `prefix` and `event.deduplication_key`.
 
     The write itself makes Redis remember the key, for `lifetime_ms`.
+    `position` is as in `OnceByXack`, and empty where the source is no log: then its events have no order of ids.
     """
 
     prefix: str
     lifetime_ms: int
+    position: str = ""
 
 
 #: The condition under which an event is written, so that it is written at most once (see `sink/enqueue.lua`).

@@ -4,11 +4,14 @@
 -- the number of its last batch and the result, and a run that finds its own number there writes nothing.
 --
 -- KEYS[1] the batch sequence's key, KEYS[2] the dead letters' stream, then the list and the hash of each queue,
---         then the keys of the conditions.
+--         then, where there are positions, their hash and the one of restarts, then the keys of the conditions.
 -- ARGV    the batch's number, the lifetime of the sequence's key (s), the dead letters' cap, the number of queues;
+--         the number of positions, each a field and the id of the last event: what a reader of a log goes on from;
 --         the number of conditions (0: none), each for a run of consecutive events:
 --           '-' events                                    no condition
---           'a' events key# group entry-id*               a stream in this Redis: XACK must say 1
+--           'a' events key# group field seen lifetime entry-id*
+--                                                         a stream in this Redis: XACK must say 1, or, where the group
+--                                                         was lost, the key of `seen` and the id must be new
 --           's' events first-key# lifetime (ms)           a key for each event's deduplication key: SET NX must succeed
 --         for each queue: the number of messages, the index of each one's event as 'index index ...' from 0 ('': the
 --           first message belongs to the first event, and so on, or there are no conditions), (id body)*
@@ -44,7 +47,19 @@ end
 for q = 1, QUEUES do
   wrong = wrong or must_be(KEYS[1 + 2 * q], 'list') or must_be(KEYS[2 + 2 * q], 'hash')
 end
-for k = 3 + 2 * QUEUES, #KEYS do
+local POSITIONS, RESTARTS, first_condition_key
+if tonumber(ARGV[5]) > 0 then
+  POSITIONS, RESTARTS, first_condition_key = KEYS[3 + 2 * QUEUES], KEYS[4 + 2 * QUEUES], 5 + 2 * QUEUES
+  for _, key in ipairs({POSITIONS, RESTARTS}) do
+    local broken = must_be(key, 'hash')
+    if broken then
+      return redis.error_reply('POSITIONS ' .. broken.err)
+    end
+  end
+else
+  first_condition_key = 3 + 2 * QUEUES
+end
+for k = first_condition_key, #KEYS do
   local actual = redis.call('TYPE', KEYS[k]).ok
   if actual ~= 'none' and actual ~= 'stream' and actual ~= 'string' then
     wrong = wrong or redis.error_reply('WRONGTYPE ' .. KEYS[k] .. ' holds a ' .. actual)
@@ -62,6 +77,9 @@ local function must_run(...)
   end
 end
 must_run('XADD', DEAD, '*', '', '')
+if POSITIONS then
+  must_run('HSET', POSITIONS, '', '')
+end
 for q = 1, QUEUES do
   must_run('HSET', KEYS[2 + 2 * q], '', '')
   must_run('RPUSH', KEYS[1 + 2 * q], '')
@@ -80,6 +98,30 @@ local function take()
   return ARGV[at]
 end
 
+-- Tell whether an id of a log comes after another: `milliseconds-number`, or one number. Lua's numbers hold 53 bits of
+-- the 64, so they are compared as text.
+local function is_later(id, other)
+  local major, minor = string.match(id, '^(%d+)-?(%d*)$')
+  local other_major, other_minor = string.match(other, '^(%d+)-?(%d*)$')
+  if major == other_major then
+    major, other_major = minor, other_minor
+  end
+  if #major ~= #other_major then
+    return #major > #other_major
+  end
+  return major > other_major
+end
+
+local positions = {}
+for _ = 1, tonumber(take()) do
+  local field, last_id = take(), take()
+  local values = redis.call('HMGET', POSITIONS, field)
+  positions[field] = values[1]
+  if not values[1] or is_later(last_id, values[1]) then
+    redis.call('HSET', POSITIONS, field, last_id)
+  end
+end
+
 -- Usually every condition holds and `duplicate` stays empty: then no message has to be left out below.
 local duplicate, duplicates, event = {}, 0, -1
 local function mark_duplicate()
@@ -91,10 +133,26 @@ for _ = 1, tonumber(take()) do
   if kind == '-' then
     event = event + events
   elseif kind == 'a' then
-    local key, group = KEYS[tonumber(take())], take()
+    local key, group, field, seen, lifetime = KEYS[tonumber(take())], take(), take(), take(), take()
+    local position, restart, lost = positions[field], redis.call('HMGET', RESTARTS, field)[1], nil
     for i = at + 1, at + events do
       event = event + 1
-      if redis.call('XACK', key, group, ARGV[i]) ~= 1 then
+      local id = ARGV[i]
+      local acknowledged = redis.call('XACK', key, group, id) == 1
+      -- The group was lost and made again: it delivers again what is held, perhaps written, since the loss. Or it is lost
+      -- now: nobody has written an id beyond the position.
+      local unknown = restart and not is_later(id, restart)
+      if not acknowledged and not unknown then
+        if lost == nil then
+          lost = string.sub(redis.pcall('XPENDING', key, group).err or '', 1, 7) == 'NOGROUP'
+        end
+        unknown = lost or not position or is_later(id, position)
+      end
+      if unknown then
+        if not redis.call('SET', seen .. id, '', 'NX', 'PX', lifetime) then
+          mark_duplicate()
+        end
+      elseif not acknowledged then
         mark_duplicate()
       end
     end

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import groupby
 from typing import Final
 
@@ -9,8 +10,9 @@ import msgspec
 
 from bridge.errors import BadEvent
 from bridge.model.batch import Batch, Column, DeadLetter
-from bridge.model.event import OnceByXack, WriteOnce
+from bridge.model.event import Event, OnceByXack, WriteOnce
 from bridge.redis_io.connection import Word, encode_word
+from bridge.redis_io.keys import dead_letters_key, positions_key, restarts_key, seen_key
 from bridge.routing.decoding import to_json_types
 
 #: How long Redis remembers the last number of a batch sequence: longer than most outages, after which a write whose
@@ -21,6 +23,8 @@ _MAX_DEAD_LETTER_BODY: Final = 256 * 1024
 #: The bytes between an id and a body, by the body's size, for bodies smaller than _SMALL.
 _SMALL: Final = 2048
 _SIZES: Final = [b"\r\n$%d\r\n" % size for size in range(_SMALL)]
+#: Consecutive events with the same condition.
+_Run = tuple[WriteOnce | None, list[Event]]
 _encode = msgspec.json.Encoder().encode
 
 
@@ -41,12 +45,11 @@ class ScriptArguments:
         self._add(number, _SEQUENCE_LIFETIME_S, dead_letter_cap, len(batch.queues))
         conditions = [event.write_once for event in batch.events]
         conditional = any(conditions)
-        runs = [(condition, len(list(run))) for condition, run in groupby(conditions)] if conditional else []
+        runs = _runs(batch.events, conditions) if conditional else []
+        self._add_positions(runs)
         self._add(len(runs))
-        start = 0
-        for condition, length in runs:
-            self._add_condition(condition, [event.deduplication_key for event in batch.events[start : start + length]])
-            start += length
+        for condition, events in runs:
+            self._add_condition(condition, [event.deduplication_key for event in events])
         for column in batch.queues.values():
             self._add_column(column, conditional=conditional)
         for event_index, letter in batch.dead_letters:
@@ -64,17 +67,27 @@ class ScriptArguments:
         self._count += len(values)
         self._values += map(encode_word, values)
 
+    def _add_positions(self, runs: Sequence[_Run]) -> None:
+        """Add the id of the last event of each log; runs of one log follow in the order of its ids."""
+        positions = {run.position: _last_id(events) for run, events in runs if run is not None and run.position}
+        if positions:
+            self._keys += (positions_key(self._namespace), restarts_key(self._namespace))
+        self._add(len(positions))
+        for field, last_id in positions.items():
+            self._add(field, last_id)
+
     def _add_condition(self, condition: WriteOnce | None, keys: list[bytes]) -> None:
         first = len(self._keys) + 1
         if condition is None:
             self._add("-", len(keys))
         elif isinstance(condition, OnceByXack):
             self._keys.append(condition.stream)
-            self._add("a", len(keys), first, condition.group)
+            self._add("a", len(keys), first, condition.group, condition.position)
+            self._add(seen_key(self._namespace, condition.prefix), condition.lifetime_ms)
             self._count += len(keys)
             self._values += [b"$%d\r\n%b\r\n" % (len(entry_id), entry_id) for entry_id in keys]
         else:
-            prefix = f"{self._namespace}-bridge:seen:{condition.prefix}".encode()
+            prefix = seen_key(self._namespace, condition.prefix).encode()
             self._keys += [prefix + key for key in keys]
             self._add("s", len(keys), first, condition.lifetime_ms)
 
@@ -89,9 +102,18 @@ class ScriptArguments:
             values += (b"$36\r\n", redis_id, _SIZES[size] if size < _SMALL else b"\r\n$%d\r\n" % size, body, b"\r\n")
 
 
-def dead_letters_key(namespace: str) -> str:
-    """Return the key of the stream that holds the dead letters."""
-    return f"{namespace}-bridge:dead-letters"
+def _runs(events: list[Event], conditions: list[WriteOnce | None]) -> list[_Run]:
+    runs, start = [], 0
+    for condition, run in groupby(conditions):
+        stop = start + len(list(run))
+        runs.append((condition, events[start:stop]))
+        start = stop
+    return runs
+
+
+def _last_id(events: list[Event]) -> bytes:
+    # Ids rise, but for those of redelivered events, which are older than all that are new.
+    return next((event for event in reversed(events) if not event.redelivered), events[-1]).deduplication_key
 
 
 def _fields(letter: DeadLetter) -> list[Word]:

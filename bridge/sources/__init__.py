@@ -62,7 +62,7 @@ def _pubsub(context: SourceContext) -> Source:
 
 def _stream(context: SourceContext) -> Source:
     in_sink = same_server(context.settings.url, context.dramatiq.url)
-    return RedisStreamSource(context.name, context.settings, in_sink=in_sink)
+    return RedisStreamSource(context.name, context.settings, context.dramatiq, in_sink=in_sink)
 
 
 @dataclass(slots=True, frozen=True)

@@ -116,7 +116,7 @@ async def test_a_stream_entry_is_acknowledged_by_its_write(redis_server: Redis, 
     """XACK is part of the write: an entry is enqueued exactly once, however often it is written; so is one without messages."""
     with redis_server.client() as client:
         ids = stream(client, 4)
-        once = OnceByXack("audit", group="g")
+        once = OnceByXack("audit", "g", ":audit:g:", 60_000, "audit g")
         events = [event(once, deduplication_key=entry_id) for entry_id in ids]
         letter = DeadLetter(events[2], "decode", "not JSON")
 

@@ -73,7 +73,7 @@ async def test_a_missing_permission_loses_nothing(redis_server: Redis, make: Sin
         denied = [f"-{name}" for name in command.split("|")]
         client.execute_command("ACL", "SETUSER", "bridge", "reset", "on", ">p", "~*", "+@all", *denied)
         sink = make(redis_server, username="bridge", password="p")
-        entry = event(OnceByXack("audit", group="g"), deduplication_key=entry_id)
+        entry = event(OnceByXack("audit", "g", ":audit:g:", 60_000, "audit g"), deduplication_key=entry_id)
         same = batch_of([Entry(entry, [message(1)], [DeadLetter(entry, "decode", "x")]), Entry(event(), [message(2)])])
         try:
             for _ in range(3):

@@ -7,13 +7,11 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Final
 
 import msgspec
-from redis.exceptions import ResponseError
 
-from bridge.backoff import Backoff
 from bridge.config import Dramatiq, Mqtt
-from bridge.errors import Disconnected, describe_error
 from bridge.observe.logs import LogThrottle, logger
-from bridge.redis_io.connection import RedisConnection, Word
+from bridge.redis_io.connection import Word
+from bridge.redis_io.patience import ask_until_answered
 
 log = logger()
 _SESSION_LOST: Final = (
@@ -105,28 +103,19 @@ def record_key(name: str, client_id: str | None, dramatiq: Dramatiq) -> str:
 
 
 async def redis_answers(name: str, dramatiq: Dramatiq, throttle: LogThrottle, *commands: Sequence[Word]) -> list[Any]:
-    """Return Redis's answers to `commands`; while Redis is away, try again with a backoff of at most 30 s."""
-    backoff = Backoff(first_s=0.5, max_s=30.0)
-    while True:
-        connection = RedisConnection(dramatiq, timeout_s=dramatiq.timeout / 1000)
-        try:
-            await connection.open()
-            return [await connection.command(*command) for command in commands]
-        except (Disconnected, ResponseError) as error:
-            cause = describe_error(error)
-        finally:
-            await connection.close()
-        wait = backoff.next()
-        suppressed = throttle.allow("unavailable", cause)
-        if suppressed is not None:
+    """Return Redis's answers to `commands`; waits for Redis."""
+
+    def log_failure(cause: str, wait_s: float) -> None:
+        if (suppressed := throttle.allow("unavailable", cause)) is not None:
             log.warning(
                 "source.subscriptions_not_recorded",
                 source=name,
                 cause=cause,
-                retry_in=round(wait, 2),
+                retry_in=round(wait_s, 2),
                 repeated=suppressed,
             )
-        await asyncio.sleep(wait)
+
+    return await ask_until_answered(dramatiq, commands, log_failure)
 
 
 def _filters(record: bytes | None) -> frozenset[str]:

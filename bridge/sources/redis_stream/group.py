@@ -1,4 +1,8 @@
-"""The consumer group of a source's streams: created where it is missing, and inspected from time to time."""
+"""The consumer group of a source's streams: made where it is missing, and inspected from time to time.
+
+A group that was lost (XGROUP DESTROY, DEL of the stream, FLUSHALL, a failover) is made again behind the last entry that
+was written: one that was only read may have died with its consumer, and is delivered again.
+"""
 
 from __future__ import annotations
 
@@ -13,6 +17,7 @@ from bridge.config import RedisStream
 from bridge.errors import Disconnected
 from bridge.observe.logs import logger
 from bridge.redis_io.connection import RedisConnection
+from bridge.sources.redis_stream.positions import Positions, entry_order
 
 _INSPECT_SCRIPT: Final = files("bridge.sources.redis_stream").joinpath("group.lua").read_text()
 _INSPECT_INTERVAL_S: Final = 10.0
@@ -22,6 +27,12 @@ _MAX_READ_PAUSE_S: Final = 3.0
 #: living one inspects more often; if it is deleted nevertheless, Redis makes it again at its next read.
 _DELETE_AFTER_CLAIM_TIMES: Final = 60
 _MIN_DELETE_AFTER_MS: Final = 2_000
+#: A range of ids that is always empty; the very last id is not used, since Redis itself uses it for '>' (observed).
+_EMPTY_RANGE: Final = "18446744073709551615-18446744073709551614"
+_BEFORE_ALL: Final = b"0-0"
+#: Causes of `source.gap`.
+_GAP_STREAM: Final = "the stream was made anew: entries of the old one that were not read are lost"
+_GAP_POSITION: Final = "Redis has lost the position as well: what was added and lost with it can't be known"
 
 log = logger()
 
@@ -33,27 +44,89 @@ class Group:
     exactly; of those that the group had not read yet, some may go unnoticed.
     """
 
-    def __init__(self, source: str, config: RedisStream) -> None:
+    def __init__(self, source: str, config: RedisStream, positions: Positions) -> None:
         self.consumer = config.consumer or socket.gethostname()
         self.trimmed = 0
         self._source = source
         self._config = config
+        self._positions = positions
+        # The last entry of each stream that this process has read, and written.
+        self._read: dict[str, bytes] = {}
+        self._written: dict[str, bytes] = {}
         self._inspect_at = 0.0  # `time.monotonic`; infinite once Redis has refused
 
+    def position(self, stream: str) -> str:
+        """Return the field under which the write keeps the last entry of `stream` that was written."""
+        return self._positions.field(stream)
+
+    def note_read(self, stream: str, entry_id: bytes) -> None:
+        """Note the last entry of a reply."""
+        self._read[stream] = max(entry_id, self._read.get(stream, _BEFORE_ALL), key=entry_order)
+
+    def note_written(self, stream: str, entry_id: bytes) -> None:
+        """Note that an entry was written."""
+        self._written[stream] = max(entry_id, self._written.get(stream, _BEFORE_ALL), key=entry_order)
+
     async def create(self, connection: RedisConnection) -> None:
-        """Create the group, and its streams, where they are missing; called once for each new connection.
+        """Make the group, and its streams, where they are missing; waits for Dramatiq's Redis where it has to.
 
         Raises:
             Disconnected: Redis refused, or the connection ended.
         """
-        start = "0" if self._config.start == "beginning" else "$"
-        for stream in self._config.streams:
-            try:
-                await connection.command("XGROUP", "CREATE", stream, self._config.group, start, "MKSTREAM")
-            except ResponseError as error:
-                if not str(error).startswith("BUSYGROUP"):
-                    raise Disconnected(str(error)) from None
+        try:
+            for stream in self._config.streams:
+                if not await self._exists(connection, stream):
+                    await self._make(connection, stream)
+        except ResponseError as error:
+            raise Disconnected(str(error)) from None
         self._inspect_at = 0.0
+
+    async def _exists(self, connection: RedisConnection, stream: str) -> bool:
+        try:
+            await connection.command(
+                "XREADGROUP", "GROUP", self._config.group, self.consumer, "COUNT", 1, "STREAMS", stream, _EMPTY_RANGE
+            )
+        except ResponseError as error:
+            if not str(error).startswith("NOGROUP"):
+                raise
+            return False
+        return True
+
+    async def _make(self, connection: RedisConnection, stream: str) -> None:
+        # Before the wait for Dramatiq's Redis: entries that are added meanwhile are new.
+        last_id = await self._last_id(connection, stream)
+        recorded = await self._positions.read(stream)
+        written = max(filter(None, (recorded, self._written.get(stream))), key=entry_order, default=None)
+        if written is None:
+            start = _BEFORE_ALL if self._config.start == "beginning" else last_id
+            await self._create(connection, stream, b"$" if start is None else start)
+            if start is not None:
+                await self._positions.begin(stream, start)
+            return
+        # A stream whose ids are lower was made anew: nothing of it was written.
+        renewed = last_id is not None and entry_order(last_id) < entry_order(written)
+        start = _BEFORE_ALL if renewed else written
+        last_known = max(filter(None, (last_id, self._read.get(stream), written)), key=entry_order)
+        await self._positions.restart(stream, last_known)
+        await self._create(connection, stream, start)
+        log.warning("source.group_made_again", source=self._source, stream=stream, after=start.decode())
+        if renewed or recorded is None:
+            log.error("source.gap", source=self._source, stream=stream, cause=_GAP_STREAM if renewed else _GAP_POSITION)
+
+    async def _create(self, connection: RedisConnection, stream: str, start: bytes) -> None:
+        try:
+            await connection.command("XGROUP", "CREATE", stream, self._config.group, start, "MKSTREAM")
+        except ResponseError as error:
+            if not str(error).startswith("BUSYGROUP"):  # another process has just made it
+                raise
+
+    async def _last_id(self, connection: RedisConnection, stream: str) -> bytes | None:
+        """Return the id of the last entry that was ever added; None where the bridge may not ask."""
+        try:
+            fields = await connection.command("XINFO", "STREAM", stream)
+        except ResponseError as error:
+            return None if str(error).startswith("NOPERM") else _BEFORE_ALL  # no such key
+        return dict(zip(fields[::2], fields[1::2], strict=True))[b"last-generated-id"]  # type: ignore[no-any-return]
 
     def inspection_due(self, read_at: float) -> bool:
         """Return whether to inspect before the next read; `read_at` is the time of the last one (`time.monotonic`)."""

@@ -1,7 +1,8 @@
 """A session of Redis Streams: one consumer of a group, over several streams.
 
 XAUTOCLAIM takes over the pending entries of dead consumers. In Dramatiq's own Redis the XACK is part of the write's
-script, and each entry is enqueued exactly once. Elsewhere the ids of written entries are remembered.
+script, and each entry is enqueued exactly once. Elsewhere the ids of written entries are remembered. Where the group is
+lost, it is made again within the session: the entries that are held are still written.
 """
 
 from __future__ import annotations
@@ -23,14 +24,13 @@ from bridge.observe.logs import logger
 from bridge.redis_io.connection import RedisConnection, encode_command
 from bridge.sources.contract import WindowedSession
 from bridge.sources.redis_stream.group import Group
+from bridge.sources.redis_stream.positions import SEEN_MS
 from bridge.sources.window import InFlightWindow
 
 #: How long one read waits for entries; a pause takes up to as long.
 _BLOCK_MS: Final = 1000
 #: How long Redis may take for a reply, a read that waits included.
 REPLY_TIMEOUT_S: Final = _BLOCK_MS / 1000 + 10.0
-#: How long the id of an entry from another Redis is remembered.
-_SEEN_MS: Final = 86_400_000
 
 log = logger()
 _encode = msgspec.json.Encoder().encode
@@ -68,6 +68,8 @@ class RedisStreamSession(WindowedSession):
         # Whether an XREADGROUP has been sent, and its reply is still to be read; and when it was sent.
         self._requested = False
         self._requested_at = time.monotonic()
+        # Whether the last read was refused: once, the group may have been lost.
+        self._refused = False
         # The size of an entry is known only after the reply: the first reads assume the worst, the next ones the mean.
         self._mean_bytes = float(config.max_body)
         # Upper bound: even if every entry has max_body bytes, one reply holds at most four windows.
@@ -87,18 +89,36 @@ class RedisStreamSession(WindowedSession):
                 continue
             try:
                 events = await self._read()
+                self._refused = False
                 self._held += events
                 self._window.put(events)
                 self._request_ahead()
-            except (Disconnected, ResponseError) as error:
+            except Disconnected as error:
                 self._window.fail(str(error))
+            except ResponseError as error:
+                await self._recover(error)
         return await self._window.take()
+
+    async def _recover(self, error: ResponseError) -> None:
+        """Make the group again if it was lost; end the session if a read is refused for the second time in a row."""
+        self._requested = False
+        if self._refused:
+            self._window.fail(str(error))
+            return
+        self._refused = True
+        try:
+            await self._group.create(self._reader)
+        except Disconnected as refused:
+            self._window.fail(str(refused))
+        self._claim_from = dict.fromkeys(self._config.streams, b"0-0")
 
     async def acknowledge(self, events: Sequence[Event]) -> None:
         """See `Session`; sends XACK, unless the write's script has done it."""
         for _ in events:
             self._held.popleft()
         self._window.acknowledged(events)
+        for event in {event.topic: event for event in events}.values():
+            self._group.note_written(event.topic, event.deduplication_key)
         if self._in_sink or self._window.failed:
             return
         ids: dict[str, list[bytes]] = {}
@@ -138,7 +158,12 @@ class RedisStreamSession(WindowedSession):
             self._request()
         reply = await self._reader.read()
         self._requested = False
-        return [event for stream, entries in reply or () for event in self._events(_text(stream), entries)]
+        events = []
+        for name, entries in reply or ():
+            stream = _text(name)
+            self._group.note_read(stream, entries[-1][0])
+            events += self._events(stream, entries)
+        return events
 
     def _request(self) -> None:
         streams = self._config.streams
@@ -161,6 +186,8 @@ class RedisStreamSession(WindowedSession):
             "COUNT", count, "STREAMS", stream, self._cursors[stream],
         )  # fmt: skip
         entries: list[tuple[bytes, Any]] = reply[0][1] if reply else []
+        if entries:
+            self._group.note_read(stream, entries[-1][0])
         self._cursors[stream] = entries[-1][0] if entries else b">"
         await self._drop_trimmed(stream, [entry_id for entry_id, fields in entries if not fields])
         return self._events(stream, entries, redelivered=True)
@@ -216,9 +243,11 @@ class RedisStreamSession(WindowedSession):
             return b"\n".join(flat), f"a field is not UTF-8: {error}"
 
     def _condition(self, stream: str) -> WriteOnce:
+        group, position = self._config.group, self._group.position(stream)
         if self._in_sink:
-            return OnceByXack(stream, self._config.group)
-        return OnceByKey(f"{self._name}:{stream}:", _SEEN_MS)
+            # Without the source's name, which may differ among the consumers of a group.
+            return OnceByXack(stream, group, f":{stream}:{group}:", SEEN_MS, position)
+        return OnceByKey(f"{self._name}:{stream}:", SEEN_MS, position)
 
     async def _drop_trimmed(self, stream: str, ids: list[bytes]) -> None:
         """Acknowledge pending entries that the stream no longer has: they are lost, counted and logged."""

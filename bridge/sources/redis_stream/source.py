@@ -6,25 +6,26 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
-from bridge.config import RedisStream
+from bridge.config import Dramatiq, RedisStream
 from bridge.model.event import Details
 from bridge.redis_io.connection import RedisConnection
 from bridge.sources.redis_stream.group import Group
+from bridge.sources.redis_stream.positions import Positions
 from bridge.sources.redis_stream.session import REPLY_TIMEOUT_S, RedisStreamSession
 
 
 class RedisStreamSource:
     """One consumer of a group; `in_sink` says whether the streams are in the Redis that the sink writes to.
 
-    `group` outlives the connections, and counts trimmed entries.
+    `group` outlives the connections: it counts trimmed entries, and knows the last ones that were written.
     """
 
     redelivers = True
     read: Callable[[Any], Details] | None = None
 
-    def __init__(self, name: str, config: RedisStream, *, in_sink: bool) -> None:
+    def __init__(self, name: str, config: RedisStream, dramatiq: Dramatiq, *, in_sink: bool) -> None:
         self.name = name
-        self.group = Group(name, config)
+        self.group = Group(name, config, Positions(name, config.group, dramatiq, in_sink=in_sink))
         self._config = config
         self._in_sink = in_sink
 

@@ -10,10 +10,11 @@ from typing import Any
 import pytest
 import redis
 
-from bridge.config import RedisStream
+from bridge.config import Dramatiq, RedisStream
 from bridge.redis_io.connection import RedisConnection
 from bridge.sources.redis_stream import group
 from bridge.sources.redis_stream.group import Group
+from bridge.sources.redis_stream.positions import Positions
 from bridge.sources.redis_stream.source import RedisStreamSource
 from tests.support.batches import answer
 from tests.support.brokers import Redis
@@ -36,6 +37,12 @@ def config(server: Redis, **settings: Any) -> RedisStream:
     """Return a source's settings."""
     stream = {"type": "redis-stream", "url": server.url, "streams": ["s"], "group": "g", "consumer": "me"}
     return RedisStream.model_validate({**stream, **settings})
+
+
+def new_group(server: Redis, **settings: Any) -> Group:
+    """Return a group of the source's settings."""
+    positions = Positions("source", "g", Dramatiq(url=server.url), in_sink=False)
+    return Group("source", config(server, **settings), positions)
 
 
 @pytest.fixture
@@ -139,7 +146,7 @@ async def test_entries_trimmed_before_they_are_read_are_counted_once(
         _keep(client, 2)  # no loss of a group that was made later
         middle = answer(client.xrange("s"))[0][0]
         client.xgroup_create("s", "g", {"in the middle": middle}.get(start, start))
-        groups = [Group("source", config(redis_server)) for _ in range(2)]
+        groups = [new_group(redis_server) for _ in range(2)]
         await groups[0].inspect(connection)
         if start != "$":
             _read(client, 2)
@@ -217,7 +224,9 @@ async def test_a_pause_is_followed_by_an_inspection(redis_server: Redis, monkeyp
     with redis_server.client() as client:
         client.xgroup_create("s", "g", "0", mkstream=True)
         _add(client, 20)
-        source = RedisStreamSource("s", config(redis_server, window={"events": 5}), in_sink=False)
+        source = RedisStreamSource(
+            "s", config(redis_server, window={"events": 5}), Dramatiq(url=redis_server.url), in_sink=False
+        )
         async with source.connect() as session:
             events = await session.receive()
             while len(events) < 5:
@@ -256,7 +265,7 @@ async def test_consumers_that_are_gone_are_deleted(redis_server: Redis, connecti
             client.xack("s", "g", *_read(client, 1, consumer))
         _read(client, 1, "pod-2")
         client.xgroup_createconsumer("s", "g", "pod-3")
-        mine = Group("source", config(redis_server, claim_after="10ms"))
+        mine = new_group(redis_server, claim_after="10ms")
 
         def consumers() -> set[bytes]:
             return {one["name"] for one in answer(client.xinfo_consumers("s", "g"))}
@@ -264,9 +273,7 @@ async def test_consumers_that_are_gone_are_deleted(redis_server: Redis, connecti
         await mine.inspect(connection)
         assert consumers() == {b"pod-1", b"pod-2", b"pod-3", b"me"}
         await asyncio.sleep(2.1)
-        await Group("source", config(redis_server, consumer="pod-3")).inspect(
-            connection
-        )  # as every bridge does while it lives
+        await new_group(redis_server, consumer="pod-3").inspect(connection)  # as every bridge does while it lives
         await mine.inspect(connection)
         assert consumers() == {b"pod-2", b"pod-3", b"me"}
         assert answer(client.xpending("s", "g"))["pending"] == 1
@@ -357,7 +364,9 @@ async def test_an_event_tells_whether_it_was_delivered_before(redis_server: Redi
         _add(client, 6)
         own, others = _read(client, 2, "me"), _read(client, 2, "dead")
     await asyncio.sleep(0.1)
-    source = RedisStreamSource("s", config(redis_server, claim_after="50ms"), in_sink=False)
+    source = RedisStreamSource(
+        "s", config(redis_server, claim_after="50ms"), Dramatiq(url=redis_server.url), in_sink=False
+    )
     async with source.connect() as session:
         events = await session.receive()
         while len(events) < 6:

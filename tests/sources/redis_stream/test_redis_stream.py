@@ -151,26 +151,6 @@ def test_where_a_new_group_starts(start: str, expected: list[int], feed: StreamF
     assert [n for (n,) in _args(feed.broker, len(expected))] == expected
 
 
-@pytest.mark.parametrize("end", ["destroy the group", "delete the stream"])
-def test_a_group_that_is_gone_is_made_again(end: str, feed: StreamFeed, new_bridge: Bridges) -> None:
-    """XGROUP DESTROY or DEL of the stream is logged; group and stream are made again, and entries flow."""
-    feed.prepare()
-    bridge = new_bridge(feed.config(feed.broker, start="new")).ready()
-    feed.publish([{"n": 1}])
-    assert _args(feed.broker, 1) == [[1]]
-    with feed.broker.client() as client:
-        if end == "destroy the group":
-            client.xgroup_destroy(feed.name, "bridge")
-        else:
-            client.delete(feed.name)
-    lost = bridge.wait_for("source.disconnected", source="feed")
-    assert "no longer exists" in lost["cause"]
-    bridge.wait_for("source.connected", times=2, source="feed")
-    feed.publish([{"n": 2}])
-    assert _args(feed.broker, 2) == [[1], [2]]
-    wait_until(lambda: _pending(feed) == 0, 10, "nothing pending")
-
-
 def test_in_dramatiqs_redis_the_write_acknowledges(feed: StreamFeed, new_bridge: Bridges) -> None:
     """In Dramatiq's own Redis no moment shows an entry that is both enqueued and pending: the write is the XACK."""
     feed.prepare()

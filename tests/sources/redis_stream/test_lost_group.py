@@ -1,0 +1,248 @@
+"""A consumer group that is lost: it is made again behind the last entry that was written, and what is held is written."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+
+import pytest
+import redis
+
+from bridge.config import Dramatiq, RedisStream
+from bridge.model.batch import Written
+from bridge.model.event import Event, OnceByXack
+from bridge.sources.redis_stream.source import RedisStreamSource
+from tests.support.batches import Entry, Sinks, answer, batch_of, event, message, numbers
+from tests.support.brokers import Redis
+from tests.support.children import wait_until
+from tests.support.feeds import StreamFeed
+from tests.support.processes import Bridges, assert_no_orphans, queue_messages
+
+NewRedis = Callable[..., Redis]
+LOSSES = pytest.mark.parametrize(
+    ("how", "start"),
+    [(how, start) for how in ("XGROUP DESTROY", "DEL", "FLUSHALL") for start in ("beginning", "new")],
+)
+PLACES = pytest.mark.parametrize("elsewhere", [False, True], ids=["in-dramatiqs-redis", "elsewhere"])
+STARTS = pytest.mark.parametrize("start", ["beginning", "new"])
+
+
+@pytest.fixture
+def feed(redis_server: Redis) -> StreamFeed:
+    """A stream without a group yet."""
+    return StreamFeed(redis_server)
+
+
+@pytest.fixture
+async def make() -> AsyncIterator[Sinks]:
+    """Make sinks that are closed at the end."""
+    async with Sinks() as sinks:
+        yield sinks
+
+
+def lose(client: redis.Redis, feed: StreamFeed, how: str, entries: range) -> None:
+    """Lose the group and add entries, in one step: nobody sees the time between."""
+    with client.pipeline(transaction=True) as step:
+        if how == "XGROUP DESTROY":
+            step.xgroup_destroy(feed.name, "bridge")
+        elif how == "DEL":
+            step.delete(feed.name)
+        else:
+            step.flushall()
+        for n in entries:
+            step.xadd(feed.name, {"data": f'{{"n": {n}}}'})
+        step.execute()
+
+
+def enqueued(sink: Redis) -> list[int]:
+    """Return the numbers in the queue."""
+    with sink.client() as client:
+        return [call["args"][0] for call in queue_messages(client, "default")]
+
+
+@pytest.fixture
+def sink(elsewhere: bool, redis_server: Redis, new_redis: NewRedis) -> Redis:
+    """The Redis that is written to."""
+    return new_redis() if elsewhere else redis_server
+
+
+@PLACES
+@LOSSES
+def test_a_lost_group_loses_and_repeats_nothing(
+    how: str, start: str, feed: StreamFeed, sink: Redis, new_bridge: Bridges
+) -> None:
+    """Each entry that was added before or after the loss is enqueued once; the loss is logged, and the connection stays."""
+    elsewhere = sink is not feed.broker
+    bridge = new_bridge(feed.config(sink, start=start)).ready()
+    feed.publish([{"n": n} for n in range(10)])
+    wait_until(lambda: len(enqueued(sink)) == 10, what="10 messages")
+    with feed.broker.client() as client:
+        lose(client, feed, how, range(10, 20))
+        kept = 10 if how == "FLUSHALL" and not elsewhere else 0  # messages that FLUSHALL has deleted
+        wait_until(lambda: len(enqueued(sink)) >= 20 - kept, what="every message")
+        wait_until(lambda: feed.unacknowledged() == 0, what="every entry acknowledged")
+        assert enqueued(sink) == list(range(kept, 20))
+        made = bridge.wait_for("source.group_made_again", source="feed")
+        assert made["stream"] == feed.name
+        assert len(bridge.events("source.gap")) == (how == "FLUSHALL" and not elsewhere)
+        assert not bridge.events("source.disconnected")
+        # And the next loss, from where that one was mended.
+        lose(client, feed, "XGROUP DESTROY", range(20, 25))
+        wait_until(lambda: len(enqueued(sink)) >= 25 - kept, what="every message")
+        wait_until(lambda: feed.unacknowledged() == 0, what="every entry acknowledged")
+        assert enqueued(sink) == list(range(kept, 25))
+
+
+@PLACES
+@STARTS
+def test_a_group_that_is_lost_while_the_bridge_is_away(
+    start: str, feed: StreamFeed, sink: Redis, new_bridge: Bridges
+) -> None:
+    """The next start goes on where the last one ended, also with `start: beginning`, and says so."""
+    first = new_bridge(feed.config(sink, start=start)).ready()
+    feed.publish([{"n": n} for n in range(10)])
+    wait_until(lambda: len(enqueued(sink)) == 10, what="10 messages")
+    first.terminate()
+    assert first.wait() == 0
+    with feed.broker.client() as client:
+        lose(client, feed, "XGROUP DESTROY", range(10, 20))
+    second = new_bridge(feed.config(sink, start=start)).ready()
+    second.wait_for("source.group_made_again", source="feed")
+    wait_until(lambda: len(enqueued(sink)) >= 20, what="every message")
+    wait_until(lambda: feed.unacknowledged() == 0, what="every entry acknowledged")
+    assert enqueued(sink) == list(range(20))
+
+
+@PLACES
+def test_a_stream_that_was_made_anew_is_read_from_its_beginning(
+    feed: StreamFeed, sink: Redis, new_bridge: Bridges
+) -> None:
+    """Its ids are lower than the position: `source.gap` says that the old stream is gone."""
+    bridge = new_bridge(feed.config(sink, start="new")).ready()
+    feed.publish([{"n": n} for n in range(3)])
+    wait_until(lambda: len(enqueued(sink)) == 3, what="3 messages")
+    with feed.broker.client() as client, client.pipeline(transaction=True) as step:
+        step.delete(feed.name)
+        for n in range(3, 6):
+            step.xadd(feed.name, {"data": f'{{"n": {n}}}'}, id=f"{n}-1")
+        step.execute()
+    wait_until(lambda: len(enqueued(sink)) == 6, what="6 messages")
+    assert enqueued(sink) == list(range(6))
+    gap = bridge.wait_for("source.gap", source="feed")
+    assert "made anew" in gap["cause"]
+
+
+def test_held_entries_are_written_though_their_stream_is_gone(
+    feed: StreamFeed, new_redis: NewRedis, new_bridge: Bridges
+) -> None:
+    """Entries that were read while Redis took no writes are nowhere else after FLUSHALL: they are written all the same."""
+    sink = new_redis()
+    bridge = new_bridge(feed.config(sink, start="new")).ready()
+    feed.publish([{"n": 0}])
+    wait_until(lambda: enqueued(sink) == [0], what="the first message")
+    sink.pause()
+    feed.publish([{"n": n} for n in range(1, 11)])
+    with feed.broker.client() as client:
+        wait_until(lambda: answer(client.xpending(feed.name, "bridge"))["pending"] == 10, 20, "10 entries held")
+        lose(client, feed, "FLUSHALL", range(11, 21))
+    time.sleep(1)  # the read that waits is refused meanwhile
+    sink.resume()
+    wait_until(lambda: len(enqueued(sink)) >= 21, what="every message")
+    wait_until(lambda: feed.unacknowledged() == 0, what="every entry acknowledged")
+    assert enqueued(sink) == list(range(21))
+    bridge.wait_for("source.group_made_again", source="feed")
+
+
+async def test_held_entries_in_dramatiqs_redis(redis_server: Redis, make: Sinks) -> None:
+    """XACK answers 0 for them: written once nevertheless, before the group is made again and after it."""
+    settings = {
+        "type": "redis-stream",
+        "url": redis_server.url,
+        "streams": ["s"],
+        "group": "g",
+        "consumer": "me",
+        "field": "data",
+    }
+    config = RedisStream.model_validate({**settings, "start": "new"})
+    source = RedisStreamSource("feed", config, Dramatiq(url=redis_server.url), in_sink=True)
+    sink = make(redis_server)
+
+    def entries(events: list[Event]) -> Any:
+        return batch_of([Entry(each, [message(int(each.body))]) for each in events])
+
+    async def receive(count: int) -> list[Event]:
+        events: list[Event] = []
+        while len(events) < count:
+            events += await session.receive()
+        return events
+
+    with redis_server.client() as client:
+        async with source.connect() as session:
+            for n in range(6):
+                client.xadd("s", {"data": f"{n}"})
+            held = await receive(6)
+            assert await sink.write(entries(held[:2])) == Written(2, 0)
+            await session.acknowledge(held[:2])
+            answer(client.xgroup_destroy("s", "g"))
+            # Nobody has noticed the loss: ids beyond the position were never written.
+            assert await sink.write(entries(held[2:4])) == Written(2, 0)
+            await session.acknowledge(held[2:4])
+            # The group delivers again what comes behind the position: the copies of what is held are duplicates.
+            client.xadd("s", {"data": "6"})
+            again = await receive(3)
+            assert await sink.write(entries(held[4:])) == Written(2, 0)
+            await session.acknowledge(held[4:])
+            assert await sink.write(entries(again)) == Written(1, 2)
+            await session.acknowledge(again)
+        assert numbers(client) == list(range(7))
+        assert answer(client.xpending("s", "g"))["pending"] == 0
+
+
+def test_two_bridges_of_one_group_lose_it_under_load(feed: StreamFeed, new_bridge: Bridges) -> None:
+    """What one bridge holds while the other one makes the group again is written once."""
+    feed.prepare()
+    bridges = [new_bridge(feed.config(feed.broker, consumer=f"bridge-{n}")).ready() for n in range(2)]
+    with feed.broker.client() as client:
+        for start in range(0, 20_000, 2_000):
+            feed.publish([{"n": n} for n in range(start, start + 2_000)])
+            client.xgroup_destroy(feed.name, "bridge")
+        wait_until(lambda: answer(client.llen("dramatiq:default")) >= 20_000, 60, "every message")
+        wait_until(lambda: feed.unacknowledged() == 0, what="every entry acknowledged")
+        assert_no_orphans(client)
+    counts = Counter(enqueued(feed.broker))
+    assert sorted(counts) == list(range(20_000))
+    assert max(counts.values()) == 1
+    assert any(bridge.events("source.group_made_again") for bridge in bridges)
+
+
+def test_a_group_begins_where_the_stream_was_at_the_start(
+    feed: StreamFeed, new_redis: NewRedis, new_bridge: Bridges
+) -> None:
+    """With `start: new`, entries that are added while Dramatiq's Redis is away are new, and none of them is missed."""
+    sink = new_redis()
+    feed.publish([{"n": 0}])
+    sink.stop()
+    bridge = new_bridge(feed.config(sink, start="new"))
+    bridge.wait_for("source.position_unknown", source="feed")
+    feed.publish([{"n": 1}])
+    sink.start()
+    wait_until(lambda: enqueued(sink) == [1], 40, "the message")
+
+
+async def test_the_position_only_rises(redis_server: Redis, make: Sinks) -> None:
+    """Also beyond 53 bits; a late write of older entries leaves it."""
+    sink = make(redis_server)
+    with redis_server.client() as client:
+        client.xgroup_create("s", "g", "0", mkstream=True)
+        for entry_id, position in (
+            ("5-1", "5-1"),
+            ("5-18446744073709551614", "5-18446744073709551614"),
+            ("5-18446744073709551615", "5-18446744073709551615"),
+            ("4-9", "5-18446744073709551615"),
+            ("10-0", "10-0"),
+        ):
+            once = OnceByXack("s", "g", ":s:g:", 60_000, "s g")
+            await sink.write(batch_of([Entry(event(once, deduplication_key=entry_id.encode()), [message(1)])]))
+            assert client.hget("dramatiq-bridge:positions", "s g") == position.encode()
