@@ -41,7 +41,7 @@ async def _run_one_process(loaded: Config) -> int:
     lifecycle = Lifecycle(loaded)
     bridge = Bridge(loaded, on_ready=lifecycle.ready)
     lifecycle.begin(stop=bridge.stop)
-    watchdog = asyncio.create_task(lifecycle.watch(bridge.stuck), name="bridge:watchdog")
+    watchdog = asyncio.create_task(lifecycle.watch(bridge.stuck, bridge.unready), name="bridge:watchdog")
     try:
         await bridge.run()
     finally:

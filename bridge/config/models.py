@@ -10,7 +10,7 @@ from typing import Annotated, Any, Final, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema, field_validator
 
-from bridge.config.connection import Bytes, Connection, Integer, Milliseconds, Model, Name, Timeout, or_null
+from bridge.config.connection import Boolean, Bytes, Connection, Integer, Milliseconds, Model, Name, Timeout, or_null
 from bridge.config.message_options import check_actor_name, check_options, check_queue_name
 from bridge.config.sources import SourceConfig
 from bridge.config.substitution import coerced, unmarked
@@ -124,6 +124,9 @@ class Dramatiq(Connection):
         BeforeValidator(or_null(parse_share)),
         WithJsonSchema({"type": ["string", "null"], "pattern": rf"^({SHARE}|\$\{{.*)$"}),
     ] = Field(default=90, description="share of Redis's maxmemory from which every source pauses")
+    allow_eviction: Boolean = Field(
+        default=False, description="whether the bridge is ready though Redis deletes messages when it is full"
+    )
 
 
 class SpoolSettings(Model):

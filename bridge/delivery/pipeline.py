@@ -125,6 +125,7 @@ class SourcePipeline:
                 await self._replay_idle.wait()
         await tasks.cancel(_running(self._delivering, self._replaying), within_s=_CANCEL_S)
         await self._spool_or_count_unfinished()
+        self._log.flush()
 
     def log_state(self) -> None:
         """Log how the source stands."""
@@ -226,7 +227,7 @@ class SourcePipeline:
     def _record(self, delivery: Delivery, outcome: Outcome) -> None:
         delivery.outcome = outcome
         self._accounts.record(delivery.batch, delivery.counts, outcome)
-        self._log.dead_letters(delivery.batch)
+        self._log.written(delivery.batch)
 
     async def _acknowledge(self, delivery: Delivery, outcome: Outcome) -> None:
         """Acknowledge a batch that is written, spooled, or lost, which frees the window; never one that is redelivered."""

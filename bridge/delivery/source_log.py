@@ -1,17 +1,21 @@
-"""The log lines of one source: its connection, its dead letters, its state. Repeated ones are limited."""
+"""The log lines of one source: its connection, its dead letters, its duplicates, its state. Repeated ones are limited."""
 
 from __future__ import annotations
 
 from dataclasses import asdict
+from typing import Final
 
 from bridge.config import SourceConfig, redacted_url
 from bridge.model.accounting import Counts
-from bridge.model.batch import Batch
-from bridge.observe.logs import LogThrottle, logger
+from bridge.model.batch import Batch, DeadLetter
+from bridge.model.event import Event, OncePerRoute
+from bridge.observe.logs import RepeatedLog, logger
 from bridge.sources.contract import Session
 from bridge.spool import Spool
 
 log = logger()
+#: A longer deduplication key is cut in the log.
+_MAX_KEY: Final = 80
 
 
 class SourceLog:
@@ -26,37 +30,66 @@ class SourceLog:
         self._source = source
         self._type = config.type
         self._url = redacted_url(config.url)
-        self._connection_throttle = LogThrottle()
-        self._dead_letter_throttle = LogThrottle()
+        self._repeated = RepeatedLog()
+        self._is_flapping = False
 
     def connected(self, routes: int) -> None:
-        """Log that the source is connected; its next disconnection is logged at once."""
-        self._connection_throttle = LogThrottle()
-        log.info("source.connected", source=self._name, type=self._type, url=self._url, routes=routes)
+        """Log that the source is connected, unless the loss before it was one of many, and not logged either."""
+        if not self._is_flapping:
+            log.info("source.connected", source=self._name, type=self._type, url=self._url, routes=routes)
 
     def disconnected(self, cause: str, retry_in_s: float, *, was_connected: bool) -> None:
         """Log that a connection has ended, or could not be made."""
         event = "source.disconnected" if was_connected else "source.unavailable"
-        suppressed = self._connection_throttle.allow(event, cause)
-        if suppressed is not None:
-            retry_in = round(retry_in_s, 2)
-            log.error(event, source=self._name, url=self._url, cause=cause, retry_in=retry_in, repeated=suppressed)
+        is_written = self._repeated.write(
+            (event, cause),
+            log.error,
+            event,
+            source=self._name,
+            url=self._url,
+            cause=cause,
+            retry_in=round(retry_in_s, 2),
+        )
+        if was_connected:
+            self._is_flapping = not is_written
 
-    def dead_letters(self, batch: Batch) -> None:
-        """Log each kind of dead letter among the written parts of `batch`."""
+    def written(self, batch: Batch) -> None:
+        """Log each kind of dead letter and of duplicate among the written parts of `batch`."""
         for part in batch.unsplit_parts():
-            for _, letter in part.dead_letters if part.written is not None else ():
-                suppressed = self._dead_letter_throttle.allow(letter.route, letter.reason)
-                if suppressed is not None:
-                    log.warning(
-                        "event.dead_lettered",
-                        source=self._source,
-                        route=letter.route or None,
-                        reason=letter.reason,
-                        cause=letter.detail,
-                        topic=letter.event.topic,
-                        repeated=suppressed,
-                    )
+            if part.written is not None:
+                for _, letter in part.dead_letters:
+                    self._dead_letter(letter)
+                if part.written.first_duplicate is not None:
+                    self._duplicates(part.written.first_duplicate, part.written.duplicates)
+
+    def _dead_letter(self, letter: DeadLetter) -> None:
+        self._repeated.write(
+            ("dead letter", letter.route, letter.reason),
+            log.warning,
+            "event.dead_lettered",
+            source=self._source,
+            route=letter.route or None,
+            reason=letter.reason,
+            cause=letter.detail,
+            topic=letter.event.topic,
+        )
+
+    def _duplicates(self, first: Event, count: int) -> None:
+        by_key = isinstance(first.write_once, OncePerRoute)
+        self._repeated.write(
+            ("duplicate", by_key),
+            log.info,
+            "event.duplicate",
+            source=self._source,
+            cause="its deduplication key was written before" if by_key else "it was written before",
+            key=first.deduplication_key.decode("utf-8", "backslashreplace")[:_MAX_KEY] or None,
+            topic=first.topic,
+            count=count,
+        )
+
+    def flush(self) -> None:
+        """Write the lines that were suppressed until now."""
+        self._repeated.flush()
 
     def spool_corrupt(self, lost: int) -> None:
         """Log that spooled events can't be read."""

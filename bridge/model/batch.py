@@ -34,11 +34,13 @@ class Column:
     """The messages of a batch for one queue, in the order of the events.
 
     `messages` holds a redis_message_id and a body for each. `event_indexes` holds, at the same place, the position of
-    the message's event in the batch's `events`; one event can have several messages, or none.
+    the message's event in the batch's `events`; one event can have several messages, or none. `routes` holds, at the same
+    place again, the message's route, where the source's events are deduplicated.
     """
 
     event_indexes: list[int] = field(default_factory=list)
     messages: list[tuple[bytes, bytes]] = field(default_factory=list)
+    routes: list[str] = field(default_factory=list)
 
     def part(self, start: int, stop: int) -> Column:
         """Return the messages of the events from `start` to `stop`, whose positions then count from 0."""
@@ -46,6 +48,7 @@ class Column:
         return Column(
             [self.event_indexes[place] - start for place in chosen],
             [self.messages[place] for place in chosen],
+            [self.routes[place] for place in chosen] if self.routes else [],
         )
 
 
@@ -114,6 +117,7 @@ class Batch:
             ours = self.column(queue)
             ours.event_indexes += [start + event_index for event_index in theirs.event_indexes]
             ours.messages += theirs.messages
+            ours.routes += theirs.routes
         self.dead_letters += [(start + event_index, letter) for event_index, letter in other.dead_letters]
 
     def every_dead_letter(self) -> Iterator[DeadLetter]:
@@ -164,7 +168,7 @@ class Written:
 
     `messages` counts the messages written; `duplicates`, the events that had been written before; `refused`, the
     events that became dead letters because Redis will never take them. `lengths` gives each queue's length right after
-    the write, 0 if no message was added to it. `size` counts the bytes sent.
+    the write, 0 if no message was added to it. `size` counts the bytes sent. `first_duplicate` is one of the duplicates.
     """
 
     messages: int
@@ -172,3 +176,4 @@ class Written:
     refused: int = 0
     lengths: dict[str, int] = field(default_factory=dict, compare=False)
     size: int = field(default=0, compare=False)
+    first_duplicate: Event | None = field(default=None, compare=False)

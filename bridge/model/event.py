@@ -44,17 +44,27 @@ class OnceByXack(msgspec.Struct, frozen=True):
 class OnceByKey(msgspec.Struct, frozen=True):
     """Write an event only if Redis does not remember its key, which is `prefix` and `event.deduplication_key`.
 
-    The write itself makes Redis remember the key, for `lifetime_ms`.
-    `position` is as in `OnceByXack`, and empty where the source is no log: then its events have no order of ids.
+    The write itself makes Redis remember the key, for `lifetime_ms`. `position` is as in `OnceByXack`.
     """
 
     prefix: str
     lifetime_ms: int
-    position: str = ""
+    position: str
+
+
+class OncePerRoute(msgspec.Struct, frozen=True):
+    """Write each message of an event only if Redis does not remember its route under the event's key.
+
+    The key is that of `OnceByKey`. A dead letter is not remembered: the route that failed may succeed when the event
+    comes again, and then its message alone is written.
+    """
+
+    prefix: str
+    lifetime_ms: int
 
 
 #: The condition under which an event is written, so that it is written at most once (see `sink/enqueue.lua`).
-WriteOnce = OnceByXack | OnceByKey
+WriteOnce = OnceByXack | OnceByKey | OncePerRoute
 
 
 def already_parsed(raw: Any) -> Details:

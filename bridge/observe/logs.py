@@ -6,10 +6,11 @@ secrets are never logged.
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import sys
 import time
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Final, Literal
@@ -19,7 +20,7 @@ import structlog
 Format = Literal["json", "console"]
 
 #: A repeated line is written at most once in this time; the next one says how many were suppressed.
-_REPEAT_INTERVAL_S: Final = 10.0
+REPEAT_INTERVAL_S: Final = 60.0
 #: A throttle forgets all its keys when it has more, so that causes that are all different do not fill the memory.
 _MAX_KEYS: Final = 1000
 
@@ -100,10 +101,70 @@ class LogThrottle:
         """
         now = time.monotonic()
         last, suppressed = self._last.get(key, (0.0, 0))
-        if last and now - last < _REPEAT_INTERVAL_S:
+        if last and now - last < REPEAT_INTERVAL_S:
             self._last[key] = last, suppressed + count
             return None
         if len(self._last) > _MAX_KEYS:
             self._last.clear()
         self._last[key] = now, 0
         return suppressed
+
+
+@dataclass(slots=True)
+class _Kind:
+    """A kind of line: when it was last written, and the newest one since that was not."""
+
+    written_at: float
+    suppressed: int = 0
+    write: Callable[[int], object] | None = None
+    timer: asyncio.TimerHandle | None = None
+
+
+class RepeatedLog:
+    """Writes each kind of line at once, then at most once a minute, as long as more come.
+
+    No line is forgotten: the newest of those that were suppressed is written once the minute is over, with the number of
+    the others. On the event loop's thread.
+    """
+
+    def __init__(self) -> None:
+        self._kinds: dict[Hashable, _Kind] = {}
+
+    def write(
+        self, kind: Hashable, method: Callable[..., object], event: str, *, count: int = 1, **fields: Any
+    ) -> bool:
+        """Write a line of `kind`, which stands for `count` lines, with `method`; return False if it is suppressed for now."""
+
+        def write(repeated: int) -> object:
+            return method(event, **fields, repeated=repeated)
+
+        now = time.monotonic()
+        known = self._kinds.get(kind)
+        if known is None or (now - known.written_at >= REPEAT_INTERVAL_S and known.write is None):
+            if len(self._kinds) > _MAX_KEYS:
+                self.flush()
+                self._kinds.clear()
+            self._kinds[kind] = _Kind(now)
+            write(count - 1)
+            return True
+        known.suppressed += count
+        known.write = write
+        if known.timer is None:
+            wait_s = max(0.0, known.written_at + REPEAT_INTERVAL_S - now)
+            known.timer = asyncio.get_running_loop().call_later(wait_s, self._write_newest, known)
+        return False
+
+    def flush(self) -> None:
+        """Write now what was suppressed."""
+        for known in self._kinds.values():
+            self._write_newest(known)
+
+    @staticmethod
+    def _write_newest(known: _Kind) -> None:
+        if known.timer is not None:
+            known.timer.cancel()
+            known.timer = None
+        if known.write is not None:
+            write, repeated = known.write, known.suppressed - 1
+            known.written_at, known.suppressed, known.write = time.monotonic(), 0, None
+            write(repeated)

@@ -17,6 +17,7 @@ from bridge import sources
 from bridge.config import Config, redacted_url
 from bridge.delivery import tasks
 from bridge.delivery.backpressure import Backpressure
+from bridge.delivery.eviction import EvictionWatch
 from bridge.delivery.pipeline import SourcePipeline
 from bridge.delivery.sink_context import SinkAvailability, SinkContext
 from bridge.model.accounting import Counts
@@ -41,7 +42,7 @@ _CLOSE_SINK_S: Final = 2.0
 
 
 class Bridge:
-    """Everything that one process runs; `on_ready` is called once every source is connected.
+    """Everything that one process runs; `on_ready` is called once every source is connected and the sink takes writes.
 
     The `first` process of a bridge also takes over the sessions that processes of an earlier start have orphaned.
     """
@@ -55,10 +56,12 @@ class Bridge:
         dramatiq = config.dramatiq
         self._sink = RedisSink(dramatiq, dead_letter_cap=config.dead_letters.max_length)
         health = SinkHealth()
+        health.require_probe()
         backpressure = Backpressure(dramatiq, self._sink, health)
         attempts = RedisAttempts(self._sink.connections, dramatiq.namespace)
         self._context = SinkContext(self._sink, attempts, health, backpressure)
         self._pipelines = [self._pipeline(name, name) for name in config.sources]
+        self._eviction = EvictionWatch(self._sink, allowed=dramatiq.allow_eviction)
         self._watchdog = Watchdog(self._pipelines, _STUCK_S + 2 * dramatiq.timeout / 1000)
         self._stop = asyncio.Event()
         self._sink_reached = asyncio.Event()
@@ -75,6 +78,7 @@ class Bridge:
                 helpers = [
                     tasks.start(group, self._watchdog.run(), "bridge:watchdog"),
                     tasks.start(group, self._context.backpressure.run(), "bridge:backpressure"),
+                    tasks.start(group, self._eviction.run(), "bridge:eviction"),
                 ]
                 for pipeline in self._pipelines:
                     tasks.start(group, pipeline.run(), f"pipeline:{pipeline.name}")
@@ -94,6 +98,10 @@ class Bridge:
     def stuck(self) -> list[str]:
         """Return the sources that do not move, and that a new connection has not helped."""
         return self._watchdog.stuck
+
+    def unready(self) -> str:
+        """Return why the bridge is not ready though every source moves; "" where nothing is known against it."""
+        return self._eviction.unready
 
     def log_state(self) -> None:
         """Log how each source stands, and the process."""
@@ -130,13 +138,15 @@ class Bridge:
             self._spools.log_unclaimed()
 
     async def _announce(self) -> None:
-        """Log that the sink is connected, and report once every source is."""
-        await self._context.health.retry_until_available("", self._sink.ping)
+        """Log that the sink takes writes, and report once every source is connected too."""
+        # A write: a Redis that refuses or delays writes, a Sentinel, and a replica answer PING as well.
+        await self._context.health.retry_until_available("", self._sink.probe)
         dramatiq = self._config.dramatiq
         log.info("sink.connected", url=redacted_url(dramatiq.url), namespace=dramatiq.namespace)
         self._sink_reached.set()
         for pipeline in self._pipelines[: len(self._config.sources)]:
             await pipeline.wait_connected()
+        await self._eviction.wait_tolerable()
         self._on_ready()
 
     async def _take_over_orphans(self, group: asyncio.TaskGroup) -> None:

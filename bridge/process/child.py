@@ -40,10 +40,14 @@ class Order:
 
 
 class Report(msgspec.Struct, omit_defaults=True):
-    """A report to the parent: that the process is ready, which sources are stuck, or the counts of one source."""
+    """A report to the parent: that the process is ready, which sources are stuck, or the counts of one source.
+
+    `unready` comes with `stuck`: see `Bridge.unready`.
+    """
 
     ready: bool = False
     stuck: list[str] | None = None
+    unready: str = ""
     source: str = ""
     counts: Counts | None = None
 
@@ -101,7 +105,7 @@ async def _report_repeatedly(bridge: Bridge, reports: int) -> None:
 
 
 def _report(bridge: Bridge, reports: int) -> None:
-    _write(reports, Report(stuck=bridge.stuck()))
+    _write(reports, Report(stuck=bridge.stuck(), unready=bridge.unready()))
     for source, counts in bridge.counts().items():
         _write(reports, Report(source=source, counts=counts))
 

@@ -48,6 +48,8 @@ class ChildProcess:
         self.ready = asyncio.Event()
         #: The sources that do not move in it.
         self.stuck: list[str] = []
+        #: Why it is not ready though its sources move; see `Bridge.unready`.
+        self.unready = ""
         self._order = order
         self._process: Process | None = None
         self._stop = asyncio.Event()
@@ -137,7 +139,7 @@ class ChildProcess:
 
     def _end_life(self) -> None:
         self.ready.clear()
-        self.stuck = []
+        self.stuck, self.unready = [], ""
         self._process = None
         total: dict[str, Counts] = {}
         self.add_counts(total)
@@ -148,7 +150,7 @@ class ChildProcess:
             report = _decode(line)
             self._reported_at = asyncio.get_running_loop().time()
             if report.stuck is not None:
-                self.stuck = report.stuck
+                self.stuck, self.unready = report.stuck, report.unready
             if report.ready:
                 if self._lives > 1:
                     log.info("process.recovered", process=self.number)
@@ -177,7 +179,7 @@ class Supervisor:
             async with asyncio.TaskGroup() as tasks:
                 helpers = [
                     tasks.create_task(self._announce(), name="supervisor:ready"),
-                    tasks.create_task(self._lifecycle.watch(self._stuck), name="supervisor:watchdog"),
+                    tasks.create_task(self._lifecycle.watch(self._stuck, self._unready), name="supervisor:watchdog"),
                 ]
                 running = [tasks.create_task(child.run(), name=f"process:{child.number}") for child in self._children]
                 ended_well = all(await asyncio.gather(*running))
@@ -210,6 +212,9 @@ class Supervisor:
         for child in self._children:
             child.kill_if_silent()
         return sorted({source for child in self._children for source in child.stuck})
+
+    def _unready(self) -> str:
+        return next((child.unready for child in self._children if child.unready), "")
 
     def _stop(self) -> None:
         for child in self._children:

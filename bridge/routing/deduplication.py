@@ -1,4 +1,4 @@
-"""The deduplication key of a source's events: the write of an event whose key was written before is a duplicate.
+"""The deduplication key of a source's events: a message of a route that was written before for this key is a duplicate.
 
 `deduplicate.key` is an expression, evaluated once per event, however many routes fit it. The write itself remembers the
 key in Redis, for `deduplicate.within` (see `sink/enqueue.lua`).
@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from bridge.config.wording import describe
 from bridge.errors import BadEvent
-from bridge.model.event import Event, OnceByKey
+from bridge.model.event import Event, OncePerRoute
 from bridge.observe.logs import LogThrottle, logger
 from bridge.routing import expressions
 from bridge.routing.expressions import EXPRESSION_ERRORS, RUNTIME
@@ -53,14 +53,14 @@ class Deduplication:
         self._text = text
         self._evaluate = evaluate
         self._filename = filename
-        self._write_once = OnceByKey(f"{source}:", within_ms)
+        self._write_once = OncePerRoute(f"{source}:", within_ms)
         self._throttle = LogThrottle()
 
-    def mark(self, event: Event, payload: object, *, quiet: bool = False) -> None:
+    def mark(self, event: Event, payload: object) -> None:
         """Give `event` its condition and its deduplication key.
 
         Without a usable key it gets neither, and is written each time it comes: a possible duplicate is better than a
-        lost event. A warning says so now and then, unless `quiet`.
+        lost event. A warning says so now and then.
         """
         try:
             event.deduplication_key = _key(self._evaluate(event, payload, (), None))
@@ -71,7 +71,7 @@ class Deduplication:
         else:
             event.write_once = self._write_once
             return
-        if not quiet and (suppressed := self._throttle.allow("without_deduplication_key")) is not None:
+        if (suppressed := self._throttle.allow("without_deduplication_key")) is not None:
             log.warning(
                 "event.without_deduplication_key",
                 source=self._source,

@@ -56,7 +56,6 @@ class Router:
             except BadEvent as error:
                 batch.dead_letters.append((index, DeadLetter(event, error.reason, error.detail)))
                 counts.dead_lettered += 1
-                self._mark_undecoded(event)
                 continue
             fits, failed = False, False
             for route, captures in matches:
@@ -74,6 +73,8 @@ class Router:
                         last_route, column = route, batch.column(route.queue)
                     column.event_indexes.append(index)
                     column.messages.append(message)
+                    if deduplication is not None:
+                        column.routes.append(route.name)
             if failed:
                 counts.dead_lettered += 1
             elif not fits:
@@ -105,19 +106,8 @@ class Router:
             detail = f"no route's topic fits {event.topic[:200]!r}"
             batch.dead_letters.append((index, DeadLetter(event, "unmatched", detail)))
             counts.dead_lettered += 1
-            self._mark_undecoded(event)
         else:
             counts.unmatched += 1
-
-    def _mark_undecoded(self, event: Event) -> None:
-        """Mark an event that became a dead letter before any route ran; its payload may be unreadable."""
-        if self.deduplication is None:
-            return
-        try:
-            payload = self.payload(event)
-        except BadEvent:
-            payload = None
-        self.deduplication.mark(event, payload, quiet=True)
 
 
 def make(config: SourceConfig, table: RouteTable) -> Router:

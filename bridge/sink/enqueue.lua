@@ -13,11 +13,15 @@
 --                                                         a stream in this Redis: XACK must say 1, or, where the group
 --                                                         was lost, the key of `seen` and the id must be new
 --           's' events first-key# lifetime (ms)           a key for each event's deduplication key: SET NX must succeed
+--           'r' events first-key# lifetime (ms)           the same keys, each with the routes that were written: a message
+--                                                         is written if its route is not among them
+--         the number of routes, and their names, for the messages of 'r';
 --         for each queue: the number of messages, the index of each one's event as 'index index ...' from 0 ('': the
---           first message belongs to the first event, and so on, or there are no conditions), (id body)*
---         for each dead letter: event-index field-count (name value)*
+--           first message belongs to the first event, and so on, or there are no conditions), the number of each one's
+--           route from 1 in the same way ('' without 'r'), (id body)*
+--         for each dead letter: event-index route field-count (name value)*
 --         key# is a position in KEYS.
--- Reply   'messages duplicates', then the length of each queue's list.
+-- Reply   'messages duplicates', then the length of each queue's list, then the index of one duplicate (-1: none).
 -- Errors  of the script itself, before its first write. LATE: the sequence has written a later batch, so this one too.
 --         DEADLETTERS: the dead letters' key holds no stream. WRONGTYPE: a queue's or a condition's key holds another
 --         type. NOPERM: the user may not run a command.
@@ -123,11 +127,14 @@ for _ = 1, tonumber(take()) do
 end
 
 -- Usually every condition holds and `duplicate` stays empty: then no message has to be left out below.
-local duplicate, duplicates, event = {}, 0, -1
-local function mark_duplicate()
-  duplicate[event] = true
+local duplicate, duplicates, first_duplicate, event = {}, 0, -1, -1
+local function mark_duplicate(index)
+  duplicate[index] = true
   duplicates = duplicates + 1
+  first_duplicate = index
 end
+-- Of 'r': by event the position of its key, the lifetime, and how many messages and dead letters it has, and has left out.
+local key_of, lifetime_of, parts, left_out = {}, {}, {}, {}
 for _ = 1, tonumber(take()) do
   local kind, events = take(), tonumber(take())
   if kind == '-' then
@@ -150,10 +157,10 @@ for _ = 1, tonumber(take()) do
       end
       if unknown then
         if not redis.call('SET', seen .. id, '', 'NX', 'PX', lifetime) then
-          mark_duplicate()
+          mark_duplicate(event)
         end
       elseif not acknowledged then
-        mark_duplicate()
+        mark_duplicate(event)
       end
     end
     at = at + events
@@ -161,11 +168,42 @@ for _ = 1, tonumber(take()) do
     local first, lifetime = tonumber(take()), take()
     for k = first, first + events - 1 do
       event = event + 1
-      if not redis.call('SET', KEYS[k], '', 'NX', 'PX', lifetime) then
-        mark_duplicate()
+      if kind == 'r' then
+        key_of[event], lifetime_of[event], parts[event], left_out[event] = k, lifetime, 0, 0
+      elseif not redis.call('SET', KEYS[k], '', 'NX', 'PX', lifetime) then
+        mark_duplicate(event)
       end
     end
   end
+end
+
+local routes = {}
+for number = 1, tonumber(take()) do
+  routes[number] = take()
+end
+
+-- Tell whether the value of a key has a route. An empty value is from before there were routes in it: it has all.
+local function has(value, route)
+  return value and (value == '' or string.find('\n' .. value .. '\n', '\n' .. route .. '\n', 1, true))
+end
+
+-- Tell whether a message is to be left out; remember its route if not.
+local function was_written(index, route)
+  local k = key_of[index]
+  if not k then
+    return duplicate[index]
+  end
+  parts[index] = parts[index] + 1
+  if redis.call('SET', KEYS[k], route, 'NX', 'PX', lifetime_of[index]) then
+    return false
+  end
+  local value = redis.call('GET', KEYS[k])
+  if has(value, route) then
+    left_out[index] = left_out[index] + 1
+    return true
+  end
+  redis.call('SET', KEYS[k], value .. '\n' .. route, 'PX', lifetime_of[index])
+  return false
 end
 
 -- In pieces: Lua cannot unpack more than about 8,000 values at once.
@@ -173,19 +211,20 @@ local PIECE = 2000
 local messages, lengths = 0, {}
 for q = 1, QUEUES do
   local list, hash = KEYS[1 + 2 * q], KEYS[2 + 2 * q]
-  local count, indexes = tonumber(take()), take()
+  local count, indexes, numbers = tonumber(take()), take(), take()
   local first, source = at + 1, ARGV
   at = at + 2 * count
-  if duplicates > 0 then
-    source, first = {}, 1
-    local next_index = string.gmatch(indexes, '%d+')
+  if duplicates > 0 or numbers ~= '' then
+    local kept, n = {}, 0
+    local next_index, next_number = string.gmatch(indexes, '%d+'), string.gmatch(numbers, '%d+')
     for m = 0, count - 1 do
-      if not duplicate[indexes == '' and m or tonumber(next_index())] then
-        source[#source + 1] = ARGV[at - 2 * (count - m) + 1]
-        source[#source + 1] = ARGV[at - 2 * (count - m) + 2]
+      local index = indexes == '' and m or tonumber(next_index())
+      if not was_written(index, routes[tonumber(next_number() or 0)] or '') then
+        kept[n + 1], kept[n + 2] = ARGV[first + 2 * m], ARGV[first + 2 * m + 1]
+        n = n + 2
       end
     end
-    count = #source / 2
+    source, first, count = kept, 1, n / 2
   end
   local length = 0
   for start = 0, count - 1, PIECE do
@@ -202,13 +241,26 @@ for q = 1, QUEUES do
   lengths[q] = length
 end
 while at < #ARGV do
-  local index, fields = tonumber(take()), tonumber(take())
-  if not duplicate[index] then
+  local index, route, fields = tonumber(take()), take(), tonumber(take())
+  local k, is_duplicate = key_of[index], duplicate[index]
+  if k then
+    parts[index] = parts[index] + 1
+    is_duplicate = route ~= '' and has(redis.call('GET', KEYS[k]), route)
+    left_out[index] = left_out[index] + (is_duplicate and 1 or 0)
+  end
+  if not is_duplicate then
     redis.call('XADD', DEAD, 'MAXLEN', '~', CAP, '*', unpack(ARGV, at + 1, at + 2 * fields))
   end
   at = at + 2 * fields
 end
 
+for index, count in pairs(parts) do
+  if count > 0 and left_out[index] == count then
+    mark_duplicate(index)
+  end
+end
+
+lengths[#lengths + 1] = first_duplicate
 result = table.concat({messages, duplicates, unpack(lengths)}, ' ')
 redis.call('SET', SEQUENCE, NUMBER .. ' ' .. result, 'EX', LIFETIME)
 return result

@@ -31,6 +31,10 @@ class SinkHealth:
         self._throttle = LogThrottle()
         self._recovered = asyncio.Event()
 
+    def require_probe(self) -> None:
+        """Let the sink be unavailable to all writers until `mark_available("")`: nobody knows whether it takes writes."""
+        self._failing.add("")
+
     async def retry_until_available(
         self, writer: str, attempt: Callable[[], Awaitable[_T]], *, give_up: Callable[[], bool] = lambda: False
     ) -> _T:

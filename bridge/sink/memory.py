@@ -1,20 +1,32 @@
-"""Redis's memory, as Redis itself compares it before it refuses writes."""
+"""Redis's memory, as Redis itself compares it before it refuses writes, and what it deletes instead."""
 
 from __future__ import annotations
 
+import enum
 from dataclasses import dataclass
-from typing import Final
 
-#: With every other policy Redis evicts other users' keys, and refuses no write.
-_NO_EVICTION: Final = "noeviction"
+
+class Evicts(enum.Enum):
+    """The keys that Redis deletes once it is full."""
+
+    NOTHING = "nothing"
+    #: Keys that expire: those by which the bridge recognises what it has written. Queues never expire.
+    OWN_KEYS = "own keys"
+    #: Any key, bodies of messages among them; then no write is refused.
+    MESSAGES = "messages"
 
 
 @dataclass(slots=True, frozen=True)
 class Memory:
-    """Bytes of memory: `used`, of `limit` at which writes are refused; a `limit` of 0 means that there is none."""
+    """Bytes of memory: `used`, of `limit` at which writes are refused; a `limit` of 0 means that there is none.
+
+    `policy` is Redis's own name of what it `evicts`; without a `maxmemory` it evicts nothing.
+    """
 
     used: int
     limit: int
+    policy: str = ""
+    evicts: Evicts = Evicts.NOTHING
 
 
 def parse_memory(info: str) -> Memory:
@@ -22,5 +34,11 @@ def parse_memory(info: str) -> Memory:
     fields = {name: value for name, _, value in (line.partition(":") for line in info.splitlines())}
     # Redis compares `maxmemory` with the memory in use without the buffers of replicas and of the AOF.
     used = int(fields.get("used_memory", 0)) - int(fields.get("mem_not_counted_for_evict", 0))
-    refuses_writes = fields.get("maxmemory_policy", _NO_EVICTION) == _NO_EVICTION
-    return Memory(used, int(fields.get("maxmemory", 0)) if refuses_writes else 0)
+    limit, policy = int(fields.get("maxmemory", 0)), fields.get("maxmemory_policy", "noeviction")
+    if not limit:
+        return Memory(used, 0, policy)
+    if policy.startswith("volatile-"):
+        return Memory(used, limit, policy, Evicts.OWN_KEYS)
+    if policy == "noeviction":
+        return Memory(used, limit, policy)
+    return Memory(used, 0, policy, Evicts.MESSAGES)

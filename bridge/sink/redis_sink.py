@@ -81,14 +81,15 @@ class RedisSink:
         except ResponseError as error:
             if str(error).startswith("LATE"):
                 # Batches of a sequence are written one after another: this one was written before the later one.
-                return Written(messages=0, duplicates=len(batch.events))
+                return Written(0, len(batch.events), first_duplicate=batch.events[0])
             if not str(error).startswith(_PERMANENT_REPLIES):
                 raise unavailable(error) from None
             _isolate(batch, str(error))
             return await self._write(batch)
-        messages, duplicates, *lengths = map(int, reply.split())
-        by_queue = dict(zip(batch.queues, lengths, strict=False))
-        return Written(messages, duplicates, batch.refused, by_queue, arguments.size)
+        messages, duplicates, *lengths, first_duplicate = map(int, reply.split())
+        by_queue = dict(zip(batch.queues, lengths, strict=True))
+        duplicate = batch.events[first_duplicate] if duplicates else None
+        return Written(messages, duplicates, batch.refused, by_queue, arguments.size, duplicate)
 
     async def _write_halves(self, first: Batch, second: Batch) -> Written:
         before = await self.write(first)
@@ -99,6 +100,7 @@ class RedisSink:
             before.refused + after.refused,
             {**before.lengths, **after.lengths},
             before.size + after.size,
+            before.first_duplicate or after.first_duplicate,
         )
 
     async def close(self) -> None:

@@ -10,7 +10,7 @@ import msgspec
 
 from bridge.errors import BadEvent
 from bridge.model.batch import Batch, Column, DeadLetter
-from bridge.model.event import Event, OnceByXack, WriteOnce
+from bridge.model.event import Event, OnceByKey, OnceByXack, OncePerRoute, WriteOnce
 from bridge.redis_io.connection import Word, encode_word
 from bridge.redis_io.keys import dead_letters_key, positions_key, restarts_key, seen_key
 from bridge.routing.decoding import to_json_types
@@ -20,6 +20,9 @@ from bridge.routing.decoding import to_json_types
 _SEQUENCE_LIFETIME_S: Final = 6 * 3600
 #: A dead letter keeps at most so many bytes of a body; `body_size` tells the size of the whole.
 _MAX_DEAD_LETTER_BODY: Final = 256 * 1024
+_MAX_CAUSE: Final = 300
+#: The version of a dead letter's fields: a later one may add fields, and changes none.
+DEAD_LETTER_VERSION: Final = 1
 #: The bytes between an id and a body, by the body's size, for bodies smaller than _SMALL.
 _SMALL: Final = 2048
 _SIZES: Final = [b"\r\n$%d\r\n" % size for size in range(_SMALL)]
@@ -50,11 +53,14 @@ class ScriptArguments:
         self._add(len(runs))
         for condition, events in runs:
             self._add_condition(condition, [event.deduplication_key for event in events])
+        routes = list({name: None for column in batch.queues.values() for name in column.routes})
+        self._add(len(routes), *map(_route_word, routes))
+        numbers = {name: number for number, name in enumerate(routes, 1)}
         for column in batch.queues.values():
-            self._add_column(column, conditional=conditional)
+            self._add_column(column, numbers, conditional=conditional)
         for event_index, letter in batch.dead_letters:
             fields = _fields(letter)
-            self._add(event_index, len(fields) // 2, *fields)
+            self._add(event_index, _route_word(letter.route), len(fields) // 2, *fields)
 
     def command(self, name: str, script: str) -> bytes:
         """Return the whole command: EVALSHA with the script's digest, or EVAL with its text."""
@@ -69,7 +75,11 @@ class ScriptArguments:
 
     def _add_positions(self, runs: Sequence[_Run]) -> None:
         """Add the id of the last event of each log; runs of one log follow in the order of its ids."""
-        positions = {run.position: _last_id(events) for run, events in runs if run is not None and run.position}
+        positions = {
+            condition.position: _last_id(events)
+            for condition, events in runs
+            if isinstance(condition, (OnceByXack, OnceByKey))
+        }
         if positions:
             self._keys += (positions_key(self._namespace), restarts_key(self._namespace))
         self._add(len(positions))
@@ -89,12 +99,14 @@ class ScriptArguments:
         else:
             prefix = seen_key(self._namespace, condition.prefix).encode()
             self._keys += [prefix + key for key in keys]
-            self._add("s", len(keys), first, condition.lifetime_ms)
+            kind = "r" if isinstance(condition, OncePerRoute) else "s"
+            self._add(kind, len(keys), first, condition.lifetime_ms)
 
-    def _add_column(self, column: Column, *, conditional: bool) -> None:
+    def _add_column(self, column: Column, routes: dict[str, int], *, conditional: bool) -> None:
         # The script needs each message's event only to leave out events that were written before.
         in_line = not conditional or column.event_indexes == list(range(len(column.event_indexes)))
         self._add(len(column.messages), "" if in_line else " ".join(map(str, column.event_indexes)))
+        self._add(" ".join([str(routes[name]) for name in column.routes]))
         self._count += 2 * len(column.messages)
         values = self._values
         for redis_id, body in column.messages:
@@ -111,6 +123,11 @@ def _runs(events: list[Event], conditions: list[WriteOnce | None]) -> list[_Run]
     return runs
 
 
+def _route_word(name: str) -> bytes:
+    # The script keeps the names of several routes as lines.
+    return name.encode("unicode_escape")
+
+
 def _last_id(events: list[Event]) -> bytes:
     # Ids rise, but for those of redelivered events, which are older than all that are new.
     return next((event for event in reversed(events) if not event.redelivered), events[-1]).deduplication_key
@@ -118,18 +135,24 @@ def _last_id(events: list[Event]) -> bytes:
 
 def _fields(letter: DeadLetter) -> list[Word]:
     event = letter.event
-    fields: list[Word] = ["reason", letter.reason, "error", letter.detail, "source", event.source]
-    fields += ("route", letter.route, "topic", event.topic, "received_at", event.received_at_ms)
-    fields += ("headers", _headers(letter), "body_size", len(event.body), "body", event.body[:_MAX_DEAD_LETTER_BODY])
+    is_cut = len(event.body) > _MAX_DEAD_LETTER_BODY
+    fields: list[Word] = ["version", DEAD_LETTER_VERSION, "reason", letter.reason, "error", letter.detail]
+    fields += ("source", event.source, "route", letter.route, "topic", event.topic, "received_at", event.received_at_ms)
+    fields += (*_details(event), "body_size", len(event.body), "body_cut", int(is_cut))
+    fields += ("body", event.body[:_MAX_DEAD_LETTER_BODY])
     return [_utf8(value) if isinstance(value, str) else value for value in fields]
 
 
-def _headers(letter: DeadLetter) -> bytes:
+def _details(event: Event) -> list[Word]:
+    """Return headers and meta as JSON; `details_error` says why there are none."""
     try:
-        headers, _ = letter.event.details()
-        return _encode(to_json_types(dict(headers)))
-    except (ValueError, UnicodeEncodeError, BadEvent):
-        return b"{}"  # a dead letter without headers is better than none: they can't be read, or JSON can't hold them
+        headers, meta = event.details()
+        known = {name: value for name, value in meta.items() if value is not None}
+        return ["headers", _encode(to_json_types(dict(headers))), "meta", _encode(to_json_types(known))]
+    except (ValueError, UnicodeEncodeError, BadEvent) as error:
+        # A dead letter without headers is better than none: they can't be read, or JSON can't hold them.
+        cause = error.detail if isinstance(error, BadEvent) else str(error)
+        return ["headers", b"{}", "meta", b"{}", "details_error", cause[:_MAX_CAUSE]]
 
 
 def _utf8(text: str) -> bytes:

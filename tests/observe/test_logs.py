@@ -97,7 +97,7 @@ def test_repeated_lines_are_suppressed_and_counted(monkeypatch: pytest.MonkeyPat
     assert throttle.allow("lost", "reset") is None
     assert throttle.allow("lost", "reset", count=3) is None
     assert throttle.allow("lost", "refused") == 0
-    clock.monotonic = lambda: 12.0
+    clock.monotonic = lambda: 62.0
     assert throttle.allow("lost", "reset") == 4
     assert throttle.allow("lost", "reset") is None
 

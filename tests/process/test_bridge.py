@@ -173,16 +173,29 @@ def test_a_wrong_configuration_is_exit_code_78(new_bridge: Callable[..., BridgeP
 
 
 def test_the_service_manager_is_told(
-    stream: StreamFeed, redis_server: Redis, new_bridge: Callable[..., BridgeProcess], tmp_path: Path
+    stream: StreamFeed,
+    redis_server: Redis,
+    new_redis: Callable[..., Redis],
+    new_bridge: Callable[..., BridgeProcess],
+    tmp_path: Path,
 ) -> None:
-    """READY=1 once the bridge runs, also while a broker is away, and STOPPING=1 before it drains."""
+    """READY=1 once every source is connected, more time before that, and STOPPING=1 before it drains."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
         manager.bind(str(tmp_path / "notify"))
         manager.settimeout(20)
         config = stream.config(redis_server)
-        config["sources"]["away"] = {"type": "amqp", "url": f"amqp://127.0.0.1:{free_port()}/", "queue": "q"}
+        away = new_redis()
+        config["sources"]["away"] = {"type": "redis-pubsub", "url": away.url, "channels": ["c"]}
+        away.stop()
         bridge = new_bridge(config, env={"NOTIFY_SOCKET": str(tmp_path / "notify")})
-        assert b"READY=1" in manager.recv(1000)
+        bridge.wait_for("source.connected", source="feed")
+        bridge.wait_for("source.unavailable", source="away")
+        assert manager.recv(1000) == b"STATUS=connecting"
+        assert manager.recv(1000).startswith(b"EXTEND_TIMEOUT_USEC=")
+        away.start()
+        while (said := manager.recv(1000)).startswith(b"EXTEND_TIMEOUT_USEC="):
+            pass
+        assert said == b"READY=1\nSTATUS=running"
         bridge.terminate()
         assert b"STOPPING=1" in manager.recv(1000)
         assert bridge.wait() == 0

@@ -121,7 +121,7 @@ def test_a_stop_while_the_processes_start(
 def test_the_service_manager_knows_one_process(
     stream: StreamFeed, redis_server: Redis, new_bridge: Callable[..., BridgeProcess], tmp_path: Path
 ) -> None:
-    """READY=1 and STOPPING=1 are sent once each, by the parent."""
+    """READY=1 and STOPPING=1 are sent once each, by the parent; before, its status, and that it needs more time."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
         manager.bind(str(tmp_path / "notify"))
         config = several(stream.config(redis_server))
@@ -133,4 +133,8 @@ def test_the_service_manager_knows_one_process(
         with suppress(BlockingIOError):
             while True:
                 told.append(manager.recv(1000).split(b"\n")[0])
-        assert told == [b"READY=1", b"STOPPING=1"]
+        assert [line for line in told if not line.startswith(b"EXTEND")] == [
+            b"STATUS=connecting",
+            b"READY=1",
+            b"STOPPING=1",
+        ]

@@ -124,15 +124,12 @@ def test_the_key_is_evaluated_only_for_events_that_are_written() -> None:
     assert written.write_once is failed.write_once
 
 
-def test_a_dead_letter_has_the_key_that_can_be_read() -> None:
-    """A body that is no JSON hides the payload, not the meta; an event that fits no route is decoded for its key."""
+def test_a_dead_letter_without_a_route_has_no_key() -> None:
+    """A body that is no JSON, and an event that fits no route, are dead letters each time they come."""
     amqp = {"type": "amqp", "url": "amqp://localhost", "queue": "q"}
     broken, foreign = event(b"{", "t", message_id="m"), event(b'{"id": 5}', "elsewhere", message_id="n")
     batch(router([{"actor": "record", "topic": "t"}], **amqp, deduplicate={"key": "$meta.message_id"}), broken, foreign)
-    assert (broken.deduplication_key, foreign.deduplication_key) == (b"m", b"n")
-    broken, foreign = event(b"{", "t"), event(b'{"id": 5}', "elsewhere")
-    batch(router([{"actor": "record", "topic": "t"}], **amqp, **BY_ID), broken, foreign)
-    assert (broken.deduplication_key, foreign.deduplication_key) == (b"", b"5")
+    assert broken.write_once is foreign.write_once is None
 
 
 def test_a_long_key_is_shortened() -> None:
@@ -164,15 +161,49 @@ async def test_the_second_event_of_a_key_is_a_duplicate(redis_server: Redis) -> 
     assert 3_500_000 < left <= 3_600_000
 
 
-async def test_a_dead_letter_is_written_once(redis_server: Redis) -> None:
-    """An event that becomes a dead letter makes no second one when it comes again."""
-    routing = router(TO_RECORD, **BY_ID)
+async def test_a_dead_letter_uses_up_no_key(redis_server: Redis) -> None:
+    """Once the route is mended, the event that comes again is written; until then it is a dead letter each time."""
+    wrong = router([{"actor": "record", "args": ["$payload.missing"]}], **BY_ID)
     async with Sinks() as make:
         sink = make(redis_server)
         for _ in range(2):
-            await sink.write(batch(routing, event(b'{"id": 1}')))
+            assert await sink.write(batch(wrong, event(b'{"id": 1, "n": 1}'))) == Written(0, 0)
+        mended = router(TO_RECORD, **BY_ID)
+        assert await sink.write(batch(mended, event(b'{"id": 1, "n": 1}'))) == Written(1, 0)
+        assert await sink.write(batch(mended, event(b'{"id": 1, "n": 1}'))) == Written(0, 1)
     with redis_server.client() as client:
+        assert numbers(client) == [1]
+        assert client.xlen(DEAD) == 2
+
+
+@pytest.mark.parametrize("name", ["b", "b\nc", "ü", "a"], ids=repr)
+async def test_of_several_routes_only_the_one_that_failed_is_written_again(redis_server: Redis, name: str) -> None:
+    """Each route of an event is remembered by itself, whatever its name; a dead letter of a route that was written is a duplicate."""
+    good = {"name": "good", "actor": "record", "args": ["$payload.n"]}
+    also = {"name": name, "actor": "record", "queue": "other"}
+    wrong = router([good, {**also, "args": ["$payload.missing"]}], **BY_ID)
+    mended = router([good, {**also, "args": ["$payload.n"]}], **BY_ID)
+    body = b'{"id": 1, "n": 1}'
+    async with Sinks() as make:
+        sink = make(redis_server)
+        assert await sink.write(batch(wrong, event(body))) == Written(1, 0)
+        assert await sink.write(batch(mended, event(body))) == Written(1, 0)
+        assert await sink.write(batch(mended, event(body), event(body))) == Written(0, 2)
+        assert await sink.write(batch(wrong, event(body))) == Written(0, 1)
+    with redis_server.client() as client:
+        assert (numbers(client), numbers(client, "other")) == ([1], [1])
         assert client.xlen(DEAD) == 1
+        assert client.get("dramatiq-bridge:seen:s:1") == b"good\n" + name.encode("unicode_escape")
+
+
+async def test_a_key_of_an_earlier_release_has_every_route(redis_server: Redis) -> None:
+    """Its value is empty: an event that was written before an upgrade is not written again after it."""
+    with redis_server.client() as client:
+        client.set("dramatiq-bridge:seen:s:1", "", px=60_000)
+    async with Sinks() as make:
+        assert await make(redis_server).write(
+            batch(router(TO_RECORD, **BY_ID), event(b'{"id": 1, "n": 1}'))
+        ) == Written(0, 1)
 
 
 def load(tmp_path: Path, source: str, routes: str = "") -> config.Config:
@@ -304,7 +335,13 @@ def test_kill_9_makes_no_duplicates(feed: Feed, redis_server: Redis, new_bridge:
         bridge.terminate()
         assert bridge.wait() == 0
         assert sorted(numbers(client)) == list(range(2001))
+    first = bridge.wait_for("event.duplicate")
+    assert first["source"] == "feed"
+    assert first["cause"] == "its deduplication key was written before"
+    lines = bridge.events("event.duplicate")
     stopped = bridge.wait_for("bridge.stopped")
+    assert sum(1 + line.get("repeated", 0) for line in lines) == stopped["duplicates"]
+    assert len(lines) <= 3, "at once, then once a minute, and at the stop"
     assert stopped["duplicates"] >= 2000
     assert stopped["received"] == stopped["messages"] + stopped["duplicates"]
 

@@ -160,9 +160,9 @@ async def test_every_key_is_in_the_namespace(redis_server: Redis, make: Sinks, n
 
 
 async def test_a_dead_letter_keeps_everything_known(redis_server: Redis, make: Sinks) -> None:
-    """Reason, error, source, route, topic, headers, time and the raw bytes of the body, even if they are no text."""
+    """Reason, error, source, route, topic, headers, meta, time and the raw bytes of the body, even if they are no text."""
     body = bytes(range(256))
-    dead = event(None, body, raw=({"a": 1, "b": b"\xff", "t": (1, "x")}, {}))
+    dead = event(None, body, raw=({"a": 1, "b": b"\xff", "t": (1, "x")}, {"message_id": "m", "qos": None}))
     letters = [
         DeadLetter(dead, "decode", "not JSON: \ud800", "a-route"),
         DeadLetter(event(raw=({"x": object()}, {})), "option", "y"),
@@ -171,20 +171,23 @@ async def test_a_dead_letter_keeps_everything_known(redis_server: Redis, make: S
     with redis_server.client() as client:
         (_, fields), (_, other) = answer(client.xrange(DEAD))
     assert json.loads(fields.pop(b"headers")) == {"a": 1, "b": "/w==", "t": [1, "x"]}
+    assert json.loads(fields.pop(b"meta")) == {"message_id": "m"}
     assert fields == {
+        b"version": b"1", b"body_cut": b"0",
         b"reason": b"decode", b"error": b"not JSON: \\ud800", b"source": b"plant", b"route": b"a-route",
         b"topic": b"a/b", b"received_at": b"1234", b"body_size": b"256", b"body": body,
     }  # fmt: skip
-    assert other[b"headers"] == b"{}"
+    assert (other[b"headers"], other[b"meta"]) == (b"{}", b"{}")
+    assert b"object" in other[b"details_error"]
 
 
 async def test_a_dead_letters_body_is_bounded(redis_server: Redis, make: Sinks) -> None:
-    """A dead letter keeps the first 256 KiB of a huge body, and its size."""
+    """A dead letter keeps the first 256 KiB of a huge body, says that it is cut, and keeps its size."""
     huge = event(None, b"x" * 1_000_000)
     await make(redis_server).write(batch_of([Entry(huge, [], [DeadLetter(huge, "too-large", "x")])]))
     with redis_server.client() as client:
         ((_, fields),) = answer(client.xrange(DEAD))
-    assert (len(fields[b"body"]), fields[b"body_size"]) == (256 * 1024, b"1000000")
+    assert (len(fields[b"body"]), fields[b"body_size"], fields[b"body_cut"]) == (256 * 1024, b"1000000", b"1")
 
 
 async def test_dead_letters_are_capped(redis_server: Redis, make: Sinks) -> None:

@@ -30,6 +30,8 @@ from bridge.sources.contract import SinkWatch
 
 log = logger()
 _CLOSE_TIMEOUT_S: Final = 2.0
+#: A wait for the sink is logged only if it lasts: at the start the first write comes at once.
+_SINK_PATIENCE_S: Final = 1.0
 
 
 class AmqpSource:
@@ -87,6 +89,9 @@ class AmqpSource:
         # not acknowledged for 30 min) all of them are redelivered, and a quorum queue drops those redelivered too often.
         if self._sink is None or self._sink.available:
             return
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_SINK_PATIENCE_S):
+                return await self._sink.wait()
         self._log_waiting("the sink takes no writes")
         await self._sink.wait()
 

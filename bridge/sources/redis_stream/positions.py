@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import Final
+from typing import Any, Final
 
 from bridge.config import Dramatiq
 from bridge.observe.logs import LogThrottle, logger
@@ -42,8 +42,8 @@ class Positions:
     async def read(self, stream: str) -> bytes | None:
         """Return the id of the last entry written, None where none is known; waits for Redis."""
         key = positions_key(self._dramatiq.namespace)
-        ((position,),) = await self._ask(("HMGET", key, self.field(stream)))
-        return position  # type: ignore[no-any-return]
+        (values,) = await self._ask(("HMGET", key, self.field(stream)))
+        return values[0]  # type: ignore[no-any-return]
 
     async def begin(self, stream: str, entry_id: bytes) -> None:
         """Record where a new group begins, unless something was written meanwhile; waits for Redis."""
@@ -54,7 +54,7 @@ class Positions:
         key = restarts_key(self._dramatiq.namespace)
         await self._ask(("HSET", key, self.field(stream), last_id), ("EXPIRE", key, SEEN_MS // 1000))
 
-    async def _ask(self, *commands: tuple[str | bytes | int, ...]) -> list[object]:
+    async def _ask(self, *commands: tuple[str | bytes | int, ...]) -> list[Any]:
         return await ask_until_answered(self._dramatiq, commands, self._log_failure)
 
     def _log_failure(self, cause: str, wait_s: float) -> None:

@@ -1,0 +1,86 @@
+"""A Redis that deletes keys when it is full: said at the start and when it changes, and ready only where that is wanted."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from tests.support.batches import answer
+from tests.support.brokers import Redis
+from tests.support.feeds import PubsubFeed, StreamFeed
+from tests.support.processes import Bridges
+
+NewRedis = Callable[..., Redis]
+
+
+def evicting(new_redis: NewRedis, policy: str, maxmemory: str = "64mb") -> Redis:
+    """Start a Redis with this policy."""
+    return new_redis({"maxmemory": maxmemory, "maxmemory-policy": policy})
+
+
+@pytest.mark.parametrize(("policy", "processes"), [("allkeys-lru", 1), ("allkeys-lfu", 1), ("allkeys-random", 2)])
+def test_a_sink_that_evicts_messages_is_not_ready(
+    policy: str, processes: int, redis_server: Redis, new_redis: NewRedis, new_bridge: Bridges
+) -> None:
+    """An error at the start says what to do; the bridge is ready once it was done."""
+    sink = evicting(new_redis, policy)
+    config = {**PubsubFeed(redis_server).config(sink), "processes": processes}
+    bridge = new_bridge(config)
+    said = bridge.wait_for("sink.evicts")
+    assert (said["level"], said["policy"]) == ("error", policy)
+    not_ready = bridge.wait_for("bridge.not_ready")
+    assert f"deletes messages when it is full (maxmemory-policy {policy}): set noeviction there" in not_ready["cause"]
+    bridge.wait_for("source.connected")
+    assert not bridge.events("bridge.ready")
+    with sink.client() as client:
+        client.config_set("maxmemory-policy", "noeviction")
+    bridge.wait_for("bridge.ready")
+    bridge.wait_for("sink.evicts_nothing")
+
+
+def test_a_cache_may_be_wanted(redis_server: Redis, new_redis: NewRedis, new_bridge: Bridges) -> None:
+    """With `allow_eviction: true` the bridge is ready, and says it all the same."""
+    sink = evicting(new_redis, "allkeys-lru")
+    config = PubsubFeed(redis_server).config(sink)
+    config["dramatiq"]["allow_eviction"] = True
+    bridge = new_bridge(config).ready()
+    assert bridge.wait_for("sink.evicts")["level"] == "error"
+    assert not bridge.events("bridge.not_ready")
+
+
+def test_a_change_of_the_policy_is_said(redis_server: Redis, new_redis: NewRedis, new_bridge: Bridges) -> None:
+    """The bridge that was ready is not any more, and becomes ready again."""
+    sink = evicting(new_redis, "noeviction")
+    bridge = new_bridge(PubsubFeed(redis_server).config(sink)).ready()
+    assert not bridge.events("sink.evicts")
+    with sink.client() as client:
+        client.config_set("maxmemory-policy", "allkeys-lru")
+        bridge.wait_for("sink.evicts")
+        bridge.wait_for("bridge.not_ready")
+        client.config_set("maxmemory-policy", "noeviction")
+    bridge.wait_for("bridge.ready", times=2)
+
+
+@pytest.mark.parametrize("policy", ["volatile-lru", "volatile-ttl"])
+def test_a_redis_that_evicts_only_keys_that_expire_is_guarded(
+    policy: str, redis_server: Redis, new_redis: NewRedis, new_bridge: Bridges
+) -> None:
+    """Queues never expire: it refuses writes when they have filled it. Sources pause before that, and workers can write."""
+    sink = evicting(new_redis, policy, "32mb")
+    feed = StreamFeed(redis_server)
+    bridge = new_bridge(feed.config(sink, {"args": ["$payload"]})).ready()
+    said = bridge.wait_for("sink.evicts")
+    assert said["level"] == "warning"
+    assert "may be written again" in said["cause"]
+    feed.publish([{"n": n, "text": "x" * 3_000} for n in range(12_000)])
+    bridge.wait_for("sink.pressure")
+    with sink.client() as client:
+
+        def share() -> float:
+            info: Any = client.info("memory")
+            return float(info["used_memory"] / info["maxmemory"])
+
+        assert 0.8 < share() < 1
+        answer(client.zadd("a-workers-key", {"x": 1}))
