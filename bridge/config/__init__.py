@@ -5,13 +5,14 @@ from bridge.config.loading import Check, load
 from bridge.config.models import MAX_PROCESSES, Config, DeadLetters, Dramatiq, Log, Route
 from bridge.config.schema import schema
 from bridge.config.source_model import Deduplicate, SourceModel, Window
-from bridge.config.sources import Amqp, Declare, Mqtt, RedisPubsub, RedisStream, SourceConfig
+from bridge.config.sources import Amqp, Binding, Declare, Mqtt, RedisPubsub, RedisStream, SourceConfig
 from bridge.config.units import parse_duration, parse_size
 from bridge.config.urls import redacted_url
 
 __all__ = [
     "MAX_PROCESSES",
     "Amqp",
+    "Binding",
     "Check",
     "Config",
     "Connection",

@@ -4,12 +4,18 @@ Its content does not show it. So redelivered events are counted in Redis before 
 afterwards: only events that were being routed when the process ended keep theirs. From
 `ISOLATE_AFTER` on an event is counted and routed by itself, so that the others of its batch get away; at
 `DEAD_LETTER_AFTER` it becomes a dead letter, unseen by any decoder or route.
+
+This is the policy for every count of deliveries. A broker's own count (`x-delivery-count` of quorum queues) also rises
+for innocent events that were held when a process ended: from `ISOLATE_AFTER` on it isolates as well, which needs no
+Redis, and alone it makes no dead letter. `x-death` counts what dead-letter exchanges have done and Redis's
+times-delivered what consumers have claimed: neither says that a process has ended, and both are left out. While Redis
+takes no writes, redelivered events are not routed, so none of them can end a process uncounted.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import groupby
 from typing import Final, Protocol
 
@@ -47,10 +53,13 @@ class Attempts(Protocol):
 
 
 class PoisonGuard:
-    """Routes batches of `source` that hold redelivered events, with care."""
+    """Routes batches of `source` that hold redelivered events, with care; for `deliveries`, see `Source`."""
 
-    def __init__(self, source: str, router: Router, attempts: Attempts) -> None:
+    def __init__(
+        self, source: str, router: Router, attempts: Attempts, deliveries: Callable[[Event], int] | None
+    ) -> None:
         self._source = source
+        self._deliveries = deliveries
         self._router = router
         self._attempts = attempts
         self._throttle = LogThrottle()
@@ -70,14 +79,15 @@ class PoisonGuard:
         """
         suspects = _fingerprints(batch.events)
         attempts = await self._begin(suspects, below=ISOLATE_AFTER)
+        guilty = {suspect for suspect, count in zip(suspects, attempts, strict=True) if count >= ISOLATE_AFTER}
+        guilty |= self._delivered_often(batch.events)
         # Into a batch of its own: after SinkUnavailable the batch is routed again.
         routed = Batch([], batch.sequence)
-        if max(attempts) < ISOLATE_AFTER:
+        if not guilty:
             routed.events = batch.events
             counts = self._router.route(routed)
             await self._forget(suspects)
         else:
-            guilty = {suspect for suspect, count in zip(suspects, attempts, strict=True) if count >= ISOLATE_AFTER}
             counts = await self._route_isolated(batch, guilty, routed)
         batch.queues, batch.dead_letters = routed.queues, routed.dead_letters
         return counts
@@ -108,6 +118,12 @@ class PoisonGuard:
         counts = self._router.route(part)
         await self._forget(suspects)
         return counts
+
+    def _delivered_often(self, events: Sequence[Event]) -> set[bytes]:
+        count = self._deliveries
+        if count is None:
+            return set()
+        return {_fingerprint(event) for event in events if event.redelivered and count(event) >= ISOLATE_AFTER}
 
     async def _begin(self, suspects: Sequence[bytes], *, below: int) -> list[int]:
         """Return how often each suspect was attempted before this process."""

@@ -55,7 +55,7 @@ class DeliveryPolicy:
         self._router = router
         self._context = context
         self._accounts = accounts
-        self._guard = PoisonGuard(source.name, router, context.attempts)
+        self._guard = PoisonGuard(source.name, router, context.attempts, source.deliveries)
         self._patience: asyncio.TimerHandle | None = None
         self._throttle = LogThrottle()
 

@@ -151,11 +151,14 @@ class Source(Protocol):
     `redelivers` says whether the broker redelivers events that were not acknowledged (those with a `token`).
     `read` makes headers and meta of an event's `raw` when a spooled event is read from the disk; a source whose broker
     keeps every event has None, and is never spooled.
+    `deliveries` returns how often the broker says that it has delivered an event before, 0 where it does not; None where
+    it never says so.
     """
 
     name: str
     redelivers: bool
     read: Callable[[Any], Details] | None
+    deliveries: Callable[[Event], int] | None
 
     def connect(self) -> AbstractAsyncContextManager[Session]:
         """Connect, then subscribe or consume; leaving the context closes the connection within 2 s.

@@ -41,6 +41,7 @@ class RedisPubsubSource:
 
     redelivers = False
     read: Callable[[Any], Details] | None = staticmethod(already_parsed)
+    deliveries: Callable[[Event], int] | None = None
 
     def __init__(self, name: str, config: RedisPubsub) -> None:
         self.name = name

@@ -12,6 +12,7 @@ import pytest
 
 from bridge.delivery.poison import DEAD_LETTER_AFTER, ISOLATE_AFTER, PoisonGuard
 from bridge.errors import SinkUnavailable
+from bridge.model.accounting import Counts
 from bridge.model.batch import Batch
 from tests.support.brokers import Redis
 from tests.support.children import wait_until, with_fault
@@ -132,13 +133,38 @@ class _Failing:
         raise SinkUnavailable("away")
 
 
+class _Router:
+    """Remembers how many events were routed together."""
+
+    def __init__(self) -> None:
+        self.parts: list[int] = []
+
+    def route(self, batch: Batch) -> Counts:
+        """See `Router`."""
+        self.parts.append(len(batch.events))
+        return Counts(received=len(batch.events))
+
+
+@pytest.mark.parametrize(
+    ("delivered", "parts"), [(ISOLATE_AFTER - 1, [6]), (ISOLATE_AFTER, [2, 1, 3]), (100, [2, 1, 3])]
+)
+async def test_the_brokers_count_isolates_and_makes_no_dead_letter(delivered: int, parts: list[int]) -> None:
+    """An event that the broker has delivered often is routed by itself, though Redis knows of no attempt."""
+    events = [event("a/log", b"%d" % n, redelivered=True) for n in range(6)]
+    batch, router_ = Batch(events), _Router()
+    guard = PoisonGuard("s", router_, _Failing(0), lambda each: delivered if each is events[2] else 1)  # type: ignore[arg-type]
+    assert (await guard.route(batch)).received == 6
+    assert router_.parts == parts
+    assert batch.dead_letters == []
+
+
 @pytest.mark.parametrize("before", [0, ISOLATE_AFTER])
 async def test_attempts_that_cannot_be_forgotten_repeat_nothing(before: int) -> None:
     """Redis may go away between the two: what is routed stays routed, each event once and in order."""
     events = [event("a/log", b"%d" % n, redelivered=n % 2 == 0) for n in range(6)]
     batch = Batch(events)
     routes = [{"actor": "log", "args": ["$payload"]}]
-    counts = await PoisonGuard("s", router(routes), _Failing(before)).route(batch)
+    counts = await PoisonGuard("s", router(routes), _Failing(before), None).route(batch)
     assert counts.routed == 6
     column = batch.queues["default"]
     assert column.event_indexes == list(range(6))

@@ -6,7 +6,7 @@ from typing import Any
 
 import redis
 
-from bridge.model.event import OnceByKey
+from bridge.model.event import OncePerRoute
 from tests.support.batches import Entry, Sinks, batch_of, event, message
 from tests.support.brokers import Redis
 
@@ -20,18 +20,18 @@ def _used_bytes(client: redis.Redis) -> int:
 
 async def test_a_deduplication_key_takes_about_200_bytes_in_redis(redis_server: Redis) -> None:
     """It takes so much at the length of a UUID, with its expiry and its share of Redis's tables."""
-    once = OnceByKey("signups:", 86_400_000)
+    once = OncePerRoute("signups:", 86_400_000)
     with redis_server.client() as client:
         async with Sinks() as make:
             sink = make(redis_server)
             await sink.write(batch_of([Entry(event(), [message()])]))  # loads the script, makes the batches' key
             before = _used_bytes(client)
             for first in range(0, _EVENTS, 500):
-                await sink.write(
-                    batch_of(
-                        Entry(event(once, deduplication_key=b"%036d" % n), [message(n)])
-                        for n in range(first, first + 500)
-                    )
-                )
+                entries = [
+                    Entry(event(once, deduplication_key=b"%036d" % n), [message(n)]) for n in range(first, first + 500)
+                ]
+                made = batch_of(entries)
+                made.column("default").routes += ["send_welcome_email"] * len(entries)
+                await sink.write(made)
             client.delete("dramatiq:default", "dramatiq:default.msgs")
             assert 100 < (_used_bytes(client) - before) / _EVENTS < 300

@@ -63,6 +63,10 @@ class Broker:
     port: int = 0
     acknowledged: list[tuple[int, bool]] = field(default_factory=list)
     writer: asyncio.StreamWriter | None = None
+    #: The answers to queue.declare, one after another; the last one stays.
+    found: tuple[Queue.DeclareOk, ...] = (Queue.DeclareOk("q", 0, 0),)
+    #: Other answers than the usual ones, by the name of the request.
+    replies: dict[str, Any] = field(default_factory=dict)
 
     @asynccontextmanager
     async def serve(self) -> AsyncIterator[Broker]:
@@ -94,8 +98,11 @@ class Broker:
             "Channel.Open": Channel.OpenOk(),
             "Channel.Close": Channel.CloseOk(),
             "Basic.Qos": Basic.QosOk(),
-            "Queue.Declare": Queue.DeclareOk("q", 0, 0),
+            **self.replies,
         }
+        if asked.name == "Queue.Declare":
+            replies[asked.name], *later = self.found
+            self.found = tuple(later) or self.found
         if asked.name in replies:
             writer.write(pamqp.marshal(replies[asked.name], channel))
         elif asked.name == "Basic.Ack":

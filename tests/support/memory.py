@@ -56,6 +56,7 @@ class MemorySource:
 
     name = "s"
     read: Callable[[Any], Details] | None = staticmethod(already_parsed)
+    deliveries: Callable[[Event], int] | None = None
 
     def __init__(self, *, redelivers: bool, window: int = 1000) -> None:
         self.redelivers = redelivers

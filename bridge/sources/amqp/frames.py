@@ -24,6 +24,7 @@ HEADER: Final = 2
 BODY: Final = 3
 HEARTBEAT: Final = 8
 DELIVER: Final = b"\x00\x3c\x00\x3c"  # class 60 (basic), method 60
+CLOSE: Final = b"\x00\x0a\x00\x32"  # class 10 (connection), method 50
 END: Final = b"\xce"
 #: The largest payload of a frame that is accepted before `frame_max` is negotiated, in bytes.
 INITIAL_FRAME_MAX: Final = 2**20
@@ -51,10 +52,21 @@ def parse_frame_start(data: bytes, at: int, frame_max: int) -> tuple[int, int, i
     return kind, channel, size
 
 
+def close_reason(data: bytes) -> str:
+    """Return the text of a Connection.Close among the frames of `data`, "" if there is none.
+
+    aiormq 6.9.2 throws it away where it comes instead of an answer: "Expected one of ['Connection.OpenOk']".
+    """
+    _, found, arguments = data.partition(CLOSE)
+    # After the code (2): the text, behind its length (1).
+    return arguments[3 : 3 + arguments[2]].decode("utf-8", "backslashreplace") if found and len(arguments) > 2 else ""
+
+
 class FrameReader(asyncio.StreamReader):
     """The stream that the library reads: whole, readable frames, and none between `pause_reading` and `resume_reading`.
 
-    `last_tag` is the tag of the last delivery that has begun. `unreadable_names` and `unreadable_properties` hold the
+    `last_tag` is the tag of the last delivery that has begun. `close_reason` is the broker's, once it has closed the
+    connection. `unreadable_names` and `unreadable_properties` hold the
     error by delivery tag, for deliveries that were repaired.
     """
 
@@ -63,6 +75,7 @@ class FrameReader(asyncio.StreamReader):
         #: The largest payload of a frame that is accepted, in bytes.
         self.frame_max = INITIAL_FRAME_MAX
         self.last_tag = 0
+        self.close_reason = ""
         self.unreadable_names: dict[int, str] = {}
         self.unreadable_properties: dict[int, str] = {}
         self._may_read = asyncio.Event()
@@ -93,6 +106,8 @@ class FrameReader(asyncio.StreamReader):
         frame = start + await super().readexactly(size + 1)
         if kind == METHOD and frame[7:11] == DELIVER:
             return self._repair_names(frame)
+        if kind == METHOD and frame[7:11] == CLOSE:
+            self.close_reason = close_reason(frame)
         if kind == HEADER:
             return self._repair_properties(frame)
         return frame

@@ -11,7 +11,7 @@ from typing import Any, Final
 import aio_pika
 from aiormq.abc import DeliveredMessage
 
-from bridge.config import Amqp
+from bridge.config import Amqp, Binding
 from bridge.errors import BadEvent, Disconnected, describe_error
 from bridge.model.event import Details, Event
 from bridge.observe.logs import logger
@@ -132,8 +132,8 @@ class AmqpSession(WindowedSession):
         queue = await channel.declare_queue(config.queue, durable=declare.durable, arguments=declare.arguments or None)
         if declare.exchange:
             exchange = await channel.declare_exchange(declare.exchange, declare.type, durable=declare.durable)
-            for key in declare.bindings or [""]:
-                await queue.bind(exchange, key)
+            for binding in declare.bindings or [Binding()]:
+                await queue.bind(exchange, binding.key, arguments=binding.arguments or None)
 
     async def _on_message(self, message: DeliveredMessage) -> None:
         tag = message.delivery_tag or 0
@@ -208,10 +208,25 @@ class AmqpSession(WindowedSession):
         self._acknowledged.set()
 
     async def _on_cancel(self, _frame: object) -> None:
-        # If the queue was deleted nobody else has the events that we hold: they are written first.
-        self._end_once_acknowledged(
-            f"the broker cancelled the consumer of queue {self._config.queue!r} (was it deleted?)"
-        )
+        self._cancelling = asyncio.create_task(self._explain_cancel(), name=f"source:{self._name}:cancelled")
+
+    async def _explain_cancel(self) -> None:
+        """End the session, at once if the broker has taken back what we hold, else once it is written."""
+        queue, cause = self._config.queue, "the broker cancelled the consumer of queue"
+        try:
+            async with asyncio.timeout(_CLOSE_TIMEOUT_S):
+                channel = await self._channel.connection.channel(publisher_confirms=False)
+                found = await channel.queue_declare(queue, passive=True)
+        except Exception:  # noqa: BLE001 - aiormq raises anything
+            # The queue was deleted: nobody else has the events that we hold. Or nothing is known: as if it were so.
+            self._end_once_acknowledged(f"{cause} {queue!r} (was it deleted?)")
+            return
+        # RabbitMQ 4.3 does so when a delivery is not acknowledged within its `consumer_timeout`, and gives all that we
+        # hold to others, or to our next consumer. A queue that was deleted and made again has neither messages nor others.
+        if found.consumer_count or found.message_count >= self._window.held:
+            self.fail(f"{cause} {queue!r}, and delivers what was not acknowledged in time again")
+        else:
+            self._end_once_acknowledged(f"{cause} {queue!r}, which was made again")
 
     async def _on_close(self, _sender: object, error: BaseException | None = None, *_: object) -> None:
         if self._channel is not None and self._channel.connection.is_connection_was_stuck:

@@ -20,10 +20,11 @@ from yarl import URL
 
 from bridge.config import Amqp
 from bridge.errors import Disconnected
-from bridge.model.event import Details
+from bridge.model.event import Details, Event
 from bridge.observe.logs import LogThrottle, logger
 from bridge.sources import tls
 from bridge.sources.amqp.consumer_check import ConsumerCheck
+from bridge.sources.amqp.delivery_limit import DeliveryLimit
 from bridge.sources.amqp.session import AmqpSession, describe_end
 from bridge.sources.amqp.transport import FastTransport, LibraryTransport, TransportFactory
 from bridge.sources.contract import SinkWatch
@@ -48,6 +49,8 @@ class AmqpSource:
         self._sink = sink
         self._consumer_check = consumer_check or ConsumerCheck(config.queue)
         self._throttle = LogThrottle()
+        self._limit = DeliveryLimit(name, config)
+        self.deliveries: Callable[[Event], int] | None = self._limit.count
 
     @asynccontextmanager
     async def connect(self) -> AsyncIterator[AmqpSession]:
@@ -69,8 +72,9 @@ class AmqpSource:
                 await self._wait_for_sink()
                 async with asyncio.timeout(config.connect_timeout / 1000):
                     await session.start(connection, transport_used=factory.used)
+                self._limit.log_declared()
             except Exception as error:  # noqa: BLE001 - aiormq raises anything, a bare Exception among it
-                raise Disconnected(_describe_failure(error, config)) from None
+                raise Disconnected(_describe_failure(error, config, transport.close_reason)) from None
             watching = asyncio.create_task(
                 session.watch_consumer(self._consumer_check), name=f"source:{self.name}:consumer-check"
             )
@@ -89,11 +93,11 @@ class AmqpSource:
         # not acknowledged for 30 min) all of them are redelivered, and a quorum queue drops those redelivered too often.
         if self._sink is None or self._sink.available:
             return
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(_SINK_PATIENCE_S):
-                return await self._sink.wait()
-        self._log_waiting("the sink takes no writes")
-        await self._sink.wait()
+        timer = asyncio.get_running_loop().call_later(_SINK_PATIENCE_S, self._log_waiting, "the sink takes no writes")
+        try:
+            await self._sink.wait()
+        finally:
+            timer.cancel()
 
     def _log_waiting(self, cause: str) -> None:
         suppressed = self._throttle.allow(cause)
@@ -113,13 +117,17 @@ class AmqpSource:
         return url
 
 
-def _describe_failure(error: BaseException, config: Amqp) -> str:
-    """Return why connecting, declaring or consuming failed."""
+def _describe_failure(error: BaseException, config: Amqp, close_reason: str) -> str:
+    """Return why connecting, declaring or consuming failed; `close_reason` is the broker's own word, if it gave one."""
+    if close_reason:
+        return close_reason
     if isinstance(error, ChannelNotFoundEntity) and config.declare is None:
         return f"queue {config.queue!r} does not exist: declare it at the broker, or add `declare:` to the source"
     if isinstance(error, ChannelPreconditionFailed):
         exchange = f"exchange {config.declare.exchange!r}" if config.declare else ""
         # RabbitMQ names the argument that differs, and its queue or exchange.
         subject = exchange if exchange and f"for {exchange}" in str(error) else f"queue {config.queue!r}"
-        return f"{subject} exists with other settings: {error}"
+        # "inequivalent arg ... received ... but current is ..."; else it says which argument is invalid.
+        problem = "exists with other settings" if "inequivalent" in str(error) else "is refused as it is declared"
+        return f"{subject} {problem}: {error}"
     return describe_end(error)

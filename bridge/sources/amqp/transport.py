@@ -15,7 +15,7 @@ from yarl import URL
 
 from bridge.model.event import Event
 from bridge.sources.amqp.deliveries import DeliveryReader
-from bridge.sources.amqp.frames import END, BadFrame, FrameReader
+from bridge.sources.amqp.frames import END, BadFrame, FrameReader, close_reason
 from bridge.sources.window import InFlightWindow
 
 _BUFFER_BYTES: Final = 256 << 10
@@ -32,6 +32,11 @@ class LibraryTransport:
         self.library_protocol = self.protocol = asyncio.StreamReaderProtocol(self.stream, loop=loop)
         self.pause_reading, self.resume_reading = self.stream.pause_reading, self.stream.resume_reading
 
+    @property
+    def close_reason(self) -> str:
+        """The broker's reason for closing the connection, "" if it has given none."""
+        return self.stream.close_reason
+
     def set_frame_max(self, frame_max: int) -> None:
         """Refuse frames with a larger payload, in bytes."""
         self.stream.frame_max = frame_max
@@ -44,6 +49,8 @@ class FastTransport(asyncio.BufferedProtocol):
         self.stream = asyncio.StreamReader(limit=2**20, loop=loop)
         self.library_protocol = asyncio.StreamReaderProtocol(self.stream, loop=loop)
         self.protocol = self
+        #: See `LibraryTransport`; only until deliveries come, since aiormq reports later reasons itself.
+        self.close_reason = ""
         self._reader = DeliveryReader(source)
         self._transport: Any = None
         self._window: InFlightWindow | None = None
@@ -114,6 +121,8 @@ class FastTransport(asyncio.BufferedProtocol):
             if self._window.over_byte_limit:
                 self._on_over_byte_limit()
         if for_library:
+            if self._window is None:
+                self.close_reason = close_reason(for_library) or self.close_reason
             self.stream.feed_data(for_library)
         elif (now := self._time()) >= self._next_heartbeat:
             # The library ends a connection on which it sees nothing, so it gets a heartbeat of ours.

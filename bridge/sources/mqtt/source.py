@@ -14,7 +14,7 @@ from typing import Any
 
 from bridge.config import Dramatiq, Mqtt
 from bridge.errors import Disconnected, describe_error
-from bridge.model.event import Details
+from bridge.model.event import Details, Event
 from bridge.observe.logs import logger
 from bridge.sources.mqtt.overlap import OverlapIds
 from bridge.sources.mqtt.packets import details
@@ -39,6 +39,7 @@ class MqttSource:
         self.name = name
         self.redelivers = config.durable
         self.read: Callable[[Any], Details] | None = details
+        self.deliveries: Callable[[Event], int] | None = None
         self._config = config
         self._topics = [] if orphaned else list(topics)
         self._overlap_ids = OverlapIds(topics)

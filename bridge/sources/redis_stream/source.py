@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 from bridge.config import Dramatiq, RedisStream
-from bridge.model.event import Details
+from bridge.model.event import Details, Event
 from bridge.redis_io.connection import RedisConnection
 from bridge.sources.redis_stream.group import Group
 from bridge.sources.redis_stream.positions import Positions
@@ -22,6 +22,7 @@ class RedisStreamSource:
 
     redelivers = True
     read: Callable[[Any], Details] | None = None
+    deliveries: Callable[[Event], int] | None = None
 
     def __init__(self, name: str, config: RedisStream, dramatiq: Dramatiq, *, in_sink: bool) -> None:
         self.name = name

@@ -20,6 +20,7 @@ class LinesSource:
 
     redelivers = True
     read: Callable[[Any], Details] | None = None
+    deliveries: Callable[[Event], int] | None = None
 
     def __init__(self, name: str, settings: Lines) -> None:
         self.name = name

@@ -1,0 +1,54 @@
+"""The delivery limit of quorum queues: RabbitMQ 4 drops an event that it has delivered 20 times, without a trace.
+
+Unless the queue has a dead-letter exchange, or `x-delivery-limit: -1`. AMQP shows nobody the arguments and policies of a
+queue, so only the header `x-delivery-count`, which a redelivered event has, tells that there may be a limit.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from bridge.config import Amqp
+from bridge.config.sources import drops_after_deliveries
+from bridge.errors import BadEvent
+from bridge.model.event import Event
+from bridge.observe.logs import logger
+
+log = logger()
+_REMEDY: Final = "set x-delivery-limit: -1 or a dead-letter exchange for the queue"
+
+
+class DeliveryLimit:
+    """Reads the broker's count of deliveries, and says once that a limit may drop events."""
+
+    def __init__(self, source: str, config: Amqp) -> None:
+        self._source = source
+        self._queue = config.queue
+        self._arguments = config.declare.arguments if config.declare else None
+        self._logged = False
+
+    def log_declared(self) -> None:
+        """Log the limit of a queue that the bridge itself declares."""
+        if self._arguments is not None and drops_after_deliveries(self._arguments):
+            self._log(
+                "a quorum queue without x-delivery-limit: RabbitMQ 4 drops an event that it has delivered 20 times"
+            )
+
+    def count(self, event: Event) -> int:
+        """Return the event's `x-delivery-count`, 0 without one."""
+        try:
+            count = event.details()[0].get("x-delivery-count")
+        except BadEvent:
+            return 0
+        if not isinstance(count, int):
+            return 0
+        if self._arguments is None:
+            self._log(
+                "a quorum queue: unless it says otherwise, RabbitMQ 4 drops an event that it has delivered 20 times"
+            )
+        return count
+
+    def _log(self, cause: str) -> None:
+        if not self._logged:
+            self._logged = True
+            log.warning("source.delivery_limit", source=self._source, queue=self._queue, cause=cause, remedy=_REMEDY)
