@@ -16,6 +16,7 @@ from bridge.config.source_model import DeduplicatedSource, SourceModel, WideWind
 from bridge.config.substitution import coerced, unmarked
 from bridge.config.traits import Surroundings, Traits
 from bridge.config.units import spell_duration
+from bridge.config.urls import split_url
 from bridge.errors import Diagnostic
 from bridge.topics.amqp import AmqpTopics
 from bridge.topics.mqtt import MqttTopics
@@ -163,6 +164,11 @@ def _for_process_mqtt(source: Mqtt, number: int) -> Mqtt:
 def _mistakes_mqtt(source: Mapping[str, Any]) -> Iterator[Diagnostic]:
     if source.get("session_expiry") not in (None, "0s") and source.get("client_id") is None:
         yield Diagnostic(("session_expiry",), "a session is kept for a fixed client only", "add client_id")
+    url = source.get("url")
+    user = source.get("username") or (split_url(url) if isinstance(url, str) else None)
+    has_user = bool(user if isinstance(user, str) else user and user.username)
+    if source.get("password") not in (None, "") and not has_user and str(source.get("version")) == "3.1.1":
+        yield Diagnostic(("password",), "MQTT 3.1.1 takes no password without a username", "add username")
 
 
 def _notes_mqtt(source: Mqtt) -> Iterator[str]:
@@ -170,6 +176,11 @@ def _notes_mqtt(source: Mqtt) -> Iterator[str]:
         yield (
             "has no client_id, so its session ends with the connection:"
             " what is published while the bridge is away is lost"
+        )
+    if source.version == "3.1.1" and any(topic.startswith("$share/") for topic in source.topics):
+        yield (
+            "uses a shared subscription with MQTT 3.1.1, which does not know them: a broker without them takes $share/..."
+            " for a topic, and nothing comes"
         )
 
 

@@ -163,6 +163,7 @@ class SourcePipeline:
                         return
                     connected_at = loop.time()
                     self._session = session
+                    self._accounts.redelivers = self._source.redelivers
                     self._connected.set()
                     self._log.connected(len(self._router.table.routes))
                     await self._receive_loop(session)

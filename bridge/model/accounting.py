@@ -62,17 +62,17 @@ class Counts:
 class Accounts:
     """Adds up the counts of one source: the only place that does.
 
-    `redelivers` says whether the source's broker redelivers events that were not acknowledged. An event without a token
-    (MQTT at QoS 0) comes only once, whatever its source does.
+    `redelivers` says whether the source's broker redelivers events that were not acknowledged; a connection may bring the
+    news that it does not. An event without a token (MQTT at QoS 0) comes only once, whatever its source does.
     """
 
     def __init__(self, *, redelivers: bool) -> None:
         self.counts = Counts()
-        self._redelivers = redelivers
+        self.redelivers = redelivers
 
     def are_redelivered(self, events: Sequence[Event]) -> bool:
         """Whether the broker redelivers all of `events` unless they are acknowledged."""
-        return self._redelivers and all(event.token is not None for event in events)
+        return self.redelivers and all(event.token is not None for event in events)
 
     def record(self, batch: Batch, routed: Counts | None, outcome: Outcome) -> None:
         """Count the events of `batch` by its outcome; `routed` is what `Router.route` returned for it."""
@@ -100,7 +100,7 @@ class Accounts:
     def _add_unwritten(self, events: Sequence[Event], outcome: Outcome) -> None:
         returned = len(events)
         if outcome is Outcome.LOST:
-            returned = sum(event.token is not None for event in events) if self._redelivers else 0
+            returned = sum(event.token is not None for event in events) if self.redelivers else 0
         self.counts.received += len(events)
         self.counts.returned += returned
         self.counts.lost += len(events) - returned

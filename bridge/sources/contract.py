@@ -148,7 +148,8 @@ class SinkWatch(Protocol):
 class Source(Protocol):
     """One configured source, for the whole life of the process; each `connect` makes one session of it.
 
-    `redelivers` says whether the broker redelivers events that were not acknowledged (those with a `token`).
+    `redelivers` says whether the broker redelivers events that were not acknowledged (those with a `token`); a connection
+    may bring the news that it does not.
     `read` makes headers and meta of an event's `raw` when a spooled event is read from the disk; a source whose broker
     keeps every event has None, and is never spooled.
     `deliveries` returns how often the broker says that it has delivered an event before, 0 where it does not; None where

@@ -31,7 +31,7 @@ class InFlightWindow:
         self.max_batch = min(MAX_BATCH_EVENTS, max(_MIN_BATCH_EVENTS, window.events // 4))
         self._max_bytes = window.bytes
         self._on_room = on_room
-        self._redelivered = redelivered
+        self.redelivered = redelivered
         self._waiting: deque[Event] = deque()
         self._events = 0
         self._bytes = 0
@@ -117,7 +117,7 @@ class InFlightWindow:
         """
         if self._cause is None:
             self._cause = cause
-        if self._redelivered:
+        if self.redelivered:
             self._waiting = deque(event for event in self._waiting if event.token is None)
         self._wake.set()
 

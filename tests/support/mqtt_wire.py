@@ -37,6 +37,14 @@ class Script:
         self.pinged = 0
         self.grants = True
         self.backlog = b""
+        #: The answer to CONNECT; None: the connection is closed instead.
+        self.connack: bytes | None = b"\x20\x03\x00\x00\x00"
+        #: The answers to SUBSCRIBE, as reason codes, one after another; then each filter is granted at QoS 1.
+        self.refusals: list[bytes] = []
+        #: CONNECT, and the filters of each SUBSCRIBE and UNSUBSCRIBE.
+        self.connect = b""
+        self.subscribed: list[list[str]] = []
+        self.unsubscribed: list[list[str]] = []
         self.received = bytearray()
         self._changed = asyncio.Condition()
         self._writer: asyncio.StreamWriter | None = None
@@ -88,23 +96,33 @@ class Script:
         try:
             while True:
                 first, size = await reader.readexactly(2)
-                while size >= 0x80 and (more := await reader.readexactly(1)):
-                    size += (more[0] - 1) << 7
+                if size >= 0x80:
+                    (more,) = await reader.readexactly(1)
+                    assert more < 0x80, "no client of these tests sends a packet of 16 KiB"
+                    size += (more - 1) << 7
                 rest = await reader.readexactly(size)
-                await self._answer(first, bytes((first, size)) + rest)
+                await self._answer(first, bytes((first, size & 0x7F)) + rest)
         except (asyncio.IncompleteReadError, ConnectionError):
             await self.hang_up()
 
     async def _answer(self, first: int, whole: bytes) -> None:
         match first >> 4:
             case 1:
-                self.say(b"\x20\x03\x00\x00\x00")
+                self.connect = whole
+                if self.connack is None:
+                    await self.hang_up()
+                else:
+                    self.say(self.connack)
             case 8:
                 self.say(self.backlog)
+                self.subscribed.append(_filters(whole, options=True))
                 if self.grants:
-                    self.say(b"\x90\x04", whole[2:4], b"\x00\x01")
+                    codes = self.refusals.pop(0) if self.refusals else b"\x01" * len(self.subscribed[-1])
+                    self.say(b"\x90", bytes([3 + len(codes)]), whole[2:4], b"\x00", codes)
             case 10:
-                self.say(b"\xb0\x04", whole[2:4], b"\x00\x00")
+                self.unsubscribed.append(_filters(whole, options=False))
+                count = len(self.unsubscribed[-1])
+                self.say(b"\xb0", bytes([3 + count]), whole[2:4], b"\x00" * (1 + count))
             case 12:
                 self.pinged += 1
                 if self.pings:
@@ -115,6 +133,17 @@ class Script:
                 async with self._changed:
                     self.received += whole
                     self._changed.notify_all()
+
+
+def _filters(packet: bytes, *, options: bool) -> list[str]:
+    """Return the filters of a SUBSCRIBE or UNSUBSCRIBE of MQTT 5; two bytes are before its packet id."""
+    at = 5 + packet[4]
+    filters = []
+    while at < len(packet):
+        end = at + 2 + int.from_bytes(packet[at : at + 2])
+        filters.append(packet[at + 2 : end].decode())
+        at = end + options
+    return filters
 
 
 @asynccontextmanager

@@ -8,6 +8,7 @@ content: two equal readings are two events. Subscribing to one wider filter inst
 from __future__ import annotations
 
 import zlib
+from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Final, cast
 
@@ -29,13 +30,17 @@ class OverlapIds:
     """
 
     def __init__(self, filters: Sequence[str]) -> None:
-        wildcards = [pattern for pattern in filters if "+" in pattern or "#" in pattern]
-        overlapping = {
-            other
-            for pattern in wildcards
-            for other in filters
-            if other != pattern and _overlap(_without_share(pattern), _without_share(other))
-        }
+        # Of two filters without wildcards only the same one overlaps, where one of them is shared.
+        plain = Counter(map(_without_share, filters))
+        overlapping = {each for each in filters if plain[_without_share(each)] > 1}
+        for pattern in filters:
+            if "+" in pattern or "#" in pattern:
+                others = [
+                    each
+                    for each in filters
+                    if each != pattern and _overlap(_without_share(pattern), _without_share(each))
+                ]
+                overlapping.update(others, [pattern] if others else ())
         # Shared ones last: their copy may go to another member of the group, the other copy surely comes here.
         ordered = sorted((each for each in filters if each in overlapping), key=lambda each: each.startswith("$share/"))
         first = (zlib.crc32("\n".join(ordered).encode()) & _MASK) << _BITS

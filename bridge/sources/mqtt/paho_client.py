@@ -23,6 +23,7 @@ from paho.mqtt.properties import VariableByteIntegers
 from bridge.errors import Disconnected, describe_error
 from bridge.model.event import Event
 from bridge.sources.mqtt.packets import NO_TOPIC, NOT_MQTT, NOT_UTF8, PUBACK, details
+from bridge.sources.mqtt.promise import answered_in_3_1_1, refusal
 
 #: Takes the messages out of received bytes; returns the packets for paho, and the bytes deferred until there is room.
 MessageExtractor = Callable[[bytes], tuple[bytes, bytes]]
@@ -31,6 +32,9 @@ MessageExtractor = Callable[[bytes], tuple[bytes, bytes]]
 RECEIVE_BYTES: Final = 256 * 1024
 _PINGRESP_INTERVAL_S: Final = 0.5
 _PINGRESP: Final = b"\xd0\x00"
+#: In the variable header of CONNECT, behind the protocol's name (2 + 4) and version (1).
+_CONNECT_FLAGS: Final = 7
+_HAS_PASSWORD: Final = 0x40
 _TLS_RECORD_BYTES: Final = 16 * 1024
 _UNREADABLE: Final = (MQTTException, ValueError, LookupError, struct.error)
 
@@ -39,10 +43,43 @@ class _BaseClient(paho.Client):
     def __init__(self, extract: MessageExtractor, **options: Any) -> None:
         super().__init__(CallbackAPIVersion.VERSION2, **options)
         self._extract = extract
+        self._lone_password: bytes | None = None
+
+    def authenticate(self, username: str, password: str) -> None:
+        """Send these with CONNECT, unless empty; MQTT 5 knows a password without a username, paho does not."""
+        if username:
+            self.username_pw_set(username, password or None)
+        elif password:
+            self._lone_password = password.encode()
+
+    def _packet_queue(self, command: Any, packet: Any, *others: Any, **options: Any) -> Any:
+        if command == paho.CONNECT and self._lone_password is not None:
+            packet = _with_password(packet, self._lone_password)
+        return super()._packet_queue(command, packet, *others, **options)
+
+    def _handle_connack(self) -> Any:
+        # paho retries some refusals by itself, and reports others as an error of the protocol.
+        connack = bytes(self._in_packet["packet"])
+        v5 = self._protocol == paho.MQTTv5
+        cause = answered_in_3_1_1(connack) if v5 else ""
+        if not cause and len(connack) > 1:
+            cause = refusal(connack[1], self._client_id.decode() or None, v5=v5)
+        if cause:
+            raise Disconnected(cause)
+        return super()._handle_connack()
 
     def forget_pending_ping(self) -> None:
         """Expect no answer to the last ping, since nothing is read at the moment; later pings are sent as usual."""
         self._ping_t = 0.0
+
+
+def _with_password(connect: bytes, password: bytes) -> bytearray:
+    """Return a CONNECT with `password` at its end, where it belongs, and its flag."""
+    length = VariableByteIntegers.decode(connect[1:])[0]
+    body = bytearray(connect[-length:])
+    body[_CONNECT_FLAGS] |= _HAS_PASSWORD
+    body += len(password).to_bytes(2) + password
+    return bytearray(connect[:1] + VariableByteIntegers.encode(len(body)) + body)
 
 
 class PlainClient(_BaseClient):

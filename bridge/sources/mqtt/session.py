@@ -24,11 +24,13 @@ from bridge.sources.mqtt.connection import PahoConnection
 from bridge.sources.mqtt.overlap import CopyFilter, OverlapIds
 from bridge.sources.mqtt.packets import NOT_MQTT, PacketReader
 from bridge.sources.mqtt.paho_client import PlainClient, TappedClient, event_of
+from bridge.sources.mqtt.promise import PromiseLog, describe, missing, no_answer
 from bridge.sources.mqtt.subscription_store import SubscriptionStore
 from bridge.sources.mqtt.subscriptions import Subscriptions
 from bridge.sources.window import InFlightWindow
 
 _CLOSE_TIMEOUT_S: Final = 1.0
+_RECORD_TIMEOUT_S: Final = 0.5
 #: Never subscribed to: unsubscribing from it only makes the broker answer.
 _FLUSH_TOPIC: Final = "dramatiq-bridge/goodbye"
 _TAKEN_OVER: Final = 0x8E
@@ -37,13 +39,14 @@ _TAKEN_OVER: Final = 0x8E
 class MqttSession(WindowedSession):
     """One paho client, from CONNECT to its end."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0917 - all of one connection
         self,
         name: str,
         config: Mqtt,
         topics: list[str],
         overlap_ids: OverlapIds,
         store: SubscriptionStore | None,
+        promise: PromiseLog,
         *,
         fast: bool,
     ) -> None:
@@ -54,6 +57,9 @@ class MqttSession(WindowedSession):
         self._loop = asyncio.get_running_loop()
         self._ready: asyncio.Future[None] = self._loop.create_future()
         self._store = store
+        self._promise = promise
+        #: Whether the broker keeps what is not acknowledged beyond the connection; CONNACK may say that it does not.
+        self.durable = config.durable
         self._subscriptions_task: asyncio.Task[None] | None = None
         self._connected_at: float | None = None
         # `connect_timeout` for the answer to SUBSCRIBE counts from the last message, or from the last resumed reading.
@@ -69,7 +75,7 @@ class MqttSession(WindowedSession):
         self._connection = PahoConnection(self._client, name, self._on_failed)
         self._copy_filter = CopyFilter(overlap_ids, self._client.acknowledge)
         self._subscriptions = Subscriptions(
-            self._client, name, config, overlap_ids, self._set_ready, self._connection.fail
+            self._client, self._connection, config, overlap_ids, promise, self._set_ready
         )
         # Brokers keep to Receive Maximum only roughly (mosquitto 2.0.11 exceeds it): at QoS 1 reading stops at two windows.
         self._max_held = config.window.events * (2 if config.qos > 0 else 1)
@@ -87,8 +93,7 @@ class MqttSession(WindowedSession):
         port = url.port or (8883 if secure else 1883)
         username = config.username if config.username is not None else unquote(url.username or "")
         password = config.password.get_secret_value() if config.password else unquote(url.password or "")
-        if username:
-            self._client.username_pw_set(username, password or None)
+        self._client.authenticate(username, password)
         if secure:
             self._client.tls_set_context(tls.context(config.tls))
         self._client.connect_timeout = config.connect_timeout / 1000
@@ -125,7 +130,7 @@ class MqttSession(WindowedSession):
         now stay unacknowledged, and it redelivers them to the next connection. At QoS 0 or without a client_id nothing
         is redelivered, and the session unsubscribes instead.
         """
-        self._paused = self._config.durable
+        self._paused = self.durable
         if not self._paused and self._topics:
             await self._unsubscribe(self._topics)
         self._window.close()
@@ -134,6 +139,10 @@ class MqttSession(WindowedSession):
         """Send DISCONNECT, and close the socket; events received meanwhile are dropped."""
         self._paused = True
         if self._subscriptions_task is not None:
+            if self._store is not None and not self._window.failed:
+                # Else the next start would not know of a filter that its configuration may not have any more.
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(self._store.recorded.wait(), _RECORD_TIMEOUT_S)
             self._subscriptions_task.cancel()
             await asyncio.wait([self._subscriptions_task], timeout=_CLOSE_TIMEOUT_S)
         if self._connected_at is not None:
@@ -175,7 +184,7 @@ class MqttSession(WindowedSession):
         """Unsubscribe, wait for the answer, and return the topics that the broker refuses to unsubscribe."""
         answer = self._subscriptions.unsubscribe(topics)
         self._connection.flush()
-        return self._subscriptions.still_subscribed(topics, await answer)
+        return self._subscriptions.still_subscribed(self._name, topics, await answer)
 
     def _make_client(self, kind: type[PlainClient | TappedClient]) -> PlainClient | TappedClient:
         config = self._config
@@ -203,13 +212,18 @@ class MqttSession(WindowedSession):
 
     def _on_connect(self, _client: Any, _data: Any, flags: Any, reason: Any, properties: Any) -> None:
         if reason.is_failure:
-            self._connection.fail(f"refused: {reason}")
+            self._connection.fail(f"refused: {describe(reason, properties)}")
             return
         self._connected_at = self._progress_at = self._loop.time()
+        if cause := missing(self._topics, properties):
+            self._connection.fail(cause)
+            return
+        if self.durable and self._v5:
+            self.durable = self._promise.session_expiry(self._config, properties) > 0
+            self._window.redelivered = self.durable
         if self._store is not None:
             self._store.connected(session_present=flags.session_present)
-        with_ids = getattr(properties, "SubscriptionIdentifierAvailable", 1) == 1
-        self._subscriptions.subscribe(self._topics, with_ids=with_ids)
+        self._subscriptions.subscribe(self._topics, properties, session_present=flags.session_present)
         if self._window.held:
             self._set_ready()
 
@@ -218,13 +232,13 @@ class MqttSession(WindowedSession):
         if not self._ready.done():
             self._ready.set_result(None)
 
-    def _on_disconnect(self, _client: Any, _data: Any, flags: Any, reason: Any, _properties: Any) -> None:
+    def _on_disconnect(self, _client: Any, _data: Any, flags: Any, reason: Any, properties: Any) -> None:
         # Without a DISCONNECT from the broker, paho makes up a reason.
         if flags.is_disconnect_packet_from_server:
             self.taken_over = reason.value == _TAKEN_OVER
-            self._connection.fail(f"the broker disconnected: {reason}")
+            self._connection.fail(f"the broker disconnected: {describe(reason, properties)}")
         elif self._connected_at is None:
-            self._connection.fail("the connection ended before the broker's answer (a port for TLS takes mqtts://)")
+            self._connection.fail(no_answer(v5=self._v5, secure=self._config.url.startswith("mqtts")))
         elif reason == "Keep alive timeout":
             self._connection.fail("no answer to a ping")
         elif reason == "Protocol error":
@@ -251,8 +265,9 @@ class MqttSession(WindowedSession):
         return self._reader.pop_others(), self._reader.pop_deferred()
 
     def _received(self, events: list[Event]) -> None:
-        if self._paused:
-            return
+        if self._paused and self.durable:
+            # Those that are not redelivered still count: as received, or as lost where nobody takes them any more.
+            events = [event for event in events if event.token is None]
         if self._overlapping:
             events = self._copy_filter.drop_copies(events)
         if events:

@@ -19,6 +19,7 @@ from bridge.observe.logs import logger
 from bridge.sources.mqtt.overlap import OverlapIds
 from bridge.sources.mqtt.packets import details
 from bridge.sources.mqtt.paho_client import self_test
+from bridge.sources.mqtt.promise import PromiseLog
 from bridge.sources.mqtt.session import MqttSession
 from bridge.sources.mqtt.subscription_store import SubscriptionStore
 from bridge.sources.mqtt.takeover import TakeoverDetector
@@ -47,6 +48,7 @@ class MqttSource:
         if config.keeps_session:
             self._store = SubscriptionStore(name, config, topics, dramatiq, orphaned=orphaned)
         self._takeover = TakeoverDetector(config.client_id)
+        self._promise = PromiseLog(name)
         self._fast = config.fast_path
         if self._fast and (cause := self_test()):
             log.warning("source.fast_path_unavailable", source=name, cause=cause)
@@ -58,7 +60,9 @@ class MqttSource:
 
         The broker sends a session's backlog before the grant. With a full window, waiting for the grant would never end.
         """
-        session = MqttSession(self.name, self._config, self._topics, self._overlap_ids, self._store, fast=self._fast)
+        session = MqttSession(
+            self.name, self._config, self._topics, self._overlap_ids, self._store, self._promise, fast=self._fast
+        )
         try:
             try:
                 async with asyncio.timeout(self._config.connect_timeout / 1000):
@@ -67,6 +71,7 @@ class MqttSource:
                 raise Disconnected("timed out") from None
             except (OSError, ssl.SSLError, ValueError) as error:
                 raise Disconnected(describe_error(error)) from None
+            self.redelivers = session.durable
             yield session
         except Disconnected as ended:
             raise self._takeover.explain(ended, taken_over=session.taken_over, lasted_s=session.lasted_s) from None

@@ -45,6 +45,8 @@ class SubscriptionStore:
         self._lifetime_ms = config.session_expiry + _EXTRA_LIFETIME_MS if config.version == "5" else None
         self._loses_events = config.qos > 0
         self._had_session = self._session_present = False
+        #: Set once the record has all that this process is subscribed to.
+        self.recorded = asyncio.Event()
         self._log_if_recorded = False
         self._throttle = LogThrottle()
 
@@ -74,8 +76,10 @@ class SubscriptionStore:
                 await self._write(recorded | filters)
             filters |= set(await unsubscribe(stale))
         if not (filters or recorded or self._session_present):
+            self.recorded.set()
             return  # the session had expired: let its empty record expire too
         await self._write(filters)
+        self.recorded.set()
         while self._lifetime_ms is not None:
             await asyncio.sleep(_RENEW_INTERVAL_S)
             await self._write(filters)
@@ -83,7 +87,7 @@ class SubscriptionStore:
     def _log_session_lost(self) -> None:
         suppressed = self._throttle.allow("lost")
         if self._loses_events and suppressed is not None:
-            log.error(
+            log.warning(
                 "source.session_lost",
                 source=self._name,
                 client_id=self._client_id,

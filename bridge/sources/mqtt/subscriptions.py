@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, Final
 
 from paho.mqtt import client as paho
@@ -13,94 +13,154 @@ from paho.mqtt.subscribeoptions import SubscribeOptions
 
 from bridge.config import Mqtt
 from bridge.observe.logs import logger
+from bridge.sources.mqtt.connection import PahoConnection
 from bridge.sources.mqtt.overlap import OverlapIds
+from bridge.sources.mqtt.promise import PromiseLog, describe
 
 log = logger()
 #: Reason codes of MQTT 5: errors begin here; the UNSUBACK "No subscription existed".
 _FIRST_FAILURE: Final = 0x80
 _NO_SUBSCRIPTION: Final = 0x11
+#: The SUBACK "Packet identifier in use": how often, and how soon, the request is made again.
+_ID_IN_USE: Final = 0x91
+_MAX_REPEATS: Final = 20
+_REPEAT_INTERVAL_S: Final = 0.5
+#: Of one request: its filters, its size in bytes, and of that the bytes that are no topics, and those beside each topic.
+_MAX_FILTERS: Final = 8
+_MAX_PACKET: Final = 1 << 20
+_BESIDE_TOPICS: Final = 16
+_BESIDE_TOPIC: Final = 3
 
 
 class Subscriptions:
     """The subscriptions of one connection.
 
-    `granted` is set, and `on_granted` called, once the broker has granted them all; `on_refused` gets the cause if not.
+    `granted` is set, and `on_granted` called, once the broker has granted them all; if it refuses one, `connection` fails.
     """
 
     def __init__(  # noqa: PLR0917 - all of one connection
         self,
         client: paho.Client,
-        name: str,
+        connection: PahoConnection,
         config: Mqtt,
         overlap_ids: OverlapIds,
+        promise: PromiseLog,
         on_granted: Callable[[], None],
-        on_refused: Callable[[str], None],
     ) -> None:
         self.granted = asyncio.Event()
         self._client = client
-        self._name = name
+        self._connection = connection
         self._qos: int = config.qos
         self._v5 = config.version == "5"
         self._overlap_ids = overlap_ids
+        self._promise = promise
         self._on_granted = on_granted
-        self._on_refused = on_refused
-        # Requests without an answer yet, by their packet id.
-        self._subscribing: dict[int | None, list[str]] = {}
+        self._session_present = False
+        self._max_packet = _MAX_PACKET
+        # Requests without an answer yet, by their packet id; the number is the identifier, or 0.
+        self._subscribing: dict[int | None, tuple[list[str], int]] = {}
         self._unsubscribing: dict[int | None, asyncio.Future[list[Any]]] = {}
+        # Requests that were refused for their packet id: how many in all, and how many wait to be made again.
+        self._repeats = self._to_repeat = 0
         client.on_subscribe = self._on_subscribe
         client.on_unsubscribe = self._on_unsubscribe
 
-    def subscribe(self, topics: list[str], *, with_ids: bool) -> None:
-        """Subscribe to `topics`: one request for each that has an identifier, one for the rest."""
+    def subscribe(self, topics: list[str], connack: Any, *, session_present: bool) -> None:
+        """Subscribe to `topics`: one request for each that has an identifier, as few as brokers take for the rest.
+
+        `connack` are the properties of the broker's answer to CONNECT, None in MQTT 3.1.1.
+        """
+        self._session_present = session_present
+        self._max_packet = min(_MAX_PACKET, getattr(connack, "MaximumPacketSize", _MAX_PACKET))
         overlapping = {topic: number for topic, number in self._overlap_ids.by_filter.items() if topic in topics}
-        ids = overlapping if self._v5 and with_ids else {}
-        if self._v5 and len(ids) < len(overlapping):
-            cause = "the broker has no subscription identifiers: an event may come once for each of these that fits"
-            log.warning("source.topics_overlap", source=self._name, topics=list(overlapping), cause=cause)
-        requests: list[tuple[list[str], int]] = [([topic], number) for topic, number in ids.items()]
-        rest = [topic for topic in topics if topic not in ids]
-        # Retained messages come with a new subscription only: not again after each reconnection.
-        options = SubscribeOptions(qos=self._qos, retainHandling=SubscribeOptions.RETAIN_SEND_IF_NEW_SUB)
-        for filters, number in [*requests, (rest, 0)] if rest else requests:
-            properties = Properties(PacketTypes.SUBSCRIBE) if number else None
-            if properties is not None:
-                properties.SubscriptionIdentifier = number
-            payload = [(topic, options if self._v5 else self._qos) for topic in filters]
-            _, packet_id = self._client.subscribe(payload, properties=properties)  # type: ignore[arg-type]
-            self._subscribing[packet_id] = filters
+        with_ids = self._v5 and getattr(connack, "SubscriptionIdentifierAvailable", 1) == 1
+        ids = overlapping if with_ids else {}
+        if len(ids) < len(overlapping):
+            known = "the broker has" if self._v5 else "MQTT 3.1.1 has"
+            self._promise.overlap(
+                list(overlapping),
+                f"{known} no subscription identifiers: an event may come, and be written, once for each of these that fits",
+            )
+        for topic, number in ids.items():
+            self._request([topic], number)
+        for portion in self._portions([topic for topic in topics if topic not in ids]):
+            self._request(portion, 0)
         if not self._subscribing:
             self._grant()
 
-    def unsubscribe(self, topics: list[str]) -> asyncio.Future[list[Any]]:
-        """Unsubscribe; the future gets the answer's reason codes (none in MQTT 3.1.1), if the broker ever answers."""
-        answer: asyncio.Future[list[Any]] = asyncio.get_running_loop().create_future()
-        _, packet_id = self._client.unsubscribe(topics)
-        self._unsubscribing[packet_id] = answer
-        return answer
+    def unsubscribe(self, topics: list[str]) -> asyncio.Future[list[list[Any]]]:
+        """Unsubscribe; the future gets the answers' reason codes (none in MQTT 3.1.1), if the broker ever answers."""
+        answers = []
+        for portion in self._portions(topics):
+            answers.append(asyncio.get_running_loop().create_future())
+            _, packet_id = self._client.unsubscribe(portion)
+            self._unsubscribing[packet_id] = answers[-1]
+        return asyncio.gather(*answers)
 
-    def still_subscribed(self, topics: list[str], reasons: list[Any]) -> list[str]:
-        """Log the answer to `unsubscribe`; return the topics that the broker refuses to unsubscribe."""
+    def _request(self, topics: list[str], number: int) -> None:
+        # Retained messages come with a new subscription only: not again after each reconnection.
+        options = SubscribeOptions(qos=self._qos, retainHandling=SubscribeOptions.RETAIN_SEND_IF_NEW_SUB)
+        properties = Properties(PacketTypes.SUBSCRIBE) if number else None
+        if properties is not None:
+            properties.SubscriptionIdentifier = number
+        payload = [(topic, options if self._v5 else self._qos) for topic in topics]
+        _, packet_id = self._client.subscribe(payload, properties=properties)  # type: ignore[arg-type]
+        self._subscribing[packet_id] = topics, number
+
+    def _portions(self, topics: list[str]) -> Iterator[list[str]]:
+        """Split what one request asks for: AWS IoT takes 8 filters, and every broker a packet of its maximum size."""
+        portion: list[str] = []
+        size = 0
+        for topic in topics:
+            topic_size = len(topic.encode()) + _BESIDE_TOPIC
+            if portion and (len(portion) == _MAX_FILTERS or size + topic_size > self._max_packet - _BESIDE_TOPICS):
+                yield portion
+                portion, size = [], 0
+            portion.append(topic)
+            size += topic_size
+        if portion:
+            yield portion
+
+    def still_subscribed(self, source: str, topics: list[str], answers: list[list[Any]]) -> list[str]:
+        """Log the answers to `unsubscribe`; return the topics that the broker refuses to unsubscribe."""
+        reasons = [reason for answer in answers for reason in answer]
         refused = [topic for topic, reason in zip(topics, reasons, strict=False) if reason.value >= _FIRST_FAILURE]
         unknown = [topic for topic, reason in zip(topics, reasons, strict=False) if reason.value == _NO_SUBSCRIPTION]
         if unsubscribed := [topic for topic in topics if topic not in refused and topic not in unknown]:
-            log.info("source.unsubscribed", source=self._name, topics=unsubscribed)
+            log.info("source.unsubscribed", source=source, topics=unsubscribed)
         if refused:
-            log.warning("source.unsubscribe_refused", source=self._name, topics=refused)
+            log.warning("source.unsubscribe_refused", source=source, topics=refused)
         return refused
 
-    def _on_subscribe(self, _client: Any, _data: Any, mid: int, reasons: list[Any], _properties: Any) -> None:
-        topics = self._subscribing.pop(mid, [])
+    def _on_subscribe(self, _client: Any, _data: Any, mid: int, reasons: list[Any], properties: Any) -> None:
+        topics, number = self._subscribing.pop(mid, ([], 0))
         answers = list(zip(topics, reasons, strict=False))
+        refused = [(topic, reason) for topic, reason in answers if reason.value >= _FIRST_FAILURE]
         if len(reasons) != len(topics):
-            self._on_refused("the broker's answer does not fit what was subscribed to")
-        elif refused := [f"{topic!r} ({reason})" for topic, reason in answers if reason.value >= _FIRST_FAILURE]:
-            self._on_refused(f"the broker refuses the subscription to {', '.join(refused)}")
+            self._connection.fail("the broker's answer does not fit what was subscribed to")
+        elif refused and all(reason.value == _ID_IN_USE for _, reason in refused) and self._repeats < _MAX_REPEATS:
+            # mochi answers so where it uses the same packet id for a message of its own. In a session that it kept, the
+            # subscriptions stand meanwhile.
+            self._repeats += 1
+            self._to_repeat += 1
+            again = [topic for topic, _ in refused]
+            asyncio.get_running_loop().call_later(_REPEAT_INTERVAL_S, self._repeat, again, number)
+            if self._session_present and not self._subscribing:
+                self._grant()
+        elif refused:
+            named = ", ".join(f"{topic!r} ({describe(reason, properties)})" for topic, reason in refused)
+            self._connection.fail(f"the broker refuses the subscription to {named}")
         else:
             if lowered := [topic for topic, reason in answers if reason.value < self._qos]:
-                cause = "the broker grants these at QoS 0 only: what is published while nobody is connected is lost"
-                log.warning("source.qos_lowered", source=self._name, topics=lowered, cause=cause)
-            if not self._subscribing:
+                self._promise.lowered(lowered)
+            if not self._subscribing and not self._to_repeat:
                 self._grant()
+
+    def _repeat(self, topics: list[str], number: int) -> None:
+        self._to_repeat -= 1
+        if self._client.is_connected():
+            self._request(topics, number)
+            self._connection.flush()
 
     def _grant(self) -> None:
         self.granted.set()

@@ -38,7 +38,10 @@ class TakeoverDetector:
         if taken_over:
             cause = f"another client with client_id {self._client_id!r} has taken the session over"
         elif self._short_connections >= _SUSPECT_AFTER:
-            cause = f"{ended.cause}, perhaps taken over by another client with client_id {self._client_id!r}"
+            cause = (
+                f"{ended.cause}, for the {self._short_connections}th time soon after it was made: perhaps another client"
+                f" uses client_id {self._client_id!r}, or the broker refuses something without a word"
+            )
         else:
             return ended
         return Disconnected(cause, retry_s=Backoff(first_s=_TAKEOVER_RETRY_S, max_s=_TAKEOVER_RETRY_S).next())

@@ -117,8 +117,12 @@ def test_a_headers_exchange(rabbitmq: RabbitMQ, redis_server: Redis, new_bridge:
             for headers in sent:
                 await to.publish(aio_pika.Message(b"{}", headers=headers), "any")
 
-    wanted = [{"kind": "alarm", "n": 1}, {"level": 9, "n": 2}, {"kind": "reading", "plant": "a", "n": 3}]
-    others = [{"kind": "reading", "n": 4}, {"plant": "a", "n": 5}, {"n": 6}]
+    wanted: list[dict[str, Any]] = [
+        {"kind": "alarm", "n": 1},
+        {"level": 9, "n": 2},
+        {"kind": "reading", "plant": "a", "n": 3},
+    ]
+    others: list[dict[str, Any]] = [{"kind": "reading", "n": 4}, {"plant": "a", "n": 5}, {"n": 6}]
     asyncio.run(publish(*others, *wanted))
     with redis_server.client() as client:
         wait_until(lambda: client.llen("dramatiq:default") == 3, what="3 messages")

@@ -108,7 +108,7 @@ def test_a_lost_session_is_said(
     feed.broker.restart()
     bridge.wait_for("source.connected", times=2)
     lost = bridge.wait_for("source.session_lost", source="feed")
-    assert (lost["level"], lost["client_id"]) == ("error", feed.name)
+    assert (lost["level"], lost["client_id"]) == ("warning", feed.name)
     assert "may be lost" in lost["cause"]
     bridge.terminate()
     bridge.wait()

@@ -80,5 +80,5 @@ def _connected(bridges: list[BridgeProcess]) -> int:
 
 
 def _takeover_suspected(bridge: BridgeProcess, feed: MqttFeed) -> bool:
-    cause = f"the connection was lost, perhaps taken over by another client with client_id '{feed.name}'"
-    return any(line["cause"] == cause for line in bridge.events("source.disconnected"))
+    cause = f"perhaps another client uses client_id '{feed.name}'"
+    return any(cause in line["cause"] for line in bridge.events("source.disconnected"))

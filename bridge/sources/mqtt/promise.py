@@ -1,0 +1,110 @@
+"""What the broker's own limits take from the promise of an MQTT source; each is said once, with the promise that holds."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Final
+
+from bridge.config import Mqtt
+from bridge.config.units import spell_duration
+from bridge.observe.logs import logger
+
+log = logger()
+_MAX_TEXT: Final = 200
+#: Reason codes of CONNACK and, for MQTT 3.1.1, return codes.
+_UNSUPPORTED_VERSION: Final = 0x84
+_BAD_CLIENT_ID: Final = 0x85
+_V3_UNSUPPORTED_VERSION, _V3_BAD_CLIENT_ID = 1, 2
+_NO_MQTT_5: Final = "the broker speaks no MQTT 5: set version: 3.1.1"
+
+
+def describe(reason: object, properties: Any) -> str:
+    """Return a reason code in words, with the broker's own explanation and the server that it names instead."""
+    text = str(reason)
+    if explanation := getattr(properties, "ReasonString", ""):
+        text += f": {str(explanation)[:_MAX_TEXT]}"
+    if server := getattr(properties, "ServerReference", ""):
+        text += f" (use {str(server)[:_MAX_TEXT]} instead)"
+    return text
+
+
+def refusal(code: int, client_id: str | None, *, v5: bool) -> str:
+    """Return the words for a CONNACK's code where they help; "" for the others."""
+    if code == (_UNSUPPORTED_VERSION if v5 else _V3_UNSUPPORTED_VERSION):
+        return _NO_MQTT_5 if v5 else "the broker speaks no MQTT 3.1.1: set version: 5"
+    if code == (_BAD_CLIENT_ID if v5 else _V3_BAD_CLIENT_ID):
+        return (
+            f"the broker refuses the client_id {client_id!r}"
+            if client_id is not None
+            else "the broker refuses a client without a client_id: add client_id"
+        )
+    return ""
+
+
+def answered_in_3_1_1(connack: bytes) -> str:
+    """Return why a client of MQTT 5 can't go on with this CONNACK, "" if it can: only MQTT 5 has a length of properties."""
+    return _NO_MQTT_5 if len(connack) == 2 else ""
+
+
+def no_answer(*, v5: bool, secure: bool) -> str:
+    """Return the likely causes where the broker ends a connection before its CONNACK."""
+    likely = "it wants a client certificate (tls: {cert, key})" if secure else "the port is one for TLS (mqtts://)"
+    version = "it speaks no MQTT 5 (version: 3.1.1), or " if v5 else ""
+    return f"the connection ended before the broker's answer: perhaps {version}{likely}"
+
+
+def missing(topics: Sequence[str], properties: Any) -> str:
+    """Return why the broker can never give these subscriptions, as its CONNACK says; "" if it can."""
+    if getattr(properties, "SharedSubscriptionAvailable", 1) == 0 and _some(topics, "$share/"):
+        return "the broker has no shared subscriptions: remove $share/GROUP/ from topics"
+    if getattr(properties, "WildcardSubscriptionAvailable", 1) == 0 and any(
+        "+" in each or "#" in each for each in topics
+    ):
+        return "the broker has no wildcards: write topics without + and #"
+    return ""
+
+
+class PromiseLog:
+    """Says each limit of one source once, and again when it changes."""
+
+    def __init__(self, source: str) -> None:
+        self._source = source
+        self._said: dict[str, object] = {}
+
+    def session_expiry(self, config: Mqtt, properties: Any) -> int:
+        """Return for how long the broker keeps the session, in milliseconds; say it where that is less than was asked for."""
+        asked_ms = config.session_expiry
+        granted_ms = min(asked_ms, getattr(properties, "SessionExpiryInterval", asked_ms // 1000) * 1000)
+        if granted_ms // 1000 < asked_ms // 1000:
+            self._say(
+                "source.session_shortened",
+                granted_ms,
+                asked=spell_duration(asked_ms // 1000 * 1000),
+                granted=spell_duration(granted_ms),
+                guarantee=_guarantee(granted_ms),
+            )
+        return granted_ms
+
+    def overlap(self, topics: Sequence[str], cause: str) -> None:
+        """Say that an event may come once for each of these topics that fits."""
+        self._say("source.topics_overlap", tuple(topics), topics=list(topics), cause=cause)
+
+    def lowered(self, topics: Sequence[str]) -> None:
+        """Say which topics the broker grants at QoS 0 only."""
+        cause = "the broker grants these at QoS 0 only: what is published while nobody is connected is lost"
+        self._say("source.qos_lowered", tuple(topics), topics=list(topics), cause=cause)
+
+    def _say(self, event: str, value: object, **fields: object) -> None:
+        if self._said.get(event) != value:
+            self._said[event] = value
+            log.warning(event, source=self._source, **fields)
+
+
+def _guarantee(granted_ms: int) -> str:
+    if granted_ms == 0:
+        return "at most once: the session ends with the connection"
+    return f"at least once of what the broker holds for {spell_duration(granted_ms)}"
+
+
+def _some(topics: Sequence[str], prefix: str) -> bool:
+    return any(topic.startswith(prefix) for topic in topics)
