@@ -11,7 +11,7 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
-from bridge.config import Connection, Tls
+from bridge.config import Connection, Tls, tls
 
 #: Everything that connecting can raise when the connection or the server is at fault.
 #: uvloop raises RuntimeError for a transport that has been closed.
@@ -36,34 +36,22 @@ def client(connection: Connection, *, timeout_s: float) -> redis.Redis:
         options["username"] = connection.username
     if connection.password is not None:
         options["password"] = connection.password.get_secret_value()
-    if connection.tls is not None:
-        options |= _tls_options(connection.tls)
     configured = redis.Redis.from_url(connection.url, **options)
-    if connection.tls is not None and connection.tls.server_name is not None:
+    if connection.url.startswith("rediss"):
         # `from_url` chooses the class by the URL's scheme, and ignores an option for it.
-        configured.connection_pool.connection_class = _named_connection(connection.tls.server_name)
+        configured.connection_pool.connection_class = _tls_connection(connection.tls)
     return configured
 
 
-def _tls_options(tls: Tls) -> dict[str, Any]:
-    options: dict[str, Any] = {
-        "ssl_ca_certs": tls.ca,
-        "ssl_certfile": tls.cert,
-        "ssl_keyfile": tls.key,
-        "ssl_cert_reqs": "required" if tls.verify else "none",
-        "ssl_check_hostname": tls.verify,
-    }
-    return {key: value for key, value in options.items() if value is not None}
-
-
-def _named_connection(name: str) -> type[redis.SSLConnection]:
-    class NamedConnection(redis.SSLConnection):
-        """Checks the certificate against `name`; redis-py itself checks it against the address."""
+def _tls_connection(settings: Tls | None) -> type[redis.SSLConnection]:
+    class TlsConnection(redis.SSLConnection):
+        """Connects with our context: redis-py has no name to check the certificate against, and no words for a bad file."""
 
         def _connection_arguments(self) -> dict[str, Any]:
-            return {**super()._connection_arguments(), "server_hostname": name}
+            name = {"server_hostname": settings.server_name} if settings and settings.server_name else {}
+            return {**redis.Connection._connection_arguments(self), "ssl": tls.context(settings), **name}  # noqa: SLF001
 
-    return NamedConnection
+    return TlsConnection
 
 
 def same_server(url: str, other: str) -> bool:

@@ -15,12 +15,15 @@ import hiredis
 from redis.exceptions import AuthenticationError, NoPermissionError, ResponseError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
-from bridge.config import Connection
+from bridge.config import Connection, tls
 from bridge.errors import Disconnected, describe_error
 from bridge.redis_io import client as redis_client
 
 #: When more bytes of replies wait to be read, reading stops and TCP holds Redis back.
 _MAX_WAITING_BYTES: Final = 1 << 20
+
+_TIMEOUTS: Final = (TimeoutError, RedisTimeoutError)
+_TIMED_OUT: Final = "timed out"
 
 Word = str | bytes | int
 
@@ -44,6 +47,7 @@ class RedisConnection(asyncio.Protocol):
     """
 
     def __init__(self, connection: Connection, *, timeout_s: float) -> None:
+        self._url = connection.url
         self._connect_timeout_s = connection.connect_timeout / 1000
         self._timeout_s = timeout_s
         self._connection = redis_client.client(connection, timeout_s=timeout_s).connection_pool.make_connection()
@@ -70,7 +74,7 @@ class RedisConnection(asyncio.Protocol):
                     if (task := asyncio.current_task()) is not None and task.cancelling() > 0:
                         raise asyncio.CancelledError
         except redis_client.FAULTS as error:
-            raise self._fail(error) from None
+            raise self._fail(error, self._explain(error)) from None
         # The only private name of redis-py that is used; tests/redis_io/test_connection.py fails if it moves.
         self._transport = self._connection._writer.transport  # noqa: SLF001
         self._transport.set_protocol(self)
@@ -180,11 +184,18 @@ class RedisConnection(asyncio.Protocol):
             self._paused = False
             self._transport.resume_reading()
 
-    def _fail(self, error: BaseException) -> Disconnected:
+    def _explain(self, error: BaseException) -> str:
+        """Return why the connection could not be made."""
+        if not isinstance(error, _TIMEOUTS):
+            return tls.explain(error, self._url)
+        # A Redis without TLS takes a TLS handshake for the beginning of a command, and waits for its end.
+        return f"{_TIMED_OUT}: perhaps this port speaks no TLS" if self._url.startswith("rediss") else _TIMED_OUT
+
+    def _fail(self, error: BaseException, cause: str = "") -> Disconnected:
         if self._failed is None:
-            timed_out = isinstance(error, (TimeoutError, RedisTimeoutError))
+            cause = cause or (_TIMED_OUT if isinstance(error, _TIMEOUTS) else describe_error(error))
             denied = isinstance(error, (AuthenticationError, NoPermissionError))
-            self._failed = Disconnected("timed out" if timed_out else describe_error(error), denied=denied)
+            self._failed = Disconnected(cause, denied=denied)
         return self._failed
 
 

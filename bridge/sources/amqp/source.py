@@ -18,11 +18,10 @@ from aio_pika.connection import make_url
 from aiormq.exceptions import ChannelNotFoundEntity, ChannelPreconditionFailed
 from yarl import URL
 
-from bridge.config import Amqp
-from bridge.errors import Disconnected
+from bridge.config import Amqp, tls
+from bridge.errors import Disconnected, describe_error
 from bridge.model.event import Details, Event
 from bridge.observe.logs import LogThrottle, logger
-from bridge.sources import tls
 from bridge.sources.amqp.consumer_check import ConsumerCheck
 from bridge.sources.amqp.delivery_limit import DeliveryLimit
 from bridge.sources.amqp.session import AmqpSession, describe_end
@@ -130,4 +129,5 @@ def _describe_failure(error: BaseException, config: Amqp, close_reason: str) -> 
         # "inequivalent arg ... received ... but current is ..."; else it says which argument is invalid.
         problem = "exists with other settings" if "inequivalent" in str(error) else "is refused as it is declared"
         return f"{subject} {problem}: {error}"
-    return describe_end(error)
+    explained = tls.explain(error, config.url)
+    return describe_end(error) if explained == describe_error(error) else explained

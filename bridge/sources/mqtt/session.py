@@ -15,10 +15,9 @@ from paho.mqtt import client as paho
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 
-from bridge.config import Mqtt
+from bridge.config import Mqtt, tls
 from bridge.errors import Disconnected, describe_error
 from bridge.model.event import Event
-from bridge.sources import tls
 from bridge.sources.contract import WindowedSession
 from bridge.sources.mqtt.connection import PahoConnection
 from bridge.sources.mqtt.overlap import CopyFilter, OverlapIds

@@ -12,8 +12,8 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
-from bridge.config import Dramatiq, Mqtt
-from bridge.errors import Disconnected, describe_error
+from bridge.config import Dramatiq, Mqtt, tls
+from bridge.errors import Disconnected
 from bridge.model.event import Details, Event
 from bridge.observe.logs import logger
 from bridge.sources.mqtt.overlap import OverlapIds
@@ -70,7 +70,7 @@ class MqttSource:
             except TimeoutError:
                 raise Disconnected("timed out") from None
             except (OSError, ssl.SSLError, ValueError) as error:
-                raise Disconnected(describe_error(error)) from None
+                raise Disconnected(tls.explain(error, self._config.url)) from None
             self.redelivers = session.durable
             yield session
         except Disconnected as ended:
