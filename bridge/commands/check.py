@@ -8,11 +8,11 @@ from collections.abc import Iterator
 from typing import Any, Final
 
 from bridge import config
-from bridge.commands.guarantees import guarantee
 from bridge.config import Config, Route, SourceConfig, redacted_url, tls
 from bridge.config.units import spell_size
 from bridge.errors import Diagnostic, KeyPath
 from bridge.routing.compiler import check_routes
+from bridge.sources.promise import promise
 from bridge.sources.sharding import why_not_shareable
 
 #: Text that was probably meant as an expression: its $ is missing.
@@ -34,12 +34,20 @@ def main(arguments: argparse.Namespace) -> int:
             if route.source == name:
                 topic = f"{route.topic} " if route.topic else ""
                 print(f"    {route.name}: {topic}-> {route.actor} (queue {route.queue})")
-        print(f"    guarantee: {guarantee(loaded, source)}")
+        promised = promise(loaded, source)
+        print(f"    guarantee: {_plain(promised.guarantee)}")
+        print(f"      duplicates: {_plain(promised.duplicates)}")
+        print(f"      if: {_plain(promised.condition)}")
+        print(f"      order: {_plain(promised.order)}")
     if loaded.spool is not None:
         print(f"  spool  {loaded.spool.directory}, at most {spell_size(loaded.spool.max_size)}")
     for note in notes(loaded):
         print(f"  note: {note}")
     return 0
+
+
+def _plain(markdown: str) -> str:
+    return markdown.replace("*", "").replace("`", "")
 
 
 def _missing_files(loaded: Config) -> Iterator[Diagnostic]:

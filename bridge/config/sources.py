@@ -7,15 +7,18 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import Annotated, Any, ClassVar, Final, Literal, get_args
 
 from pydantic import BeforeValidator, Field, WithJsonSchema
 
+from bridge.config import promises
 from bridge.config.connection import Boolean, Milliseconds, Model, Name, Timeout, at_least
+from bridge.config.promises import Promise
 from bridge.config.source_model import DeduplicatedSource, SourceModel, WideWindow
 from bridge.config.substitution import coerced, unmarked
 from bridge.config.traits import Surroundings, Traits
-from bridge.config.units import spell_duration
+from bridge.config.units import spell_duration, spell_size
 from bridge.config.urls import split_url
 from bridge.errors import Diagnostic
 from bridge.topics.amqp import AmqpTopics
@@ -110,7 +113,7 @@ class Amqp(DeduplicatedSource):
     traits: ClassVar[Traits[Any]] = Traits["Amqp"](
         topics=AmqpTopics,
         known_topics=lambda _: None,
-        guarantee=lambda *_: "at least once",
+        promise=lambda *_: promises.AMQP,
         dead_letters_unmatched=True,
         presents_json=lambda _: False,
         no_deduplicate=None,
@@ -137,14 +140,26 @@ def process_client_id(first: str, number: int) -> str:
     return f"{first}-worker-{number}"
 
 
-def _guarantee_mqtt(source: Mqtt, surroundings: Surroundings) -> str | None:
+def _promise_mqtt(source: Mqtt, surroundings: Surroundings) -> Promise:
     if not source.durable:
-        return None
+        return _at_most_once(promises.MQTT_QOS_0, source, surroundings)
     kept = "while it keeps the session"
     if source.version == "5":
         kept = f"for {spell_duration(source.session_expiry // 1000 * 1000)}"
-    limits = "" if surroundings.has_spool else "; no spool, so in an outage of Redis its limits count"
-    return f"at least once of what the broker holds {kept}{limits}"
+    has_spool = surroundings.spool_bytes is not None
+    limits = "" if has_spool else "; no spool, so in an outage of Redis its limits count"
+    return replace(promises.MQTT_QOS_1, guarantee=f"at least once of what the broker holds {kept}{limits}")
+
+
+def _at_most_once(promise: Promise, source: SourceModel, surroundings: Surroundings) -> Promise:
+    """Return the promise for events that nobody keeps, with the cost of having no spool."""
+    if surroundings.spool_bytes is None:
+        window = f"{source.window.events} events or {spell_size(source.window.bytes)}"
+        guarantee = f"at most once; no spool, so in an outage of Redis what comes beyond {window} is lost"
+    else:
+        size = spell_size(surroundings.spool_bytes)
+        guarantee = f"at most once until received; then an outage of Redis loses nothing up to {size}"
+    return replace(promise, guarantee=guarantee)
 
 
 def _why_not_shareable_mqtt(source: Mqtt) -> str | None:
@@ -192,7 +207,7 @@ class Mqtt(DeduplicatedSource):
     traits: ClassVar[Traits[Any]] = Traits["Mqtt"](
         topics=MqttTopics,
         known_topics=lambda _: None,
-        guarantee=_guarantee_mqtt,
+        promise=_promise_mqtt,
         dead_letters_unmatched=False,
         presents_json=lambda _: False,
         no_deduplicate=None,
@@ -240,7 +255,7 @@ class RedisPubsub(SourceModel):
     traits: ClassVar[Traits[Any]] = Traits["RedisPubsub"](
         topics=RedisTopics,
         known_topics=lambda source: None if source.patterns else source.channels,
-        guarantee=lambda *_: None,
+        promise=lambda source, surroundings: _at_most_once(promises.PUBSUB, source, surroundings),
         dead_letters_unmatched=False,
         presents_json=lambda _: False,
         no_deduplicate="Redis pub/sub never delivers a message again, so there is nothing to recognise",
@@ -256,8 +271,8 @@ class RedisPubsub(SourceModel):
     patterns: list[Name] = Field(default=[], description="patterns of channels to subscribe to")
 
 
-def _guarantee_stream(_source: RedisStream, surroundings: Surroundings) -> str:
-    return "enqueued exactly once" if surroundings.in_sink else "at least once, and once within a day"
+def _promise_stream(_source: RedisStream, surroundings: Surroundings) -> Promise:
+    return promises.STREAM_IN_SINK if surroundings.in_sink else promises.STREAM_ELSEWHERE
 
 
 def _for_process_stream(source: RedisStream, number: int) -> RedisStream:
@@ -270,7 +285,7 @@ class RedisStream(SourceModel):
     traits: ClassVar[Traits[Any]] = Traits["RedisStream"](
         topics=RedisTopics,
         known_topics=lambda source: source.streams,
-        guarantee=_guarantee_stream,
+        promise=_promise_stream,
         dead_letters_unmatched=True,
         # Without a chosen field, an entry is the JSON object of all its fields.
         presents_json=lambda source: source.field is None,

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
+from bridge.config.promises import Promise
 from bridge.errors import Diagnostic
 from bridge.topics.pattern import TopicSyntax
 
@@ -17,13 +18,14 @@ _Settings = TypeVar("_Settings")
 
 @dataclass(frozen=True, slots=True)
 class Surroundings:
-    """The settings outside a source that its guarantee depends on.
+    """The settings outside a source that its promise depends on.
 
-    `in_sink`: its broker is the Redis database that messages are written to. `has_spool`: the bridge has one.
+    `in_sink`: its broker is the Redis database that messages are written to. `spool_bytes`: the size of the bridge's
+    spool, None without one.
     """
 
     in_sink: bool
-    has_spool: bool
+    spool_bytes: int | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,8 +40,8 @@ class Traits(Generic[_Settings]):
     topics: TopicSyntax
     #: The topics that its events can have; None where only the broker knows.
     known_topics: Callable[[_Settings], Sequence[str] | None]
-    #: The guarantee for events that the broker delivers again until they are acknowledged; None where it never does.
-    guarantee: Callable[[_Settings, Surroundings], str | None]
+    #: The promise; its guarantee begins with "at most once" where the broker never delivers an event again.
+    promise: Callable[[_Settings, Surroundings], Promise]
     #: Whether an event that fits no route's topic is a dead letter, where `unmatched` is not set.
     dead_letters_unmatched: bool
     #: Whether the source makes a JSON object of each event, so that `decode` has no say.

@@ -30,6 +30,7 @@ from bridge.sink import RedisSink
 from bridge.sink.attempts import RedisAttempts
 from bridge.sink.health import SinkHealth
 from bridge.sources.contract import Source
+from bridge.sources.promise import promise
 from bridge.spool import SpoolDirectory
 
 log = logger()
@@ -71,6 +72,8 @@ class Bridge:
     async def run(self) -> None:
         """Run until `stop`, and then drain."""
         tune()
+        for name, source in self._config.sources.items() if self._first else ():
+            log.info("source.guarantee", source=name, guarantee=promise(self._config, source).guarantee)
         asyncio.get_running_loop().add_signal_handler(signal.SIGUSR1, self.log_state)
         try:
             await self._open_spools()

@@ -25,6 +25,9 @@ MAX_DEPTH: Final = 64
 _TOO_LARGE: Final[int] = 10**MAX_DIGITS
 _LARGE_BODY_BYTES: Final = 1024
 
+#: The first characters of values in JSON; "" is part of every text.
+_BEGINS_JSON: Final = '{["-0123456789tfn'
+
 Decode = Callable[[Event], object]
 
 _json = msgspec.json.Decoder().decode
@@ -38,7 +41,7 @@ def _decode_json(event: Event) -> object:
         payload = _json(body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         cause = str(error).removeprefix("JSON is malformed: ")
-        raise BadEvent("decode", f"not JSON: {cause}"[:300]) from None
+        raise _refused("JSON", body, f"{cause}{_text_hint(body)}") from None
     # Most bodies are short or one flat object (no bracket after the first byte): they skip the count.
     if (
         len(body) > 2 * MAX_DEPTH
@@ -48,6 +51,20 @@ def _decode_json(event: Event) -> object:
     ):
         check_depth(payload)
     return payload
+
+
+def _refused(format_: str, body: bytes, cause: str) -> BadEvent:
+    cause = cause if body.strip() else "the body is empty"
+    return BadEvent("decode", f"not {format_}: {cause}"[:300])
+
+
+def _text_hint(body: bytes) -> str:
+    """Return a hint where the body seems to be text that was never meant as JSON."""
+    try:
+        begins = body.decode().lstrip()[:1]
+    except UnicodeDecodeError:
+        return ""
+    return "" if begins in _BEGINS_JSON or not begins.isprintable() else "; for plain text, set decode: text"
 
 
 def _may_nest(body: bytes) -> bool:
@@ -81,7 +98,7 @@ def _decode_msgpack(event: Event) -> object:
     try:
         return to_json_types(_msgpack(event.body))
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, TypeError, ValueError) as error:
-        raise BadEvent("decode", f"not msgpack: {error}"[:300]) from None
+        raise _refused("msgpack", event.body, str(error)) from None
 
 
 def _decode_cbor(event: Event) -> object:
@@ -93,7 +110,7 @@ def _decode_cbor(event: Event) -> object:
             raise ValueError("trailing bytes after the value")
         return to_json_types(payload)
     except (cbor2.CBORError, RecursionError, TypeError, ValueError, OverflowError, MemoryError) as error:
-        raise BadEvent("decode", f"not CBOR: {error}"[:300]) from None
+        raise _refused("CBOR", event.body, str(error)) from None
 
 
 def _refuse_reference(_decoder: object) -> NoReturn:

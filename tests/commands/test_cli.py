@@ -89,11 +89,21 @@ def test_check_summarises_a_correct_configuration(run: Terminal, path: Path) -> 
     hot: plants/{{plant}}/ovens/{{oven}} -> raise_alarm (queue alarms)
     note: plants/# -> note (queue default)
     guarantee: at most once; no spool, so in an outage of Redis what comes beyond 1000 events or 16MiB is lost
+      duplicates: none
+      if: a spool
+      order: as received, also out of the spool
   orders  amqp amqp://bridge:***@localhost:1/
     reserve: order.# -> reserve (queue default)
     guarantee: at least once
+      duplicates: at most the window (1,000) after a crash or a lost connection; with deduplicate none
+      if: durable queue, persistent messages; a quorum queue on RabbitMQ 4 has x-delivery-limit: -1 or a dead-letter\
+ exchange (AMQP shows nobody which it has)
+      order: as received; what is delivered again comes late; with processes only within each of them
   idle  redis-pubsub redis://localhost:1?password=***
     guarantee: at most once; no spool, so in an outage of Redis what comes beyond 4000 events or 16MiB is lost
+      duplicates: none with one bridge
+      if: a spool
+      order: as received, also out of the spool
   note: sources.plant has no client_id, so its session ends with the connection:\
  what is published while the bridge is away is lost
   note: sources.idle has no route
@@ -113,6 +123,16 @@ def test_check_notes_settings_that_are_rarely_intended(run: Terminal, path: Path
     assert "note: route a: 'payload.user' is text; an expression begins with $, as in $payload.user\n" in output
     assert "note: dramatiq.max_queue_depth: no route writes to the queue alarm\n" in output
     assert output.count("note:") == 3
+
+
+def test_check_finds_a_file_of_tls_that_cannot_be_read(run: Terminal, path: Path, tmp_path: Path) -> None:
+    """With its place and its name; of the sink and of every source."""
+    tls = f"tls: {{ca: {tmp_path}/ca.pem}}"
+    sources = f"  a: {{type: mqtt, url: mqtts://h, {tls}}}\n  b: {{type: amqp, url: 'amqps://h/', queue: q, {tls}}}\n"
+    path.write_text(f"dramatiq: {{url: 'rediss://h', {tls}}}\nsources:\n{sources}")
+    run("check", str(path), code=78)
+    for where in ("dramatiq.tls.ca", "sources.a.tls.ca", "sources.b.tls.ca"):
+        assert f"{where}: {tmp_path}/ca.pem cannot be read: No such file or directory" in run.err
 
 
 def test_check_finds_every_mistake_in_one_go(run: Terminal, path: Path) -> None:

@@ -273,3 +273,36 @@ def test_headers_of_any_type_become_json_types() -> None:
     for value, words in [(object(), "JSON has no object"), ({None: 1}, "a key is NoneType"), ("\ud800", "surrogates")]:
         with pytest.raises(ValueError, match=words):
             to_json_types(value)
+
+
+@pytest.mark.parametrize("body", [b"", b" \r\n"], ids=repr)
+@pytest.mark.parametrize(("kind", "format_"), [("json", "JSON"), ("msgpack", "msgpack"), ("cbor", "CBOR")])
+def test_an_empty_body_is_called_empty(kind: str, format_: str, body: bytes) -> None:
+    """Not "truncated": whoever reads the dead letter looks for the publisher."""
+    if kind != "json" and body:
+        return  # white space is a value there
+    with pytest.raises(BadEvent) as caught:
+        decoder(kind)(Event("s", "t", body, 0))
+    assert caught.value.detail == f"not {format_}: the body is empty"
+
+
+@pytest.mark.parametrize(
+    ("body", "is_hinted"),
+    [
+        (b"21.5 C", False),
+        (b"hello", True),
+        ("größe".encode(), True),
+        (b"<n>1</n>", True),
+        (b" OPEN", True),
+        (b"{oops", False),
+        (b"nulll", False),
+        (b"\xff\xfe", False),
+        (b"\x00\x01", False),
+    ],
+    ids=repr,
+)
+def test_text_where_json_was_expected_has_a_hint(body: bytes, is_hinted: bool) -> None:
+    """Only where it does not look like JSON with a mistake in it, nor like binary."""
+    with pytest.raises(BadEvent) as caught:
+        decoder("json")(Event("s", "t", body, 0))
+    assert caught.value.detail.endswith("; for plain text, set decode: text") == is_hinted

@@ -29,7 +29,7 @@ def connack(code: int = 0, *, present: bool = False, **properties: Any) -> bytes
     packed = Properties(PacketTypes.CONNACK)
     for name, value in properties.items():
         setattr(packed, name, value)
-    rest = bytes([present, code]) + packed.pack()
+    rest = bytes([present, code]) + bytes(packed.pack())
     return b"\x20" + bytes([len(rest)]) + rest
 
 
@@ -40,7 +40,7 @@ def script_of(answered: bytes | None) -> Script:
     return script
 
 
-async def refused(fast_path: bool, answered: bytes | None, *topics: str, **settings: object) -> str:
+async def refused(fast_path: bool, answered: bytes | None, *topics: str, **settings: Any) -> str:
     """Connect to a broker with this answer, and return why it fails."""
     with pytest.raises(Disconnected) as caught:
         async with connected(fast_path, *topics, script=script_of(answered), **settings):

@@ -9,6 +9,7 @@ import re2
 from pydantic import Field
 
 from bridge.config.connection import Integer
+from bridge.config.promises import Promise
 from bridge.config.source_model import DeduplicatedSource
 from bridge.config.traits import Surroundings, Traits
 from bridge.errors import Diagnostic
@@ -29,8 +30,9 @@ class LinesTopics:
         return compile_regex(text, capture_names(text), ">".join(levels))
 
 
-def _at_least_once(source: Lines, surroundings: Surroundings) -> str:
-    return f"at least once, after {source.skip} lines{'' if surroundings.in_sink else ', from elsewhere'}"
+def _at_least_once(source: Lines, surroundings: Surroundings) -> Promise:
+    guarantee = f"at least once, after {source.skip} lines{'' if surroundings.in_sink else ', from elsewhere'}"
+    return Promise(guarantee, "all lines after a restart", "the file stays", "that of the file", ())
 
 
 def _mistakes(source: Mapping[str, Any]) -> Iterator[Diagnostic]:
@@ -46,7 +48,7 @@ class Lines(DeduplicatedSource):
     traits: ClassVar[Traits[Any]] = Traits["Lines"](
         topics=LinesTopics,
         known_topics=lambda source: source.only or None,
-        guarantee=_at_least_once,
+        promise=_at_least_once,
         dead_letters_unmatched=True,
         presents_json=lambda source: source.tail,
         no_deduplicate=None,

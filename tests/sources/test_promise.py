@@ -1,4 +1,4 @@
-"""The guarantee that `check` states for a source, with a spool and without."""
+"""The promise that `check` and the README state for a source, with a spool and without."""
 
 from __future__ import annotations
 
@@ -7,8 +7,10 @@ from pathlib import Path
 import pytest
 
 from bridge import sources
-from bridge.commands.guarantees import guarantee
 from bridge.config import load
+from bridge.config.promises import PROMISES
+from bridge.sources.promise import promise
+from tests.support.children import REPOSITORY
 
 MQTT = "{type: mqtt, url: mqtt://localhost, client_id: a, session_expiry: 2h}"
 QOS_0 = "{type: mqtt, url: mqtt://localhost, qos: 0, window: {events: 50, bytes: 1MiB}}"
@@ -21,8 +23,8 @@ STREAM = "{type: redis-stream, streams: [a], group: b, url: "
     ("source", "with_spool", "without"),
     [
         ("{type: amqp, url: amqp://localhost, queue: a}", "at least once", ""),
-        (STREAM + "redis://localhost:6379/0}", "enqueued exactly once", ""),
-        (STREAM + "redis://elsewhere}", "at least once, and once within a day", ""),
+        (STREAM + "redis://localhost:6379/0}", "**exactly once enqueued**", ""),
+        (STREAM + "redis://elsewhere}", "at least once", ""),
         (
             MQTT,
             "at least once of what the broker holds for 2h",
@@ -46,7 +48,7 @@ def test_the_guarantee_is_restated(tmp_path: Path, spool: bool, source: str, wit
     path = tmp_path / "bridge.yaml"
     path.write_text(f"sources: {{a: {source}}}\n" + ("spool: {directory: x, max_size: 8MiB}\n" if spool else ""))
     config = load(str(path), environ={})
-    assert guarantee(config, config.sources["a"]) == (with_spool if spool else without or with_spool)
+    assert promise(config, config.sources["a"]).guarantee == (with_spool if spool else without or with_spool)
 
 
 @pytest.mark.parametrize(
@@ -57,9 +59,20 @@ def test_guarantee_is_promised_where_the_source_says_that_its_broker_redelivers(
     path = tmp_path / "bridge.yaml"
     path.write_text(f"sources: {{a: {source}}}")
     config = load(str(path), environ={})
-    promise = guarantee(config, config.sources["a"])
-    assert promise.startswith("at least once") == sources.make("a", config).redelivers
-    assert promise.startswith("at most once") != sources.make("a", config).redelivers
+    guarantee = promise(config, config.sources["a"]).guarantee
+    assert guarantee.startswith("at least once") == sources.make("a", config).redelivers
+    assert guarantee.startswith("at most once") != sources.make("a", config).redelivers
+
+
+def test_the_readme_has_the_table_of_the_code() -> None:
+    """Source, guarantee, duplicates, condition, order, and the fault rows, which exist."""
+    readme, results = (REPOSITORY / "README.md").read_text(), (REPOSITORY / "tests/faults/results.md").read_text()
+    for name, each in PROMISES.items():
+        rows = ", ".join(f"[{row}](tests/faults/results.md#{row})" for row in each.rows)
+        line = f"| {name} | {each.guarantee} | {each.duplicates} | {each.condition} | {each.order} | {rows} |"
+        assert line in readme, line
+        for row in each.rows:
+            assert f"\n### {row}\n" in results or f"\n## {row}\n" in results or f'id="{row}"' in results, row
 
 
 def test_a_spool_that_is_too_small_is_refused(mistakes: object, tmp_path: Path) -> None:

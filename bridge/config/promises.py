@@ -1,0 +1,85 @@
+"""The promises: the one table of what each kind of source guarantees. `check`, the log and the README take their words here.
+
+A test compares the README's table with this one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final
+
+
+@dataclass(frozen=True, slots=True)
+class Promise:
+    """What a source guarantees for its events.
+
+    `guarantee`: how often an event is written. `duplicates`: when it is written again. `condition`: what has to hold.
+    `order`: in which order the calls of an actor are enqueued. `rows`: the fault rows that show it
+    (`tests/faults/results.md`).
+    """
+
+    guarantee: str
+    duplicates: str
+    condition: str
+    order: str
+    rows: tuple[str, ...]
+
+
+_ORDER: Final = "as received; what is delivered again comes late; with `processes` only within each of them"
+_SPOOL_ORDER: Final = "as received, also out of the spool"
+
+AMQP: Final = Promise(
+    "at least once",
+    "at most the window (1,000) after a crash or a lost connection; with `deduplicate` none",
+    "durable queue, persistent messages; a quorum queue on RabbitMQ 4 has `x-delivery-limit: -1` or a dead-letter exchange"
+    " (AMQP shows nobody which it has)",
+    _ORDER,
+    ("bridge-kill", "bridge-kill-unsettled", "rabbitmq-kill", "rabbitmq-delivery-limit", "identity-kill"),
+)
+MQTT_QOS_1: Final = Promise(
+    "at least once",
+    "likewise; after a backlog mosquitto 2.0.11 exceeds the window, up to twice (observed); where topics overlap, as many as"
+    " the broker sends, unless it has subscription identifiers (MQTT 5)",
+    "`client_id` set, one client per id; the broker's limits hold the backlog, or there is a spool",
+    _ORDER,
+    ("bridge-kill", "mosquitto-flapping", "mosquitto-twins", "spool-outage"),
+)
+MQTT_QOS_0: Final = Promise(
+    "at most once; an outage of Redis loses no received event",
+    "none",
+    "a spool",
+    _SPOOL_ORDER,
+    ("spool-outage", "spool-kill"),
+)
+PUBSUB: Final = Promise(
+    "at most once; an outage of Redis loses no received event; a gap after a lost connection is logged and counted",
+    "none with one bridge",
+    "a spool",
+    _SPOOL_ORDER,
+    ("spool-outage", "spool-kill", "events-kill"),
+)
+STREAM_IN_SINK: Final = Promise(
+    "**exactly once enqueued**",
+    "none",
+    "entries are not trimmed before they are read (trimmed ones are counted), nor deleted (Redis does not count those)",
+    "that of the stream; what another consumer takes over comes late; with `processes` only within each of them",
+    ("bridge-kill", "redis-kill", "redis-cut-replies", "stream-group-lost"),
+)
+STREAM_ELSEWHERE: Final = Promise(
+    "at least once",
+    "none within a day (the entry's id is remembered)",
+    STREAM_IN_SINK.condition,
+    STREAM_IN_SINK.order,
+    ("bridge-kill", "redis-kill", "stream-group-lost"),
+)
+
+#: By the name in the README's table.
+PROMISES: Final[Mapping[str, Promise]] = {
+    "AMQP": AMQP,
+    "MQTT, QoS 1": MQTT_QOS_1,
+    "MQTT, QoS 0": MQTT_QOS_0,
+    "Redis pub/sub": PUBSUB,
+    "Redis Streams in Dramatiq's Redis": STREAM_IN_SINK,
+    "Redis Streams elsewhere": STREAM_ELSEWHERE,
+}
