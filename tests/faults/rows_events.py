@@ -6,6 +6,7 @@ from typing import Final
 
 from tests.faults.rows import Says, row
 from tests.faults.stage import Stage
+from tests.support.brokers import Redis
 
 _SOURCES: Final = ("pubsub", "stream-elsewhere")
 _ENDED: Final = tuple(Says("source.disconnected", source) for source in _SOURCES)
@@ -31,6 +32,23 @@ def pause(stage: Stage) -> None:
 def half_open(stage: Stage) -> None:
     """The connections go silent without an end; new ones would work."""
     stage.proxies["events"].freeze()
+
+
+@row(
+    "stream-group-lost",
+    sources=("stream", "stream-elsewhere"),
+    says=tuple(
+        Says("source.group_made_again", source, fields=("stream", "after")) for source in ("stream", "stream-elsewhere")
+    ),
+)
+def group_lost(stage: Stage) -> None:
+    """The consumer groups are destroyed three times under load."""
+    for _ in range(3):
+        stage.wait(0.5, 1.5)
+        for feed in stage.feeds.values():
+            assert isinstance(feed.broker, Redis)
+            with feed.broker.client() as client:
+                client.xgroup_destroy(feed.name, "bridge")
 
 
 @row(

@@ -138,3 +138,22 @@ def delivery_limit(stage: Stage) -> None:
             time.sleep(1)
     finally:
         stage.sink.start()
+
+
+@row(
+    "rabbitmq-delivery-limit-sink-paused",
+    sources=("amqp-quorum",),
+    says=(Says("source.waiting", "amqp-quorum", fields=("cause",)),),
+    again=1,
+)
+def delivery_limit_sink_paused(stage: Stage) -> None:
+    """Redis answers and takes no writes; the bridge is killed (kill -9) and started again more often than a quorum queue delivers."""
+    with stage.client() as client:
+        client.client_pause(600_000, all=False)
+        for _ in range(5):
+            stage.wait(0.7, 1.0)
+            stage.bridge.kill()
+            stage.restart(stage.bridge)
+        stage.bridge.wait_for("source.waiting")
+        client.client_unpause()
+    stage.bridge.ready()

@@ -164,6 +164,13 @@ class Stage:
         bridge.start()
         self.logs.append(bridge.logs)
 
+    def configure(self, change: Callable[[dict[str, Any]], None] | None) -> None:
+        """Write the only bridge's configuration anew, as `change` leaves it; it must not run."""
+        config = self._config(0)
+        if change is not None:
+            change(config)
+        self.bridge.configure(config, fast=self._fast)
+
     def later(self, end: Callable[[], object]) -> None:
         """Call `end` when the experiment is over, however it ends."""
         self._ends.callback(end)
