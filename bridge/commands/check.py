@@ -47,7 +47,7 @@ def main(arguments: argparse.Namespace) -> int:
 
 
 def _plain(markdown: str) -> str:
-    return markdown.replace("*", "").replace("`", "")
+    return markdown.replace("`", "")
 
 
 def _missing_files(loaded: Config) -> Iterator[Diagnostic]:

@@ -60,7 +60,7 @@ PUBSUB: Final = Promise(
     ("spool-outage", "spool-kill", "events-kill"),
 )
 STREAM_IN_SINK: Final = Promise(
-    "**exactly once enqueued**",
+    "exactly once enqueued",
     "none",
     "entries are not trimmed before they are read (trimmed ones are counted), nor deleted (Redis does not count those)",
     "that of the stream; what another consumer takes over comes late; with `processes` only within each of them",

@@ -46,17 +46,27 @@ _DISK_S: Final = 2.0
 class SourcePipeline:
     """Moves the events of one source into the sink, which knows it as `name`.
 
-    `run` connects, again and again, until `stop` has ended it. `config` is that of the source, `router` has its routes.
+    `run` connects, again and again, until `stop` has ended it. `config` is that of the source, `router` has its routes;
+    `guarantee` is its promise, for the log.
     """
 
-    def __init__(self, name: str, source: Source, config: SourceConfig, router: Router, context: SinkContext) -> None:
+    def __init__(
+        self,
+        name: str,
+        source: Source,
+        config: SourceConfig,
+        router: Router,
+        context: SinkContext,
+        *,
+        guarantee: str | None = None,
+    ) -> None:
         self.name = name
         #: How many batches were finished; see `Watched`.
         self.progress = 0
         #: Whether a stop has finished every event that was received, within its time.
         self.drained = False
         self._source = source
-        self._log = SourceLog(name, source.name, config)
+        self._log = SourceLog(name, source.name, config, guarantee)
         self._router = router
         self._context = context
         self._accounts = Accounts(redelivers=source.redelivers)

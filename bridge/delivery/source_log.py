@@ -25,8 +25,9 @@ class SourceLog:
     of its own.
     """
 
-    def __init__(self, name: str, source: str, config: SourceConfig) -> None:
+    def __init__(self, name: str, source: str, config: SourceConfig, guarantee: str | None) -> None:
         self._name = name
+        self._guarantee = guarantee
         self._source = source
         self._type = config.type
         self._url = redacted_url(config.url)
@@ -36,7 +37,14 @@ class SourceLog:
     def connected(self, routes: int) -> None:
         """Log that the source is connected, unless the loss before it was one of many, and not logged either."""
         if not self._is_flapping:
-            log.info("source.connected", source=self._name, type=self._type, url=self._url, routes=routes)
+            log.info(
+                "source.connected",
+                source=self._name,
+                type=self._type,
+                url=self._url,
+                routes=routes,
+                guarantee=self._guarantee,
+            )
 
     def disconnected(self, cause: str, retry_in_s: float, *, was_connected: bool) -> None:
         """Log that a connection has ended, or could not be made."""

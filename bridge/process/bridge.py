@@ -72,8 +72,6 @@ class Bridge:
     async def run(self) -> None:
         """Run until `stop`, and then drain."""
         tune()
-        for name, source in self._config.sources.items() if self._first else ():
-            log.info("source.guarantee", source=name, guarantee=promise(self._config, source).guarantee)
         asyncio.get_running_loop().add_signal_handler(signal.SIGUSR1, self.log_state)
         try:
             await self._open_spools()
@@ -124,7 +122,8 @@ class Bridge:
         if source is None:
             available = SinkAvailability(self._context, source_name)
             source = sources.make(source_name, self._config, available)
-        return SourcePipeline(name, source, config, router.make(config, table), self._context)
+        guarantee = promise(self._config, config).guarantee
+        return SourcePipeline(name, source, config, router.make(config, table), self._context, guarantee=guarantee)
 
     async def _open_spools(self) -> None:
         if self._spools is None:

@@ -87,7 +87,8 @@ class RedisSink:
             _isolate(batch, str(error))
             return await self._write(batch)
         messages, duplicates, *lengths, first_duplicate = map(int, reply.split())
-        by_queue = dict(zip(batch.queues, lengths, strict=True))
+        # Not strict: a dead letter may have taken the place of a message since the result was stored.
+        by_queue = dict(zip(batch.queues, lengths, strict=False))
         duplicate = batch.events[first_duplicate] if duplicates else None
         return Written(messages, duplicates, batch.refused, by_queue, arguments.size, duplicate)
 

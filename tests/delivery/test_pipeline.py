@@ -35,7 +35,10 @@ def test_what_redis_refuses_is_said_and_counted(redis_server: Redis, new_bridge:
     assert bridge.wait() == 0
     stopped = bridge.wait_for("bridge.stopped")
     assert (stopped["received"], stopped["routed"], stopped["dead_lettered"]) == (21, 10, 11)
-    assert [line["reason"] for line in bridge.events("event.dead_lettered")] == ["refused-by-redis"]
+    lines = bridge.events("event.dead_lettered")
+    assert {line["reason"] for line in lines} == {"refused-by-redis"}
+    assert sum(1 + line.get("repeated", 0) for line in lines) == 11
+    assert len(lines) == 2, "at once, and at the stop"
 
 
 def test_every_event_has_one_fate(redis_server: Redis, new_bridge: Callable[..., BridgeProcess]) -> None:

@@ -23,7 +23,7 @@ STREAM = "{type: redis-stream, streams: [a], group: b, url: "
     ("source", "with_spool", "without"),
     [
         ("{type: amqp, url: amqp://localhost, queue: a}", "at least once", ""),
-        (STREAM + "redis://localhost:6379/0}", "**exactly once enqueued**", ""),
+        (STREAM + "redis://localhost:6379/0}", "exactly once enqueued", ""),
         (STREAM + "redis://elsewhere}", "at least once", ""),
         (
             MQTT,
