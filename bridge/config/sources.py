@@ -20,7 +20,8 @@ from bridge.config.substitution import coerced, unmarked
 from bridge.config.traits import Surroundings, Traits
 from bridge.config.units import spell_duration, spell_size
 from bridge.config.urls import split_url
-from bridge.errors import Diagnostic
+from bridge.config.wording import describe
+from bridge.errors import Diagnostic, InvalidValue
 from bridge.topics.amqp import AmqpTopics
 from bridge.topics.mqtt import MqttTopics
 from bridge.topics.redis import RedisTopics
@@ -46,7 +47,11 @@ class Binding(Model):
 
 
 def _binding(value: object) -> object:
-    return value if isinstance(value, dict) else {"key": value}
+    if isinstance(value, str):
+        return {"key": value}
+    if not isinstance(value, dict):
+        raise InvalidValue(f"takes a routing key, or a mapping, not {describe(value)}", "quote a key")
+    return value
 
 
 class Declare(Model):
@@ -90,8 +95,27 @@ def _mistakes_amqp(source: Mapping[str, Any]) -> Iterator[Diagnostic]:
                 yield Diagnostic(("declare", "bindings", index), problem, hint)
 
 
+#: Arguments of a queue by which RabbitMQ drops events, and when.
+_DROPPING: Final = {
+    "x-message-ttl": "drops an event that has waited for so long",
+    "x-expires": "deletes the queue, and its events, when it was unused for so long",
+    "x-max-length": "drops the oldest events of a longer queue",
+    "x-max-length-bytes": "drops the oldest events of a larger queue",
+}
+
+
 def _notes_amqp(source: Amqp) -> Iterator[str]:
-    if source.declare is not None and drops_after_deliveries(source.declare.arguments):
+    declare = source.declare
+    if declare is None:
+        return
+    if not declare.durable:
+        yield "declares a queue that is not durable: its events are lost when the broker restarts"
+    refuses = str(declare.arguments.get("x-overflow", "")).startswith("reject-publish")
+    kept = bool(declare.arguments.get("x-dead-letter-exchange"))
+    for argument, what in _DROPPING.items():
+        if argument in declare.arguments and not kept and not (refuses and argument.startswith("x-max-length")):
+            yield f"declares a queue with {argument}: RabbitMQ {what}, without a trace"
+    if drops_after_deliveries(declare.arguments):
         yield (
             "declares a quorum queue without x-delivery-limit: RabbitMQ 4 drops an event that it has delivered 20 times;"
             " add x-delivery-limit: -1 or x-dead-letter-exchange to its arguments"

@@ -125,6 +125,48 @@ def test_check_notes_settings_that_are_rarely_intended(run: Terminal, path: Path
     assert output.count("note:") == 3
 
 
+@pytest.mark.parametrize(
+    ("declare", "words"),
+    [
+        ("{arguments: {x-queue-type: quorum}}", "RabbitMQ 4 drops an event that it has delivered 20 times"),
+        ("{durable: false}", "its events are lost when the broker restarts"),
+        ("{arguments: {x-message-ttl: 1000}}", "drops an event that has waited for so long, without a trace"),
+        ("{arguments: {x-expires: 1000}}", "deletes the queue, and its events, when it was unused"),
+        ("{arguments: {x-max-length: 5}}", "drops the oldest events of a longer queue, without a trace"),
+        ("{arguments: {x-max-length-bytes: 5, x-overflow: drop-head}}", "drops the oldest events of a larger queue"),
+    ],
+)
+def test_check_notes_a_queue_that_loses_events(run: Terminal, path: Path, declare: str, words: str) -> None:
+    """What the file itself declares takes something from the promise: it is said before anything runs."""
+    route = "routes: [{from: s, actor: a}]\n"
+    path.write_text(f"sources: {{s: {{type: amqp, url: amqp://localhost, queue: q, declare: {declare}}}}}\n{route}")
+    assert words in run("check", "CONFIG").partition("note: sources.s declares a")[2]
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        "{x-queue-type: quorum, x-delivery-limit: -1}",
+        "{x-queue-type: quorum, x-dead-letter-exchange: dlx}",
+        "{x-max-length: 5, x-overflow: reject-publish}",
+        "{x-message-ttl: 1000, x-dead-letter-exchange: dlx}",
+        "{x-queue-type: classic}",
+    ],
+)
+def test_check_notes_no_queue_that_keeps_events(run: Terminal, path: Path, arguments: str) -> None:
+    """A limit with a place for what it removes is meant."""
+    source = f"{{type: amqp, url: amqp://localhost, queue: q, declare: {{arguments: {arguments}}}}}"
+    path.write_text(f"sources: {{s: {source}}}\nroutes: [{{from: s, actor: a}}]\n")
+    assert "note:" not in run("check", "CONFIG")
+
+
+def test_check_notes_a_shared_subscription_of_mqtt_3_1_1(run: Terminal, path: Path) -> None:
+    """It is part of MQTT 5: a broker that does not know it takes it for a topic."""
+    source = "{type: mqtt, url: mqtt://localhost, client_id: c, version: 3.1.1, topics: [$share/g/t]}"
+    path.write_text(f"sources: {{s: {source}}}\nroutes: [{{from: s, actor: a}}]\n")
+    assert "note: sources.s uses a shared subscription with MQTT 3.1.1" in run("check", "CONFIG")
+
+
 def test_check_finds_a_file_of_tls_that_cannot_be_read(run: Terminal, path: Path, tmp_path: Path) -> None:
     """With its place and its name; of the sink and of every source."""
     tls = f"tls: {{ca: {tmp_path}/ca.pem}}"

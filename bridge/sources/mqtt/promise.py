@@ -94,6 +94,11 @@ class PromiseLog:
         cause = "the broker grants these at QoS 0 only: what is published while nobody is connected is lost"
         self._say("source.qos_lowered", tuple(topics), topics=list(topics), cause=cause)
 
+    def published_at_qos_0(self, topic: str) -> None:
+        """Say that an event came at QoS 0 though the session is durable: its publisher has chosen so."""
+        cause = "its publisher sends at QoS 0: most brokers keep such events for nobody who is away"
+        self._say("source.qos_0_published", "said", topic=topic, cause=cause)
+
     def _say(self, event: str, value: object, **fields: object) -> None:
         if self._said.get(event) != value:
             self._said[event] = value

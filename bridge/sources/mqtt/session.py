@@ -267,6 +267,9 @@ class MqttSession(WindowedSession):
         if self._paused and self.durable:
             # Those that are not redelivered still count: as received, or as lost where nobody takes them any more.
             events = [event for event in events if event.token is None]
+        # Of each reply the first event is enough: a publisher that does so does it again.
+        if events and self.durable and events[0].token is None:
+            self._promise.published_at_qos_0(events[0].topic)
         if self._overlapping:
             events = self._copy_filter.drop_copies(events)
         if events:

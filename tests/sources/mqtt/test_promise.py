@@ -140,6 +140,21 @@ async def test_a_session_that_ends_with_the_connection_redelivers_nothing(fast_p
     assert said["guarantee"] == "at most once: the session ends with the connection"
 
 
+async def test_a_publisher_at_qos_0_is_said_once(fast_path: bool) -> None:
+    """A durable session does not help it: brokers keep such events for nobody who is away."""
+    with structlog.testing.capture_logs() as lines:
+        async with connected(fast_path) as (script, session):
+            script.say(publish("t", b"1", 1))
+            await receive(session, 1)
+            assert not [line for line in lines if line["event"] == "source.qos_0_published"]
+            for _ in range(2):
+                script.say(publish("t", b"0", 0))
+                await receive(session, 1)
+    (said,) = [line for line in lines if line["event"] == "source.qos_0_published"]
+    assert (said["source"], said["topic"]) == ("s", "t")
+    assert "its publisher sends at QoS 0" in said["cause"]
+
+
 async def test_filters_are_subscribed_in_portions_of_eight(fast_path: bool) -> None:
     """AWS IoT closes a connection that asks for more at once; so does an UNSUBSCRIBE."""
     topics = [f"t{n}" for n in range(20)]
