@@ -17,9 +17,9 @@ from bridge import sources
 from bridge.config import Config, redacted_url
 from bridge.delivery import tasks
 from bridge.delivery.backpressure import Backpressure
-from bridge.delivery.eviction import EvictionWatch
 from bridge.delivery.pipeline import SourcePipeline
 from bridge.delivery.sink_context import SinkAvailability, SinkContext
+from bridge.delivery.sink_promise import SinkPromise
 from bridge.model.accounting import Counts
 from bridge.observe.logs import logger
 from bridge.process.event_loop import tune
@@ -62,7 +62,7 @@ class Bridge:
         attempts = RedisAttempts(self._sink.connections, dramatiq.namespace)
         self._context = SinkContext(self._sink, attempts, health, backpressure)
         self._pipelines = [self._pipeline(name, name) for name in config.sources]
-        self._eviction = EvictionWatch(self._sink, allowed=dramatiq.allow_eviction)
+        self._sink_promise = SinkPromise(self._sink, evicting_allowed=dramatiq.allow_eviction, first=first)
         self._watchdog = Watchdog(self._pipelines, _STUCK_S + 2 * dramatiq.timeout / 1000)
         self._stop = asyncio.Event()
         self._sink_reached = asyncio.Event()
@@ -79,7 +79,7 @@ class Bridge:
                 helpers = [
                     tasks.start(group, self._watchdog.run(), "bridge:watchdog"),
                     tasks.start(group, self._context.backpressure.run(), "bridge:backpressure"),
-                    tasks.start(group, self._eviction.run(), "bridge:eviction"),
+                    tasks.start(group, self._sink_promise.run(), "bridge:sink-promise"),
                 ]
                 for pipeline in self._pipelines:
                     tasks.start(group, pipeline.run(), f"pipeline:{pipeline.name}")
@@ -102,7 +102,7 @@ class Bridge:
 
     def unready(self) -> str:
         """Return why the bridge is not ready though every source moves; "" where nothing is known against it."""
-        return self._eviction.unready
+        return self._sink_promise.unready
 
     def log_state(self) -> None:
         """Log how each source stands, and the process."""
@@ -148,7 +148,7 @@ class Bridge:
         self._sink_reached.set()
         for pipeline in self._pipelines[: len(self._config.sources)]:
             await pipeline.wait_connected()
-        await self._eviction.wait_tolerable()
+        await self._sink_promise.wait_tolerable()
         self._on_ready()
 
     async def _take_over_orphans(self, group: asyncio.TaskGroup) -> None:

@@ -63,6 +63,15 @@ class Sink(Protocol):
         """
         ...
 
+    async def is_durable(self) -> bool:
+        """Return whether what the sink has confirmed survives its own end, but for its last second.
+
+        Raises:
+            SinkUnavailable: the sink cannot be reached, or refuses to answer now.
+            PermissionError: the bridge may not ask.
+        """
+        ...
+
     async def close(self) -> None:
         """Close every connection; only once no other call runs."""
         ...

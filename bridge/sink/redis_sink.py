@@ -57,12 +57,21 @@ class RedisSink:
 
     async def memory(self) -> Memory:
         """See `Sink`."""
+        return parse_memory(await self._info("memory"))
+
+    async def is_durable(self) -> bool:
+        """See `Sink`; with `appendfsync everysec`, the default, a second may be lost."""
+        # Where Redis does not say (other servers), it is not doubted.
+        return "aof_enabled:0" not in await self._info("persistence")
+
+    async def _info(self, section: str) -> str:
         try:
-            return parse_memory((await self.connections.execute_raw(encode_command("INFO", "memory"))).decode())
+            answer: bytes = await self.connections.execute_raw(encode_command("INFO", section))
         except ResponseError as error:
             if str(error).startswith("NOPERM"):
                 raise PermissionError(str(error)) from None
             raise unavailable(error) from None
+        return answer.decode()
 
     async def write(self, batch: Batch) -> Written:
         """See `Sink`."""

@@ -32,7 +32,7 @@ def test_start_and_stop_are_told_in_a_few_lines(
         wait_until(lambda: client.llen("dramatiq:default") == 300, 20, "300 messages")
     bridge.terminate()
     assert bridge.wait() == 0
-    events = [log["event"] for log in bridge.logs]
+    events = [log["event"] for log in bridge.logs if log["event"] != "sink.not_durable"]  # this Redis keeps nothing
     assert events == [
         "bridge.starting",
         "sink.connected",

@@ -119,6 +119,10 @@ class MemorySink:
         """There is no bound."""
         return Memory(0, 0)
 
+    async def is_durable(self) -> bool:
+        """See `Sink`."""
+        return True
+
     async def close(self) -> None:
         """Nothing is open."""
 

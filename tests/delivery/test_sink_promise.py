@@ -1,4 +1,4 @@
-"""A Redis that deletes keys when it is full: said at the start and when it changes, and ready only where that is wanted."""
+"""What Redis takes from the promise is said at the start and when it changes; ready only where that can be."""
 
 from __future__ import annotations
 
@@ -84,3 +84,15 @@ def test_a_redis_that_evicts_only_keys_that_expire_is_guarded(
 
         assert 0.8 < share() < 1
         answer(client.zadd("a-workers-key", {"x": 1}))
+
+
+def test_a_redis_that_keeps_nothing_is_said(redis_server: Redis, new_redis: NewRedis, new_bridge: Bridges) -> None:
+    """Without an append-only file its end is a loss; with one there is nothing to say."""
+    lines = []
+    for kept in (False, True):
+        bridge = new_bridge(PubsubFeed(redis_server).config(new_redis(appendonly=kept))).ready()
+        bridge.terminate()
+        assert bridge.wait() == 0
+        lines.append([line["cause"] for line in bridge.events("sink.not_durable")])
+    assert [len(causes) for causes in lines] == [1, 0]
+    assert "appendonly no" in lines[0][0]

@@ -1,0 +1,79 @@
+"""What the sink takes from the promise: a Redis that deletes keys when it is full, or keeps nothing on a disk."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Final
+
+from bridge.errors import SinkUnavailable
+from bridge.observe.logs import logger
+from bridge.sink import Memory, Sink
+from bridge.sink.memory import Evicts
+
+log = logger()
+_CHECK_INTERVAL_S: Final = 10.0
+_SOON_S: Final = 1.0
+_EVICTS_MESSAGES: Final = (
+    "the dramatiq Redis deletes messages when it is full (maxmemory-policy {policy}): set noeviction there,"
+    " or dramatiq: {{allow_eviction: true}} here"
+)
+_EVICTS_OWN_KEYS: Final = (
+    "when it is full, Redis deletes what the bridge remembers of written events:"
+    " one that is delivered again may be written again"
+)
+_NOT_DURABLE: Final = (
+    "the dramatiq Redis writes no append-only file (appendonly no):"
+    " when it dies, what it took since its last snapshot is lost, messages of written events among it"
+)
+
+
+class SinkPromise:
+    """Logs what the sink takes from the promise, at the start and when it changes.
+
+    `unready` says why the bridge is not ready, "" where it may be. A sink that evicts messages is not ready to take any,
+    unless `evicting_allowed`. Of several processes only the `first` one logs.
+    """
+
+    def __init__(self, sink: Sink, *, evicting_allowed: bool, first: bool) -> None:
+        self.unready = ""
+        self._sink = sink
+        self._evicting_allowed = evicting_allowed
+        self._first = first
+        self._policy: tuple[str, Evicts] | None = None
+        self._durable: bool | None = None
+        self._tolerable = asyncio.Event()
+
+    async def run(self) -> None:
+        """Check for ever; the sink's own faults are said by its writers."""
+        while True:
+            try:
+                self._check_eviction(await self._sink.memory())
+                self._check_durability(durable=await self._sink.is_durable())
+            except PermissionError:
+                self._tolerable.set()  # `Backpressure` says that its memory is unknown
+            except SinkUnavailable:
+                pass
+            await asyncio.sleep(_CHECK_INTERVAL_S if self._tolerable.is_set() else _SOON_S)
+
+    async def wait_tolerable(self) -> None:
+        """Return once the policy is known, and none that the bridge is not ready with."""
+        await self._tolerable.wait()
+
+    def _check_eviction(self, memory: Memory) -> None:
+        cause = _EVICTS_MESSAGES.format(policy=memory.policy)
+        self.unready = cause if memory.evicts is Evicts.MESSAGES and not self._evicting_allowed else ""
+        (self._tolerable.clear if self.unready else self._tolerable.set)()
+        before, self._policy = self._policy, (memory.policy, memory.evicts)
+        if self._policy == before or not self._first:
+            return
+        if memory.evicts is Evicts.MESSAGES:
+            log.error("sink.evicts", policy=memory.policy, cause=cause)
+        elif memory.evicts is Evicts.OWN_KEYS:
+            log.warning("sink.evicts", policy=memory.policy, cause=_EVICTS_OWN_KEYS)
+        elif before is not None and before[1] is not Evicts.NOTHING:
+            log.info("sink.evicts_nothing", policy=memory.policy)
+
+    def _check_durability(self, *, durable: bool) -> None:
+        if not durable and self._durable is not False and self._first:
+            log.warning("sink.not_durable", cause=_NOT_DURABLE)
+        self._durable = durable
