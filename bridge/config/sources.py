@@ -111,22 +111,22 @@ def _notes_amqp(source: Amqp) -> Iterator[str]:
     if not declare.durable:
         yield "declares a queue that is not durable: its events are lost when the broker restarts"
     refuses = str(declare.arguments.get("x-overflow", "")).startswith("reject-publish")
-    kept = bool(declare.arguments.get("x-dead-letter-exchange"))
+    kept = "x-dead-letter-exchange" in declare.arguments
     for argument, what in _DROPPING.items():
         if argument in declare.arguments and not kept and not (refuses and argument.startswith("x-max-length")):
             yield f"declares a queue with {argument}: RabbitMQ {what}, without a trace"
-    if drops_after_deliveries(declare.arguments):
+    if declare.arguments.get("x-queue-type") == "quorum" and (limit := delivery_limit(declare.arguments)):
         yield (
-            "declares a quorum queue without x-delivery-limit: RabbitMQ 4 drops an event that it has delivered 20 times;"
+            f"declares a quorum queue of which RabbitMQ 4 drops an event that it has delivered {limit} times;"
             " add x-delivery-limit: -1 or x-dead-letter-exchange to its arguments"
         )
 
 
-def drops_after_deliveries(arguments: Mapping[str, object]) -> bool:
-    """Tell whether RabbitMQ 4 drops the events of a queue with these arguments after 20 deliveries, without a trace."""
-    if arguments.get("x-queue-type") != "quorum":
-        return False
-    return arguments.get("x-delivery-limit") != -1 and not arguments.get("x-dead-letter-exchange")
+def delivery_limit(arguments: Mapping[str, Any]) -> int | None:
+    """Return how often RabbitMQ 4 delivers an event of a quorum queue with these arguments before it drops it; None: never."""
+    limit = arguments.get("x-delivery-limit", 20)
+    # A dead-letter exchange may be the default one, "".
+    return None if limit == -1 or "x-dead-letter-exchange" in arguments else limit
 
 
 class Amqp(DeduplicatedSource):

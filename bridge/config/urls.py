@@ -13,6 +13,9 @@ from bridge.errors import InvalidValue
 _USERINFO = re.compile(r"(://[^:@/\s]*):.*@", re.DOTALL)
 _QUERY = re.compile(r"(?i)([?&;][a-z_-]*(?:pass|secret|token)[a-z_-]*=)[^&;\s]*")
 
+#: Options of TLS that client libraries read from a URL; the bridge makes the TLS context itself.
+_TLS_OPTION = re.compile(r"(^|&)(ssl_\w+|ca(file|path|data)|certfile|keyfile|no_verify_ssl)=")
+
 
 def redacted_url(url: str) -> str:
     """Return the URL without its password, for logs and errors."""
@@ -31,7 +34,7 @@ def split_url(url: str) -> SplitResult | None:
 
 
 def check_url(url: str, schemes: Iterable[str]) -> str:
-    """Return the URL if it has one of the schemes, a host (a path for `unix`) and a possible port.
+    """Return the URL if it has one of the schemes, a host (a path for `unix`), a possible port, and no option of TLS.
 
     Raises InvalidValue, whose message never quotes the URL: it may hold a password.
     """
@@ -46,6 +49,8 @@ def check_url(url: str, schemes: Iterable[str]) -> str:
             "the host or the port of this URL cannot be read",
             "percent-encode a special character of the password, or write password: beside url:",
         )
+    if _TLS_OPTION.search(parts.query):
+        raise InvalidValue("TLS is set beside the URL, not in it", "as in tls: {ca: FILE, verify: true}")
     if parts.scheme == "unix":
         if not parts.path.strip("/"):
             raise InvalidValue("this URL names no socket", "as in unix:///run/redis/redis.sock")

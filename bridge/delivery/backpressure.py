@@ -52,7 +52,7 @@ class Backpressure:
         #: Bytes that may be written before memory is checked again.
         self._room = math.inf if self._memory_share is None else 0.0
         self._used = self._max_used = 0
-        self._full = self._memory_unknown = False
+        self._full = False
         self._below_since: float | None = None
         self._memory_interval_s = _MEMORY_INTERVAL_S
         self._waiting: list[tuple[str, Collection[str]]] = []
@@ -133,11 +133,8 @@ class Backpressure:
     async def _check_memory(self, share: int) -> None:
         try:
             memory = await self._sink.memory()
-        except PermissionError as error:
+        except PermissionError:  # `SinkPromise` says it
             self._memory_interval_s, self._room, self._full = _UNBOUNDED_MEMORY_INTERVAL_S, math.inf, False
-            if not self._memory_unknown:
-                self._memory_unknown = True
-                log.warning("sink.memory_unknown", cause=str(error))
             return
         self._used, self._max_used = memory.used, memory.limit * share // 100
         was_full, self._full = self._full, memory.limit > 0 and self._is_full(memory.limit * _HYSTERESIS_PERCENT // 100)

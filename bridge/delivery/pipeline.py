@@ -175,7 +175,7 @@ class SourcePipeline:
                     self._session = session
                     self._accounts.redelivers = self._source.redelivers
                     self._connected.set()
-                    self._log.connected(len(self._router.table.routes))
+                    self._log.connected(len(self._router.table.routes), session.guarantee)
                     await self._receive_loop(session)
                     return
             except Disconnected as error:

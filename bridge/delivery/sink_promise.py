@@ -13,10 +13,8 @@ from bridge.sink.memory import Evicts
 log = logger()
 _CHECK_INTERVAL_S: Final = 10.0
 _SOON_S: Final = 1.0
-_EVICTS_MESSAGES: Final = (
-    "the dramatiq Redis deletes messages when it is full (maxmemory-policy {policy}): set noeviction there,"
-    " or dramatiq: {{allow_eviction: true}} here"
-)
+_EVICTS_MESSAGES: Final = "the dramatiq Redis deletes messages when it is full (maxmemory-policy {policy})"
+_NOT_ALLOWED: Final = ": set noeviction there, or dramatiq: {allow_eviction: true} here"
 _EVICTS_OWN_KEYS: Final = (
     "when it is full, Redis deletes what the bridge remembers of written events:"
     " one that is delivered again may be written again"
@@ -40,6 +38,7 @@ class SinkPromise:
         self._evicting_allowed = evicting_allowed
         self._first = first
         self._policy: tuple[str, Evicts] | None = None
+        self._unknown_logged = False
         self._durable: bool | None = None
         self._tolerable = asyncio.Event()
 
@@ -49,8 +48,8 @@ class SinkPromise:
             try:
                 self._check_eviction(await self._sink.memory())
                 self._check_durability(durable=await self._sink.is_durable())
-            except PermissionError:
-                self._tolerable.set()  # `Backpressure` says that its memory is unknown
+            except PermissionError as error:
+                self._log_unknown(error)
             except SinkUnavailable:
                 pass
             await asyncio.sleep(_CHECK_INTERVAL_S if self._tolerable.is_set() else _SOON_S)
@@ -59,8 +58,15 @@ class SinkPromise:
         """Return once the policy is known, and none that the bridge is not ready with."""
         await self._tolerable.wait()
 
+    def _log_unknown(self, error: PermissionError) -> None:
+        self.unready = ""
+        self._tolerable.set()
+        if self._first and not self._unknown_logged:
+            self._unknown_logged = True
+            log.warning("sink.memory_unknown", cause=f"{error}: neither how full it is nor whether it evicts is known")
+
     def _check_eviction(self, memory: Memory) -> None:
-        cause = _EVICTS_MESSAGES.format(policy=memory.policy)
+        cause = _EVICTS_MESSAGES.format(policy=memory.policy) + ("" if self._evicting_allowed else _NOT_ALLOWED)
         self.unready = cause if memory.evicts is Evicts.MESSAGES and not self._evicting_allowed else ""
         (self._tolerable.clear if self.unready else self._tolerable.set)()
         before, self._policy = self._policy, (memory.policy, memory.evicts)

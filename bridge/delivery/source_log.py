@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from typing import Final
+from typing import Any, Final
 
 from bridge.config import SourceConfig, redacted_url
 from bridge.model.accounting import Counts
@@ -27,39 +27,50 @@ class SourceLog:
 
     def __init__(self, name: str, source: str, config: SourceConfig, guarantee: str | None) -> None:
         self._name = name
-        self._guarantee = guarantee
+        self._guarantee = self._held_guarantee = guarantee
         self._source = source
         self._type = config.type
         self._url = redacted_url(config.url)
         self._repeated = RepeatedLog()
-        self._is_flapping = False
+        self._routes = 0
+        # Whether it is connected, and whether the last line of its connection says so.
+        self._is_connected = self._said_connected = False
 
-    def connected(self, routes: int) -> None:
-        """Log that the source is connected, unless the loss before it was one of many, and not logged either."""
-        if not self._is_flapping:
-            log.info(
-                "source.connected",
-                source=self._name,
-                type=self._type,
-                url=self._url,
-                routes=routes,
-                guarantee=self._guarantee,
-            )
+    def connected(self, routes: int, guarantee: str | None) -> None:
+        """Log that the source is connected, unless the last line says so: the loss between was one of many.
+
+        `guarantee` is that of `Session`.
+        """
+        self._is_connected, self._routes = True, routes
+        self._held_guarantee = guarantee or self._guarantee
+        if not self._said_connected:
+            self._say_connected()
+
+    def _say_connected(self, **fields: Any) -> None:
+        self._said_connected = True
+        log.info(
+            "source.connected",
+            source=self._name,
+            type=self._type,
+            url=self._url,
+            routes=self._routes,
+            guarantee=self._held_guarantee,
+            **fields,
+        )
 
     def disconnected(self, cause: str, retry_in_s: float, *, was_connected: bool) -> None:
         """Log that a connection has ended, or could not be made."""
         event = "source.disconnected" if was_connected else "source.unavailable"
-        is_written = self._repeated.write(
-            (event, cause),
-            log.error,
-            event,
-            source=self._name,
-            url=self._url,
-            cause=cause,
-            retry_in=round(retry_in_s, 2),
-        )
-        if was_connected:
-            self._is_flapping = not is_written
+        self._is_connected = False
+        self._repeated.write((event, cause), self._say_lost, event, cause=cause, retry_in=round(retry_in_s, 2))
+
+    def _say_lost(self, event: str, *, cause: str, retry_in: float, repeated: int) -> None:
+        if self._is_connected:
+            # The newest of those that were suppressed is over.
+            self._say_connected(cause=cause, repeated=repeated + 1)
+        else:
+            self._said_connected = False
+            log.error(event, source=self._name, url=self._url, cause=cause, retry_in=retry_in, repeated=repeated)
 
     def written(self, batch: Batch) -> None:
         """Log each kind of dead letter and of duplicate among the written parts of `batch`."""

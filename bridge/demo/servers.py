@@ -90,7 +90,7 @@ class Servers:
     def _valkey_command(self, port: int) -> list[str]:
         program, directory = str(_valkey_program()), str(self._children.directory)
         address = ["--port", str(port), "--bind", "127.0.0.1"]
-        return [program, *address, "--dir", directory, "--save", "", "--appendonly", "no", "--loglevel", "warning"]
+        return [program, *address, "--dir", directory, "--save", "", "--appendonly", "yes", "--loglevel", "warning"]
 
     def _logged(self, event: str) -> list[dict[str, Any]]:
         return [log for log in self._logs() if log.get("event") == event]

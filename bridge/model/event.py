@@ -31,25 +31,25 @@ class OnceByXack(msgspec.Struct, frozen=True):
 
     `stream` is a key in the Redis that the sink writes to, `group` a consumer group of it. Where the group was lost and
     made again, XACK can't tell: then the write remembers the entry itself, as with `OnceByKey`.
-    `position` is the field under which the write keeps the id of the last event written.
+    `log` names the reader, for whom the write keeps the highest id of the events written.
     """
 
     stream: str
     group: str
     prefix: str
     lifetime_ms: int
-    position: str
+    log: str
 
 
 class OnceByKey(msgspec.Struct, frozen=True):
     """Write an event only if Redis does not remember its key, which is `prefix` and `event.deduplication_key`.
 
-    The write itself makes Redis remember the key, for `lifetime_ms`. `position` is as in `OnceByXack`.
+    The write itself makes Redis remember the key, for `lifetime_ms`. `log` is as in `OnceByXack`.
     """
 
     prefix: str
     lifetime_ms: int
-    position: str
+    log: str
 
 
 class OncePerRoute(msgspec.Struct, frozen=True):

@@ -132,8 +132,8 @@ class RepeatedLog:
 
     def write(
         self, kind: Hashable, method: Callable[..., object], event: str, *, count: int = 1, **fields: Any
-    ) -> bool:
-        """Write a line of `kind`, which stands for `count` lines, with `method`; return False if it is suppressed for now."""
+    ) -> None:
+        """Write a line of `kind`, which stands for `count` lines, with `method`, perhaps later."""
 
         def write(repeated: int) -> object:
             return method(event, **fields, repeated=repeated)
@@ -146,13 +146,12 @@ class RepeatedLog:
                 self._kinds.clear()
             self._kinds[kind] = _Kind(now)
             write(count - 1)
-            return True
+            return
         known.suppressed += count
         known.write = write
         if known.timer is None:
             wait_s = max(0.0, known.written_at + REPEAT_INTERVAL_S - now)
             known.timer = asyncio.get_running_loop().call_later(wait_s, self._write_newest, known)
-        return False
 
     def flush(self) -> None:
         """Write now what was suppressed."""

@@ -8,21 +8,20 @@ def dead_letters_key(namespace: str) -> str:
     return f"{namespace}-bridge:dead-letters"
 
 
-def positions_key(namespace: str) -> str:
-    """Return the key of the hash that holds, for each reader of a log, the id of the last event that was written.
+def position_key(namespace: str, log: str) -> str:
+    """Return the key of the highest id among the events of a log that are written; the write's own script keeps it.
 
-    A log is a source that can be read again from any place; the write's own script keeps the position. The fields are
-    those of `WriteOnce.position`.
+    A log is a source that can be read again from any place; `log` names its reader, as `WriteOnce.log` does.
     """
-    return f"{namespace}-bridge:positions"
+    return f"{namespace}-bridge:position:{log}"
 
 
-def restarts_key(namespace: str) -> str:
-    """Return the key of the hash that holds, for readers that had to be made again, the last id that the log had then.
+def restart_key(namespace: str, log: str) -> str:
+    """Return the key of the highest id that a log can have had when its reader had to be made again.
 
     Whether an event up to that id was written is no longer known to the reader: the write remembers each of them.
     """
-    return f"{namespace}-bridge:restarts"
+    return f"{namespace}-bridge:restart:{log}"
 
 
 def seen_key(namespace: str, prefix: str) -> str:

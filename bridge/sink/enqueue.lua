@@ -4,12 +4,13 @@
 -- the number of its last batch and the result, and a run that finds its own number there writes nothing.
 --
 -- KEYS[1] the batch sequence's key, KEYS[2] the dead letters' stream, then the list and the hash of each queue,
---         then, where there are positions, their hash and the one of restarts, then the keys of the conditions.
+--         then two keys of each log: its position, and its restart; then the keys of the conditions. The keys that remember
+--         entries of 'a' are not among them: in the usual case none is touched.
 -- ARGV    the batch's number, the lifetime of the sequence's key (s), the dead letters' cap, the number of queues;
---         the number of positions, each a field and the id of the last event: what a reader of a log goes on from;
+--         the number of logs, for each the highest id of its events in this batch: what its reader goes on from;
 --         the number of conditions (0: none), each for a run of consecutive events:
 --           '-' events                                    no condition
---           'a' events key# group field seen lifetime entry-id*
+--           'a' events key# group log# seen lifetime entry-id*
 --                                                         a stream in this Redis: XACK must say 1, or, where the group
 --                                                         was lost, the key of `seen` and the id must be new
 --           's' events first-key# lifetime (ms)           a key for each event's deduplication key: SET NX must succeed
@@ -20,7 +21,7 @@
 --           first message belongs to the first event, and so on, or there are no conditions), the number of each one's
 --           route from 1 in the same way ('' without 'r'), (id body)*
 --         for each dead letter: event-index route field-count (name value)*
---         key# is a position in KEYS.
+--         key# is a place in KEYS, log# counts the logs from 1.
 -- Reply   'messages duplicates', then the length of each queue's list, then the index of one duplicate (-1: none).
 -- Errors  of the script itself, before its first write. LATE: the sequence has written a later batch, so this one too.
 --         DEADLETTERS: the dead letters' key holds no stream. WRONGTYPE: a queue's or a condition's key holds another
@@ -51,20 +52,19 @@ end
 for q = 1, QUEUES do
   wrong = wrong or must_be(KEYS[1 + 2 * q], 'list') or must_be(KEYS[2 + 2 * q], 'hash')
 end
-local POSITIONS, RESTARTS, first_condition_key
-if tonumber(ARGV[5]) > 0 then
-  POSITIONS, RESTARTS, first_condition_key = KEYS[3 + 2 * QUEUES], KEYS[4 + 2 * QUEUES], 5 + 2 * QUEUES
-  for _, key in ipairs({POSITIONS, RESTARTS}) do
-    local broken = must_be(key, 'hash')
-    if broken then
-      return redis.error_reply('POSITIONS ' .. broken.err)
-    end
+local LOGS, streams = 2 + 2 * QUEUES, {}
+local first_condition_key = LOGS + 2 * tonumber(ARGV[5]) + 1
+for k = LOGS + 1, first_condition_key - 1 do
+  local broken = must_be(KEYS[k], 'string')
+  if broken then
+    return redis.error_reply('POSITIONS ' .. broken.err)
   end
-else
-  first_condition_key = 3 + 2 * QUEUES
 end
 for k = first_condition_key, #KEYS do
   local actual = redis.call('TYPE', KEYS[k]).ok
+  if actual == 'stream' then
+    streams[#streams + 1] = KEYS[k]
+  end
   if actual ~= 'none' and actual ~= 'stream' and actual ~= 'string' then
     wrong = wrong or redis.error_reply('WRONGTYPE ' .. KEYS[k] .. ' holds a ' .. actual)
   end
@@ -81,8 +81,8 @@ local function must_run(...)
   end
 end
 must_run('XADD', DEAD, '*', '', '')
-if POSITIONS then
-  must_run('HSET', POSITIONS, '', '')
+for _, key in ipairs(streams) do
+  must_run('XACK', key, '', '0')
 end
 for q = 1, QUEUES do
   must_run('HSET', KEYS[2 + 2 * q], '', '')
@@ -116,14 +116,9 @@ local function is_later(id, other)
   return major > other_major
 end
 
-local positions = {}
-for _ = 1, tonumber(take()) do
-  local field, last_id = take(), take()
-  local values = redis.call('HMGET', POSITIONS, field)
-  positions[field] = values[1]
-  if not values[1] or is_later(last_id, values[1]) then
-    redis.call('HSET', POSITIONS, field, last_id)
-  end
+local positions, highest = {}, {}
+for log = 1, tonumber(take()) do
+  positions[log], highest[log] = redis.call('GET', KEYS[LOGS + 2 * log - 1]), take()
 end
 
 -- Usually every condition holds and `duplicate` stays empty: then no message has to be left out below.
@@ -140,8 +135,8 @@ for _ = 1, tonumber(take()) do
   if kind == '-' then
     event = event + events
   elseif kind == 'a' then
-    local key, group, field, seen, lifetime = KEYS[tonumber(take())], take(), take(), take(), take()
-    local position, restart, lost = positions[field], redis.call('HMGET', RESTARTS, field)[1], nil
+    local key, group, log, seen, lifetime = KEYS[tonumber(take())], take(), tonumber(take()), take(), take()
+    local position, restart, lost = positions[log], redis.call('GET', KEYS[LOGS + 2 * log]), nil
     for i = at + 1, at + events do
       event = event + 1
       local id = ARGV[i]
@@ -174,6 +169,12 @@ for _ = 1, tonumber(take()) do
         mark_duplicate(event)
       end
     end
+  end
+end
+
+for log, id in ipairs(highest) do
+  if not positions[log] or is_later(id, positions[log]) then
+    redis.call('SET', KEYS[LOGS + 2 * log - 1], id)
   end
 end
 

@@ -68,7 +68,8 @@ class RedisSink:
         try:
             answer: bytes = await self.connections.execute_raw(encode_command("INFO", section))
         except ResponseError as error:
-            if str(error).startswith("NOPERM"):
+            # Not allowed, or not there: renamed, or not known to another server.
+            if str(error).startswith(("NOPERM", "ERR", "unknown command")):
                 raise PermissionError(str(error)) from None
             raise unavailable(error) from None
         return answer.decode()

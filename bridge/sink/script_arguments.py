@@ -10,9 +10,10 @@ import msgspec
 
 from bridge.errors import BadEvent
 from bridge.model.batch import Batch, Column, DeadLetter
+from bridge.model.entry_ids import highest_id
 from bridge.model.event import Event, OnceByKey, OnceByXack, OncePerRoute, WriteOnce
 from bridge.redis_io.connection import Word, encode_word
-from bridge.redis_io.keys import dead_letters_key, positions_key, restarts_key, seen_key
+from bridge.redis_io.keys import dead_letters_key, position_key, restart_key, seen_key
 from bridge.routing.decoding import to_json_types
 
 #: How long Redis remembers the last number of a batch sequence: longer than most outages, after which a write whose
@@ -49,7 +50,8 @@ class ScriptArguments:
         conditions = [event.write_once for event in batch.events]
         conditional = any(conditions)
         runs = _runs(batch.events, conditions) if conditional else []
-        self._add_positions(runs)
+        self._logs: dict[str, int] = {}
+        self._add_logs(runs)
         self._add(len(runs))
         for condition, events in runs:
             self._add_condition(condition, [event.deduplication_key for event in events])
@@ -73,18 +75,17 @@ class ScriptArguments:
         self._count += len(values)
         self._values += map(encode_word, values)
 
-    def _add_positions(self, runs: Sequence[_Run]) -> None:
-        """Add the id of the last event of each log; runs of one log follow in the order of its ids."""
-        positions = {
-            condition.position: _last_id(events)
-            for condition, events in runs
-            if isinstance(condition, (OnceByXack, OnceByKey))
-        }
-        if positions:
-            self._keys += (positions_key(self._namespace), restarts_key(self._namespace))
-        self._add(len(positions))
-        for field, last_id in positions.items():
-            self._add(field, last_id)
+    def _add_logs(self, runs: Sequence[_Run]) -> None:
+        """Add the keys of each log, and the highest id of its events."""
+        logs: dict[str, list[Event]] = {}
+        for condition, events in runs:
+            if isinstance(condition, (OnceByXack, OnceByKey)):
+                known = logs.get(condition.log)
+                logs[condition.log] = events if known is None else known + events
+        for number, log in enumerate(logs, 1):
+            self._logs[log] = number
+            self._keys += (position_key(self._namespace, log), restart_key(self._namespace, log))
+        self._add(len(logs), *map(highest_id, logs.values()))
 
     def _add_condition(self, condition: WriteOnce | None, keys: list[bytes]) -> None:
         first = len(self._keys) + 1
@@ -92,7 +93,7 @@ class ScriptArguments:
             self._add("-", len(keys))
         elif isinstance(condition, OnceByXack):
             self._keys.append(condition.stream)
-            self._add("a", len(keys), first, condition.group, condition.position)
+            self._add("a", len(keys), first, condition.group, self._logs[condition.log])
             self._add(seen_key(self._namespace, condition.prefix), condition.lifetime_ms)
             self._count += len(keys)
             self._values += [b"$%d\r\n%b\r\n" % (len(entry_id), entry_id) for entry_id in keys]
@@ -126,11 +127,6 @@ def _runs(events: list[Event], conditions: list[WriteOnce | None]) -> list[_Run]
 def _route_word(name: str) -> bytes:
     # The script keeps the names of several routes as lines.
     return name.encode("unicode_escape")
-
-
-def _last_id(events: list[Event]) -> bytes:
-    # Ids rise, but for those of redelivered events, which are older than all that are new.
-    return next((event for event in reversed(events) if not event.redelivered), events[-1]).deduplication_key
 
 
 def _fields(letter: DeadLetter) -> list[Word]:

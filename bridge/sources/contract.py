@@ -43,6 +43,9 @@ class Session(Protocol):
     Therefore an acknowledgement that comes too late meets a session that has ended, never a newer connection.
     """
 
+    #: The promise that this connection keeps, in words, where the broker has granted less than the source asked for; else None.
+    guarantee: str | None
+
     @property
     def ended(self) -> bool:
         """Whether the connection has ended: events not acknowledged so far are redelivered, or are lost."""
@@ -98,6 +101,7 @@ class WindowedSession(Session):
     more events can come.
     """
 
+    guarantee: str | None = None
     _window: InFlightWindow
 
     @property

@@ -122,7 +122,7 @@ class InFlightWindow:
         self._wake.set()
 
     def close(self) -> None:
-        """Expect no further `put`: `take` returns the events that wait, and then an empty list."""
+        """Let `take` return the events that wait, and an empty list once there are none."""
         self._closed = True
         self._wake.set()
 

@@ -129,6 +129,7 @@ def test_check_notes_settings_that_are_rarely_intended(run: Terminal, path: Path
     ("declare", "words"),
     [
         ("{arguments: {x-queue-type: quorum}}", "RabbitMQ 4 drops an event that it has delivered 20 times"),
+        ("{arguments: {x-queue-type: quorum, x-delivery-limit: 3}}", "drops an event that it has delivered 3 times"),
         ("{durable: false}", "its events are lost when the broker restarts"),
         ("{arguments: {x-message-ttl: 1000}}", "drops an event that has waited for so long, without a trace"),
         ("{arguments: {x-expires: 1000}}", "deletes the queue, and its events, when it was unused"),
@@ -148,6 +149,7 @@ def test_check_notes_a_queue_that_loses_events(run: Terminal, path: Path, declar
     [
         "{x-queue-type: quorum, x-delivery-limit: -1}",
         "{x-queue-type: quorum, x-dead-letter-exchange: dlx}",
+        '{x-queue-type: quorum, x-message-ttl: 1000, x-dead-letter-exchange: "", x-dead-letter-routing-key: letters}',
         "{x-max-length: 5, x-overflow: reject-publish}",
         "{x-message-ttl: 1000, x-dead-letter-exchange: dlx}",
         "{x-queue-type: classic}",

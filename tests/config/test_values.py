@@ -180,6 +180,21 @@ bridge.yaml:2:28: sources.plant.url: this URL names no host; as in mqtt://localh
                                ^
 """,
     ),
+    "a URL has no options of TLS": (
+        """\
+dramatiq: {url: "rediss://localhost/0?ssl_cert_reqs=none"}
+sources:
+  orders: {type: amqp, url: "amqps://localhost/?cafile=ca.pem", queue: q}
+""",
+        """\
+bridge.yaml:1:17: dramatiq.url: TLS is set beside the URL, not in it; as in tls: {ca: FILE, verify: true}
+    dramatiq: {url: "rediss://localhost/0?ssl_cert_reqs=none"}
+                    ^
+bridge.yaml:3:29: sources.orders.url: TLS is set beside the URL, not in it; as in tls: {ca: FILE, verify: true}
+      orders: {type: amqp, url: "amqps://localhost/?cafile=ca.pem", queue: q}
+                                ^
+""",
+    ),
     "a URL's port is a number": (
         """\
 sources:

@@ -9,6 +9,7 @@ import pytest
 
 from tests.support.batches import answer
 from tests.support.brokers import Redis
+from tests.support.children import wait_until
 from tests.support.feeds import PubsubFeed, StreamFeed
 from tests.support.processes import Bridges
 
@@ -96,3 +97,25 @@ def test_a_redis_that_keeps_nothing_is_said(redis_server: Redis, new_redis: NewR
         lines.append([line["cause"] for line in bridge.events("sink.not_durable")])
     assert [len(causes) for causes in lines] == [1, 0]
     assert "appendonly no" in lines[0][0]
+
+
+@pytest.mark.parametrize("max_memory", ["null", "90%"])
+@pytest.mark.parametrize("refusal", ["renamed", "not permitted"])
+def test_a_redis_that_shows_no_memory_is_written_to(
+    refusal: str, max_memory: str, redis_server: Redis, new_redis: NewRedis, new_bridge: Bridges
+) -> None:
+    """Where INFO is refused the bridge is ready all the same, and says once what it can't know."""
+    rights = "on >secret ~dramatiq* -@all +ping +eval +evalsha +type +get +set +hset +rpush +xadd"
+    sink = new_redis({"rename-command": 'INFO ""'} if refusal == "renamed" else {f"user bridge {rights}": ""})
+    feed = PubsubFeed(redis_server)
+    config = feed.config(sink)
+    config["dramatiq"]["max_memory"] = None if max_memory == "null" else max_memory
+    if refusal != "renamed":
+        config["dramatiq"] |= {"username": "bridge", "password": "secret"}
+    bridge = new_bridge(config).ready()
+    said = bridge.wait_for("sink.memory_unknown")
+    assert "neither how full it is nor whether it evicts is known" in said["cause"]
+    feed.publish([{"n": n} for n in range(5)])
+    with sink.client() as client:
+        wait_until(lambda: answer(client.llen("dramatiq:default")) == 5, 20, "the messages")
+    assert len(bridge.events("sink.memory_unknown")) == 1

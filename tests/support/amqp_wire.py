@@ -67,6 +67,8 @@ class Broker:
     found: tuple[Queue.DeclareOk, ...] = (Queue.DeclareOk("q", 0, 0),)
     #: Other answers than the usual ones, by the name of the request.
     replies: dict[str, Any] = field(default_factory=dict)
+    #: Requests at which the connection is reset.
+    resets: set[str] = field(default_factory=set)
 
     @asynccontextmanager
     async def serve(self) -> AsyncIterator[Broker]:
@@ -100,6 +102,9 @@ class Broker:
             "Basic.Qos": Basic.QosOk(),
             **self.replies,
         }
+        if asked.name in self.resets:
+            writer.transport.abort()
+            return
         if asked.name == "Queue.Declare":
             replies[asked.name], *later = self.found
             self.found = tuple(later) or self.found

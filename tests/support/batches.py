@@ -27,7 +27,7 @@ from tests.support.brokers import Redis
 from tests.support.processes import queue_messages
 
 DEAD: Final = "dramatiq-bridge:dead-letters"
-SEEN: Final = OnceByKey("s:", lifetime_ms=60_000, position="s")
+SEEN: Final = OnceByKey("s:", lifetime_ms=60_000, log="s")
 
 
 @dataclass

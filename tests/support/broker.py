@@ -23,15 +23,21 @@ if TYPE_CHECKING:
 
     from tests.support.certificates import Certificates
 
-# Debian keeps servers where an ordinary user's PATH does not look.
-_SEARCH = os.pathsep.join([os.environ.get("PATH", os.defpath), "/usr/lib/rabbitmq/bin", "/usr/local/sbin", "/usr/sbin"])
+# Debian keeps servers where an ordinary user's PATH does not look; its `rabbitmq-server` on PATH is a wrapper that
+# changes to the user `rabbitmq` and its directories. BROKER_PROGRAMS is a folder with a broker of another version.
+_SEARCH = os.pathsep.join(
+    [
+        *filter(None, [os.environ.get("BROKER_PROGRAMS")]),
+        "/usr/lib/rabbitmq/bin",
+        os.environ.get("PATH", os.defpath),
+        "/usr/local/sbin",
+        "/usr/sbin",
+    ]
+)
 
 
 def find_program(name: str) -> str | None:
     """Return the path of a broker's program, or None where it is not installed."""
-    if name == "rabbitmq-server" and Path("/usr/lib/rabbitmq/bin/rabbitmq-server").exists():
-        # The one on PATH is Debian's wrapper: it changes to the user `rabbitmq` and its directories.
-        return "/usr/lib/rabbitmq/bin/rabbitmq-server"
     return shutil.which(name, path=_SEARCH)
 
 

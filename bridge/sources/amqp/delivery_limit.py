@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Final
 
 from bridge.config import Amqp
-from bridge.config.sources import drops_after_deliveries
+from bridge.config.sources import delivery_limit
 from bridge.errors import BadEvent
 from bridge.model.event import Event
 from bridge.observe.logs import logger
@@ -24,15 +24,14 @@ class DeliveryLimit:
     def __init__(self, source: str, config: Amqp) -> None:
         self._source = source
         self._queue = config.queue
-        self._arguments = config.declare.arguments if config.declare else None
+        self._arguments = config.declare.arguments if config.declare else {}
+        self._limit = delivery_limit(self._arguments)
         self._logged = False
 
     def log_declared(self) -> None:
-        """Log the limit of a queue that the bridge itself declares."""
-        if self._arguments is not None and drops_after_deliveries(self._arguments):
-            self._log(
-                "a quorum queue without x-delivery-limit: RabbitMQ 4 drops an event that it has delivered 20 times"
-            )
+        """Log the limit of a quorum queue that the bridge itself declares."""
+        if self._arguments.get("x-queue-type") == "quorum":
+            self._log("a quorum queue of which RabbitMQ 4 drops an event that it has delivered {} times")
 
     def count(self, event: Event) -> int:
         """Return the event's `x-delivery-count`, 0 without one."""
@@ -42,13 +41,13 @@ class DeliveryLimit:
             return 0
         if not isinstance(count, int):
             return 0
-        if self._arguments is None:
-            self._log(
-                "a quorum queue: unless it says otherwise, RabbitMQ 4 drops an event that it has delivered 20 times"
-            )
+        self._log(
+            "a quorum queue: unless a policy says otherwise, RabbitMQ 4 drops an event that it has delivered {} times"
+        )
         return count
 
     def _log(self, cause: str) -> None:
-        if not self._logged:
+        if self._limit is not None and not self._logged:
             self._logged = True
+            cause = cause.format(self._limit)
             log.warning("source.delivery_limit", source=self._source, queue=self._queue, cause=cause, remedy=_REMEDY)

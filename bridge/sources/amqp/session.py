@@ -30,6 +30,8 @@ _CONSUMER_TAG: Final = "dramatiq-bridge"
 #: How long reading may pause. RabbitMQ closes a connection that it cannot send to for 30 s (ranch's `send_timeout`;
 #: observed), and aiormq one on which it reads nothing for 6 s if the heartbeat is 1 s.
 _MAX_READ_PAUSE_S: Final = 4.0
+#: RabbitMQ's `consumer_timeout`, within which a delivery must be acknowledged, is longer (30 min unless it is set).
+_MIN_CONSUMER_TIMEOUT_S: Final = 1.0
 
 
 class AmqpSession(WindowedSession):
@@ -52,6 +54,7 @@ class AmqpSession(WindowedSession):
         self._paused = False
         self._discarding = False
         self._acknowledged = asyncio.Event()
+        self._acknowledged_at = time.monotonic()
         self._read_pause_timer: asyncio.TimerHandle | None = None
         self._cancelling: asyncio.Task[None] | None = None
 
@@ -108,6 +111,7 @@ class AmqpSession(WindowedSession):
         finally:
             self._window.acknowledged(events)
             self._acknowledged.set()
+            self._acknowledged_at = time.monotonic()
 
     async def pause(self) -> None:
         """Cancel the consumer; deliveries that the broker has already sent are still received."""
@@ -221,12 +225,15 @@ class AmqpSession(WindowedSession):
             # The queue was deleted: nobody else has the events that we hold. Or nothing is known: as if it were so.
             self._end_once_acknowledged(f"{cause} {queue!r} (was it deleted?)")
             return
-        # RabbitMQ 4.3 does so when a delivery is not acknowledged within its `consumer_timeout`, and gives all that we
-        # hold to others, or to our next consumer. A queue that was deleted and made again has neither messages nor others.
-        if found.consumer_count or found.message_count >= self._window.held:
+        # RabbitMQ 4.3 does so when a delivery is not acknowledged within its `consumer_timeout`, and gives all that we hold
+        # to others, or to our next consumer. A queue that was deleted and made again looks alike, and has nothing of it: so
+        # what may be nobody else's is written, and perhaps written again.
+        has_waited = time.monotonic() - self._acknowledged_at > _MIN_CONSUMER_TIMEOUT_S
+        held = self._window.held
+        if held and has_waited and (found.consumer_count or found.message_count >= held):
             self.fail(f"{cause} {queue!r}, and delivers what was not acknowledged in time again")
         else:
-            self._end_once_acknowledged(f"{cause} {queue!r}, which was made again")
+            self._end_once_acknowledged(f"{cause} {queue!r} (was it made again?)")
 
     async def _on_close(self, _sender: object, error: BaseException | None = None, *_: object) -> None:
         if self._channel is not None and self._channel.connection.is_connection_was_stuck:

@@ -63,17 +63,20 @@ class AmqpSource:
         )
         factory = TransportFactory(transport, config.tls.server_name if config.tls else None)
         connection.kwargs["transport_factory"] = factory
+        is_connected = False
         try:
             try:
                 async with asyncio.timeout(config.connect_timeout / 1000):
                     await connection.connect()
+                is_connected = True
                 # Wait only now, so that a mistake in the connection is logged at once.
                 await self._wait_for_sink()
                 async with asyncio.timeout(config.connect_timeout / 1000):
                     await session.start(connection, transport_used=factory.used)
                 self._limit.log_declared()
             except Exception as error:  # noqa: BLE001 - aiormq raises anything, a bare Exception among it
-                raise Disconnected(_describe_failure(error, config, transport.close_reason)) from None
+                cause = transport.close_reason or _describe_refusal(error, config)
+                raise Disconnected(cause or _describe_failure(error, config.url, connected=is_connected)) from None
             watching = asyncio.create_task(
                 session.watch_consumer(self._consumer_check), name=f"source:{self.name}:consumer-check"
             )
@@ -116,10 +119,8 @@ class AmqpSource:
         return url
 
 
-def _describe_failure(error: BaseException, config: Amqp, close_reason: str) -> str:
-    """Return why connecting, declaring or consuming failed; `close_reason` is the broker's own word, if it gave one."""
-    if close_reason:
-        return close_reason
+def _describe_refusal(error: BaseException, config: Amqp) -> str:
+    """Return what the broker refused to declare or to find; "" if it did not."""
     if isinstance(error, ChannelNotFoundEntity) and config.declare is None:
         return f"queue {config.queue!r} does not exist: declare it at the broker, or add `declare:` to the source"
     if isinstance(error, ChannelPreconditionFailed):
@@ -129,5 +130,9 @@ def _describe_failure(error: BaseException, config: Amqp, close_reason: str) -> 
         # "inequivalent arg ... received ... but current is ..."; else it says which argument is invalid.
         problem = "exists with other settings" if "inequivalent" in str(error) else "is refused as it is declared"
         return f"{subject} {problem}: {error}"
-    explained = tls.explain(error, config.url)
+    return ""
+
+
+def _describe_failure(error: BaseException, url: str, *, connected: bool) -> str:
+    explained = describe_error(error) if connected else tls.explain(error, url)
     return describe_end(error) if explained == describe_error(error) else explained

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Final
 
-from bridge.config import Mqtt
 from bridge.config.units import spell_duration
 from bridge.observe.logs import logger
 
@@ -71,19 +70,10 @@ class PromiseLog:
         self._source = source
         self._said: dict[str, object] = {}
 
-    def session_expiry(self, config: Mqtt, properties: Any) -> int:
-        """Return for how long the broker keeps the session, in milliseconds; say it where that is less than was asked for."""
-        asked_ms = config.session_expiry
-        granted_ms = min(asked_ms, getattr(properties, "SessionExpiryInterval", asked_ms // 1000) * 1000)
-        if granted_ms // 1000 < asked_ms // 1000:
-            self._say(
-                "source.session_shortened",
-                granted_ms,
-                asked=spell_duration(asked_ms // 1000 * 1000),
-                granted=spell_duration(granted_ms),
-                guarantee=_guarantee(granted_ms),
-            )
-        return granted_ms
+    def session_shortened(self, asked_ms: int, granted_ms: int, guarantee: str) -> None:
+        """Say that the broker keeps the session for less time than was asked for, and what holds then."""
+        asked, granted = spell_duration(asked_ms), spell_duration(granted_ms)
+        self._say("source.session_shortened", granted_ms, asked=asked, granted=granted, guarantee=guarantee)
 
     def overlap(self, topics: Sequence[str], cause: str) -> None:
         """Say that an event may come once for each of these topics that fits."""
@@ -105,7 +95,14 @@ class PromiseLog:
             log.warning(event, source=self._source, **fields)
 
 
-def _guarantee(granted_ms: int) -> str:
+def shortened(asked_ms: int, properties: Any) -> int | None:
+    """Return for how many milliseconds the broker keeps the session, as its CONNACK says; None: for as long as was asked for."""
+    granted_s = getattr(properties, "SessionExpiryInterval", asked_ms // 1000)
+    return granted_s * 1000 if granted_s < asked_ms // 1000 else None
+
+
+def guarantee(granted_ms: int) -> str:
+    """Return the promise of a session that the broker keeps for so long."""
     if granted_ms == 0:
         return "at most once: the session ends with the connection"
     return f"at least once of what the broker holds for {spell_duration(granted_ms)}"

@@ -23,7 +23,7 @@ from bridge.sources.mqtt.connection import PahoConnection
 from bridge.sources.mqtt.overlap import CopyFilter, OverlapIds
 from bridge.sources.mqtt.packets import NOT_MQTT, PacketReader
 from bridge.sources.mqtt.paho_client import PlainClient, TappedClient, event_of
-from bridge.sources.mqtt.promise import PromiseLog, describe, missing, no_answer
+from bridge.sources.mqtt.promise import PromiseLog, describe, guarantee, missing, no_answer, shortened
 from bridge.sources.mqtt.subscription_store import SubscriptionStore
 from bridge.sources.mqtt.subscriptions import Subscriptions
 from bridge.sources.window import InFlightWindow
@@ -217,9 +217,11 @@ class MqttSession(WindowedSession):
         if cause := missing(self._topics, properties):
             self._connection.fail(cause)
             return
-        if self.durable and self._v5:
-            self.durable = self._promise.session_expiry(self._config, properties) > 0
-            self._window.redelivered = self.durable
+        asked_ms = self._config.session_expiry
+        if self.durable and self._v5 and (granted_ms := shortened(asked_ms, properties)) is not None:
+            self.guarantee = guarantee(granted_ms)
+            self._promise.session_shortened(asked_ms, granted_ms, self.guarantee)
+            self._window.redelivered = self.durable = granted_ms > 0
         if self._store is not None:
             self._store.connected(session_present=flags.session_present)
         self._subscriptions.subscribe(self._topics, properties, session_present=flags.session_present)

@@ -138,7 +138,10 @@ class Subscriptions:
         refused = [(topic, reason) for topic, reason in answers if reason.value >= _FIRST_FAILURE]
         if len(reasons) != len(topics):
             self._connection.fail("the broker's answer does not fit what was subscribed to")
-        elif refused and all(reason.value == _ID_IN_USE for _, reason in refused) and self._repeats < _MAX_REPEATS:
+            return
+        if lowered := [topic for topic, reason in answers if reason.value < self._qos]:
+            self._promise.lowered(lowered)
+        if refused and all(reason.value == _ID_IN_USE for _, reason in refused) and self._repeats < _MAX_REPEATS:
             # mochi answers so where it uses the same packet id for a message of its own. In a session that it kept, the
             # subscriptions stand meanwhile.
             self._repeats += 1
@@ -150,11 +153,8 @@ class Subscriptions:
         elif refused:
             named = ", ".join(f"{topic!r} ({describe(reason, properties)})" for topic, reason in refused)
             self._connection.fail(f"the broker refuses the subscription to {named}")
-        else:
-            if lowered := [topic for topic, reason in answers if reason.value < self._qos]:
-                self._promise.lowered(lowered)
-            if not self._subscribing and not self._to_repeat:
-                self._grant()
+        elif not self._subscribing and not self._to_repeat:
+            self._grant()
 
     def _repeat(self, topics: list[str], number: int) -> None:
         self._to_repeat -= 1

@@ -39,8 +39,8 @@ class TakeoverDetector:
             cause = f"another client with client_id {self._client_id!r} has taken the session over"
         elif self._short_connections >= _SUSPECT_AFTER:
             cause = (
-                f"{ended.cause}, for the {self._short_connections}th time soon after it was made: perhaps another client"
-                f" uses client_id {self._client_id!r}, or the broker refuses something without a word"
+                f"{ended.cause}, again and again soon after it was made: perhaps another client uses"
+                f" client_id {self._client_id!r}, or the broker refuses something without a word"
             )
         else:
             return ended

@@ -1,7 +1,9 @@
 """The consumer group of a source's streams: made where it is missing, and inspected from time to time.
 
-A group that was lost (XGROUP DESTROY, DEL of the stream, FLUSHALL, a failover) is made again behind the last entry that
-was written: one that was only read may have died with its consumer, and is delivered again.
+A group that was lost (XGROUP DESTROY, DEL of the stream, FLUSHALL, a failover) is made again behind the highest id that
+was written: an entry that was only read may have died with its consumer, and is delivered again. What the consumers still
+hold is written as well. Entries before that id that were pending at a consumer which is gone are lost with the group, and
+nobody can tell whether there were any.
 """
 
 from __future__ import annotations
@@ -15,9 +17,10 @@ from redis.exceptions import ResponseError
 
 from bridge.config import RedisStream
 from bridge.errors import Disconnected
+from bridge.model.entry_ids import entry_order
 from bridge.observe.logs import logger
 from bridge.redis_io.connection import RedisConnection
-from bridge.sources.redis_stream.positions import Positions, entry_order
+from bridge.sources.redis_stream.positions import Positions
 
 _INSPECT_SCRIPT: Final = files("bridge.sources.redis_stream").joinpath("group.lua").read_text()
 _INSPECT_INTERVAL_S: Final = 10.0
@@ -33,6 +36,8 @@ _BEFORE_ALL: Final = b"0-0"
 #: Causes of `source.gap`.
 _GAP_STREAM: Final = "the stream was made anew: entries of the old one that were not read are lost"
 _GAP_POSITION: Final = "Redis has lost the position as well: what was added and lost with it can't be known"
+_GAP_UNKNOWN: Final = "nothing is known to have been written: what the group had still to deliver can't be known"
+_MADE_AGAIN: Final = "it was lost: earlier entries that were pending at a consumer which is gone are lost with it"
 
 log = logger()
 
@@ -50,33 +55,42 @@ class Group:
         self._source = source
         self._config = config
         self._positions = positions
-        # The last entry of each stream that this process has read, and written.
+        # Of each stream: the highest id that this process has read; the highest that is known to be written, which at
+        # first is where the group began. A stream whose group has been there has a value, perhaps None, in the second.
         self._read: dict[str, bytes] = {}
-        self._written: dict[str, bytes] = {}
+        self._written: dict[str, bytes | None] = {}
         self._inspect_at = 0.0  # `time.monotonic`; infinite once Redis has refused
 
-    def position(self, stream: str) -> str:
-        """Return the field under which the write keeps the last entry of `stream` that was written."""
-        return self._positions.field(stream)
+    def log(self, stream: str) -> str:
+        """Return `WriteOnce.log` of the entries of `stream`."""
+        return self._positions.log(stream)
 
     def note_read(self, stream: str, entry_id: bytes) -> None:
         """Note the last entry of a reply."""
-        self._read[stream] = max(entry_id, self._read.get(stream, _BEFORE_ALL), key=entry_order)
+        self._read[stream] = _later(entry_id, self._read.get(stream))
 
     def note_written(self, stream: str, entry_id: bytes) -> None:
         """Note that an entry was written."""
-        self._written[stream] = max(entry_id, self._written.get(stream, _BEFORE_ALL), key=entry_order)
+        self._written[stream] = _later(entry_id, self._written.get(stream))
 
-    async def create(self, connection: RedisConnection) -> None:
+    async def create(self, connection: RedisConnection, *, lost: bool = False) -> None:
         """Make the group, and its streams, where they are missing; waits for Dramatiq's Redis where it has to.
+
+        `lost` says that it is known to have been lost, also if another consumer has made it again meanwhile.
 
         Raises:
             Disconnected: Redis refused, or the connection ended.
         """
         try:
+            missing = [stream for stream in self._config.streams if not await self._exists(connection, stream)]
             for stream in self._config.streams:
-                if not await self._exists(connection, stream):
+                if stream in missing:
                     await self._make(connection, stream)
+                elif self._written.get(stream) is None:
+                    self._written[stream] = await self._positions.read_at_once(stream)
+                if lost and not missing and stream in self._read:
+                    # The other consumer does not know how far this one has read.
+                    await self._positions.restart(stream, self._read[stream])
         except ResponseError as error:
             raise Disconnected(str(error)) from None
         self._inspect_at = 0.0
@@ -96,22 +110,39 @@ class Group:
         # Before the wait for Dramatiq's Redis: entries that are added meanwhile are new.
         last_id = await self._last_id(connection, stream)
         recorded = await self._positions.read(stream)
-        written = max(filter(None, (recorded, self._written.get(stream))), key=entry_order, default=None)
+        existed = stream in self._written
+        written = self._written.get(stream)
+        if recorded is not None:
+            written = _later(recorded, written)
         if written is None:
             start = _BEFORE_ALL if self._config.start == "beginning" else last_id
             await self._create(connection, stream, b"$" if start is None else start)
             if start is not None:
                 await self._positions.begin(stream, start)
+            self._written[stream] = start
+            if existed:
+                self._log_gap(stream, _GAP_UNKNOWN)
             return
         # A stream whose ids are lower was made anew: nothing of it was written.
         renewed = last_id is not None and entry_order(last_id) < entry_order(written)
         start = _BEFORE_ALL if renewed else written
-        last_known = max(filter(None, (last_id, self._read.get(stream), written)), key=entry_order)
-        await self._positions.restart(stream, last_known)
-        await self._create(connection, stream, start)
-        log.warning("source.group_made_again", source=self._source, stream=stream, after=start.decode())
+        # Ids are times, unless the producer chooses them: another consumer may have read more than this one.
+        now = b"%d-0" % (time.time_ns() // 1_000_000)
+        last_known = _later(now, last_id, self._read.get(stream), written)
+        if self._positions.in_sink and not renewed:
+            start = await self._positions.make_again(stream, start, last_known)
+        else:
+            await self._positions.restart(stream, last_known)
+            await self._create(connection, stream, start)
+        self._written[stream] = written
+        log.warning(
+            "source.group_made_again", source=self._source, stream=stream, after=start.decode(), cause=_MADE_AGAIN
+        )
         if renewed or recorded is None:
-            log.error("source.gap", source=self._source, stream=stream, cause=_GAP_STREAM if renewed else _GAP_POSITION)
+            self._log_gap(stream, _GAP_STREAM if renewed else _GAP_POSITION)
+
+    def _log_gap(self, stream: str, cause: str) -> None:
+        log.error("source.gap", source=self._source, stream=stream, cause=cause)
 
     async def _create(self, connection: RedisConnection, stream: str, start: bytes) -> None:
         try:
@@ -125,7 +156,7 @@ class Group:
         try:
             fields = await connection.command("XINFO", "STREAM", stream)
         except ResponseError as error:
-            return None if str(error).startswith("NOPERM") else _BEFORE_ALL  # no such key
+            return _BEFORE_ALL if "no such key" in str(error) else None
         return dict(zip(fields[::2], fields[1::2], strict=True))[b"last-generated-id"]  # type: ignore[no-any-return]
 
     def inspection_due(self, read_at: float) -> bool:
@@ -162,3 +193,7 @@ class Group:
         if count:
             self.trimmed += count
             log.error("source.entries_trimmed", source=self._source, stream=stream, lost=count, total=self.trimmed)
+
+
+def _later(entry_id: bytes, *others: bytes | None) -> bytes:
+    return max([entry_id, *filter(None, others)], key=entry_order)

@@ -5,26 +5,49 @@ from __future__ import annotations
 import json
 from typing import Any, Final
 
+from redis.exceptions import ResponseError
+
 from bridge.config import Dramatiq
+from bridge.errors import Disconnected
 from bridge.observe.logs import LogThrottle, logger
-from bridge.redis_io.keys import positions_key, restarts_key
-from bridge.redis_io.patience import ask_until_answered
+from bridge.redis_io.keys import position_key, restart_key
+from bridge.redis_io.patience import ask, ask_until_answered
 
 log = logger()
 #: How long the write remembers each entry that a group which was made again may deliver a second time.
 SEEN_MS: Final = 86_400_000
-#: Sets a field unless it is set: a writer may have been faster. (HSETNX is not among the bridge's permissions.)
-_SET_FIRST: Final = """
-if not redis.call('HMGET', KEYS[1], ARGV[1])[1] then
-  redis.call('HSET', KEYS[1], ARGV[1], ARGV[2])
+_LATER: Final = """
+local function padded(id)
+  local milliseconds, number = string.match(id, '^(%d+)-?(%d*)$')
+  return string.rep('0', 20 - #milliseconds) .. milliseconds .. string.rep('0', 20 - #number) .. number
 end
+local function later(id, other)
+  return other and padded(other) > padded(id) and other or id
+end
+"""
+#: KEYS[1] becomes the id ARGV[1], for ARGV[2] ms, unless a later one stands there: all consumers do so.
+_RAISE: Final = f"""{_LATER}
+redis.call('SET', KEYS[1], later(ARGV[1], redis.call('GET', KEYS[1])), 'PX', ARGV[2])
+"""
+#: Makes a group in Dramatiq's Redis: KEYS are the restart's key, the position's, the stream; ARGV as for `_RAISE`, then the
+#: group and the id to begin behind, unless the position is later. All at once: of several consumers that try, one
+#: does it, and what another one has written meanwhile is not delivered again.
+_MAKE: Final = f"""{_LATER}
+local start = later(ARGV[4], redis.call('GET', KEYS[2]))
+local made = redis.pcall('XGROUP', 'CREATE', KEYS[3], ARGV[3], start, 'MKSTREAM')
+if not made.err then
+  redis.call('SET', KEYS[1], later(ARGV[1], redis.call('GET', KEYS[1])), 'PX', ARGV[2])
+elseif string.sub(made.err, 1, 9) ~= 'BUSYGROUP' then
+  return made
+end
+return start
 """
 
 
 class Positions:
     """The positions of one group in each of its streams.
 
-    In Dramatiq's own Redis the group and the stream name a position: it outlives a new name of the source. The streams
+    In Dramatiq's own Redis the stream and the group name a position: it outlives a new name of the source. The streams
     of other servers may have equal names, so there the source's name is a part.
     """
 
@@ -32,30 +55,51 @@ class Positions:
         self._source = source
         self._group = group
         self._dramatiq = dramatiq
-        self._in_sink = in_sink
+        self.in_sink = in_sink
         self._throttle = LogThrottle()
 
-    def field(self, stream: str) -> str:
-        """Return the field of the hash of positions."""
-        return json.dumps([stream, self._group] if self._in_sink else [self._source, stream, self._group])
+    def log(self, stream: str) -> str:
+        """Return the name under which the write keeps the position (`WriteOnce.log`)."""
+        return json.dumps([stream, self._group] if self.in_sink else [self._source, stream, self._group])
 
     async def read(self, stream: str) -> bytes | None:
-        """Return the id of the last entry written, None where none is known; waits for Redis."""
-        key = positions_key(self._dramatiq.namespace)
-        (values,) = await self._ask(("HMGET", key, self.field(stream)))
-        return values[0]  # type: ignore[no-any-return]
+        """Return the highest id that was written, None where none is known; waits for Redis."""
+        (value,) = await self._ask("GET", self._position_key(stream))
+        return value  # type: ignore[no-any-return]
+
+    async def read_at_once(self, stream: str) -> bytes | None:
+        """Return the same; None as well if Redis does not answer."""
+        try:
+            (value,) = await ask(self._dramatiq, [("GET", self._position_key(stream))])
+        except (Disconnected, ResponseError):
+            return None
+        return value  # type: ignore[no-any-return]
 
     async def begin(self, stream: str, entry_id: bytes) -> None:
         """Record where a new group begins, unless something was written meanwhile; waits for Redis."""
-        await self._ask(("EVAL", _SET_FIRST, 1, positions_key(self._dramatiq.namespace), self.field(stream), entry_id))
+        await self._ask("SET", self._position_key(stream), entry_id, "NX")
 
     async def restart(self, stream: str, last_id: bytes) -> None:
-        """Let the write remember each entry up to `last_id`: the group is about to be made again; waits for Redis."""
-        key = restarts_key(self._dramatiq.namespace)
-        await self._ask(("HSET", key, self.field(stream), last_id), ("EXPIRE", key, SEEN_MS // 1000))
+        """Let the write remember each entry up to `last_id`, because the group was lost; waits for Redis."""
+        await self._ask("EVAL", _RAISE, 1, self._restart_key(stream), last_id, SEEN_MS)
 
-    async def _ask(self, *commands: tuple[str | bytes | int, ...]) -> list[Any]:
-        return await ask_until_answered(self._dramatiq, commands, self._log_failure)
+    async def make_again(self, stream: str, written: bytes, last_id: bytes) -> bytes:
+        """Make the group of a stream in Dramatiq's Redis behind the position, at least behind `written`; call `restart`.
+
+        Return where it begins.
+        """
+        keys = self._restart_key(stream), self._position_key(stream), stream
+        (start,) = await self._ask("EVAL", _MAKE, 3, *keys, last_id, SEEN_MS, self._group, written)
+        return start  # type: ignore[no-any-return]
+
+    def _restart_key(self, stream: str) -> str:
+        return restart_key(self._dramatiq.namespace, self.log(stream))
+
+    def _position_key(self, stream: str) -> str:
+        return position_key(self._dramatiq.namespace, self.log(stream))
+
+    async def _ask(self, *command: str | bytes | int) -> list[Any]:
+        return await ask_until_answered(self._dramatiq, [command], self._log_failure)
 
     def _log_failure(self, cause: str, wait_s: float) -> None:
         if (suppressed := self._throttle.allow("unavailable", cause)) is not None:
@@ -66,9 +110,3 @@ class Positions:
                 retry_in=round(wait_s, 2),
                 repeated=suppressed,
             )
-
-
-def entry_order(entry_id: bytes) -> tuple[int, int]:
-    """Return the two numbers of an entry's id."""
-    milliseconds, _, number = entry_id.partition(b"-")
-    return int(milliseconds), int(number or 0)

@@ -19,6 +19,7 @@ from redis.exceptions import ResponseError
 
 from bridge.config import RedisStream
 from bridge.errors import BadEvent, Disconnected
+from bridge.model.entry_ids import highest_id
 from bridge.model.event import Details, Event, OnceByKey, OnceByXack, WriteOnce
 from bridge.observe.logs import logger
 from bridge.redis_io.connection import RedisConnection, encode_command
@@ -31,6 +32,9 @@ from bridge.sources.window import InFlightWindow
 _BLOCK_MS: Final = 1000
 #: How long Redis may take for a reply, a read that waits included.
 REPLY_TIMEOUT_S: Final = _BLOCK_MS / 1000 + 10.0
+
+#: How the replies begin that say that a group, or its stream, is gone.
+_LOST: Final = ("NOGROUP", "UNBLOCKED")
 
 log = logger()
 _encode = msgspec.json.Encoder().encode
@@ -107,7 +111,7 @@ class RedisStreamSession(WindowedSession):
             return
         self._refused = True
         try:
-            await self._group.create(self._reader)
+            await self._group.create(self._reader, lost=str(error).startswith(_LOST))
         except Disconnected as refused:
             self._window.fail(str(refused))
         self._claim_from = dict.fromkeys(self._config.streams, b"0-0")
@@ -117,16 +121,21 @@ class RedisStreamSession(WindowedSession):
         for _ in events:
             self._held.popleft()
         self._window.acknowledged(events)
-        for event in {event.topic: event for event in events}.values():
-            self._group.note_written(event.topic, event.deduplication_key)
+        of_stream: dict[str, Sequence[Event]] = {events[0].topic: events}
+        if len(self._config.streams) > 1:
+            of_stream = {
+                stream: found
+                for stream in self._config.streams
+                if (found := [event for event in events if event.topic == stream])
+            }
+        for stream, entries in of_stream.items():
+            self._group.note_written(stream, highest_id(entries))
         if self._in_sink or self._window.failed:
             return
-        ids: dict[str, list[bytes]] = {}
-        for event in events:
-            ids.setdefault(event.topic, []).append(event.deduplication_key)
         try:
-            for stream, entries in ids.items():
-                await self._acknowledger.command("XACK", stream, self._config.group, *entries)
+            for stream, entries in of_stream.items():
+                ids = [event.deduplication_key for event in entries]
+                await self._acknowledger.command("XACK", stream, self._config.group, *ids)
         except (Disconnected, ResponseError) as error:
             self._window.fail(str(error))
 
@@ -243,11 +252,11 @@ class RedisStreamSession(WindowedSession):
             return b"\n".join(flat), f"a field is not UTF-8: {error}"
 
     def _condition(self, stream: str) -> WriteOnce:
-        group, position = self._config.group, self._group.position(stream)
+        group, log_name = self._config.group, self._group.log(stream)
         if self._in_sink:
             # Without the source's name, which may differ among the consumers of a group.
-            return OnceByXack(stream, group, f":{stream}:{group}:", SEEN_MS, position)
-        return OnceByKey(f"{self._name}:{stream}:", SEEN_MS, position)
+            return OnceByXack(stream, group, f":{stream}:{group}:", SEEN_MS, log_name)
+        return OnceByKey(f"{self._name}:{stream}:", SEEN_MS, log_name)
 
     async def _drop_trimmed(self, stream: str, ids: list[bytes]) -> None:
         """Acknowledge pending entries that the stream no longer has: they are lost, counted and logged."""

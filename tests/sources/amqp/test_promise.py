@@ -8,11 +8,15 @@ from typing import Any
 
 import aio_pika
 import pytest
+import structlog
 from pamqp import frame as pamqp
 from pamqp.commands import Basic, Connection, Queue
 
 from bridge.config import Amqp
 from bridge.errors import Disconnected
+from bridge.model.event import Event, already_parsed
+from bridge.sources.amqp import session as session_module
+from bridge.sources.amqp.delivery_limit import DeliveryLimit
 from bridge.sources.amqp.source import AmqpSource
 from tests.support import amqp_wire
 from tests.support.amqp_wire import TAG, message
@@ -34,39 +38,40 @@ def source_of(port: int, *, fast_path: bool, **settings: Any) -> AmqpSource:
 
 @PATHS
 @pytest.mark.parametrize(
-    ("found", "cause"),
-    [
-        (Queue.DeclareOk("q", 0, 1), "cancelled the consumer of queue 'q', and delivers what was not acknowledged"),
-        (Queue.DeclareOk("q", 3, 0), "cancelled the consumer of queue 'q', and delivers what was not acknowledged"),
-    ],
-    ids=["another consumer has it", "it waits again"],
+    "found", [Queue.DeclareOk("q", 0, 1), Queue.DeclareOk("q", 3, 0)], ids=["another consumer", "as many messages"]
 )
 async def test_deliveries_that_the_broker_has_taken_back_are_forgotten(
-    found: Queue.DeclareOk, cause: str, fast_path: bool
+    found: Queue.DeclareOk, fast_path: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """RabbitMQ 4.3 cancels a consumer that acknowledges too late, and delivers again: what is held would be written twice."""
+    monkeypatch.setattr(session_module, "_MIN_CONSUMER_TIMEOUT_S", 0.0)
     broker = amqp_wire.Broker([b"".join(message(tag, b"{}") for tag in (1, 2, 3)), CANCEL])
     broker.found = Queue.DeclareOk("q", 0, 0), found
     async with broker.serve(), source_of(broker.port, fast_path=fast_path).connect() as session:
         assert len(await session.receive()) == 3
-        with pytest.raises(Disconnected, match=cause):
+        with pytest.raises(Disconnected, match=r"of queue 'q', and delivers what was not acknowledged in time again"):
             await session.receive()
         assert session.ended
         assert session.held == 3
 
 
 @PATHS
-async def test_a_queue_that_was_made_again_has_not_what_is_held(fast_path: bool) -> None:
-    """It has neither messages nor consumers: the events are written first, since nobody else has them."""
+@pytest.mark.parametrize(
+    "found",
+    [Queue.DeclareOk("q", 0, 0), Queue.DeclareOk("q", 0, 1), Queue.DeclareOk("q", 3, 0)],
+    ids=["empty", "another consumer", "as many messages"],
+)
+async def test_a_queue_that_was_made_again_has_not_what_is_held(found: Queue.DeclareOk, fast_path: bool) -> None:
+    """No delivery has waited for long, so the broker has taken none back: the events are written first."""
     broker = amqp_wire.Broker([b"".join(message(tag, b"{}") for tag in (1, 2, 3)), CANCEL])
-    broker.found = Queue.DeclareOk("q", 0, 0), Queue.DeclareOk("q", 0, 0)
+    broker.found = Queue.DeclareOk("q", 0, 0), found
     async with broker.serve(), source_of(broker.port, fast_path=fast_path).connect() as session:
         events = await session.receive()
         ending = asyncio.create_task(session.receive())
         await asyncio.sleep(0.3)
         assert not session.ended
         await session.acknowledge(events)
-        with pytest.raises(Disconnected, match="queue 'q', which was made again"):
+        with pytest.raises(Disconnected, match=r"queue 'q' \(was it made again\?\)"):
             await ending
 
 
@@ -143,6 +148,38 @@ def test_a_delivery_limit_is_said(
     said = bridge.wait_for("source.delivery_limit", source="feed", queue=feed.name)
     assert "drops an event that it has delivered 20 times" in said["cause"]
     assert "x-delivery-limit: -1" in said["remedy"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "limit"),
+    [
+        ({}, 20),
+        ({"x-delivery-limit": 3}, 3),
+        ({"x-delivery-limit": -1}, None),
+        ({"x-dead-letter-exchange": ""}, None),
+        ({"x-queue-type": "quorum", "x-dead-letter-exchange": "letters"}, None),
+    ],
+    ids=repr,
+)
+def test_a_queue_that_is_quorum_by_its_vhost(arguments: dict[str, Any], limit: int | None) -> None:
+    """`default_queue_type: quorum` makes one without x-queue-type: its count of deliveries tells."""
+    config = {"type": "amqp", "url": "amqp://localhost", "queue": "q", "declare": {"arguments": arguments}}
+    counted = Event("s", "q", b"{}", 0, 1, ({"x-delivery-count": 2}, {}), already_parsed, redelivered=True)
+    with structlog.testing.capture_logs() as lines:
+        deliveries = DeliveryLimit("s", Amqp.model_validate(config))
+        assert [deliveries.count(counted) for _ in range(2)] == [2, 2]
+    assert [f"delivered {limit} times" in line["cause"] for line in lines] == [True] * (limit is not None)
+
+
+async def test_a_reset_after_the_handshake_is_no_mistake_of_tls() -> None:
+    """Words about TLS are for a connection that ends before the first answer."""
+    broker = amqp_wire.Broker([])
+    broker.resets.add("Queue.Declare")
+    async with broker.serve():
+        with pytest.raises(Disconnected) as caught:
+            async with source_of(broker.port, fast_path=True).connect():
+                pass
+    assert "TLS" not in caught.value.cause
 
 
 async def _make_redelivered(rabbitmq: RabbitMQ, name: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
@@ -13,6 +14,7 @@ import redis
 from bridge.config import Dramatiq, RedisStream
 from bridge.model.batch import Written
 from bridge.model.event import Event, OnceByXack
+from bridge.sources.redis_stream.session import RedisStreamSession
 from bridge.sources.redis_stream.source import RedisStreamSource
 from tests.support.batches import Entry, Sinks, answer, batch_of, event, message, numbers
 from tests.support.brokers import Redis
@@ -155,6 +157,98 @@ def test_held_entries_are_written_though_their_stream_is_gone(
     bridge.wait_for("source.group_made_again", source="feed")
 
 
+@PLACES
+@STARTS
+@pytest.mark.parametrize("restarted", [False, True], ids=["fresh", "restarted"])
+def test_a_group_that_is_lost_before_this_process_has_written(
+    start: str, restarted: bool, feed: StreamFeed, sink: Redis, new_bridge: Bridges
+) -> None:
+    """On a quiet stream nothing tells how far it was read but the position at the start: every later entry is enqueued."""
+    bridge = new_bridge(feed.config(sink, start=start)).ready()
+    if restarted:
+        feed.publish([{"n": 0}])
+        wait_until(lambda: enqueued(sink) == [0], what="the first message")
+        bridge.restart()
+    with feed.broker.client() as client:
+        lose(client, feed, "FLUSHALL", range(1, 11))
+    elsewhere = sink is not feed.broker
+    wanted = list(range(0 if restarted and elsewhere else 1, 11))
+    wait_until(lambda: len(enqueued(sink)) >= len(wanted), what="every message")
+    wait_until(lambda: feed.unacknowledged() == 0, what="every entry acknowledged")
+    assert enqueued(sink) == wanted
+    bridge.wait_for("source.group_made_again")
+    assert len(bridge.events("source.gap")) == (not elsewhere)
+
+
+def test_a_group_of_which_nothing_is_known(feed: StreamFeed, new_bridge: Bridges) -> None:
+    """It was there before the bridge, and is lost before anything was written: `source.gap` says so."""
+    feed.prepare()
+    bridge = new_bridge(feed.config(feed.broker, start="new")).ready()
+    with feed.broker.client() as client:
+        lose(client, feed, "XGROUP DESTROY", range(3))
+    gap = bridge.wait_for("source.gap", source="feed")
+    assert "nothing is known to have been written" in gap["cause"]
+
+
+async def test_an_entry_that_another_consumer_has_written_is_a_duplicate(redis_server: Redis, make: Sinks) -> None:
+    """Written behind a newer one, it raises the position: its first consumer, which was slow, writes it no second time."""
+    sink = make(redis_server)
+    once = OnceByXack("s", "g", ":s:g:", 60_000, "s g")
+
+    def entry(entry_id: str, *, redelivered: bool = False) -> Entry:
+        return Entry(event(once, deduplication_key=entry_id.encode(), redelivered=redelivered), [message(1)])
+
+    with redis_server.client() as client:
+        client.xgroup_create("s", "g", "0", mkstream=True)
+        for entry_id in ("150-0", "200-0"):
+            client.xadd("s", {"data": "{}"}, id=entry_id)
+            client.xreadgroup("g", "a", {"s": ">"})
+        assert await sink.write(batch_of([entry("150-0"), entry("200-0", redelivered=True)])) == Written(2, 0)
+        assert await sink.write(batch_of([entry("200-0")])) == Written(0, 1)
+
+
+@pytest.mark.parametrize("first", [1, 99_999_999_999_000], ids=["times", "chosen-by-the-producer"])
+async def test_another_consumer_makes_the_group_again(first: int, redis_server: Redis, make: Sinks) -> None:
+    """What the others hold is written, though entries with higher ids are written before."""
+    sink = make(redis_server)
+
+    def source(consumer: str) -> RedisStreamSource:
+        settings = {"type": "redis-stream", "url": redis_server.url, "streams": ["s"], "group": "g", "field": "data"}
+        config = RedisStream.model_validate({**settings, "consumer": consumer})
+        return RedisStreamSource("feed", config, Dramatiq(url=redis_server.url), in_sink=True)
+
+    def entries(events: list[Event]) -> Any:
+        return batch_of([Entry(each, [message(int(each.body))]) for each in events])
+
+    async def receive(session: RedisStreamSession, count: int) -> list[Event]:
+        events: list[Event] = []
+        while len(events) < count:
+            events += await session.receive()
+        return events
+
+    with redis_server.client() as client:
+        async with source("a").connect() as slow:
+            for n in range(3):
+                client.xadd("s", {"data": f"{n}"}, id=f"{first + n}-0")
+            held = await receive(slow, 3)
+            answer(client.delete("s"))
+            async with source("b").connect() as other:
+                noticing = asyncio.create_task(slow.receive())
+                if first > 1:
+                    # Its ids tell nothing about the time: the slow consumer has to say how far it has read.
+                    await asyncio.to_thread(
+                        wait_until, lambda: client.keys("*restart*"), 10, "the slow one has noticed"
+                    )
+                client.xadd("s", {"data": "9"}, id=f"{first + 9}-0")
+                taken = asyncio.create_task(receive(other, 1))
+                done, _ = await asyncio.wait([taken, noticing], timeout=10, return_when=asyncio.FIRST_COMPLETED)
+                (newest,) = [event for task in done for event in task.result()]
+                assert await sink.write(entries([newest])) == Written(1, 0)
+                assert await sink.write(entries(held)) == Written(3, 0)
+                for task in (taken, noticing):
+                    task.cancel()
+
+
 async def test_held_entries_in_dramatiqs_redis(redis_server: Redis, make: Sinks) -> None:
     """XACK answers 0 for them: written once nevertheless, before the group is made again and after it."""
     settings = {
@@ -209,6 +303,7 @@ def test_two_bridges_of_one_group_lose_it_under_load(feed: StreamFeed, new_bridg
             feed.publish([{"n": n} for n in range(start, start + 2_000)])
             client.xgroup_destroy(feed.name, "bridge")
         wait_until(lambda: answer(client.llen("dramatiq:default")) >= 20_000, 60, "every message")
+        wait_until(lambda: answer(client.xinfo_groups(feed.name)) != [], what="the group, once more")
         wait_until(lambda: feed.unacknowledged() == 0, what="every entry acknowledged")
         assert_no_orphans(client)
     counts = Counter(enqueued(feed.broker))
@@ -245,4 +340,4 @@ async def test_the_position_only_rises(redis_server: Redis, make: Sinks) -> None
         ):
             once = OnceByXack("s", "g", ":s:g:", 60_000, "s g")
             await sink.write(batch_of([Entry(event(once, deduplication_key=entry_id.encode()), [message(1)])]))
-            assert client.hget("dramatiq-bridge:positions", "s g") == position.encode()
+            assert client.get("dramatiq-bridge:position:s g") == position.encode()

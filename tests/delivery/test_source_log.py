@@ -1,0 +1,93 @@
+"""The lines of a source's connection: at once, then at most once a minute, and the last one tells how it stands."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+import structlog
+
+from bridge.config import Mqtt
+from bridge.delivery.source_log import SourceLog
+from bridge.observe import logs
+
+MQTT = Mqtt.model_validate({"type": "mqtt", "url": "mqtt://localhost", "topics": ["t"]})
+#: A minute of these tests, in seconds, and a time after which it is over.
+MINUTE, OVER = 0.2, 0.5
+
+
+@pytest.fixture(autouse=True)
+def _short_minute(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(logs, "REPEAT_INTERVAL_S", MINUTE)
+
+
+def told(lines: list[Any]) -> list[tuple[str, str | None, int]]:
+    """Return of each line the event, the cause, and how many others it stands for."""
+    return [(line["event"].removeprefix("source."), line.get("cause"), line.get("repeated") or 0) for line in lines]
+
+
+async def test_each_loss_is_said_where_they_are_rare() -> None:
+    """And the connection that follows it."""
+    log = SourceLog("s", "s", MQTT, "at least once")
+    with structlog.testing.capture_logs() as lines:
+        for _ in range(2):
+            log.connected(1, None)
+            log.disconnected("reset", 0.1, was_connected=True)
+            await asyncio.sleep(OVER)
+        log.connected(1, None)
+    assert told(lines) == [("connected", None, 0), ("disconnected", "reset", 0)] * 2 + [("connected", None, 0)]
+
+
+async def test_a_flapping_connection_is_said_once_a_minute() -> None:
+    """The line at the end of the minute says that it is connected, and how many losses were not said."""
+    log = SourceLog("s", "s", MQTT, "at least once")
+    with structlog.testing.capture_logs() as lines:
+        log.connected(1, None)
+        for _ in range(5):
+            log.disconnected("reset", 0.1, was_connected=True)
+            log.connected(1, None)
+        await asyncio.sleep(OVER)
+    assert told(lines) == [
+        ("connected", None, 0),
+        ("disconnected", "reset", 0),
+        ("connected", None, 0),
+        ("connected", "reset", 4),
+    ]
+    assert lines[-1]["guarantee"] == "at least once"
+
+
+async def test_the_last_line_tells_that_it_is_away() -> None:
+    """A loss that was not said at once is said at the end of the minute, and the next connection is said too."""
+    log = SourceLog("s", "s", MQTT, "at least once")
+    with structlog.testing.capture_logs() as lines:
+        log.connected(1, None)
+        for _ in range(2):
+            log.disconnected("reset", 0.1, was_connected=True)
+            log.connected(1, None)
+        log.disconnected("reset", 0.1, was_connected=True)
+        await asyncio.sleep(OVER)
+        log.connected(1, None)
+    assert told(lines)[3:] == [("disconnected", "reset", 1), ("connected", None, 0)]
+
+
+async def test_an_outage_that_is_over_is_no_error_afterwards() -> None:
+    """Attempts that failed before a connection was made are not told as if they failed now."""
+    log = SourceLog("s", "s", MQTT, "at least once")
+    with structlog.testing.capture_logs() as lines:
+        for _ in range(4):
+            log.disconnected("refused", 0.1, was_connected=False)
+        log.connected(1, None)
+        await asyncio.sleep(OVER)
+    assert told(lines) == [("unavailable", "refused", 0), ("connected", None, 0), ("connected", "refused", 3)]
+    assert [line["log_level"] for line in lines] == ["error", "info", "info"]
+
+
+async def test_a_promise_of_the_connection_goes_before_that_of_the_source() -> None:
+    """A broker may have granted less than the file asks for."""
+    log = SourceLog("s", "s", MQTT, "at least once")
+    with structlog.testing.capture_logs() as lines:
+        log.connected(1, "at most once")
+        log.disconnected("reset", 0.1, was_connected=True)
+        log.connected(1, None)
+    assert [line.get("guarantee") for line in lines] == ["at most once", None, "at least once"]
