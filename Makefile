@@ -21,6 +21,7 @@ SOAK_ARGS ?=
 # Of the benchmark: parts and sources (empty: all of them), rounds (empty: the program's own number), and other options of
 # `python -m bench` or `python -m bench.against`. REV is the revision that bench-against compares this tree with: HEAD~1
 # judges the last commit, or merge, and the changes that are not committed; HEAD would compare a clean tree with itself.
+# It is also the revision whose code red-before tests.
 PARTS ?=
 SOURCES ?=
 ROUNDS ?=
@@ -39,7 +40,7 @@ COMPILE = $(BIN)/uv pip compile --no-strip-extras --quiet --universal --python-v
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help venv brokers test test-repeat faults soak lint words format check run demo bench bench-against bench-micro lock clean
+.PHONY: help venv brokers test test-repeat red-before faults soak lint words format check run demo bench bench-against bench-micro lock clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -64,6 +65,9 @@ test: venv brokers ## run the tests against real brokers (PYTEST_ARGS="-k name" 
 
 test-repeat: venv brokers ## run the tests N times in a row (N=10), and say how many runs were green
 	@.ci/repeat $(N) $(MAKE) --no-print-directory test
+
+red-before: venv brokers ## run the tests that are new since REV with the code of REV, and list the red ones (REV=HEAD~1)
+	@$(BIN)/python .ci/red_before.py '$(REV)'
 
 faults: venv brokers ## break everything under load and count what is lost, about half an hour (ROWS='redis-*', RUNS=1, FAULTS_ARGS=--help)
 	@$(BIN)/python -m tests.faults --rows '$(ROWS)' --runs $(RUNS) $(FAULTS_TABLE) $(FAULTS_ARGS)
