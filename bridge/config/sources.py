@@ -108,6 +108,11 @@ def _notes_amqp(source: Amqp) -> Iterator[str]:
     declare = source.declare
     if declare is None:
         return
+    if declare.arguments.get("x-queue-type") == "stream":
+        yield (
+            "declares a stream: each connection begins at its next entry, and what is added while the bridge is away is lost;"
+            " use a classic or a quorum queue, bound to the same exchange"
+        )
     if not declare.durable:
         yield "declares a queue that is not durable: its events are lost when the broker restarts"
     refuses = str(declare.arguments.get("x-overflow", "")).startswith("reject-publish")

@@ -130,6 +130,7 @@ def test_check_notes_settings_that_are_rarely_intended(run: Terminal, path: Path
     [
         ("{arguments: {x-queue-type: quorum}}", "RabbitMQ 4 drops an event that it has delivered 20 times"),
         ("{arguments: {x-queue-type: quorum, x-delivery-limit: 3}}", "drops an event that it has delivered 3 times"),
+        ("{arguments: {x-queue-type: stream}}", "what is added while the bridge is away is lost"),
         ("{durable: false}", "its events are lost when the broker restarts"),
         ("{arguments: {x-message-ttl: 1000}}", "drops an event that has waited for so long, without a trace"),
         ("{arguments: {x-expires: 1000}}", "deletes the queue, and its events, when it was unused"),

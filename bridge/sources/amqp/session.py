@@ -17,6 +17,7 @@ from bridge.model.event import Details, Event
 from bridge.observe.logs import logger
 from bridge.sources.amqp.consumer_check import ConsumerCheck
 from bridge.sources.amqp.frames import MAX_BODY_BYTES, BadFrame
+from bridge.sources.amqp.promise import STREAM_GUARANTEE, PromiseLog
 from bridge.sources.amqp.properties import details
 from bridge.sources.amqp.transport import FastTransport, LibraryTransport
 from bridge.sources.contract import WindowedSession
@@ -38,12 +39,20 @@ class AmqpSession(WindowedSession):
     """See `Session`; `log_waiting` is called with the cause when it takes no more deliveries for long."""
 
     def __init__(
-        self, name: str, config: Amqp, transport: FastTransport | LibraryTransport, log_waiting: Callable[[str], None]
+        self,
+        name: str,
+        config: Amqp,
+        transport: FastTransport | LibraryTransport,
+        promise: PromiseLog,
+        log_waiting: Callable[[str], None],
     ) -> None:
         self._name = name
         self._config = config
         self._transport = transport
+        self._promise = promise
         self._log_waiting = log_waiting
+        self.guarantee = STREAM_GUARANTEE if promise.is_stream else None
+        self._has_received = False
         # The transport, once deliveries come through it.
         self._fast: FastTransport | None = None
         self._window = InFlightWindow(config.window, self.resume_reading, redelivered=True)
@@ -86,6 +95,9 @@ class AmqpSession(WindowedSession):
     async def receive(self) -> list[Event]:
         """See `Session`; a session that is to end does so once all its events are acknowledged."""
         events = await self._window.take()
+        if events and not self._has_received:
+            self._has_received = True
+            self._promise.look_at_first(events[0])
         if events or not self._end_cause:
             return events
         while self._window.held and not self._window.failed:

@@ -23,7 +23,7 @@ from bridge.errors import Disconnected, describe_error
 from bridge.model.event import Details, Event
 from bridge.observe.logs import LogThrottle, logger
 from bridge.sources.amqp.consumer_check import ConsumerCheck
-from bridge.sources.amqp.delivery_limit import DeliveryLimit
+from bridge.sources.amqp.promise import PromiseLog
 from bridge.sources.amqp.session import AmqpSession, describe_end
 from bridge.sources.amqp.transport import FastTransport, LibraryTransport, TransportFactory
 from bridge.sources.contract import SinkWatch
@@ -48,8 +48,8 @@ class AmqpSource:
         self._sink = sink
         self._consumer_check = consumer_check or ConsumerCheck(config.queue)
         self._throttle = LogThrottle()
-        self._limit = DeliveryLimit(name, config)
-        self.deliveries: Callable[[Event], int] | None = self._limit.count
+        self._promise = PromiseLog(name, config)
+        self.deliveries: Callable[[Event], int] | None = self._promise.count
 
     @asynccontextmanager
     async def connect(self) -> AsyncIterator[AmqpSession]:
@@ -57,7 +57,7 @@ class AmqpSource:
         config = self._config
         loop = asyncio.get_running_loop()
         transport = FastTransport(self.name, loop) if config.fast_path else LibraryTransport(loop)
-        session = AmqpSession(self.name, config, transport, self._log_waiting)
+        session = AmqpSession(self.name, config, transport, self._promise, self._log_waiting)
         connection = aio_pika.Connection(
             self._url(), ssl_context=tls.context(config.tls) if config.url.startswith("amqps") else None
         )
@@ -73,7 +73,7 @@ class AmqpSource:
                 await self._wait_for_sink()
                 async with asyncio.timeout(config.connect_timeout / 1000):
                     await session.start(connection, transport_used=factory.used)
-                self._limit.log_declared()
+                self._promise.log_declared()
             except Exception as error:  # noqa: BLE001 - aiormq raises anything, a bare Exception among it
                 cause = transport.close_reason or _describe_refusal(error, config)
                 raise Disconnected(cause or _describe_failure(error, config.url, connected=is_connected)) from None

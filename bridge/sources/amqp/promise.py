@@ -1,0 +1,82 @@
+"""What a queue of RabbitMQ takes from the promise; each is said once.
+
+AMQP shows nobody the arguments and policies of a queue: what `declare:` does not say, only a delivery's headers tell.
+
+- A quorum queue: RabbitMQ 4 drops an event that it has delivered 20 times, without a trace, unless the queue has a
+  dead-letter exchange, or `x-delivery-limit: -1`. Events that are delivered again have `x-delivery-count`.
+- A stream: each connection begins at its next entry. Every event has `x-stream-offset`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final
+
+from bridge.config import Amqp
+from bridge.config.sources import delivery_limit
+from bridge.errors import BadEvent
+from bridge.model.event import Event
+from bridge.observe.logs import logger
+
+log = logger()
+#: The promise for a stream.
+STREAM_GUARANTEE: Final = (
+    "at most once: each connection begins at the stream's next entry, and what it held comes not again"
+)
+_STREAM_REMEDY: Final = "use a classic or a quorum queue, bound to the same exchange"
+_REMEDY: Final = "set x-delivery-limit: -1 or a dead-letter exchange for the queue"
+
+
+class PromiseLog:
+    """Says once what the queue of one source takes from its promise, and reads the broker's count of deliveries."""
+
+    def __init__(self, source: str, config: Amqp) -> None:
+        self._source = source
+        self._queue = config.queue
+        self._arguments = config.declare.arguments if config.declare else {}
+        self._limit = delivery_limit(self._arguments)
+        #: Whether the queue is known to be a stream.
+        self.is_stream = self._arguments.get("x-queue-type") == "stream"
+        self._said: set[str] = set()
+
+    def log_declared(self) -> None:
+        """Log what a queue that the bridge itself declares takes from the promise."""
+        if self.is_stream:
+            self._log_stream()
+        if self._arguments.get("x-queue-type") == "quorum":
+            self._log_limit("a quorum queue of which RabbitMQ 4 drops an event that it has delivered {} times")
+
+    def look_at_first(self, event: Event) -> None:
+        """Log what the first delivery of a connection tells."""
+        if "x-stream-offset" in _headers(event):
+            self.is_stream = True
+            self._log_stream()
+
+    def count(self, event: Event) -> int:
+        """Return the event's `x-delivery-count`, 0 without one."""
+        count = _headers(event).get("x-delivery-count")
+        if not isinstance(count, int):
+            return 0
+        self._log_limit(
+            "a quorum queue: unless a policy says otherwise, RabbitMQ 4 drops an event that it has delivered {} times"
+        )
+        return count
+
+    def _log_limit(self, cause: str) -> None:
+        if self._limit is not None:
+            self._say("source.delivery_limit", cause=cause.format(self._limit), remedy=_REMEDY)
+
+    def _log_stream(self) -> None:
+        self._say("source.stream_queue", guarantee=STREAM_GUARANTEE, remedy=_STREAM_REMEDY)
+
+    def _say(self, event: str, **fields: str) -> None:
+        if event not in self._said:
+            self._said.add(event)
+            log.warning(event, source=self._source, queue=self._queue, **fields)
+
+
+def _headers(event: Event) -> Mapping[str, object]:
+    try:
+        return event.details()[0]
+    except BadEvent:
+        return {}
