@@ -27,19 +27,27 @@ class Promise:
 
 
 _ORDER: Final = "as received; what is delivered again comes late; with `processes` only within each of them"
+_WINDOW: Final = "at most the window (1,000) after a crash or a lost connection; with `deduplicate` none"
 _SPOOL_ORDER: Final = "as received, also out of the spool"
 
 AMQP: Final = Promise(
     "at least once",
-    "at most the window (1,000) after a crash or a lost connection; with `deduplicate` none",
+    _WINDOW,
     "durable queue, persistent messages; a quorum queue on RabbitMQ 4 has `x-delivery-limit: -1` or a dead-letter exchange"
-    " (AMQP shows nobody which it has)",
+    " (AMQP shows nobody which it has); not a RabbitMQ stream",
     _ORDER,
-    ("bridge-kill", "bridge-kill-unsettled", "rabbitmq-kill", "rabbitmq-delivery-limit", "identity-kill"),
+    (
+        "bridge-kill",
+        "bridge-kill-unsettled",
+        "rabbitmq-kill",
+        "rabbitmq-consumer-timeout-quorum",
+        "rabbitmq-delivery-limit-sink-paused",
+        "identity-kill",
+    ),
 )
 MQTT_QOS_1: Final = Promise(
     "at least once",
-    "likewise; after a backlog mosquitto 2.0.11 exceeds the window, up to twice (observed); where topics overlap, as many as"
+    f"{_WINDOW}; after a backlog mosquitto 2.0.11 exceeds the window, up to twice (observed); where topics overlap, as many as"
     " the broker sends, unless it has subscription identifiers (MQTT 5)",
     "`client_id` set, one client per id; the broker's limits hold the backlog, or there is a spool",
     _ORDER,

@@ -97,7 +97,7 @@ def test_check_summarises_a_correct_configuration(run: Terminal, path: Path) -> 
     guarantee: at least once
       duplicates: at most the window (1,000) after a crash or a lost connection; with deduplicate none
       if: durable queue, persistent messages; a quorum queue on RabbitMQ 4 has x-delivery-limit: -1 or a dead-letter\
- exchange (AMQP shows nobody which it has)
+ exchange (AMQP shows nobody which it has); not a RabbitMQ stream
       order: as received; what is delivered again comes late; with processes only within each of them
   idle  redis-pubsub redis://localhost:1?password=***
     guarantee: at most once; no spool, so in an outage of Redis what comes beyond 4000 events or 16MiB is lost
