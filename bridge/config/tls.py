@@ -29,7 +29,14 @@ _WORDS: Final = {
 
 
 #: A connection that was closed or reset.
-_ENDED: Final = ("reset by peer", "Connection closed by server", "handler is closed", "closed=True", "Broken pipe")
+_ENDED: Final = (
+    "reset by peer",
+    "Connection closed by server",
+    "handler is closed",
+    "closed=True",
+    "Broken pipe",
+    "Connection lost",
+)
 _BEFORE_ANSWER: Final = "the connection ended before the server's first answer"
 
 

@@ -110,7 +110,8 @@ def test_a_gap_after_a_lost_connection_is_logged_and_counted(feed: PubsubFeed, n
         gap = _restarted(feed, bridge, times)
         assert (gap["level"], gap["gaps"]) == ("warning", times)
         assert gap["seconds"] > 0
-        assert bridge.wait_for("source.disconnected", source="feed", times=times)["cause"]
+    # Each gap is a loss, and is said; the connection's own lines come once a minute.
+    assert bridge.wait_for("source.disconnected", source="feed")["cause"]
     feed.publish([{"n": 1}])
     assert _args(feed, 1) == [[1]]
     bridge.restart()
