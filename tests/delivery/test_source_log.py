@@ -10,7 +10,9 @@ import structlog
 
 from bridge.config import Mqtt
 from bridge.delivery.source_log import SourceLog
+from bridge.model.batch import Batch, DeadLetter, Written
 from bridge.observe import logs
+from tests.support.batches import Entry, batch_of, event
 
 MQTT = Mqtt.model_validate({"type": "mqtt", "url": "mqtt://localhost", "topics": ["t"]})
 #: A minute of these tests, in seconds, and a time after which it is over.
@@ -91,3 +93,36 @@ async def test_a_promise_of_the_connection_goes_before_that_of_the_source() -> N
         log.disconnected("reset", 0.1, was_connected=True)
         log.connected(1, None)
     assert [line.get("guarantee") for line in lines] == ["at most once", None, "at least once"]
+
+
+def written(**counted: Any) -> Batch:
+    """Return a batch of one event that was written, with this outcome; without one the event is a dead letter."""
+    made = batch_of([Entry(event(), [])])
+    if not counted:
+        made.dead_letters.append((0, DeadLetter(made.events[0], "decode", "not JSON")))
+    made.written = Written(0, **{"duplicates": 0, **counted})
+    return made
+
+
+@pytest.mark.parametrize(
+    ("outcome", "name"),
+    [
+        ({}, "event.dead_lettered"),
+        ({"duplicates": 1, "first_duplicate": event(deduplication_key=b"A1")}, "event.duplicate"),
+    ],
+    ids=["dead letters", "duplicates"],
+)
+async def test_what_repeats_is_said_at_once_and_then_with_its_number(outcome: dict[str, Any], name: str) -> None:
+    """As long as they come, at most once a minute; and what was not said yet at the stop."""
+    log = SourceLog("s", "s", MQTT, "at least once")
+    with structlog.testing.capture_logs() as lines:
+        for _ in range(7):
+            log.written(written(**outcome))
+        assert len(lines) == 1
+        await asyncio.sleep(OVER)
+        for _ in range(3):
+            log.written(written(**outcome))
+        log.flush()
+    assert {line["event"] for line in lines} == {name}
+    assert sum(1 + line.get("repeated", 0) for line in lines) == 10
+    assert [line.get("repeated", 0) for line in lines[:2]] == [0, 5]

@@ -117,8 +117,9 @@ async def test_a_shorter_session_is_said_once(fast_path: bool) -> None:
     with structlog.testing.capture_logs() as lines:
         for seconds in (86_400, 86_400, 60):
             script.connack = connack(SessionExpiryInterval=seconds)
-            async with source.connect():
+            async with source.connect() as session:
                 assert source.redelivers
+                assert session.guarantee
     said = [line for line in lines if line["event"] == "source.session_shortened"]
     server.close()
     assert [(line["asked"], line["granted"], line["guarantee"]) for line in said] == [
@@ -132,6 +133,7 @@ async def test_a_session_that_ends_with_the_connection_redelivers_nothing(fast_p
     with structlog.testing.capture_logs() as lines:
         async with connected(fast_path, script=script_of(connack(SessionExpiryInterval=0))) as (script, session):
             assert not session.durable
+            assert session.guarantee == "at most once: the session ends with the connection"
             script.say(*[publish("t", b"%d" % n, n) for n in range(1, 4)])
             await asyncio.sleep(0.2)
             session.fail("gone")
