@@ -134,7 +134,10 @@ class Backpressure:
         try:
             memory = await self._sink.memory()
         except PermissionError:  # `SinkPromise` says it
-            self._memory_interval_s, self._room, self._full = _UNBOUNDED_MEMORY_INTERVAL_S, math.inf, False
+            was_full, self._full = self._full, False
+            self._memory_interval_s, self._room, self._below_since = _UNBOUNDED_MEMORY_INTERVAL_S, math.inf, None
+            if was_full:
+                self._log_end("", memory=self._used, limit=self._max_used)
             return
         self._used, self._max_used = memory.used, memory.limit * share // 100
         was_full, self._full = self._full, memory.limit > 0 and self._is_full(memory.limit * _HYSTERESIS_PERCENT // 100)

@@ -59,11 +59,12 @@ class SinkPromise:
         await self._tolerable.wait()
 
     def _log_unknown(self, error: PermissionError) -> None:
-        self.unready = ""
-        self._tolerable.set()
+        if not self.unready:  # else it has shown before that it evicts
+            self._tolerable.set()
         if self._first and not self._unknown_logged:
             self._unknown_logged = True
-            log.warning("sink.memory_unknown", cause=f"{error}: neither how full it is nor whether it evicts is known")
+            unknown = "how full it is, whether it evicts, and whether it keeps anything on a disk is not known"
+            log.warning("sink.memory_unknown", cause=f"{error}: {unknown}")
 
     def _check_eviction(self, memory: Memory) -> None:
         cause = _EVICTS_MESSAGES.format(policy=memory.policy) + ("" if self._evicting_allowed else _NOT_ALLOWED)

@@ -10,9 +10,10 @@
 --         the number of logs, for each the highest id of its events in this batch: what its reader goes on from;
 --         the number of conditions (0: none), each for a run of consecutive events:
 --           '-' events                                    no condition
---           'a' events key# group log# seen lifetime entry-id*
+--           'a' events key# group log# seen lifetime again entry-id*
 --                                                         a stream in this Redis: XACK must say 1, or, where the group
---                                                         was lost, the key of `seen` and the id must be new
+--                                                         was lost, the key of `seen` and the id must be new; with
+--                                                         again = 1 another consumer may hold them too
 --           's' events first-key# lifetime (ms)           a key for each event's deduplication key: SET NX must succeed
 --           'r' events first-key# lifetime (ms)           the same keys, each with the routes that were written: a message
 --                                                         is written if its route is not among them
@@ -136,6 +137,7 @@ for _ = 1, tonumber(take()) do
     event = event + events
   elseif kind == 'a' then
     local key, group, log, seen, lifetime = KEYS[tonumber(take())], take(), tonumber(take()), take(), take()
+    local again = take() == '1'
     local position, restart, lost = positions[log], redis.call('GET', KEYS[LOGS + 2 * log]), nil
     for i = at + 1, at + events do
       event = event + 1
@@ -146,7 +148,7 @@ for _ = 1, tonumber(take()) do
       local unknown = restart and not is_later(id, restart)
       if not acknowledged and not unknown then
         if lost == nil then
-          lost = string.sub(redis.pcall('XPENDING', key, group).err or '', 1, 7) == 'NOGROUP'
+          lost = redis.pcall('XPENDING', key, group).err ~= nil  -- or not permitted: then it may be
         end
         unknown = lost or not position or is_later(id, position)
       end
@@ -156,6 +158,8 @@ for _ = 1, tonumber(take()) do
         end
       elseif not acknowledged then
         mark_duplicate(event)
+      elseif again then
+        redis.call('SET', seen .. id, '', 'PX', lifetime)
       end
     end
     at = at + events

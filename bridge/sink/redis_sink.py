@@ -69,7 +69,7 @@ class RedisSink:
             answer: bytes = await self.connections.execute_raw(encode_command("INFO", section))
         except ResponseError as error:
             # Not allowed, or not there: renamed, or not known to another server.
-            if str(error).startswith(("NOPERM", "ERR", "unknown command")):
+            if any(words in str(error) for words in ("NOPERM", "unknown command", "not supported")):
                 raise PermissionError(str(error)) from None
             raise unavailable(error) from None
         return answer.decode()

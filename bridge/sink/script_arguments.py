@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import groupby
+from operator import attrgetter
 from typing import Final
 
 import msgspec
@@ -27,9 +28,10 @@ DEAD_LETTER_VERSION: Final = 1
 #: The bytes between an id and a body, by the body's size, for bodies smaller than _SMALL.
 _SMALL: Final = 2048
 _SIZES: Final = [b"\r\n$%d\r\n" % size for size in range(_SMALL)]
-#: Consecutive events with the same condition.
+#: Consecutive events with the same condition; of a stream in this Redis, all delivered again, or none.
 _Run = tuple[WriteOnce | None, list[Event]]
 _encode = msgspec.json.Encoder().encode
+_redelivered = attrgetter("redelivered")
 
 
 class ScriptArguments:
@@ -54,7 +56,8 @@ class ScriptArguments:
         self._add_logs(runs)
         self._add(len(runs))
         for condition, events in runs:
-            self._add_condition(condition, [event.deduplication_key for event in events])
+            again = events[0].redelivered
+            self._add_condition(condition, [event.deduplication_key for event in events], again=again)
         routes = list({name: None for column in batch.queues.values() for name in column.routes})
         self._add(len(routes), *map(_route_word, routes))
         numbers = {name: number for number, name in enumerate(routes, 1)}
@@ -87,14 +90,14 @@ class ScriptArguments:
             self._keys += (position_key(self._namespace, log), restart_key(self._namespace, log))
         self._add(len(logs), *map(highest_id, logs.values()))
 
-    def _add_condition(self, condition: WriteOnce | None, keys: list[bytes]) -> None:
+    def _add_condition(self, condition: WriteOnce | None, keys: list[bytes], *, again: bool) -> None:
         first = len(self._keys) + 1
         if condition is None:
             self._add("-", len(keys))
         elif isinstance(condition, OnceByXack):
             self._keys.append(condition.stream)
             self._add("a", len(keys), first, condition.group, self._logs[condition.log])
-            self._add(seen_key(self._namespace, condition.prefix), condition.lifetime_ms)
+            self._add(seen_key(self._namespace, condition.prefix), condition.lifetime_ms, int(again))
             self._count += len(keys)
             self._values += [b"$%d\r\n%b\r\n" % (len(entry_id), entry_id) for entry_id in keys]
         else:
@@ -116,11 +119,15 @@ class ScriptArguments:
 
 
 def _runs(events: list[Event], conditions: list[WriteOnce | None]) -> list[_Run]:
-    runs, start = [], 0
+    runs: list[_Run] = []
+    start = 0
     for condition, run in groupby(conditions):
         stop = start + len(list(run))
-        runs.append((condition, events[start:stop]))
-        start = stop
+        of_run, start = events[start:stop], stop
+        if isinstance(condition, OnceByXack) and True in [event.redelivered for event in of_run]:
+            runs += [(condition, list(part)) for _, part in groupby(of_run, _redelivered)]
+        else:
+            runs.append((condition, of_run))
     return runs
 
 

@@ -114,7 +114,7 @@ def test_a_redis_that_shows_no_memory_is_written_to(
         config["dramatiq"] |= {"username": "bridge", "password": "secret"}
     bridge = new_bridge(config).ready()
     said = bridge.wait_for("sink.memory_unknown")
-    assert "neither how full it is nor whether it evicts is known" in said["cause"]
+    assert "how full it is, whether it evicts, and whether it keeps anything on a disk is not known" in said["cause"]
     feed.publish([{"n": n} for n in range(5)])
     with sink.client() as client:
         wait_until(lambda: answer(client.llen("dramatiq:default")) == 5, 20, "the messages")

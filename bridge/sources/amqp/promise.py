@@ -48,8 +48,8 @@ class PromiseLog:
 
     def look_at_first(self, event: Event) -> None:
         """Log what the first delivery of a connection tells."""
-        if "x-stream-offset" in _headers(event):
-            self.is_stream = True
+        self.is_stream = "x-stream-offset" in _headers(event)
+        if self.is_stream:
             self._log_stream()
 
     def count(self, event: Event) -> int:

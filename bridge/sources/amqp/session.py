@@ -239,7 +239,7 @@ class AmqpSession(WindowedSession):
             return
         # RabbitMQ 4.3 does so when a delivery is not acknowledged within its `consumer_timeout`, and gives all that we hold
         # to others, or to our next consumer. A queue that was deleted and made again looks alike, and has nothing of it: so
-        # what may be nobody else's is written, and perhaps written again.
+        # only what has waited is forgotten, and only where it can be with others or in the queue.
         has_waited = time.monotonic() - self._acknowledged_at > _MIN_CONSUMER_TIMEOUT_S
         held = self._window.held
         if held and has_waited and (found.consumer_count or found.message_count >= held):

@@ -33,6 +33,8 @@ _MIN_DELETE_AFTER_MS: Final = 2_000
 #: A range of ids that is always empty; the very last id is not used, since Redis itself uses it for '>' (observed).
 _EMPTY_RANGE: Final = "18446744073709551615-18446744073709551614"
 _BEFORE_ALL: Final = b"0-0"
+#: How often a group is tried to be made while another consumer writes.
+_MAX_TRIES: Final = 20
 #: Causes of `source.gap`.
 _GAP_STREAM: Final = "the stream was made anew: entries of the old one that were not read are lost"
 _GAP_POSITION: Final = "Redis has lost the position as well: what was added and lost with it can't be known"
@@ -84,12 +86,12 @@ class Group:
         try:
             missing = [stream for stream in self._config.streams if not await self._exists(connection, stream)]
             for stream in self._config.streams:
+                if stream not in missing and self._written.get(stream) is None:
+                    self._written[stream] = await self._positions.read_at_once(stream)
                 if stream in missing:
                     await self._make(connection, stream)
-                elif self._written.get(stream) is None:
-                    self._written[stream] = await self._positions.read_at_once(stream)
-                if lost and not missing and stream in self._read:
-                    # The other consumer does not know how far this one has read.
+                elif lost and self._positions.in_sink and stream in self._read:
+                    # Another consumer may have made it, and does not know how far this one has read.
                     await self._positions.restart(stream, self._read[stream])
         except ResponseError as error:
             raise Disconnected(str(error)) from None
@@ -107,49 +109,60 @@ class Group:
         return True
 
     async def _make(self, connection: RedisConnection, stream: str) -> None:
+        for _ in range(_MAX_TRIES):
+            if await self._try_to_make(connection, stream):
+                return
+        raise Disconnected(f"the group of {stream!r} can't be made: its position changes all the time")
+
+    async def _try_to_make(self, connection: RedisConnection, stream: str) -> bool:
+        """Make the group; return False if its position has changed meanwhile."""
         # Before the wait for Dramatiq's Redis: entries that are added meanwhile are new.
         last_id = await self._last_id(connection, stream)
-        recorded = await self._positions.read(stream)
-        existed = stream in self._written
-        written = self._written.get(stream)
-        if recorded is not None:
-            written = _later(recorded, written)
-        if written is None:
+        recorded, read = await self._positions.read(stream), self._read.get(stream)
+        had_been_there = recorded is not None or read is not None or stream in self._written
+        written = max(filter(None, (recorded, self._written.get(stream))), key=entry_order, default=None)
+        # Without a position, behind what this process has read: it still holds all that.
+        behind = written or read
+        # A stream whose ids are lower was made anew.
+        renewed = last_id is not None and behind is not None and entry_order(last_id) < entry_order(behind)
+        start = _BEFORE_ALL if renewed else behind
+        if behind is None:
             start = _BEFORE_ALL if self._config.start == "beginning" else last_id
-            await self._create(connection, stream, b"$" if start is None else start)
-            if start is not None:
-                await self._positions.begin(stream, start)
-            self._written[stream] = start
-            if existed:
-                self._log_gap(stream, _GAP_UNKNOWN)
-            return
-        # A stream whose ids are lower was made anew: nothing of it was written.
-        renewed = last_id is not None and entry_order(last_id) < entry_order(written)
-        start = _BEFORE_ALL if renewed else written
-        # Ids are times, unless the producer chooses them: another consumer may have read more than this one.
-        now = b"%d-0" % (time.time_ns() // 1_000_000)
-        last_known = _later(now, last_id, self._read.get(stream), written)
-        if self._positions.in_sink and not renewed:
-            start = await self._positions.make_again(stream, start, last_known)
+        if self._positions.in_sink:
+            last_known = _later(_now(), last_id, read, written) if had_been_there else None
+            status = await self._positions.make(stream, known=recorded, start=start or b"$", last_known=last_known)
+            if status == "exists" and read is not None:
+                await self._positions.restart(stream, read)
         else:
-            await self._positions.restart(stream, last_known)
-            await self._create(connection, stream, start)
-        self._written[stream] = written
-        log.warning(
-            "source.group_made_again", source=self._source, stream=stream, after=start.decode(), cause=_MADE_AGAIN
-        )
-        if renewed or recorded is None:
-            self._log_gap(stream, _GAP_STREAM if renewed else _GAP_POSITION)
+            # Each entry is remembered anyway: what is delivered again is not written again.
+            status = "made" if await self._create(connection, stream, start or b"$") else "exists"
+            if start is not None:
+                await self._positions.begin(stream, start, anew=renewed)
+        if status == "changed":
+            return False
+        if status not in {"made", "exists"}:
+            raise Disconnected(f"the group of {stream!r} can't be made: {status}")
+        self._written[stream] = start
+        if status == "made" and had_been_there:
+            gap = "" if recorded else _GAP_POSITION if written else _GAP_UNKNOWN
+            self._log_made_again(stream, start, _GAP_STREAM if renewed else gap)
+        return True
 
-    def _log_gap(self, stream: str, cause: str) -> None:
-        log.error("source.gap", source=self._source, stream=stream, cause=cause)
+    def _log_made_again(self, stream: str, start: bytes | None, gap: str) -> None:
+        after = (start or b"$").decode()
+        log.warning("source.group_made_again", source=self._source, stream=stream, after=after, cause=_MADE_AGAIN)
+        if gap:
+            log.error("source.gap", source=self._source, stream=stream, cause=gap)
 
-    async def _create(self, connection: RedisConnection, stream: str, start: bytes) -> None:
+    async def _create(self, connection: RedisConnection, stream: str, start: bytes) -> bool:
+        """Make the group; return False if another consumer has just made it."""
         try:
             await connection.command("XGROUP", "CREATE", stream, self._config.group, start, "MKSTREAM")
         except ResponseError as error:
-            if not str(error).startswith("BUSYGROUP"):  # another process has just made it
+            if not str(error).startswith("BUSYGROUP"):
                 raise
+            return False
+        return True
 
     async def _last_id(self, connection: RedisConnection, stream: str) -> bytes | None:
         """Return the id of the last entry that was ever added; None where the bridge may not ask."""
@@ -193,6 +206,10 @@ class Group:
         if count:
             self.trimmed += count
             log.error("source.entries_trimmed", source=self._source, stream=stream, lost=count, total=self.trimmed)
+
+
+def _now() -> bytes:
+    return b"%d-0" % (time.time_ns() // 1_000_000)
 
 
 def _later(entry_id: bytes, *others: bytes | None) -> bytes:

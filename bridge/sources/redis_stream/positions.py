@@ -29,18 +29,34 @@ end
 _RAISE: Final = f"""{_LATER}
 redis.call('SET', KEYS[1], later(ARGV[1], redis.call('GET', KEYS[1])), 'PX', ARGV[2])
 """
-#: Makes a group in Dramatiq's Redis: KEYS are the restart's key, the position's, the stream; ARGV as for `_RAISE`, then the
-#: group and the id to begin behind, unless the position is later. All at once: of several consumers that try, one
-#: does it, and what another one has written meanwhile is not delivered again.
+#: Makes a group in Dramatiq's Redis. KEYS are the restart's key, the position's, the stream; ARGV the group, the position that
+#: the caller knows ('' for none), the id to begin behind ('$' for the last one, which then is no position), the restart
+#: ('' for none) and its life in ms. All at once: of several consumers that try, one does it, and it begins behind all that
+#: the others have written until now. The restart rises to every id that the stream can have had: ids are times of this
+#: server, unless the producer chooses them.
 _MAKE: Final = f"""{_LATER}
-local start = later(ARGV[4], redis.call('GET', KEYS[2]))
-local made = redis.pcall('XGROUP', 'CREATE', KEYS[3], ARGV[3], start, 'MKSTREAM')
-if not made.err then
-  redis.call('SET', KEYS[1], later(ARGV[1], redis.call('GET', KEYS[1])), 'PX', ARGV[2])
-elseif string.sub(made.err, 1, 9) ~= 'BUSYGROUP' then
-  return made
+if (redis.call('GET', KEYS[2]) or '') ~= ARGV[2] then
+  return 'changed'
 end
-return start
+local info, restart = redis.pcall('XINFO', 'STREAM', KEYS[3]), ARGV[4]
+local made = redis.pcall('XGROUP', 'CREATE', KEYS[3], ARGV[1], ARGV[3], 'MKSTREAM')
+if made.err then
+  return string.sub(made.err, 1, 9) == 'BUSYGROUP' and 'exists' or made.err
+end
+if restart ~= '' then
+  for place, name in ipairs(info) do
+    restart = name == 'last-generated-id' and later(restart, info[place + 1]) or restart
+  end
+  local time = redis.pcall('TIME')
+  if not time.err then
+    restart = later(restart, string.format('%d-0', time[1] * 1000 + math.floor(time[2] / 1000) + 1))
+  end
+  redis.call('SET', KEYS[1], later(restart, redis.call('GET', KEYS[1])), 'PX', ARGV[5])
+end
+if ARGV[3] ~= '$' then
+  redis.call('SET', KEYS[2], ARGV[3])
+end
+return 'made'
 """
 
 
@@ -75,22 +91,24 @@ class Positions:
             return None
         return value  # type: ignore[no-any-return]
 
-    async def begin(self, stream: str, entry_id: bytes) -> None:
-        """Record where a new group begins, unless something was written meanwhile; waits for Redis."""
-        await self._ask("SET", self._position_key(stream), entry_id, "NX")
+    async def begin(self, stream: str, entry_id: bytes, *, anew: bool) -> None:
+        """Record where a new group begins, unless something was written meanwhile, or the stream is `anew`; waits for Redis."""
+        await self._ask("SET", self._position_key(stream), entry_id, *(() if anew else ("NX",)))
 
     async def restart(self, stream: str, last_id: bytes) -> None:
         """Let the write remember each entry up to `last_id`, because the group was lost; waits for Redis."""
         await self._ask("EVAL", _RAISE, 1, self._restart_key(stream), last_id, SEEN_MS)
 
-    async def make_again(self, stream: str, written: bytes, last_id: bytes) -> bytes:
-        """Make the group of a stream in Dramatiq's Redis behind the position, at least behind `written`; call `restart`.
+    async def make(self, stream: str, *, known: bytes | None, start: bytes, last_known: bytes | None) -> str:
+        """Make the group of a stream in Dramatiq's Redis, if `known` is still its position; waits for Redis.
 
-        Return where it begins.
+        With `last_known` the write remembers each entry up to it, and to every id that the stream may have had.
+        Return "made", "exists" (another consumer has made it), "changed" (the position), or Redis's refusal.
         """
         keys = self._restart_key(stream), self._position_key(stream), stream
-        (start,) = await self._ask("EVAL", _MAKE, 3, *keys, last_id, SEEN_MS, self._group, written)
-        return start  # type: ignore[no-any-return]
+        arguments = self._group, known or b"", start, last_known or b"", SEEN_MS
+        (status,) = await self._ask("EVAL", _MAKE, 3, *keys, *arguments)
+        return str(status, "utf-8", "backslashreplace")
 
     def _restart_key(self, stream: str) -> str:
         return restart_key(self._dramatiq.namespace, self.log(stream))

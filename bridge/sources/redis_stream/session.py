@@ -33,6 +33,8 @@ _BLOCK_MS: Final = 1000
 #: How long Redis may take for a reply, a read that waits included.
 REPLY_TIMEOUT_S: Final = _BLOCK_MS / 1000 + 10.0
 
+#: How long a lost group may take to be made again within a session.
+_RECOVERY_TIMEOUT_S: Final = 20.0
 #: How the replies begin that say that a group, or its stream, is gone.
 _LOST: Final = ("NOGROUP", "UNBLOCKED")
 
@@ -111,9 +113,10 @@ class RedisStreamSession(WindowedSession):
             return
         self._refused = True
         try:
-            await self._group.create(self._reader, lost=str(error).startswith(_LOST))
-        except Disconnected as refused:
-            self._window.fail(str(refused))
+            async with asyncio.timeout(_RECOVERY_TIMEOUT_S):
+                await self._group.create(self._reader, lost=str(error).startswith(_LOST))
+        except (Disconnected, TimeoutError) as refused:
+            self._window.fail(str(refused) or f"{error}, and Dramatiq's Redis does not answer")
         self._claim_from = dict.fromkeys(self._config.streams, b"0-0")
 
     async def acknowledge(self, events: Sequence[Event]) -> None:

@@ -190,6 +190,148 @@ def test_a_group_of_which_nothing_is_known(feed: StreamFeed, new_bridge: Bridges
     assert "nothing is known to have been written" in gap["cause"]
 
 
+def in_sink(
+    server: Redis, consumer: str = "me", streams: tuple[str, ...] = ("s",), **settings: Any
+) -> RedisStreamSource:
+    """Return a source of streams in Dramatiq's Redis, whose entries are numbers."""
+    fixed = {"type": "redis-stream", "url": server.url, "group": "g", "field": "data"}
+    config = RedisStream.model_validate({**fixed, "consumer": consumer, "streams": list(streams), **settings})
+    return RedisStreamSource("feed", config, Dramatiq(url=server.url), in_sink=True)
+
+
+def entries(events: list[Event]) -> Any:
+    """Return a batch with one message for each event."""
+    return batch_of([Entry(each, [message(int(each.body))]) for each in events])
+
+
+async def receive(session: RedisStreamSession, count: int) -> list[Event]:
+    """Receive so many events."""
+    events: list[Event] = []
+    while len(events) < count:
+        events += await session.receive()
+    return events
+
+
+@STARTS
+async def test_held_entries_of_a_group_without_a_position(start: str, redis_server: Redis, make: Sinks) -> None:
+    """An operator has made it, or an earlier version: what is held when it is lost is written once."""
+    sink = make(redis_server)
+    with redis_server.client() as client:
+        client.xgroup_create("s", "g", "0", mkstream=True)
+        async with in_sink(redis_server, start=start).connect() as session:
+            for n in range(3):
+                client.xadd("s", {"data": f"{n}"})
+            held = await receive(session, 3)
+            async with in_sink(redis_server, "other", start=start).connect() as other:
+                answer(client.xgroup_destroy("s", "g"))
+                client.xadd("s", {"data": "3"})
+                again = asyncio.create_task(receive(other, 4 if start == "beginning" else 1))
+                await asyncio.to_thread(wait_until, lambda: answer(client.xinfo_groups("s")) != [], 10, "the group")
+                assert await sink.write(entries(held)) == Written(3, 0)
+                if start == "new":
+                    client.xadd("s", {"data": "4"})
+                events = await asyncio.wait_for(again, 10)
+                assert (await sink.write(entries(events))).messages == 1
+        assert numbers(client) == [0, 1, 2, 3 if start == "beginning" else 4]
+
+
+async def test_a_stream_that_was_made_anew_has_a_position_of_its_own(redis_server: Redis, make: Sinks) -> None:
+    """A later loss goes on behind its own last entry, not from its beginning."""
+    sink = make(redis_server)
+    with redis_server.client() as client:
+        client.xadd("s", {"data": "0"}, id="900-0")
+        async with in_sink(redis_server).connect() as session:
+            events = await receive(session, 1)
+            assert await sink.write(entries(events)) == Written(1, 0)
+            await session.acknowledge(events)
+            client.delete("s")
+            for n in range(1, 4):
+                client.xadd("s", {"data": f"{n}"}, id=f"{n}-0")
+            events = await receive(session, 3)
+            assert await sink.write(entries(events)) == Written(3, 0)
+            await session.acknowledge(events)
+            assert client.get('dramatiq-bridge:position:["s", "g"]') == b"3-0"
+            # As if a day were over: nothing but the position tells how far it was read.
+            client.delete(*client.keys("dramatiq-bridge:seen:*"), *client.keys("dramatiq-bridge:restart:*"))
+            answer(client.xgroup_destroy("s", "g"))
+            client.xadd("s", {"data": "4"}, id="4-0")
+            assert [event.body for event in await receive(session, 1)] == [b"4"]
+
+
+async def test_one_of_two_streams_is_still_missing(redis_server: Redis, make: Sinks) -> None:
+    """Another consumer has made the group of the other one: what is held of it, with ids of any kind, is written."""
+    sink, first = make(redis_server), 99_999_999_999_000
+    with redis_server.client() as client:
+        async with in_sink(redis_server, "a", ("s", "t")).connect() as slow:
+            for n in range(3):
+                client.xadd("s", {"data": f"{n}"}, id=f"{first + n}-0")
+            held = await receive(slow, 3)
+            client.delete("s", "t")
+            async with in_sink(redis_server, "b").connect() as other:
+                noticing = asyncio.create_task(slow.receive())
+                await asyncio.to_thread(wait_until, lambda: client.exists("t"), 10, "the other stream, once more")
+                client.xadd("s", {"data": "9"}, id=f"{first + 9}-0")
+                taken = asyncio.create_task(receive(other, 1))
+                done, _ = await asyncio.wait([taken, noticing], timeout=10, return_when=asyncio.FIRST_COMPLETED)
+                (newest,) = [event for task in done for event in task.result()]
+                assert await sink.write(entries([newest])) == Written(1, 0)
+                assert await sink.write(entries(held)) == Written(3, 0)
+                for task in (taken, noticing):
+                    task.cancel()
+
+
+@pytest.mark.parametrize("remade", [False, True])
+async def test_a_claimed_entry_is_written_once_though_the_group_is_lost(
+    remade: bool, redis_server: Redis, make: Sinks
+) -> None:
+    """Its first consumer, which was slow, finds that another one has written it."""
+    sink = make(redis_server)
+    with redis_server.client() as client:
+        async with in_sink(redis_server, "slow").connect() as slow:
+            client.xadd("s", {"data": "1"})
+            held = await receive(slow, 1)
+            await asyncio.sleep(0.05)
+            async with in_sink(redis_server, "other", claim_after="10ms").connect() as other:
+                assert await sink.write(entries(await receive(other, 1))) == Written(1, 0)
+                answer(client.xgroup_destroy("s", "g"))
+                if remade:
+                    async with in_sink(redis_server, "third").connect():
+                        pass
+                assert await sink.write(entries(held)) == Written(0, 1)
+
+
+async def test_a_position_that_has_changed_meanwhile(redis_server: Redis) -> None:
+    """Of two consumers that make the group again, the slower one does not begin where it was before."""
+    source = in_sink(redis_server)
+    positions = source.group._positions
+    with redis_server.client() as client:
+        client.set('dramatiq-bridge:position:["s", "g"]', "5-0")
+        wanted: dict[str, Any] = {"start": b"3-0", "last_known": b"9-0"}
+        assert await positions.make("s", known=b"3-0", **wanted) == "changed"
+        assert await positions.make("s", known=b"5-0", start=b"5-0", last_known=b"9-0") == "made"
+        assert await positions.make("s", known=b"5-0", start=b"5-0", last_known=b"9-0") == "exists"
+        assert client.get('dramatiq-bridge:position:["s", "g"]') == b"5-0"
+
+
+async def test_without_the_right_to_xpending(new_redis: NewRedis, make: Sinks) -> None:
+    """Whether the group is lost can't be known: what is held is written once all the same."""
+    server = new_redis(
+        {
+            "user bridge": "on >secret ~* -@all +ping +eval +evalsha +type +get +set +hset +rpush +xadd +xack +xgroup +xinfo"
+        }
+    )
+    sink = make(server, username="bridge", password="secret")
+    with server.client() as client:
+        async with in_sink(server).connect() as session:
+            for n in range(2):
+                client.xadd("s", {"data": f"{n}"})
+            held = await receive(session, 2)
+            assert await sink.write(entries(held[1:])) == Written(1, 0)
+            answer(client.xgroup_destroy("s", "g"))
+            assert await sink.write(entries(held[:1])) == Written(1, 0)
+            assert await sink.write(entries(held[:1])) == Written(0, 1)
+
+
 async def test_an_entry_that_another_consumer_has_written_is_a_duplicate(redis_server: Redis, make: Sinks) -> None:
     """Written behind a newer one, it raises the position: its first consumer, which was slow, writes it no second time."""
     sink = make(redis_server)
@@ -211,28 +353,13 @@ async def test_an_entry_that_another_consumer_has_written_is_a_duplicate(redis_s
 async def test_another_consumer_makes_the_group_again(first: int, redis_server: Redis, make: Sinks) -> None:
     """What the others hold is written, though entries with higher ids are written before."""
     sink = make(redis_server)
-
-    def source(consumer: str) -> RedisStreamSource:
-        settings = {"type": "redis-stream", "url": redis_server.url, "streams": ["s"], "group": "g", "field": "data"}
-        config = RedisStream.model_validate({**settings, "consumer": consumer})
-        return RedisStreamSource("feed", config, Dramatiq(url=redis_server.url), in_sink=True)
-
-    def entries(events: list[Event]) -> Any:
-        return batch_of([Entry(each, [message(int(each.body))]) for each in events])
-
-    async def receive(session: RedisStreamSession, count: int) -> list[Event]:
-        events: list[Event] = []
-        while len(events) < count:
-            events += await session.receive()
-        return events
-
     with redis_server.client() as client:
-        async with source("a").connect() as slow:
+        async with in_sink(redis_server, "a").connect() as slow:
             for n in range(3):
                 client.xadd("s", {"data": f"{n}"}, id=f"{first + n}-0")
             held = await receive(slow, 3)
             answer(client.delete("s"))
-            async with source("b").connect() as other:
+            async with in_sink(redis_server, "b").connect() as other:
                 noticing = asyncio.create_task(slow.receive())
                 if first > 1:
                     # Its ids tell nothing about the time: the slow consumer has to say how far it has read.
@@ -251,32 +378,12 @@ async def test_another_consumer_makes_the_group_again(first: int, redis_server: 
 
 async def test_held_entries_in_dramatiqs_redis(redis_server: Redis, make: Sinks) -> None:
     """XACK answers 0 for them: written once nevertheless, before the group is made again and after it."""
-    settings = {
-        "type": "redis-stream",
-        "url": redis_server.url,
-        "streams": ["s"],
-        "group": "g",
-        "consumer": "me",
-        "field": "data",
-    }
-    config = RedisStream.model_validate({**settings, "start": "new"})
-    source = RedisStreamSource("feed", config, Dramatiq(url=redis_server.url), in_sink=True)
     sink = make(redis_server)
-
-    def entries(events: list[Event]) -> Any:
-        return batch_of([Entry(each, [message(int(each.body))]) for each in events])
-
-    async def receive(count: int) -> list[Event]:
-        events: list[Event] = []
-        while len(events) < count:
-            events += await session.receive()
-        return events
-
     with redis_server.client() as client:
-        async with source.connect() as session:
+        async with in_sink(redis_server, start="new").connect() as session:
             for n in range(6):
                 client.xadd("s", {"data": f"{n}"})
-            held = await receive(6)
+            held = await receive(session, 6)
             assert await sink.write(entries(held[:2])) == Written(2, 0)
             await session.acknowledge(held[:2])
             answer(client.xgroup_destroy("s", "g"))
@@ -285,7 +392,7 @@ async def test_held_entries_in_dramatiqs_redis(redis_server: Redis, make: Sinks)
             await session.acknowledge(held[2:4])
             # The group delivers again what comes behind the position: the copies of what is held are duplicates.
             client.xadd("s", {"data": "6"})
-            again = await receive(3)
+            again = await receive(session, 3)
             assert await sink.write(entries(held[4:])) == Written(2, 0)
             await session.acknowledge(held[4:])
             assert await sink.write(entries(again)) == Written(1, 2)
