@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 
+from bridge.delivery import sink_promise
+from bridge.delivery.sink_promise import SinkPromise
+from bridge.sink.memory import Evicts, Memory
 from tests.support.batches import answer
 from tests.support.brokers import Redis
 from tests.support.children import wait_until
 from tests.support.feeds import PubsubFeed, StreamFeed
+from tests.support.memory import MemorySink, MemorySource
 from tests.support.processes import Bridges
 
 NewRedis = Callable[..., Redis]
@@ -119,3 +124,24 @@ def test_a_redis_that_shows_no_memory_is_written_to(
     with sink.client() as client:
         wait_until(lambda: answer(client.llen("dramatiq:default")) == 5, 20, "the messages")
     assert len(bridge.events("sink.memory_unknown")) == 1
+
+
+async def test_a_policy_that_was_seen_is_not_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A Redis that evicts messages, and then refuses INFO, makes nobody ready."""
+    monkeypatch.setattr(sink_promise, "_SOON_S", 0.01)
+    sink = MemorySink(MemorySource(redelivers=True))
+    shown: list[Memory | Exception] = [Memory(1, 0, "allkeys-lru", Evicts.MESSAGES), PermissionError("NOPERM")]
+
+    async def memory() -> Memory:
+        answered = shown.pop(0) if len(shown) > 1 else shown[0]
+        if isinstance(answered, Exception):
+            raise answered
+        return answered
+
+    monkeypatch.setattr(sink, "memory", memory)
+    promise = SinkPromise(sink, evicting_allowed=False, first=True)
+    running = asyncio.create_task(promise.run())
+    with pytest.raises(TimeoutError):
+        await asyncio.wait_for(promise.wait_tolerable(), 0.2)
+    assert "allkeys-lru" in promise.unready
+    running.cancel()
