@@ -1,4 +1,4 @@
-"""The promises: the one table of what each kind of source guarantees. `check`, the log and the README take their words here.
+"""The promises: the one table of the guarantees, for each kind of source. `check`, the log and the README take their words here.
 
 A test compares the README's table with this one.
 """
@@ -12,9 +12,9 @@ from typing import Final
 
 @dataclass(frozen=True, slots=True)
 class Promise:
-    """What a source guarantees for its events.
+    """The guarantee of a source for its events.
 
-    `guarantee`: how often an event is written. `duplicates`: when it is written again. `condition`: what has to hold.
+    `guarantee`: how often an event is written. `duplicates`: when it is written again. `condition`: the state that it needs.
     `order`: in which order the calls of an actor are enqueued. `rows`: the fault rows that show it
     (`tests/faults/results.md`).
     """

@@ -11,7 +11,7 @@ from typing import Any, Final
 from bridge.config.connection import Tls
 from bridge.errors import Disconnected, describe_error
 
-#: What the TLS library, and what a client that meets TLS unawares, say, and how a user would say it.
+#: The words of the TLS library, and of a client that meets TLS unawares, and how a user would say it.
 _WORDS: Final = {
     "WRONG_VERSION_NUMBER": "this port speaks no TLS: write {plain}:// in the URL",
     "RECORD_LAYER_FAILURE": "this port speaks no TLS: write {plain}:// in the URL",
@@ -95,7 +95,7 @@ def unreadable_files(tls: Tls) -> Iterator[tuple[str, str]]:
 
 
 def explain(error: BaseException, url: str) -> str:
-    """Return why connecting to `url` failed, before its server's first answer; failures of TLS say what to change."""
+    """Return why connecting to `url` failed, before its server's first answer; failures of TLS name the setting to change."""
     scheme = url.partition("://")[0]
     plain = scheme.removesuffix("s") if scheme != "redis" else scheme
     secure = "rediss" if plain == "redis" else f"{plain}s"

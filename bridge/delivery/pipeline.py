@@ -122,7 +122,7 @@ class SourcePipeline:
         there is one, or are counted as lost. A second call finds nothing to do.
         """
         self._policy.stopping = True
-        self._log.flush()  # while the connection is what its lines say
+        self._log.flush()  # while the connection is as its lines say
         try:
             # A timeout of its own for each: a step that swallows the one cancellation of its timeout does not prolong the next.
             for step in (self._pause, self._wait_received, self._handover.join):

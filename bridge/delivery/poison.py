@@ -7,8 +7,8 @@ afterwards: only events that were being routed when the process ended keep their
 
 This is the policy for every count of deliveries. A broker's own count (`x-delivery-count` of quorum queues) also rises
 for innocent events that were held when a process ended: from `ISOLATE_AFTER` on it isolates as well, which needs no
-Redis, and alone it makes no dead letter. `x-death` counts what dead-letter exchanges have done and Redis's
-times-delivered what consumers have claimed: neither says that a process has ended, and both are left out. While Redis
+Redis, and alone it makes no dead letter. `x-death` counts the rounds through dead-letter exchanges and Redis's
+times-delivered the claims of consumers: neither says that a process has ended, and both are left out. While Redis
 takes no writes, redelivered events are not routed, so none of them can end a process uncounted.
 """
 

@@ -67,7 +67,7 @@ class DeliveryPolicy:
     def is_stale(self, delivery: Delivery) -> bool:
         """Whether the session has ended and the broker redelivers the whole batch: writing it would make duplicates.
 
-        Not so for events of a log: whatever becomes of their session, each is written once, also where the log itself is
+        Not so for events of a log: each is written once, however their session ends, also where the log itself is
         lost and redelivers nothing.
         """
         session, events = delivery.session, delivery.batch.events

@@ -1,4 +1,4 @@
-"""What the sink takes from the promise: a Redis that deletes keys when it is full, or keeps nothing on a disk."""
+"""Limits of the sink: a Redis that deletes keys when it is full, or keeps nothing on a disk."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _NOT_DURABLE: Final = (
 
 
 class SinkPromise:
-    """Logs what the sink takes from the promise, at the start and when it changes.
+    """Logs the limits of the sink, at the start and when it changes.
 
     `unready` says why the bridge is not ready, "" where it may be. A sink that evicts messages is not ready to take any,
     unless `evicting_allowed`. Of several processes only the `first` one logs.

@@ -154,7 +154,7 @@ class RepeatedLog:
             known.timer = asyncio.get_running_loop().call_later(wait_s, self._write_newest, known)
 
     def flush(self) -> None:
-        """Write now what was suppressed."""
+        """Write the suppressed lines now."""
         for known in self._kinds.values():
             self._write_newest(known)
 

@@ -32,7 +32,7 @@ async def ask(dramatiq: Dramatiq, commands: Sequence[Sequence[Word]]) -> list[An
 async def ask_until_answered(
     dramatiq: Dramatiq, commands: Sequence[Sequence[Word]], on_failure: Callable[[str, float], None]
 ) -> list[Any]:
-    """Return what `ask` does; while Redis is away, or refuses a command, ask again with a backoff of at most 5 s.
+    """Return the replies, as `ask` does; while Redis is away, or refuses a command, ask again with a backoff of at most 5 s.
 
     `on_failure` gets the cause of each failed attempt, and in how many seconds the next one follows.
     """

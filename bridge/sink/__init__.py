@@ -64,7 +64,7 @@ class Sink(Protocol):
         ...
 
     async def is_durable(self) -> bool:
-        """Return whether what the sink has confirmed survives its own end, but for its last second.
+        """Return whether confirmed writes survive the end of the sink, but for its last second.
 
         Raises:
             SinkUnavailable: the sink cannot be reached, or refuses to answer now.

@@ -7,7 +7,7 @@
 --         then two keys of each log: its position, and its restart; then the keys of the conditions. The keys that remember
 --         entries of 'a' are not among them: in the usual case none is touched.
 -- ARGV    the batch's number, the lifetime of the sequence's key (s), the dead letters' cap, the number of queues;
---         the number of logs, for each the highest id of its events in this batch: what its reader goes on from;
+--         the number of logs, for each the highest id of its events in this batch, from which its reader goes on;
 --         the number of conditions (0: none), each for a run of consecutive events:
 --           '-' events                                    no condition
 --           'a' events key# group log# seen lifetime again entry-id*
@@ -143,7 +143,7 @@ for _ = 1, tonumber(take()) do
       event = event + 1
       local id = ARGV[i]
       local acknowledged = redis.call('XACK', key, group, id) == 1
-      -- The group was lost and made again: it delivers again what is held, perhaps written, since the loss. Or it is lost
+      -- The group was lost and made again: it delivers entries again that are held, and perhaps written, since the loss. Or it is lost
       -- now: nobody has written an id beyond the position.
       local unknown = restart and not is_later(id, restart)
       if not acknowledged and not unknown then

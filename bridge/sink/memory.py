@@ -1,4 +1,4 @@
-"""Redis's memory, as Redis itself compares it before it refuses writes, and what it deletes instead."""
+"""Redis's memory, as Redis itself compares it before it refuses writes, and the keys that it deletes instead."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ class Evicts(enum.Enum):
     """The keys that Redis deletes once it is full."""
 
     NOTHING = "nothing"
-    #: Keys that expire: those by which the bridge recognises what it has written. Queues never expire.
+    #: Keys that expire: those by which the bridge recognises written events. Queues never expire.
     OWN_KEYS = "own keys"
     #: Any key, bodies of messages among them; then no write is refused.
     MESSAGES = "messages"

@@ -1,6 +1,6 @@
-"""What a queue of RabbitMQ takes from the promise; each is said once.
+"""Limits of a queue of RabbitMQ; each is said once.
 
-AMQP shows nobody the arguments and policies of a queue: what `declare:` does not say, only a delivery's headers tell.
+AMQP shows nobody the arguments and policies of a queue: beyond `declare:`, only the headers of a delivery tell them.
 
 - A quorum queue: RabbitMQ 4 drops an event that it has delivered 20 times, without a trace, unless the queue has a
   dead-letter exchange, or `x-delivery-limit: -1`. Events that are delivered again have `x-delivery-count`.
@@ -28,7 +28,7 @@ _REMEDY: Final = "set x-delivery-limit: -1 or a dead-letter exchange for the que
 
 
 class PromiseLog:
-    """Says once what the queue of one source takes from its promise, and reads the broker's count of deliveries."""
+    """Says each limit of one source's queue once, and reads the broker's count of deliveries."""
 
     def __init__(self, source: str, config: Amqp) -> None:
         self._source = source
@@ -40,14 +40,14 @@ class PromiseLog:
         self._said: set[str] = set()
 
     def log_declared(self) -> None:
-        """Log what a queue that the bridge itself declares takes from the promise."""
+        """Log the limits of a queue that the bridge itself declares."""
         if self.is_stream:
             self._log_stream()
         if self._arguments.get("x-queue-type") == "quorum":
             self._log_limit("a quorum queue of which RabbitMQ 4 drops an event that it has delivered {} times")
 
     def look_at_first(self, event: Event) -> None:
-        """Log what the first delivery of a connection tells."""
+        """Log the limits that the first delivery of a connection shows."""
         self.is_stream = "x-stream-offset" in _headers(event)
         if self.is_stream:
             self._log_stream()

@@ -227,7 +227,7 @@ class AmqpSession(WindowedSession):
         self._cancelling = asyncio.create_task(self._explain_cancel(), name=f"source:{self._name}:cancelled")
 
     async def _explain_cancel(self) -> None:
-        """End the session, at once if the broker has taken back what we hold, else once it is written."""
+        """End the session, at once if the broker has taken its deliveries back, else once it is written."""
         queue, cause = self._config.queue, "the broker cancelled the consumer of queue"
         try:
             async with asyncio.timeout(_CLOSE_TIMEOUT_S):
@@ -239,7 +239,7 @@ class AmqpSession(WindowedSession):
             return
         # RabbitMQ 4.3 does so when a delivery is not acknowledged within its `consumer_timeout`, and gives all that we hold
         # to others, or to our next consumer. A queue that was deleted and made again looks alike, and has nothing of it: so
-        # only what has waited is forgotten, and only where it can be with others or in the queue.
+        # only deliveries that have waited are forgotten, and only where they can be with others or in the queue.
         has_waited = time.monotonic() - self._acknowledged_at > _MIN_CONSUMER_TIMEOUT_S
         held = self._window.held
         if held and has_waited and (found.consumer_count or found.message_count >= held):

@@ -120,7 +120,7 @@ class AmqpSource:
 
 
 def _describe_refusal(error: BaseException, config: Amqp) -> str:
-    """Return what the broker refused to declare or to find; "" if it did not."""
+    """Return which queue or exchange the broker refused to declare or to find; "" if it did not."""
     if isinstance(error, ChannelNotFoundEntity) and config.declare is None:
         return f"queue {config.queue!r} does not exist: declare it at the broker, or add `declare:` to the source"
     if isinstance(error, ChannelPreconditionFailed):

@@ -1,4 +1,4 @@
-"""What the broker's own limits take from the promise of an MQTT source; each is said once, with the promise that holds."""
+"""The broker's own limits; each is said once, with the promise that holds."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ class PromiseLog:
         self._said: dict[str, object] = {}
 
     def session_shortened(self, asked_ms: int, granted_ms: int, guarantee: str) -> None:
-        """Say that the broker keeps the session for less time than was asked for, and what holds then."""
+        """Say that the broker keeps the session for less time than was asked for, and the guarantee that holds then."""
         asked, granted = spell_duration(asked_ms), spell_duration(granted_ms)
         self._say("source.session_shortened", granted_ms, asked=asked, granted=granted, guarantee=guarantee)
 

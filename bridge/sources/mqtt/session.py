@@ -57,7 +57,7 @@ class MqttSession(WindowedSession):
         self._ready: asyncio.Future[None] = self._loop.create_future()
         self._store = store
         self._promise = promise
-        #: Whether the broker keeps what is not acknowledged beyond the connection; CONNACK may say that it does not.
+        #: Whether the broker keeps unacknowledged messages beyond the connection; CONNACK may say that it does not.
         self.durable = config.durable
         self._subscriptions_task: asyncio.Task[None] | None = None
         self._connected_at: float | None = None

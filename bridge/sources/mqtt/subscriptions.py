@@ -108,7 +108,7 @@ class Subscriptions:
         self._subscribing[packet_id] = topics, number
 
     def _portions(self, topics: list[str]) -> Iterator[list[str]]:
-        """Split what one request asks for: AWS IoT takes 8 filters, and every broker a packet of its maximum size."""
+        """Split the topics of one request: AWS IoT takes 8 filters, and every broker a packet of its maximum size."""
         portion: list[str] = []
         size = 0
         for topic in topics:

@@ -1,8 +1,8 @@
 """The consumer group of a source's streams: made where it is missing, and inspected from time to time.
 
 A group that was lost (XGROUP DESTROY, DEL of the stream, FLUSHALL, a failover) is made again behind the highest id that
-was written: an entry that was only read may have died with its consumer, and is delivered again. What the consumers still
-hold is written as well. Entries before that id that were pending at a consumer which is gone are lost with the group, and
+was written: an entry that was only read may have died with its consumer, and is delivered again. Entries that
+the consumers still hold are written as well. Entries before that id that were pending at a consumer which is gone are lost with the group, and
 nobody can tell whether there were any.
 """
 
@@ -121,7 +121,7 @@ class Group:
         recorded, read = await self._positions.read(stream), self._read.get(stream)
         had_been_there = recorded is not None or read is not None or stream in self._written
         written = max(filter(None, (recorded, self._written.get(stream))), key=entry_order, default=None)
-        # Without a position, behind what this process has read: it still holds all that.
+        # Without a position, behind the last entry that this process has read: it still holds all of them.
         behind = written or read
         # A stream whose ids are lower was made anew.
         renewed = last_id is not None and behind is not None and entry_order(last_id) < entry_order(behind)
@@ -134,7 +134,7 @@ class Group:
             if status == "exists" and read is not None:
                 await self._positions.restart(stream, read)
         else:
-            # Each entry is remembered anyway: what is delivered again is not written again.
+            # Each entry is remembered anyway: one that is delivered again is not written again.
             status = "made" if await self._create(connection, stream, start or b"$") else "exists"
             if start is not None:
                 await self._positions.begin(stream, start, anew=renewed)
