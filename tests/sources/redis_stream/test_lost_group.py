@@ -14,6 +14,7 @@ import redis
 from bridge.config import Dramatiq, RedisStream
 from bridge.model.batch import Written
 from bridge.model.event import Event, OnceByXack
+from bridge.sink.redis_sink import RedisSink
 from bridge.sources.redis_stream.session import RedisStreamSession
 from bridge.sources.redis_stream.source import RedisStreamSource
 from tests.support.batches import Entry, Sinks, answer, batch_of, event, message, numbers
@@ -212,6 +213,18 @@ async def receive(session: RedisStreamSession, count: int) -> list[Event]:
     return events
 
 
+async def write_newest_first(
+    sink: RedisSink, first: asyncio.Task[list[Event]], second: asyncio.Task[list[Event]], held: list[Event]
+) -> None:
+    """Write the entry that one of the two receives, then those that were held before: each is written."""
+    done, _ = await asyncio.wait([first, second], timeout=10, return_when=asyncio.FIRST_COMPLETED)
+    (newest,) = [event for task in done for event in task.result()]
+    assert await sink.write(entries([newest])) == Written(1, 0)
+    assert await sink.write(entries(held)) == Written(3, 0)
+    for task in (first, second):
+        task.cancel()
+
+
 @STARTS
 async def test_held_entries_of_a_group_without_a_position(start: str, redis_server: Redis, make: Sinks) -> None:
     """An operator has made it, or an earlier version: what is held when it is lost is written once."""
@@ -271,13 +284,7 @@ async def test_one_of_two_streams_is_still_missing(redis_server: Redis, make: Si
                 noticing = asyncio.create_task(slow.receive())
                 await asyncio.to_thread(wait_until, lambda: client.exists("t"), 10, "the other stream, once more")
                 client.xadd("s", {"data": "9"}, id=f"{first + 9}-0")
-                taken = asyncio.create_task(receive(other, 1))
-                done, _ = await asyncio.wait([taken, noticing], timeout=10, return_when=asyncio.FIRST_COMPLETED)
-                (newest,) = [event for task in done for event in task.result()]
-                assert await sink.write(entries([newest])) == Written(1, 0)
-                assert await sink.write(entries(held)) == Written(3, 0)
-                for task in (taken, noticing):
-                    task.cancel()
+                await write_newest_first(sink, noticing, asyncio.create_task(receive(other, 1)), held)
 
 
 @pytest.mark.parametrize("remade", [False, True])
@@ -367,13 +374,7 @@ async def test_another_consumer_makes_the_group_again(first: int, redis_server: 
                         wait_until, lambda: client.keys("*restart*"), 10, "the slow one has noticed"
                     )
                 client.xadd("s", {"data": "9"}, id=f"{first + 9}-0")
-                taken = asyncio.create_task(receive(other, 1))
-                done, _ = await asyncio.wait([taken, noticing], timeout=10, return_when=asyncio.FIRST_COMPLETED)
-                (newest,) = [event for task in done for event in task.result()]
-                assert await sink.write(entries([newest])) == Written(1, 0)
-                assert await sink.write(entries(held)) == Written(3, 0)
-                for task in (taken, noticing):
-                    task.cancel()
+                await write_newest_first(sink, noticing, asyncio.create_task(receive(other, 1)), held)
 
 
 async def test_held_entries_in_dramatiqs_redis(redis_server: Redis, make: Sinks) -> None:
