@@ -27,7 +27,6 @@ from tests.support.brokers import Redis
 from tests.support.processes import queue_messages
 
 DEAD: Final = "dramatiq-bridge:dead-letters"
-SEEN: Final = OnceByKey("s:", lifetime_ms=60_000, log="s")
 
 
 @dataclass
@@ -100,10 +99,9 @@ def event(write_once: WriteOnce | None = None, body: bytes = b"{}", **fields: An
 
 
 def batch(*numbers: int, queue: str = "default", once: bool = False) -> Batch:
-    """Make a batch of one event and one message per number; `once` gives each event an deduplication key that Redis remembers."""
-    return batch_of(
-        Entry(event(SEEN if once else None, deduplication_key=str(n).encode()), [message(n, queue)]) for n in numbers
-    )
+    """Make a batch of one event and one message per number; `once` gives each event a deduplication key that Redis remembers."""
+    seen = OnceByKey("s:", lifetime_ms=60_000, log="s") if once else None
+    return batch_of(Entry(event(seen, deduplication_key=str(n).encode()), [message(n, queue)]) for n in numbers)
 
 
 def numbers(client: redis.Redis, queue: str = "default", namespace: str = "dramatiq") -> list[int]:
