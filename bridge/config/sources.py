@@ -80,9 +80,9 @@ def _why_not_shareable_amqp(source: Amqp) -> str | None:
 
 def _mistakes_amqp(source: Mapping[str, Any]) -> Iterator[Diagnostic]:
     declare = source.get("declare")
-    bindings = declare.get("bindings") if isinstance(declare, dict) else None
     if not isinstance(declare, dict):
         return
+    bindings = declare.get("bindings")
     if bindings and not declare.get("exchange"):
         yield Diagnostic(("declare", "bindings"), "the queue is bound to no exchange", "add exchange", at_key=True)
     if declare.get("type") == "headers":
@@ -209,8 +209,8 @@ def _mistakes_mqtt(source: Mapping[str, Any]) -> Iterator[Diagnostic]:
     if source.get("session_expiry") not in (None, "0s") and source.get("client_id") is None:
         yield Diagnostic(("session_expiry",), "a session is kept for a fixed client only", "add client_id")
     url = source.get("url")
-    user = source.get("username") or (split_url(url) if isinstance(url, str) else None)
-    has_user = bool(user if isinstance(user, str) else user and user.username)
+    parts = split_url(url) if isinstance(url, str) else None
+    has_user = bool(source.get("username") or (parts and parts.username))
     if source.get("password") not in (None, "") and not has_user and str(source.get("version")) == "3.1.1":
         yield Diagnostic(("password",), "MQTT 3.1.1 takes no password without a username", "add username")
 

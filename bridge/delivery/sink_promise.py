@@ -47,7 +47,8 @@ class SinkPromise:
         while True:
             try:
                 self._check_eviction(await self._sink.memory())
-                self._check_durability(durable=await self._sink.is_durable())
+                if self._first:
+                    self._check_durability(durable=await self._sink.is_durable())
             except PermissionError as error:
                 self._log_unknown(error)
             except SinkUnavailable:
@@ -81,6 +82,6 @@ class SinkPromise:
             log.info("sink.evicts_nothing", policy=memory.policy)
 
     def _check_durability(self, *, durable: bool) -> None:
-        if not durable and self._durable is not False and self._first:
+        if not durable and self._durable is not False:
             log.warning("sink.not_durable", cause=_NOT_DURABLE)
         self._durable = durable

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import takewhile
 
 from bridge.model.event import Event
 
@@ -19,9 +18,9 @@ def highest_id(events: Sequence[Event]) -> bytes:
 
     A new event is later than all before it. One that is delivered again, to its reader or to another one, is anywhere.
     """
-    last = events[-1]
-    if not last.redelivered:
-        return last.deduplication_key
-    delivered_again = list(takewhile(lambda event: event.redelivered, reversed(events)))
-    newest = events[-len(delivered_again) - 1 :][:1] if len(delivered_again) < len(events) else []
-    return max((event.deduplication_key for event in [*newest, *delivered_again]), key=entry_order)
+    candidates = []
+    for event in reversed(events):
+        candidates.append(event.deduplication_key)
+        if not event.redelivered:
+            break
+    return max(candidates, key=entry_order)

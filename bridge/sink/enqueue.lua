@@ -143,8 +143,8 @@ for _ = 1, tonumber(take()) do
       event = event + 1
       local id = ARGV[i]
       local acknowledged = redis.call('XACK', key, group, id) == 1
-      -- The group was lost and made again: it delivers entries again that are held, and perhaps written, since the loss. Or it is lost
-      -- now: nobody has written an id beyond the position.
+      -- The group was lost and made again: it delivers entries again that are held, and perhaps written, since the loss.
+      -- Or it is lost now: nobody has written an id beyond the position.
       local unknown = restart and not is_later(id, restart)
       if not acknowledged and not unknown then
         if lost == nil then

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from signal import SIGCONT, SIGSTOP
 
@@ -68,58 +68,56 @@ async def test_nothing_is_stuck_while_nothing_is_pending() -> None:
     assert (still.reconnected, watchdog.stuck) == ([], [])
 
 
-async def test_the_service_manager_is_fed_until_a_source_is_stuck(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.fixture
+def manager(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[socket.socket]:
+    """The service manager's socket; it wants to be fed within 0.6 s."""
+    address = str(tmp_path / "notify")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as listening:
+        listening.bind(address)
+        listening.settimeout(20)
+        monkeypatch.setenv("NOTIFY_SOCKET", address)
+        monkeypatch.setenv("WATCHDOG_USEC", "600000")
+        yield listening
+
+
+async def test_the_service_manager_is_fed_until_a_source_is_stuck(tmp_path: Path, manager: socket.socket) -> None:
     """WATCHDOG=1 comes at least twice within WATCHDOG_USEC, and no more while a source is stuck."""
-    address = str(tmp_path / "notify")
-    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
-        manager.bind(address)
-        manager.settimeout(20)
-        monkeypatch.setenv("NOTIFY_SOCKET", address)
-        monkeypatch.setenv("WATCHDOG_USEC", "600000")
-        stuck: list[str] = []
-        config = _config(tmp_path)
-        lifecycle = Lifecycle(config)
-        lifecycle.ready()
-        assert await asyncio.to_thread(manager.recv, 100) == b"READY=1\nSTATUS=running"
-        task = asyncio.create_task(lifecycle.watch(lambda: stuck, lambda: ""))
-        for _ in range(3):
-            assert await asyncio.to_thread(manager.recv, 100) == b"WATCHDOG=1"
-        stuck.append("still")
-        while (said := await asyncio.to_thread(manager.recv, 100)) == b"WATCHDOG=1":
-            pass
-        assert said == b"STATUS=stuck: still"
-        manager.settimeout(1)
-        with pytest.raises(TimeoutError):
-            await asyncio.to_thread(manager.recv, 100)
-        manager.settimeout(20)
-        stuck.clear()
-        assert await asyncio.to_thread(manager.recv, 100) == b"READY=1\nSTATUS=running"
+    stuck: list[str] = []
+    config = _config(tmp_path)
+    lifecycle = Lifecycle(config)
+    lifecycle.ready()
+    assert await asyncio.to_thread(manager.recv, 100) == b"READY=1\nSTATUS=running"
+    task = asyncio.create_task(lifecycle.watch(lambda: stuck, lambda: ""))
+    for _ in range(3):
         assert await asyncio.to_thread(manager.recv, 100) == b"WATCHDOG=1"
-        task.cancel()
+    stuck.append("still")
+    while (said := await asyncio.to_thread(manager.recv, 100)) == b"WATCHDOG=1":
+        pass
+    assert said == b"STATUS=stuck: still"
+    manager.settimeout(1)
+    with pytest.raises(TimeoutError):
+        await asyncio.to_thread(manager.recv, 100)
+    manager.settimeout(20)
+    stuck.clear()
+    assert await asyncio.to_thread(manager.recv, 100) == b"READY=1\nSTATUS=running"
+    assert await asyncio.to_thread(manager.recv, 100) == b"WATCHDOG=1"
+    task.cancel()
 
 
-async def test_a_start_takes_as_long_as_it_takes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_start_takes_as_long_as_it_takes(tmp_path: Path, manager: socket.socket) -> None:
     """Until the bridge is ready, it asks the service manager for more time; a cause against it is no reason to restart."""
-    address = str(tmp_path / "notify")
-    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
-        manager.bind(address)
-        manager.settimeout(20)
-        monkeypatch.setenv("NOTIFY_SOCKET", address)
-        monkeypatch.setenv("WATCHDOG_USEC", "600000")
-        cause = "the sink evicts"
-        task = asyncio.create_task(Lifecycle(_config(tmp_path)).watch(list, lambda: cause))
-        assert await asyncio.to_thread(manager.recv, 100) == b"STATUS=the sink evicts"
-        for _ in range(2):
-            assert await asyncio.to_thread(manager.recv, 100) == b"EXTEND_TIMEOUT_USEC=30000000"
-            assert await asyncio.to_thread(manager.recv, 100) == b"WATCHDOG=1"
-        # Not ready, as long as some source has not been connected.
-        cause = ""
-        for _ in range(2):
-            assert await asyncio.to_thread(manager.recv, 100) == b"EXTEND_TIMEOUT_USEC=30000000"
-            assert await asyncio.to_thread(manager.recv, 100) == b"WATCHDOG=1"
-        task.cancel()
+    cause = "the sink evicts"
+    task = asyncio.create_task(Lifecycle(_config(tmp_path)).watch(list, lambda: cause))
+    assert await asyncio.to_thread(manager.recv, 100) == b"STATUS=the sink evicts"
+    for _ in range(2):
+        assert await asyncio.to_thread(manager.recv, 100) == b"EXTEND_TIMEOUT_USEC=30000000"
+        assert await asyncio.to_thread(manager.recv, 100) == b"WATCHDOG=1"
+    # Not ready, as long as some source has not been connected.
+    cause = ""
+    for _ in range(2):
+        assert await asyncio.to_thread(manager.recv, 100) == b"EXTEND_TIMEOUT_USEC=30000000"
+        assert await asyncio.to_thread(manager.recv, 100) == b"WATCHDOG=1"
+    task.cancel()
 
 
 def _config(directory: Path) -> Config:

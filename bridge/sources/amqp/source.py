@@ -134,5 +134,6 @@ def _describe_refusal(error: BaseException, config: Amqp) -> str:
 
 
 def _describe_failure(error: BaseException, url: str, *, connected: bool) -> str:
-    explained = describe_error(error) if connected else tls.explain(error, url)
-    return describe_end(error) if explained == describe_error(error) else explained
+    if not connected and (explained := tls.explain(error, url)) != describe_error(error):
+        return explained
+    return describe_end(error)

@@ -54,7 +54,9 @@ def no_answer(*, v5: bool, secure: bool) -> str:
 
 def missing(topics: Sequence[str], properties: Any) -> str:
     """Return why the broker can never give these subscriptions, as its CONNACK says; "" if it can."""
-    if getattr(properties, "SharedSubscriptionAvailable", 1) == 0 and _some(topics, "$share/"):
+    if getattr(properties, "SharedSubscriptionAvailable", 1) == 0 and any(
+        each.startswith("$share/") for each in topics
+    ):
         return "the broker has no shared subscriptions: remove $share/GROUP/ from topics"
     if getattr(properties, "WildcardSubscriptionAvailable", 1) == 0 and any(
         "+" in each or "#" in each for each in topics
@@ -106,7 +108,3 @@ def guarantee(granted_ms: int) -> str:
     if granted_ms == 0:
         return "at most once: the session ends with the connection"
     return f"at least once of what the broker holds for {spell_duration(granted_ms)}"
-
-
-def _some(topics: Sequence[str], prefix: str) -> bool:
-    return any(topic.startswith(prefix) for topic in topics)

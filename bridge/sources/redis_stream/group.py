@@ -84,13 +84,13 @@ class Group:
             Disconnected: Redis refused, or the connection ended.
         """
         try:
-            missing = [stream for stream in self._config.streams if not await self._exists(connection, stream)]
             for stream in self._config.streams:
-                if stream not in missing and self._written.get(stream) is None:
-                    self._written[stream] = await self._positions.read_at_once(stream)
-                if stream in missing:
+                if not await self._exists(connection, stream):
                     await self._make(connection, stream)
-                elif lost and self._positions.in_sink and stream in self._read:
+                    continue
+                if self._written.get(stream) is None:
+                    self._written[stream] = await self._positions.read_at_once(stream)
+                if lost and self._positions.in_sink and stream in self._read:
                     # Another consumer may have made it, and does not know how far this one has read.
                     await self._positions.restart(stream, self._read[stream])
         except ResponseError as error:
