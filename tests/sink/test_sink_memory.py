@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import redis
@@ -19,12 +20,13 @@ def _used_bytes(client: redis.Redis) -> int:
     return int(info["used_memory"])
 
 
-async def test_a_deduplication_key_takes_about_200_bytes_in_redis(redis_server: Redis) -> None:
+async def test_a_deduplication_key_takes_about_200_bytes_in_redis(new_redis: Callable[..., Redis]) -> None:
     """It takes so much at the length of a UUID, with its expiry and its share of Redis's tables."""
+    server = new_redis()  # the shared one frees at any moment what an earlier test left in it
     once = OncePerRoute("signups:", 86_400_000)
-    with redis_server.client() as client:
+    with server.client() as client:
         async with Sinks() as make:
-            sink = make(redis_server)
+            sink = make(server)
             await sink.write(batch_of([Entry(event(), [message()])]))  # loads the script, makes the batches' key
             before = _used_bytes(client)
             for first in range(0, _EVENTS, 500):
