@@ -85,6 +85,8 @@ class Event(msgspec.Struct, eq=False, gc=False):
     `write_once` and `deduplication_key` make the write idempotent; without a condition the event is written each time.
     `defect` says why the source can't present the event properly; such an event becomes a dead letter.
     `redelivered` says that the broker has delivered it before, to any consumer.
+    `size` is its share of a window's bytes: body, topic, headers and properties, as they were received.
+    `skipped` counts the bytes behind `body` that the source did not keep, because the whole is larger than `max_body`.
     """
 
     source: str
@@ -98,6 +100,8 @@ class Event(msgspec.Struct, eq=False, gc=False):
     deduplication_key: bytes = b""
     defect: str = ""
     redelivered: bool = False
+    size: int = 0
+    skipped: int = 0
 
     def details(self) -> Details:
         """Return the headers and the meta; each call parses them again.

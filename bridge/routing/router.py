@@ -50,7 +50,7 @@ class Router:
                 self._count_unmatched(batch, index, event, counts)
                 continue
             try:
-                if event.defect or len(event.body) > max_body_bytes:
+                if event.defect or len(event.body) > max_body_bytes or event.skipped:
                     self._refuse(event)
                 payload = decode(event)
             except BadEvent as error:
@@ -92,14 +92,15 @@ class Router:
         Raises:
             BadEvent: the body is too large, or not of the format that `decode` names.
         """
-        if event.defect or len(event.body) > self.max_body_bytes:
+        if event.defect or len(event.body) > self.max_body_bytes or event.skipped:
             self._refuse(event)
         return self.decode(event)
 
     def _refuse(self, event: Event) -> NoReturn:
         if event.defect:
             raise BadEvent("decode", event.defect)
-        raise BadEvent("too-large", f"the body has {len(event.body)} bytes, max_body is {self.max_body_bytes}")
+        size = len(event.body) + event.skipped
+        raise BadEvent("too-large", f"the body has {size} bytes, max_body is {self.max_body_bytes}")
 
     def _count_unmatched(self, batch: Batch, index: int, event: Event, counts: Counts) -> None:
         if self.dead_letter_unmatched:

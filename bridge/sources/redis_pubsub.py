@@ -168,7 +168,7 @@ class RedisPubsubSession(WindowedSession):
             if kind in {b"message", b"pmessage"}:
                 topic = topics.get(reply[-2])
                 if topic is not None:
-                    events.append(Event(name, topic, reply[-1], now_ms))
+                    events.append(Event(name, topic, reply[-1], now_ms, size=len(reply[-2]) + len(reply[-1])))
                 else:
                     events.append(self._event(reply[-2], reply[-1], now_ms))
             elif kind == b"pong":
@@ -180,10 +180,12 @@ class RedisPubsubSession(WindowedSession):
 
     def _event(self, channel: bytes, body: bytes, now_ms: int) -> Event:
         """Return an event of a channel that is not remembered yet, and remember its name."""
+        event = Event(self._name, "", body, now_ms, size=len(channel) + len(body))
         try:
-            topic = channel.decode()
+            event.topic = channel.decode()
         except UnicodeDecodeError:
-            topic = channel.decode("utf-8", "backslashreplace")
-            return Event(self._name, topic, body, now_ms, defect="the channel's name is not UTF-8")
-        remember(self._topics, channel, topic)
-        return Event(self._name, topic, body, now_ms)
+            event.topic = channel.decode("utf-8", "backslashreplace")
+            event.defect = "the channel's name is not UTF-8"
+        else:
+            remember(self._topics, channel, event.topic)
+        return event

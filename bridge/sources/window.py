@@ -98,7 +98,7 @@ class InFlightWindow:
         size = 0
         while waiting and len(events) < self.max_batch and size < MAX_BATCH_BYTES:
             event = waiting.popleft()
-            size += len(event.body)
+            size += event.size
             events.append(event)
         return events
 
@@ -128,4 +128,4 @@ class InFlightWindow:
 
 
 def _size(events: Sequence[Event]) -> int:
-    return sum([len(event.body) for event in events])  # a list: twice as fast as a generator
+    return sum([event.size for event in events])  # a list: twice as fast as a generator

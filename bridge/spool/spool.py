@@ -206,6 +206,7 @@ def encode_batch(batch: Batch) -> bytes:
             event.received_at_ms,
             event.raw if isinstance(event.raw, bytes) else None,
             event.defect,
+            *((event.skipped,) if event.skipped else ()),
         )
         for event in batch.events
     ]
@@ -220,8 +221,9 @@ def decode_batch(payload: bytes, source: str, read: Callable[[Any], Details]) ->
     """
     sequence, number, encoded_events = _decode(payload)
     events = []
-    for topic, body, received_at_ms, raw, defect in encoded_events:
-        event = Event(source, topic, body, received_at_ms, defect=defect)
+    skipped: list[int]
+    for topic, body, received_at_ms, raw, defect, *skipped in encoded_events:
+        event = Event(source, topic, body, received_at_ms, defect=defect, skipped=sum(skipped))
         if raw is not None:
             event.raw, event.read = raw, read
         events.append(event)

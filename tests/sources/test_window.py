@@ -16,7 +16,7 @@ from bridge.sources.window import InFlightWindow
 
 def event(number: int = 0, size: int = 10, token: object = "t") -> Event:
     """Make an event of this size."""
-    return Event("s", str(number), b"x" * size, 0, token=token)
+    return Event("s", str(number), b"x" * size, 0, token=token, size=size)
 
 
 def make_window(events: int = 10, size: int = 1000, *, redelivered: bool = True) -> tuple[InFlightWindow, list[None]]:

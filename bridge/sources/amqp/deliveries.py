@@ -160,7 +160,11 @@ class DeliveryReader:
                 end = body_at + frame_size
                 if frame_size != body_size or before != before_body or tag != next_tag or data[end] != 0xCE:
                     break
-                append(new_event(source, topic, data[body_at:end], now_ms, tag, data[tag_at:header_end], read))
+                append(
+                    new_event(
+                        source, topic, data[body_at:end], now_ms, tag, data[tag_at:header_end], read, size=end - tag_at
+                    )
+                )
                 next_tag += 1
                 at = end + 1
         except (struct.error, IndexError):
@@ -263,5 +267,6 @@ class DeliveryReader:
         event = Event(
             self._source, delivery.topic, body, self._now_ms, delivery.tag, raw, read, redelivered=redelivered
         )
+        event.size = len(raw) + len(body)
         event.defect = delivery.defect
         return event

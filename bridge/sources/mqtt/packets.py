@@ -133,7 +133,7 @@ class PacketReader:
             topic = topic_of(topic_bytes)
             if topic is None:
                 topic = self._topic(topic_bytes)
-            add(Event(source, topic, body, now_ms, token or None, raw, details))
+            add(Event(source, topic, body, now_ms, token or None, raw, details, size=size))
             if not topic:
                 events[-1].defect = NOT_UTF8
             if redelivered:

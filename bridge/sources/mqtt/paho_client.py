@@ -122,7 +122,8 @@ def event_of(source: str, message: paho.MQTTMessage) -> Event:
     token = message.mid.to_bytes(2) if message.qos > 0 else None
     now_ms = time.time_ns() // 1_000_000
     body = bytes(message.payload)
-    return Event(source, topic, body, now_ms, token, raw, details, defect=defect, redelivered=message.dup)
+    size = len(topic) + len(raw) + len(body)
+    return Event(source, topic, body, now_ms, token, raw, details, defect=defect, redelivered=message.dup, size=size)
 
 
 class TappedClient(_BaseClient):

@@ -35,6 +35,9 @@ REPLY_TIMEOUT_S: Final = _BLOCK_MS / 1000 + 10.0
 
 #: How long a lost group may take to be made again within a session.
 _RECOVERY_TIMEOUT_S: Final = 20.0
+#: What Python's own objects for an entry, and for each name and value of it, take besides their bytes.
+_ENTRY_BYTES: Final = 100
+_FIELD_BYTES: Final = 48
 #: How the replies begin that say that a group, or its stream, is gone.
 _LOST: Final = ("NOGROUP", "UNBLOCKED")
 
@@ -231,16 +234,17 @@ class RedisStreamSession(WindowedSession):
             # An entry is [id, [name, value, ...]], or [id, null] once it was trimmed.
             entry_id, fields = entry
             if fields and fields[0] == field and len(fields) == 2:
-                events.append(
-                    Event(name, stream, fields[1], now_ms, entry_id, entry, read, once, entry_id, "", redelivered)
-                )
+                body, defect, size = fields[1], "", _ENTRY_BYTES + len(fields[1])
             elif fields:
                 body, defect = self._body(fields)
-                events.append(
-                    Event(name, stream, body, now_ms, entry_id, entry, read, once, entry_id, defect, redelivered)
-                )
+                size = _ENTRY_BYTES + len(body) + sum([_FIELD_BYTES + len(part) for part in fields])
+            else:
+                continue
+            events.append(
+                Event(name, stream, body, now_ms, entry_id, entry, read, once, entry_id, defect, redelivered, size)
+            )
         if events:
-            mean = sum(len(event.body) for event in events) / len(events)
+            mean = sum([event.size for event in events]) / len(events)
             self._mean_bytes = max(1.0, mean, self._mean_bytes / 4)
         return events
 
