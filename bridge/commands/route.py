@@ -13,7 +13,7 @@ from bridge.commands.send import parse_pairs
 from bridge.config import Config
 from bridge.errors import BadEvent, UsageError
 from bridge.model.event import META_NAMES, Event
-from bridge.model.message import MessageIds
+from bridge.model.message import MessageIds, check_growth
 from bridge.routing import expressions, router
 from bridge.routing.compiler import check_routes, compile_condition, compile_routes
 from bridge.routing.expressions import EXPRESSION_ERRORS
@@ -52,7 +52,9 @@ def _event(arguments: argparse.Namespace) -> Event:
     now_ms = time.time_ns() // 1_000_000
     # Arguments are bytes; Python shows those that are not UTF-8 as lone surrogates.
     topic = os.fsencode(arguments.topic).decode("utf-8", "backslashreplace")
-    return Event(arguments.source, topic, os.fsencode(arguments.payload), now_ms, raw=(headers, meta))
+    body = os.fsencode(arguments.payload)
+    size = len(topic) + len(body) + sum(len(f"{name}{value}") for name, value in headers.items())
+    return Event(arguments.source, topic, body, now_ms, raw=(headers, meta), size=size)
 
 
 def _explain(route: Route, event: Event, payload: object) -> dict[str, Any]:
@@ -63,6 +65,8 @@ def _explain(route: Route, event: Event, payload: object) -> dict[str, Any]:
         return {**result, "fits": False, "why": f"the topic does not fit {route.pattern.text}"}
     try:
         message = route.run(event, payload, captures, MessageIds(event.received_at_ms))
+        if message is not None:
+            check_growth(len(message[1]), event.size)
     except ROUTE_ERRORS as error:
         cause = route.dead_letter_reason(error)
         if cause is not None:

@@ -200,14 +200,18 @@ class SourcePipeline:
             Disconnected: the session has ended; the events that it delivered are still written.
         """
         while events := await session.receive():
-            delivery = Delivery(session, Batch(events, self._sequence))
-            if not self._policy.routes_later(delivery):
-                delivery.counts = self._router.route(delivery.batch)
-            try:
-                await self._handover.put(delivery)
-            except asyncio.CancelledError:
-                self._not_handed_over = delivery
-                raise
+            rest: Delivery | None = Delivery(session, Batch(events, self._sequence))
+            while rest is not None:
+                delivery = rest
+                if not self._policy.routes_later(delivery):
+                    delivery.set_routed(self._router.route(delivery.batch))
+                rest, delivery.rest = delivery.rest, None
+                try:
+                    await self._handover.put(delivery)
+                except asyncio.CancelledError:
+                    delivery.rest = rest
+                    self._not_handed_over = delivery
+                    raise
         await self._handover.join()
 
     def _must_end(self) -> bool:
@@ -219,15 +223,15 @@ class SourcePipeline:
 
     async def _deliver_loop(self) -> None:
         while True:
-            delivery = await self._handover.get()
+            handed_over = await self._handover.get()
             self._is_delivering = True
             try:
-                outcome = await self._policy.decide(delivery)
-                self._record(delivery, outcome)
-                await self._acknowledge(delivery, outcome)
+                for delivery in handed_over.chain():
+                    outcome = await self._policy.decide(delivery)
+                    self._record(delivery, outcome)
+                    await self._acknowledge(delivery, outcome)
             except asyncio.CancelledError:
-                if delivery.outcome is None:
-                    self._unfinished.appendleft(delivery)
+                self._unfinished.extendleft(reversed([one for one in handed_over.chain() if one.outcome is None]))
                 raise
             finally:
                 self._handover.task_done()
@@ -263,8 +267,8 @@ class SourcePipeline:
                     self._accounts.record_discarded(spooled.lost)
                     self._log.spool_corrupt(spooled.lost)
                 else:
-                    delivery = Delivery(None, spooled.batch)
-                    self._record(delivery, await self._policy.replay(delivery))
+                    for delivery in Delivery(None, spooled.batch).chain():
+                        self._record(delivery, await self._policy.replay(delivery))
                 await spool.forget(spooled)
                 self._replay_idle.set()
                 self.progress += 1
@@ -294,7 +298,7 @@ class SourcePipeline:
         while not self._handover.empty():
             self._unfinished.append(self._handover.get_nowait())
         if self._not_handed_over is not None:
-            self._unfinished.append(self._not_handed_over)
+            self._unfinished.extend(self._not_handed_over.chain())
             self._not_handed_over = None
         unfinished, self._unfinished = self._unfinished, deque()
         try:

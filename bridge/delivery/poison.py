@@ -21,7 +21,7 @@ from typing import Final, Protocol
 
 from bridge.errors import SinkUnavailable
 from bridge.model.accounting import Counts
-from bridge.model.batch import Batch, DeadLetter
+from bridge.model.batch import MAX_BATCH_BYTES, Batch, DeadLetter
 from bridge.model.event import Event
 from bridge.observe.logs import LogThrottle, logger
 from bridge.routing.router import Router
@@ -94,13 +94,19 @@ class PoisonGuard:
 
     async def _route_isolated(self, batch: Batch, guilty: set[bytes], routed: Batch) -> Counts:
         """Route each guilty event by itself, and the runs of others between them, into `routed`."""
-        total = Counts()
+        total, size = Counts(), 0
         for isolated, run in groupby(batch.events, lambda event: event.redelivered and _fingerprint(event) in guilty):
             events = list(run)
             for part_events in [[event] for event in events] if isolated else [events]:
                 part = Batch(part_events, batch.sequence)
-                total.add(await self._route_part(part))
+                counts = await self._route_part(part)
+                total.add(counts)
+                size += part.size
+                is_full = counts.received < len(part.events) or size >= MAX_BATCH_BYTES
+                del part.events[counts.received :]
                 routed.extend(part)
+                if is_full:
+                    return total
         return total
 
     async def _route_part(self, part: Batch) -> Counts:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
 from typing import Final
@@ -31,13 +32,28 @@ _FULL_SPOOL_RETRY_S: Final = 0.5
 class Delivery:
     """A batch on its way from `session` to its outcome; a batch that is replayed from the spool has no session.
 
-    `counts` are set once it is routed, `outcome` once it is counted.
+    `counts` are set once it is routed, `outcome` once it is counted. `rest` is set if not all events of the batch were
+    routed with it: the delivery of the others, which follows this one.
     """
 
     session: Session | None
     batch: Batch
     counts: Counts | None = None
     outcome: Outcome | None = None
+    rest: Delivery | None = None
+
+    def set_routed(self, counts: Counts) -> None:
+        """Set the counts that routing the batch has returned."""
+        self.counts = counts
+        if counts.received < len(self.batch.events):
+            self.rest = Delivery(self.session, self.batch.cut(counts.received))
+
+    def chain(self) -> Iterator[Delivery]:
+        """Return this delivery, its rest, the rest of that, and so on."""
+        delivery: Delivery | None = self
+        while delivery is not None:
+            yield delivery
+            delivery = delivery.rest
 
 
 class DeliveryPolicy:
@@ -159,7 +175,7 @@ class DeliveryPolicy:
         """
         context = self._context
         if delivery.counts is None:
-            delivery.counts = await self._route(delivery.batch)
+            delivery.set_routed(await self._route(delivery.batch))
         await context.backpressure.admit(self._name, delivery.batch.queues)
         # Only now: the session may have ended during a long wait.
         if self.is_stale(delivery):

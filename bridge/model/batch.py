@@ -11,9 +11,12 @@ from bridge.errors import DeadLetterReason
 from bridge.model.event import Event
 from bridge.model.message import Message
 
-#: The bounds of one batch, so that no single write keeps Redis busy for long. A larger event is a batch of its own.
+#: The bounds of one batch, so that no single write keeps Redis busy for long: of its events when they are received, and
+#: of the messages and dead letters that they become. A larger event is a batch of its own.
 MAX_BATCH_EVENTS: Final = 1000
 MAX_BATCH_BYTES: Final = 4 * 1024 * 1024
+#: A dead letter costs several times as much as a message: other sources do not wait for a thousand of them.
+MAX_BATCH_DEAD_LETTERS: Final = 100
 
 
 @dataclass(slots=True, frozen=True, eq=False)
@@ -95,6 +98,12 @@ class Batch:
     written: Written | None = None
     refused: int = 0
 
+    @property
+    def size(self) -> int:
+        """The bytes of the messages, and those of the events that are dead letters."""
+        messages = sum([len(body) for column in self.queues.values() for _, body in column.messages])
+        return messages + sum([letter.event.size for _, letter in self.dead_letters])
+
     def column(self, queue: str) -> Column:
         """Return the messages for `queue`, to add to."""
         column = self.queues.get(queue)
@@ -142,6 +151,22 @@ class Batch:
             self.number = self.sequence.next()
         self.sequence.last = max(self.sequence.last, self.number)
         return self.number
+
+    def cut(self, at: int) -> Batch:
+        """Keep the events before `at`, which are routed, and return a batch of the others, which are not.
+
+        If the batch has a number already, that stands for all its events. Then the parts have sequences of their own, named
+        after the number and the place: after a crash only the same part counts as written.
+        """
+        rest = Batch(self.events[at:], self.sequence)
+        del self.events[at:]
+        if self.number is not None:
+            name = f"{self.sequence.name}:{self.number}"
+            self.sequence, self.number = BatchSequence(f"{name}<{at}"), None
+            rest.sequence = BatchSequence(f"{name}>{at}")
+            self.assign_number()
+            rest.assign_number()
+        return rest
 
     def split(self) -> tuple[Batch, Batch]:
         """Return two batches, each with half of the events, their messages and dead letters.

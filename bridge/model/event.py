@@ -86,7 +86,8 @@ class Event(msgspec.Struct, eq=False, gc=False):
     `defect` says why the source can't present the event properly; such an event becomes a dead letter.
     `redelivered` says that the broker has delivered it before, to any consumer.
     `size` is its share of a window's bytes: body, topic, headers and properties, as they were received.
-    `skipped` counts the bytes behind `body` that the source did not keep, because the whole is larger than `max_body`.
+    `skipped` counts the bytes behind `body` that the source did not keep, because the whole is larger than `max_body`;
+    such an event has a `defect` too.
     """
 
     source: str

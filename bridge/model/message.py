@@ -15,7 +15,11 @@ import msgspec
 
 from bridge.errors import BadEvent
 
-#: Larger messages are refused before Redis: a route has multiplied its input.
+#: Larger messages are refused before Redis: a route has multiplied its input (`join` of a `split`), and any publisher
+#: could fill Redis through it. Every message may have so many bytes, and so many more for each byte of its event, ...
+FREE_MESSAGE_BYTES: Final = 64 * 1024
+MAX_GROWTH: Final = 16
+#: ... and none more than this.
 MAX_MESSAGE_BYTES: Final = 4 * 1024 * 1024
 #: The last three digits of ids.
 _SUFFIXES: Final = tuple(b"%03x" % number for number in reversed(range(4096)))
@@ -80,10 +84,11 @@ class Template:
     ) -> tuple[bytes, bytes]:
         """Return a message's redis_message_id and its body; `dynamic_options` comes from `encode_dynamic_options`.
 
-        `args` is a list and `kwargs` a mapping with text keys: call `check_arguments` where that is not sure.
+        `args` is a list and `kwargs` a mapping with text keys: call `check_arguments` where that is not sure, and
+        `check_growth` of a message that comes from an event.
 
         Raises:
-            BadEvent: JSON can't hold them, or only in a message that is too large.
+            BadEvent: JSON can't hold them.
         """
         if not ids.suffixes:
             ids.renew()
@@ -96,8 +101,6 @@ class Template:
             ))  # fmt: skip
         except _NOT_JSON as error:
             raise _not_json(error) from None
-        if len(body) > MAX_MESSAGE_BYTES:
-            raise BadEvent("too-large", f"the message has {len(body)} bytes, at most {MAX_MESSAGE_BYTES} are written")
         return redis_id, body
 
 
@@ -112,6 +115,18 @@ def encode_dynamic_options(options: object, eta_ms: int | None) -> bytes:
         return b"%b,%b" % (encoded, _encode(options)[1:-1]) if options else encoded
     except _NOT_JSON as error:
         raise _not_json(error) from None
+
+
+def check_growth(size: int, event_size: int) -> None:
+    """Refuse a message of `size` bytes that its event of `event_size` bytes does not explain.
+
+    Raises:
+        BadEvent: it is too large.
+    """
+    most = min(MAX_MESSAGE_BYTES, FREE_MESSAGE_BYTES + MAX_GROWTH * event_size)
+    if size > most:
+        detail = f"the message has {size} bytes; of an event of {event_size} bytes a route makes {most} at most"
+        raise BadEvent("too-large", detail)
 
 
 def check_arguments(args: object, kwargs: object) -> None:

@@ -9,9 +9,9 @@ from typing import NoReturn
 from bridge.config import SourceConfig
 from bridge.errors import BadEvent
 from bridge.model.accounting import Counts
-from bridge.model.batch import Batch, Column, DeadLetter
+from bridge.model.batch import MAX_BATCH_BYTES, MAX_BATCH_DEAD_LETTERS, Batch, Column, DeadLetter
 from bridge.model.event import Event
-from bridge.model.message import MessageIds
+from bridge.model.message import FREE_MESSAGE_BYTES, MessageIds, check_growth
 from bridge.routing import decoding
 from bridge.routing.decoding import Decode
 from bridge.routing.deduplication import Deduplication
@@ -31,8 +31,11 @@ class Router:
     dead_letter_unmatched: bool
     deduplication: Deduplication | None = None
 
-    def route(self, batch: Batch) -> Counts:  # noqa: C901, PLR0912 - one loop without helpers: a call costs more than most of its lines
-        """Add the messages and dead letters of `batch.events` to `batch`, and return the events' counts."""
+    def route(self, batch: Batch) -> Counts:  # noqa: C901, PLR0912, PLR0915 - one loop without helpers: a call costs more than most of its lines
+        """Add the messages and dead letters of `batch.events` to `batch`, and return the events' counts.
+
+        Once these fill a batch, the events behind are left: `Counts.received` says how many were routed, at least one.
+        """
         counts = Counts(received=len(batch.events))
         ids = MessageIds(time.time_ns() // 1_000_000)
         # This runs for every event: attributes become locals, and no call is made that can be avoided.
@@ -42,39 +45,49 @@ class Router:
         last_route: Route | None = None
         column = Column()
         filtered = 0
+        room = MAX_BATCH_BYTES
         for index, event in enumerate(batch.events):
+            if room <= 0:
+                counts.received = index
+                break
             if event.topic is not topic:  # mostly the same string object as the event before
                 topic = event.topic
                 matches = self.table.matches(topic)
             if not matches:
-                self._count_unmatched(batch, index, event, counts)
+                room = self._count_unmatched(batch, index, event, counts, room)
                 continue
             try:
-                if event.defect or len(event.body) > max_body_bytes or event.skipped:
+                if event.defect or len(event.body) > max_body_bytes:
                     self._refuse(event)
                 payload = decode(event)
             except BadEvent as error:
-                batch.dead_letters.append((index, DeadLetter(event, error.reason, error.detail)))
+                room = _add_dead_letter(batch, index, DeadLetter(event, error.reason, error.detail), room)
                 counts.dead_lettered += 1
                 continue
             fits, failed = False, False
             for route, captures in matches:
                 try:
                     message = route.run(event, payload, captures, ids)
+                    if message is None:
+                        continue
+                    size = len(message[1])
+                    if size > FREE_MESSAGE_BYTES:
+                        check_growth(size, event.size)
                 except ROUTE_ERRORS as error:
                     cause = route.dead_letter_reason(error)
                     if cause is not None:
-                        batch.dead_letters.append((index, DeadLetter(event, cause.reason, cause.detail, route.name)))
+                        letter = DeadLetter(event, cause.reason, cause.detail, route.name)
+                        room = _add_dead_letter(batch, index, letter, room)
                         failed = True
                     continue
-                if message is not None:
-                    fits = True
-                    if route is not last_route:
-                        last_route, column = route, batch.column(route.queue)
-                    column.event_indexes.append(index)
-                    column.messages.append(message)
-                    if deduplication is not None:
-                        column.routes.append(route.name)
+                fits = True
+                room -= size
+                if route is not last_route:
+                    last_route, column = route, batch.column(route.queue)
+                column.event_indexes.append(index)
+                column.messages.append(message)
+                if deduplication is not None:
+                    column.routes.append(route.name)
             if failed:
                 counts.dead_lettered += 1
             elif not fits:
@@ -92,23 +105,29 @@ class Router:
         Raises:
             BadEvent: the body is too large, or not of the format that `decode` names.
         """
-        if event.defect or len(event.body) > self.max_body_bytes or event.skipped:
+        if event.defect or len(event.body) > self.max_body_bytes:
             self._refuse(event)
         return self.decode(event)
 
     def _refuse(self, event: Event) -> NoReturn:
-        if event.defect:
+        if event.defect and not event.skipped:
             raise BadEvent("decode", event.defect)
         size = len(event.body) + event.skipped
         raise BadEvent("too-large", f"the body has {size} bytes, max_body is {self.max_body_bytes}")
 
-    def _count_unmatched(self, batch: Batch, index: int, event: Event, counts: Counts) -> None:
-        if self.dead_letter_unmatched:
-            detail = f"no route's topic fits {event.topic[:200]!r}"
-            batch.dead_letters.append((index, DeadLetter(event, "unmatched", detail)))
-            counts.dead_lettered += 1
-        else:
+    def _count_unmatched(self, batch: Batch, index: int, event: Event, counts: Counts, room: int) -> int:
+        if not self.dead_letter_unmatched:
             counts.unmatched += 1
+            return room
+        counts.dead_lettered += 1
+        detail = f"no route's topic fits {event.topic[:200]!r}"
+        return _add_dead_letter(batch, index, DeadLetter(event, "unmatched", detail), room)
+
+
+def _add_dead_letter(batch: Batch, index: int, letter: DeadLetter, room: int) -> int:
+    """Add the dead letter of the event at `index`; return how many of the `room` bytes are left, 0 if the batch is full."""
+    batch.dead_letters.append((index, letter))
+    return room - letter.event.size if len(batch.dead_letters) < MAX_BATCH_DEAD_LETTERS else 0
 
 
 def make(config: SourceConfig, table: RouteTable) -> Router:

@@ -223,8 +223,10 @@ def decode_batch(payload: bytes, source: str, read: Callable[[Any], Details]) ->
     events = []
     skipped: list[int]
     for topic, body, received_at_ms, raw, defect, *skipped in encoded_events:
-        event = Event(source, topic, body, received_at_ms, defect=defect, skipped=sum(skipped))
+        event = Event(source, topic, body, received_at_ms, defect=defect, size=len(topic) + len(body))
+        event.skipped = sum(skipped)
         if raw is not None:
             event.raw, event.read = raw, read
+            event.size += len(raw)
         events.append(event)
     return Batch(events, BatchSequence(sequence, last=number), number=number)

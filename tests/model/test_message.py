@@ -17,7 +17,16 @@ from bridge.config import Config
 from bridge.errors import BadEvent
 from bridge.model.batch import Batch
 from bridge.model.event import Event
-from bridge.model.message import MAX_MESSAGE_BYTES, MessageIds, Template, check_arguments, encode_dynamic_options
+from bridge.model.message import (
+    FREE_MESSAGE_BYTES,
+    MAX_GROWTH,
+    MAX_MESSAGE_BYTES,
+    MessageIds,
+    Template,
+    check_arguments,
+    check_growth,
+    encode_dynamic_options,
+)
 from bridge.routing.compiler import compile_routes
 from bridge.routing.router import make
 from bridge.sink import RedisSink
@@ -195,7 +204,6 @@ def test_a_message_has_seven_keys_in_dramatiqs_order(fill: Callable[..., dict[st
         (["\ud800"], {}, "not-json", "can't be written as JSON"),
         ([{None: {}, (1, 2): 3}], {}, "not-json", "can't be written as JSON"),
         ([object()], {}, "not-json", "can't be written as JSON"),
-        (["x" * MAX_MESSAGE_BYTES], {}, "too-large", "at most 4194304"),
     ],
     ids=lambda value: repr(value)[:20],
 )
@@ -208,3 +216,19 @@ def test_arguments_that_cannot_be_a_message_are_refused(
     assert caught.value.reason == reason
     assert words in caught.value.detail
     assert len(caught.value.detail) <= 300
+
+
+@pytest.mark.parametrize(
+    ("event_size", "most"),
+    [
+        (0, FREE_MESSAGE_BYTES),
+        (2048, FREE_MESSAGE_BYTES + 2048 * MAX_GROWTH),
+        (1 << 20, MAX_MESSAGE_BYTES),
+    ],
+)
+def test_a_message_grows_over_its_event_within_a_bound(event_size: int, most: int) -> None:
+    """64 KiB for every message, 16 bytes for each byte of the event, and 4 MiB at most."""
+    check_growth(most, event_size)
+    with pytest.raises(BadEvent, match=f"of an event of {event_size} bytes a route makes {most} at most") as caught:
+        check_growth(most + 1, event_size)
+    assert caught.value.reason == "too-large"

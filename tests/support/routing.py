@@ -27,4 +27,4 @@ def router(routes: list[dict[str, Any]] = ROUTES, **source: Any) -> Router:
 
 def event(topic: str, body: bytes = b"{}", **more: Any) -> Event:
     """Return an event of the router's source."""
-    return Event("s", topic, body, 0, **more)
+    return Event("s", topic, body, 0, **{"size": len(topic) + len(body), **more})

@@ -1,0 +1,182 @@
+"""A batch is cut by the bytes that it becomes, and its rest follows; row by row, also when the rest meets a fault."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Final
+
+import pytest
+
+from bridge.delivery.poison import PoisonGuard
+from bridge.model.accounting import Counts
+from bridge.model.batch import MAX_BATCH_BYTES, MAX_BATCH_DEAD_LETTERS, Batch, BatchSequence
+from bridge.model.event import Event
+from bridge.model.message import FREE_MESSAGE_BYTES, MAX_GROWTH
+from tests.support.brokers import Redis
+from tests.support.children import wait_until
+from tests.support.feeds import PubsubFeed, StreamFeed
+from tests.support.memory import MemoryAttempts, MemorySink, MemorySource, event, pipeline, until
+from tests.support.processes import BridgeProcess, queue_messages
+from tests.support.routing import event as routed_event
+from tests.support.routing import router
+
+#: Makes 60 KB of every event, 70 of which fill a batch.
+GROWS: Final[list[dict[str, Any]]] = [{"actor": "record", "args": ["$payload.n", "y" * 60_000]}]
+ODD: Final[list[dict[str, Any]]] = [{"actor": "record", "args": ["$payload.missing"]}]
+
+
+def _large(n: int) -> Event:
+    return routed_event("a/b", b'{"n": %d}' % n, token=n + 1)
+
+
+def test_a_batch_ends_once_its_messages_fill_it() -> None:
+    """At most 4 MiB, and what one event more makes; `Counts.received` says how many events that were."""
+    batch = Batch([_large(n) for n in range(1000)])
+    counts = router(GROWS).route(batch)
+    assert MAX_BATCH_BYTES <= batch.size < MAX_BATCH_BYTES + 64_000
+    assert counts == Counts(received=70, routed=70)
+    assert [column.event_indexes for column in batch.queues.values()] == [list(range(70))]
+
+
+def test_a_batch_ends_after_a_hundred_dead_letters() -> None:
+    """A dead letter costs several times as much as a message: other sources do not wait for a thousand of them."""
+    for routes, unmatched in ((ODD, "drop"), ([{"actor": "a", "topic": "x"}], "dead-letter")):
+        batch = Batch([_large(n) for n in range(1000)])
+        counts = router(routes, unmatched=unmatched).route(batch)
+        assert counts == Counts(received=MAX_BATCH_DEAD_LETTERS, dead_lettered=MAX_BATCH_DEAD_LETTERS)
+    batch = Batch([routed_event("a/b", b"x" * 300_000) for _ in range(1000)])
+    assert router(ODD).route(batch).received == -(-MAX_BATCH_BYTES // 300_003)
+
+
+def test_a_message_that_its_event_does_not_explain_is_a_dead_letter_and_the_next_event_flows() -> None:
+    """A route that multiplies its input (`join` of a `split`) can't fill Redis."""
+    routes = [{"actor": "record", "args": ["$join(payload.by, split(payload.n, ','))"]}]
+    bomb = b'{"n": "%b", "by": "%b"}' % (b"," * 1000, b"x" * 1000)
+    batch = Batch([routed_event("a/b", bomb), routed_event("a/b", b'{"n": "1,2", "by": ";"}')])
+    counts = router(routes).route(batch)
+    assert counts == Counts(received=2, routed=1, dead_lettered=1)
+    ((index, letter),) = batch.dead_letters
+    most = FREE_MESSAGE_BYTES + MAX_GROWTH * (len(bomb) + 3)
+    assert (index, letter.reason) == (0, "too-large")
+    assert f"of an event of {len(bomb) + 3} bytes a route makes {most} at most" in letter.detail
+
+
+async def test_the_rest_of_a_full_batch_follows_in_order() -> None:
+    """Each part is written, counted and acknowledged by itself, and no event is left out or comes twice."""
+    source = MemorySource(redelivers=True)
+    moved = pipeline(source, MemorySink(source), GROWS)
+    task = asyncio.create_task(moved.run())
+    await source.deliver(*(_large(n) for n in range(250)))
+    await until(lambda: len(source.numbers("acknowledged")) == 250)
+    await moved.stop(asyncio.get_running_loop().time() + 20)
+    await task
+    assert source.numbers("written") == source.numbers("acknowledged") == list(range(250))
+    assert moved.counts == Counts(received=250, routed=250, messages=250)
+    assert [kind for kind, n in source.log if n in (69, 70)] == ["written", "acknowledged", "written", "acknowledged"]
+
+
+@pytest.mark.parametrize("redelivers", [True, False])
+async def test_a_stop_finds_every_part_of_a_batch_that_is_not_written(redelivers: bool) -> None:
+    """Also those that were not handed over: each event is returned or lost, and counted once."""
+    source = MemorySource(redelivers=redelivers)
+    sink = MemorySink(source)
+    moved = pipeline(source, sink, GROWS)
+    task = asyncio.create_task(moved.run())
+    sink.away = True
+    await source.deliver(
+        *(routed_event("a/b", b'{"n": %d}' % n, token=n + 1 if redelivers else None) for n in range(250))
+    )
+    await until(lambda: sink.attempts)
+    await moved.stop(asyncio.get_running_loop().time() + 0.2)
+    await asyncio.wait_for(task, 20)
+    assert source.log == []
+    assert moved.counts == (Counts(received=250, returned=250) if redelivers else Counts(received=250, lost=250))
+
+
+async def test_redelivered_events_are_cut_as_others_are() -> None:
+    """With an event that is suspected too, which is routed by itself."""
+    attempts = MemoryAttempts()
+    guard = PoisonGuard("s", router(GROWS), attempts, lambda one: 9 if b": 5}" in one.body else 0)
+    source = [_large(n) for n in range(250)]
+    for one in source[:100]:
+        one.redelivered = True
+    batch, total = Batch(source), Counts()
+    sizes = []
+    while batch.events:
+        counts = await guard.route(batch)
+        total.add(counts)
+        rest = batch.cut(counts.received)
+        sizes.append(batch.size)
+        batch = rest
+    assert total == Counts(received=250, routed=250)
+    assert max(sizes) < 2 * MAX_BATCH_BYTES
+    assert attempts.counts == {}
+
+
+def test_the_parts_of_a_batch_with_a_number_have_sequences_of_their_own() -> None:
+    """Named by the place: after a crash only the very same part counts as written, and no other events pass for it."""
+    whole = Batch([event(n) for n in range(10)], BatchSequence("one", last=7), number=7)
+    rest = whole.cut(4)
+    last = rest.cut(3)
+    parts = [(part.sequence.name, part.number, len(part.events)) for part in (whole, rest, last)]
+    assert parts == [("one:7<4", 1, 4), ("one:7>4:1<3", 1, 3), ("one:7>4:1>3", 1, 3)]
+    other = Batch([event(n) for n in range(10)], BatchSequence("one", last=7), number=7)
+    other.cut(5)
+    assert other.sequence.name == "one:7<5"
+
+
+async def test_parts_without_a_number_stay_in_their_sequence() -> None:
+    """They are batches like any others."""
+    whole = Batch([event(n) for n in range(10)])
+    rest = whole.cut(4)
+    assert rest.sequence is whole.sequence
+    assert (whole.assign_number(), rest.assign_number()) == (1, 2)
+
+
+def test_events_that_become_large_are_written_in_batches_of_4_mib(
+    redis_server: Redis, new_redis: Callable[..., Redis], new_bridge: Callable[..., BridgeProcess]
+) -> None:
+    """400 entries of which a route makes 60 KB each: a Redis with 40 MB for them takes them, as its workers consume."""
+    feed = StreamFeed(redis_server)
+    feed.prepare()
+    sink = new_redis({"maxmemory": "40mb", "maxmemory-policy": "noeviction"})
+    bridge = new_bridge(feed.config(sink, GROWS[0])).ready()
+    before = bridge.rss_bytes()
+    feed.publish([{"n": n, "text": "x" * 2000} for n in range(400)])
+    numbers: list[int] = []
+    with sink.client() as client:
+        while len(numbers) < 400:
+            wait_until(lambda: client.llen("dramatiq:default"), 20, f"more than {len(numbers)} messages")
+            ids: Any = client.lpop("dramatiq:default", 50)
+            bodies: Any = client.hmget("dramatiq:default.msgs", ids)
+            numbers += [json.loads(body)["args"][0] for body in bodies]
+            client.hdel("dramatiq:default.msgs", *ids)
+    assert numbers == list(range(400))
+    assert bridge.rss_bytes() - before < 40 << 20
+    assert not bridge.events("sink.unavailable")
+
+
+def test_a_spooled_batch_that_becomes_large_is_written_in_parts_once(
+    redis_server: Redis, new_redis: Callable[..., Redis], new_bridge: Callable[..., BridgeProcess], tmp_path: Path
+) -> None:
+    """Also where the bridge is killed between the parts: the next start writes only those that are missing."""
+    feed = PubsubFeed(redis_server)
+    sink = new_redis({"min-replicas-to-write": 1}, appendonly=True)
+    bridge = new_bridge({**feed.config(sink, GROWS[0]), "spool": {"directory": str(tmp_path)}})
+    bridge.wait_for("source.connected")
+    feed.publish([{"n": n} for n in range(250)])
+    wait_until(lambda: bridge.state().get("spooled") == 250, 20, "250 spooled events")
+    bridge.kill()
+    with sink.client() as client:
+        client.config_set("min-replicas-to-write", 0)
+        bridge.start()
+        wait_until(lambda: client.llen("dramatiq:default"), 20, "the first part")
+        bridge.kill()
+        bridge.start()
+        wait_until(lambda: client.llen("dramatiq:default") >= 250, 20, "every part")
+        bridge.terminate()
+        assert bridge.wait() == 0
+        assert [message["args"][0] for message in queue_messages(client, "default")] == list(range(250))
