@@ -36,9 +36,12 @@ class Route:
     source_map: dict[int, tuple[str, Expression]]
 
     def dead_letter_reason(self, error: Exception) -> BadEvent | None:
-        """Return the reason for a dead letter after `run` raised `error`; None if `when` misses a field, which is no error."""
+        """Return the reason for a dead letter after `run` raised `error`; None if `when` misses a field, which is no error.
+
+        It has no traceback: one that a caller keeps in a variable would keep his frame alive, and the batch in it.
+        """
         if isinstance(error, BadEvent):
-            return error
+            return BadEvent(error.reason, error.detail)
         failure = expressions.explain_failure(error, self.filename)
         place, expression = self.source_map.get(failure.line, ("", None))
         if failure.missing and place == "when":

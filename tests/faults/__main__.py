@@ -42,6 +42,8 @@ def main() -> int:
                 groups.append([run(row, brokers, fast=fast, short=options.short) for _ in range(options.runs)])
                 print("  ".join(table.cells(groups[-1])), flush=True)
                 for result in groups[-1]:
+                    for note in result.notes:
+                        print(f"  - {note}", flush=True)
                     if result.failures:
                         print(result.report(), flush=True)
     print("\n" + table.text([table.cells(group) for group in groups]))

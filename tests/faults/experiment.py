@@ -39,6 +39,8 @@ class Result:
     row: Row
     fast: bool
     failures: list[str] = field(default_factory=list)
+    #: What the row has measured.
+    notes: list[str] = field(default_factory=list)
     confirmed: int = 0
     #: Missing although the row promises them; by the broker's own fault; of sources that promise at most once.
     lost: int = 0
@@ -74,6 +76,7 @@ def run(
     except BROKEN_OFF as error:
         result.failures.append(f"the experiment broke off: {type(error).__name__}: {error}")
     result.failures += stage.failures
+    result.notes += stage.notes
     result.memory_bytes = max(0, stage.peak_bytes - stage.idle_bytes)
     if result.failures:
         result.log = stage.log_tail()

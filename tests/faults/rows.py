@@ -14,7 +14,18 @@ from tests.faults.stage import Stage
 #: Breaks something under load and mends it again; when it returns, the fault has ended.
 Act = Callable[[Stage], None]
 
-_MODULES: Final = ("bridge", "redis", "redis_refusals", "rabbitmq", "mosquitto", "events", "input", "spool", "again")
+_MODULES: Final = (
+    "bridge",
+    "redis",
+    "redis_refusals",
+    "rabbitmq",
+    "mosquitto",
+    "events",
+    "input",
+    "spool",
+    "again",
+    "neighbours",
+)
 
 
 @dataclass(frozen=True)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter
+from signal import Signals
 from typing import Any, Final
 
+from tests.faults import checker
 from tests.faults.checker import DEAD_LETTERS
 from tests.faults.rows import Says, row
 from tests.faults.sources import EVERY
@@ -81,3 +83,32 @@ def topics(stage: Stage) -> None:
         name = stage.feeds[source].name
         load.spread([f"{name}/{topic}" for topic in ODD])
         load.spread([f"{name}/sensors/{number}" for number in range(10_000)])
+
+
+#: Of every other event a message of 60 KB is made; of the rest, one that its event does not explain.
+_GROWING: Final[list[dict[str, Any]]] = [
+    {
+        "from": "stream",
+        "actor": "record",
+        "queue": "stream",
+        "when": f"payload.n % 2 == {odd}",
+        "args": ["$payload.n", text],
+    }
+    for odd, text in enumerate(("y" * 60_000, f"$join('{'y' * 1000}', split(payload.text, 'x'))"))
+]
+
+
+@row(
+    "input-growing",
+    sources=("stream",),
+    recovery_s=None,
+    stage={"rate": 0, "settings": {"routes": _GROWING}, "per_source": {"stream": {"window": {"events": 4000}}}},
+    says=(Says("event.dead_lettered", "stream", ("reason", "cause")),),
+)
+def growing(stage: Stage) -> None:
+    """2,000 events at once of which a route makes 60 KB or more each: batches are cut, memory is bounded, no bomb is written."""
+    stage.bridge.signal(Signals.SIGSTOP)
+    stage.loads["stream"].burst(2000)
+    stage.bridge.signal(Signals.SIGCONT)
+    with stage.client() as client:
+        wait_until(lambda: checker.lengths(client, stage.sources)["stream"] == 1000, 60, "1,000 messages")

@@ -108,6 +108,8 @@ class Stage:
         self.logs: list[list[dict[str, Any]]] = []
         #: Said by a row: what did not hold, beside what every row is checked for.
         self.failures: list[str] = []
+        #: Said by a row: what it has measured.
+        self.notes: list[str] = []
         #: The most resident memory of a bridge, and that of the first one before the load, in bytes.
         self.peak_bytes = 0
         self.idle_bytes = 0
