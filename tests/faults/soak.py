@@ -1,6 +1,6 @@
 """Random rows one after another under load, against one bridge that never ends: `python -m tests.faults.soak --minutes 30`.
 
-Reports memory, file descriptors, tasks and threads over time, and what the ledger says in the end.
+All the time every source gets hostile events beside its load, and now and then 100,000 a second for some seconds. Reports memory, file descriptors, tasks and threads over time, and what the ledger says in the end.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from itertools import cycle
 from pathlib import Path
 from signal import SIGUSR1
 from statistics import median
@@ -22,8 +23,10 @@ from typing import Final
 from tests.faults import checker
 from tests.faults.collector import Collector
 from tests.faults.experiment import BROKEN_OFF, await_recovery
+from tests.faults.flood import Flood
 from tests.faults.plot import Series, draw
 from tests.faults.rows import Row, named
+from tests.faults.rows_input import HOSTILE
 from tests.faults.sources import EVERY, KINDS
 from tests.faults.stage import Brokers, Stage
 
@@ -48,6 +51,10 @@ MOST_DESCRIPTORS: Final = 3.0
 MOST_THREADS: Final = 1.0
 MOST_TASKS: Final = 3.0
 _RECOVERY_S: Final = 20.0
+_HOSTILE: Final = list(HOSTILE.values())
+#: How often in half seconds, and how long.
+_FLOOD_EVERY: Final = 90
+_FLOOD_S: Final = 4.0
 _PROXIED: Final = ("sink", "rabbitmq", "mosquitto", "events")
 
 
@@ -98,6 +105,8 @@ def soak(
         load.start()
     collector.start()
     threading.Thread(target=sample, name="samples", daemon=True).start()
+    garbage = threading.Thread(target=_send_garbage, args=(stage, ended), name="garbage", daemon=True)
+    garbage.start()
     while time.monotonic() - since < seconds and stage.bridge.running:
         stage.wait(1, 5)
         row = random.choice(rows)
@@ -110,10 +119,24 @@ def soak(
         )
         failures += [f"{row.name}: {one}" for one in problems]
     ended.set()
+    garbage.join(30)
     for load in stage.loads.values():
         load.stop()
     failures += _settled(stage, collector)
     return samples, spans, failures
+
+
+def _send_garbage(stage: Stage, ended: threading.Event) -> None:
+    """Send a hostile body twice a second to each source in turn, and now and then a flood of them to one."""
+    for turn, source in enumerate(cycle(stage.loads)):
+        if ended.wait(0.5):
+            return
+        with suppress(Exception):  # its broker is away: four libraries' ways to say so
+            stage.loads[source].send([random.choice(_HOSTILE)])
+        if turn % _FLOOD_EVERY == _FLOOD_EVERY - 1:
+            flood = Flood("pubsub", stage.events.port, stage.feeds["pubsub"].topic)
+            ended.wait(_FLOOD_S)
+            flood.end()
 
 
 def _one(stage: Stage, row: Row, collector: Collector) -> tuple[list[str], float]:
