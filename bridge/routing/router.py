@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import NoReturn
 
 from bridge.config import SourceConfig
-from bridge.errors import BadEvent
+from bridge.errors import BadEvent, DeadLetterReason
 from bridge.model.accounting import Counts
 from bridge.model.batch import Batch, Column, DeadLetter
 from bridge.model.event import Event
@@ -54,7 +54,7 @@ class Router:
                     self._refuse(event)
                 payload = decode(event)
             except BadEvent as error:
-                batch.dead_letters.append((index, DeadLetter(event, error.reason, error.detail)))
+                batch.dead_letters.append((index, self.dead_letter(event, error.reason, error.detail)))
                 counts.dead_lettered += 1
                 continue
             fits, failed = False, False
@@ -96,6 +96,11 @@ class Router:
             self._refuse(event)
         return self.decode(event)
 
+    def dead_letter(self, event: Event, reason: DeadLetterReason, detail: str) -> DeadLetter:
+        """Return the dead letter of an event that failed before any route."""
+        is_body_usable = len(event.body) <= self.max_body_bytes and not event.skipped
+        return DeadLetter(event, reason, detail, is_body_usable=is_body_usable)
+
     def _refuse(self, event: Event) -> NoReturn:
         if event.defect:
             raise BadEvent("decode", event.defect)
@@ -105,7 +110,7 @@ class Router:
     def _count_unmatched(self, batch: Batch, index: int, event: Event, counts: Counts) -> None:
         if self.dead_letter_unmatched:
             detail = f"no route's topic fits {event.topic[:200]!r}"
-            batch.dead_letters.append((index, DeadLetter(event, "unmatched", detail)))
+            batch.dead_letters.append((index, self.dead_letter(event, "unmatched", detail)))
             counts.dead_lettered += 1
         else:
             counts.unmatched += 1

@@ -139,7 +139,7 @@ async def test_a_policy_that_was_seen_is_not_forgotten(monkeypatch: pytest.Monke
         return answered
 
     monkeypatch.setattr(sink, "memory", memory)
-    promise = SinkPromise(sink, evicting_allowed=False, first=True)
+    promise = SinkPromise(sink, evicting_allowed=False, max_size=64 << 20, first=True)
     running = asyncio.create_task(promise.run())
     with pytest.raises(TimeoutError):
         await asyncio.wait_for(promise.wait_tolerable(), 0.2)
