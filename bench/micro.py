@@ -245,7 +245,7 @@ def _bench() -> Iterator[Bench]:
         loaded = config.load(path, check=check_routes)
         tables, problems = compile_routes(loaded)
         assert not problems, problems
-        sink = RedisSink(loaded.dramatiq, dead_letter_cap=1_000)
+        sink = RedisSink(loaded.dramatiq, loaded.dead_letters)
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             compiled = router.make(loaded.sources["bench"], tables["bench"])
             spool = Log(Path(directory) / "spool", 8 << 20)

@@ -95,8 +95,8 @@ def _settings(arguments: argparse.Namespace) -> tuple[Dramatiq, DeadLetters]:
 
 
 async def _write(dramatiq: Dramatiq, dead_letters: DeadLetters, message: Message) -> None:
-    # With the bridge's own cap: a refused message is a dead letter beside those of the bridge.
-    sink = RedisSink(dramatiq, dead_letter_cap=dead_letters.max_length)
+    # With the bridge's own bounds: a refused message is a dead letter beside those of the bridge.
+    sink = RedisSink(dramatiq, dead_letters)
     try:
         batch = Batch([Event("send", "", b"", 0)])
         batch.add(0, [message])

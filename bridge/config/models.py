@@ -10,7 +10,18 @@ from typing import Annotated, Any, Final, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema, field_validator
 
-from bridge.config.connection import Boolean, Bytes, Connection, Integer, Milliseconds, Model, Name, Timeout, or_null
+from bridge.config.connection import (
+    Boolean,
+    Bytes,
+    Connection,
+    Integer,
+    Milliseconds,
+    Model,
+    Name,
+    Timeout,
+    at_least,
+    or_null,
+)
 from bridge.config.message_options import check_actor_name, check_options, check_queue_name
 from bridge.config.sources import SourceConfig
 from bridge.config.substitution import coerced, unmarked
@@ -142,6 +153,12 @@ class DeadLetters(Model):
     """The list of events that cannot become messages."""
 
     max_length: Annotated[Integer, Field(ge=1, le=1 << 53)] = Field(default=10_000, description="entries that are kept")
+    max_size: Annotated[Bytes, AfterValidator(_at_least_1_mib)] = Field(
+        default=64 << 20, description="how much of Redis's memory they may take; at most a tenth of its maxmemory"
+    )
+    max_age: Annotated[Milliseconds, at_least(60_000)] = Field(
+        default=14 * 86_400_000, description="how long one is kept"
+    )
 
 
 class Log(Model):

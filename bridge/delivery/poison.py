@@ -21,7 +21,7 @@ from typing import Final, Protocol
 
 from bridge.errors import SinkUnavailable
 from bridge.model.accounting import Counts
-from bridge.model.batch import MAX_BATCH_BYTES, Batch, DeadLetter
+from bridge.model.batch import MAX_BATCH_BYTES, Batch
 from bridge.model.event import Event
 from bridge.observe.logs import LogThrottle, logger
 from bridge.routing.router import Router
@@ -116,7 +116,7 @@ class PoisonGuard:
         attempts = max(await self._begin(suspects, below=DEAD_LETTER_AFTER))
         if attempts >= DEAD_LETTER_AFTER and len(part.events) == 1:
             detail = f"the bridge has ended {attempts} times while it was processed"
-            part.dead_letters.append((0, DeadLetter(part.events[0], "poison", detail)))
+            part.dead_letters.append((0, self._router.dead_letter(part.events[0], "poison", detail)))
             return Counts(received=1, dead_lettered=1)
         suppressed = self._throttle.allow("suspected") if attempts >= ISOLATE_AFTER else None
         if suppressed is not None:

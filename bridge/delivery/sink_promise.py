@@ -1,4 +1,4 @@
-"""Limits of the sink: a Redis that deletes keys when it is full, or keeps nothing on a disk."""
+"""Limits of the sink: a Redis that deletes keys when it is full, has little room, or keeps nothing on a disk."""
 
 from __future__ import annotations
 
@@ -17,11 +17,15 @@ _EVICTS_MESSAGES: Final = "the dramatiq Redis deletes messages when it is full (
 _NOT_ALLOWED: Final = ": set noeviction there, or dramatiq: {allow_eviction: true} here"
 _EVICTS_OWN_KEYS: Final = (
     "when it is full, Redis deletes what the bridge remembers of written events:"
-    " one that is delivered again may be written again"
+    " one that is delivered again may be written again; dead letters too"
 )
 _NOT_DURABLE: Final = (
     "the dramatiq Redis writes no append-only file (appendonly no):"
     " when it dies, what it took since its last snapshot is lost, messages of written events among it"
+)
+_LITTLE_ROOM: Final = (
+    "a tenth of Redis's maxmemory, so that dead letters alone pause no source:"
+    " raise maxmemory, or set max_size to this or less"
 )
 
 
@@ -29,13 +33,15 @@ class SinkPromise:
     """Logs the limits of the sink, at the start and when it changes.
 
     `unready` says why the bridge is not ready, "" where it may be. A sink that evicts messages is not ready to take any,
-    unless `evicting_allowed`. Of several processes only the `first` one logs.
+    unless `evicting_allowed`. `max_size` is the configured bound of the dead letters, in bytes. Of several processes only
+    the `first` one logs.
     """
 
-    def __init__(self, sink: Sink, *, evicting_allowed: bool, first: bool) -> None:
+    def __init__(self, sink: Sink, *, evicting_allowed: bool, max_size: int, first: bool) -> None:
         self.unready = ""
         self._sink = sink
         self._evicting_allowed = evicting_allowed
+        self._max_size = self._effective_size = max_size
         self._first = first
         self._policy: tuple[str, Evicts] | None = None
         self._unknown_logged = False
@@ -46,7 +52,9 @@ class SinkPromise:
         """Check for ever; the sink's own faults are said by its writers."""
         while True:
             try:
-                self._check_eviction(await self._sink.memory())
+                memory = await self._sink.memory()
+                self._check_eviction(memory)
+                self._check_room(memory)
                 if self._first:
                     self._check_durability(durable=await self._sink.is_durable())
             except PermissionError as error:
@@ -80,6 +88,12 @@ class SinkPromise:
             log.warning("sink.evicts", policy=memory.policy, cause=_EVICTS_OWN_KEYS)
         elif before is not None and before[1] is not Evicts.NOTHING:
             log.info("sink.evicts_nothing", policy=memory.policy)
+
+    def _check_room(self, memory: Memory) -> None:
+        before, self._effective_size = self._effective_size, memory.dead_letter_bytes(self._max_size)
+        if self._first and before != self._effective_size < self._max_size:
+            effective = self._effective_size
+            log.warning("dead_letters.bounded", max_size=self._max_size, effective=effective, cause=_LITTLE_ROOM)
 
     def _check_durability(self, *, durable: bool) -> None:
         if not durable and self._durable is not False:

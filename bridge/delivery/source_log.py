@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from bridge.config import SourceConfig, redacted_url
 from bridge.model.accounting import Counts
-from bridge.model.batch import Batch, DeadLetter
+from bridge.model.batch import Batch, DeadLetter, Trimmed
 from bridge.model.event import Event, OncePerRoute
 from bridge.observe.logs import RepeatedLog, logger
 from bridge.sources.contract import Session
@@ -16,6 +16,12 @@ from bridge.spool import Spool
 log = logger()
 #: A longer deduplication key is cut in the log.
 _MAX_KEY: Final = 80
+#: By the bound of `dead_letters` that was reached.
+_TRIMMED: Final = {
+    "max_size": "the oldest dead letters went: all together reached max_size; read them in time, mend the sender, or raise it",
+    "max_length": "the oldest dead letters went: there were max_length; read them in time, mend the sender, or raise it",
+    "max_age": "dead letters older than max_age went",
+}
 
 
 class SourceLog:
@@ -80,6 +86,8 @@ class SourceLog:
                     self._dead_letter(letter)
                 if part.written.first_duplicate is not None:
                     self._duplicates(part.written.first_duplicate, part.written.duplicates)
+                if any(part.written.trimmed):
+                    self._trimmed(part.written.trimmed)
 
     def _dead_letter(self, letter: DeadLetter) -> None:
         self._repeated.write(
@@ -92,6 +100,19 @@ class SourceLog:
             cause=letter.detail,
             topic=letter.event.topic,
         )
+
+    def _trimmed(self, trimmed: Trimmed) -> None:
+        for bound, count in trimmed._asdict().items():
+            if count:
+                self._repeated.write(
+                    ("trimmed", bound),
+                    log.info if bound == "max_age" else log.warning,
+                    "dead_letters.trimmed",
+                    source=self._source,
+                    bound=bound,
+                    cause=_TRIMMED[bound],
+                    count=count,
+                )
 
     def _duplicates(self, first: Event, count: int) -> None:
         by_key = isinstance(first.write_once, OncePerRoute)

@@ -34,6 +34,7 @@ class Counts:
     `dead_lettered`. `returned` events were not written, and their broker redelivers them. `lost` events
     were not written, and nobody redelivers them. `messages` counts written messages.
     `duplicates` counts events, each already in one of the numbers above, that had been written before.
+    `trimmed` counts dead letters, of any source, that made room for newer ones of this source or were too old.
     """
 
     received: int = 0
@@ -45,6 +46,7 @@ class Counts:
     lost: int = 0
     messages: int = 0
     duplicates: int = 0
+    trimmed: int = 0
 
     def add(self, other: Counts) -> None:
         """Add the counts of `other`."""
@@ -57,6 +59,7 @@ class Counts:
         self.lost += other.lost
         self.messages += other.messages
         self.duplicates += other.duplicates
+        self.trimmed += other.trimmed
 
 
 class Accounts:
@@ -93,6 +96,7 @@ class Accounts:
     def _add_written(self, counts: Counts, written: Written) -> None:
         counts.messages = written.messages
         counts.duplicates = written.duplicates
+        counts.trimmed = sum(written.trimmed)
         counts.routed -= written.refused
         counts.dead_lettered += written.refused
         self.counts.add(counts)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import secrets
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, NamedTuple
 
 from bridge.errors import DeadLetterReason
 from bridge.model.event import Event
@@ -24,12 +24,14 @@ class DeadLetter:
     """An event that can never become its message, and why.
 
     `reason` is for machines, `detail` a sentence for people. `route` is empty if the event failed before any route.
+    `is_body_usable` is False if the body is larger than the source's `max_body`: no retry could use it.
     """
 
     event: Event
     reason: DeadLetterReason
     detail: str
     route: str = ""
+    is_body_usable: bool = True
 
 
 @dataclass(slots=True, eq=False)
@@ -187,6 +189,18 @@ class Batch:
         )
 
 
+class Trimmed(NamedTuple):
+    """How many older dead letters a write has trimmed, by the bound that was reached."""
+
+    max_size: int = 0
+    max_length: int = 0
+    max_age: int = 0
+
+    def plus(self, other: Trimmed) -> Trimmed:
+        """Return the sums."""
+        return Trimmed(*map(sum, zip(self, other, strict=True)))
+
+
 @dataclass(slots=True, frozen=True)
 class Written:
     """The result of a confirmed write.
@@ -194,6 +208,7 @@ class Written:
     `messages` counts the messages written; `duplicates`, the events that had been written before; `refused`, the
     events that became dead letters because Redis will never take them. `lengths` gives each queue's length right after
     the write, 0 if no message was added to it. `size` counts the bytes sent. `first_duplicate` is one of the duplicates.
+    `trimmed` counts the dead letters that made room for those of the batch.
     """
 
     messages: int
@@ -202,3 +217,4 @@ class Written:
     lengths: dict[str, int] = field(default_factory=dict, compare=False)
     size: int = field(default=0, compare=False)
     first_duplicate: Event | None = field(default=None, compare=False)
+    trimmed: Trimmed = field(default=Trimmed(), compare=False)

@@ -55,14 +55,19 @@ class Bridge:
         self._tables, problems = compile_routes(config)
         assert not problems  # noqa: S101 - `load` has checked them
         dramatiq = config.dramatiq
-        self._sink = RedisSink(dramatiq, dead_letter_cap=config.dead_letters.max_length)
+        self._sink = RedisSink(dramatiq, config.dead_letters)
         health = SinkHealth()
         health.require_probe()
         backpressure = Backpressure(dramatiq, self._sink, health)
         attempts = RedisAttempts(self._sink.connections, dramatiq.namespace)
         self._context = SinkContext(self._sink, attempts, health, backpressure)
         self._pipelines = [self._pipeline(name, name) for name in config.sources]
-        self._sink_promise = SinkPromise(self._sink, evicting_allowed=dramatiq.allow_eviction, first=first)
+        self._sink_promise = SinkPromise(
+            self._sink,
+            evicting_allowed=dramatiq.allow_eviction,
+            max_size=config.dead_letters.max_size,
+            first=first,
+        )
         self._watchdog = Watchdog(self._pipelines, _STUCK_S + 2 * dramatiq.timeout / 1000)
         self._stop = asyncio.Event()
         self._sink_reached = asyncio.Event()

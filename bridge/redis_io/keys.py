@@ -8,6 +8,11 @@ def dead_letters_key(namespace: str) -> str:
     return f"{namespace}-bridge:dead-letters"
 
 
+def dead_letter_books_key(namespace: str) -> str:
+    """Return the key of the hash that counts the dead letters' bytes, in the slot of the stream."""
+    return f"{namespace}-bridge:dead-letters:books"
+
+
 def position_key(namespace: str, log: str) -> str:
     """Return the key of the highest id among the events of a log that are written; the write's own script keeps it.
 

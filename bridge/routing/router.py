@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import NoReturn
 
 from bridge.config import SourceConfig
-from bridge.errors import BadEvent
+from bridge.errors import BadEvent, DeadLetterReason
 from bridge.model.accounting import Counts
 from bridge.model.batch import MAX_BATCH_BYTES, MAX_BATCH_DEAD_LETTERS, Batch, Column, DeadLetter
 from bridge.model.event import Event
@@ -61,7 +61,7 @@ class Router:
                     self._refuse(event)
                 payload = decode(event)
             except BadEvent as error:
-                room = _add_dead_letter(batch, index, DeadLetter(event, error.reason, error.detail), room)
+                room = _add_dead_letter(batch, index, self.dead_letter(event, error.reason, error.detail), room)
                 counts.dead_lettered += 1
                 continue
             fits, failed = False, False
@@ -109,6 +109,11 @@ class Router:
             self._refuse(event)
         return self.decode(event)
 
+    def dead_letter(self, event: Event, reason: DeadLetterReason, detail: str) -> DeadLetter:
+        """Return the dead letter of an event that failed before any route."""
+        is_body_usable = len(event.body) <= self.max_body_bytes and not event.skipped
+        return DeadLetter(event, reason, detail, is_body_usable=is_body_usable)
+
     def _refuse(self, event: Event) -> NoReturn:
         if event.defect and not event.skipped:
             raise BadEvent("decode", event.defect)
@@ -121,7 +126,7 @@ class Router:
             return room
         counts.dead_lettered += 1
         detail = f"no route's topic fits {event.topic[:200]!r}"
-        return _add_dead_letter(batch, index, DeadLetter(event, "unmatched", detail), room)
+        return _add_dead_letter(batch, index, self.dead_letter(event, "unmatched", detail), room)
 
 
 def _add_dead_letter(batch: Batch, index: int, letter: DeadLetter, room: int) -> int:

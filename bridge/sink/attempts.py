@@ -9,21 +9,35 @@ from bridge.redis_io.connection import encode_command
 from bridge.sink.connection_pool import ConnectionPool
 
 #: Returns the attempts so far and counts one more of each, in one step: an event that then ends the process is counted.
+#: The field '' counts the others. Beyond the bound all are forgotten: EXPIRE deletes the key.
 _BEGIN: Final = """
-local before, highest = redis.call('HMGET', KEYS[1], unpack(ARGV, 3)), 0
+local before, highest, fresh = redis.call('HMGET', KEYS[1], unpack(ARGV, 4)), 0, 0
 for i, count in ipairs(before) do
   before[i] = tonumber(count or 0)
   highest = math.max(highest, before[i])
+  fresh = fresh + (count and 0 or 1)
 end
 if highest < tonumber(ARGV[1]) then
-  for i = 3, #ARGV do
+  if redis.call('HINCRBY', KEYS[1], '', fresh) > tonumber(ARGV[3]) then
+    redis.call('EXPIRE', KEYS[1], 0)
+    redis.call('HINCRBY', KEYS[1], '', #before)
+  end
+  for i = 4, #ARGV do
     redis.call('HINCRBY', KEYS[1], ARGV[i], 1)
   end
   redis.call('EXPIRE', KEYS[1], ARGV[2])
 end
 return before
 """
+_FORGET: Final = """
+local forgotten = redis.call('HDEL', KEYS[1], unpack(ARGV))
+if redis.call('HINCRBY', KEYS[1], '', 0 - forgotten) <= 0 then
+  redis.call('EXPIRE', KEYS[1], 0)
+end
+"""
 _LIFETIME_S: Final = 86_400
+#: Counts that are kept of one source: some 10 MB. A crash leaves those of one batch, and ten crashes find a poison.
+_MAX_COUNTS: Final = 100_000
 
 
 class RedisAttempts:
@@ -39,7 +53,7 @@ class RedisAttempts:
         Raises:
             SinkUnavailable: they can't be counted now.
         """
-        command = encode_command("EVAL", _BEGIN, 1, self._key(source), below, _LIFETIME_S, *events)
+        command = encode_command("EVAL", _BEGIN, 1, self._key(source), below, _LIFETIME_S, _MAX_COUNTS, *events)
         return [int(count) for count in await self._connections.execute(command)]
 
     async def forget(self, source: str, events: Sequence[bytes]) -> None:
@@ -48,7 +62,7 @@ class RedisAttempts:
         Raises:
             SinkUnavailable: they can't be forgotten now.
         """
-        await self._connections.execute(encode_command("HDEL", self._key(source), *events))
+        await self._connections.execute(encode_command("EVAL", _FORGET, 1, self._key(source), *events))
 
     def _key(self, source: str) -> str:
         return f"{self._namespace}-bridge:attempts:{source}"

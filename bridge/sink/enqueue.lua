@@ -6,7 +6,7 @@
 -- KEYS[1] the batch sequence's key, KEYS[2] the dead letters' stream, then the list and the hash of each queue,
 --         then two keys of each log: its position, and its restart; then the keys of the conditions. The keys that remember
 --         entries of 'a' are not among them: in the usual case none is touched.
--- ARGV    the batch's number, the lifetime of the sequence's key (s), the dead letters' cap, the number of queues;
+-- ARGV    the batch's number, the lifetime of the sequence's key (s), the number of dead letters, the number of queues;
 --         the number of logs, for each the highest id of its events in this batch, from which its reader goes on;
 --         the number of conditions (0: none), each for a run of consecutive events:
 --           '-' events                                    no condition
@@ -22,14 +22,16 @@
 --           first message belongs to the first event, and so on, or there are no conditions), the number of each one's
 --           route from 1 in the same way ('' without 'r'), (id body)*
 --         for each dead letter: event-index route field-count (name value)*
+--         with dead letters: the key of their books (see `dead_letters.lua`), at most so many letters, bytes, ms of age
 --         key# is a place in KEYS, log# counts the logs from 1.
--- Reply   'messages duplicates', then the length of each queue's list, then the index of one duplicate (-1: none).
+-- Reply   'messages duplicates', then the length of each queue's list, then the index of one duplicate (-1: none);
+--         where older dead letters had to go: ';', then how many for want of bytes, for their number, for their age.
 -- Errors  of the script itself, before its first write. LATE: the sequence has written a later batch, so this one too.
 --         DEADLETTERS: the dead letters' key holds no stream. WRONGTYPE: a queue's or a condition's key holds another
 --         type. NOPERM: the user may not run a command.
 
 local SEQUENCE, DEAD = KEYS[1], KEYS[2]
-local NUMBER, LIFETIME, CAP, QUEUES = ARGV[1], ARGV[2], ARGV[3], tonumber(ARGV[4])
+local NUMBER, LIFETIME, LETTERS, QUEUES = ARGV[1], ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4])
 local last, result = string.match(redis.call('GET', SEQUENCE) or '0', '^(%d+) ?(.*)$')
 if last == NUMBER and result ~= '' then
   return result
@@ -46,7 +48,8 @@ local function must_be(key, kind)
   end
 end
 -- A broken dead-letter key is not the batch's fault. Its own error code keeps the caller from making dead letters.
-local wrong = must_be(DEAD, 'stream')
+local BOOKS = LETTERS > 0 and ARGV[#ARGV - 3]
+local wrong = must_be(DEAD, 'stream') or BOOKS and must_be(BOOKS, 'hash')
 if wrong then
   return redis.error_reply('DEADLETTERS ' .. wrong.err)
 end
@@ -82,6 +85,12 @@ local function must_run(...)
   end
 end
 must_run('XADD', DEAD, '*', '', '')
+if BOOKS then
+  must_run('HMGET', BOOKS, '')
+  must_run('HSET', BOOKS, '', '')
+  must_run('HDEL', BOOKS, '')
+  must_run('EXPIRE', BOOKS, '1')
+end
 for _, key in ipairs(streams) do
   must_run('XACK', key, '', '0')
 end
@@ -245,7 +254,8 @@ for q = 1, QUEUES do
   messages = messages + count
   lengths[q] = length
 end
-while at < #ARGV do
+local add_letter, close_books
+for _ = 1, LETTERS do
   local index, route, fields = tonumber(take()), take(), tonumber(take())
   local k, is_duplicate = key_of[index], duplicate[index]
   if k then
@@ -254,9 +264,20 @@ while at < #ARGV do
     left_out[index] = left_out[index] + (is_duplicate and 1 or 0)
   end
   if not is_duplicate then
-    redis.call('XADD', DEAD, 'MAXLEN', '~', CAP, '*', unpack(ARGV, at + 1, at + 2 * fields))
+    if not add_letter then
+      local most, most_bytes, most_age = tonumber(ARGV[#ARGV - 2]), tonumber(ARGV[#ARGV - 1]), tonumber(ARGV[#ARGV])
+      add_letter, close_books = open_books(DEAD, BOOKS, most, most_bytes, most_age)
+    end
+    add_letter(at + 1, at + 2 * fields)
   end
   at = at + 2 * fields
+end
+local trimmed = ''
+if close_books then
+  local for_bytes, for_number, for_age = close_books()
+  if for_bytes + for_number + for_age > 0 then
+    trimmed = string.format(';%.0f %.0f %.0f', for_bytes, for_number, for_age)
+  end
 end
 
 for index, count in pairs(parts) do
@@ -266,6 +287,6 @@ for index, count in pairs(parts) do
 end
 
 lengths[#lengths + 1] = first_duplicate
-result = table.concat({messages, duplicates, unpack(lengths)}, ' ')
+result = table.concat({messages, duplicates, unpack(lengths)}, ' ') .. trimmed
 redis.call('SET', SEQUENCE, NUMBER .. ' ' .. result, 'EX', LIFETIME)
 return result

@@ -28,6 +28,10 @@ class Memory:
     policy: str = ""
     evicts: Evicts = Evicts.NOTHING
 
+    def dead_letter_bytes(self, max_size: int) -> int:
+        """Return the bytes that dead letters may take: `max_size`, but a tenth of the limit, so that they pause no source."""
+        return min(max_size, max(1, self.limit // 10)) if self.limit else max_size
+
 
 def parse_memory(info: str) -> Memory:
     """Return the memory that the text of INFO memory describes."""

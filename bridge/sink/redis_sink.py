@@ -8,20 +8,22 @@ stands alone; that event becomes a dead letter.
 from __future__ import annotations
 
 import hashlib
+from dataclasses import replace
 from importlib.resources import files
 from typing import Any, Final
 
 from redis.exceptions import ResponseError
 
-from bridge.config import Dramatiq
+from bridge.config import DeadLetters, Dramatiq
 from bridge.errors import SinkUnavailable
-from bridge.model.batch import Batch, DeadLetter, Written
+from bridge.model.batch import Batch, DeadLetter, Trimmed, Written
 from bridge.redis_io.connection import encode_command
 from bridge.sink.connection_pool import ConnectionPool, unavailable
+from bridge.sink.dead_letters import LetterBounds
 from bridge.sink.memory import Memory, parse_memory
 from bridge.sink.script_arguments import ScriptArguments
 
-SCRIPT: Final = files("bridge.sink").joinpath("enqueue.lua").read_text()
+SCRIPT: Final = "".join(files("bridge.sink").joinpath(name).read_text() for name in ("dead_letters.lua", "enqueue.lua"))
 _SHA: Final = hashlib.sha1(SCRIPT.encode(), usedforsecurity=False).hexdigest()
 
 #: Error replies about this message, and not about the server's state. After every other error the write is tried
@@ -32,9 +34,10 @@ _PERMANENT_REPLIES: Final = ("WRONGTYPE", "Protocol error: invalid", "value is n
 class RedisSink:
     """Writes batches to the Redis in which Dramatiq's workers look for messages: see `bridge.sink.Sink`."""
 
-    def __init__(self, config: Dramatiq, *, dead_letter_cap: int) -> None:
+    def __init__(self, config: Dramatiq, dead_letters: DeadLetters) -> None:
         self._namespace = config.namespace
-        self._cap = dead_letter_cap
+        self._max_letter_bytes = dead_letters.max_size
+        self._bounds = LetterBounds(dead_letters.max_length, dead_letters.max_size, dead_letters.max_age)
         self.connections = ConnectionPool(config)
 
     async def ping(self) -> None:
@@ -56,8 +59,10 @@ class RedisSink:
             raise unavailable(error) from None
 
     async def memory(self) -> Memory:
-        """See `Sink`."""
-        return parse_memory(await self._info("memory"))
+        """See `Sink`; the bound of the dead letters follows it."""
+        memory = parse_memory(await self._info("memory"))
+        self._bounds = replace(self._bounds, max_bytes=memory.dead_letter_bytes(self._max_letter_bytes))
+        return memory
 
     async def is_durable(self) -> bool:
         """See `Sink`; with `appendfsync everysec`, the default, a second may be lost."""
@@ -85,7 +90,7 @@ class RedisSink:
             return Written(messages=0, duplicates=0)  # every event was filtered, or dropped
         if batch.halves is not None:
             return await self._write_halves(*batch.halves)
-        arguments = ScriptArguments(self._namespace, self._cap, batch, batch.assign_number())
+        arguments = ScriptArguments(self._namespace, self._bounds, batch, batch.assign_number())
         try:
             reply = await self._run(arguments)
         except ResponseError as error:
@@ -96,11 +101,13 @@ class RedisSink:
                 raise unavailable(error) from None
             _isolate(batch, str(error))
             return await self._write(batch)
-        messages, duplicates, *lengths, first_duplicate = map(int, reply.split())
+        result, _, trimmed = reply.partition(b";")
+        messages, duplicates, *lengths, first_duplicate = map(int, result.split())
         # Not strict: a dead letter may have taken the place of a message since the result was stored.
         by_queue = dict(zip(batch.queues, lengths, strict=False))
         duplicate = batch.events[first_duplicate] if duplicates else None
-        return Written(messages, duplicates, batch.refused, by_queue, arguments.size, duplicate)
+        gone = Trimmed(*map(int, trimmed.split()))
+        return Written(messages, duplicates, batch.refused, by_queue, arguments.size, duplicate, gone)
 
     async def _write_halves(self, first: Batch, second: Batch) -> Written:
         before = await self.write(first)
@@ -112,6 +119,7 @@ class RedisSink:
             {**before.lengths, **after.lengths},
             before.size + after.size,
             before.first_duplicate or after.first_duplicate,
+            before.trimmed.plus(after.trimmed),
         )
 
     async def close(self) -> None:

@@ -7,30 +7,21 @@ from itertools import groupby
 from operator import attrgetter
 from typing import Final
 
-import msgspec
-
-from bridge.errors import BadEvent
-from bridge.model.batch import Batch, Column, DeadLetter
+from bridge.model.batch import Batch, Column
 from bridge.model.entry_ids import highest_id
 from bridge.model.event import Event, OnceByKey, OnceByXack, OncePerRoute, WriteOnce
 from bridge.redis_io.connection import Word, encode_word
-from bridge.redis_io.keys import dead_letters_key, position_key, restart_key, seen_key
-from bridge.routing.decoding import to_json_types
+from bridge.redis_io.keys import dead_letter_books_key, dead_letters_key, position_key, restart_key, seen_key
+from bridge.sink.dead_letters import LetterBounds, encode_letter
 
 #: How long Redis remembers the last number of a batch sequence: longer than most outages, after which a write whose
 #: reply was lost is tried again.
 _SEQUENCE_LIFETIME_S: Final = 6 * 3600
-#: A dead letter keeps at most so many bytes of a body; `body_size` tells the size of the whole.
-_MAX_DEAD_LETTER_BODY: Final = 256 * 1024
-_MAX_CAUSE: Final = 300
-#: The version of a dead letter's fields: a later one may add fields, and changes none.
-DEAD_LETTER_VERSION: Final = 1
 #: The bytes between an id and a body, by the body's size, for bodies smaller than _SMALL.
 _SMALL: Final = 2048
 _SIZES: Final = [b"\r\n$%d\r\n" % size for size in range(_SMALL)]
 #: Consecutive events with the same condition; of a stream in this Redis, all delivered again, or none.
 _Run = tuple[WriteOnce | None, list[Event]]
-_encode = msgspec.json.Encoder().encode
 _redelivered = attrgetter("redelivered")
 
 
@@ -40,7 +31,7 @@ class ScriptArguments:
     `size` is the size of the last command, in bytes.
     """
 
-    def __init__(self, namespace: str, dead_letter_cap: int, batch: Batch, number: int) -> None:
+    def __init__(self, namespace: str, bounds: LetterBounds, batch: Batch, number: int) -> None:
         self.size = 0
         self._namespace = namespace
         self._keys: list[Word] = [f"{namespace}-bridge:batch:{batch.sequence.name}", dead_letters_key(namespace)]
@@ -48,7 +39,7 @@ class ScriptArguments:
             self._keys += (f"{namespace}:{queue}", f"{namespace}:{queue}.msgs")
         self._values: list[bytes] = []
         self._count = 0
-        self._add(number, _SEQUENCE_LIFETIME_S, dead_letter_cap, len(batch.queues))
+        self._add(number, _SEQUENCE_LIFETIME_S, len(batch.dead_letters), len(batch.queues))
         conditions = [event.write_once for event in batch.events]
         conditional = any(conditions)
         runs = _runs(batch.events, conditions) if conditional else []
@@ -64,8 +55,10 @@ class ScriptArguments:
         for column in batch.queues.values():
             self._add_column(column, numbers, conditional=conditional)
         for event_index, letter in batch.dead_letters:
-            fields = _fields(letter)
+            fields = encode_letter(letter, bounds.max_bytes)
             self._add(event_index, _route_word(letter.route), len(fields) // 2, *fields)
+        if batch.dead_letters:
+            self._add(dead_letter_books_key(namespace), bounds.max_length, bounds.max_bytes, bounds.max_age_ms)
 
     def command(self, name: str, script: str) -> bytes:
         """Return the whole command: EVALSHA with the script's digest, or EVAL with its text."""
@@ -134,29 +127,3 @@ def _runs(events: list[Event], conditions: list[WriteOnce | None]) -> list[_Run]
 def _route_word(name: str) -> bytes:
     # The script keeps the names of several routes as lines.
     return name.encode("unicode_escape")
-
-
-def _fields(letter: DeadLetter) -> list[Word]:
-    event = letter.event
-    is_cut = len(event.body) > _MAX_DEAD_LETTER_BODY
-    fields: list[Word] = ["version", DEAD_LETTER_VERSION, "reason", letter.reason, "error", letter.detail]
-    fields += ("source", event.source, "route", letter.route, "topic", event.topic, "received_at", event.received_at_ms)
-    fields += (*_details(event), "body_size", len(event.body), "body_cut", int(is_cut))
-    fields += ("body", event.body[:_MAX_DEAD_LETTER_BODY])
-    return [_utf8(value) if isinstance(value, str) else value for value in fields]
-
-
-def _details(event: Event) -> list[Word]:
-    """Return headers and meta as JSON; `details_error` says why there are none."""
-    try:
-        headers, meta = event.details()
-        known = {name: value for name, value in meta.items() if value is not None}
-        return ["headers", _encode(to_json_types(dict(headers))), "meta", _encode(to_json_types(known))]
-    except (ValueError, UnicodeEncodeError, BadEvent) as error:
-        # A dead letter without headers is better than none: they can't be read, or JSON can't hold them.
-        cause = error.detail if isinstance(error, BadEvent) else str(error)
-        return ["headers", b"{}", "meta", b"{}", "details_error", cause[:_MAX_CAUSE]]
-
-
-def _utf8(text: str) -> bytes:
-    return text.encode("utf-8", "backslashreplace")

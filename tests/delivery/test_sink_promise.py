@@ -139,9 +139,51 @@ async def test_a_policy_that_was_seen_is_not_forgotten(monkeypatch: pytest.Monke
         return answered
 
     monkeypatch.setattr(sink, "memory", memory)
-    promise = SinkPromise(sink, evicting_allowed=False, first=True)
+    promise = SinkPromise(sink, evicting_allowed=False, max_size=64 << 20, first=True)
     running = asyncio.create_task(promise.run())
     with pytest.raises(TimeoutError):
         await asyncio.wait_for(promise.wait_tolerable(), 0.2)
     assert "allkeys-lru" in promise.unready
     running.cancel()
+
+
+def test_a_bound_of_the_dead_letters_that_maxmemory_makes_smaller_is_said_once(
+    new_redis: NewRedis, new_bridge: Bridges
+) -> None:
+    """A tenth of `maxmemory` is less than `max_size`: the line has both, and the remedy; more memory is no news."""
+    sink = new_redis({"maxmemory": "40mb"})
+    feed = StreamFeed(new_redis())
+    bridge = new_bridge(feed.config(sink)).ready()
+    said = bridge.wait_for("dead_letters.bounded")
+    assert (said["max_size"], said["effective"]) == (64 << 20, 4 << 20)
+    assert "raise maxmemory, or set max_size to this or less" in said["cause"]
+    config = feed.config(sink)
+    config["dead_letters"] = {"max_size": "4MiB"}
+    small = new_bridge(config).ready()
+    small.state()
+    assert small.events("dead_letters.bounded") == []
+    assert len(bridge.events("dead_letters.bounded")) == 1
+
+
+def test_garbage_of_one_publisher_pauses_no_source(new_redis: NewRedis, new_bridge: Bridges) -> None:
+    """850 dead letters of 255 KiB meet a `maxmemory` of 200 MB: the oldest go, counted and said, and good events flow."""
+    sink, elsewhere = new_redis({"maxmemory": "200mb"}), new_redis()
+    garbage, good = StreamFeed(elsewhere), StreamFeed(elsewhere)
+    for feed in (garbage, good):
+        feed.prepare()
+    config = garbage.config(sink)
+    config["sources"]["good"] = good.source
+    config["routes"].append({"from": "good", "actor": "record", "args": ["$payload.n"]})
+    bridge = new_bridge(config).ready()
+    with elsewhere.client() as source, sink.client() as client:
+        for n in range(850):
+            source.xadd(garbage.name, {"data": b"x" * (255 << 10)})
+            if n % 10 == 0:
+                good.publish([{"n": n}])
+        wait_until(lambda: bridge.state()["dead_lettered"] == 850, 60, "every dead letter")
+        wait_until(lambda: answer(client.llen("dramatiq:default")) == 85, 20, "the good events")
+        assert answer(client.info("memory"))["used_memory"] < 60 << 20
+        kept = answer(client.xlen("dramatiq-bridge:dead-letters"))
+    assert bridge.state()["trimmed"] == 850 - kept > 700
+    assert bridge.wait_for("dead_letters.trimmed")["bound"] == "max_size"
+    assert bridge.events("sink.pressure") == []

@@ -10,7 +10,7 @@ import structlog
 
 from bridge.config import Mqtt
 from bridge.delivery.source_log import SourceLog
-from bridge.model.batch import Batch, DeadLetter, Written
+from bridge.model.batch import Batch, DeadLetter, Trimmed, Written
 from bridge.observe import logs
 from tests.support.batches import Entry, batch_of, event
 
@@ -126,3 +126,17 @@ async def test_what_repeats_is_said_at_once_and_then_with_its_number(outcome: di
     assert {line["event"] for line in lines} == {name}
     assert sum(1 + line.get("repeated", 0) for line in lines) == 10
     assert [line.get("repeated", 0) for line in lines[:2]] == [0, 5]
+
+
+async def test_dead_letters_that_were_trimmed_are_said_by_the_bound_that_was_reached() -> None:
+    """At once, then once a minute with their number; to have been kept for their time is no warning."""
+    log = SourceLog("s", "s", MQTT, "at least once")
+    with structlog.testing.capture_logs() as lines:
+        for trimmed in (Trimmed(max_size=3), Trimmed(max_size=2, max_age=1), Trimmed()):
+            batch = Batch([event()])
+            batch.written = Written(0, 0, trimmed=trimmed)
+            log.written(batch)
+        await asyncio.sleep(OVER)
+    said = [(line["bound"], line["log_level"], line.get("repeated") or 0) for line in lines]
+    assert said == [("max_size", "warning", 2), ("max_age", "info", 0), ("max_size", "warning", 1)]
+    assert {line["event"] for line in lines} == {"dead_letters.trimmed"}

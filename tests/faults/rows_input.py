@@ -112,3 +112,40 @@ def growing(stage: Stage) -> None:
     stage.bridge.signal(Signals.SIGCONT)
     with stage.client() as client:
         wait_until(lambda: checker.lengths(client, stage.sources)["stream"] == 1000, 60, "1,000 messages")
+
+
+@row(
+    "input-garbage",
+    sources=("mqtt", "amqp"),
+    says=(
+        Says("dead_letters.bounded", fields=("max_size", "effective", "cause")),
+        Says("dead_letters.trimmed", "mqtt", ("bound", "cause")),
+    ),
+    keeps_all=True,
+)
+def garbage(stage: Stage) -> None:
+    """A publisher sends 217 MB of garbage of 255 KiB each, Redis has a maxmemory of 200 MB: the other source never pauses."""
+    count = 850
+    with stage.client() as client:
+        client.config_set("maxmemory", "200mb")
+        stage.later(lambda: _unbound(stage))
+        stage.bridge.wait_for("dead_letters.bounded")
+        for _ in range(0, count, 50):
+            stage.loads["mqtt"].send([b"x" * (255 << 10)] * 50)
+        try:
+            wait_until(lambda: stage.bridge.state("mqtt")["dead_lettered"] == count, 60, "every dead letter")
+        except AssertionError as error:
+            stage.failures.append(str(error))
+        kept: Any = client.xlen(DEAD_LETTERS)
+        used: Any = client.info("memory")["used_memory"]
+    state = stage.bridge.state("mqtt")
+    if state["trimmed"] != count - kept:
+        stage.failures.append(f"{kept} dead letters are kept, {state['trimmed']} counted as trimmed, of {count}")
+    if used > 60 << 20:
+        stage.failures.append(f"Redis uses {used >> 20} MiB")
+    stage.failures += [f"{line['source']} paused" for line in stage.bridge.events("sink.pressure")]
+
+
+def _unbound(stage: Stage) -> None:
+    with stage.client() as client:
+        client.config_set("maxmemory", "0")

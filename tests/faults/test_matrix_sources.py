@@ -12,7 +12,7 @@ FAST = (
     *("rabbitmq-kill", "rabbitmq-queue-deleted", "rabbitmq-pause"),
     *("rabbitmq-consumer-timeout", "rabbitmq-delivery-limit"),
     *("mosquitto-restart", "mosquitto-kill", "mosquitto-flapping", "mosquitto-half-open"),
-    *("events-kill", "sources-refuse", "input-hostile", "input-topics"),
+    *("events-kill", "sources-refuse", "input-hostile", "input-topics", "input-garbage"),
 )
 LIBRARY = ("rabbitmq-connections-closed", "mosquitto-restart", "sources-reset", "input-hostile")
 

@@ -86,7 +86,9 @@ async def with_a_route(server: Redis, namespace: str, call: dict[str, Any]) -> N
     batch = Batch([Event("s", "c", body.encode(), 0)])
     router.route(batch)
     assert batch.dead_letters == []
-    sink = RedisSink(config.dramatiq.model_copy(update={"url": server.url, "namespace": namespace}), dead_letter_cap=1)
+    sink = RedisSink(
+        config.dramatiq.model_copy(update={"url": server.url, "namespace": namespace}), config.dead_letters
+    )
     await sink.write(batch)
     await sink.close()
 

@@ -181,24 +181,6 @@ async def test_a_dead_letter_keeps_everything_known(redis_server: Redis, make: S
     assert b"object" in other[b"details_error"]
 
 
-async def test_a_dead_letters_body_is_bounded(redis_server: Redis, make: Sinks) -> None:
-    """A dead letter keeps the first 256 KiB of a huge body, says that it is cut, and keeps its size."""
-    huge = event(None, b"x" * 1_000_000)
-    await make(redis_server).write(batch_of([Entry(huge, [], [DeadLetter(huge, "too-large", "x")])]))
-    with redis_server.client() as client:
-        ((_, fields),) = answer(client.xrange(DEAD))
-    assert (len(fields[b"body"]), fields[b"body_size"], fields[b"body_cut"]) == (256 * 1024, b"1000000", b"1")
-
-
-async def test_dead_letters_are_capped(redis_server: Redis, make: Sinks) -> None:
-    """Beyond `max_length` the oldest dead letters are dropped: they never fill the workers' Redis."""
-    letters = [DeadLetter(event(body=b"%d" % n), "decode", "x") for n in range(3000)]
-    await make(redis_server, cap=100).write(batch_of([Entry(event(), [], letters)]))
-    with redis_server.client() as client:
-        assert 100 <= answer(client.xlen(DEAD)) <= 300  # Redis drops whole nodes of 100 entries
-        assert answer(client.xrevrange(DEAD, count=1))[0][1][b"body"] == b"2999"
-
-
 async def test_the_minimal_acl_is_enough(redis_server: Redis, make: Sinks) -> None:
     """The permissions that the README names are all that the bridge needs in Dramatiq's Redis."""
     (line,) = [line for line in (REPOSITORY / "README.md").read_text().splitlines() if line.startswith("ACL SETUSER")]

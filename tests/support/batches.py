@@ -13,7 +13,7 @@ import redis
 import yaml
 
 from bridge import config
-from bridge.config import Dramatiq
+from bridge.config import DeadLetters, Dramatiq
 from bridge.errors import SinkUnavailable
 from bridge.model.accounting import Counts
 from bridge.model.batch import Batch, BatchSequence, DeadLetter
@@ -72,10 +72,12 @@ class Sinks:
     def __init__(self) -> None:
         self._made: list[RedisSink] = []
 
-    def __call__(self, server: Redis, *, cap: int = 1000, **settings: Any) -> RedisSink:
-        """Return a sink for `server`; `settings` are those of `dramatiq:`."""
+    def __call__(
+        self, server: Redis, *, cap: int = 1000, dead_letters: dict[str, Any] | None = None, **settings: Any
+    ) -> RedisSink:
+        """Return a sink for `server`; `settings` are those of `dramatiq:`, `dead_letters` of that section."""
         dramatiq = Dramatiq.model_validate({"url": server.url, "timeout": "5s", **settings})
-        self._made.append(RedisSink(dramatiq, dead_letter_cap=cap))
+        self._made.append(RedisSink(dramatiq, DeadLetters.model_validate({"max_length": cap, **(dead_letters or {})})))
         return self._made[-1]
 
     async def __aenter__(self) -> Self:
@@ -138,7 +140,7 @@ async def write(loaded: config.Config, *bodies: bytes) -> None:
     routing = router.make(loaded.sources["s"], compile_routes(loaded)[0]["s"])
     made = Batch([Event("s", "c", body, 1, raw=({"h": "v"}, {})) for body in bodies])
     routing.route(made)
-    sink = RedisSink(loaded.dramatiq, dead_letter_cap=100)
+    sink = RedisSink(loaded.dramatiq, loaded.dead_letters)
     await sink.write(made)
     await sink.close()
 

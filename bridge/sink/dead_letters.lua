@@ -1,0 +1,144 @@
+-- The dead letters' stream and its books, by which it stays within its bounds. `enqueue.lua` follows in the same script.
+--
+-- The books are a hash: `count` and `bytes` of all letters, and blocks of consecutive letters, numbered from `first` to
+-- `last`, each '<id of its first letter> <letters> <bytes>'. The oldest blocks go before a letter is added for which there
+-- would be no room, so the bounds are never exceeded but by a letter that is larger than all of the room.
+-- The books never count too little: of letters that a person has deleted (XDEL, XTRIM) they go on counting the room until
+-- their block goes, and these letters are then said to be trimmed. Without the stream the books begin anew. Letters
+-- without books (of an earlier version; or the books were evicted) are adopted: blocks whose id is only a time.
+--
+-- XADD alone trims, and EXPIRE alone deletes: every user who can write dead letters may run them.
+
+-- A bound is divided into so many blocks: that many and no more letters, bytes and milliseconds are in one block.
+local BLOCKS = 128
+-- Bytes that a letter takes in Redis beyond its names and values. A larger one than SMALL has a block of memory of its
+-- own, and jemalloc has four sizes of blocks between a power of two and the next (observed).
+local PER_LETTER, SMALL = 200, 4096
+-- Letters without books of which the user may not ask number and size (XLEN, MEMORY USAGE): as many are kept.
+local UNKNOWN = 256
+
+local function milliseconds(id)
+  return tonumber(string.match(id, '^%d+'))
+end
+
+-- Open the books; return two functions: `add` writes one letter, `close` saves the books and returns the numbers of
+-- letters that went for each of the bounds: bytes, letters, age. `close` comes after one `add` at least.
+local function open_books(stream, books, max_length, max_bytes, max_age)
+  local known = redis.call('HMGET', books, 'first', 'last', 'count', 'bytes')
+  local first, last = tonumber(known[1]) or 1, tonumber(known[2]) or 0
+  local count, bytes = tonumber(known[3]) or 0, tonumber(known[4]) or 0
+  local blocks, gone, trims = {}, {bytes = 0, letters = 0, age = 0}, false
+
+  local function block(number)
+    if not blocks[number] then
+      local text = redis.call('HMGET', books, number)[1] or ''
+      local id, letters, size = string.match(text, '^(%S+) (%d+) (%d+)$')
+      blocks[number] = {id = id or '0', letters = tonumber(letters) or 0, bytes = tonumber(size) or 0}
+    end
+    return blocks[number]
+  end
+
+  local function save(number)
+    local one = block(number)
+    redis.call('HSET', books, number, string.format('%s %.0f %.0f', one.id, one.letters, one.bytes))
+  end
+
+  local function forget_first(bound)
+    local oldest = block(first)
+    gone[bound] = gone[bound] + oldest.letters
+    count, bytes = count - oldest.letters, bytes - oldest.bytes
+    redis.call('HDEL', books, first)
+    first, trims = first + 1, true
+    if first > last then
+      count, bytes = 0, 0
+    end
+  end
+
+  local time = redis.pcall('TIME')  -- where it is not permitted, the newest block tells the time
+  local now = time[1] and time[1] * 1000 + math.floor(time[2] / 1000) or (first <= last and milliseconds(block(last).id)) or 0
+
+  local function adopt()
+    local length, size = redis.pcall('XLEN', stream), redis.pcall('MEMORY', 'USAGE', stream, 'SAMPLES', 0)
+    if type(length) ~= 'number' or type(size) ~= 'number' then
+      length, size, trims = UNKNOWN, max_bytes, true
+    end
+    local each = math.ceil(size / math.max(length, 1))
+    local kept = math.min(length, max_length, math.floor(max_bytes / each))
+    if kept < length then
+      gone[length > max_length and 'letters' or 'bytes'], trims = length - kept, true
+    end
+    local share = math.max(1, math.ceil(kept / BLOCKS))
+    for n = 1, kept, share do
+      local letters = math.min(share, kept - n + 1)
+      last = last + 1
+      blocks[last] = {id = string.format('%.0f', now), letters = letters, bytes = letters * each}
+      count, bytes = count + letters, bytes + letters * each
+      save(last)
+    end
+  end
+
+  if redis.call('TYPE', stream).ok == 'none' then
+    redis.call('EXPIRE', books, 0)
+    first, last, count, bytes, blocks = 1, 0, 0, 0, {}
+  elseif not known[1] then
+    adopt()
+  end
+  while first <= last and milliseconds(block(first).id) > 0
+    and milliseconds(block(first).id) + max_age * (1 + 1 / BLOCKS) < now do
+    forget_first('age')
+  end
+
+  -- Add the letter in ARGV from `from` to `till`, and trim the letters of the blocks that are forgotten.
+  local function write(from, till)
+    if not trims then
+      return redis.call('XADD', stream, '*', unpack(ARGV, from, till))
+    end
+    trims = false
+    if first <= last and string.find(block(first).id, '-', 1, true) then
+      local id = redis.pcall('XADD', stream, 'MINID', '=', block(first).id, '*', unpack(ARGV, from, till))
+      if type(id) == 'string' then
+        return id
+      end  -- before Redis 6.2 there is no MINID
+    end
+    return redis.call('XADD', stream, 'MAXLEN', string.format('%.0f', count + 1), '*', unpack(ARGV, from, till))
+  end
+
+  local function add(from, till)
+    local size = PER_LETTER
+    for i = from, till do
+      size = size + #ARGV[i]
+    end
+    if size > SMALL then
+      local _, exponent = math.frexp(size)
+      local step = 2 ^ (exponent - 3)
+      size = math.ceil(size / step) * step
+    end
+    while first <= last and (count >= max_length or bytes + size > max_bytes) do
+      forget_first(count >= max_length and 'letters' or 'bytes')
+    end
+    local id = write(from, till)
+    local newest = first <= last and block(last)
+    if not newest or newest.letters >= math.floor(max_length / BLOCKS) or newest.bytes >= max_bytes / BLOCKS
+      or milliseconds(id) - milliseconds(newest.id) >= max_age / BLOCKS then
+      if newest then
+        save(last)
+      end
+      last = last + 1
+      newest = {id = id, letters = 0, bytes = 0}
+      blocks[last] = newest
+    end
+    newest.letters, newest.bytes = newest.letters + 1, newest.bytes + size
+    count, bytes = count + 1, bytes + size
+  end
+
+  local function close()
+    save(last)
+    redis.call('HSET', books, 'first', first, 'last', last, 'count', count, 'bytes', bytes)
+    redis.call('EXPIRE', stream, math.ceil(max_age / 1000))
+    redis.call('EXPIRE', books, math.ceil(max_age / 1000))
+    return gone.bytes, gone.letters, gone.age
+  end
+
+  return add, close
+end
+
