@@ -5,13 +5,13 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
 
 from bridge.config import checks
 from bridge.config.document import Document
+from bridge.config.files import UnreadableFile, read_file
 from bridge.config.models import Config, Route
 from bridge.config.reader import MAX_BYTES, parse
 from bridge.config.source_model import Deduplicate, SourceModel
@@ -49,14 +49,9 @@ def load(
 
 def _read(file: str) -> bytes:
     try:
-        with Path(file).open("rb") as stream:
-            body = stream.read(MAX_BYTES + 1)
-    except (OSError, ValueError) as error:
-        message = f"cannot be read: {getattr(error, 'strerror', None) or 'this is no path'}"
-    else:
-        if len(body) <= MAX_BYTES:
-            return body
-        message = "the file is larger than 1 MiB"
+        return read_file(file, MAX_BYTES, pipe=True)
+    except UnreadableFile as error:
+        message = str(error) if str(error).startswith("cannot") else f"the file {error}"
     raise ConfigError([LocatedDiagnostic(file, 1, 1, "", message)])
 
 
