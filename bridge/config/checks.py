@@ -72,10 +72,15 @@ def _source(source: dict[str, Any], path: KeyPath) -> Iterator[Diagnostic]:
 
 def _connection(settings: dict[str, Any], path: KeyPath, document: Document) -> Iterator[Diagnostic]:
     url, tls = settings.get("url"), settings.get("tls")
-    if isinstance(tls, dict) and ("cert" in tls) != ("key" in tls):
-        yield Diagnostic(
-            (*path, "tls"), "a certificate needs its key, and a key its certificate", "set both", at_key=True
-        )
+    if isinstance(tls, dict):
+        if ("cert" in tls) != ("key" in tls):
+            hint = "set both; they may be the same file"
+            yield Diagnostic(
+                (*path, "tls"), "a certificate needs its key, and a key its certificate", hint, at_key=True
+            )
+        elif "key_password" in tls and "key" not in tls:
+            hint = "set cert and key too"
+            yield Diagnostic((*path, "tls", "key_password"), "there is no key that it could decrypt", hint, at_key=True)
     if not isinstance(url, str):
         return
     yield from _reserved((*path, "url"), document)

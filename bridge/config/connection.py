@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import Annotated, Any, ClassVar, Self
+from typing import Annotated, Any, ClassVar, Final, Self
 
 from pydantic import (
     AfterValidator,
@@ -24,6 +24,9 @@ from bridge.config.units import DURATION, SIZE, parse_duration, parse_size, spel
 from bridge.config.urls import check_url, redacted_url
 from bridge.config.wording import describe
 from bridge.errors import InvalidValue
+
+#: In bytes; OpenSSL takes no longer one.
+_MAX_KEY_PASSWORD: Final = 1024
 
 
 def at_least(min_ms: int, max_ms: int | None = None) -> AfterValidator:
@@ -46,6 +49,13 @@ def _secret(value: object) -> object:
         hint = "quote it" if isinstance(value, (bool, int, float)) else ""
         raise InvalidValue(f"takes text, not {describe(value)}", hint)
     return SecretStr(value)
+
+
+def _key_password(value: object) -> object:
+    secret = _secret(value)
+    if isinstance(secret, SecretStr) and len(secret.get_secret_value().encode()) > _MAX_KEY_PASSWORD:
+        raise InvalidValue(f"takes text of at most {_MAX_KEY_PASSWORD} bytes")
+    return secret
 
 
 def or_null(check: Callable[[object], object]) -> Callable[[object], object]:
@@ -121,6 +131,9 @@ class Tls(Model):
     ca: Name | None = Field(default=None, description="file with the certificates of the authorities to trust")
     cert: Name | None = Field(default=None, description="file with the certificate to present")
     key: Name | None = Field(default=None, description="file with the key of the certificate")
+    key_password: Annotated[SecretStr | None, BeforeValidator(or_null(_key_password))] = Field(
+        default=None, description="password of the key, if it is encrypted"
+    )
     server_name: Name | None = Field(default=None, description="name to expect in the server's certificate")
     verify: Boolean = Field(default=True, description="whether the server's certificate is verified")
 
