@@ -23,7 +23,7 @@ def main(arguments: argparse.Namespace) -> int:
         arguments.config, check=lambda loaded: [*check_routes(loaded), *tls.mistakes(loaded, passwords_only=True)]
     )
     log_format, log_level = arguments.log_format or loaded.log.format, arguments.log_level or loaded.log.level
-    logs.configure(log_format, log_level)
+    logs.configure(log_format, log_level, secrets=loaded.secrets())
     log = logs.logger()
     supervised = loaded.processes > 1 and any(why_not_shareable(source) is None for source in loaded.sources.values())
     if loaded.processes > 1 and not supervised:

@@ -17,6 +17,7 @@ from bridge.errors import BridgeError, SinkUnavailable, UsageError
 from bridge.model.batch import Batch
 from bridge.model.event import Event
 from bridge.model.message import Message, MessageIds, Template, encode_dynamic_options
+from bridge.observe.logs import masked
 from bridge.routing.compiler import check_routes
 from bridge.routing.decoding import check_depth
 from bridge.sink import RedisSink
@@ -102,8 +103,9 @@ async def _write(dramatiq: Dramatiq, dead_letters: DeadLetters, message: Message
         batch.add(0, [message])
         await sink.write(batch)
         for letter in batch.every_dead_letter():
-            raise BridgeError(letter.detail)
+            raise BridgeError(masked(letter.detail, dramatiq.secrets()))
     except SinkUnavailable as error:
-        raise BridgeError(f"Redis did not take the message: {error.cause}") from None
+        cause = masked(error.cause, dramatiq.secrets())
+        raise BridgeError(f"Redis did not take the message: {cause}") from None
     finally:
         await sink.close()

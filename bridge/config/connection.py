@@ -21,7 +21,7 @@ from pydantic import (
 
 from bridge.config.substitution import Substituted, coerced
 from bridge.config.units import DURATION, SIZE, parse_duration, parse_size, spell_duration
-from bridge.config.urls import check_url, redacted_url
+from bridge.config.urls import MASK, check_url, redacted_url, secret_texts, spellings, split_url
 from bridge.config.wording import describe
 from bridge.errors import InvalidValue
 
@@ -109,7 +109,7 @@ class Model(BaseModel):
 
     def __repr_args__(self) -> Iterator[tuple[str | None, Any]]:
         for name, value in super().__repr_args__():
-            yield name, "***" if name in self._hidden else _shown(name, value)
+            yield name, MASK if name in self._hidden else _shown(name, value)
 
 
 def _shown(name: str | None, value: object) -> object:
@@ -154,6 +154,25 @@ class Connection(Model):
     )
     tls: Tls | None = Field(default=None, description="settings of TLS, which the URL's scheme turns on")
     connect_timeout: Timeout = Field(default=10_000, description="how long connecting may take")
+
+    def secrets(self) -> set[str]:
+        """Return the texts that no log may show, such as passwords and tokens."""
+        given = [self.password, self.tls.key_password if self.tls is not None else None]
+        texts = secret_texts(self.url) | {secret.get_secret_value() for secret in given if secret is not None}
+        if self.username and not self._has_password:
+            texts.add(self.username)
+        return set().union(*map(spellings, texts))
+
+    @property
+    def _has_password(self) -> bool:
+        parts = split_url(self.url)
+        return self.password is not None or bool(parts is not None and parts.password)
+
+    def __repr_args__(self) -> Iterator[tuple[str | None, Any]]:
+        for name, value in super().__repr_args__():
+            # A user name without a password is a token.
+            is_token = name == "username" and value is not None and not self._has_password
+            yield name, MASK if is_token else value
 
     @field_validator("url")
     @classmethod
