@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import os
 import time
 from collections.abc import Callable
 from typing import Any, TypeVar
@@ -13,6 +14,8 @@ from pydantic import ValidationError
 
 from bridge import config
 from bridge.config import DeadLetters, Dramatiq, message_options, parse_duration
+from bridge.config.checks import ends_early
+from bridge.config.substitution import Substitution
 from bridge.errors import BridgeError, SinkUnavailable, UsageError
 from bridge.model.batch import Batch
 from bridge.model.event import Event
@@ -86,8 +89,17 @@ def _settings(arguments: argparse.Namespace) -> tuple[Dramatiq, DeadLetters]:
     if arguments.config is not None:
         loaded = config.load(arguments.config, check=check_routes)
         return loaded.dramatiq, loaded.dead_letters
+    # As in the file: a process list shows ${NAME}, and no password.
+    text = arguments.redis or "redis://localhost:6379/0"
+    url, pieces, unresolved = Substitution(os.environ).apply(text)
+    if unresolved:
+        raise UsageError(f"--redis: {unresolved[0]}")
+    if ends_early(text, pieces):
+        raise UsageError(
+            "--redis: the substituted text holds a character that has a meaning in URLs: percent-encode it"
+        )
     try:
-        return Dramatiq(url=arguments.redis or "redis://localhost:6379/0", namespace=arguments.namespace), DeadLetters()
+        return Dramatiq(url=url, namespace=arguments.namespace), DeadLetters()
     except ValidationError as error:
         # Pydantic's own message would show the URL, which may hold a password.
         first = error.errors()[0]

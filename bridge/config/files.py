@@ -6,23 +6,20 @@ import os
 import select
 import stat
 import time
-from typing import Final
 
 from bridge.config.units import spell_size
 from bridge.errors import BridgeError
-
-#: How long a pipe, such as the shell's `<(...)`, may take to bring all of its bytes.
-PIPE_TIMEOUT_S: Final = 10.0
 
 
 class UnreadableFile(BridgeError):
     """A file that can't be read; the message begins with a verb or an adjective: `cannot be read: ...`."""
 
 
-def read_file(path: str | os.PathLike[str], max_bytes: int, *, pipe: bool = False) -> bytes:
+def read_file(path: str | os.PathLike[str], max_bytes: int, *, pipe_timeout_s: float | None = None) -> bytes:
     """Return the bytes of a file: at most `max_bytes`, and never from a device or a socket.
 
-    With `pipe` a pipe is read as well, for `PIPE_TIMEOUT_S` at most; otherwise nothing is ever waited for.
+    Nothing is waited for, but with `pipe_timeout_s` a pipe is read as well, such as the shell's `<(...)`: its end has to
+    come within that time.
 
     Raises:
         UnreadableFile: in words that can follow the path.
@@ -34,10 +31,9 @@ def read_file(path: str | os.PathLike[str], max_bytes: int, *, pipe: bool = Fals
             mode = os.fstat(descriptor).st_mode
             if stat.S_ISDIR(mode):
                 raise UnreadableFile("cannot be read: Is a directory")
-            is_pipe = pipe and stat.S_ISFIFO(mode)
-            if not stat.S_ISREG(mode) and not is_pipe:
-                raise UnreadableFile("is not a file")
-            body = _read(descriptor, max_bytes, PIPE_TIMEOUT_S if is_pipe else 0.0)
+            if not stat.S_ISREG(mode) and not (stat.S_ISFIFO(mode) and pipe_timeout_s is not None):
+                raise UnreadableFile("cannot be read: it is not a file")
+            body = _read(descriptor, max_bytes, pipe_timeout_s or 0.0)
         finally:
             os.close(descriptor)
     except (OSError, ValueError) as error:

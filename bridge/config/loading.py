@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from typing import Any
+from typing import Any, Final
 
 from pydantic import ValidationError
 
@@ -21,6 +21,8 @@ from bridge.config.validation_errors import translate
 from bridge.errors import ConfigError, Diagnostic, LocatedDiagnostic
 
 Check = Callable[[Config], list[Diagnostic]]
+#: How long a program that writes the configuration into a pipe may take.
+_PIPE_TIMEOUT_S: Final = 10.0
 
 
 def load(
@@ -49,7 +51,7 @@ def load(
 
 def _read(file: str) -> bytes:
     try:
-        return read_file(file, MAX_BYTES, pipe=True)
+        return read_file(file, MAX_BYTES, pipe_timeout_s=_PIPE_TIMEOUT_S)
     except UnreadableFile as error:
         message = str(error) if str(error).startswith("cannot") else f"the file {error}"
     raise ConfigError([LocatedDiagnostic(file, 1, 1, "", message)])

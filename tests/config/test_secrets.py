@@ -133,7 +133,7 @@ def test_a_password_file_loses_its_last_newline_only(tmp_path: Path, loaded: Loa
         ),
         ("${file:secret}", 11, "takes an absolute path; as in ${file:/run/secrets/password}"),
         ("${file:/nowhere/secret}", 11, "/nowhere/secret cannot be read: No such file or directory"),
-        ("${file:/dev/zero}", 11, "/dev/zero is not a file"),
+        ("${file:/dev/zero}", 11, "/dev/zero cannot be read: it is not a file"),
         ("${file:/dev}", 11, "/dev cannot be read: Is a directory"),
         (
             "${credential:../x}",
@@ -164,7 +164,7 @@ def test_a_secret_file_is_bounded_and_never_waited_for(tmp_path: Path, loaded: L
     """A wrong path, such as a log or a pipe without a writer, neither fills the memory nor hangs the start."""
     (tmp_path / "large").write_bytes(b"x" * (64 * 1024 + 1))
     os.mkfifo(tmp_path / "pipe")
-    for name, words in (("large", "is larger than 64KiB"), ("pipe", "is not a file")):
+    for name, words in (("large", "is larger than 64KiB"), ("pipe", "cannot be read: it is not a file")):
         with pytest.raises(ConfigError, match=words):
             loaded(route(f"when: ${{file:{tmp_path}/{name}}}"))
 
