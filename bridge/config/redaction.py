@@ -45,7 +45,8 @@ def is_secret(key: str) -> bool:
 
 def is_secret_path(path: KeyPath) -> bool:
     """Tell whether a value may be secret by its keys: a user name too, which is a token where there is no password."""
-    return bool(path) and (path[-1] in _USERS or any(isinstance(step, str) and is_secret(step) for step in path))
+    keys = [step for step in path if isinstance(step, str)]
+    return any(map(is_secret, keys)) or (bool(keys) and keys[-1] in _USERS)
 
 
 def is_address(path: KeyPath) -> bool:

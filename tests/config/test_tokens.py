@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 
 from bridge.config import load
+from bridge.config.reader import parse
+from bridge.config.substitution import Substitution
 from bridge.errors import ConfigError
 
 SECRET = "hunter2"
@@ -73,9 +75,12 @@ MORE = "\n    x: 1"
     ],
 )
 def test_no_mistake_shows_a_token(text: str, tmp_path: Path) -> None:
-    """A token is in no message and in no line under it, however it is written."""
+    """A token is in no message and in no line that could stand under one, however it is written."""
     path = tmp_path / "bridge.yaml"
     path.write_text(f"sources:\n  m:\n    {text}\n    type: mqt\n", encoding="utf-8")
+    document = parse(path.read_bytes(), "bridge.yaml", Substitution({"SECRET": SECRET}))
+    lines = [document.source.show(line, 1) for line in range(1, 10)]
+    assert SECRET not in "\n".join(lines)
     with pytest.raises(ConfigError) as caught:
         load(path, environ={"SECRET": SECRET})
     assert SECRET not in str(caught.value)
