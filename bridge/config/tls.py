@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import ssl
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any, Final
 
 from bridge.config.connection import Tls
@@ -124,7 +126,9 @@ def _password_fault(setting: str, problem: str) -> TlsFault:
 
 def _unreadable(tls: Tls) -> Iterator[TlsFault]:
     """Yield the fault of each file of `tls` that can't be read."""
-    for setting, path in (("ca", tls.ca), ("cert", tls.cert), ("key", tls.key)):
+    default = os.environ.get("SSL_CERT_FILE")  # OpenSSL's own; a missing one means that there is a directory
+    authorities = default if tls.ca is None and default and Path(default).exists() else tls.ca
+    for setting, path in (("ca", authorities), ("cert", tls.cert), ("key", tls.key)):
         if path is not None:
             try:
                 # OpenSSL would wait for a pipe, and read a device without an end.

@@ -12,7 +12,7 @@ import pytest
 
 from bridge.config import load, tls
 from bridge.config.files import UnreadableFile, read_file
-from bridge.errors import ConfigError
+from bridge.errors import ConfigError, Disconnected
 from tests.support.children import PATIENCE, REPOSITORY
 
 CONFIG = "sources: {m: {type: mqtt, url: mqtt://h}}\n"
@@ -89,6 +89,13 @@ def test_a_pipe_without_an_end_is_bounded() -> None:
         read_file(f"/dev/fd/{read}", 1000, pipe_timeout_s=0.1)
     os.close(read)
     os.close(write)
+
+
+def test_the_systems_authorities_may_never_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    """OpenSSL reads the file that SSL_CERT_FILE names, on the event loop: a device is refused before."""
+    monkeypatch.setenv("SSL_CERT_FILE", "/dev/zero")
+    with pytest.raises(Disconnected, match="/dev/zero cannot be read: it is not a file"):
+        tls.context(None)
 
 
 @pytest.mark.parametrize("setting", ["ca", "cert", "key"])
