@@ -10,7 +10,7 @@ import importlib
 import os
 import sys
 from collections.abc import Sequence
-from typing import Final
+from typing import Final, NoReturn
 
 import bridge
 from bridge.errors import BridgeError, ConfigError, UsageError
@@ -46,8 +46,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     return code
 
 
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        # An argument that is not understood may be a URL, and standard error a log.
+        from bridge.config import redacted_url  # noqa: PLC0415 - see `main`
+
+        super().error(" ".join(map(redacted_url, message.split(" "))))
+
+
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog="dramatiq-bridge", description="Events from AMQP, MQTT and Redis become Dramatiq messages in Redis."
     )
     parser.add_argument("--version", action="version", version=f"dramatiq-bridge {bridge.__version__}")
@@ -79,7 +87,11 @@ def _parser() -> argparse.ArgumentParser:
     send.add_argument("--queue", default="default")
     send.add_argument("--delay", metavar="DURATION", help="such as 10s")
     target = send.add_mutually_exclusive_group()
-    target.add_argument("--redis", metavar="URL", help="redis://localhost:6379/0 if neither is given")
+    target.add_argument(
+        "--redis",
+        metavar="URL",
+        help="redis://localhost:6379/0 if neither is given; '${NAME}' in it keeps a password out of the process list",
+    )
     target.add_argument("--config", metavar="CONFIG", help="take `dramatiq:` from this file")
     send.add_argument("--namespace", default="dramatiq", help="with --redis")
 

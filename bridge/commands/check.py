@@ -5,12 +5,11 @@ from __future__ import annotations
 import argparse
 import re
 from collections.abc import Iterator
-from typing import Any, Final
+from typing import Final
 
 from bridge import config
 from bridge.config import Config, Route, SourceConfig, redacted_url, tls
 from bridge.config.units import spell_size
-from bridge.errors import Diagnostic, KeyPath
 from bridge.routing.compiler import check_routes
 from bridge.sources.promise import promise
 from bridge.sources.sharding import why_not_shareable
@@ -25,7 +24,7 @@ def main(arguments: argparse.Namespace) -> int:
     Raises:
         ConfigError: the file has mistakes; it holds all of them.
     """
-    loaded = config.load(arguments.config, check=lambda loaded: [*check_routes(loaded), *_missing_files(loaded)])
+    loaded = config.load(arguments.config, check=lambda loaded: [*check_routes(loaded), *tls.mistakes(loaded)])
     print(f"{arguments.config}: ok")
     print(f"  dramatiq  {redacted_url(loaded.dramatiq.url)}, namespace {loaded.dramatiq.namespace}")
     for name, source in loaded.sources.items():
@@ -48,15 +47,6 @@ def main(arguments: argparse.Namespace) -> int:
 
 def _plain(markdown: str) -> str:
     return markdown.replace("`", "")
-
-
-def _missing_files(loaded: Config) -> Iterator[Diagnostic]:
-    """Yield a mistake for each file of TLS that cannot be read here; `run` waits for it: certificates are rotated."""
-    connections: list[tuple[KeyPath, Any]] = [(("sources", name), source) for name, source in loaded.sources.items()]
-    for path, connection in [(("dramatiq",), getattr(loaded, "dramatiq", None)), *connections]:
-        settings = getattr(connection, "tls", None)
-        for key, cause in tls.unreadable_files(settings) if settings is not None else ():
-            yield Diagnostic((*path, "tls", key), cause)
 
 
 def notes(loaded: Config) -> Iterator[str]:

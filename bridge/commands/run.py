@@ -6,7 +6,7 @@ import argparse
 import asyncio
 
 from bridge import config
-from bridge.config import Config
+from bridge.config import Config, tls
 from bridge.observe import logs
 from bridge.process.bridge import Bridge
 from bridge.process.event_loop import loop_factory
@@ -18,9 +18,12 @@ from bridge.sources.sharding import why_not_shareable
 
 def main(arguments: argparse.Namespace) -> int:
     """Run the bridge until a signal; return the exit code."""
-    loaded = config.load(arguments.config, check=check_routes)
+    # A file of TLS that can't be read is waited for, since certificates are rotated; a password can't come later.
+    loaded = config.load(
+        arguments.config, check=lambda loaded: [*check_routes(loaded), *tls.mistakes(loaded, passwords_only=True)]
+    )
     log_format, log_level = arguments.log_format or loaded.log.format, arguments.log_level or loaded.log.level
-    logs.configure(log_format, log_level)
+    logs.configure(log_format, log_level, secrets=loaded.secrets())
     log = logs.logger()
     supervised = loaded.processes > 1 and any(why_not_shareable(source) is None for source in loaded.sources.values())
     if loaded.processes > 1 and not supervised:

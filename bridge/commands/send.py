@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import os
 import time
 from collections.abc import Callable
 from typing import Any, TypeVar
@@ -13,10 +14,13 @@ from pydantic import ValidationError
 
 from bridge import config
 from bridge.config import DeadLetters, Dramatiq, message_options, parse_duration
+from bridge.config.checks import ends_early
+from bridge.config.substitution import Substitution
 from bridge.errors import BridgeError, SinkUnavailable, UsageError
 from bridge.model.batch import Batch
 from bridge.model.event import Event
 from bridge.model.message import Message, MessageIds, Template, encode_dynamic_options
+from bridge.observe.logs import masked
 from bridge.routing.compiler import check_routes
 from bridge.routing.decoding import check_depth
 from bridge.sink import RedisSink
@@ -85,8 +89,17 @@ def _settings(arguments: argparse.Namespace) -> tuple[Dramatiq, DeadLetters]:
     if arguments.config is not None:
         loaded = config.load(arguments.config, check=check_routes)
         return loaded.dramatiq, loaded.dead_letters
+    # As in the file: a process list shows ${NAME}, and no password.
+    text = arguments.redis or "redis://localhost:6379/0"
+    url, pieces, unresolved = Substitution(os.environ).apply(text)
+    if unresolved:
+        raise UsageError(f"--redis: {unresolved[0]}")
+    if ends_early(text, pieces):
+        raise UsageError(
+            "--redis: the substituted text holds a character that has a meaning in URLs: percent-encode it"
+        )
     try:
-        return Dramatiq(url=arguments.redis or "redis://localhost:6379/0", namespace=arguments.namespace), DeadLetters()
+        return Dramatiq(url=url, namespace=arguments.namespace), DeadLetters()
     except ValidationError as error:
         # Pydantic's own message would show the URL, which may hold a password.
         first = error.errors()[0]
@@ -102,8 +115,9 @@ async def _write(dramatiq: Dramatiq, dead_letters: DeadLetters, message: Message
         batch.add(0, [message])
         await sink.write(batch)
         for letter in batch.every_dead_letter():
-            raise BridgeError(letter.detail)
+            raise BridgeError(masked(letter.detail, dramatiq.secrets()))
     except SinkUnavailable as error:
-        raise BridgeError(f"Redis did not take the message: {error.cause}") from None
+        cause = masked(error.cause, dramatiq.secrets())
+        raise BridgeError(f"Redis did not take the message: {cause}") from None
     finally:
         await sink.close()

@@ -7,13 +7,14 @@ file, and not only once those are mended.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any, Final
 
 from bridge.config.connection import Connection
 from bridge.config.document import Document
 from bridge.config.models import Dramatiq
 from bridge.config.sources import SOURCES
+from bridge.config.substitution import Piece
 from bridge.config.urls import split_url
 from bridge.config.wording import near_miss, quoted
 from bridge.errors import Diagnostic, KeyPath
@@ -72,10 +73,15 @@ def _source(source: dict[str, Any], path: KeyPath) -> Iterator[Diagnostic]:
 
 def _connection(settings: dict[str, Any], path: KeyPath, document: Document) -> Iterator[Diagnostic]:
     url, tls = settings.get("url"), settings.get("tls")
-    if isinstance(tls, dict) and ("cert" in tls) != ("key" in tls):
-        yield Diagnostic(
-            (*path, "tls"), "a certificate needs its key, and a key its certificate", "set both", at_key=True
-        )
+    if isinstance(tls, dict):
+        if ("cert" in tls) != ("key" in tls):
+            hint = "set both; they may be the same file"
+            yield Diagnostic(
+                (*path, "tls"), "a certificate needs its key, and a key its certificate", hint, at_key=True
+            )
+        elif "key_password" in tls and "key" not in tls:
+            hint = "set cert and key too"
+            yield Diagnostic((*path, "tls", "key_password"), "there is no key that it could decrypt", hint, at_key=True)
     if not isinstance(url, str):
         return
     yield from _reserved((*path, "url"), document)
@@ -99,12 +105,19 @@ _WITH_TLS: Final[dict[str, str]] = {
 
 def _reserved(path: KeyPath, document: Document) -> Iterator[Diagnostic]:
     """Yield the mistake of a substituted password that ends early in its URL: its rest would be taken for the host."""
-    text, pieces = document.substituted.get(path, ("", []))
-    for piece in pieces:
-        in_userinfo = "://" in text[: piece.start] and "@" in text[piece.end :] and "@" not in text[: piece.start]
-        if in_userinfo and _RESERVED.search(piece.value):
-            hint = "percent-encode it, or write password: beside url:"
-            yield Diagnostic(path, "the substituted text holds a character that has a meaning in URLs", hint)
-            # Every other mistake of this URL follows from this one.
-            document.refused.add(path)
-            return
+    if ends_early(*document.substituted.get(path, ("", []))):
+        hint = "percent-encode it, or write password: beside url:"
+        yield Diagnostic(path, "the substituted text holds a character that has a meaning in URLs", hint)
+        # Every other mistake of this URL follows from this one.
+        document.refused.add(path)
+
+
+def ends_early(text: str, pieces: Iterable[Piece]) -> bool:
+    """Tell whether a substituted user or password holds a character that ends it in a URL."""
+    return any(
+        "://" in text[: piece.start]
+        and "@" in text[piece.end :]
+        and "@" not in text[: piece.start]
+        and _RESERVED.search(piece.value)
+        for piece in pieces
+    )

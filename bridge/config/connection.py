@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import Annotated, Any, ClassVar, Self
+from typing import Annotated, Any, ClassVar, Final, Self
 
 from pydantic import (
     AfterValidator,
@@ -21,9 +21,12 @@ from pydantic import (
 
 from bridge.config.substitution import Substituted, coerced
 from bridge.config.units import DURATION, SIZE, parse_duration, parse_size, spell_duration
-from bridge.config.urls import check_url, redacted_url
+from bridge.config.urls import MASK, check_url, redacted_url, secret_texts, spellings, split_url
 from bridge.config.wording import describe
 from bridge.errors import InvalidValue
+
+#: In bytes; OpenSSL takes no longer one.
+_MAX_KEY_PASSWORD: Final = 1024
 
 
 def at_least(min_ms: int, max_ms: int | None = None) -> AfterValidator:
@@ -46,6 +49,13 @@ def _secret(value: object) -> object:
         hint = "quote it" if isinstance(value, (bool, int, float)) else ""
         raise InvalidValue(f"takes text, not {describe(value)}", hint)
     return SecretStr(value)
+
+
+def _key_password(value: object) -> object:
+    secret = _secret(value)
+    if isinstance(secret, SecretStr) and len(secret.get_secret_value().encode()) > _MAX_KEY_PASSWORD:
+        raise InvalidValue(f"takes text of at most {_MAX_KEY_PASSWORD} bytes")
+    return secret
 
 
 def or_null(check: Callable[[object], object]) -> Callable[[object], object]:
@@ -99,7 +109,7 @@ class Model(BaseModel):
 
     def __repr_args__(self) -> Iterator[tuple[str | None, Any]]:
         for name, value in super().__repr_args__():
-            yield name, "***" if name in self._hidden else _shown(name, value)
+            yield name, MASK if name in self._hidden else _shown(name, value)
 
 
 def _shown(name: str | None, value: object) -> object:
@@ -121,6 +131,9 @@ class Tls(Model):
     ca: Name | None = Field(default=None, description="file with the certificates of the authorities to trust")
     cert: Name | None = Field(default=None, description="file with the certificate to present")
     key: Name | None = Field(default=None, description="file with the key of the certificate")
+    key_password: Annotated[SecretStr | None, BeforeValidator(or_null(_key_password))] = Field(
+        default=None, description="password of the key, if it is encrypted"
+    )
     server_name: Name | None = Field(default=None, description="name to expect in the server's certificate")
     verify: Boolean = Field(default=True, description="whether the server's certificate is verified")
 
@@ -141,6 +154,25 @@ class Connection(Model):
     )
     tls: Tls | None = Field(default=None, description="settings of TLS, which the URL's scheme turns on")
     connect_timeout: Timeout = Field(default=10_000, description="how long connecting may take")
+
+    def secrets(self) -> set[str]:
+        """Return the texts that no log may show, such as passwords and tokens."""
+        given = [self.password, self.tls.key_password if self.tls is not None else None]
+        texts = secret_texts(self.url) | {secret.get_secret_value() for secret in given if secret is not None}
+        if self.username and not self._has_password:
+            texts.add(self.username)
+        return set().union(*map(spellings, texts))
+
+    @property
+    def _has_password(self) -> bool:
+        parts = split_url(self.url)
+        return self.password is not None or bool(parts is not None and parts.password)
+
+    def __repr_args__(self) -> Iterator[tuple[str | None, Any]]:
+        for name, value in super().__repr_args__():
+            # A user name without a password is a token.
+            is_token = name == "username" and value is not None and not self._has_password
+            yield name, MASK if is_token else value
 
     @field_validator("url")
     @classmethod

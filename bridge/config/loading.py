@@ -5,13 +5,13 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from pydantic import ValidationError
 
 from bridge.config import checks
 from bridge.config.document import Document
+from bridge.config.files import UnreadableFile, read_file
 from bridge.config.models import Config, Route
 from bridge.config.reader import MAX_BYTES, parse
 from bridge.config.source_model import Deduplicate, SourceModel
@@ -21,6 +21,8 @@ from bridge.config.validation_errors import translate
 from bridge.errors import ConfigError, Diagnostic, LocatedDiagnostic
 
 Check = Callable[[Config], list[Diagnostic]]
+#: How long a program that writes the configuration into a pipe may take.
+_PIPE_TIMEOUT_S: Final = 10.0
 
 
 def load(
@@ -49,14 +51,9 @@ def load(
 
 def _read(file: str) -> bytes:
     try:
-        with Path(file).open("rb") as stream:
-            body = stream.read(MAX_BYTES + 1)
-    except (OSError, ValueError) as error:
-        message = f"cannot be read: {getattr(error, 'strerror', None) or 'this is no path'}"
-    else:
-        if len(body) <= MAX_BYTES:
-            return body
-        message = "the file is larger than 1 MiB"
+        return read_file(file, MAX_BYTES, pipe_timeout_s=_PIPE_TIMEOUT_S)
+    except UnreadableFile as error:
+        message = str(error) if str(error).startswith("cannot") else f"the file {error}"
     raise ConfigError([LocatedDiagnostic(file, 1, 1, "", message)])
 
 

@@ -234,3 +234,7 @@ class Config(Model):
             else:
                 named.append(route)
         return named
+
+    def secrets(self) -> set[str]:
+        """Return the texts of every connection that no log may show."""
+        return self.dramatiq.secrets().union(*(source.secrets() for source in self.sources.values()))

@@ -13,7 +13,7 @@ from typing import Any, Final
 import yaml
 
 from bridge.config.document import INVALID, Document, Span
-from bridge.config.redaction import is_reference, is_secret, url_secrets
+from bridge.config.redaction import is_address, is_reference, is_secret_path, url_secrets
 from bridge.config.scalars import resolve
 from bridge.config.substitution import Substituted, Substitution
 from bridge.config.syntax import SyntaxFault, explain
@@ -116,12 +116,12 @@ class _Reader:
     def _node(self, event: yaml.Event, path: KeyPath, depth: int) -> object:
         self._document.values.setdefault(path, _span(event))
         if isinstance(event, yaml.AliasEvent):
-            if _in_secret(path):
-                self._document.source.hide(_begin(event), _end(event))
+            self._hide_line(event, path)
             hint = 'write the value out, or quote text that begins with *, as in "*.created"'
             return self._refuse(event, path, "aliases of YAML are refused", hint)
         anchor, tag = getattr(event, "anchor", None), getattr(event, "tag", None)
         if anchor is not None:
+            self._hide_line(event, path)
             self._refuse(event, path, "anchors of YAML are refused", "quote text that begins with &")
         elif tag is not None:
             self._refuse(event, path, "tags of YAML are refused", "quote text that begins with !")
@@ -155,7 +155,7 @@ class _Reader:
             if depth > MAX_DEPTH:
                 raise self._too_deep(event, path)
             event = next(self._events)
-        if _in_secret(path):
+        if is_secret_path(path):
             self._document.source.hide(start, _end(event))
 
     def _list(self, path: KeyPath, depth: int) -> list[object]:
@@ -258,26 +258,29 @@ class _Reader:
                 value = f"${value}"
         return value if event.style or not pieces else Substituted(value)
 
+    def _hide_line(self, event: yaml.Event, path: KeyPath) -> None:
+        # A password may begin with & or *, and goes on where YAML sees the end of a name.
+        if is_secret_path(path) or is_address(path):
+            self._document.source.hide(_begin(event), self._document.source.end_of_line(_begin(event)))
+
     def _hide(self, event: yaml.ScalarEvent, path: KeyPath) -> None:
         start, end = _begin(event), _end(event)
         raw = self._document.text[start:end]
         if _is_expression(path, event.value):
             return
         source = self._document.source
-        if _in_secret(path):
+        if is_secret_path(path):
             if not is_reference(raw):
                 # YAML sees a comment where a password with an unquoted # goes on.
                 source.hide(start, end if event.style or self._flow else source.end_of_line(end))
+        elif event.style == '"' and "\\" in raw and url_secrets(event.value):
+            source.hide(start, end)  # an escape may stand for any part, such as \x40 for @
         elif "://" in raw:
             for first, last in url_secrets(raw):
                 source.hide(start + first, start + last)
-        elif path and path[-1] == "url" and "@" in raw:
+        elif is_address(path) and "@" in raw:
             # Probably meant as a URL: user and password end at the last @.
             source.hide(start, start + raw.rindex("@"))
-
-
-def _in_secret(path: KeyPath) -> bool:
-    return any(isinstance(step, str) and is_secret(step) for step in path)
 
 
 def _is_expression(path: KeyPath, text: str) -> bool:

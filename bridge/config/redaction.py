@@ -7,12 +7,16 @@ import re
 from functools import lru_cache
 from typing import Final
 
+from bridge.config.urls import MASK, Region, merged
+from bridge.config.urls import url_secrets as secrets_of_url
 from bridge.config.wording import near_miss
+from bridge.errors import KeyPath
 
 # The line breaks of YAML 1.1: both of pyyaml's parsers count them.
 _BREAK = re.compile("\r\n|[\r\n\x85\u2028\u2029]")
-_URL_PASSWORD = re.compile(r"://[^:@/\s]*:(\S+)@")
-_URL_QUERY = re.compile(r"(?i)[?&;][a-z_-]*(?:pass|secret|token)[a-z_-]*=([^&;\s\"']+)")
+# Brackets and a comma may belong to YAML or to the URL.
+_URL = re.compile(r"[\w+.-]*://[^\s\"']*")
+_BROKEN_URL = re.compile(r"[\w+.-]*://.*")
 _KEY = re.compile(r"([\w-]+)[\"']?\s*:(?:\s+|$)(.*)$")
 #: A reference without a fallback, or with an empty one: showing it shows no secret.
 _REFERENCE = re.compile(r"[\"']?\$\{(?:(?:file|credential):[^{}]*|[A-Za-z_]\w*(?::-)?)\}[\"']?")
@@ -20,11 +24,12 @@ _REFERENCE = re.compile(r"[\"']?\$\{(?:(?:file|credential):[^{}]*|[A-Za-z_]\w*(?
 _NO_KEY = re.compile(r"([\w-]+)[:=](\S.*)$")
 # Secrets in a file that cannot be read: `password hunter2`, `u:hunter2@`, `:-hunter2}`.
 _BROKEN = re.compile(r"([\w-]+)[\"']?[\s:=]+(\S.*)$")
-_CREDENTIALS = re.compile(r"[^\s:@]*:(\S+)@|:-([^}]*)\}?")
+_CREDENTIALS = re.compile(r"([^\s\"'@]+)@|:-([^}]*)\}?")
 _MAX_SHOWN: Final = 200
-MASK: Final = "***"
-
-Region = tuple[int, int]
+#: Keys whose value may be a token.
+_USERS: Final = frozenset({"username", "user", "login"})
+#: Keys of a URL, or of a part of it that may hold its user and password.
+_ADDRESSES: Final = frozenset({"url", "uri", "host", "hostname", "broker", "server", "address", "dsn"})
 
 
 @lru_cache(maxsize=1024)
@@ -33,18 +38,25 @@ def is_secret(key: str) -> bool:
     word = key.lower().replace("-", "").replace("_", "")
     return (
         any(part in word for part in ("password", "passwd", "passphrase", "secret", "token"))
-        or word in {"pass", "pwd", "pw", "apikey"}
+        or word in {"pass", "pwd", "pw", "apikey", "jwt", "bearer", "credential", "credentials"}
         or bool(near_miss(word, ("password", "passwd"), 0.7))
     )
 
 
+def is_secret_path(path: KeyPath) -> bool:
+    """Tell whether a value may be secret by its keys: a user name too, which is a token where there is no password."""
+    keys = [step for step in path if isinstance(step, str)]
+    return any(map(is_secret, keys)) or (bool(keys) and keys[-1] in _USERS)
+
+
+def is_address(path: KeyPath) -> bool:
+    """Tell whether a value may have a user and a password before its last @, though it is no URL."""
+    return bool(path) and path[-1] in _ADDRESSES
+
+
 def url_secrets(text: str) -> list[Region]:
-    """Return where a whole scalar, if it is a URL, holds a password."""
-    regions = [parameter.span(1) for parameter in _URL_QUERY.finditer(text)]
-    # Greedy up to the last @, over spaces too: half a password must not be shown.
-    if password := re.search(r"://[^:@/\s]*:(.+)@", text, re.DOTALL):
-        regions.append(password.span(1))
-    return [region for region in regions if not _REFERENCE.fullmatch(text[slice(*region)])]
+    """Return where a whole scalar, if it is a URL, holds a secret; a reference to one is none."""
+    return [region for region in secrets_of_url(text) if not _REFERENCE.fullmatch(text[slice(*region)])]
 
 
 def is_reference(text: str) -> bool:
@@ -87,8 +99,8 @@ class RedactedSource:
         if self.incomplete and self._continues_secret(line):
             return ""
         regions = [(max(a - start, 0), min(b - start, len(text))) for a, b in self._secrets if a < end and b > start]
-        for pattern in (_URL_PASSWORD, _URL_QUERY):
-            regions += [secret.span(1) for secret in pattern.finditer(text) if not is_reference(secret[1])]
+        for url in (_BROKEN_URL if self.incomplete else _URL).finditer(text):
+            regions += [(url.start() + a, url.start() + b) for a, b in url_secrets(url[0])]
         regions += _after_secret_words(text, _BROKEN if self.incomplete else _NO_KEY)
         if self.incomplete:
             regions += [secret.span(secret.lastindex or 0) for secret in _CREDENTIALS.finditer(text)]
@@ -104,8 +116,12 @@ class RedactedSource:
             text = self._text[self._starts[above] : self._ends[above]]
             if keys := list(_KEY.finditer(text)):
                 ended = keys[-1][2].strip() and not keys[-1][2].startswith(("|", ">", '"', "'"))
-                return any(is_secret(key[1]) for key in keys) and not (ended and _KEY.search(own))
+                return any(_is_secret_or_user(key[1]) for key in keys) and not (ended and _KEY.search(own))
         return False
+
+
+def _is_secret_or_user(key: str) -> bool:
+    return is_secret(key) or key in _USERS
 
 
 def _after_secret_words(text: str, pattern: re.Pattern[str]) -> list[Region]:
@@ -113,7 +129,7 @@ def _after_secret_words(text: str, pattern: re.Pattern[str]) -> list[Region]:
     position = 0
     while pair := pattern.search(text, position):
         position = pair.end(1)
-        if is_secret(pair[1]) and not is_reference(pair[2].strip()):
+        if (_is_secret_or_user if pattern is _BROKEN else is_secret)(pair[1]) and not is_reference(pair[2].strip()):
             regions.append(pair.span(2))
     return regions
 
@@ -122,7 +138,7 @@ def _masked(text: str, regions: list[Region], caret: int) -> str:
     """Mask the regions, and change the indentation so that the character at `caret` stays in its column."""
     out: list[str] = []
     position = moved = 0
-    for start, end in _merged(regions):
+    for start, end in merged(regions):
         out += (text[position:start], MASK)
         position = end
         if start < caret:
@@ -132,13 +148,3 @@ def _masked(text: str, regions: list[Region], caret: int) -> str:
         return " " * moved + shown
     indentation = len(shown) - len(shown.lstrip())
     return shown[min(-moved, indentation) :]
-
-
-def _merged(regions: list[Region]) -> list[Region]:
-    merged: list[Region] = []
-    for start, end in sorted(region for region in regions if region[0] < region[1]):
-        if merged and start <= merged[-1][1]:
-            merged[-1] = (merged[-1][0], max(end, merged[-1][1]))
-        else:
-            merged.append((start, end))
-    return merged

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import re
-import stat
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
+from bridge.config.files import UnreadableFile, read_file
 from bridge.errors import Diagnostic, InvalidValue
 from bridge.model.json_limits import is_encodable
 
@@ -127,16 +126,9 @@ class Substitution:
 
 def _read(path: str) -> str:
     try:
-        # Not blocking: a pipe without a writer would keep the start waiting for ever.
-        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-        with open(descriptor, "rb") as file:  # noqa: PTH123 - a path would block
-            if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-                raise InvalidValue(f"{path} is not a file")
-            body = file.read(MAX_FILE_BYTES + 1)
-    except OSError as error:
-        raise InvalidValue(f"{path} cannot be read: {error.strerror}") from None
-    if len(body) > MAX_FILE_BYTES:
-        raise InvalidValue(f"{path} is larger than 64 KiB")
+        body = read_file(path, MAX_FILE_BYTES)
+    except UnreadableFile as error:
+        raise InvalidValue(f"{path} {error}") from None
     try:
         text = body.decode()
     except UnicodeDecodeError:

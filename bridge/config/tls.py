@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import ssl
 from collections.abc import Iterator
@@ -9,7 +10,12 @@ from pathlib import Path
 from typing import Any, Final
 
 from bridge.config.connection import Tls
-from bridge.errors import Disconnected, describe_error
+from bridge.config.files import UnreadableFile, read_file
+from bridge.config.models import Config
+from bridge.errors import Diagnostic, Disconnected, KeyPath, describe_error
+
+#: The certificates of all the authorities of a system are 0.2 MiB.
+MAX_FILE_BYTES: Final = 1024 * 1024
 
 #: The words of the TLS library, and of a client that meets TLS unawares, and how a user would say it.
 _WORDS: Final = {
@@ -21,7 +27,6 @@ _WORDS: Final = {
     "HANDSHAKE_FAILURE": "the server refuses the TLS handshake: perhaps it wants a client certificate (tls: {{cert, key}})",
     "UNEXPECTED_EOF": "the server ended the TLS handshake: perhaps it wants a client certificate, or speaks no TLS",
     "EOF occurred": "the server ended the TLS handshake: perhaps it wants a client certificate, or speaks no TLS",
-    "KEY_VALUES_MISMATCH": "tls: the key does not fit the certificate",
     # A record of TLS begins with its kind (0x15: an alert) and the version.
     'got "\\x15" as reply type byte': "this port speaks TLS: write {secure}:// in the URL",
     "b'\\x15\\x03": "this port speaks TLS: write {secure}:// in the URL",
@@ -52,15 +57,29 @@ class _Context(ssl.SSLContext):
         return super().wrap_socket(sock, **options)
 
 
+class TlsFault(Disconnected):
+    """A file of `tls` that can't be used. A later attempt may succeed, since certificates are rotated.
+
+    `setting` is the key below `tls` to look at, "" for `tls` itself; `cause` is `tls.setting: problem`.
+    """
+
+    def __init__(self, setting: str, problem: str) -> None:
+        super().__init__(f"tls.{setting}: {problem}" if setting else f"tls: {problem}")
+        self.setting = setting
+        self.problem = problem
+        #: Whether the configuration is at fault, and not the file: a password is missing, or another one is needed.
+        self.is_password = False
+
+
 def context(tls: Tls | None) -> ssl.SSLContext:
     """Return the client context for `tls`; without `ca` it trusts the system's authorities.
 
     Raises:
-        Disconnected: a file cannot be read. A later attempt may succeed: certificates are rotated.
+        TlsFault: a file can't be used.
     """
     tls = tls or Tls()
-    for name, cause in unreadable_files(tls):
-        raise Disconnected(f"tls.{name}: {cause}")
+    for fault in _unreadable(tls):
+        raise fault
     ssl_context = _Context(ssl.PROTOCOL_TLS_CLIENT)
     ssl_context.server_name = tls.server_name
     if tls.ca is None:
@@ -69,29 +88,76 @@ def context(tls: Tls | None) -> ssl.SSLContext:
         try:
             ssl_context.load_verify_locations(tls.ca)
         except (OSError, ssl.SSLError):
-            raise Disconnected(f"tls.ca: there is no certificate in {tls.ca}") from None
+            raise TlsFault("ca", f"there is no certificate in {tls.ca}") from None
     if tls.cert is not None:
-        try:
-            ssl_context.load_cert_chain(tls.cert, tls.key)
-        except (OSError, ssl.SSLError) as error:
-            fits = "KEY_VALUES_MISMATCH" not in str(error)
-            cause = f"no certificate and key can be read from {tls.cert} and {tls.key}: {error}"
-            raise Disconnected(f"tls: {cause}" if fits else _WORDS["KEY_VALUES_MISMATCH"]) from None
+        _load_key(ssl_context, tls, tls.cert)
     if not tls.verify:
         ssl_context.check_hostname = False
         ssl_context.verify_mode = ssl.CERT_NONE
     return ssl_context
 
 
-def unreadable_files(tls: Tls) -> Iterator[tuple[str, str]]:
-    """Yield the key of each file of `tls` that cannot be read, and why."""
-    for name, path in (("ca", tls.ca), ("cert", tls.cert), ("key", tls.key)):
+def _load_key(ssl_context: ssl.SSLContext, tls: Tls, cert: str) -> None:
+    is_encrypted = False
+
+    def password() -> str:
+        # OpenSSL asks for it on the terminal unless it can call a function, and the whole process waits (observed).
+        nonlocal is_encrypted
+        is_encrypted = True
+        if tls.key_password is None:
+            raise _password_fault("key", f"{tls.key} is encrypted: set key_password")
+        return tls.key_password.get_secret_value()
+
+    try:
+        ssl_context.load_cert_chain(cert, tls.key, password)
+    except (OSError, ssl.SSLError) as error:
+        if "KEY_VALUES_MISMATCH" in str(error):
+            raise TlsFault("", "the key does not fit the certificate") from None
+        if is_encrypted:
+            raise _password_fault("key_password", f"it does not decrypt {tls.key}") from None
+        raise TlsFault("", f"no certificate and key can be read from {cert} and {tls.key}: {error}") from None
+
+
+def _password_fault(setting: str, problem: str) -> TlsFault:
+    fault = TlsFault(setting, problem)
+    fault.is_password = True
+    return fault
+
+
+def _unreadable(tls: Tls) -> Iterator[TlsFault]:
+    """Yield the fault of each file of `tls` that can't be read."""
+    default = os.environ.get("SSL_CERT_FILE")  # OpenSSL's own; a missing one means that there is a directory
+    authorities = default if tls.ca is None and default and Path(default).exists() else tls.ca
+    for setting, path in (("ca", authorities), ("cert", tls.cert), ("key", tls.key)):
         if path is not None:
             try:
-                with Path(path).open("rb"):
-                    pass
-            except (OSError, ValueError) as error:
-                yield name, f"{path} cannot be read: {getattr(error, 'strerror', None) or 'this is no path'}"
+                # OpenSSL would wait for a pipe, and read a device without an end.
+                read_file(path, MAX_FILE_BYTES)
+            except UnreadableFile as error:
+                yield TlsFault(setting, f"{path} {error}")
+
+
+def faults(tls: Tls) -> Iterator[TlsFault]:
+    """Yield the fault of each file of `tls` that can't be read; if all can be, the first fault of using them."""
+    unreadable = list(_unreadable(tls))
+    yield from unreadable
+    if not unreadable:
+        try:
+            context(tls)
+        except TlsFault as fault:
+            yield fault
+
+
+def mistakes(loaded: Config, *, passwords_only: bool = False) -> Iterator[Diagnostic]:
+    """Yield a mistake for each fault of `faults` in a connection; with `passwords_only` those that no new file mends."""
+    connections: list[tuple[KeyPath, Any]] = [(("sources", name), source) for name, source in loaded.sources.items()]
+    for path, connection in [(("dramatiq",), getattr(loaded, "dramatiq", None)), *connections]:
+        settings: Tls | None = getattr(connection, "tls", None)
+        if settings is None or (passwords_only and settings.key is None):
+            continue
+        for fault in faults(settings):
+            if fault.is_password or not passwords_only:
+                yield Diagnostic((*path, "tls", *([fault.setting] if fault.setting else [])), fault.problem)
 
 
 def explain(error: BaseException, url: str) -> str:

@@ -1,25 +1,80 @@
-"""URLs of brokers: checked, split, and shown without their passwords."""
+"""URLs of brokers: checked, split, and shown without their secrets."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from urllib.parse import SplitResult, urlsplit
+from urllib.parse import SplitResult, quote, unquote, urlsplit
 
 from bridge.config.wording import listed
 from bridge.errors import InvalidValue
 
-# Greedy up to the last @ on purpose: of a password with a raw / or @ in it no half must be shown.
-_USERINFO = re.compile(r"(://[^:@/\s]*):.*@", re.DOTALL)
-_QUERY = re.compile(r"(?i)([?&;][a-z_-]*(?:pass|secret|token)[a-z_-]*=)[^&;\s]*")
+MASK = "***"
+#: The indices of a part of a text.
+Region = tuple[int, int]
+
+#: A parameter of a query, or a fragment: its name, and its value if it has one.
+_PARAMETER = re.compile(r"[?&;#]([^=&;#\"']*)(?:=([^&;]*?)(?=[\"']?(?:[&;]|$)))?")
+#: Values that are no secrets, unless the name of the parameter is that of a secret, or is encoded.
+_HARMLESS = re.compile(r"(\d{1,6}|true|false|none|optional|required)[\"'\]},]*", re.IGNORECASE)
+_SECRET_NAME = re.compile(r"pass|pwd|secret|token|key|auth|cred|sig|%", re.IGNORECASE)
+#: Characters that no user name holds unencoded: with one of them, the secret may have begun before it.
+_NO_USER = re.compile(r"[/@?#\s]")
 
 #: Options of TLS that client libraries read from a URL; the bridge makes the TLS context itself.
 _TLS_OPTION = re.compile(r"(^|&)(ssl_\w+|ca(file|path|data)|certfile|keyfile|no_verify_ssl)=")
 
 
+def url_secrets(text: str) -> list[Region]:
+    """Return where a URL holds secrets: its password, a user name without a password, and parameters of its query.
+
+    A user name without a password is a token. Of a parameter only a short number or a boolean is not secret. Where the
+    parts of a URL can't be told apart (a raw / or @ in a password), too much is secret rather than too little.
+    """
+    begin = text.find("://") + 3
+    if begin < 3:
+        return []
+    regions = []
+    end = text.rfind("@")
+    is_path = text[:begin].lower().endswith("unix://") and text.startswith("/", begin)
+    if end > begin and not is_path:
+        user, _, password = text[begin:end].partition(":")
+        shows_user = password and not _NO_USER.search(user)
+        regions.append((begin + len(user) + 1 if shows_user else begin, end))
+    for parameter in _PARAMETER.finditer(text, begin):
+        name, value = parameter[1], parameter[2]
+        if value is None or _SECRET_NAME.search(name) or not _HARMLESS.fullmatch(value):
+            regions.append(parameter.span(1 if value is None else 2))
+    return merged(regions)
+
+
+def merged(regions: Iterable[Region]) -> list[Region]:
+    """Return the regions in order, those that overlap or touch as one."""
+    together: list[Region] = []
+    for start, end in sorted(region for region in regions if region[0] < region[1]):
+        if together and start <= together[-1][1]:
+            together[-1] = (together[-1][0], max(end, together[-1][1]))
+        else:
+            together.append((start, end))
+    return together
+
+
 def redacted_url(url: str) -> str:
-    """Return the URL without its password, for logs and errors."""
-    return _QUERY.sub(r"\1***", _USERINFO.sub(r"\1:***@", url))
+    """Return the URL without its secrets, for logs and errors."""
+    for start, end in reversed(url_secrets(url)):
+        url = f"{url[:start]}{MASK}{url[end:]}"
+    return url
+
+
+def secret_texts(url: str) -> set[str]:
+    """Return the secrets of a URL, as they stand there."""
+    return {url[start:end] for start, end in url_secrets(url)}
+
+
+def spellings(secret: str) -> set[str]:
+    """Return the forms in which a library may show a secret of a URL: percent-decoded, and encoded as far as it has to be."""
+    decoded = unquote(secret)
+    return {secret, decoded, quote(decoded, safe=""), quote(decoded, safe="!$&'()*+,;=")}
 
 
 def split_url(url: str) -> SplitResult | None:

@@ -10,7 +10,7 @@ import asyncio
 import logging
 import sys
 import time
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Iterable
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Final, Literal
@@ -23,6 +23,8 @@ Format = Literal["json", "console"]
 REPEAT_INTERVAL_S: Final = 60.0
 #: A throttle forgets all its keys when it has more, so that causes that are all different do not fill the memory.
 _MAX_KEYS: Final = 1000
+#: In characters: see `masked`.
+_MIN_SECRET: Final = 4
 
 
 def _drop_empty_fields(_logger: object, _name: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
@@ -48,10 +50,31 @@ _SHARED: Final[list[Any]] = [
 ]
 
 
-def configure(format_: Format | None = None, level: str = "info", process: int | None = None) -> None:
+def masked(text: str, secrets: Iterable[str]) -> str:
+    """Return `text` without the secrets: a server may quote a user name that is a token, and a library a URL."""
+    for secret in sorted(secrets, key=len, reverse=True):
+        # A shorter one is a part of too many words.
+        if len(secret) >= _MIN_SECRET:
+            text = text.replace(secret, "***")
+    return text
+
+
+def _mask(
+    secrets: frozenset[str], _logger: object, _name: str, event: structlog.typing.EventDict
+) -> structlog.typing.EventDict:
+    # Of the bridge's own lines these fields have text of others; of a library's line everything is.
+    for key in ("cause", "exception", "event") if "logger" in event else ("cause", "exception"):
+        if isinstance(event.get(key), str):
+            event[key] = masked(event[key], secrets)
+    return event
+
+
+def configure(
+    format_: Format | None = None, level: str = "info", process: int | None = None, *, secrets: Iterable[str] = ()
+) -> None:
     """Set up structlog and `logging` alike; without a format, console on a terminal and JSON lines otherwise.
 
-    `process` is the number of a child process, and stands in each of its lines. All processes share one standard error:
+    `secrets` are masked wherever a line has text of a library or of a server. `process` is the number of a child process, and stands in each of its lines. All processes share one standard error:
     each line reaches it by a single write, so that lines do not mix.
     """
     chosen = format_ or ("console" if sys.stderr.isatty() else "json")
@@ -60,7 +83,7 @@ def configure(format_: Format | None = None, level: str = "info", process: int |
         if chosen == "console"
         else structlog.processors.JSONRenderer(ensure_ascii=True)
     )
-    shared = [partial(_add_process, process), *_SHARED]
+    shared = [partial(_add_process, process), *_SHARED, partial(_mask, frozenset(secrets))]
     threshold = logging.getLevelNamesMapping()[level.upper()]
     structlog.configure(
         processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],

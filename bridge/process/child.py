@@ -65,7 +65,7 @@ def main() -> int:
     reports = os.dup(_STDOUT)
     # Output that a library might print is not a report.
     os.dup2(_STDERR, _STDOUT)
-    logs.configure(order.log_format, order.log_level, process=order.number)
+    logs.configure(order.log_format, order.log_level, process=order.number, secrets=order.config.secrets())
     log = logs.logger()
     with asyncio.Runner(loop_factory=loop_factory()) as runner:
         try:

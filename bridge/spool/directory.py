@@ -7,7 +7,7 @@ import fcntl
 import os
 import time
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import quote, unquote
@@ -111,7 +111,8 @@ class SpoolDirectory:
             handle = os.open(orphan.parent / "lock", os.O_RDWR | os.O_CREAT, 0o600)
             try:
                 if _try_lock(handle):
-                    self._move(Log(orphan, self._segment_bytes), records, orphan)
+                    with closing(Log(orphan, self._segment_bytes)) as orphan_records:
+                        self._move(orphan_records, records, orphan)
             finally:
                 os.close(handle)
         except OSError as error:
@@ -127,7 +128,6 @@ class SpoolDirectory:
                 orphan_records.remove(entry)
             adopted += sum(events for _, events in readable)
             lost += sum(entry.events for entry in entries if entry.payload is None)
-        orphan_records.close()
         if adopted or lost:
             log.info("spool.adopted", directory=str(orphan), events=adopted, lost=lost)
 

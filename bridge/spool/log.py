@@ -78,11 +78,15 @@ class Log:
         self._unsynced = False
         directory.mkdir(parents=True, exist_ok=True)
         self._position = os.open(directory / "position", os.O_RDWR | os.O_CREAT, 0o600)
-        paths = sorted(directory.glob(f"*{_SUFFIX}"))
-        self._segments = deque(_Segment(path, path.stat().st_size) for path in paths)
-        position = self._read_position()
-        self._end = self._find_end(position or Edge())
-        self._start = position or self._find_start()
+        try:
+            paths = sorted(directory.glob(f"*{_SUFFIX}"))
+            self._segments = deque(_Segment(path, path.stat().st_size) for path in paths)
+            position = self._read_position()
+            self._end = self._find_end(position or Edge())
+            self._start = position or self._find_start()
+        except BaseException:
+            os.close(self._position)
+            raise
 
     @property
     def events(self) -> int:

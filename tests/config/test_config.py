@@ -312,7 +312,7 @@ def test_a_file_that_cannot_be_read_is_a_mistake_too(tmp_path: Path) -> None:
     expected = {
         tmp_path / "missing.yaml": ":1:1: cannot be read: No such file or directory",
         tmp_path: ":1:1: cannot be read: Is a directory",
-        huge: ":1:1: the file is larger than 1 MiB",
+        huge: ":1:1: the file is larger than 1MiB",
         latin: ":1:4: the file is not UTF-8 text\n    a:\n       ^",
     }
     for path, words in expected.items():

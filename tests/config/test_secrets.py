@@ -133,7 +133,7 @@ def test_a_password_file_loses_its_last_newline_only(tmp_path: Path, loaded: Loa
         ),
         ("${file:secret}", 11, "takes an absolute path; as in ${file:/run/secrets/password}"),
         ("${file:/nowhere/secret}", 11, "/nowhere/secret cannot be read: No such file or directory"),
-        ("${file:/dev/zero}", 11, "/dev/zero is not a file"),
+        ("${file:/dev/zero}", 11, "/dev/zero cannot be read: it is not a file"),
         ("${file:/dev}", 11, "/dev cannot be read: Is a directory"),
         (
             "${credential:../x}",
@@ -164,7 +164,7 @@ def test_a_secret_file_is_bounded_and_never_waited_for(tmp_path: Path, loaded: L
     """A wrong path, such as a log or a pipe without a writer, neither fills the memory nor hangs the start."""
     (tmp_path / "large").write_bytes(b"x" * (64 * 1024 + 1))
     os.mkfifo(tmp_path / "pipe")
-    for name, words in (("large", "is larger than 64 KiB"), ("pipe", "is not a file")):
+    for name, words in (("large", "is larger than 64KiB"), ("pipe", "cannot be read: it is not a file")):
         with pytest.raises(ConfigError, match=words):
             loaded(route(f"when: ${{file:{tmp_path}/{name}}}"))
 
@@ -308,12 +308,26 @@ routes:
         ("redis://localhost:6379/0", "redis://localhost:6379/0"),
         ("redis://:hunter2@h/0", "redis://:***@h/0"),
         ("amqp://u:hunter2@h/v", "amqp://u:***@h/v"),
-        ("amqp://u@h/v", "amqp://u@h/v"),
         ("amqp://u:hun/ter@2@h/v", "amqp://u:***@h/v"),
         ("redis://h/0?password=hunter2&db=1", "redis://h/0?password=***&db=1"),
+        ("redis://h/0?password=a@hunter2", "redis://***"),
+        ("redis://h/0?pass%77ord=123&client_name=hunter2", "redis://h/0?pass%77ord=***&client_name=***"),
+        ("redis://h/0?hunter2", "redis://h/0?***"),
+        ("mqtt://h#hunter2", "mqtt://h#***"),
         ("unix:///run/redis.sock", "unix:///run/redis.sock"),
+        ("unix:///run/redis@1.sock?db=2", "unix:///run/redis@1.sock?db=2"),
+        ("unix://hunter2@/run/redis.sock", "unix://***@/run/redis.sock"),
+        # A user name without a password is a token.
+        ("mqtt://hunter2@h", "mqtt://***@h"),
+        ("mqtt://hunter2:@h", "mqtt://***@h"),
+        ("MQTT://hunter2@h", "MQTT://***@h"),
+        ("redis://hun%74er2@[::1]:6379/0", "redis://***@[::1]:6379/0"),
+        ("amqp://hun/ter2@h/v", "amqp://***@h/v"),
+        ("mqtt:///hunter2@h", "mqtt://***@h"),
+        ("redis://default:hunter2@h/0", "redis://default:***@h/0"),
+        ("mqtt://[::1]:1883", "mqtt://[::1]:1883"),
     ],
 )
 def test_a_url_is_shown_without_its_password(url: str, shown: str) -> None:
-    """Everything but the password can be read."""
+    """Everything but the password can be read, and a token is one: a user name without a password."""
     assert redacted_url(url) == shown

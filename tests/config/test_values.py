@@ -191,7 +191,7 @@ bridge.yaml:1:17: dramatiq.url: TLS is set beside the URL, not in it; as in tls:
     dramatiq: {url: "rediss://localhost/0?ssl_cert_reqs=none"}
                     ^
 bridge.yaml:3:29: sources.orders.url: TLS is set beside the URL, not in it; as in tls: {ca: FILE, verify: true}
-      orders: {type: amqp, url: "amqps://localhost/?cafile=ca.pem", queue: q}
+      orders: {type: amqp, url: "amqps://localhost/?cafile=***", queue: q}
                                 ^
 """,
     ),
@@ -217,7 +217,7 @@ sources:
 """,
         """\
 bridge.yaml:5:15: sources.plant.username: the URL has a username too; write one of them
-        username: me
+        username: ***
                   ^
 bridge.yaml:6:15: sources.plant.password: the URL has a password too; write one of them
         password: ***
@@ -247,7 +247,7 @@ sources:
     tls: {cert: me.pem}
 """,
         """\
-bridge.yaml:5:5: sources.plant.tls: a certificate needs its key, and a key its certificate; set both
+bridge.yaml:5:5: sources.plant.tls: a certificate needs its key, and a key its certificate; set both; they may be the same file
         tls: {cert: me.pem}
         ^
 """,

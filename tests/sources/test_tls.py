@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import socket
 import ssl
+import subprocess
+import sys
 import threading
 from collections import Counter
 from collections.abc import Iterator
@@ -22,7 +24,7 @@ from redis import Redis as Client
 
 from tests.conftest import need
 from tests.support.brokers import Mosquitto, RabbitMQ, Redis
-from tests.support.certificates import Certificates, make_certificates
+from tests.support.certificates import Certificates, encrypt_key, make_certificates
 from tests.support.children import wait_until
 from tests.support.feeds import AmqpFeed, Feed, MqttFeed, PubsubFeed, StreamFeed, connect
 from tests.support.processes import BridgeProcess, Bridges, queue_messages
@@ -200,6 +202,40 @@ def test_a_key_that_does_not_fit(strict: Strict, either_bridge: Bridges) -> None
     """Everywhere in the same words."""
     for name, cause in _causes(either_bridge(strict.config({"key": str(strict.certificates.key)}))).items():
         assert cause == "tls: the key does not fit the certificate", name
+
+
+def test_a_key_may_be_encrypted(strict: Strict, either_bridge: Bridges, tmp_path: Path) -> None:
+    """With `key_password` an encrypted key is opened, also where key and certificate are one file; no log shows it."""
+    password, path = "p@ss phrase: %#", tmp_path / "both.pem"
+    encrypt_key(strict.certificates.client_key, path, password)
+    path.write_bytes(strict.certificates.client_cert.read_bytes() + path.read_bytes())
+    tls = {"cert": str(path), "key": str(path), "key_password": "${KEY_PASSWORD}"}
+    bridge = either_bridge(strict.config(tls), env={"KEY_PASSWORD": password}, arguments=["--log-level", "debug"])
+    bridge.ready()
+    assert password not in "\n".join(bridge.lines)
+    subprocess.run(
+        [sys.executable, "-m", "bridge", "send", "actor", f"--config={bridge.path}"], check=True, timeout=60, env=bridge.env
+    )  # fmt: skip
+
+
+def test_a_key_password_that_is_not_needed(strict: Strict, either_bridge: Bridges) -> None:
+    """The key may be encrypted, or not, whenever it is rotated."""
+    either_bridge(strict.config({"key_password": "unused"})).ready()
+
+
+def test_a_key_that_is_encrypted_anew_with_another_password(
+    strict: Strict, either_bridge: Bridges, tmp_path: Path
+) -> None:
+    """A rotated key that the password does not open is a cause of the next attempt."""
+    path = tmp_path / "later.key"
+    bridge = either_bridge(strict.config({"key": str(path), "key_password": "old phrase"}))
+    for name in KINDS:
+        bridge.wait_for("source.unavailable", source=name)
+    encrypt_key(strict.certificates.client_key, path, "new phrase")
+    for name in KINDS:
+        cause = f"tls.key_password: it does not decrypt {path}"
+        bridge.wait_for("source.unavailable", source=name, cause=cause)
+    _ends_at_once(bridge)
 
 
 def test_a_file_without_certificates(strict: Strict, either_bridge: Bridges, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -107,6 +108,23 @@ def test_a_bridge_starts_with_any_fault_of_the_directory(
     channel.publish([{"n": 1}])
     with redis_server.client() as client:
         wait_until(lambda: client.llen("dramatiq:default") == 1, 20, "the event")
+
+
+def _open_files(directory: Path) -> list[str]:
+    """The files below `directory` that this process has open (Linux)."""
+    paths = [os.path.realpath(link) for link in Path("/proc/self/fd").iterdir()]
+    return [path for path in paths if path.startswith(str(directory))]
+
+
+async def test_a_spool_that_cannot_be_read_leaves_no_file_open(tmp_path: Path) -> None:
+    """Neither a source's own spool nor that of a process that is gone."""
+    for name in ("source-feed", "process-1/source-feed"):
+        (tmp_path / name / "00000000000000000003.spool").mkdir(parents=True)
+    directory = SpoolDirectory(tmp_path, SIZE)
+    assert await directory.own()
+    assert await directory.open("feed", already_parsed) is not None
+    await directory.close()
+    assert _open_files(tmp_path) == []
 
 
 def test_two_bridges_never_share_a_directory(redis_server: Redis, new_bridge: Bridges, tmp_path: Path) -> None:

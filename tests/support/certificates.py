@@ -55,6 +55,14 @@ def make_certificates(directory: Path) -> Certificates:
     )
 
 
+def encrypt_key(key: Path, encrypted: Path, password: str) -> Path:
+    """Write the key as one that needs `password`; return its path."""
+    _openssl(
+        "pkcs8", "-topk8", "-v2", "aes256", "-in", str(key), "-out", str(encrypted), "-passout", f"pass:{password}"
+    )
+    return encrypted
+
+
 def _openssl(*arguments: str) -> None:
     done = subprocess.run(["openssl", *arguments], capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 0, done.stderr

@@ -36,7 +36,10 @@ _BEFORE_ALL: Final = b"0-0"
 #: How often a group is tried to be made while another consumer writes.
 _MAX_TRIES: Final = 20
 #: Causes of `source.gap`.
-_GAP_STREAM: Final = "the stream was made anew: entries of the old one that were not read are lost"
+_GAP_STREAM: Final = (
+    "the stream was made anew: entries of the old one that were not read are lost,"
+    " and one of the new that has the id of an entry written within a day counts as its duplicate"
+)
 _GAP_POSITION: Final = "Redis has lost the position as well: what was added and lost with it can't be known"
 _GAP_UNKNOWN: Final = "nothing is known to have been written: what the group had still to deliver can't be known"
 _MADE_AGAIN: Final = "it was lost: earlier entries that were pending at a consumer which is gone are lost with it"

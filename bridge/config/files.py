@@ -1,0 +1,59 @@
+"""Files that the configuration is made of or names, read within a bound of bytes and of time."""
+
+from __future__ import annotations
+
+import os
+import select
+import stat
+import time
+
+from bridge.config.units import spell_size
+from bridge.errors import BridgeError
+
+
+class UnreadableFile(BridgeError):
+    """A file that can't be read; the message begins with a verb or an adjective: `cannot be read: ...`."""
+
+
+def read_file(path: str | os.PathLike[str], max_bytes: int, *, pipe_timeout_s: float | None = None) -> bytes:
+    """Return the bytes of a file: at most `max_bytes`, and never from a device or a socket.
+
+    Nothing is waited for, but with `pipe_timeout_s` a pipe is read as well, such as the shell's `<(...)`: its end has to
+    come within that time.
+
+    Raises:
+        UnreadableFile: in words that can follow the path.
+    """
+    try:
+        # Not blocking: to open a named pipe without a writer takes for ever. A terminal must not become ours.
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY)
+        try:
+            mode = os.fstat(descriptor).st_mode
+            if stat.S_ISDIR(mode):
+                raise UnreadableFile("cannot be read: Is a directory")
+            if not stat.S_ISREG(mode) and not (stat.S_ISFIFO(mode) and pipe_timeout_s is not None):
+                raise UnreadableFile("cannot be read: it is not a file")
+            body = _read(descriptor, max_bytes, pipe_timeout_s or 0.0)
+        finally:
+            os.close(descriptor)
+    except (OSError, ValueError) as error:
+        raise UnreadableFile(f"cannot be read: {getattr(error, 'strerror', None) or 'this is no path'}") from None
+    if len(body) > max_bytes:
+        raise UnreadableFile(f"is larger than {spell_size(max_bytes)}")
+    return body
+
+
+def _read(descriptor: int, max_bytes: int, timeout_s: float) -> bytes:
+    """Return everything up to the end of the file, or one byte more than `max_bytes`."""
+    deadline = time.monotonic() + timeout_s
+    poll = select.poll()
+    poll.register(descriptor, select.POLLIN)
+    body = bytearray()
+    while len(body) <= max_bytes:
+        if not poll.poll(max(0.0, deadline - time.monotonic()) * 1000):
+            raise UnreadableFile(f"cannot be read: its end did not come within {timeout_s:g} s")
+        part = os.read(descriptor, max_bytes + 1 - len(body))
+        if not part:
+            break
+        body += part
+    return bytes(body)
