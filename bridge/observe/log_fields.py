@@ -9,9 +9,10 @@ from __future__ import annotations
 import reprlib
 from collections.abc import Collection, Mapping
 from itertools import islice
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-import structlog
+if TYPE_CHECKING:  # the command line escapes as well, and loads no library for that
+    import structlog
 
 #: A longer text is cut, in characters; the cut text says how long it was.
 MAX_TEXT: Final = 200
