@@ -14,6 +14,7 @@ from typing import Final, NoReturn
 
 import bridge
 from bridge.errors import BridgeError, ConfigError, UsageError
+from bridge.observe.log_fields import escape
 
 EX_USAGE: Final = 2
 EX_CONFIG: Final = 78
@@ -36,7 +37,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"dramatiq-bridge: {error}", file=sys.stderr)
         return EX_USAGE
     except BridgeError as error:
-        print(f"dramatiq-bridge: {error}", file=sys.stderr)
+        # Perhaps in a server's words.
+        print(f"dramatiq-bridge: {escape(str(error))}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         return 130

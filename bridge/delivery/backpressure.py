@@ -9,12 +9,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import math
+from collections import defaultdict
 from collections.abc import Collection
-from typing import Final
+from typing import Any, Final
 
 from bridge.config import Dramatiq
 from bridge.model.batch import Written
-from bridge.observe.logs import LogThrottle, logger
+from bridge.observe.logs import RepeatedLog, logger
 from bridge.sink import Sink
 from bridge.sink.health import SinkHealth
 
@@ -58,8 +59,9 @@ class Backpressure:
         self._waiting: list[tuple[str, Collection[str]]] = []
         self._wake = asyncio.Event()
         self._checked = asyncio.Event()
-        self._throttle = LogThrottle()
-        #: The queues whose pressure was logged; "" is memory.
+        #: The lines of each queue's pressure; "" is memory.
+        self._lines: defaultdict[str, RepeatedLog] = defaultdict(RepeatedLog)
+        #: The queues whose pressure was logged.
         self._logged: set[str] = set()
 
     async def admit(self, source: str, queues: Collection[str]) -> None:
@@ -167,13 +169,21 @@ class Backpressure:
                         source, queue, queue=queue, depth=self._depths[queue], limit=int(self._limit(queue))
                     )
 
-    def _log_begin(self, source: str, subject: str, **fields: str | int) -> None:
-        suppressed = self._throttle.allow(source, subject)
-        if suppressed is not None:
-            log.warning("sink.pressure", source=source, **fields, repeated=suppressed)
+    def _log_begin(self, source: str, subject: str, **fields: Any) -> None:
+        self._lines[subject].write(
+            source, self._say_pressure, "sink.pressure", source=source, subject=subject, **fields
+        )
+
+    def _say_pressure(self, event: str, *, subject: str, repeated: int, **fields: str | int) -> None:
+        if self._full if subject == "" else subject in self._depths:
             self._logged.add(subject)
+            log.warning(event, **fields, repeated=repeated)
+        else:
+            # The newest of those that were suppressed is over.
+            log.info("sink.pressure_ended", source=fields["source"], queue=subject or None, repeated=repeated + 1)
 
     def _log_end(self, subject: str, **fields: str | int) -> None:
         if subject in self._logged:
             self._logged.remove(subject)
+            self._lines[subject].take()  # they said no more than the line before them
             log.info("sink.pressure_ended", **fields)

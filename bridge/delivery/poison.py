@@ -23,7 +23,7 @@ from bridge.errors import SinkUnavailable
 from bridge.model.accounting import Counts
 from bridge.model.batch import MAX_BATCH_BYTES, Batch
 from bridge.model.event import Event
-from bridge.observe.logs import LogThrottle, logger
+from bridge.observe.logs import RepeatedLog, logger
 from bridge.routing.router import Router
 
 log = logger()
@@ -62,7 +62,7 @@ class PoisonGuard:
         self._deliveries = deliveries
         self._router = router
         self._attempts = attempts
-        self._throttle = LogThrottle()
+        self._repeated = RepeatedLog()
         #: Events already counted by this process. One process can crash only once, so each is counted once per process.
         self._counted: dict[bytes, int] = {}
 
@@ -118,9 +118,8 @@ class PoisonGuard:
             detail = f"the bridge has ended {attempts} times while it was processed"
             part.dead_letters.append((0, self._router.dead_letter(part.events[0], "poison", detail)))
             return Counts(received=1, dead_lettered=1)
-        suppressed = self._throttle.allow("suspected") if attempts >= ISOLATE_AFTER else None
-        if suppressed is not None:
-            log.warning("event.suspected", source=self._source, attempts=attempts, repeated=suppressed)
+        if attempts >= ISOLATE_AFTER:
+            self._repeated.write("suspected", log.warning, "event.suspected", source=self._source, attempts=attempts)
         counts = self._router.route(part)
         await self._forget(suspects)
         return counts
@@ -149,9 +148,9 @@ class PoisonGuard:
             await self._attempts.forget(self._source, suspects)
         except SinkUnavailable as error:
             # They are routed, and this process does not count them again; the next process suspects them a little sooner.
-            suppressed = self._throttle.allow("attempts_kept")
-            if suppressed is not None:
-                log.warning("event.attempts_kept", source=self._source, cause=error.cause, repeated=suppressed)
+            self._repeated.write(
+                "attempts_kept", log.warning, "event.attempts_kept", source=self._source, cause=error.cause
+            )
         else:
             for suspect in suspects:
                 self._counted.pop(suspect, None)

@@ -14,7 +14,7 @@ from bridge.errors import SinkUnavailable
 from bridge.model.accounting import Accounts, Counts, Outcome
 from bridge.model.batch import Batch, Written
 from bridge.model.event import OnceByKey, OnceByXack
-from bridge.observe.logs import LogThrottle, logger
+from bridge.observe.logs import RepeatedLog, logger
 from bridge.routing.router import Router
 from bridge.sources.contract import Session, Source
 from bridge.spool import Spool, SpoolFull
@@ -73,7 +73,7 @@ class DeliveryPolicy:
         self._accounts = accounts
         self._guard = PoisonGuard(source.name, router, context.attempts, source.deliveries)
         self._patience: asyncio.TimerHandle | None = None
-        self._throttle = LogThrottle()
+        self._repeated = RepeatedLog()
 
     @property
     def is_spooling(self) -> bool:
@@ -120,9 +120,14 @@ class DeliveryPolicy:
         try:
             await spool.append(parts, durable=self._source.redelivers)
         except SpoolFull as error:
-            suppressed = self._throttle.allow("spool.full", error.cause, count=len(delivery.batch.events))
-            if suppressed is not None:
-                log.error("spool.full", source=self._source.name, cause=error.cause, repeated=suppressed)
+            self._repeated.write(
+                error.cause,
+                log.error,
+                "spool.full",
+                count=len(delivery.batch.events),
+                source=self._source.name,
+                cause=error.cause,
+            )
             # The broker keeps the events of a source that redelivers; a stop has no time for another attempt.
             return None if self._source.redelivers or self.stopping else Outcome.LOST
         return Outcome.SPOOLED

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any, Final
 
@@ -82,24 +84,29 @@ class SourceLog:
         """Log each kind of dead letter and of duplicate among the written parts of `batch`."""
         for part in batch.unsplit_parts():
             if part.written is not None:
-                for _, letter in part.dead_letters:
-                    self._dead_letter(letter)
+                if part.dead_letters:
+                    self._dead_letters([letter for _, letter in part.dead_letters])
                 if part.written.first_duplicate is not None:
                     self._duplicates(part.written.first_duplicate, part.written.duplicates)
                 if any(part.written.trimmed):
                     self._trimmed(part.written.trimmed)
 
-    def _dead_letter(self, letter: DeadLetter) -> None:
-        self._repeated.write(
-            ("dead letter", letter.route, letter.reason),
-            log.warning,
-            "event.dead_lettered",
-            source=self._source,
-            route=letter.route or None,
-            reason=letter.reason,
-            cause=letter.detail,
-            topic=letter.event.topic,
-        )
+    def _dead_letters(self, letters: Sequence[DeadLetter]) -> None:
+        # Of each kind the newest, once a batch: a source may bring a hundred thousand of them in a second.
+        newest = {(letter.route, letter.reason): letter for letter in letters}
+        counts = Counter([(letter.route, letter.reason) for letter in letters]) if len(newest) > 1 else None
+        for kind, letter in newest.items():
+            self._repeated.write(
+                ("dead letter", *kind),
+                log.warning,
+                "event.dead_lettered",
+                count=counts[kind] if counts else len(letters),
+                source=self._source,
+                route=letter.route or None,
+                reason=letter.reason,
+                cause=letter.detail,
+                topic=letter.event.topic,
+            )
 
     def _trimmed(self, trimmed: Trimmed) -> None:
         for bound, count in trimmed._asdict().items():

@@ -7,6 +7,8 @@ import os
 from collections.abc import Coroutine, Sequence
 from typing import Any, Final
 
+from bridge.observe import logs
+
 #: A library's connect can swallow a cancellation, so it is repeated after this long.
 _CANCEL_INTERVAL_S: Final = 0.2
 #: How long the other tasks of a process may take to end after one has failed.
@@ -30,7 +32,12 @@ async def cancel(tasks: Sequence[asyncio.Task[None]], within_s: float) -> None:
         _, pending = await asyncio.wait(pending, timeout=_CANCEL_INTERVAL_S)
 
 
+def _exit() -> None:
+    logs.flush()
+    os._exit(1)
+
+
 def _exit_if_failed(task: asyncio.Task[None]) -> None:
     """Force an exit after a task fails. TaskGroup cancels the others only once, and a library's connect may swallow that."""
     if not task.cancelled() and task.exception() is not None:
-        asyncio.get_running_loop().call_later(_FAILED_EXIT_S, os._exit, 1)
+        asyncio.get_running_loop().call_later(_FAILED_EXIT_S, _exit)

@@ -1,30 +1,44 @@
 """Logs: one event per line, JSON for machines or console for people, always on stderr.
 
 The libraries' own loggers (`logging`) use the same formatter. Lines per event are logged at DEBUG only; bodies and
-secrets are never logged.
+secrets are never logged. A thread writes the lines (see `log_writer.py`), so that logging never waits.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
+import math
+import os
 import sys
+import threading
 import time
-from collections.abc import Callable, Hashable, Iterable
+from collections.abc import Callable, Hashable, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from functools import partial
-from typing import Any, Final, Literal
+from types import TracebackType
+from typing import Any, ClassVar, Final, Literal, TextIO
+from weakref import WeakSet
 
 import structlog
+
+from bridge.errors import describe_error
+from bridge.observe.log_fields import cut, make_harmless
+from bridge.observe.log_writer import LogWriter
 
 Format = Literal["json", "console"]
 
 #: A repeated line is written at most once in this time; the next one says how many were suppressed.
 REPEAT_INTERVAL_S: Final = 60.0
-#: A throttle forgets all its keys when it has more, so that causes that are all different do not fill the memory.
-_MAX_KEYS: Final = 1000
 #: In characters: see `masked`.
 _MIN_SECRET: Final = 4
+#: Of more kinds of repeated lines than this within the interval, those beyond share one.
+_MAX_KINDS: Final = 100
+_OTHERS: Final = 0
+#: How long the end of a process waits for lines that are not written yet.
+_FLUSH_S: Final = 1.0
 
 
 def _drop_empty_fields(_logger: object, _name: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
@@ -74,12 +88,14 @@ def configure(
 ) -> None:
     """Set up structlog and `logging` alike; without a format, console on a terminal and JSON lines otherwise.
 
-    `secrets` are masked wherever a line has text of a library or of a server. `process` is the number of a child process, and stands in each of its lines. All processes share one standard error:
-    each line reaches it by a single write, so that lines do not mix.
+    `secrets` are masked wherever a line has text of a library or of a server. `process` is the number of a child process,
+    and stands in each of its lines. All processes share one standard error: each line reaches it by a single write, so
+    that lines do not mix.
     """
-    chosen = format_ or ("console" if sys.stderr.isatty() else "json")
+    stderr = _standard_error()
+    chosen = format_ or ("console" if stderr.isatty() else "json")
     renderer: Any = (
-        structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())
+        structlog.dev.ConsoleRenderer(colors=stderr.isatty(), exception_formatter=structlog.dev.plain_traceback)
         if chosen == "console"
         else structlog.processors.JSONRenderer(ensure_ascii=True)
     )
@@ -91,12 +107,13 @@ def configure(
         logger_factory=structlog.stdlib.LoggerFactory(),
         cache_logger_on_first_use=True,
     )
-    formatter = structlog.stdlib.ProcessorFormatter(
-        foreign_pre_chain=[structlog.stdlib.add_logger_name, *shared],
-        processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, renderer],
+    handler = _Handler(stderr, [*shared, make_harmless, renderer])
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=[structlog.stdlib.add_logger_name, *shared],
+            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, make_harmless, renderer],
+        )
     )
-    handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(formatter)
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(threshold)
@@ -104,6 +121,13 @@ def configure(
         # The bridge reports these libraries' errors itself; their own lines are for debugging.
         logging.getLogger(name).setLevel(threshold if threshold <= logging.DEBUG else logging.CRITICAL)
     logging.getLogger("bridge").setLevel(threshold)
+    _take_over_python()
+
+
+def flush() -> None:
+    """Wait until the lines are written, for a second at most: before `os._exit`. Any other end of the process does so."""
+    for handler in logging.getLogger().handlers:
+        handler.flush()
 
 
 def logger() -> structlog.stdlib.BoundLogger:
@@ -111,35 +135,75 @@ def logger() -> structlog.stdlib.BoundLogger:
     return structlog.get_logger("bridge")  # type: ignore[no-any-return]
 
 
-@dataclass(slots=True)
-class LogThrottle:
-    """Limits repeated lines to one per key and interval, which says how many were suppressed before it."""
+def _standard_error() -> TextIO:
+    """Return `sys.stderr`; the null device where it was closed, or else the next file opened would get its number."""
+    if sys.__stderr__ is None:
+        null = os.open(os.devnull, os.O_WRONLY)
+        os.set_inheritable(null, True)
+        sys.stderr = os.fdopen(null, "w")
+    return sys.stderr
 
-    _last: dict[Hashable, tuple[float, int]] = field(default_factory=dict)
 
-    def allow(self, *key: Hashable, count: int = 1) -> int | None:
-        """Return how many lines of `key` were suppressed since its last one; None if this one is suppressed too.
+def _take_over_python() -> None:
+    """Let Python's own warnings and errors be lines: it writes straight to standard error, and would wait there."""
+    logging.captureWarnings(capture=True)
 
-        A suppressed line counts as `count` lines.
-        """
-        now = time.monotonic()
-        last, suppressed = self._last.get(key, (0.0, 0))
-        if last and now - last < REPEAT_INTERVAL_S:
-            self._last[key] = last, suppressed + count
-            return None
-        if len(self._last) > _MAX_KEYS:
-            self._last.clear()
-        self._last[key] = now, 0
-        return suppressed
+    def log_uncaught(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+        logger().critical("bridge.failed", exc_info=(kind, error, trace))
+
+    def log_ignored(ignored: Any) -> None:
+        error = (ignored.exc_type, ignored.exc_value, ignored.exc_traceback)
+        logger().error("bridge.error_ignored", exc_info=error)
+
+    sys.excepthook = log_uncaught
+    sys.unraisablehook = threading.excepthook = log_ignored
+
+
+class _Handler(logging.Handler):
+    """Gives each line to a `LogWriter`; `processors` make a line of the handler's own."""
+
+    def __init__(self, stderr: TextIO, processors: Sequence[Callable[..., Any]]) -> None:
+        super().__init__()
+        self._processors = processors
+        self._encoding = stderr.encoding
+        self._writer = LogWriter(stderr.fileno(), self._describe_left_out)
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Queue the line of `record`."""
+        try:
+            line = self.format(record)
+        except Exception as error:  # noqa: BLE001 - a library's line that does not fit its own arguments
+            place = f"{record.pathname}:{record.lineno}"
+            self._writer.write(self._line("error", event="log.line_failed", cause=describe_error(error), place=place))
+        else:
+            self._writer.write(self._encoded(line))
+
+    def flush(self) -> None:
+        """Wait until the lines are written, for a second at most; `logging` calls it at the end of the process."""
+        self._writer.flush(_FLUSH_S)
+
+    def _describe_left_out(self, count: int, since: float) -> bytes:
+        since_text = datetime.fromtimestamp(since, UTC).isoformat().replace("+00:00", "Z")
+        return self._line("warning", event="log.lines_left_out", count=count, since=since_text)
+
+    def _line(self, level: str, **fields: object) -> bytes:
+        line: Any = fields
+        for processor in self._processors:
+            line = processor(None, level, line)
+        return self._encoded(line)
+
+    def _encoded(self, line: str) -> bytes:
+        return f"{line}\n".encode(self._encoding, "backslashreplace")
 
 
 @dataclass(slots=True)
 class _Kind:
     """A kind of line: when it was last written, and the newest one since that was not."""
 
-    written_at: float
+    written_at: float = -math.inf
     suppressed: int = 0
-    write: Callable[[int], object] | None = None
+    sums: dict[str, Any] = field(default_factory=dict)
+    write: Callable[..., object] | None = None
     timer: asyncio.TimerHandle | None = None
 
 
@@ -147,46 +211,87 @@ class RepeatedLog:
     """Writes each kind of line at once, then at most once a minute, as long as more come.
 
     No line is forgotten: the newest of those that were suppressed is written once the minute is over, with the number of
-    the others. On the event loop's thread.
+    the others as `repeated`. More kinds than 100 within the minute share one line. On the event loop's thread; where no
+    loop runs, suppressed lines wait for the next one, or for `flush`.
     """
 
+    _every: ClassVar[WeakSet[RepeatedLog]] = WeakSet()
+
     def __init__(self) -> None:
-        self._kinds: dict[Hashable, _Kind] = {}
+        # By hash: a broker's words are part of some kinds, and may be long.
+        self._kinds: dict[int, _Kind] = {}
+        self._every.add(self)
 
     def write(
-        self, kind: Hashable, method: Callable[..., object], event: str, *, count: int = 1, **fields: Any
+        self,
+        kind: Hashable,
+        method: Callable[..., object],
+        event: str,
+        *,
+        count: int = 1,
+        sums: Sequence[str] = (),
+        **fields: Any,
     ) -> None:
-        """Write a line of `kind`, which stands for `count` lines, with `method`, perhaps later."""
+        """Write a line of `kind`, which stands for `count` lines, with `method`, perhaps later.
 
-        def write(repeated: int) -> object:
-            return method(event, **fields, repeated=repeated)
-
+        `sums` names the fields that are added up over the suppressed lines.
+        """
         now = time.monotonic()
-        known = self._kinds.get(kind)
-        if known is None or (now - known.written_at >= REPEAT_INTERVAL_S and known.write is None):
-            if len(self._kinds) > _MAX_KEYS:
-                self.flush()
-                self._kinds.clear()
-            self._kinds[kind] = _Kind(now)
-            write(count - 1)
-            return
+        known = self._find(hash(kind), now)
         known.suppressed += count
-        known.write = write
-        if known.timer is None:
-            wait_s = max(0.0, known.written_at + REPEAT_INTERVAL_S - now)
-            known.timer = asyncio.get_running_loop().call_later(wait_s, self._write_newest, known)
+        # Cut already here, since it may be kept.
+        short = {
+            name: cut(value) if isinstance(value, str) else value for name, value in fields.items() if name not in sums
+        }
+        known.sums = {name: known.sums.get(name, 0) + fields[name] for name in sums}
+        known.write = partial(method, event, **short, **known.sums)
+        if now - known.written_at >= REPEAT_INTERVAL_S:
+            self._write_newest(known)
+        elif known.timer is None:
+            with suppress(RuntimeError):  # no loop runs
+                wait_s = known.written_at + REPEAT_INTERVAL_S - now
+                known.timer = asyncio.get_running_loop().call_later(wait_s, self._write_newest, known)
+
+    def take(self) -> int:
+        """Return the number of suppressed lines, of all kinds, and drop them: the caller's own line tells it."""
+        number = 0
+        for known in self._kinds.values():
+            number += known.suppressed
+            self._reset(known)
+        return number
 
     def flush(self) -> None:
         """Write the suppressed lines now."""
         for known in self._kinds.values():
             self._write_newest(known)
 
+    @classmethod
+    def flush_all(cls) -> None:
+        """Write the suppressed lines of all that write repeated lines: the process ends."""
+        for each in list(cls._every):
+            each.flush()
+
+    def _find(self, key: int, now: float) -> _Kind:
+        if key not in self._kinds and len(self._kinds) >= _MAX_KINDS:
+            self._kinds = {key: each for key, each in self._kinds.items() if not self._is_over(each, now)}
+            if len(self._kinds) >= _MAX_KINDS:
+                key = _OTHERS
+        return self._kinds.setdefault(key, _Kind())
+
     @staticmethod
-    def _write_newest(known: _Kind) -> None:
-        if known.timer is not None:
-            known.timer.cancel()
-            known.timer = None
+    def _is_over(known: _Kind, now: float) -> bool:
+        return known.write is None and now - known.written_at >= REPEAT_INTERVAL_S
+
+    @classmethod
+    def _write_newest(cls, known: _Kind) -> None:
         if known.write is not None:
             write, repeated = known.write, known.suppressed - 1
-            known.written_at, known.suppressed, known.write = time.monotonic(), 0, None
-            write(repeated)
+            cls._reset(known)
+            known.written_at = time.monotonic()
+            write(repeated=repeated)
+
+    @staticmethod
+    def _reset(known: _Kind) -> None:
+        if known.timer is not None:
+            known.timer.cancel()
+        known.suppressed, known.sums, known.write, known.timer = 0, {}, None, None

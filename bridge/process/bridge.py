@@ -21,7 +21,7 @@ from bridge.delivery.pipeline import SourcePipeline
 from bridge.delivery.sink_context import SinkAvailability, SinkContext
 from bridge.delivery.sink_promise import SinkPromise
 from bridge.model.accounting import Counts
-from bridge.observe.logs import logger
+from bridge.observe.logs import RepeatedLog, logger
 from bridge.process.event_loop import tune
 from bridge.process.watchdog import Watchdog
 from bridge.routing import router
@@ -192,6 +192,7 @@ class Bridge:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(within_s):
                     await close()
+        RepeatedLog.flush_all()
 
     async def _close_spools(self) -> None:
         if self._spools is not None:

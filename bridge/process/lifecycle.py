@@ -12,10 +12,10 @@ from typing import Final
 import bridge
 from bridge.config import Config
 from bridge.model.accounting import Counts
-from bridge.observe.logs import logger
+from bridge.observe import logs
 from bridge.process import systemd
 
-log = logger()
+log = logs.logger()
 _WATCH_INTERVAL_S: Final = 5.0
 #: How long the service manager waits for the next sign of a bridge that is not ready yet.
 _START_PATIENCE_USEC: Final = 30_000_000
@@ -90,6 +90,7 @@ class Lifecycle:
             # Brokers keep unacknowledged events; events that come once are lost unless they are written or spooled.
             log.warning("bridge.stopped_at_once", signal=name)
             kill()
+            logs.flush()
             os._exit(1)
         self._stopping = True
         log.info("bridge.stopping", signal=name)

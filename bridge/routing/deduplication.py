@@ -14,7 +14,7 @@ from typing import Any, Final
 from bridge.config.wording import describe
 from bridge.errors import BadEvent
 from bridge.model.event import Event, OncePerRoute
-from bridge.observe.logs import LogThrottle, logger
+from bridge.observe.logs import RepeatedLog, logger
 from bridge.routing import expressions
 from bridge.routing.expressions import EXPRESSION_ERRORS, RUNTIME
 from bridge.routing.expressions.text import concat, text_of
@@ -54,7 +54,7 @@ class Deduplication:
         self._evaluate = evaluate
         self._filename = filename
         self._write_once = OncePerRoute(f"{source}:", within_ms)
-        self._throttle = LogThrottle()
+        self._repeated = RepeatedLog()
 
     def mark(self, event: Event, payload: object) -> None:
         """Give `event` its condition and its deduplication key.
@@ -71,14 +71,14 @@ class Deduplication:
         else:
             event.write_once = self._write_once
             return
-        if (suppressed := self._throttle.allow("without_deduplication_key")) is not None:
-            log.warning(
-                "event.without_deduplication_key",
-                source=self._source,
-                cause=f"{problem} in `{self._text}`",
-                topic=event.topic,
-                repeated=suppressed,
-            )
+        self._repeated.write(
+            "without_deduplication_key",
+            log.warning,
+            "event.without_deduplication_key",
+            source=self._source,
+            cause=f"{problem} in `{self._text}`",
+            topic=event.topic,
+        )
 
 
 def _key(value: object) -> bytes:

@@ -8,7 +8,7 @@ from typing import Final, TypeVar
 
 from bridge.backoff import Backoff
 from bridge.errors import SinkUnavailable
-from bridge.observe.logs import LogThrottle, logger
+from bridge.observe.logs import RepeatedLog, logger
 
 log = logger()
 _FIRST_RETRY_S: Final = 0.05
@@ -28,7 +28,7 @@ class SinkHealth:
     def __init__(self) -> None:
         self._failing: set[str] = set()
         self._outage_logged = False
-        self._throttle = LogThrottle()
+        self._repeated = RepeatedLog()
         self._recovered = asyncio.Event()
 
     def require_probe(self) -> None:
@@ -60,11 +60,10 @@ class SinkHealth:
 
     def mark_unavailable(self, writer: str, cause: str, retry_in_s: float) -> None:
         """Record that a write of `writer` has failed; its next attempt follows after `retry_in_s` seconds."""
-        suppressed = self._throttle.allow("unavailable", cause)
-        if suppressed is not None:
-            log.error("sink.unavailable", cause=cause, retry_in=round(retry_in_s, 2), repeated=suppressed)
-            self._outage_logged = True
         self._failing.add(writer)
+        self._repeated.write(
+            cause, self._say_unavailable, "sink.unavailable", cause=cause, retry_in=round(retry_in_s, 2)
+        )
 
     def mark_available(self, writer: str) -> None:
         """Record that a write of `writer` has succeeded; the sink has recovered once every writer has succeeded."""
@@ -73,7 +72,15 @@ class SinkHealth:
             self._recovered.set()
             if not self._failing and self._outage_logged:
                 self._outage_logged = False
-                log.info("sink.recovered")
+                log.info("sink.recovered", repeated=self._repeated.take())
+
+    def _say_unavailable(self, event: str, *, cause: str, retry_in: float, repeated: int) -> None:
+        if self._failing:
+            self._outage_logged = True
+            log.error(event, cause=cause, retry_in=retry_in, repeated=repeated)
+        else:
+            # The newest of those that were suppressed is over.
+            log.info("sink.recovered", cause=cause, repeated=repeated + 1)
 
     def is_available(self, writer: str) -> bool:
         """Whether the last write of `writer` has succeeded; others may fail for a key or a permission of their own."""

@@ -18,7 +18,7 @@ from redis.exceptions import ResponseError
 from bridge.config import RedisPubsub
 from bridge.errors import Disconnected
 from bridge.model.event import Details, Event, already_parsed
-from bridge.observe.logs import logger
+from bridge.observe.logs import RepeatedLog, logger
 from bridge.redis_io.connection import RedisConnection, encode_command
 from bridge.sources.contract import WindowedSession
 from bridge.sources.window import InFlightWindow
@@ -47,6 +47,7 @@ class RedisPubsubSource:
         self.name = name
         self.gaps = 0
         self._config = config
+        self._repeated = RepeatedLog()
         # All messages published before this time (`time.monotonic`) were received; None before the first subscription.
         self._complete_until: float | None = None
 
@@ -77,8 +78,17 @@ class RedisPubsubSource:
     def _log_gap(self) -> None:
         if self._complete_until is not None:
             self.gaps += 1
-            seconds = round(time.monotonic() - self._complete_until, 1)
-            log.warning("source.gap", source=self.name, seconds=seconds, gaps=self.gaps)
+            self._repeated.write(
+                "gap",
+                self._say_gap,
+                "source.gap",
+                sums=["seconds"],
+                seconds=time.monotonic() - self._complete_until,
+                gaps=self.gaps,
+            )
+
+    def _say_gap(self, event: str, *, seconds: float, gaps: int, repeated: int) -> None:
+        log.warning(event, source=self.name, seconds=round(seconds, 1), gaps=gaps, repeated=repeated)
 
 
 class RedisPubsubSession(WindowedSession):

@@ -13,7 +13,7 @@ import msgspec
 from bridge.errors import BridgeError, describe_error
 from bridge.model.batch import MAX_BATCH_EVENTS, Batch, BatchSequence
 from bridge.model.event import Details, Event
-from bridge.observe.logs import LogThrottle, logger
+from bridge.observe.logs import RepeatedLog, logger
 from bridge.spool.log import Entry, Log
 
 log = logger()
@@ -71,7 +71,7 @@ class Spool:
         self._has_room = has_room
         self._filled = asyncio.Event()
         self._sync: asyncio.TimerHandle | None = None
-        self._throttle = LogThrottle()
+        self._repeated = RepeatedLog()
         if self.events:
             self._filled.set()
 
@@ -168,18 +168,20 @@ class Spool:
 
     def _sync_soon(self) -> None:
         self._sync = None
-        self._thread.submit(self._sync_now)
+        asyncio.get_running_loop().run_in_executor(self._thread, self._log.sync).add_done_callback(self._synced)
 
-    def _sync_now(self) -> None:
-        try:
-            self._log.sync()
-        except OSError as error:
+    def _synced(self, sync: asyncio.Future[None]) -> None:
+        if not sync.cancelled() and isinstance(error := sync.exception(), OSError):
             self._log_failure("can't be synced", error)
 
     def _log_failure(self, failure: str, error: OSError) -> None:
-        suppressed = self._throttle.allow(failure, error.errno)
-        if suppressed is not None:
-            log.error("spool.failed", source=self.name, cause=f"the spool {failure}: {error}", repeated=suppressed)
+        self._repeated.write(
+            (failure, error.errno),
+            log.error,
+            "spool.failed",
+            source=self.name,
+            cause=f"the spool {failure}: {error}",
+        )
 
     def _decoded(self, entry: Entry) -> SpooledBatch:
         if entry.payload is None:

@@ -11,11 +11,13 @@ from typing import Any, Self
 
 import pytest
 import redis
+import structlog
 
 from bridge.config import Dramatiq
 from bridge.delivery import backpressure
 from bridge.delivery.backpressure import Backpressure
 from bridge.model.batch import Written
+from bridge.observe.logs import RepeatedLog
 from bridge.sink import RedisSink
 from bridge.sink.health import SinkHealth
 from tests.support.batches import Sinks, batch
@@ -95,6 +97,24 @@ async def test_a_full_queue_opens_at_four_fifths(redis_server: Redis) -> None:
             await held(waiting)
             fill(client, "default", 8)
             await admitted(waiting)
+
+
+async def test_a_queue_at_its_bound_fills_no_log(redis_server: Redis) -> None:
+    """Full, open and full again within the minute: two lines, and one when it is over, which tells how the queue is then."""
+    with structlog.testing.capture_logs() as lines:
+        async with pressing(redis_server, max_queue_depth=10) as (pressure, _):
+            with redis_server.client() as client:
+                for _ in range(2):
+                    fill(client, "default", 10)
+                    pressure.written(Written(0, 0, lengths={"default": 10}))
+                    waiting = ask(pressure, "s", "default")
+                    await held(waiting)
+                    fill(client, "default", 0)
+                    await admitted(waiting)
+                RepeatedLog.flush_all()
+    assert [line["event"] for line in lines] == ["sink.pressure", "sink.pressure_ended", "sink.pressure_ended"]
+    assert (lines[2]["source"], lines[2]["queue"]) == ("s", "default")
+    assert lines[2]["repeated"] >= 1
 
 
 async def test_a_queue_that_is_full_at_the_start_is_not_written_to(redis_server: Redis) -> None:

@@ -95,6 +95,23 @@ async def test_a_promise_of_the_connection_goes_before_that_of_the_source() -> N
     assert [line.get("guarantee") for line in lines] == ["at most once", None, "at least once"]
 
 
+async def test_dead_letters_of_a_batch_are_counted_by_kind() -> None:
+    """One call for each kind, however many there are: bad events of one source must not hold the others up."""
+    log = SourceLog("s", "s", MQTT, "at least once")
+    made = batch_of([Entry(event(), [])])
+    for number in range(1000):
+        reason: Any = "decode" if number % 4 else "wrong-type"
+        made.dead_letters.append((0, DeadLetter(made.events[0], reason, f"number {number}")))
+    made.written = Written(0, duplicates=0)
+    with structlog.testing.capture_logs() as lines:
+        log.written(made)
+        log.written(made)
+        log.flush()
+    assert sorted(told(lines)) == sorted(
+        [("event.dead_lettered", f"number {newest}", count - 1) for newest, count in ((996, 250), (999, 750))] * 2
+    )
+
+
 def written(**counted: Any) -> Batch:
     """Return a batch of one event that was written, with this outcome; without one the event is a dead letter."""
     made = batch_of([Entry(event(), [])])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from signal import SIGUSR1
 
 from tests.faults.experiment import STOP_S
 from tests.faults.rows import Says, row
@@ -87,6 +88,26 @@ def replicas(stage: Stage) -> None:
         bridge.ready()
 
 
+@row(
+    "bridge-log-unread",
+    says=(Says("log.lines_left_out", fields=("count", "since")),),
+    recovery_s=30.0,  # at this level the libraries log every frame
+    stage={"settings": {"log": {"level": "debug"}}},
+)
+def log_unread(stage: Stage) -> None:
+    """Nobody reads the bridge's log (a full pipe, debug level) while bursts come: all flows, and it is stopped (SIGTERM) unread."""
+    for again in (True, False):
+        stage.bridge.read_log(wanted=False)
+        _fill_log(stage)
+        _in_bursts(stage, wait=True)
+        if again:
+            stage.bridge.read_log(wanted=True)
+            stage.bridge.wait_for("log.lines_left_out")
+    stop(stage)
+    stage.restart(stage.bridge)
+    stage.bridge.ready()
+
+
 @row("bridge-burst", keeps_all=True, stage={"rate": 0}, recovery_s=None)
 def burst(stage: Stage) -> None:
     """10,000 events of each source at once, and nothing else."""
@@ -101,6 +122,13 @@ def stop(stage: Stage) -> None:
     took = time.monotonic() - since
     if code != 0 or took > STOP_S:
         stage.failures.append(f"SIGTERM: exit code {code} after {took:.1f} s")
+
+
+def _fill_log(stage: Stage) -> None:
+    """Let the bridge log more than a pipe (64 KiB) and its own queue (1 MiB) hold: each state is a kilobyte or more."""
+    for _ in range(3000):
+        stage.bridge.signal(SIGUSR1)
+        time.sleep(0.001)
 
 
 def _in_bursts(stage: Stage, count: int = 1000, *, wait: bool = False) -> None:

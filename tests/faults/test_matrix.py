@@ -16,6 +16,7 @@ from tests.faults.stage import Brokers
 
 FAST = (
     *("bridge-kill", "bridge-kill-unwritten", "bridge-kill-unsettled", "bridge-sigterm", "bridge-sigterm-redis-away"),
+    "bridge-log-unread",
     *("redis-kill", "redis-pause", "redis-cut-replies", "redis-wrong-type", "redis-failover", "redis-order"),
     *("redis-oom", "redis-readonly", "redis-busy", "input-growing"),
 )

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import re
 import subprocess
 import sys
-from types import SimpleNamespace
 
 import pytest
 
 from bridge.observe import logs
-from bridge.observe.logs import LogThrottle
+from bridge.observe.logs import RepeatedLog
 from tests.support.children import REPOSITORY
 
 
@@ -88,23 +89,135 @@ def test_a_traceback_is_inside_its_line() -> None:
     assert "ZeroDivisionError" in json.loads(line)["exception"]
 
 
-def test_repeated_lines_are_suppressed_and_counted(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The first line of each key is written at once; the next one after the interval says how many were suppressed."""
-    clock = SimpleNamespace(monotonic=lambda: 1.0)
-    monkeypatch.setattr(logs, "time", clock)
-    throttle = LogThrottle()
-    assert throttle.allow("lost", "reset") == 0
-    assert throttle.allow("lost", "reset") is None
-    assert throttle.allow("lost", "reset", count=3) is None
-    assert throttle.allow("lost", "refused") == 0
-    clock.monotonic = lambda: 62.0
-    assert throttle.allow("lost", "reset") == 4
-    assert throttle.allow("lost", "reset") is None
+@pytest.mark.parametrize("format_", ['"json"', '"console"'])
+def test_no_character_steers_a_terminal(format_: str) -> None:
+    """ESC, C1, DEL, line separators, marks of direction, half characters: escaped in the event, in fields, keys and tracebacks."""
+    hostile = "".join(map(chr, [*range(32), *range(127, 160), 0x2028, 0x2029, 0x202E, 0x2066, 0xD800, 0xFEFF]))
+    program = (
+        f"t = {hostile!a}\nlog.error(t, topic=t, items=[t], mapping={{t: t}}, **{{t: 1}})\n"
+        "logging.getLogger('other').error(t)\n"
+        "try:\n    raise ValueError(t)\nexcept ValueError:\n    log.error('failed', exc_info=True)"
+    )
+    text = logged(program, format_)
+    assert all(char.isprintable() or char == "\n" for char in text)
+    assert "\\x1b" in text
+    assert "\\x9b" in text
 
 
-def test_a_throttles_memory_is_bounded() -> None:
-    """Causes that are all different do not fill the memory."""
-    throttle = LogThrottle()
+@pytest.mark.parametrize("format_", ['"json"', '"console"'])
+def test_a_long_value_is_cut(format_: str) -> None:
+    """A channel of 20 MiB is 200 characters of its line, which say how long it was; and it does not take long."""
+    program = (
+        "import time\nchannel = 'x' * 20_971_520\nsince = time.process_time()\n"
+        "log.warning('event.dead_lettered', topic=channel)\n"
+        "assert time.process_time() - since < 0.1"
+    )
+    text = logged(program, format_)
+    assert "x… (20971520 characters)" in text.replace("\\u2026", "…")
+    assert len(text) < 500
+
+
+def test_a_line_is_bounded_whatever_is_in_it() -> None:
+    """Long keys, lists, mappings, integers, bytes, objects and tracebacks of the widest characters: less than 256 KiB."""
+    program = (
+        "t = '\\N{GRINNING FACE}' * 1_000_000\nclass Long:\n    __repr__ = lambda self: t\n"
+        "class Bad:\n    __repr__ = lambda self: 1 / 0\n"
+        "try:\n    raise ValueError(t)\nexcept ValueError:\n"
+        "    log.error(t, exc_info=True, a=[t] * 1000, b=10**9000, c=t.encode(), d=Long(), e=Bad(), f=[[t]], **{t: t})\n"
+        "log.error('x', a={(n, t): t for n in range(1000)})"
+    )
+    for line in logged(program).splitlines():
+        assert len(line) < 256 * 1024
+    first, second = map(json.loads, logged(program).splitlines())
+    assert first["exception"].startswith("Traceback")
+    assert first["exception"].endswith("\N{GRINNING FACE}")
+    assert re.search(r"\n… \(10000\d\d characters\)\n", first["exception"])
+    assert len(first["a"]) == len(second["a"]) == 21
+    assert (first["a"][20], second["a"]["…"]) == ("… (1000 items)",) * 2
+    assert first["b"] == "an integer of 29898 bits"
+
+
+def test_a_short_value_is_left_as_it_is() -> None:
+    """Numbers, flags, null, lists, mappings and every printable character come through."""
+    program = "log.info('x', n=1, f=1.5, b=True, none=[None], text='grüße ' * 33, items=['a', 1], m={'a': 1, 2: 'b'})"
+    fields = json.loads(logged(program))
+    assert (fields["n"], fields["f"], fields["b"], fields["none"]) == (1, 1.5, True, [None])
+    assert (fields["text"], fields["items"], fields["m"]) == ("grüße " * 33, ["a", 1], {"a": 1, "2": "b"})
+
+
+def test_a_library_that_logs_wrongly_costs_a_line() -> None:
+    """A message that does not fit its arguments, and a warning of Python, are lines as well, with their place."""
+    program = "logging.getLogger('other').error('%d', 'x')\nimport warnings\nwarnings.warn('careful')"
+    failed, warning = map(json.loads, logged(program).splitlines())
+    assert failed["event"] == "log.line_failed"
+    assert failed["place"].startswith("<string>:")
+    assert "%d format" in failed["cause"]
+    assert (warning["logger"], warning["level"]) == ("py.warnings", "warning")
+    assert "careful" in warning["event"]
+
+
+#: A minute of these tests, in seconds, and a time after which it is over.
+MINUTE, OVER = 0.2, 0.5
+Lines = list[tuple[str, int]]
+
+
+@pytest.fixture
+def repeated(monkeypatch: pytest.MonkeyPatch) -> tuple[RepeatedLog, Lines]:
+    """Return a log of repeated lines, and the lines that it has written: a field of theirs, and `repeated`."""
+    monkeypatch.setattr(logs, "REPEAT_INTERVAL_S", MINUTE)
+    return RepeatedLog(), []
+
+
+async def test_repeated_lines_are_suppressed_and_none_is_forgotten(repeated: tuple[RepeatedLog, Lines]) -> None:
+    """The first line of a kind comes at once; the newest after the minute with the number of the others, though no more come."""
+    log, lines = repeated
+
+    def write(event: str, *, cause: str, repeated: int) -> None:
+        lines.append((f"{event} {cause}", repeated))
+
+    for cause in ("first", "second", "third"):
+        log.write("lost", write, "lost", cause=cause)
+    log.write("refused", write, "refused", cause="other", count=5)
+    assert lines == [("lost first", 0), ("refused other", 4)]
+    await asyncio.sleep(OVER)
+    assert lines[2:] == [("lost third", 1)]
+    log.write("lost", write, "lost", cause="fourth")
+    await asyncio.sleep(OVER)
+    log.write("lost", write, "lost", cause="fifth")
+    assert lines[3:] == [("lost fourth", 0), ("lost fifth", 0)]
+
+
+def test_kinds_that_are_all_different_fill_neither_log_nor_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of the causes that somebody makes up, a hundred a minute are lines of their own; the others are counted in one."""
+    log, lines = RepeatedLog(), Lines()
+
+    def write(event: str, *, cause: str, repeated: int) -> None:
+        assert len(cause) == 200
+        lines.append((event, repeated))
+
     for number in range(5000):
-        assert throttle.allow(number) == 0
-    assert len(throttle._last) <= 1001
+        log.write(("lost", number), write, "lost", cause=f"{number}" + "x" * 10_000)
+    assert len(lines) == 101
+    assert len(log._kinds) == 101
+    RepeatedLog.flush_all()
+    assert sum(1 + repeated for _, repeated in lines) == 5000
+    monkeypatch.setattr(logs, "REPEAT_INTERVAL_S", 0.0)
+    log.write(("lost", "new"), write, "lost", cause="y" * 300)
+    assert len(log._kinds) <= 2
+
+
+def test_fields_of_suppressed_lines_are_added_up(repeated: tuple[RepeatedLog, Lines]) -> None:
+    """How many events were lost is known whichever lines are suppressed; without an event loop as well."""
+    log, lines = repeated
+
+    def write(event: str, *, lost: int, total: int, repeated: int) -> None:
+        lines.append((f"{event} {lost} of {total}", repeated))
+
+    for total in (1, 3, 6, 10):
+        log.write("trimmed", write, "trimmed", sums=["lost"], lost=total, total=total)
+    log.flush()
+    assert lines == [("trimmed 1 of 1", 0), ("trimmed 19 of 10", 2)]
+    log.write("trimmed", write, "trimmed", sums=["lost"], lost=2, total=12)
+    assert log.take() == 1
+    log.flush()
+    assert len(lines) == 2

@@ -8,6 +8,7 @@ import pytest
 import structlog
 
 from bridge.errors import SinkUnavailable
+from bridge.observe import logs
 from bridge.sink.health import SinkHealth
 
 
@@ -102,6 +103,28 @@ async def test_each_writer_has_its_own_availability() -> None:
         health.mark_available("")
     assert health.is_available("plant")
     assert [line["event"] for line in lines] == ["sink.recovered"]
+
+
+async def test_a_sink_that_flaps_is_said_once_a_minute(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The failures that were not said come once the minute is over, and not as if the sink were away: it has recovered."""
+    monkeypatch.setattr(logs, "REPEAT_INTERVAL_S", 0.2)
+    health = SinkHealth()
+    with structlog.testing.capture_logs() as lines:
+        for _ in range(5):
+            health.mark_unavailable("plant", "reset", 1.0)
+            health.mark_available("plant")
+        await asyncio.sleep(0.5)
+        for _ in range(3):
+            health.mark_unavailable("plant", "reset", 1.0)
+        health.mark_available("plant")
+        await asyncio.sleep(0.5)
+    assert [(line["event"], line.get("cause"), line.get("repeated", 0)) for line in lines] == [
+        ("sink.unavailable", "reset", 0),
+        ("sink.recovered", None, 0),
+        ("sink.recovered", "reset", 4),
+        ("sink.unavailable", "reset", 0),
+        ("sink.recovered", None, 2),
+    ]
 
 
 async def test_a_writer_waits_for_its_own_recovery() -> None:

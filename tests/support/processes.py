@@ -54,6 +54,7 @@ class BridgeProcess:
         self.lines: list[str] = []
         self._child: Child | None = None
         self._reader: threading.Thread | None = None
+        self._reading = threading.Event()
 
     def configure(self, config: str | Mapping[str, Any], *, fast: bool | None = None) -> None:
         """Write the configuration file; a running bridge reads it when it starts again or is told to reload."""
@@ -84,12 +85,13 @@ class BridgeProcess:
         if self not in started:
             started.append(self)
         self.logs, self.lines = [], []
+        self._reading.set()
         command = [sys.executable, "-m", "bridge", "run", str(self.path), "--log-format", "json", *self.arguments]
         read, write = os.pipe()
         with os.fdopen(write, "wb") as stderr:
             self._child = Child(command, env=self.env, stderr=stderr)
         self._reader = threading.Thread(
-            target=self._read, args=(os.fdopen(read, "rb"), self.lines, self.logs), name="bridge-log", daemon=True
+            target=self._read, args=(os.fdopen(read, "rb"), self.lines, self.logs, self._reading), daemon=True
         )
         self._reader.start()
         return self
@@ -124,6 +126,10 @@ class BridgeProcess:
         said = sum(state["source"] == source for state in self.events("source.state"))
         self.signal(SIGUSR1)
         return self.wait_for("source.state", times=said + 1, source=source)
+
+    def read_log(self, *, wanted: bool) -> None:
+        """Read its log again, or no more until it has ended: then its standard error is a pipe that fills."""
+        (self._reading.set if wanted else self._reading.clear)()
 
     def terminate(self) -> None:
         """SIGTERM: asks the bridge to drain and end; `wait` for it."""
@@ -179,13 +185,15 @@ class BridgeProcess:
         return self._child
 
     def _join_reader(self) -> None:
+        self.read_log(wanted=True)
         if self._reader is not None:
             self._reader.join(30)
 
     @staticmethod
-    def _read(stream: IO[bytes], lines: list[str], logs: list[dict[str, Any]]) -> None:
+    def _read(stream: IO[bytes], lines: list[str], logs: list[dict[str, Any]], reading: threading.Event) -> None:
         with stream:
             for raw in stream:
+                reading.wait()
                 line = raw.decode(errors="replace").rstrip("\n")
                 lines.append(line)
                 try:

@@ -46,6 +46,10 @@ class PromiseLog:
         if self._arguments.get("x-queue-type") == "quorum":
             self._log_limit("a quorum queue of which RabbitMQ 4 drops an event that it has delivered {} times")
 
+    def fast_path_unavailable(self, cause: str) -> None:
+        """Log that the library reads, though `fast_path` is set."""
+        self._say("source.fast_path_unavailable", cause=cause)
+
     def look_at_first(self, event: Event) -> None:
         """Log the limits that the first delivery of a connection shows."""
         self.is_stream = "x-stream-offset" in _headers(event)

@@ -14,7 +14,6 @@ from aiormq.abc import DeliveredMessage
 from bridge.config import Amqp, Binding
 from bridge.errors import BadEvent, Disconnected, describe_error
 from bridge.model.event import Details, Event
-from bridge.observe.logs import logger
 from bridge.sources.amqp.consumer_check import ConsumerCheck
 from bridge.sources.amqp.frames import MAX_BODY_BYTES, BadFrame
 from bridge.sources.amqp.promise import STREAM_GUARANTEE, PromiseLog
@@ -23,7 +22,6 @@ from bridge.sources.amqp.transport import FastTransport, LibraryTransport
 from bridge.sources.contract import WindowedSession
 from bridge.sources.window import InFlightWindow
 
-log = logger()
 _CLOSE_TIMEOUT_S: Final = 2.0
 _ADDRESS: Final = re.compile(r" at 0x[0-9a-f]+")
 #: Shown by `rabbitmqctl list_consumers`. A tag belongs to its channel, so it need not be unique.
@@ -85,7 +83,7 @@ class AmqpSession(WindowedSession):
                 self._fast.consume(self._channel.number, _CONSUMER_TAG, self._window, self._pause_reading)
             else:
                 cause = "aiormq has not asked our transport for its connection"
-                log.warning("source.fast_path_unavailable", source=self._name, cause=cause)
+                self._promise.fast_path_unavailable(cause)
         await self._channel.basic_consume(self._config.queue, self._on_message, consumer_tag=_CONSUMER_TAG)
 
     async def watch_consumer(self, consumer_check: ConsumerCheck) -> None:

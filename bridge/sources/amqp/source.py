@@ -21,7 +21,7 @@ from yarl import URL
 from bridge.config import Amqp, tls
 from bridge.errors import Disconnected, describe_error
 from bridge.model.event import Details, Event
-from bridge.observe.logs import LogThrottle, logger
+from bridge.observe.logs import RepeatedLog, logger
 from bridge.sources.amqp.consumer_check import ConsumerCheck
 from bridge.sources.amqp.promise import PromiseLog
 from bridge.sources.amqp.session import AmqpSession, describe_end
@@ -47,7 +47,7 @@ class AmqpSource:
         self._config = config
         self._sink = sink
         self._consumer_check = consumer_check or ConsumerCheck(config.queue)
-        self._throttle = LogThrottle()
+        self._repeated = RepeatedLog()
         self._promise = PromiseLog(name, config)
         self.deliveries: Callable[[Event], int] | None = self._promise.count
 
@@ -102,9 +102,7 @@ class AmqpSource:
             timer.cancel()
 
     def _log_waiting(self, cause: str) -> None:
-        suppressed = self._throttle.allow(cause)
-        if suppressed is not None:
-            log.warning("source.waiting", source=self.name, cause=cause, repeated=suppressed)
+        self._repeated.write(cause, log.warning, "source.waiting", source=self.name, cause=cause)
 
     def _url(self) -> URL:
         config = self._config

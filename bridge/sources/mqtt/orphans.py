@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from bridge.config import MAX_PROCESSES, Dramatiq, Mqtt
 from bridge.config.sources import process_client_id
-from bridge.observe.logs import LogThrottle
+from bridge.observe.logs import RepeatedLog
 from bridge.sources.mqtt.subscription_store import record_key, redis_answers
 
 
@@ -20,7 +20,7 @@ async def orphaned_settings(name: str, config: Mqtt, dramatiq: Dramatiq, first: 
     # All numbers, not up to the first gap: a process may have ended before its session was recorded.
     ids = [process_client_id(config.client_id, number) for number in range(first, MAX_PROCESSES)]
     commands = (("GET", record_key(name, each, dramatiq)) for each in ids)
-    records = await redis_answers(name, dramatiq, LogThrottle(), *commands)
+    records = await redis_answers(name, dramatiq, RepeatedLog(), *commands)
     return [
         config.model_copy(update={"client_id": each, "version": "5"})
         for each, record in zip(ids, records, strict=True)

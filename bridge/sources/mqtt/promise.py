@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 from bridge.config.units import spell_duration
-from bridge.observe.logs import logger
+from bridge.observe.logs import RepeatedLog, logger
 
 log = logger()
 _MAX_TEXT: Final = 200
@@ -71,6 +71,7 @@ class PromiseLog:
     def __init__(self, source: str) -> None:
         self._source = source
         self._said: dict[str, object] = {}
+        self._repeated = RepeatedLog()
 
     def session_shortened(self, asked_ms: int, granted_ms: int, guarantee: str) -> None:
         """Say that the broker keeps the session for less time than was asked for, and the guarantee that holds then."""
@@ -86,15 +87,19 @@ class PromiseLog:
         cause = "the broker grants these at QoS 0 only: what is published while nobody is connected is lost"
         self._say("source.qos_lowered", tuple(topics), topics=list(topics), cause=cause)
 
+    def unsubscribe_refused(self, topics: Sequence[str]) -> None:
+        """Say which topics the broker does not unsubscribe: their events still come."""
+        self._say("source.unsubscribe_refused", tuple(topics), topics=list(topics))
+
     def published_at_qos_0(self, topic: str) -> None:
         """Say that an event came at QoS 0 though the session is durable: its publisher has chosen so."""
         cause = "its publisher sends at QoS 0: most brokers keep such events for nobody who is away"
         self._say("source.qos_0_published", "said", topic=topic, cause=cause)
 
-    def _say(self, event: str, value: object, **fields: object) -> None:
+    def _say(self, event: str, value: object, **fields: Any) -> None:
         if self._said.get(event) != value:
             self._said[event] = value
-            log.warning(event, source=self._source, **fields)
+            self._repeated.write(event, log.warning, event, source=self._source, **fields)
 
 
 def shortened(asked_ms: int, properties: Any) -> int | None:

@@ -9,7 +9,7 @@ from typing import Any, Final
 import msgspec
 
 from bridge.config import Dramatiq, Mqtt
-from bridge.observe.logs import LogThrottle, logger
+from bridge.observe.logs import RepeatedLog, logger
 from bridge.redis_io.connection import Word
 from bridge.redis_io.patience import ask_until_answered
 
@@ -48,7 +48,7 @@ class SubscriptionStore:
         #: Set once the record has all that this process is subscribed to.
         self.recorded = asyncio.Event()
         self._log_if_recorded = False
-        self._throttle = LogThrottle()
+        self._repeated = RepeatedLog()
 
     def connected(self, *, session_present: bool) -> None:
         """Log a lost session; if this process has never had one, `maintain` decides by the record."""
@@ -65,7 +65,7 @@ class SubscriptionStore:
         `unsubscribe` returns the filters that the broker refuses to unsubscribe. Waits for Redis: meanwhile events flow,
         and only the stale filters stay subscribed.
         """
-        (record,) = await redis_answers(self._name, self._dramatiq, self._throttle, ("GET", self._key))
+        (record,) = await redis_answers(self._name, self._dramatiq, self._repeated, ("GET", self._key))
         recorded = _filters(record)
         if self._log_if_recorded and recorded:
             self._log_session_lost()
@@ -85,20 +85,20 @@ class SubscriptionStore:
             await self._write(filters)
 
     def _log_session_lost(self) -> None:
-        suppressed = self._throttle.allow("lost")
-        if self._loses_events and suppressed is not None:
-            log.warning(
+        if self._loses_events:
+            self._repeated.write(
+                "lost",
+                log.warning,
                 "source.session_lost",
                 source=self._name,
                 client_id=self._client_id,
                 cause=_SESSION_LOST,
-                repeated=suppressed,
             )
 
     async def _write(self, filters: frozenset[str]) -> None:
         lifetime = () if self._lifetime_ms is None else ("PX", self._lifetime_ms)
         command = ("SET", self._key, msgspec.json.encode(sorted(filters)), *lifetime)
-        await redis_answers(self._name, self._dramatiq, self._throttle, command)
+        await redis_answers(self._name, self._dramatiq, self._repeated, command)
 
 
 def record_key(name: str, client_id: str | None, dramatiq: Dramatiq) -> str:
@@ -106,18 +106,18 @@ def record_key(name: str, client_id: str | None, dramatiq: Dramatiq) -> str:
     return f"{dramatiq.namespace}-bridge:subscriptions:{name}:{client_id}"
 
 
-async def redis_answers(name: str, dramatiq: Dramatiq, throttle: LogThrottle, *commands: Sequence[Word]) -> list[Any]:
+async def redis_answers(name: str, dramatiq: Dramatiq, repeated: RepeatedLog, *commands: Sequence[Word]) -> list[Any]:
     """Return Redis's answers to `commands`; waits for Redis."""
 
     def log_failure(cause: str, wait_s: float) -> None:
-        if (suppressed := throttle.allow("unavailable", cause)) is not None:
-            log.warning(
-                "source.subscriptions_not_recorded",
-                source=name,
-                cause=cause,
-                retry_in=round(wait_s, 2),
-                repeated=suppressed,
-            )
+        repeated.write(
+            ("unavailable", cause),
+            log.warning,
+            "source.subscriptions_not_recorded",
+            source=name,
+            cause=cause,
+            retry_in=round(wait_s, 2),
+        )
 
     return await ask_until_answered(dramatiq, commands, log_failure)
 

@@ -129,7 +129,7 @@ class Subscriptions:
         if unsubscribed := [topic for topic in topics if topic not in refused and topic not in unknown]:
             log.info("source.unsubscribed", source=source, topics=unsubscribed)
         if refused:
-            log.warning("source.unsubscribe_refused", source=source, topics=refused)
+            self._promise.unsubscribe_refused(refused)
         return refused
 
     def _on_subscribe(self, _client: Any, _data: Any, mid: int, reasons: list[Any], properties: Any) -> None:

@@ -10,15 +10,16 @@ from __future__ import annotations
 
 import socket
 import time
+from collections.abc import Callable
 from importlib.resources import files
-from typing import Final
+from typing import Any, Final
 
 from redis.exceptions import ResponseError
 
 from bridge.config import RedisStream
 from bridge.errors import Disconnected
 from bridge.model.entry_ids import entry_order
-from bridge.observe.logs import logger
+from bridge.observe.logs import RepeatedLog, logger
 from bridge.redis_io.connection import RedisConnection
 from bridge.sources.redis_stream.positions import Positions
 
@@ -60,6 +61,7 @@ class Group:
         self._source = source
         self._config = config
         self._positions = positions
+        self._repeated = RepeatedLog()
         # Of each stream: the highest id that this process has read; the highest that is known to be written, which at
         # first is where the group began. A stream whose group has been there has a value, perhaps None, in the second.
         self._read: dict[str, bytes] = {}
@@ -153,9 +155,9 @@ class Group:
 
     def _log_made_again(self, stream: str, start: bytes | None, gap: str) -> None:
         after = (start or b"$").decode()
-        log.warning("source.group_made_again", source=self._source, stream=stream, after=after, cause=_MADE_AGAIN)
+        self._say(stream, log.warning, "source.group_made_again", stream=stream, after=after, cause=_MADE_AGAIN)
         if gap:
-            log.error("source.gap", source=self._source, stream=stream, cause=gap)
+            self._say((stream, gap), log.error, "source.gap", stream=stream, cause=gap)
 
     async def _create(self, connection: RedisConnection, stream: str, start: bytes) -> bool:
         """Make the group; return False if another consumer has just made it."""
@@ -196,19 +198,35 @@ class Group:
                     "EVAL", _INSPECT_SCRIPT, 1, stream, self._config.group, self.consumer, idle_ms
                 )
                 if deleted:
-                    log.info("source.consumers_deleted", source=self._source, stream=stream, consumers=deleted)
+                    self._say(
+                        stream,
+                        log.info,
+                        "source.consumers_deleted",
+                        sums=["consumers"],
+                        stream=stream,
+                        consumers=deleted,
+                    )
                 if lost < 0:
                     raise ResponseError("Redis counts from 7.0 on what a group has read")
                 self.count_trimmed(stream, lost)
         except ResponseError as error:
-            log.warning("source.trimming_unnoticed", source=self._source, cause=str(error))
+            self._say(str(error), log.warning, "source.trimming_unnoticed", cause=str(error))
             self._inspect_at = float("inf")
 
     def count_trimmed(self, stream: str, count: int) -> None:
         """Count and log entries that are lost, if `count` is not 0."""
         if count:
             self.trimmed += count
-            log.error("source.entries_trimmed", source=self._source, stream=stream, lost=count, total=self.trimmed)
+            lost: dict[str, Any] = {"sums": ["lost"], "lost": count, "total": self.trimmed}
+            self._say(stream, log.error, "source.entries_trimmed", stream=stream, **lost)
+
+    def log_claimed(self, stream: str, entries: int) -> None:
+        """Log that so many entries were taken over from another consumer."""
+        self._say(stream, log.info, "source.claimed", sums=["entries"], stream=stream, entries=entries)
+
+    def _say(self, subject: object, method: Callable[..., object], event: str, **fields: Any) -> None:
+        """Log a line about `subject`, which others may cause again and again."""
+        self._repeated.write((event, subject), method, event, source=self._source, **fields)
 
 
 def _now() -> bytes:

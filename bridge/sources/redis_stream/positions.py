@@ -9,7 +9,7 @@ from redis.exceptions import ResponseError
 
 from bridge.config import Dramatiq
 from bridge.errors import Disconnected
-from bridge.observe.logs import LogThrottle, logger
+from bridge.observe.logs import RepeatedLog, logger
 from bridge.redis_io.keys import position_key, restart_key
 from bridge.redis_io.patience import ask, ask_until_answered
 
@@ -72,7 +72,7 @@ class Positions:
         self._group = group
         self._dramatiq = dramatiq
         self.in_sink = in_sink
-        self._throttle = LogThrottle()
+        self._repeated = RepeatedLog()
 
     def log(self, stream: str) -> str:
         """Return the name under which the write keeps the position (`WriteOnce.log`)."""
@@ -120,11 +120,11 @@ class Positions:
         return await ask_until_answered(self._dramatiq, [command], self._log_failure)
 
     def _log_failure(self, cause: str, wait_s: float) -> None:
-        if (suppressed := self._throttle.allow("unavailable", cause)) is not None:
-            log.warning(
-                "source.position_unknown",
-                source=self._source,
-                cause=cause,
-                retry_in=round(wait_s, 2),
-                repeated=suppressed,
-            )
+        self._repeated.write(
+            cause,
+            log.warning,
+            "source.position_unknown",
+            source=self._source,
+            cause=cause,
+            retry_in=round(wait_s, 2),
+        )

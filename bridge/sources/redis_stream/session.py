@@ -21,7 +21,6 @@ from bridge.config import RedisStream
 from bridge.errors import BadEvent, Disconnected
 from bridge.model.entry_ids import highest_id
 from bridge.model.event import Details, Event, OnceByKey, OnceByXack, WriteOnce
-from bridge.observe.logs import logger
 from bridge.redis_io.connection import RedisConnection, encode_command
 from bridge.sources.contract import WindowedSession
 from bridge.sources.redis_stream.group import Group
@@ -41,7 +40,6 @@ _FIELD_BYTES: Final = 48
 #: How the replies begin that say that a group, or its stream, is gone.
 _LOST: Final = ("NOGROUP", "UNBLOCKED")
 
-log = logger()
 _encode = msgspec.json.Encoder().encode
 
 
@@ -222,7 +220,7 @@ class RedisStreamSession(WindowedSession):
             held = {event.deduplication_key for event in self._held if event.topic == stream}
             taken = [entry for entry in entries if entry is not None and entry[0] not in held]
             if taken:
-                log.info("source.claimed", source=self._name, stream=stream, entries=len(taken))
+                self._group.log_claimed(stream, len(taken))
                 return self._events(stream, taken, redelivered=True)
         return []
 
