@@ -43,10 +43,20 @@ class Delivery:
     rest: Delivery | None = None
 
     def set_routed(self, counts: Counts) -> None:
-        """Set the counts that routing the batch has returned."""
-        self.counts = counts
-        if counts.received < len(self.batch.events):
-            self.rest = Delivery(self.session, self.batch.cut(counts.received))
+        """Set the counts that routing the batch has returned.
+
+        Where a merged batch became too large it stays without counts, as the first of those that it was merged of: only by
+        their own numbers is each of them known after a crash.
+        """
+        if counts.received == len(self.batch.events):
+            self.counts = counts
+        elif self.batch.merged:
+            self.batch, *others = self.batch.unmerged()
+            for other in reversed(others):
+                self.rest = Delivery(self.session, other, rest=self.rest)
+        else:
+            self.counts = counts
+            self.rest = Delivery(self.session, self.batch.cut(counts.received), rest=self.rest)
 
     def chain(self) -> Iterator[Delivery]:
         """Return this delivery, its rest, the rest of that, and so on."""
@@ -179,7 +189,7 @@ class DeliveryPolicy:
             SinkUnavailable: the sink takes no writes now.
         """
         context = self._context
-        if delivery.counts is None:
+        while delivery.counts is None:
             delivery.set_routed(await self._route(delivery.batch))
         await context.backpressure.admit(self._name, delivery.batch.queues)
         # Only now: the session may have ended during a long wait.

@@ -117,4 +117,5 @@ def _count_routed(part: Batch) -> Counts:
     routed = {event_index for column in part.queues.values() for event_index in column.event_indexes} - dead
     filtered = received - len(dead) - len(routed)
     # An event that Redis refused was routed: the refusal made a dead letter of it later.
-    return Counts(received, len(routed) + part.refused, filtered=filtered, dead_lettered=len(dead) - part.refused)
+    refused = len(part.refused)
+    return Counts(received, len(routed) + refused, filtered=filtered, dead_lettered=len(dead) - refused)

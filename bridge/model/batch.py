@@ -5,6 +5,7 @@ from __future__ import annotations
 import secrets
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from itertools import accumulate
 from typing import Final, NamedTuple
 
 from bridge.errors import DeadLetterReason
@@ -85,10 +86,15 @@ class Batch:
 
     `number` stays with the batch through every attempt, so that a write whose reply was lost is not repeated, nor
     one that is tried again after a crash.
-    `halves` is set once Redis has refused the whole for good.
+    `halves` is set once it is certain that Redis has not written the whole, and never will: the parts that are written
+    instead.
+    `merged` holds the number and the number of events of each spooled batch that this one is made of, oldest first; it is
+    empty if they are one. `number` is the last one's.
+    `unanswered` counts the attempts to write the whole, if that is large, which have ended without a reply.
     `written` is set once the write is confirmed: a half that waits for the other one is then not written again, even
     after Redis has forgotten its number.
-    `refused` is 1 if Redis has refused the message of the batch's only event, which is a dead letter now.
+    `refused` holds the positions of the events that routing has made no dead letters of, and that became some because Redis
+    has refused a message of theirs.
     """
 
     events: list[Event]
@@ -96,9 +102,11 @@ class Batch:
     queues: dict[str, Column] = field(default_factory=dict)
     dead_letters: list[tuple[int, DeadLetter]] = field(default_factory=list)
     number: int | None = None
-    halves: tuple[Batch, Batch] | None = None
+    halves: tuple[Batch, ...] | None = None
+    merged: tuple[tuple[int, int], ...] = ()
+    unanswered: int = 0
     written: Written | None = None
-    refused: int = 0
+    refused: list[int] = field(default_factory=list)
 
     @property
     def size(self) -> int:
@@ -119,6 +127,14 @@ class Batch:
             column = self.column(message.queue)
             column.event_indexes.append(event_index)
             column.messages.append((message.id, message.body))
+
+    def refuse(self, event_indexes: Iterable[int], cause: str) -> None:
+        """Add a dead letter for each event at `event_indexes`, whose message Redis will never take."""
+        dead = {event_index for event_index, _ in self.dead_letters}
+        for event_index in event_indexes:
+            if event_index not in dead:
+                self.refused.append(event_index)
+            self.dead_letters.append((event_index, DeadLetter(self.events[event_index], "refused-by-redis", cause)))
 
     def extend(self, other: Batch) -> None:
         """Add the events of `other`, which has no number yet, with their messages and dead letters, behind these."""
@@ -170,22 +186,40 @@ class Batch:
             rest.assign_number()
         return rest
 
-    def split(self) -> tuple[Batch, Batch]:
-        """Return two batches, each with half of the events, their messages and dead letters.
+    def unmerged(self) -> list[Batch]:
+        """Return the batches that this one was `merged` of, each with its own number again, and not routed."""
+        parts, start = [], 0
+        for number, count in self.merged:
+            sequence = BatchSequence(self.sequence.name, last=number)
+            parts.append(Batch(self.events[start : start + count], sequence, number=number))
+            start += count
+        return parts
+
+    def split(self) -> tuple[Batch, ...]:
+        """Return two batches, each with half of the events, their messages and dead letters; or those that were `merged`.
 
         Each has a sequence of its own, named after this batch, and therefore the same one after a crash: the next
-        attempt writes only the missing half. Redis has this batch's own number only if it took the whole.
+        attempt writes only the missing part. A merged batch is not merged again after a crash.
         """
-        middle = len(self.events) // 2
-        return self._part("a", 0, middle), self._part("b", middle, len(self.events))
+        number, count = self.assign_number(), len(self.events)
+        ends = list(accumulate(events for _, events in self.merged))
+        if ends and ends[-1] == count:
+            starts = [0, *ends[:-1]]
+            return tuple(
+                self._part(str(spooled), start, end)
+                for (spooled, _), start, end in zip(self.merged, starts, ends, strict=True)
+            )
+        return self._part(f"{number}a", 0, count // 2), self._part(f"{number}b", count // 2, count)
 
-    def _part(self, half: str, start: int, stop: int) -> Batch:
+    def _part(self, name: str, start: int, stop: int) -> Batch:
         queues = {queue: column.part(start, stop) for queue, column in self.queues.items()}
         return Batch(
             self.events[start:stop],
-            BatchSequence(f"{self.sequence.name}:{self.assign_number()}{half}"),
+            BatchSequence(f"{self.sequence.name}:{name}"),
             {queue: column for queue, column in queues.items() if column.event_indexes},
             [(index - start, letter) for index, letter in self.dead_letters if start <= index < stop],
+            unanswered=min(self.unanswered, 1),
+            refused=[index - start for index in self.refused if start <= index < stop],
         )
 
 

@@ -57,7 +57,8 @@ class RedisConnection(asyncio.Protocol):
         self._waiting_bytes = 0
         self._paused = False
         self._wake = asyncio.Event()
-        self._failed: Disconnected | None = None
+        #: Why the connection has ended, and whether that was a denial; an error that is kept would keep its frames.
+        self._end: tuple[str, bool] | None = None
 
     async def open(self) -> None:
         """Connect and log in, within the connection's `connect_timeout`.
@@ -84,7 +85,7 @@ class RedisConnection(asyncio.Protocol):
     @property
     def failed(self) -> bool:
         """Whether the connection has ended."""
-        return self._failed is not None
+        return self._end is not None
 
     def send(self, encoded_command: bytes) -> None:
         """Send a command; `read` returns its reply.
@@ -92,8 +93,8 @@ class RedisConnection(asyncio.Protocol):
         Raises:
             Disconnected: the connection has ended.
         """
-        if self._failed is not None:
-            raise self._failed
+        if self._end is not None:
+            raise _disconnected(self._end)
         self._transport.write(encoded_command)
 
     async def read(self) -> Any:
@@ -108,7 +109,10 @@ class RedisConnection(asyncio.Protocol):
         if not self._replies:
             self._resume_reading()
         if isinstance(reply, ResponseError):
-            raise reply
+            try:
+                raise reply
+            finally:
+                del reply  # the error's traceback holds this frame: a cycle, which keeps every caller's command
         return reply
 
     async def read_all(self, max_replies: int) -> list[Any]:
@@ -135,7 +139,7 @@ class RedisConnection(asyncio.Protocol):
 
     async def close(self) -> None:
         """Close the connection."""
-        self._failed = self._failed or Disconnected("closed")
+        self._end = self._end or ("closed", False)
         if self._transport is not None:
             self._transport.abort()
         with contextlib.suppress(Exception):
@@ -170,8 +174,8 @@ class RedisConnection(asyncio.Protocol):
         try:
             async with asyncio.timeout(self._timeout_s):
                 while not self._replies:
-                    if self._failed is not None:
-                        raise self._failed
+                    if self._end is not None:
+                        raise _disconnected(self._end)
                     self._wake.clear()
                     await self._wake.wait()
         except TimeoutError as error:
@@ -192,11 +196,15 @@ class RedisConnection(asyncio.Protocol):
         return f"{_TIMED_OUT}: perhaps this port speaks no TLS" if self._url.startswith("rediss") else _TIMED_OUT
 
     def _fail(self, error: BaseException, cause: str = "") -> Disconnected:
-        if self._failed is None:
+        if self._end is None:
             cause = cause or (_TIMED_OUT if isinstance(error, _TIMEOUTS) else describe_error(error))
-            denied = isinstance(error, (AuthenticationError, NoPermissionError))
-            self._failed = Disconnected(cause, denied=denied)
-        return self._failed
+            self._end = cause, isinstance(error, (AuthenticationError, NoPermissionError))
+        return _disconnected(self._end)
+
+
+def _disconnected(end: tuple[str, bool]) -> Disconnected:
+    cause, denied = end
+    return Disconnected(cause, denied=denied)
 
 
 def _response_error(text: str) -> ResponseError:

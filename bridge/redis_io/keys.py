@@ -13,6 +13,11 @@ def dead_letter_books_key(namespace: str) -> str:
     return f"{namespace}-bridge:dead-letters:books"
 
 
+def sequence_key(namespace: str, name: str) -> str:
+    """Return the key of the last batch of a sequence, and of its result."""
+    return f"{namespace}-bridge:batch:{name}"
+
+
 def position_key(namespace: str, log: str) -> str:
     """Return the key of the highest id among the events of a log that are written; the write's own script keeps it.
 

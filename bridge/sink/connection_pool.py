@@ -19,6 +19,10 @@ _FATAL_REPLIES: Final = ("READONLY", "MASTERDOWN", "MOVED", "Protocol error")
 _DENIED_REPLIES: Final = ("NOAUTH", "NOPERM", "WRONGPASS", "Protocol error: unauthenticated")
 
 
+class Unanswered(SinkUnavailable):
+    """A command was sent, and the connection has ended without its reply: Redis may have run it, or run it later."""
+
+
 class ConnectionPool:
     """As many connections as there are commands at once; a connection that has failed is never used again."""
 
@@ -32,29 +36,29 @@ class ConnectionPool:
         Raises:
             SinkUnavailable: Redis cannot be reached, or replies with an error.
         """
-        try:
-            return await self.execute_raw(encoded_command)
-        except ResponseError as error:
-            raise unavailable(error) from None
+        reply = await self.execute_raw(encoded_command)
+        if isinstance(reply, ResponseError):
+            raise unavailable(reply)
+        return reply
 
     async def execute_raw(self, encoded_command: bytes) -> Any:
-        """Return the reply to a command (see `encode_command`); the caller handles error replies.
+        """Return the reply to a command (see `encode_command`); an error reply is returned as a ResponseError.
+
+        It is not raised: its traceback would keep the frames of all callers, and with them the command, of up to
+        megabytes.
 
         Raises:
-            SinkUnavailable: Redis cannot be reached.
-            ResponseError: the reply is an error.
+            SinkUnavailable: Redis cannot be reached; it is `Unanswered` if the command was sent.
         """
         connection = await self._take_idle_or_connect()
         reusable = False
         try:
             connection.send(encoded_command)
-            reply = await connection.read()
-            reusable = True
-        except ResponseError as error:
-            reusable = not str(error).startswith(_FATAL_REPLIES)
-            raise
+            del encoded_command  # an error below keeps this frame
+            (reply,) = await connection.read_all(1)
+            reusable = not (isinstance(reply, ResponseError) and str(reply).startswith(_FATAL_REPLIES))
         except Disconnected as error:
-            raise SinkUnavailable(error.cause, denied=error.denied) from None
+            raise Unanswered(error.cause, denied=error.denied) from None
         finally:
             # Also when cancelled: the reply may still come, and the next command must not take it
             # for its own (CVE-2023-28858).

@@ -24,8 +24,12 @@
 --         for each dead letter: event-index route field-count (name value)*
 --         with dead letters: the key of their books (see `dead_letters.lua`), at most so many letters, bytes, ms of age
 --         key# is a place in KEYS, log# counts the logs from 1.
+--         To fence a batch instead, KEYS[1] alone; and the batch's number, the lifetime, and the number of the first
+--         of the batches that it is merged of, or its own.
 -- Reply   'messages duplicates', then the length of each queue's list, then the index of one duplicate (-1: none);
 --         where older dead letters had to go: ';', then how many for want of bytes, for their number, for their age.
+--         'halved first last' if the batches with these numbers, merged into one, are fenced: Redis never writes them
+--         by their numbers, but in parts, which have sequences of their own.
 -- Errors  of the script itself, before its first write. LATE: the sequence has written a later batch, so this one too.
 --         DEADLETTERS: the dead letters' key holds no stream. WRONGTYPE: a queue's or a condition's key holds another
 --         type. NOPERM: the user may not run a command.
@@ -37,7 +41,18 @@ if last == NUMBER and result ~= '' then
   return result
 end
 if tonumber(last) > tonumber(NUMBER) then
+  local first = string.match(result, '^halved (%d+) %d+$')
+  if first and tonumber(NUMBER) >= tonumber(first) then
+    return result
+  end
   return redis.error_reply('LATE batch ' .. NUMBER .. ' of a writer that has written batch ' .. last)
+end
+
+-- The fence: data of the whole that Redis reads late write nothing from now on.
+if #ARGV == 3 then
+  result = 'halved ' .. ARGV[3] .. ' ' .. NUMBER
+  redis.call('SET', SEQUENCE, NUMBER .. ' ' .. result, 'EX', LIFETIME)
+  return result
 end
 
 -- Check all types before the first write: an error half-way is not rolled back, neither here nor in MULTI.

@@ -53,10 +53,11 @@ class SinkHealth:
                 self.mark_unavailable(writer, error.cause, wait)
                 if give_up():
                     raise
-                await asyncio.sleep(wait)
             else:
                 self.mark_available(writer)
                 return result
+            # Only here: during the wait the error, which keeps the frames of the attempt, is gone.
+            await asyncio.sleep(wait)
 
     def mark_unavailable(self, writer: str, cause: str, retry_in_s: float) -> None:
         """Record that a write of `writer` has failed; its next attempt follows after `retry_in_s` seconds."""

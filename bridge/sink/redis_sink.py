@@ -2,12 +2,17 @@
 
 One script per batch (`enqueue.lua`), whose keys are all in the namespace's slot. A transient fault is SinkUnavailable,
 and the same batch can be written again. If Redis refuses a batch for good, the batch is split until the refused event
-stands alone; that event becomes a dead letter.
+stands alone; that event becomes a dead letter. A large batch is split too if Redis has no memory for it, or does not
+answer it in time again and again; its events never become dead letters for that.
+
+Before a batch is split, it is fenced: Redis then never writes the whole, also not if it reads the data of an earlier attempt
+later (those of a closed connection can arrive minutes after).
 """
 
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterable
 from dataclasses import replace
 from importlib.resources import files
 from typing import Any, Final
@@ -16,12 +21,12 @@ from redis.exceptions import ResponseError
 
 from bridge.config import DeadLetters, Dramatiq
 from bridge.errors import SinkUnavailable
-from bridge.model.batch import Batch, DeadLetter, Trimmed, Written
+from bridge.model.batch import Batch, Trimmed, Written
 from bridge.redis_io.connection import encode_command
-from bridge.sink.connection_pool import ConnectionPool, unavailable
+from bridge.sink.connection_pool import ConnectionPool, Unanswered, unavailable
 from bridge.sink.dead_letters import LetterBounds
 from bridge.sink.memory import Memory, parse_memory
-from bridge.sink.script_arguments import ScriptArguments
+from bridge.sink.script_arguments import FenceArguments, ScriptArguments
 
 SCRIPT: Final = "".join(files("bridge.sink").joinpath(name).read_text() for name in ("dead_letters.lua", "enqueue.lua"))
 _SHA: Final = hashlib.sha1(SCRIPT.encode(), usedforsecurity=False).hexdigest()
@@ -29,6 +34,10 @@ _SHA: Final = hashlib.sha1(SCRIPT.encode(), usedforsecurity=False).hexdigest()
 #: Error replies about this message, and not about the server's state. After every other error the write is tried
 #: again: no batch is given up for an error that an operator can end.
 _PERMANENT_REPLIES: Final = ("WRONGTYPE", "Protocol error: invalid", "value is not", "string exceeds")
+#: A batch whose command is larger than this many bytes is split where Redis cannot take it for its size.
+_LARGE: Final = 64 * 1024
+#: A large batch is split after so many attempts without a reply. Its parts have one of them behind them.
+_SPLIT_AFTER: Final = 2
 
 
 class RedisSink:
@@ -51,12 +60,12 @@ class RedisSink:
 
     async def queue_length(self, queue: str) -> int:
         """See `Sink`."""
-        try:
-            return int(await self.connections.execute_raw(encode_command("LLEN", f"{self._namespace}:{queue}")))
-        except ResponseError as error:
-            if str(error).startswith(_PERMANENT_REPLIES):
+        reply = await self.connections.execute_raw(encode_command("LLEN", f"{self._namespace}:{queue}"))
+        if isinstance(reply, ResponseError):
+            if str(reply).startswith(_PERMANENT_REPLIES):
                 return 0  # the key holds no list: the write finds that out, and makes dead letters
-            raise unavailable(error) from None
+            raise unavailable(reply)
+        return int(reply)
 
     async def memory(self) -> Memory:
         """See `Sink`; the bound of the dead letters follows it."""
@@ -70,14 +79,14 @@ class RedisSink:
         return "aof_enabled:0" not in await self._info("persistence")
 
     async def _info(self, section: str) -> str:
-        try:
-            answer: bytes = await self.connections.execute_raw(encode_command("INFO", section))
-        except ResponseError as error:
+        reply = await self.connections.execute_raw(encode_command("INFO", section))
+        if isinstance(reply, ResponseError):
             # Not allowed, or not there: renamed, or not known to another server.
-            if any(words in str(error) for words in ("NOPERM", "unknown command", "not supported")):
-                raise PermissionError(str(error)) from None
-            raise unavailable(error) from None
-        return answer.decode()
+            if any(words in str(reply) for words in ("NOPERM", "unknown command", "not supported")):
+                raise PermissionError(str(reply))
+            raise unavailable(reply)
+        text: bytes = reply
+        return text.decode()
 
     async def write(self, batch: Batch) -> Written:
         """See `Sink`."""
@@ -88,64 +97,119 @@ class RedisSink:
     async def _write(self, batch: Batch) -> Written:
         if not (batch.queues or batch.dead_letters or any(event.write_once for event in batch.events)):
             return Written(messages=0, duplicates=0)  # every event was filtered, or dropped
-        if batch.halves is not None:
-            return await self._write_halves(*batch.halves)
-        arguments = ScriptArguments(self._namespace, self._bounds, batch, batch.assign_number())
-        try:
-            reply = await self._run(arguments)
-        except ResponseError as error:
-            if str(error).startswith("LATE"):
+        if batch.halves is None:
+            written = await self._write_whole(batch)
+            if written is not None:
+                return written
+        return await self._write_parts(batch.halves or ())
+
+    async def _write_whole(self, batch: Batch) -> Written | None:
+        """Write the batch; or split it, and return None.
+
+        Raises:
+            SinkUnavailable: neither could be done now.
+        """
+        reply: Any = None
+        size = 0
+        if batch.unanswered < _SPLIT_AFTER:
+            reply, size = await self._run_enqueue(batch)
+            must_split = (_is_refused(reply, "OOM") and size > _LARGE) or _is_refused(reply, *_PERMANENT_REPLIES)
+        else:
+            must_split = True
+        if _is_refused(reply, "WRONGTYPE") and self._refuse_queue(batch, str(reply)):
+            return await self._write_whole(batch)
+        if must_split and len(batch.events) > 1:
+            reply = await self._run(FenceArguments(self._namespace, batch))
+        if isinstance(reply, ResponseError):
+            if str(reply).startswith("LATE"):
                 # Batches of a sequence are written one after another: this one was written before the later one.
                 return Written(0, len(batch.events), first_duplicate=batch.events[0])
-            if not str(error).startswith(_PERMANENT_REPLIES):
-                raise unavailable(error) from None
-            _isolate(batch, str(error))
-            return await self._write(batch)
+            if len(batch.events) > 1 or not _is_refused(reply, *_PERMANENT_REPLIES):
+                raise unavailable(reply)
+            _make_dead_letter(batch, str(reply))
+            return await self._write_whole(batch)
+        if reply.startswith(b"halved"):
+            _, first, last = reply.split()
+            _split(batch, is_merged=first != last)
+            return None
         result, _, trimmed = reply.partition(b";")
         messages, duplicates, *lengths, first_duplicate = map(int, result.split())
         # Not strict: a dead letter may have taken the place of a message since the result was stored.
         by_queue = dict(zip(batch.queues, lengths, strict=False))
         duplicate = batch.events[first_duplicate] if duplicates else None
         gone = Trimmed(*map(int, trimmed.split()))
-        return Written(messages, duplicates, batch.refused, by_queue, arguments.size, duplicate, gone)
+        return Written(messages, duplicates, len(batch.refused), by_queue, size, duplicate, gone)
 
-    async def _write_halves(self, first: Batch, second: Batch) -> Written:
-        before = await self.write(first)
-        after = await self.write(second)
-        return Written(
-            before.messages + after.messages,
-            before.duplicates + after.duplicates,
-            before.refused + after.refused,
-            {**before.lengths, **after.lengths},
-            before.size + after.size,
-            before.first_duplicate or after.first_duplicate,
-            before.trimmed.plus(after.trimmed),
-        )
+    def _refuse_queue(self, batch: Batch, cause: str) -> bool:
+        """Make dead letters of the messages for the queue whose key holds another type; return whether it is one's.
+
+        Not by splitting, which would cost a write and a key in Redis for each of a thousand events.
+        """
+        for queue, column in batch.queues.items():
+            key = f"{self._namespace}:{queue}"
+            if cause.startswith((f"WRONGTYPE {key} holds", f"WRONGTYPE {key}.msgs holds")):
+                del batch.queues[queue]
+                batch.refuse(dict.fromkeys(column.event_indexes), cause)
+                return True
+        return False
+
+    async def _write_parts(self, parts: Iterable[Batch]) -> Written:
+        total = Written(0, 0)
+        for part in parts:
+            written = await self.write(part)
+            total = Written(
+                total.messages + written.messages,
+                total.duplicates + written.duplicates,
+                total.refused + written.refused,
+                {**total.lengths, **written.lengths},
+                total.size + written.size,
+                total.first_duplicate or written.first_duplicate,
+                total.trimmed.plus(written.trimmed),
+            )
+        return total
 
     async def close(self) -> None:
         """See `Sink`."""
         await self.connections.close()
 
-    async def _run(self, arguments: ScriptArguments) -> Any:
+    async def _run_enqueue(self, batch: Batch) -> tuple[Any, int]:
+        """Return the reply to the write of a whole batch, and the bytes sent; count an attempt without a reply."""
+        arguments = ScriptArguments(self._namespace, self._bounds, batch, batch.assign_number())
         try:
-            return await self.connections.execute_raw(arguments.command("EVALSHA", _SHA))
-        except ResponseError as error:
-            if not str(error).startswith("NOSCRIPT"):
-                raise
+            return await self._run(arguments), arguments.size
+        except Unanswered:
+            if arguments.size > _LARGE and len(batch.events) > 1:
+                batch.unanswered += 1
+            raise
+
+    async def _run(self, arguments: ScriptArguments | FenceArguments) -> Any:
+        """Return the script's reply; an error reply is returned as a ResponseError."""
+        reply = await self.connections.execute_raw(arguments.command("EVALSHA", _SHA))
+        if _is_refused(reply, "NOSCRIPT"):
             # EVAL loads the script as well: a failover or SCRIPT FLUSH costs one round trip.
-            return await self.connections.execute_raw(arguments.command("EVAL", SCRIPT))
+            reply = await self.connections.execute_raw(arguments.command("EVAL", SCRIPT))
+        return reply
 
 
-def _isolate(batch: Batch, cause: str) -> None:
-    """Split a batch that Redis has refused, or make a dead letter of its event if it has only one.
+def _is_refused(reply: object, *causes: str) -> bool:
+    """Tell whether a reply is an error that begins with one of the words."""
+    return isinstance(reply, ResponseError) and str(reply).startswith(causes)
 
-    The batch keeps the decision: a later attempt never writes the whole after a half.
+
+def _split(batch: Batch, *, is_merged: bool) -> None:
+    """Split a batch that Redis has fenced, alone or as one of several that were merged.
+
+    The batch keeps the decision: a later attempt never writes the whole after a part.
     """
-    if len(batch.events) > 1:
-        batch.halves = batch.split()
-        return
+    if is_merged and not batch.merged:
+        # An earlier process had merged it with others, and has perhaps written it as their part.
+        batch.merged = ((batch.assign_number(), len(batch.events)),)
+    batch.halves = batch.split()
+
+
+def _make_dead_letter(batch: Batch, cause: str) -> None:
+    """Let the batch, whose only event Redis has refused for good, write a dead letter instead of its messages."""
     if not batch.queues:
         raise SinkUnavailable(f"the dead letters can't be written: {cause}")
-    batch.refused = 0 if batch.dead_letters else 1
     batch.queues.clear()
-    batch.dead_letters.append((0, DeadLetter(batch.events[0], "refused-by-redis", cause)))
+    batch.refuse([0], cause)

@@ -10,8 +10,15 @@ from typing import Final
 from bridge.model.batch import Batch, Column
 from bridge.model.entry_ids import highest_id
 from bridge.model.event import Event, OnceByKey, OnceByXack, OncePerRoute, WriteOnce
-from bridge.redis_io.connection import Word, encode_word
-from bridge.redis_io.keys import dead_letter_books_key, dead_letters_key, position_key, restart_key, seen_key
+from bridge.redis_io.connection import Word, encode_command, encode_word
+from bridge.redis_io.keys import (
+    dead_letter_books_key,
+    dead_letters_key,
+    position_key,
+    restart_key,
+    seen_key,
+    sequence_key,
+)
 from bridge.sink.dead_letters import LetterBounds, encode_letter
 
 #: How long Redis remembers the last number of a batch sequence: longer than most outages, after which a write whose
@@ -34,7 +41,7 @@ class ScriptArguments:
     def __init__(self, namespace: str, bounds: LetterBounds, batch: Batch, number: int) -> None:
         self.size = 0
         self._namespace = namespace
-        self._keys: list[Word] = [f"{namespace}-bridge:batch:{batch.sequence.name}", dead_letters_key(namespace)]
+        self._keys: list[Word] = [sequence_key(namespace, batch.sequence.name), dead_letters_key(namespace)]
         for queue in batch.queues:
             self._keys += (f"{namespace}:{queue}", f"{namespace}:{queue}.msgs")
         self._values: list[bytes] = []
@@ -109,6 +116,20 @@ class ScriptArguments:
         for redis_id, body in column.messages:
             size = len(body)
             values += (b"$36\r\n", redis_id, _SIZES[size] if size < _SMALL else b"\r\n$%d\r\n" % size, body, b"\r\n")
+
+
+class FenceArguments:
+    """The key and values of a call that fences a batch: Redis then never writes the whole, however late its data arrive."""
+
+    def __init__(self, namespace: str, batch: Batch) -> None:
+        number = batch.assign_number()
+        first = batch.merged[0][0] if batch.merged else number
+        self._words: list[Word] = [1, sequence_key(namespace, batch.sequence.name)]
+        self._words += (number, _SEQUENCE_LIFETIME_S, first)
+
+    def command(self, name: str, script: str) -> bytes:
+        """See `ScriptArguments`."""
+        return encode_command(name, script, *self._words)
 
 
 def _runs(events: list[Event], conditions: list[WriteOnce | None]) -> list[_Run]:

@@ -147,9 +147,12 @@ class Spool:
             ):
                 merged.append(spooled)
             else:
+                ours, theirs = last.batch, spooled.batch
+                ours.merged = ours.merged or ((ours.assign_number(), len(ours.events)),)
+                ours.merged += ((theirs.assign_number(), len(theirs.events)),)
                 last.entries.extend(spooled.entries)
-                last.batch.events.extend(spooled.batch.events)
-                last.batch.sequence, last.batch.number = spooled.batch.sequence, spooled.batch.number
+                ours.events.extend(theirs.events)
+                ours.sequence, ours.number = theirs.sequence, theirs.number
         return merged
 
     async def close(self) -> None:

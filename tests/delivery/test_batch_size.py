@@ -13,10 +13,12 @@ from typing import Any, Final
 import pytest
 
 from bridge.delivery.poison import PoisonGuard
+from bridge.delivery.policy import Delivery
 from bridge.model.accounting import Counts
 from bridge.model.batch import MAX_BATCH_BYTES, MAX_BATCH_DEAD_LETTERS, Batch, BatchSequence
 from bridge.model.event import Event
 from bridge.model.message import FREE_MESSAGE_BYTES, MAX_GROWTH
+from tests.support.batches import Sinks
 from tests.support.brokers import Redis
 from tests.support.children import wait_until
 from tests.support.feeds import PubsubFeed, StreamFeed
@@ -204,3 +206,37 @@ def test_a_dead_letter_keeps_no_batch_alive() -> None:
             assert sys.getrefcount(events) == 2
         finally:
             gc.enable()
+
+
+def test_a_merged_batch_that_became_large_is_taken_apart_into_the_spooled_ones() -> None:
+    """Each is written by its own number, which alone shows after a crash whether it was written; a large one is cut."""
+    sequence = BatchSequence("one", last=9)
+    merged = Batch([_large(n) for n in range(300)], sequence, number=9, merged=((7, 10), (8, 90), (9, 200)))
+    delivery = Delivery(None, merged)
+    routes = router(GROWS)
+    parts = []
+    for part in delivery.chain():
+        while part.counts is None:
+            part.set_routed(routes.route(part.batch))
+        parts.append((part.batch.sequence.name, part.batch.number, part.counts.received))
+    assert parts[:3] == [("one", 7, 10), ("one:8<70", 1, 70), ("one:8>70", 1, 20)]
+    assert parts[3:] == [("one:9<70", 1, 70), ("one:9>70:1<70", 1, 70), ("one:9>70:1>70", 1, 60)]
+
+
+async def test_a_queue_of_another_type_costs_its_batch_no_split(redis_server: Redis) -> None:
+    """Its messages become dead letters at once, those for other queues are written, and no key is left for each event."""
+    async with Sinks() as sinks:
+        sink = sinks(redis_server)
+        with redis_server.client() as client:
+            client.flushall()
+            client.set("dramatiq:odd", "not a list")
+            client.set("dramatiq:odd2.msgs", "not a hash")
+        routes = [{"actor": "a", "queue": queue, "args": ["$payload.n"]} for queue in ("odd", "default", "odd2")]
+        batch = Batch([_large(n) for n in range(500)])
+        router([*routes[:2], {**routes[2], "when": "payload.n == 3"}]).route(batch)
+        written = await sink.write(batch)
+    assert (written.messages, written.refused, batch.halves) == (500, 500, None)
+    with redis_server.client() as client:
+        assert client.llen("dramatiq:default") == 500
+        assert client.xlen("dramatiq-bridge:dead-letters") == 501
+        assert len(client.keys("dramatiq-bridge:batch:*")) == 1

@@ -25,6 +25,7 @@ class Proxy:
     All of this may be changed while connections are open:
     `target`: where new connections lead; `latency_s`: how much later replies arrive;
     `stalled`: sockets stay open and nothing is forwarded; `holding`: requests are kept back, replies pass;
+    `bytes_per_s`: how many bytes of requests pass on each connection; `most_bytes`: after how many it ends;
     `cut_after`: (least, most) bytes of replies, a random number between which a new connection lives.
     """
 
@@ -34,6 +35,8 @@ class Proxy:
         self.latency_s = 0.0
         self.stalled = False
         self.holding = False
+        self.bytes_per_s: float | None = None
+        self.most_bytes: int | None = None
         self.cut_after: tuple[int, int] | None = None
         #: How many connections `cut_after` has ended.
         self.cuts = 0
@@ -55,6 +58,10 @@ class Proxy:
     def freeze(self) -> None:
         """Forward nothing more on the connections that are open now; their sockets stay open, and new ones work."""
         self._frozen |= self._open
+
+    def thaw(self) -> None:
+        """Forward what frozen connections have brought meanwhile, also those that were closed at the near end."""
+        self._frozen.clear()
 
     def reset(self) -> None:
         """End every connection by RST."""
@@ -126,10 +133,16 @@ class Proxy:
                 writer.close()
 
     async def _requests(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        passed = 0
         with suppress(OSError):
             while data := await reader.read(_CHUNK):
+                passed += len(data)
+                if self.most_bytes is not None and passed > self.most_bytes:
+                    return
                 while self.stalled or self.holding or writer in self._frozen:  # noqa: ASYNC110 - set by another thread
                     await asyncio.sleep(_LOOK_AGAIN_S)
+                if self.bytes_per_s is not None:
+                    await asyncio.sleep(len(data) / self.bytes_per_s)
                 writer.write(data)
                 await writer.drain()
 

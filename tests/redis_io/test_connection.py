@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 import pytest
@@ -14,6 +14,7 @@ from bridge.config import Dramatiq
 from bridge.errors import Disconnected
 from bridge.redis_io.connection import RedisConnection, encode_command
 from tests.support.brokers import Redis
+from tests.support.garbage import uncollected
 
 #: A reply's bytes, and its value.
 REPLIES: list[tuple[bytes, Any]] = [
@@ -99,6 +100,42 @@ async def test_an_error_is_raised_and_the_connection_continues(redis_server: Red
     assert made.failed
     with pytest.raises(Disconnected):
         made.send(encode_command("PING"))
+
+
+async def test_no_error_keeps_a_command(redis_server: Redis) -> None:
+    """Neither one that Redis replies with, nor that of a connection that has ended, however often it is raised."""
+    made, value = new_connection(redis_server.url), b"x" * 500_000
+    await made.open()
+    with uncollected() as grown:
+        for _ in range(10):
+            with suppress(ResponseError):
+                await made.command("NONSENSE", value)
+        with suppress(Disconnected, ResponseError):
+            await made.command("QUIT")
+            await made.command("SET", "k", value)
+        for _ in range(10):
+            with suppress(Disconnected):
+                await made.command("SET", "k", value)
+        assert made.failed
+        assert grown() < 400_000
+    await made.close()
+
+
+@pytest.mark.parametrize("answers", [True, False])
+async def test_no_end_of_a_connection_keeps_a_command(redis_server: Redis, answers: bool) -> None:
+    """It ends by a timeout or by the server; the command was sent, or not yet."""
+
+    async def serve(writer: asyncio.StreamWriter) -> None:
+        if answers:
+            writer.close()
+
+    with uncollected() as grown:
+        for _ in range(5):
+            async with served(serve, timeout_s=0.1) as made:
+                for _ in range(3):
+                    with suppress(Disconnected):
+                        await made.command("SET", "k", b"x" * 500_000)
+        assert grown() < 400_000
 
 
 async def test_all_replies_that_have_arrived_are_read_at_once(redis_server: Redis) -> None:

@@ -10,6 +10,8 @@ import redis
 
 from bridge.model.batch import Batch, BatchSequence, DeadLetter, Written
 from bridge.model.event import OnceByXack
+from bridge.sink.redis_sink import SCRIPT
+from bridge.sink.script_arguments import FenceArguments
 from tests.support.batches import (
     DEAD,
     Entry,
@@ -147,6 +149,8 @@ async def test_a_crash_between_halves_writes_nothing_twice(redis_server: Redis, 
         spoil(client, "odd")
         await sink.write(copied(batch(100), sequence))
         whole = mixed(sequence)
+        fence = FenceArguments("dramatiq", whole).command("EVAL", SCRIPT)
+        assert await sink.connections.execute(fence) == b"halved 2 2"
         quarters = [quarter for half in whole.split() for quarter in half.split()]
         for quarter in quarters[:written]:
             await sink.write(quarter)

@@ -141,9 +141,9 @@ class _HalfAway(MemorySink):
         unread, refused = second.halves = second.split()
         refused.queues.clear()
         refused.dead_letters.append((0, DeadLetter(refused.events[0], "refused-by-redis", "WRONGTYPE")))
-        refused.refused = 1
+        refused.refused = [0]
         for part in (first, unread, refused):
-            part.written = Written(messages=int(part is first), duplicates=0, refused=part.refused)
+            part.written = Written(messages=int(part is first), duplicates=0, refused=len(part.refused))
         raise SinkUnavailable("away")
 
 

@@ -106,6 +106,22 @@ def batch(*numbers: int, queue: str = "default", once: bool = False) -> Batch:
     return batch_of(Entry(event(seen, deduplication_key=str(n).encode()), [message(n, queue)]) for n in numbers)
 
 
+def large_batch(
+    events: int = 64, message_bytes: int = 65_536, sequence: BatchSequence | None = None, first: int = 0
+) -> Batch:
+    """Make a batch whose messages, numbered from `first` on, have so many bytes each; by default 4 MiB in all."""
+    text = "x" * message_bytes
+    return batch_of(
+        (
+            Entry(
+                event(), [Message("default", *Template("record", "default").fill([n], {"text": text}, MessageIds(1)))]
+            )
+            for n in range(first, first + events)
+        ),
+        sequence,
+    )
+
+
 def numbers(client: redis.Redis, queue: str = "default", namespace: str = "dramatiq") -> list[int]:
     """Return the arguments of the messages in a queue, in order; list and hash must agree."""
     return [body["args"][0] for body in queue_messages(client, queue, namespace)]

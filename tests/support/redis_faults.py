@@ -139,7 +139,25 @@ def no_replicas(server: Redis) -> Iterator[str]:
         client.config_set("min-replicas-to-write", "0")
 
 
-#: All of them; `loading` needs a server with `enable-debug-command: local`.
+@contextmanager
+def forbidden(server: Redis) -> Iterator[str]:
+    """Take the permission to RPUSH from the user."""
+    with server.client() as client:
+        client.execute_command("ACL", "SETUSER", "default", "-rpush")
+        yield "NOPERM"
+        client.execute_command("ACL", "SETUSER", "default", "+rpush")
+
+
+@contextmanager
+def paused(server: Redis) -> Iterator[str]:
+    """Let the server answer everything but writes, which it runs afterwards."""
+    with server.client() as client:
+        client.execute_command("CLIENT", "PAUSE", "600000", "WRITE")
+        yield "timed out"
+        client.client_unpause()
+
+
+#: Most of them; `loading` needs a server with `enable-debug-command: local`.
 FAULTS: list[Fault] = [
     readonly, out_of_memory, disk_error, stopped, silent, busy, loading, master_down, no_replicas
 ]  # fmt: skip
