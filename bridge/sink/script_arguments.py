@@ -138,10 +138,10 @@ def _route_word(name: str) -> bytes:
 
 def _fields(letter: DeadLetter) -> list[Word]:
     event = letter.event
-    is_cut = len(event.body) > _MAX_DEAD_LETTER_BODY
+    is_cut = event.skipped > 0 or len(event.body) > _MAX_DEAD_LETTER_BODY
     fields: list[Word] = ["version", DEAD_LETTER_VERSION, "reason", letter.reason, "error", letter.detail]
     fields += ("source", event.source, "route", letter.route, "topic", event.topic, "received_at", event.received_at_ms)
-    fields += (*_details(event), "body_size", len(event.body), "body_cut", int(is_cut))
+    fields += (*_details(event), "body_size", len(event.body) + event.skipped, "body_cut", int(is_cut))
     fields += ("body", event.body[:_MAX_DEAD_LETTER_BODY])
     return [_utf8(value) if isinstance(value, str) else value for value in fields]
 

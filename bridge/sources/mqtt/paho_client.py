@@ -13,7 +13,7 @@ import struct
 import time
 from collections.abc import Callable
 from functools import cache
-from typing import Any, Final
+from typing import Any, Final, Self
 
 from paho.mqtt import client as paho
 from paho.mqtt.enums import CallbackAPIVersion
@@ -22,8 +22,10 @@ from paho.mqtt.properties import VariableByteIntegers
 
 from bridge.errors import Disconnected, describe_error
 from bridge.model.event import Event
-from bridge.sources.mqtt.packets import NO_TOPIC, NOT_MQTT, NOT_UTF8, PUBACK, details
+from bridge.sources.mqtt.oversized import NO_TOPIC, NOT_UTF8
+from bridge.sources.mqtt.packets import MAX_OTHER_BYTES, MAX_PACKET_BYTES, NOT_MQTT, PUBACK
 from bridge.sources.mqtt.promise import answered_in_3_1_1, refusal
+from bridge.sources.mqtt.properties import details
 
 #: Takes the messages out of received bytes; returns the packets for paho, and the bytes deferred until there is room.
 MessageExtractor = Callable[[bytes], tuple[bytes, bytes]]
@@ -35,14 +37,16 @@ _PINGRESP: Final = b"\xd0\x00"
 #: In the variable header of CONNECT, behind the protocol's name (2 + 4) and version (1).
 _CONNECT_FLAGS: Final = 7
 _HAS_PASSWORD: Final = 0x40
+_PUBLISH: Final = 3
 _TLS_RECORD_BYTES: Final = 16 * 1024
 _UNREADABLE: Final = (MQTTException, ValueError, LookupError, struct.error)
 
 
 class _BaseClient(paho.Client):
-    def __init__(self, extract: MessageExtractor, **options: Any) -> None:
+    def __init__(self, extract: MessageExtractor, max_packet_bytes: int = MAX_PACKET_BYTES, **options: Any) -> None:
         super().__init__(CallbackAPIVersion.VERSION2, **options)
         self._extract = extract
+        self._max_packet_bytes = max_packet_bytes
         self._lone_password: bytes | None = None
 
     def authenticate(self, username: str, password: str) -> None:
@@ -83,7 +87,10 @@ def _with_password(connect: bytes, password: bytes) -> bytearray:
 
 
 class PlainClient(_BaseClient):
-    """paho unchanged, except that it passes a message with properties that it can't read to `extract`, which can."""
+    """paho unchanged, except that it passes two kinds of messages to `extract`, which can read them.
+
+    These are messages with properties that paho can't read, and those that are too large to be held.
+    """
 
     def acknowledge(self, packet_ids: list[bytes]) -> None:
         """Queue a PUBACK for each; an item may hold several ids, with the first two bytes of a PUBACK between them."""
@@ -91,7 +98,19 @@ class PlainClient(_BaseClient):
         for at in range(0, len(ids), 4):
             self.ack(int.from_bytes(ids[at : at + 2]), 1)
 
+    def _sock_recv(self, bufsize: int) -> bytes:
+        # At the beginning of a large packet; paho would collect all of it, and the socket make a buffer of its size.
+        if bufsize > MAX_OTHER_BYTES and not self._in_packet["packet"]:
+            first, length = self._in_packet["command"], self._in_packet["remaining_length"]
+            header = bytes((first,)) + VariableByteIntegers.encode(length)
+            if first >> 4 != _PUBLISH or len(header) + length > self._max_packet_bytes:
+                self._in_packet["packet"] = _PassedOn(self._extract, header)
+        received: bytes = super()._sock_recv(min(bufsize, RECEIVE_BYTES))
+        return received
+
     def _handle_publish(self) -> Any:
+        if isinstance(self._in_packet["packet"], _PassedOn):
+            return paho.MQTT_ERR_SUCCESS
         try:
             return super()._handle_publish()
         except _UNREADABLE:
@@ -102,6 +121,18 @@ class PlainClient(_BaseClient):
             if others:
                 raise
             return paho.MQTT_ERR_SUCCESS
+
+
+class _PassedOn:
+    """Stands for the bytes of a packet in paho: `extract` gets them as they come, and paho collects nothing."""
+
+    def __init__(self, extract: MessageExtractor, header: bytes) -> None:
+        self._extract = extract
+        extract(header)
+
+    def __iadd__(self, data: bytes) -> Self:
+        self._extract(data)
+        return self
 
 
 def event_of(source: str, message: paho.MQTTMessage) -> Event:
