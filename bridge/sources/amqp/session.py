@@ -16,7 +16,7 @@ from bridge.errors import BadEvent, Disconnected, describe_error
 from bridge.model.event import Details, Event
 from bridge.observe.logs import logger
 from bridge.sources.amqp.consumer_check import ConsumerCheck
-from bridge.sources.amqp.frames import MAX_BODY_BYTES, BadFrame
+from bridge.sources.amqp.frames import INITIAL_FRAME_MAX, BadFrame
 from bridge.sources.amqp.promise import STREAM_GUARANTEE, PromiseLog
 from bridge.sources.amqp.properties import details
 from bridge.sources.amqp.transport import FastTransport, LibraryTransport
@@ -78,7 +78,7 @@ class AmqpSession(WindowedSession):
         await self._declare(channel)
         self._channel = await channel.get_underlay_channel()
         self._channel.on_consumer_cancel_callbacks.add(self._on_cancel)
-        self._transport.set_frame_max(self._channel.connection.connection_tune.frame_max or MAX_BODY_BYTES)
+        self._transport.set_frame_max(self._channel.connection.connection_tune.frame_max or INITIAL_FRAME_MAX)
         if isinstance(self._transport, FastTransport):
             if transport_used:
                 self._fast = self._transport
@@ -173,6 +173,7 @@ class AmqpSession(WindowedSession):
         event.redelivered = raw[2]
         event.size = len(message.body) + len(message.header.marshal())
         if isinstance(self._transport, LibraryTransport):
+            event.skipped = self._transport.stream.skipped.pop(tag, 0)
             event.defect = self._transport.stream.unreadable_names.pop(tag, "")
             unreadable = self._transport.stream.unreadable_properties.pop(tag, "")
             if unreadable:

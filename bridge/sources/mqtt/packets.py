@@ -70,6 +70,11 @@ class PacketReader:
         self._pieces_size = 0
         self._needed_size = 0
 
+    @property
+    def is_mid_packet(self) -> bool:
+        """Whether a packet is incomplete."""
+        return bool(self._pieces) or self._oversized is not None
+
     def pop_others(self) -> bytes:
         """Return the other packets, whole, and forget them."""
         others = b"".join(self._others)
@@ -88,7 +93,7 @@ class PacketReader:
         """Return the events that `data` completes; read at most `max_packets` packets."""
         events: list[Event] = []
         if self._oversized is not None:
-            self._skip(self._oversized, data, events)
+            self._hold(data, events)
             return events
         if self._pieces:
             self._pieces.append(data)
@@ -102,17 +107,19 @@ class PacketReader:
         except ValueError as error:
             self.malformed = f"{NOT_MQTT}: {error}"
         else:
-            if self._oversized is not None:
-                self._skip(self._oversized, data[at:], events)
-            elif self._needed_size:
-                self._pieces.append(data[at:])
-                self._pieces_size = len(data) - at
+            if self._needed_size:
+                self._hold(data[at:], events)
             else:
                 self._deferred = data[at:]
         return events
 
-    def _skip(self, message: OversizedMessage, data: bytes, events: list[Event]) -> None:
-        """Pass `data` to the message that is too large; at its end append the event, and defer the bytes behind it."""
+    def _hold(self, data: bytes, events: list[Event]) -> None:
+        """Keep the first bytes of an incomplete packet; of a message that is too large only the beginning, until its end."""
+        message = self._oversized
+        if message is None:
+            self._pieces.append(data)
+            self._pieces_size = len(data)
+            return
         try:
             self._deferred = message.feed(data)
         except ValueError as error:

@@ -99,14 +99,22 @@ class PlainClient(_BaseClient):
             self.ack(int.from_bytes(ids[at : at + 2]), 1)
 
     def _sock_recv(self, bufsize: int) -> bytes:
-        # At the beginning of a large packet; paho would collect all of it, and the socket make a buffer of its size.
         if bufsize > MAX_OTHER_BYTES and not self._in_packet["packet"]:
-            first, length = self._in_packet["command"], self._in_packet["remaining_length"]
-            header = bytes((first,)) + VariableByteIntegers.encode(length)
-            if first >> 4 != _PUBLISH or len(header) + length > self._max_packet_bytes:
-                self._in_packet["packet"] = _PassedOn(self._extract, header)
+            self._begin_large_packet(self._in_packet)
+        # Not as much as paho asks for: the socket would make a buffer of the packet's size.
         received: bytes = super()._sock_recv(min(bufsize, RECEIVE_BYTES))
         return received
+
+    def _begin_large_packet(self, incoming: Any) -> None:
+        first, length = incoming["command"], incoming["remaining_length"]
+        header = bytes((first,)) + VariableByteIntegers.encode(length)
+        if first >> 4 != _PUBLISH or len(header) + length > self._max_packet_bytes:
+            incoming["packet"] = _PassedOn(self._pass_on)
+            self._pass_on(header)
+
+    def _pass_on(self, data: bytes) -> None:
+        self._extract(data)
+        self.forget_pending_ping()  # its answer is behind this packet
 
     def _handle_publish(self) -> Any:
         if isinstance(self._in_packet["packet"], _PassedOn):
@@ -124,14 +132,13 @@ class PlainClient(_BaseClient):
 
 
 class _PassedOn:
-    """Stands for the bytes of a packet in paho: `extract` gets them as they come, and paho collects nothing."""
+    """Stands for the bytes of a packet in paho: `pass_on` gets them as they come, and paho collects nothing."""
 
-    def __init__(self, extract: MessageExtractor, header: bytes) -> None:
-        self._extract = extract
-        extract(header)
+    def __init__(self, pass_on: Callable[[bytes], None]) -> None:
+        self._pass_on = pass_on
 
     def __iadd__(self, data: bytes) -> Self:
-        self._extract(data)
+        self._pass_on(data)
         return self
 
 

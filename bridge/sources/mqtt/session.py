@@ -267,6 +267,8 @@ class MqttSession(WindowedSession):
         """
         if events := self._reader.feed(data, self._room()):
             self._received(events)
+        elif self._reader.is_mid_packet:
+            self._note_progress()  # a large message may take longer than `connect_timeout`
         if self._reader.malformed:
             raise Disconnected(self._reader.malformed)
         return self._reader.pop_others(), self._reader.pop_deferred()
@@ -284,6 +286,9 @@ class MqttSession(WindowedSession):
             self._window.put(events)
         if self._window.held >= self._max_held or self._window.over_byte_limit:
             self._connection.pause_reading()
+        self._note_progress()
+
+    def _note_progress(self) -> None:
         if not self._subscriptions.granted.is_set():
             self._progress_at = self._loop.time()
             if self._connected_at is not None:

@@ -12,7 +12,7 @@ import time
 from collections import deque
 from collections.abc import Sequence
 from functools import partial
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import msgspec
 from redis.exceptions import ResponseError
@@ -24,6 +24,7 @@ from bridge.model.event import Details, Event, OnceByKey, OnceByXack, WriteOnce
 from bridge.observe.logs import logger
 from bridge.redis_io.connection import RedisConnection, encode_command
 from bridge.sources.contract import WindowedSession
+from bridge.sources.oversized import KEPT_BODY_BYTES, ROOM_BYTES
 from bridge.sources.redis_stream.group import Group
 from bridge.sources.redis_stream.positions import SEEN_MS
 from bridge.sources.window import InFlightWindow
@@ -81,8 +82,11 @@ class RedisStreamSession(WindowedSession):
         self._refused = False
         # The size of an entry is known only after the reply: the first reads assume the worst, the next ones the mean.
         self._mean_bytes = float(config.max_body)
-        # Upper bound: even if every entry has max_body bytes, one reply holds at most four windows.
+        # Upper bound: even if every entry has max_body bytes, one reply holds at most four windows. A larger one (entries
+        # have become much larger than the mean, and than max_body) ends the connection; the next one reads one by one.
         self._max_reply_entries = 4 * config.window.bytes // config.max_body
+        self._max_reply_bytes = 4 * config.window.bytes + ROOM_BYTES
+        self._max_entry_bytes = config.max_body + ROOM_BYTES
         # Where to read on in each stream. Own pending entries come first, which a killed process of the same name had
         # read and not acknowledged; then new ones (">").
         self._cursors: dict[str, bytes] = dict.fromkeys(config.streams, b"0")
@@ -107,6 +111,10 @@ class RedisStreamSession(WindowedSession):
             except ResponseError as error:
                 await self._recover(error)
         return await self._window.take()
+
+    def read_one_by_one(self) -> None:
+        """Request a single entry of each stream at first, which may be as large as Redis allows; then more and more."""
+        self._mean_bytes = float(self._config.window.bytes)
 
     async def _recover(self, error: ResponseError) -> None:
         """Make the group again if it was lost; end the session if a read is refused for the second time in a row."""
@@ -155,7 +163,9 @@ class RedisStreamSession(WindowedSession):
         """Return how many entries to request of each stream, so that the reply probably fits into the window."""
         events, size = self._window.room
         count = min(events, int(size / self._mean_bytes), self._window.max_batch, self._max_reply_entries)
-        return max(1, count // len(self._config.streams))
+        count = max(1, count // len(self._config.streams))
+        self._reader.max_reply_bytes = self._max_reply_bytes if count > 1 else None
+        return count
 
     async def _read(self) -> list[Event]:
         if not self._requested:
@@ -236,17 +246,38 @@ class RedisStreamSession(WindowedSession):
             if fields and fields[0] == field and len(fields) == 2:
                 body, defect, size = fields[1], "", _ENTRY_BYTES + len(fields[1])
             elif fields:
-                body, defect = self._body(fields)
-                size = _ENTRY_BYTES + len(body) + sum([_FIELD_BYTES + len(part) for part in fields])
+                size = _ENTRY_BYTES + sum([_FIELD_BYTES + len(part) for part in fields])
+                if size > self._max_entry_bytes and field is None:
+                    body, defect = b"\n".join([part[:KEPT_BODY_BYTES] for part in fields]), ""
+                else:
+                    body, defect = self._body(fields)
+                size += len(body)
             else:
                 continue
             events.append(
                 Event(name, stream, body, now_ms, entry_id, entry, read, once, entry_id, defect, redelivered, size)
             )
         if events:
-            mean = sum([event.size for event in events]) / len(events)
-            self._mean_bytes = max(1.0, mean, self._mean_bytes / 4)
+            size = sum([event.size for event in events])
+            self._mean_bytes = max(1.0, size / len(events), self._mean_bytes / 4)
+            if size > self._max_entry_bytes:
+                for event in events:
+                    if event.size > self._max_entry_bytes:
+                        self._shorten(event)
         return events
+
+    def _shorten(self, event: Event) -> None:
+        """Keep only the beginning of an entry that is too large; Redis gives no part of it alone."""
+        entry_id, flat = cast("tuple[bytes, list[bytes]]", event.raw)
+        entry_size = sum(map(len, flat))
+        size = entry_size if self._field is None else len(event.body)
+        if size > self._config.max_body:
+            event.body = event.body[:KEPT_BODY_BYTES]
+            event.skipped = size - len(event.body)
+        else:
+            event.defect = f"the entry has {entry_size} bytes, and its body only {size} of them"
+        event.raw = (entry_id, [])
+        event.size = _ENTRY_BYTES + len(event.body)
 
     def _body(self, flat: list[bytes]) -> tuple[bytes, str]:
         fields = dict(zip(flat[::2], flat[1::2], strict=True))

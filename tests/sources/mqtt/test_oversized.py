@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import resource
 import struct
@@ -25,7 +26,7 @@ from tests.sources.mqtt.test_packets import packed, packet, publish
 from tests.support.brokers import Mosquitto, Redis
 from tests.support.children import UNMEASURED, wait_until
 from tests.support.feeds import MqttFeed
-from tests.support.mqtt_wire import cause_of_the_end, connected, receive
+from tests.support.mqtt_wire import Script, cause_of_the_end, connected, receive
 from tests.support.processes import Bridges, queue_messages
 
 LIMIT = 300_000
@@ -131,6 +132,26 @@ async def test_a_broker_that_ignores_the_maximum_packet_size(fast_path: bool) ->
         assert after.body == b"after"
         await session.acknowledge([event, after])
         assert await script.acknowledged(2) == [7, 8]
+
+
+async def test_a_large_message_may_take_longer_than_the_connection(fast_path: bool) -> None:
+    """One that comes slowly, before the grant, ends no connection: the broker would send it again to the next one."""
+    script = Script()
+    script.grants = False
+    large = publish("t", b"x" * 3_000_000, 7)
+
+    async def send() -> None:
+        while not script.subscribed:  # noqa: ASYNC110 - the script has no event for it
+            await asyncio.sleep(0.01)
+        for at in range(0, len(large), 250_000):
+            script.say(large[at : at + 250_000])
+            await asyncio.sleep(0.3)
+
+    async with asyncio.TaskGroup() as tasks:
+        tasks.create_task(send())
+        async with connected(fast_path, script=script, connect_timeout="2s", keepalive="1s") as (_, session):
+            (event,) = await receive(session, 1)
+            assert event.skipped == 3_000_000 - KEPT_BODY_BYTES
 
 
 async def test_a_large_packet_that_is_no_message_ends_the_connection(fast_path: bool) -> None:
