@@ -17,14 +17,15 @@ from bridge.model.event import Event
 from bridge.sources.amqp.deliveries import DeliveryReader
 from bridge.sources.amqp.frames import BadFrame, FrameReader
 from bridge.sources.amqp.source import AmqpSource
-from bridge.sources.oversized import KEPT_BODY_BYTES, ROOM_BYTES
+from bridge.sources.oversized import KEPT_BODY_BYTES
 from tests.support.amqp_wire import BAD_PROPERTIES, HEARTBEAT, TAG, Broker, bodies, deliver, frame, header, message
 from tests.support.brokers import RabbitMQ, Redis
 from tests.support.children import UNMEASURED, wait_until
 from tests.support.feeds import AmqpFeed
 from tests.support.processes import Bridges, queue_messages
 
-SIZE = ROOM_BYTES + 1024 + 1
+#: 1 MiB above a `max_body` of 1 KiB is still held whole; this is a byte more.
+SIZE = (1 << 20) + 1024 + 1
 BODY = (bytes(range(251)) * (SIZE // 251 + 1))[:SIZE]
 PROPERTIES = Basic.Properties(message_id="m", headers={"plant": "p1"})
 

@@ -12,10 +12,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from paho.mqtt.client import Client, MQTTv5
-from paho.mqtt.enums import CallbackAPIVersion
-from paho.mqtt.packettypes import PacketTypes
-from paho.mqtt.properties import Properties, VariableByteIntegers
+from paho.mqtt.properties import VariableByteIntegers
 
 from bridge.model.event import Event
 from bridge.sources.mqtt.oversized import OversizedMessage
@@ -216,7 +213,7 @@ def test_large_properties_fill_the_window(
     before = bridge.rss_bytes()
     sink.pause()
     try:
-        publishing = threading.Thread(target=_publish_properties, args=(feed, 100), daemon=True)
+        publishing = threading.Thread(target=feed.publish_properties, args=([15, 31] * 100,), daemon=True)
         publishing.start()
         grown = 0
         for _ in range(60):
@@ -229,17 +226,3 @@ def test_large_properties_fill_the_window(
     with sink.client() as client:
         wait_until(lambda: client.llen("dramatiq:default") >= 100, 60, "the events")
         assert {tuple(message["args"]) for message in queue_messages(client, "default")} == {(65_000,)}
-
-
-def _publish_properties(feed: MqttFeed, count: int) -> None:
-    """Publish `count` events with empty bodies and 1 MiB of properties, and as many with 2 MiB, by turns."""
-    client = Client(CallbackAPIVersion.VERSION2, protocol=MQTTv5)
-    client.connect("127.0.0.1", feed.broker.port)
-    client.loop_start()
-    for _ in range(count):
-        for pieces in (15, 31):
-            properties = Properties(PacketTypes.PUBLISH)
-            properties.UserProperty = [("k", "v" * 65_000)] * pieces
-            client.publish(feed.name, b"", qos=1, properties=properties).wait_for_publish(60)
-    client.disconnect()
-    client.loop_stop()
