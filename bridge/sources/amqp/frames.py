@@ -83,7 +83,8 @@ class FrameReader(asyncio.StreamReader):
     `last_tag` is the tag of the last delivery that has begun. `close_reason` is the broker's, once it has closed the
     connection. `unreadable_names` and `unreadable_properties` hold the
     error by delivery tag, for deliveries that were repaired. Of a body of more than `max_bytes` the library gets the
-    beginning only; `skipped` holds the size of the rest by delivery tag.
+    beginning only; `skipped` holds the size of the rest by delivery tag. `sizes` holds the bytes of a delivery without its
+    body: names and properties.
     """
 
     def __init__(self, loop: asyncio.AbstractEventLoop, max_bytes: int = MAX_BODY_BYTES) -> None:
@@ -95,6 +96,7 @@ class FrameReader(asyncio.StreamReader):
         self.unreadable_names: dict[int, str] = {}
         self.unreadable_properties: dict[int, str] = {}
         self.skipped: dict[int, int] = {}
+        self.sizes: dict[int, int] = {}
         self._max_bytes = max_bytes
         # Of a body that is too large: how many bytes are still to come, and the beginning.
         self._oversized_left = 0
@@ -126,10 +128,14 @@ class FrameReader(asyncio.StreamReader):
         kind, _, size = parse_frame_start(start, 0, self.frame_max)
         frame = start + await super().readexactly(size + 1)
         if kind == METHOD and frame[7:11] == DELIVER:
-            return self._repair_names(frame)
+            frame = self._repair_names(frame)
+            self.sizes[self.last_tag] = size
+            return frame
         if kind == METHOD and frame[7:11] == CLOSE:
             self.close_reason = close_reason(frame)
         if kind == HEADER:
+            if self.last_tag in self.sizes:
+                self.sizes[self.last_tag] += size
             return self._repair_properties(self._announce_less(frame))
         if kind == BODY and self._oversized_left:
             return self._shorten(frame)

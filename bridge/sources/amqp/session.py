@@ -171,8 +171,9 @@ class AmqpSession(WindowedSession):
             self._name, message.routing_key or "", message.body, time.time_ns() // 1_000_000, tag, raw, _read_details
         )
         event.redelivered = raw[2]
-        event.size = len(message.body) + len(message.header.marshal())
+        event.size = len(message.body) + len(event.topic)
         if isinstance(self._transport, LibraryTransport):
+            event.size = len(message.body) + self._transport.stream.sizes.pop(tag, 0)
             event.skipped = self._transport.stream.skipped.pop(tag, 0)
             event.defect = self._transport.stream.unreadable_names.pop(tag, "")
             unreadable = self._transport.stream.unreadable_properties.pop(tag, "")
