@@ -13,7 +13,7 @@ import struct
 import time
 from collections.abc import Callable
 from functools import cache
-from typing import Any, Final, Self
+from typing import Any, ClassVar, Final, Self
 
 from paho.mqtt import client as paho
 from paho.mqtt.enums import CallbackAPIVersion
@@ -43,6 +43,9 @@ _UNREADABLE: Final = (MQTTException, ValueError, LookupError, struct.error)
 
 
 class _BaseClient(paho.Client):
+    #: How many packets may wait for the socket: 4 MiB of memory where one has up to 1,000 acknowledgements, else 40 MiB.
+    _max_unsent: ClassVar[int]
+
     def __init__(self, extract: MessageExtractor, max_packet_bytes: int = MAX_PACKET_BYTES, **options: Any) -> None:
         super().__init__(CallbackAPIVersion.VERSION2, **options)
         self._extract = extract
@@ -72,6 +75,11 @@ class _BaseClient(paho.Client):
             raise Disconnected(cause)
         return super()._handle_connack()
 
+    @property
+    def unsent_are_too_many(self) -> bool:
+        """Whether the broker leaves more acknowledgements untaken than any delay explains; the kernel holds many more."""
+        return len(self._out_packet) > self._max_unsent
+
     def forget_pending_ping(self) -> None:
         """Expect no answer to the last ping, since nothing is read at the moment; later pings are sent as usual."""
         self._ping_t = 0.0
@@ -91,6 +99,8 @@ class PlainClient(_BaseClient):
 
     These are messages with properties that paho can't read, and those that are too large to be held.
     """
+
+    _max_unsent = 65_536  # acknowledgements
 
     def acknowledge(self, packet_ids: list[bytes]) -> None:
         """Queue a PUBACK for each; an item may hold several ids, with the first two bytes of a PUBACK between them."""
@@ -166,6 +176,8 @@ def event_of(source: str, message: paho.MQTTMessage) -> Event:
 
 class TappedClient(_BaseClient):
     """paho without the messages: the `Tap` passes them from its socket to `extract`."""
+
+    _max_unsent = 1024  # each with the acknowledgements of a whole batch
 
     def acknowledge(self, packet_ids: list[bytes]) -> None:
         """Queue the PUBACKs as if they were one packet; paho copes with a packet that the socket takes in parts."""

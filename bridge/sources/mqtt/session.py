@@ -123,6 +123,8 @@ class MqttSession(WindowedSession):
                 self._copy_filter.acknowledged(tokens[-1])
                 self._client.acknowledge(tokens)
                 self._connection.flush()
+                if self._client.unsent_are_too_many:
+                    self._connection.fail("the broker sends messages, and takes no acknowledgements")
         self._window.acknowledged(events)
 
     async def pause(self) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import struct
+import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -130,8 +131,9 @@ def test_a_huge_body_stops_none_behind_it(
     feed.prepare()
     bridge = either_bridge(feed.config(sink), env=UNMEASURED).ready()
     before = bridge.rss_bytes()
-    feed.publish([{"n": -1, "text": "x" * (100 << 20)}])
-    feed.publish([{"n": n} for n in range(5)])
+    payloads: list[dict[str, Any]] = [{"n": -1, "text": "x" * (100 << 20)}, *({"n": n} for n in range(5))]
+    publishing = threading.Thread(target=feed.publish, args=(payloads,), daemon=True)
+    publishing.start()
     grown = 0
     client: Any
     with sink.client() as client:
@@ -142,6 +144,7 @@ def test_a_huge_body_stops_none_behind_it(
             return int(client.llen("dramatiq:default")) >= 5
 
         wait_until(arrived, 60, "the good events")
+        publishing.join(30)
         assert [entry["args"] for entry in queue_messages(client, "default")] == [[n] for n in range(5)]
         ((_, letter),) = client.xrange("dramatiq-bridge:dead-letters")
     assert letter[b"reason"] == b"too-large"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import resource
+import socket
 import struct
 import threading
 import time
@@ -14,6 +15,7 @@ from typing import Any
 import pytest
 from paho.mqtt.properties import VariableByteIntegers
 
+from bridge.errors import Disconnected
 from bridge.model.event import Event
 from bridge.sources.mqtt.oversized import OversizedMessage
 from bridge.sources.mqtt.packets import PacketReader
@@ -226,3 +228,46 @@ def test_large_properties_fill_the_window(
     with sink.client() as client:
         wait_until(lambda: client.llen("dramatiq:default") >= 100, 60, "the events")
         assert {tuple(message["args"]) for message in queue_messages(client, "default")} == {(65_000,)}
+
+
+class Unread(Script):
+    """Reads nothing more once the first acknowledgement has come."""
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Have small buffers; else see Script."""
+        writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        await super().serve(reader, writer)
+
+    async def _answer(self, first: int, whole: bytes) -> None:
+        if first >> 4 == 4:
+            await asyncio.sleep(3600)
+        await super()._answer(first, whole)
+
+
+async def test_acknowledgements_that_nobody_takes_have_a_bound() -> None:
+    """A broker that sends and never reads loses the connection, and its acknowledgements fill no memory.
+
+    Where paho reads, its ping has no answer by then.
+    """
+    script = Unread()
+    async with connected(True, script=script, window={"events": 65_535}) as (_, session):
+        tasks: set[asyncio.Task[None]] = set()
+
+        async def send() -> None:
+            while True:
+                script.say(publish("t", b"", 7) * 2000)
+                await asyncio.sleep(0.01)
+
+        async def acknowledge() -> None:
+            while True:
+                await session.acknowledge(await session.receive())
+
+        sock = session._connection._socket
+        assert sock is not None
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
+        tasks.add(asyncio.create_task(send()))
+        with pytest.raises(Disconnected, match="takes no acknowledgements"):
+            await acknowledge()
+        assert len(session._client._out_packet) < 1100
+        for task in tasks:
+            task.cancel()
