@@ -47,7 +47,7 @@ class Window(Model):
     """The bounds of the events that are received and not yet acknowledged."""
 
     events: Annotated[Integer, Field(ge=1, le=65_535)] = Field(default=1_000, description="events at most")
-    bytes: Size = Field(default=16 << 20, description="bytes of their bodies at most")
+    bytes: Size = Field(default=16 << 20, description="bytes of their bodies, topics and headers at most")
 
 
 class WideWindow(Window):

@@ -104,6 +104,12 @@ class Event(msgspec.Struct, eq=False, gc=False):
     size: int = 0
     skipped: int = 0
 
+    def skip(self, size: int) -> None:
+        """Note that `size` bytes behind `body` were not kept; call it once `defect` is set, if there is one."""
+        self.skipped = size
+        if size and not self.defect:
+            self.defect = "the body is too large to be kept"
+
     def details(self) -> Details:
         """Return the headers and the meta; each call parses them again.
 

@@ -16,6 +16,7 @@ from redis.exceptions import AuthenticationError, NoPermissionError, ResponseErr
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from bridge.config import Connection, tls
+from bridge.config.units import spell_size
 from bridge.errors import Disconnected, describe_error
 from bridge.redis_io import client as redis_client
 
@@ -50,6 +51,10 @@ class RedisConnection(asyncio.Protocol):
         self._url = connection.url
         self._connect_timeout_s = connection.connect_timeout / 1000
         self._timeout_s = timeout_s
+        #: A larger reply ends the connection before it is received; None: a reply may be as large as Redis allows.
+        self.max_reply_bytes: int | None = None
+        #: Whether that was the end of the connection.
+        self.reply_too_large = False
         self._connection = redis_client.client(connection, timeout_s=timeout_s).connection_pool.make_connection()
         self._transport: Any = None
         self._reader = hiredis.Reader(replyError=_response_error)
@@ -158,9 +163,14 @@ class RedisConnection(asyncio.Protocol):
             self._fail(error)
             self._transport.abort()
         self._waiting_bytes += len(data)
-        if self._waiting_bytes > _MAX_WAITING_BYTES and replies:
-            self._transport.pause_reading()
-            self._paused = True
+        if self._waiting_bytes > _MAX_WAITING_BYTES:
+            if replies:
+                self._transport.pause_reading()
+                self._paused = True
+            elif self.max_reply_bytes is not None and self._waiting_bytes > self.max_reply_bytes:
+                self.reply_too_large = True
+                self._fail(ConnectionError(f"a reply of more than {spell_size(self.max_reply_bytes)}"))
+                self._transport.abort()
         self._wake.set()
 
     def connection_lost(self, error: Exception | None) -> None:

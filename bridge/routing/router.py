@@ -115,9 +115,9 @@ class Router:
         return DeadLetter(event, reason, detail, is_body_usable=is_body_usable)
 
     def _refuse(self, event: Event) -> NoReturn:
-        if event.defect and not event.skipped:
-            raise BadEvent("decode", event.defect)
         size = len(event.body) + event.skipped
+        if size <= self.max_body_bytes:
+            raise BadEvent("decode", event.defect)
         raise BadEvent("too-large", f"the body has {size} bytes, max_body is {self.max_body_bytes}")
 
     def _count_unmatched(self, batch: Batch, index: int, event: Event, counts: Counts, room: int) -> int:

@@ -21,6 +21,7 @@ from bridge.model.event import Details, Event, already_parsed
 from bridge.observe.logs import RepeatedLog, logger
 from bridge.redis_io.connection import RedisConnection, encode_command
 from bridge.sources.contract import WindowedSession
+from bridge.sources.oversized import ROOM_BYTES
 from bridge.sources.window import InFlightWindow
 from bridge.topics.pattern import remember
 
@@ -28,6 +29,10 @@ from bridge.topics.pattern import remember
 _PING_INTERVAL_S: Final = 2.0
 #: A connection on which Redis sends nothing for so long is dead. Not sooner: leaving a Redis that only pauses makes a gap.
 MAX_SILENCE_S: Final = 25.0
+
+#: A larger message ends the connection, and makes a gap. Redis does so itself, unless its
+#: `client-output-buffer-limit pubsub` is set to more (or to 0, and then a message may have 512 MB).
+MAX_MESSAGE_BYTES: Final = 32 << 20
 
 log = logger()
 
@@ -104,6 +109,7 @@ class RedisPubsubSession(WindowedSession):
         self._name = name
         self._config = config
         self._connection = connection
+        connection.max_reply_bytes = max(MAX_MESSAGE_BYTES, config.max_body + ROOM_BYTES)
         self._has_room = asyncio.Event()
         self._has_room.set()
         self._window = InFlightWindow(config.window, self._has_room.set, redelivered=False)

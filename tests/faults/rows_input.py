@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import resource
+import threading
 from collections import Counter
 from signal import Signals
 from typing import Any, Final
@@ -12,6 +14,7 @@ from tests.faults.rows import Says, row
 from tests.faults.sources import EVERY
 from tests.faults.stage import Stage
 from tests.support.children import wait_until
+from tests.support.feeds import MqttFeed
 
 #: Each must become a dead letter, from every source.
 HOSTILE: Final[dict[str, bytes]] = {
@@ -149,3 +152,43 @@ def garbage(stage: Stage) -> None:
 def _unbound(stage: Stage) -> None:
     with stage.client() as client:
         client.config_set("maxmemory", "0")
+
+
+def _huge(stage: Stage) -> None:
+    """Bring 200 MiB (RabbitMQ: 100 MiB) to a bridge that may have 600 MiB of address space."""
+    resource.prlimit(stage.bridge.pid, resource.RLIMIT_AS, (600 << 20, resource.RLIM_INFINITY))
+    for source, feed in stage.feeds.items():
+        feed.publish([{"n": -1, "text": "x" * ((100 if source == "amqp" else 200) << 20)}])
+
+
+@row("input-huge", sources=("mqtt", "amqp"), says=(Says("event.dead_lettered", "amqp", ("reason", "cause")),))
+def huge(stage: Stage) -> None:
+    """A message of 200 MiB by MQTT 5 at QoS 1, one of 100 MiB by AMQP; the bridge has 600 MiB of address space."""
+    _huge(stage)
+
+
+@row(
+    "input-huge-3.1.1",
+    sources=("mqtt",),
+    says=(Says("event.dead_lettered", "mqtt", ("reason", "cause"), "the body has 209715"),),
+    stage={"per_source": {"mqtt": {"version": "3.1.1"}}},
+)
+def huge_3_1_1(stage: Stage) -> None:
+    """A message of 200 MiB by MQTT 3.1.1 at QoS 1; the bridge has 600 MiB of address space."""
+    _huge(stage)
+
+
+# paho checks properties character by character: 50 ms for 1 MiB (observed), and then the sink takes them as headers.
+@row("input-properties", sources=("mqtt",), recovery_s=60.0)
+def properties(stage: Stage) -> None:
+    """While Redis hangs: 200 MQTT 5 messages with empty bodies, half of them with 1 MiB of properties, half with 2 MiB."""
+    feed = stage.feeds["mqtt"]
+    assert isinstance(feed, MqttFeed)
+    publishing = threading.Thread(target=feed.publish_properties, args=([15, 31] * 100,), daemon=True)
+    stage.sink.pause()
+    try:
+        publishing.start()
+        stage.wait(2, 3, 10)
+    finally:
+        stage.sink.resume()
+    publishing.join(60)

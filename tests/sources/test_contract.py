@@ -20,7 +20,7 @@ from bridge.routing.compiler import check_routes
 from bridge.sources import Source
 from tests.support.brokers import Redis
 from tests.support.children import wait_until
-from tests.support.feeds import REDELIVERING, Feed, StreamFeed
+from tests.support.feeds import REDELIVERING, AmqpFeed, Feed, MqttFeed, PubsubFeed, StreamFeed
 from tests.support.processes import BridgeProcess, Worker, assert_no_orphans, assert_queue_empty, queue_messages
 
 
@@ -252,6 +252,35 @@ async def test_late_calls_to_a_closed_session_do_no_harm(feed: Feed, sink: Redis
             again += await session.receive()
         assert [json.loads(event.body)["n"] for event in again] == [2, 3, 4]
         await session.acknowledge(again)
+
+
+async def test_the_size_of_an_event_covers_all_that_it_holds(feed: Feed, sink: Redis, tmp_path: Path) -> None:
+    """Body, topic, headers and properties: the window's limit of bytes means what was received."""
+    source = _source(feed, sink, tmp_path)
+    async with source.connect() as session:
+        await _in_thread(feed.publish, [{"text": "x" * 1000}])
+        (event,) = await session.receive()
+        least = len(event.body) + len(event.topic)
+        assert least <= event.size <= least + 300
+        await session.acknowledge([event])
+        if isinstance(feed, PubsubFeed):  # has no headers
+            return
+        await _in_thread(_publish_header, feed)
+        (event,) = await session.receive()
+        headers, _ = event.details()
+        assert len(str(headers["k"])) == 65_000
+        assert 65_000 <= event.size <= 66_000
+
+
+def _publish_header(feed: Feed) -> None:
+    """Publish an event with a header `k` of 65,000 bytes."""
+    if isinstance(feed, MqttFeed):
+        feed.publish_properties([1])
+    elif isinstance(feed, AmqpFeed):
+        feed.publish([{}], headers={"k": "v" * 65_000})
+    elif isinstance(feed, StreamFeed):
+        with feed.broker.client() as client:
+            client.xadd(feed.name, {"data": "{}", "k": "v" * 65_000})
 
 
 def _source(feed: Feed, sink: Redis, tmp_path: Path) -> Source:

@@ -14,7 +14,7 @@ import redis
 
 from bridge.sources.redis_pubsub import MAX_SILENCE_S
 from tests.support.brokers import Redis
-from tests.support.children import wait_until
+from tests.support.children import UNMEASURED, wait_until
 from tests.support.feeds import PubsubFeed
 from tests.support.processes import BridgeProcess, Bridges, queue_messages
 
@@ -207,3 +207,34 @@ def test_a_stop_after_the_connection_was_lost_writes_all_received_messages(
     assert counts["received"] == counts["messages"] == 2000
     with sink.client() as client:
         assert [message["args"][0] for message in queue_messages(client, "default")] == list(range(2000))
+
+
+def test_a_huge_message_ends_the_connection_and_fills_nothing(
+    new_redis: Callable[..., Redis], redis_server: Redis, new_bridge: Bridges
+) -> None:
+    """A message of 100 MiB, where Redis sets its subscribers no limit: the gap is said, and the bridge stays small."""
+    feed = PubsubFeed(new_redis({"client-output-buffer-limit": "pubsub 0 0 0"}))
+    bridge = new_bridge(feed.config(redis_server), env=UNMEASURED).ready()
+    before, grown = bridge.rss_bytes(), 0
+
+    def gap_is_said() -> bool:
+        nonlocal grown
+        grown = max(grown, bridge.rss_bytes() - before)
+        return bool(bridge.events("source.gap"))
+
+    _publish(feed, feed.name, b"x" * (100 << 20))
+    wait_until(gap_is_said, 30, "the gap")
+    assert grown < 64 << 20, f"grew by {grown / 2**20:.1f} MiB"
+    assert bridge.wait_for("source.disconnected", source="feed")["cause"] == "a reply of more than 32MiB"
+    feed.publish([{"n": 1}])
+    with redis_server.client() as client:
+        wait_until(lambda: client.llen("dramatiq:default") >= 1, 30, "the next event")
+
+
+def test_a_message_of_20_mib_is_a_dead_letter(feed: PubsubFeed, new_bridge: Bridges) -> None:
+    """What Redis itself sends to its subscribers is received; the next one flows."""
+    bridge = new_bridge(feed.config(feed.broker)).ready()
+    _publish(feed, feed.name, b"x" * (20 << 20), b'{"n": 1}')
+    assert _args(feed, 1) == [[1]]
+    assert bridge.wait_for("event.dead_lettered")["reason"] == "too-large"
+    assert bridge.events("source.disconnected") == []

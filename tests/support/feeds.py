@@ -15,8 +15,10 @@ from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import aio_pika
-from paho.mqtt.client import Client
+from paho.mqtt.client import Client, MQTTv5
 from paho.mqtt.enums import CallbackAPIVersion
+from paho.mqtt.packettypes import PacketTypes
+from paho.mqtt.properties import Properties
 
 from tests.support.broker import Broker
 from tests.support.brokers import Mosquitto, RabbitMQ, Redis
@@ -162,6 +164,17 @@ class MqttFeed(Feed):
         for info in sent:
             info.wait_for_publish(60)
             assert info.is_published()
+        client.disconnect()
+        client.loop_stop()
+
+    def publish_properties(self, counts: Sequence[int]) -> None:
+        """Publish, one after another, an event with an empty body for each count of user properties `k` of 65,000 bytes."""
+        client = Client(CallbackAPIVersion.VERSION2, protocol=MQTTv5)
+        connect(client, self.broker.port)
+        for count in counts:
+            properties = Properties(PacketTypes.PUBLISH)
+            properties.UserProperty = [("k", "v" * 65_000)] * count
+            client.publish(self.name, b"", qos=1, properties=properties).wait_for_publish(60)
         client.disconnect()
         client.loop_stop()
 

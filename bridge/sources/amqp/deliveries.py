@@ -35,9 +35,11 @@ from bridge.sources.amqp.frames import (
     MAX_BODY_BYTES,
     METHOD,
     BadFrame,
+    bound_frame_max,
     parse_frame_start,
 )
 from bridge.sources.amqp.properties import details, parse_properties
+from bridge.sources.oversized import KEPT_BODY_BYTES
 from bridge.topics.pattern import remember
 
 #: Routings that are longer are not remembered.
@@ -61,24 +63,29 @@ def read(raw: bytes) -> Details:
 
 @dataclass(slots=True)
 class _PartialDelivery:
-    """A delivery that is taken frame by frame; `raw` is as in `read`, `taken` counts the bytes in `parts`."""
+    """A delivery that is taken frame by frame; `raw` is as in `read`, `taken` counts the bytes of the body that have come."""
 
     tag: int
     topic: str
     defect: str
     raw: bytes
     size: int = -1  # of the body; -1 until the header frame has come
+    kept_size: int = 0  # how many bytes of the body are kept, in `parts`
     parts: list[bytes] = field(default_factory=list)
     taken: int = 0
 
 
 class DeliveryReader:
-    """Reads the stream of a connection in pieces of any size, and makes events of the deliveries to one consumer."""
+    """Reads the stream of a connection in pieces of any size, and makes events of the deliveries to one consumer.
 
-    def __init__(self, source: str) -> None:
+    Of a body of more than `max_bytes` only the beginning is kept: its event has `skipped`.
+    """
+
+    def __init__(self, source: str, max_bytes: int = MAX_BODY_BYTES) -> None:
         #: The largest payload of a frame that is accepted, in bytes.
         self.frame_max = INITIAL_FRAME_MAX
         self._source = source
+        self._max_bytes = max_bytes
         self._channel = -1
         self._consumer = b""
         self._before_header = self._before_body = b""
@@ -203,7 +210,7 @@ class DeliveryReader:
             raise BadFrame("a frame without its end")
         delivery = self._delivery
         if channel != self._channel or kind == HEARTBEAT:
-            for_library.append(data[at:end])
+            for_library.append(bound_frame_max(data[at:end]))
         elif kind == METHOD and delivery is None:
             if data.startswith(self._consumer, at + 7):
                 self._delivery = self._begin_delivery(data, at, end)
@@ -253,9 +260,11 @@ class DeliveryReader:
             raise BadFrame(f"delivery {delivery.tag} breaks off")
         if kind == HEADER:
             delivery.size = int.from_bytes(frame[11:19], "big")
+            delivery.kept_size = delivery.size if delivery.size <= self._max_bytes else KEPT_BODY_BYTES
             delivery.raw += frame[:-1]
         else:
-            delivery.parts.append(frame[7:-1])
+            if (missing := delivery.kept_size - delivery.taken) > 0:
+                delivery.parts.append(frame[7:-1][:missing])
             delivery.taken += len(frame) - 8
         if delivery.size > MAX_BODY_BYTES or delivery.taken > delivery.size:
             raise BadFrame(f"delivery {delivery.tag} has a body of {max(delivery.size, delivery.taken)} bytes")
@@ -269,4 +278,5 @@ class DeliveryReader:
         )
         event.size = len(raw) + len(body)
         event.defect = delivery.defect
+        event.skip(delivery.size - len(body))
         return event

@@ -18,6 +18,7 @@ from pamqp.header import ContentHeader
 
 from bridge.errors import BadEvent
 from bridge.sources.amqp.properties import parse_properties
+from bridge.sources.oversized import KEPT_BODY_BYTES
 
 METHOD: Final = 1
 HEADER: Final = 2
@@ -25,9 +26,13 @@ BODY: Final = 3
 HEARTBEAT: Final = 8
 DELIVER: Final = b"\x00\x3c\x00\x3c"  # class 60 (basic), method 60
 CLOSE: Final = b"\x00\x0a\x00\x32"  # class 10 (connection), method 50
+TUNE: Final = b"\x00\x0a\x00\x1e"  # class 10 (connection), method 30
 END: Final = b"\xce"
+HEARTBEAT_FRAME: Final = b"\x08\x00\x00\x00\x00\x00\x00" + END
 #: The largest payload of a frame that is accepted before `frame_max` is negotiated, in bytes.
 INITIAL_FRAME_MAX: Final = 2**20
+#: RabbitMQ's own default, in bytes.
+_DEFAULT_FRAME_MAX: Final = 131_072
 #: The largest `max_message_size` that RabbitMQ lets an operator set.
 MAX_BODY_BYTES: Final = 512 << 20
 
@@ -52,6 +57,16 @@ def parse_frame_start(data: bytes, at: int, frame_max: int) -> tuple[int, int, i
     return kind, channel, size
 
 
+def bound_frame_max(frame: bytes) -> bytes:
+    """Return the frame; a Connection.Tune that sets no limit for a frame, with RabbitMQ's default.
+
+    aiormq 6.9.2 agrees to all that the broker proposes; then a frame could be as large as the largest body.
+    """
+    if frame[7:11] == TUNE and frame[13:17] == b"\0\0\0\0":
+        return frame[:13] + _DEFAULT_FRAME_MAX.to_bytes(4) + frame[17:]
+    return frame
+
+
 def close_reason(data: bytes) -> str:
     """Return the text of a Connection.Close among the frames of `data`, "" if there is none.
 
@@ -67,10 +82,12 @@ class FrameReader(asyncio.StreamReader):
 
     `last_tag` is the tag of the last delivery that has begun. `close_reason` is the broker's, once it has closed the
     connection. `unreadable_names` and `unreadable_properties` hold the
-    error by delivery tag, for deliveries that were repaired.
+    error by delivery tag, for deliveries that were repaired. Of a body of more than `max_bytes` the library gets the
+    beginning only; `skipped` holds the size of the rest by delivery tag. `sizes` holds the bytes of a delivery without its
+    body: names and properties.
     """
 
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop, max_bytes: int = MAX_BODY_BYTES) -> None:
         super().__init__(limit=2**20, loop=loop)
         #: The largest payload of a frame that is accepted, in bytes.
         self.frame_max = INITIAL_FRAME_MAX
@@ -78,6 +95,12 @@ class FrameReader(asyncio.StreamReader):
         self.close_reason = ""
         self.unreadable_names: dict[int, str] = {}
         self.unreadable_properties: dict[int, str] = {}
+        self.skipped: dict[int, int] = {}
+        self.sizes: dict[int, int] = {}
+        self._max_bytes = max_bytes
+        # Of a body that is too large: how many bytes are still to come, and the beginning.
+        self._oversized_left = 0
+        self._kept = b""
         self._may_read = asyncio.Event()
         self._may_read.set()
         self._frame = b""
@@ -105,12 +128,41 @@ class FrameReader(asyncio.StreamReader):
         kind, _, size = parse_frame_start(start, 0, self.frame_max)
         frame = start + await super().readexactly(size + 1)
         if kind == METHOD and frame[7:11] == DELIVER:
-            return self._repair_names(frame)
+            frame = self._repair_names(frame)
+            self.sizes[self.last_tag] = size
+            return frame
         if kind == METHOD and frame[7:11] == CLOSE:
             self.close_reason = close_reason(frame)
         if kind == HEADER:
-            return self._repair_properties(frame)
-        return frame
+            if self.last_tag in self.sizes:
+                self.sizes[self.last_tag] += size
+            return self._repair_properties(self._announce_less(frame))
+        if kind == BODY and self._oversized_left:
+            return self._shorten(frame)
+        return bound_frame_max(frame)
+
+    def _announce_less(self, header: bytes) -> bytes:
+        """Return the header frame, with a smaller body size if the body is too large."""
+        body_size = int.from_bytes(header[11:19])
+        if body_size > MAX_BODY_BYTES:
+            raise BadFrame(f"delivery {self.last_tag} has a body of {body_size} bytes")
+        if body_size <= self._max_bytes:
+            return header
+        self.skipped[self.last_tag] = body_size - KEPT_BODY_BYTES
+        self._oversized_left = body_size
+        return header[:11] + KEPT_BODY_BYTES.to_bytes(8) + header[19:]
+
+    def _shorten(self, frame: bytes) -> bytes:
+        """Return the beginning of a body that is too large, once all of it has come; before that, heartbeats."""
+        payload = frame[7:-1]
+        self._kept += payload[: KEPT_BODY_BYTES - len(self._kept)]
+        self._oversized_left -= len(payload)
+        if self._oversized_left < 0:
+            raise BadFrame(f"delivery {self.last_tag} has more bytes than its header says")
+        if self._oversized_left:
+            return HEARTBEAT_FRAME
+        kept, self._kept = self._kept, b""
+        return _with_payload(frame, kept)
 
     def _repair_names(self, frame: bytes) -> bytes:
         at = 12 + frame[11]  # after the consumer tag
@@ -123,14 +175,11 @@ class FrameReader(asyncio.StreamReader):
         return frame
 
     def _repair_properties(self, frame: bytes) -> bytes:
-        (body_size,) = struct.unpack(">Q", frame[11:19])
-        if body_size > MAX_BODY_BYTES:
-            raise BadFrame(f"delivery {self.last_tag} has a body of {body_size} bytes")
         try:
             parse_properties(frame[7:-1])
         except BadEvent as error:
             self.unreadable_properties[self.last_tag] = error.detail
-            return _with_payload(frame, ContentHeader(body_size=body_size).marshal())
+            return _with_payload(frame, ContentHeader(body_size=int.from_bytes(frame[11:19])).marshal())
         return frame
 
 

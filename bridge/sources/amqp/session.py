@@ -15,7 +15,7 @@ from bridge.config import Amqp, Binding
 from bridge.errors import BadEvent, Disconnected, describe_error
 from bridge.model.event import Details, Event
 from bridge.sources.amqp.consumer_check import ConsumerCheck
-from bridge.sources.amqp.frames import MAX_BODY_BYTES, BadFrame
+from bridge.sources.amqp.frames import INITIAL_FRAME_MAX, BadFrame
 from bridge.sources.amqp.promise import STREAM_GUARANTEE, PromiseLog
 from bridge.sources.amqp.properties import details
 from bridge.sources.amqp.transport import FastTransport, LibraryTransport
@@ -76,7 +76,7 @@ class AmqpSession(WindowedSession):
         await self._declare(channel)
         self._channel = await channel.get_underlay_channel()
         self._channel.on_consumer_cancel_callbacks.add(self._on_cancel)
-        self._transport.set_frame_max(self._channel.connection.connection_tune.frame_max or MAX_BODY_BYTES)
+        self._transport.set_frame_max(self._channel.connection.connection_tune.frame_max or INITIAL_FRAME_MAX)
         if isinstance(self._transport, FastTransport):
             if transport_used:
                 self._fast = self._transport
@@ -169,9 +169,11 @@ class AmqpSession(WindowedSession):
             self._name, message.routing_key or "", message.body, time.time_ns() // 1_000_000, tag, raw, _read_details
         )
         event.redelivered = raw[2]
-        event.size = len(message.body) + len(message.header.marshal())
+        event.size = len(message.body) + len(event.topic)
         if isinstance(self._transport, LibraryTransport):
+            event.size = len(message.body) + self._transport.stream.sizes.pop(tag, 0)
             event.defect = self._transport.stream.unreadable_names.pop(tag, "")
+            event.skip(self._transport.stream.skipped.pop(tag, 0))
             unreadable = self._transport.stream.unreadable_properties.pop(tag, "")
             if unreadable:
                 event.raw, event.read = unreadable, _raise_unreadable

@@ -27,6 +27,7 @@ from bridge.sources.amqp.promise import PromiseLog
 from bridge.sources.amqp.session import AmqpSession, describe_end
 from bridge.sources.amqp.transport import FastTransport, LibraryTransport, TransportFactory
 from bridge.sources.contract import SinkWatch
+from bridge.sources.oversized import ROOM_BYTES
 
 log = logger()
 _CLOSE_TIMEOUT_S: Final = 2.0
@@ -56,7 +57,8 @@ class AmqpSource:
         """See `Source`: connect, declare queue and exchange if `declare` is set, and consume."""
         config = self._config
         loop = asyncio.get_running_loop()
-        transport = FastTransport(self.name, loop) if config.fast_path else LibraryTransport(loop)
+        max_bytes = config.max_body + ROOM_BYTES
+        transport = FastTransport(self.name, loop, max_bytes) if config.fast_path else LibraryTransport(loop, max_bytes)
         session = AmqpSession(self.name, config, transport, self._promise, self._log_waiting)
         connection = aio_pika.Connection(
             self._url(), ssl_context=tls.context(config.tls) if config.url.startswith("amqps") else None

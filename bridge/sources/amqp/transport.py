@@ -15,20 +15,19 @@ from yarl import URL
 
 from bridge.model.event import Event
 from bridge.sources.amqp.deliveries import DeliveryReader
-from bridge.sources.amqp.frames import END, BadFrame, FrameReader, close_reason
+from bridge.sources.amqp.frames import END, HEARTBEAT_FRAME, BadFrame, FrameReader, close_reason
 from bridge.sources.window import InFlightWindow
 
 _BUFFER_BYTES: Final = 256 << 10
-_HEARTBEAT: Final = b"\x08\x00\x00\x00\x00\x00\x00" + END
 _HEARTBEAT_INTERVAL_S: Final = 1.0
 _ACK: Final = b"\x00\x00\x00\x0d\x00\x3c\x00\x50"  # size 13, class 60 (basic), method 80
 
 
 class LibraryTransport:
-    """The library reads every frame, through a FrameReader."""
+    """The library reads every frame, through a FrameReader; of a body of more than `max_bytes`, only the beginning."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
-        self.stream = FrameReader(loop)
+    def __init__(self, loop: asyncio.AbstractEventLoop, max_bytes: int) -> None:
+        self.stream = FrameReader(loop, max_bytes)
         self.library_protocol = self.protocol = asyncio.StreamReaderProtocol(self.stream, loop=loop)
         self.pause_reading, self.resume_reading = self.stream.pause_reading, self.stream.resume_reading
 
@@ -43,15 +42,18 @@ class LibraryTransport:
 
 
 class FastTransport(asyncio.BufferedProtocol):
-    """The bridge reads deliveries and writes acknowledgements; the library reads and writes all other frames."""
+    """The bridge reads deliveries and writes acknowledgements; the library reads and writes all other frames.
 
-    def __init__(self, source: str, loop: asyncio.AbstractEventLoop) -> None:
+    Of a body of more than `max_bytes` only the beginning is kept.
+    """
+
+    def __init__(self, source: str, loop: asyncio.AbstractEventLoop, max_bytes: int) -> None:
         self.stream = asyncio.StreamReader(limit=2**20, loop=loop)
         self.library_protocol = asyncio.StreamReaderProtocol(self.stream, loop=loop)
         self.protocol = self
         #: See `LibraryTransport`; only until deliveries come, since aiormq reports later reasons itself.
         self.close_reason = ""
-        self._reader = DeliveryReader(source)
+        self._reader = DeliveryReader(source, max_bytes)
         self._transport: Any = None
         self._window: InFlightWindow | None = None
         self._ack = b""
@@ -127,7 +129,7 @@ class FastTransport(asyncio.BufferedProtocol):
         elif (now := self._time()) >= self._next_heartbeat:
             # The library ends a connection on which it sees nothing, so it gets a heartbeat of ours.
             self._next_heartbeat = now + _HEARTBEAT_INTERVAL_S
-            self.stream.feed_data(_HEARTBEAT)
+            self.stream.feed_data(HEARTBEAT_FRAME)
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """See `asyncio.BaseProtocol`."""

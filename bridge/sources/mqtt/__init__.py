@@ -11,4 +11,5 @@ The hand-overs of one `MqttSession`, all on the event loop's thread:
     every second      paho.loop_misc sends a ping when one is due, or ends the connection if the last has no answer
     any end           PahoConnection.fail -> window.fail -> receive() raises Disconnected -> TakeoverDetector.explain
     fast_path: false  no Tap: paho.loop_read reads the socket; on_message -> event_of -> CopyFilter, as above
+    too large         OversizedMessage keeps the beginning and skips the rest; without a Tap, PlainClient passes it there
 """

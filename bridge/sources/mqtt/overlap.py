@@ -10,16 +10,20 @@ from __future__ import annotations
 import zlib
 from collections import Counter
 from collections.abc import Callable, Sequence
+from hashlib import blake2b
 from typing import Final, cast
 
 from bridge.model.event import Event
-from bridge.sources.mqtt.packets import PUBACK, RETAIN, subscription_ids
+from bridge.sources.mqtt.packets import PUBACK
+from bridge.sources.mqtt.properties import RETAIN, subscription_ids
 from bridge.topics.mqtt import covers
 
 #: An identifier has 28 bits: 14 for the set of filters, 14 for the filter.
 _BITS: Final = 14
 _MASK: Final = (1 << _BITS) - 1
 _MAX_RETAINED_TOPICS: Final = 65_536
+#: Two topics with the same hash would lose an event; of so many bytes nobody finds a pair.
+_HASH_BYTES: Final = 32
 
 
 class OverlapIds:
@@ -74,8 +78,9 @@ class CopyFilter:
         self._acknowledge = acknowledge
         # Has a token, to which the tokens of later copies are appended.
         self._youngest_unacknowledged: Event | None = None
-        # Topics of retained messages without identifiers: the broker sends these once per matching subscription.
-        self._retained_topics: set[str] = set()
+        # Hashes of topics, which can have 64 KiB each, of retained messages without identifiers: the broker sends these once
+        # per matching subscription.
+        self._retained_topics: set[bytes] = set()
 
     def drop_copies(self, events: list[Event]) -> list[Event]:
         """Return the events that count."""
@@ -108,10 +113,11 @@ class CopyFilter:
 
     def _is_retained_copy(self, topic: str) -> bool:
         """Tell whether a retained message of `topic` was received before, without identifiers."""
-        if topic in self._retained_topics:
+        hashed = blake2b(topic.encode(), digest_size=_HASH_BYTES).digest()
+        if hashed in self._retained_topics:
             return True
         if len(self._retained_topics) < _MAX_RETAINED_TOPICS and self._overlap_ids.matches_several(topic):
-            self._retained_topics.add(topic)
+            self._retained_topics.add(hashed)
         return False
 
 

@@ -15,35 +15,32 @@ The first five bytes (type, length, size of the topic) tell where each part begi
 prefixes of five bytes. For each of them the reader keeps a "shape": one struct that unpacks a whole message at once.
 
 An event's token is its packet id, the two bytes as they were received; None at QoS 0. Its `raw` is the first byte, then
-the properties with their length.
+the properties with their length (see `properties.py`). Of a message that is too large, the reader keeps the beginning only.
 """
 
 from __future__ import annotations
 
 import struct
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any, Final
 
-from bridge.errors import BadEvent
-from bridge.model.event import Details, Event
+from bridge.model.event import Event
+from bridge.sources.mqtt.oversized import NO_TOPIC, NOT_UTF8, OversizedMessage
+from bridge.sources.mqtt.properties import DUP, details, variable_int
 from bridge.topics.pattern import remember
 
 #: The first two bytes of an acknowledgement; the packet id follows.
 PUBACK: Final = b"\x40\x02"
 
-#: Flags in the first byte of a message; its QoS is in the bits between them.
-DUP, RETAIN = 8, 1
-NOT_UTF8: Final = "the topic is not UTF-8"
 NOT_MQTT: Final = "the broker sent what is not MQTT"
-#: MQTT 5 allows it only with a topic alias, and the bridge offers none.
-NO_TOPIC: Final = "a message without a topic"
 
 #: First byte of a message -> size of its packet id in bytes. Without QoS 2: paho has to answer those messages.
 _ID_BYTES: Final = {first: (first & 2) for first in range(0x30, 0x40) if not first & 4}
-_PUBLISH: Final = 3
-#: Larger than any answer to the bridge's requests. A message may be as large as MQTT allows: 256 MiB.
-_MAX_OTHER_BYTES: Final = 1 << 20
+#: Larger than any answer to the bridge's requests.
+MAX_OTHER_BYTES: Final = 1 << 20
+#: The largest packet that MQTT allows.
+MAX_PACKET_BYTES: Final = 268_435_460
 
 #: The packet's size in bytes; `unpack_from` of a message (topic, packet id, the properties' length, the rest), None for
 #: other packets; the message's `raw` if it has no properties; DUP.
@@ -53,12 +50,17 @@ _MAX_SHAPES: Final = 4096
 
 
 class PacketReader:
-    """Takes the messages out of the bytes of one connection; `malformed` says why it can read no more, "" if it can."""
+    """Takes the messages out of the bytes of one connection; `malformed` says why it can read no more, "" if it can.
 
-    def __init__(self, source: str, *, v5: bool) -> None:
+    A message of more than `max_bytes`, with its topic and properties, is never held: its event has `skipped`.
+    """
+
+    def __init__(self, source: str, *, v5: bool, max_bytes: int = MAX_PACKET_BYTES) -> None:
         self.malformed = ""
         self._source = source
         self._v5 = v5
+        self._max_bytes = max_bytes
+        self._oversized: OversizedMessage | None = None
         self._shapes: dict[bytes, _Shape] = {}
         self._topics: dict[bytes, str] = {}
         self._others: list[bytes] = []
@@ -67,6 +69,11 @@ class PacketReader:
         self._pieces: list[bytes] = []
         self._pieces_size = 0
         self._needed_size = 0
+
+    @property
+    def is_mid_packet(self) -> bool:
+        """Whether a packet is incomplete."""
+        return bool(self._pieces) or self._oversized is not None
 
     def pop_others(self) -> bytes:
         """Return the other packets, whole, and forget them."""
@@ -84,6 +91,10 @@ class PacketReader:
 
     def feed(self, data: bytes, max_packets: int) -> list[Event]:
         """Return the events that `data` completes; read at most `max_packets` packets."""
+        events: list[Event] = []
+        if self._oversized is not None:
+            self._hold(data, events)
+            return events
         if self._pieces:
             self._pieces.append(data)
             self._pieces_size += len(data)
@@ -91,18 +102,32 @@ class PacketReader:
                 return []
             data = b"".join(self._pieces)
             self._pieces.clear()
-        events: list[Event] = []
         try:
             at, self._needed_size = self._parse(data, max_packets, events)
         except ValueError as error:
             self.malformed = f"{NOT_MQTT}: {error}"
         else:
             if self._needed_size:
-                self._pieces.append(data[at:])
-                self._pieces_size = len(data) - at
+                self._hold(data[at:], events)
             else:
                 self._deferred = data[at:]
         return events
+
+    def _hold(self, data: bytes, events: list[Event]) -> None:
+        """Keep the first bytes of an incomplete packet; of a message that is too large only the beginning, until its end."""
+        message = self._oversized
+        if message is None:
+            self._pieces.append(data)
+            self._pieces_size = len(data)
+            return
+        try:
+            self._deferred = message.feed(data)
+        except ValueError as error:
+            self.malformed = f"{NOT_MQTT}: {error}"
+            return
+        if message.complete:
+            self._oversized = None
+            events.append(message.event(self._source))
 
     def _parse(self, data: bytes, max_packets: int, events: list[Event]) -> tuple[int, int]:
         """Append the events; return the position after the last whole packet, and the least size of an incomplete one.
@@ -144,14 +169,17 @@ class PacketReader:
     def _shape(self, data: bytes, at: int) -> _Shape:
         """Return the shape of the packet at `at`; if too few of its bytes are there, a shape that is larger than `data`."""
         first = data[at]
-        length, start = _variable_int(data, at + 1)
+        length, start = variable_int(data, at + 1)
         if start > len(data):
             return len(data) - at + 1, None, b"", False
         packet_size = start - at + length
         if first not in _ID_BYTES:
-            if first >> 4 != _PUBLISH and packet_size > _MAX_OTHER_BYTES:
-                raise ValueError(f"a packet of {packet_size} bytes which is no message")
+            if packet_size > MAX_OTHER_BYTES:
+                raise ValueError(f"a packet of {packet_size} bytes which is no message of QoS 0 or 1")
             return packet_size, None, b"", False
+        if packet_size > self._max_bytes:
+            self._oversized = OversizedMessage(first, start - at, packet_size, v5=self._v5)
+            return len(data) - at + 1, None, b"", False
         if start + 2 > len(data) and length >= 2:
             return len(data) - at + 1, None, b"", False
         topic_size = int.from_bytes(data[start : start + 2])
@@ -181,103 +209,8 @@ class PacketReader:
 
 def _split_properties(raw: bytes, data: bytes, at: int, stop: int) -> tuple[bytes, bytes]:
     """Return the `raw` and the body of a message that ends at `stop` and whose properties begin at `at`."""
-    length, body_at = _variable_int(data, at)
+    length, body_at = variable_int(data, at)
     body_at += length
     if body_at > stop:
         raise ValueError("a message shorter than its properties")
     return raw[:1] + data[at:body_at], data[body_at:stop]
-
-
-def _variable_int(data: bytes, at: int) -> tuple[int, int]:
-    """Return the Variable Byte Integer at `at` and its end; the end is beyond `data` if bytes of it are missing."""
-    number = 0
-    for place, byte in enumerate(data[at : at + 4]):
-        number |= (byte & 0x7F) << 7 * place
-        if byte < 0x80:
-            return number, at + place + 1
-    if len(data) - at >= 4:
-        raise ValueError("a length of more than four bytes")
-    return number, len(data) + 1
-
-
-# Identifiers of the properties that a message may have. `_FIXED_BYTES` gives the size of a value; `_PREFIXED_FIELDS` the
-# number of fields, each behind its size in two bytes.
-_EXPIRY, _CONTENT_TYPE, _RESPONSE_TOPIC, _CORRELATION, _SUBSCRIPTION, _USER = 2, 3, 8, 9, 11, 38
-_FIXED_BYTES: Final = {1: 1, _EXPIRY: 4, 35: 2}
-_PREFIXED_FIELDS: Final = {_CONTENT_TYPE: 1, _RESPONSE_TOPIC: 1, _CORRELATION: 1, _USER: 2}
-
-
-def details(raw: bytes) -> Details:
-    """Return the headers and the meta of an event that has this `raw`.
-
-    Raises:
-        BadEvent: MQTT 5 doesn't allow a property or its value.
-    """
-    headers: dict[str, object] = {}
-    meta: dict[str, object] = {
-        "qos": raw[0] >> 1 & 3,
-        "retain": bool(raw[0] & RETAIN),
-        "redelivered": bool(raw[0] & DUP),
-    }
-    if len(raw) > 2:
-        _add_properties(raw, headers, meta)
-    return headers, meta
-
-
-def subscription_ids(raw: bytes) -> list[int]:
-    """Return the identifiers of the subscriptions that brought an event, up to the first unreadable property."""
-    ids = []
-    try:
-        for identifier, fields in _properties(raw):
-            if identifier == _SUBSCRIPTION:
-                ids.append(_variable_int(fields[0], 0)[0])
-    except ValueError:
-        pass  # `details` raises it as a BadEvent
-    return ids
-
-
-def _add_properties(raw: bytes, headers: dict[str, object], meta: dict[str, object]) -> None:
-    values: dict[int, bytes] = {}
-    try:
-        for identifier, fields in _properties(raw):
-            if identifier == _USER:
-                headers[fields[0].decode()] = fields[1].decode()
-            elif identifier in values and identifier != _SUBSCRIPTION:
-                raise ValueError(f"property {identifier} stands twice")
-            else:
-                values[identifier] = fields[0]
-        for name, identifier in (("reply_to", _RESPONSE_TOPIC), ("content_type", _CONTENT_TYPE)):
-            meta[name] = values[identifier].decode() if identifier in values else None
-    except ValueError as error:
-        raise BadEvent("decode", f"a property can't be read: {error}"[:300]) from None
-    correlation = values.get(_CORRELATION)
-    meta["correlation_id"] = correlation.decode("utf-8", "backslashreplace") if correlation is not None else None
-    meta["expires_in"] = int.from_bytes(values[_EXPIRY]) if _EXPIRY in values else None
-
-
-def _properties(raw: bytes) -> Iterator[tuple[int, list[bytes]]]:
-    """Yield each property's identifier and the fields of its value: two for a user property, else one.
-
-    Raises:
-        ValueError: MQTT knows no such property, or it is cut off.
-    """
-    _, at = _variable_int(raw, 1)
-    while at < len(raw):
-        identifier = raw[at]
-        fields = []
-        at += 1
-        for _ in range(_PREFIXED_FIELDS.get(identifier, 1)):
-            if identifier in _PREFIXED_FIELDS:
-                size = int.from_bytes(raw[at : at + 2])
-                at += 2
-            elif identifier == _SUBSCRIPTION:
-                size = _variable_int(raw, at)[1] - at
-            elif identifier in _FIXED_BYTES:
-                size = _FIXED_BYTES[identifier]
-            else:
-                raise ValueError(f"{identifier} is no property of a message")
-            if at + size > len(raw):
-                raise ValueError(f"property {identifier} is cut off")
-            fields.append(raw[at : at + size])
-            at += size
-        yield identifier, fields

@@ -13,7 +13,7 @@ import struct
 import time
 from collections.abc import Callable
 from functools import cache
-from typing import Any, Final
+from typing import Any, ClassVar, Final, Self
 
 from paho.mqtt import client as paho
 from paho.mqtt.enums import CallbackAPIVersion
@@ -22,8 +22,10 @@ from paho.mqtt.properties import VariableByteIntegers
 
 from bridge.errors import Disconnected, describe_error
 from bridge.model.event import Event
-from bridge.sources.mqtt.packets import NO_TOPIC, NOT_MQTT, NOT_UTF8, PUBACK, details
+from bridge.sources.mqtt.oversized import NO_TOPIC, NOT_UTF8
+from bridge.sources.mqtt.packets import MAX_OTHER_BYTES, MAX_PACKET_BYTES, NOT_MQTT, PUBACK
 from bridge.sources.mqtt.promise import answered_in_3_1_1, refusal
+from bridge.sources.mqtt.properties import details
 
 #: Takes the messages out of received bytes; returns the packets for paho, and the bytes deferred until there is room.
 MessageExtractor = Callable[[bytes], tuple[bytes, bytes]]
@@ -35,14 +37,19 @@ _PINGRESP: Final = b"\xd0\x00"
 #: In the variable header of CONNECT, behind the protocol's name (2 + 4) and version (1).
 _CONNECT_FLAGS: Final = 7
 _HAS_PASSWORD: Final = 0x40
+_PUBLISH: Final = 3
 _TLS_RECORD_BYTES: Final = 16 * 1024
 _UNREADABLE: Final = (MQTTException, ValueError, LookupError, struct.error)
 
 
 class _BaseClient(paho.Client):
-    def __init__(self, extract: MessageExtractor, **options: Any) -> None:
+    #: How many packets may wait for the socket: 4 MiB of memory where one has up to 1,000 acknowledgements, else 40 MiB.
+    _max_unsent: ClassVar[int]
+
+    def __init__(self, extract: MessageExtractor, max_packet_bytes: int = MAX_PACKET_BYTES, **options: Any) -> None:
         super().__init__(CallbackAPIVersion.VERSION2, **options)
         self._extract = extract
+        self._max_packet_bytes = max_packet_bytes
         self._lone_password: bytes | None = None
 
     def authenticate(self, username: str, password: str) -> None:
@@ -68,6 +75,11 @@ class _BaseClient(paho.Client):
             raise Disconnected(cause)
         return super()._handle_connack()
 
+    @property
+    def unsent_are_too_many(self) -> bool:
+        """Whether the broker leaves more acknowledgements untaken than any delay explains; the kernel holds many more."""
+        return len(self._out_packet) > self._max_unsent
+
     def forget_pending_ping(self) -> None:
         """Expect no answer to the last ping, since nothing is read at the moment; later pings are sent as usual."""
         self._ping_t = 0.0
@@ -83,7 +95,12 @@ def _with_password(connect: bytes, password: bytes) -> bytearray:
 
 
 class PlainClient(_BaseClient):
-    """paho unchanged, except that it passes a message with properties that it can't read to `extract`, which can."""
+    """paho unchanged, except that it passes two kinds of messages to `extract`, which can read them.
+
+    These are messages with properties that paho can't read, and those that are too large to be held.
+    """
+
+    _max_unsent = 65_536  # acknowledgements
 
     def acknowledge(self, packet_ids: list[bytes]) -> None:
         """Queue a PUBACK for each; an item may hold several ids, with the first two bytes of a PUBACK between them."""
@@ -91,7 +108,27 @@ class PlainClient(_BaseClient):
         for at in range(0, len(ids), 4):
             self.ack(int.from_bytes(ids[at : at + 2]), 1)
 
+    def _sock_recv(self, bufsize: int) -> bytes:
+        if bufsize > MAX_OTHER_BYTES and not self._in_packet["packet"]:
+            self._begin_large_packet(self._in_packet)
+        # Not as much as paho asks for: the socket would make a buffer of the packet's size.
+        received: bytes = super()._sock_recv(min(bufsize, RECEIVE_BYTES))
+        return received
+
+    def _begin_large_packet(self, incoming: Any) -> None:
+        first, length = incoming["command"], incoming["remaining_length"]
+        header = bytes((first,)) + VariableByteIntegers.encode(length)
+        if first >> 4 != _PUBLISH or len(header) + length > self._max_packet_bytes:
+            incoming["packet"] = _PassedOn(self._pass_on)
+            self._pass_on(header)
+
+    def _pass_on(self, data: bytes) -> None:
+        self._extract(data)
+        self.forget_pending_ping()  # its answer is behind this packet
+
     def _handle_publish(self) -> Any:
+        if isinstance(self._in_packet["packet"], _PassedOn):
+            return paho.MQTT_ERR_SUCCESS
         try:
             return super()._handle_publish()
         except _UNREADABLE:
@@ -102,6 +139,17 @@ class PlainClient(_BaseClient):
             if others:
                 raise
             return paho.MQTT_ERR_SUCCESS
+
+
+class _PassedOn:
+    """Stands for the bytes of a packet in paho: `pass_on` gets them as they come, and paho collects nothing."""
+
+    def __init__(self, pass_on: Callable[[bytes], None]) -> None:
+        self._pass_on = pass_on
+
+    def __iadd__(self, data: bytes) -> Self:
+        self._pass_on(data)
+        return self
 
 
 def event_of(source: str, message: paho.MQTTMessage) -> Event:
@@ -128,6 +176,8 @@ def event_of(source: str, message: paho.MQTTMessage) -> Event:
 
 class TappedClient(_BaseClient):
     """paho without the messages: the `Tap` passes them from its socket to `extract`."""
+
+    _max_unsent = 1024  # each with the acknowledgements of a whole batch
 
     def acknowledge(self, packet_ids: list[bytes]) -> None:
         """Queue the PUBACKs as if they were one packet; paho copes with a packet that the socket takes in parts."""

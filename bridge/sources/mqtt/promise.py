@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Final
 
-from bridge.config.units import spell_duration
+from bridge.config.units import spell_duration, spell_size
 from bridge.observe.logs import RepeatedLog, logger
 
 log = logger()
@@ -96,10 +96,16 @@ class PromiseLog:
         cause = "its publisher sends at QoS 0: most brokers keep such events for nobody who is away"
         self._say("source.qos_0_published", "said", topic=topic, cause=cause)
 
-    def _say(self, event: str, value: object, **fields: Any) -> None:
+    def larger_discarded(self, max_packet_bytes: int) -> None:
+        """Say that the broker keeps larger messages to itself; it takes them from publishers all the same."""
+        cause = "the broker discards larger messages, and the bridge never sees them; max_body raises the limit"
+        size = spell_size(max_packet_bytes)
+        self._say("source.max_packet_size", max_packet_bytes, level="info", max_packet_size=size, cause=cause)
+
+    def _say(self, event: str, value: object, level: str = "warning", **fields: Any) -> None:
         if self._said.get(event) != value:
             self._said[event] = value
-            self._repeated.write(event, log.warning, event, source=self._source, **fields)
+            self._repeated.write(event, getattr(log, level), event, source=self._source, **fields)
 
 
 def shortened(asked_ms: int, properties: Any) -> int | None:

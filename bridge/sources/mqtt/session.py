@@ -21,11 +21,12 @@ from bridge.model.event import Event
 from bridge.sources.contract import WindowedSession
 from bridge.sources.mqtt.connection import PahoConnection
 from bridge.sources.mqtt.overlap import CopyFilter, OverlapIds
-from bridge.sources.mqtt.packets import NOT_MQTT, PacketReader
+from bridge.sources.mqtt.packets import MAX_PACKET_BYTES, NOT_MQTT, PacketReader
 from bridge.sources.mqtt.paho_client import PlainClient, TappedClient, event_of
 from bridge.sources.mqtt.promise import PromiseLog, describe, guarantee, missing, no_answer, shortened
 from bridge.sources.mqtt.subscription_store import SubscriptionStore
 from bridge.sources.mqtt.subscriptions import Subscriptions
+from bridge.sources.oversized import ROOM_BYTES
 from bridge.sources.window import InFlightWindow
 
 _CLOSE_TIMEOUT_S: Final = 1.0
@@ -69,7 +70,8 @@ class MqttSession(WindowedSession):
         #: Seconds from CONNACK until the broker closed the connection; None if it has not, or it ended otherwise.
         self.lasted_s: float | None = None
         self._v5 = config.version == "5"
-        self._reader = PacketReader(name, v5=self._v5)
+        self._max_packet_bytes = min(config.max_body + ROOM_BYTES, MAX_PACKET_BYTES)
+        self._reader = PacketReader(name, v5=self._v5, max_bytes=self._max_packet_bytes)
         self._client = self._make_client(TappedClient if fast else PlainClient)
         self._connection = PahoConnection(self._client, name, self._on_failed)
         self._copy_filter = CopyFilter(overlap_ids, self._client.acknowledge)
@@ -100,6 +102,7 @@ class MqttSession(WindowedSession):
         if self._v5:
             properties = Properties(PacketTypes.CONNECT)
             properties.ReceiveMaximum = config.window.events
+            properties.MaximumPacketSize = self._max_packet_bytes
             properties.SessionExpiryInterval = config.session_expiry // 1000 if config.client_id else 0
         await self._connection.open(
             url.hostname or "localhost",
@@ -120,6 +123,8 @@ class MqttSession(WindowedSession):
                 self._copy_filter.acknowledged(tokens[-1])
                 self._client.acknowledge(tokens)
                 self._connection.flush()
+                if self._client.unsent_are_too_many:
+                    self._connection.fail("the broker sends messages, and takes no acknowledgements")
         self._window.acknowledged(events)
 
     async def pause(self) -> None:
@@ -189,6 +194,7 @@ class MqttSession(WindowedSession):
         config = self._config
         client = kind(
             self._extract_messages,
+            max_packet_bytes=self._max_packet_bytes,
             client_id=config.client_id or "",
             # MQTT 5 has this in CONNECT's flags instead: see `clean_start`.
             clean_session=None if self._v5 else config.client_id is None,
@@ -217,6 +223,8 @@ class MqttSession(WindowedSession):
         if cause := missing(self._topics, properties):
             self._connection.fail(cause)
             return
+        if self._v5 and getattr(properties, "MaximumPacketSize", MAX_PACKET_BYTES) > self._max_packet_bytes:
+            self._promise.larger_discarded(self._max_packet_bytes)
         asked_ms = self._config.session_expiry
         if self.durable and self._v5 and (granted_ms := shortened(asked_ms, properties)) is not None:
             self.guarantee = guarantee(granted_ms)
@@ -261,6 +269,8 @@ class MqttSession(WindowedSession):
         """
         if events := self._reader.feed(data, self._room()):
             self._received(events)
+        elif self._reader.is_mid_packet:
+            self._note_progress()  # a large message may take longer than `connect_timeout`
         if self._reader.malformed:
             raise Disconnected(self._reader.malformed)
         return self._reader.pop_others(), self._reader.pop_deferred()
@@ -278,6 +288,9 @@ class MqttSession(WindowedSession):
             self._window.put(events)
         if self._window.held >= self._max_held or self._window.over_byte_limit:
             self._connection.pause_reading()
+        self._note_progress()
+
+    def _note_progress(self) -> None:
         if not self._subscriptions.granted.is_set():
             self._progress_at = self._loop.time()
             if self._connected_at is not None:

@@ -17,9 +17,9 @@ from bridge.errors import Disconnected
 from bridge.model.event import Details, Event
 from bridge.observe.logs import logger
 from bridge.sources.mqtt.overlap import OverlapIds
-from bridge.sources.mqtt.packets import details
 from bridge.sources.mqtt.paho_client import self_test
 from bridge.sources.mqtt.promise import PromiseLog
+from bridge.sources.mqtt.properties import details
 from bridge.sources.mqtt.session import MqttSession
 from bridge.sources.mqtt.subscription_store import SubscriptionStore
 from bridge.sources.mqtt.takeover import TakeoverDetector

@@ -11,20 +11,19 @@ import asyncio
 import time
 from collections import deque
 from collections.abc import Sequence
-from functools import partial
 from typing import Any, Final
 
-import msgspec
 from redis.exceptions import ResponseError
 
 from bridge.config import RedisStream
-from bridge.errors import BadEvent, Disconnected
+from bridge.errors import Disconnected
 from bridge.model.entry_ids import highest_id
-from bridge.model.event import Details, Event, OnceByKey, OnceByXack, WriteOnce
+from bridge.model.event import Event
 from bridge.redis_io.connection import RedisConnection, encode_command
 from bridge.sources.contract import WindowedSession
+from bridge.sources.oversized import ROOM_BYTES
+from bridge.sources.redis_stream.entries import EntryReader
 from bridge.sources.redis_stream.group import Group
-from bridge.sources.redis_stream.positions import SEEN_MS
 from bridge.sources.window import InFlightWindow
 
 #: How long one read waits for entries; a pause takes up to as long.
@@ -34,13 +33,8 @@ REPLY_TIMEOUT_S: Final = _BLOCK_MS / 1000 + 10.0
 
 #: How long a lost group may take to be made again within a session.
 _RECOVERY_TIMEOUT_S: Final = 20.0
-#: What Python's own objects for an entry, and for each name and value of it, take besides their bytes.
-_ENTRY_BYTES: Final = 100
-_FIELD_BYTES: Final = 48
 #: How the replies begin that say that a group, or its stream, is gone.
 _LOST: Final = ("NOGROUP", "UNBLOCKED")
-
-_encode = msgspec.json.Encoder().encode
 
 
 class RedisStreamSession(WindowedSession):
@@ -67,20 +61,17 @@ class RedisStreamSession(WindowedSession):
         self._window = InFlightWindow(config.window, self._has_room.set, redelivered=True)
         # Received and not acknowledged, oldest first.
         self._held: deque[Event] = deque()
-        self._write_once = {stream: self._condition(stream) for stream in config.streams}
-        self._field = None if config.field is None else config.field.encode()
-        # Not a method: then an event would refer to the session, which refers to the event (see `Event`).
-        self._read_details = partial(_details, self._field)
+        self._entries = EntryReader(name, config, group, in_sink=in_sink)
         self._paused = False
         # Whether an XREADGROUP has been sent, and its reply is still to be read; and when it was sent.
         self._requested = False
         self._requested_at = time.monotonic()
         # Whether the last read was refused: once, the group may have been lost.
         self._refused = False
-        # The size of an entry is known only after the reply: the first reads assume the worst, the next ones the mean.
-        self._mean_bytes = float(config.max_body)
-        # Upper bound: even if every entry has max_body bytes, one reply holds at most four windows.
+        # Upper bound: even if every entry has max_body bytes, one reply holds at most four windows. A larger one (entries
+        # have become much larger than the mean, and than max_body) ends the connection; the next one reads one by one.
         self._max_reply_entries = 4 * config.window.bytes // config.max_body
+        self._max_reply_bytes = 4 * config.window.bytes + ROOM_BYTES
         # Where to read on in each stream. Own pending entries come first, which a killed process of the same name had
         # read and not acknowledged; then new ones (">").
         self._cursors: dict[str, bytes] = dict.fromkeys(config.streams, b"0")
@@ -105,6 +96,10 @@ class RedisStreamSession(WindowedSession):
             except ResponseError as error:
                 await self._recover(error)
         return await self._window.take()
+
+    def read_one_by_one(self) -> None:
+        """Request a single entry of each stream at first, which may be as large as Redis allows; then more and more."""
+        self._entries.mean_bytes = float(self._config.window.bytes)
 
     async def _recover(self, error: ResponseError) -> None:
         """Make the group again if it was lost; end the session if a read is refused for the second time in a row."""
@@ -152,8 +147,10 @@ class RedisStreamSession(WindowedSession):
     def _count(self) -> int:
         """Return how many entries to request of each stream, so that the reply probably fits into the window."""
         events, size = self._window.room
-        count = min(events, int(size / self._mean_bytes), self._window.max_batch, self._max_reply_entries)
-        return max(1, count // len(self._config.streams))
+        count = min(events, int(size / self._entries.mean_bytes), self._window.max_batch, self._max_reply_entries)
+        count = max(1, count // len(self._config.streams))
+        self._reader.max_reply_bytes = self._max_reply_bytes if count > 1 else None
+        return count
 
     async def _read(self) -> list[Event]:
         if not self._requested:
@@ -175,7 +172,7 @@ class RedisStreamSession(WindowedSession):
         for name, entries in reply or ():
             stream = _text(name)
             self._group.note_read(stream, entries[-1][0])
-            events += self._events(stream, entries)
+            events += self._entries.events(stream, entries)
         return events
 
     def _request(self) -> None:
@@ -203,7 +200,7 @@ class RedisStreamSession(WindowedSession):
             self._group.note_read(stream, entries[-1][0])
         self._cursors[stream] = entries[-1][0] if entries else b">"
         await self._drop_trimmed(stream, [entry_id for entry_id, fields in entries if not fields])
-        return self._events(stream, entries, redelivered=True)
+        return self._entries.events(stream, entries, redelivered=True)
 
     async def _claim(self, count: int) -> list[Event]:
         """Take over entries that were pending at another consumer for `claim_after`."""
@@ -221,47 +218,8 @@ class RedisStreamSession(WindowedSession):
             taken = [entry for entry in entries if entry is not None and entry[0] not in held]
             if taken:
                 self._group.log_claimed(stream, len(taken))
-                return self._events(stream, taken, redelivered=True)
+                return self._entries.events(stream, taken, redelivered=True)
         return []
-
-    def _events(self, stream: str, entries: Sequence[tuple[bytes, Any]], *, redelivered: bool = False) -> list[Event]:
-        now_ms = time.time_ns() // 1_000_000
-        name, read, once, field = self._name, self._read_details, self._write_once[stream], self._field
-        events = []
-        for entry in entries:
-            # An entry is [id, [name, value, ...]], or [id, null] once it was trimmed.
-            entry_id, fields = entry
-            if fields and fields[0] == field and len(fields) == 2:
-                body, defect, size = fields[1], "", _ENTRY_BYTES + len(fields[1])
-            elif fields:
-                body, defect = self._body(fields)
-                size = _ENTRY_BYTES + len(body) + sum([_FIELD_BYTES + len(part) for part in fields])
-            else:
-                continue
-            events.append(
-                Event(name, stream, body, now_ms, entry_id, entry, read, once, entry_id, defect, redelivered, size)
-            )
-        if events:
-            mean = sum([event.size for event in events]) / len(events)
-            self._mean_bytes = max(1.0, mean, self._mean_bytes / 4)
-        return events
-
-    def _body(self, flat: list[bytes]) -> tuple[bytes, str]:
-        fields = dict(zip(flat[::2], flat[1::2], strict=True))
-        if self._field is not None:
-            body = fields.get(self._field)
-            return (b"", f"the entry has no field {self._config.field!r}") if body is None else (body, "")
-        try:
-            return _encode({key.decode(): value.decode() for key, value in fields.items()}), ""
-        except UnicodeDecodeError as error:
-            return b"\n".join(flat), f"a field is not UTF-8: {error}"
-
-    def _condition(self, stream: str) -> WriteOnce:
-        group, log_name = self._config.group, self._group.log(stream)
-        if self._in_sink:
-            # Without the source's name, which may differ among the consumers of a group.
-            return OnceByXack(stream, group, f":{stream}:{group}:", SEEN_MS, log_name)
-        return OnceByKey(f"{self._name}:{stream}:", SEEN_MS, log_name)
 
     async def _drop_trimmed(self, stream: str, ids: list[bytes]) -> None:
         """Acknowledge pending entries that the stream no longer has: they are lost, counted and logged."""
@@ -269,21 +227,6 @@ class RedisStreamSession(WindowedSession):
             # On the reader: on the other connection `acknowledge` may be waiting for its own reply.
             await self._reader.command("XACK", stream, self._config.group, *ids)
         self._group.count_trimmed(stream, len(ids))
-
-
-def _details(field: bytes | None, entry: tuple[bytes, list[bytes]]) -> Details:
-    """Return the fields of an entry, without the body, as headers, and its id as meta.
-
-    Raises:
-        BadEvent: a field is not UTF-8.
-    """
-    entry_id, flat = entry
-    fields = {} if field is None else dict(zip(flat[::2], flat[1::2], strict=True))
-    try:
-        headers = {key.decode(): value.decode() for key, value in fields.items() if key != field}
-    except UnicodeDecodeError as error:
-        raise BadEvent("decode", f"a field is not UTF-8: {error}") from None
-    return headers, {"entry_id": entry_id.decode()}
 
 
 def _text(raw: bytes | str) -> str:

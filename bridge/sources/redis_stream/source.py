@@ -29,6 +29,8 @@ class RedisStreamSource:
         self.group = Group(name, config, Positions(name, config.group, dramatiq, in_sink=in_sink))
         self._config = config
         self._in_sink = in_sink
+        # Whether the last connection ended because a reply was too large.
+        self._reads_one_by_one = False
 
     @asynccontextmanager
     async def connect(self) -> AsyncIterator[RedisStreamSession]:
@@ -37,6 +39,8 @@ class RedisStreamSource:
         # Two connections: a reply to XACK would have to wait behind an XREADGROUP that blocks.
         reader, acknowledger = (RedisConnection(config, timeout_s=REPLY_TIMEOUT_S) for _ in range(2))
         session = RedisStreamSession(self.name, config, reader, acknowledger, self.group, in_sink=self._in_sink)
+        if self._reads_one_by_one:
+            session.read_one_by_one()
         try:
             await reader.open()
             await acknowledger.open()
@@ -46,3 +50,4 @@ class RedisStreamSource:
             await reader.close()
             await acknowledger.close()
             session.fail("the connection was closed")
+            self._reads_one_by_one = reader.reply_too_large

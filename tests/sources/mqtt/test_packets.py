@@ -19,8 +19,9 @@ from paho.mqtt.properties import Properties, VariableByteIntegers
 
 from bridge.errors import BadEvent
 from bridge.model.event import Event
-from bridge.sources.mqtt.packets import PacketReader, details, subscription_ids
+from bridge.sources.mqtt.packets import PacketReader
 from bridge.sources.mqtt.paho_client import PlainClient, event_of
+from bridge.sources.mqtt.properties import details, subscription_ids
 
 ALL = 1 << 20
 PING, SUBACK5 = b"\xd0\x00", b"\x90\x04\x00\x01\x00\x01"

@@ -1,0 +1,116 @@
+"""Events of the entries of Redis Streams, and their sizes, by which the next reply is kept small."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from functools import partial
+from typing import Any, Final, cast
+
+import msgspec
+
+from bridge.config import RedisStream
+from bridge.errors import BadEvent
+from bridge.model.event import Details, Event, OnceByKey, OnceByXack, WriteOnce
+from bridge.sources.oversized import KEPT_BODY_BYTES, ROOM_BYTES
+from bridge.sources.redis_stream.group import Group
+from bridge.sources.redis_stream.positions import SEEN_MS
+
+#: What Python's own objects for an entry, and for each name and value of it, take besides their bytes.
+_ENTRY_BYTES: Final = 100
+_FIELD_BYTES: Final = 48
+
+_encode = msgspec.json.Encoder().encode
+
+
+class EntryReader:
+    """Makes events of entries; `mean_bytes` is how large an entry is expected to be, by the last ones."""
+
+    def __init__(self, name: str, config: RedisStream, group: Group, *, in_sink: bool) -> None:
+        # The size of an entry is known only after the reply: the first reads assume the worst, the next ones the mean.
+        self.mean_bytes = float(config.max_body)
+        self._name = name
+        self._group = group
+        self._in_sink = in_sink
+        self._field_name = config.field
+        self._field = None if config.field is None else config.field.encode()
+        self._max_body = config.max_body
+        self._max_entry_bytes = config.max_body + ROOM_BYTES
+        self._write_once = {stream: self._condition(stream, config.group) for stream in config.streams}
+        # Not a method: then an event would refer to the reader, which refers to the session (see `Event`).
+        self._read_details = partial(_details, self._field)
+
+    def events(self, stream: str, entries: Sequence[tuple[bytes, Any]], *, redelivered: bool = False) -> list[Event]:
+        """Return the events of `entries` of a reply: [id, [name, value, ...]], or [id, null] for one that was trimmed."""
+        now_ms = time.time_ns() // 1_000_000
+        name, read, once, field = self._name, self._read_details, self._write_once[stream], self._field
+        events = []
+        for entry in entries:
+            entry_id, fields = entry
+            if fields and fields[0] == field and len(fields) == 2:
+                body, defect, size = fields[1], "", _ENTRY_BYTES + len(fields[1])
+            elif fields:
+                size = _ENTRY_BYTES + sum([_FIELD_BYTES + len(part) for part in fields])
+                if size > self._max_entry_bytes and field is None:
+                    body, defect = b"\n".join([part[:KEPT_BODY_BYTES] for part in fields]), ""
+                else:
+                    body, defect = self._body(fields)
+                size += len(body)
+            else:
+                continue
+            events.append(
+                Event(name, stream, body, now_ms, entry_id, entry, read, once, entry_id, defect, redelivered, size)
+            )
+        if events:
+            size = sum([event.size for event in events])
+            self.mean_bytes = max(1.0, size / len(events), self.mean_bytes / 4)
+            if size > self._max_entry_bytes:
+                for event in events:
+                    if event.size > self._max_entry_bytes:
+                        self._shorten(event)
+        return events
+
+    def _shorten(self, event: Event) -> None:
+        """Keep only the beginning of an entry that is too large; Redis gives no part of it alone."""
+        entry_id, flat = cast("tuple[bytes, list[bytes]]", event.raw)
+        entry_size = sum(map(len, flat))
+        size = entry_size if self._field is None else len(event.body)
+        if size > self._max_body:
+            event.body = event.body[:KEPT_BODY_BYTES]
+            event.skip(size - len(event.body))
+        else:
+            event.defect = f"the entry has {entry_size} bytes, and its body only {size} of them"
+        event.raw = (entry_id, [])
+        event.size = _ENTRY_BYTES + len(event.body)
+
+    def _body(self, flat: list[bytes]) -> tuple[bytes, str]:
+        fields = dict(zip(flat[::2], flat[1::2], strict=True))
+        if self._field is not None:
+            body = fields.get(self._field)
+            return (b"", f"the entry has no field {self._field_name!r}") if body is None else (body, "")
+        try:
+            return _encode({key.decode(): value.decode() for key, value in fields.items()}), ""
+        except UnicodeDecodeError as error:
+            return b"\n".join(flat), f"a field is not UTF-8: {error}"
+
+    def _condition(self, stream: str, group: str) -> WriteOnce:
+        log_name = self._group.log(stream)
+        if self._in_sink:
+            # Without the source's name, which may differ among the consumers of a group.
+            return OnceByXack(stream, group, f":{stream}:{group}:", SEEN_MS, log_name)
+        return OnceByKey(f"{self._name}:{stream}:", SEEN_MS, log_name)
+
+
+def _details(field: bytes | None, entry: tuple[bytes, list[bytes]]) -> Details:
+    """Return the fields of an entry, without the body, as headers, and its id as meta.
+
+    Raises:
+        BadEvent: a field is not UTF-8.
+    """
+    entry_id, flat = entry
+    fields = {} if field is None else dict(zip(flat[::2], flat[1::2], strict=True))
+    try:
+        headers = {key.decode(): value.decode() for key, value in fields.items() if key != field}
+    except UnicodeDecodeError as error:
+        raise BadEvent("decode", f"a field is not UTF-8: {error}") from None
+    return headers, {"entry_id": entry_id.decode()}
