@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, field
 from itertools import accumulate
 from typing import Final, NamedTuple
@@ -50,11 +50,19 @@ class Column:
 
     def part(self, start: int, stop: int) -> Column:
         """Return the messages of the events from `start` to `stop`, whose positions then count from 0."""
-        chosen = [place for place, event_index in enumerate(self.event_indexes) if start <= event_index < stop]
+        part = self._only([place for place, index in enumerate(self.event_indexes) if start <= index < stop])
+        part.event_indexes = [index - start for index in part.event_indexes]
+        return part
+
+    def without(self, event_indexes: Collection[int]) -> Column:
+        """Return the messages of all other events."""
+        return self._only([place for place, index in enumerate(self.event_indexes) if index not in event_indexes])
+
+    def _only(self, places: list[int]) -> Column:
         return Column(
-            [self.event_indexes[place] - start for place in chosen],
-            [self.messages[place] for place in chosen],
-            [self.routes[place] for place in chosen] if self.routes else [],
+            [self.event_indexes[place] for place in places],
+            [self.messages[place] for place in places],
+            [self.routes[place] for place in places] if self.routes else [],
         )
 
 
@@ -128,13 +136,17 @@ class Batch:
             column.event_indexes.append(event_index)
             column.messages.append((message.id, message.body))
 
-    def refuse(self, event_indexes: Iterable[int], cause: str) -> None:
-        """Add a dead letter for each event at `event_indexes`, whose message Redis will never take."""
+    def refuse(self, event_indexes: Collection[int], cause: str) -> None:
+        """Make dead letters of the events at `event_indexes`, since Redis will never take a message of theirs.
+
+        None of their messages is written then, so that a retry of the dead letter makes none twice.
+        """
+        columns = ((queue, column.without(event_indexes)) for queue, column in self.queues.items())
+        self.queues = {queue: column for queue, column in columns if column.messages}
         dead = {event_index for event_index, _ in self.dead_letters}
-        for event_index in event_indexes:
-            if event_index not in dead:
-                self.refused.append(event_index)
-            self.dead_letters.append((event_index, DeadLetter(self.events[event_index], "refused-by-redis", cause)))
+        self.refused += [event_index for event_index in event_indexes if event_index not in dead]
+        letters = [DeadLetter(self.events[event_index], "refused-by-redis", cause) for event_index in event_indexes]
+        self.dead_letters += zip(event_indexes, letters, strict=True)
 
     def extend(self, other: Batch) -> None:
         """Add the events of `other`, which has no number yet, with their messages and dead letters, behind these."""

@@ -148,7 +148,6 @@ class RedisSink:
         for queue, column in batch.queues.items():
             key = f"{self._namespace}:{queue}"
             if cause.startswith((f"WRONGTYPE {key} holds", f"WRONGTYPE {key}.msgs holds")):
-                del batch.queues[queue]
                 batch.refuse(dict.fromkeys(column.event_indexes), cause)
                 return True
         return False
@@ -211,5 +210,4 @@ def _make_dead_letter(batch: Batch, cause: str) -> None:
     """Let the batch, whose only event Redis has refused for good, write a dead letter instead of its messages."""
     if not batch.queues:
         raise SinkUnavailable(f"the dead letters can't be written: {cause}")
-    batch.queues.clear()
     batch.refuse([0], cause)

@@ -105,7 +105,7 @@ class PromiseLog:
     def _say(self, event: str, value: object, level: str = "warning", **fields: Any) -> None:
         if self._said.get(event) != value:
             self._said[event] = value
-            self._repeated.write(event, getattr(log, level), event, source=self._source, **fields)
+            self._repeated.write((event, value), getattr(log, level), event, source=self._source, **fields)
 
 
 def shortened(asked_ms: int, properties: Any) -> int | None:
