@@ -15,7 +15,7 @@ from bridge.model.entry_ids import highest_id
 from bridge.model.event import Event, OnceByKey, OnceByXack, OncePerRoute, WriteOnce
 from bridge.redis_io.connection import Word, encode_word
 from bridge.redis_io.keys import dead_letters_key, position_key, restart_key, seen_key
-from bridge.routing.decoding import to_json_types
+from bridge.routing.json_types import to_json_types
 
 #: How long Redis remembers the last number of a batch sequence: longer than most outages, after which a write whose
 #: reply was lost is tried again.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -16,7 +17,8 @@ from hypothesis import strategies as st
 
 from bridge.errors import BadEvent
 from bridge.model.event import Event
-from bridge.routing.decoding import decoder, to_json_types
+from bridge.routing.decoding import decoder
+from bridge.routing.json_types import to_json_types
 
 
 def decode(kind: str, body: bytes, **meta: object) -> Any:
@@ -246,7 +248,9 @@ def test_noise_is_a_value_or_a_dead_letter(kind: str, body: bytes) -> None:
 
 LEAVES = st.none() | st.booleans() | st.integers(-(2**70), 2**70) | st.floats(allow_nan=True) | st.text() | st.binary()
 VALUES = st.recursive(
-    LEAVES, lambda child: st.lists(child) | st.dictionaries(st.text() | st.integers(), child), max_leaves=15
+    LEAVES,
+    lambda child: st.lists(child) | st.dictionaries(st.text() | st.integers(-(2**63), 2**64 - 1), child),
+    max_leaves=15,
 )
 
 
@@ -269,10 +273,74 @@ def test_every_payload_can_be_written_as_json(value: Any, packed: str) -> None:
 
 def test_headers_of_any_type_become_json_types() -> None:
     """Values of AMQP tables become JSON's types; the error names a type that JSON does not have."""
-    assert to_json_types({"a": (1, b"x", Decimal("0.5"))}) == {"a": [1, "eA==", "0.5"]}
-    for value, words in [(object(), "JSON has no object"), ({None: 1}, "a key is NoneType"), ("\ud800", "surrogates")]:
+    assert to_json_types({"a": [1, b"x", Decimal("0.5")]}) == {"a": [1, "eA==", "0.5"]}
+    for value, words in [(object(), "JSON has no object"), ({None: 1}, "a key is NoneType"), ([math.nan], "nan")]:
         with pytest.raises(ValueError, match=words):
             to_json_types(value)
+
+
+@pytest.mark.parametrize(
+    ("kind", "body", "words"),
+    [
+        ("msgpack", b"\xd4\x05\x01", "an extension that is no timestamp"),
+        ("msgpack", b"\xc7\x01\x05\x01", "the body breaks off"),
+        ("msgpack", b"\x92\x01\xca\x7f\xc0\x00\x00", "nan is not a number that JSON has"),
+        ("msgpack", b"\x81\xc0\x01", "a key is neither text nor an integer"),
+        ("cbor", b"\xa1\xc2\x41\x01\x01", "a key is neither text nor an integer"),
+        ("cbor", b"\x81\xf9\xfc\x00", "-inf is not a number that JSON has"),
+        ("cbor", b"\xd8\x23\x61a", "the tag 35 is not supported"),
+        ("cbor", b"\xc5\x82\x01\x01", "the tag 5 is not supported"),
+        ("cbor", b"\xdb" + b"\xff" * 8 + b"\x01", "the tag 18446744073709551615 is not supported"),
+        ("cbor", b"\x81\xf7", "undefined"),
+        ("cbor", b"\xe0", "a simple value"),
+        ("cbor", b"\x81\xff", "an end without a beginning"),
+        ("cbor", b"\xbf\x01\xff", "an end without a beginning"),
+        ("cbor", b"\x9f\xc1\xff\xff", "a tag without a value"),
+        ("cbor", b"\x1c", "no value begins with the byte 0x1c"),
+        ("json", b"[" + b"1e300," * 3000 + b"1e300]", "more than 3000 numbers with an exponent"),
+    ],
+    ids=lambda value: repr(value)[:30],
+)
+def test_a_body_that_the_check_refuses(kind: str, body: bytes, words: str) -> None:
+    """The dead letter says what is wrong with the body, before a decoder tries it."""
+    assert words in refused(kind, body)
+
+
+@pytest.mark.parametrize(
+    ("kind", "body", "payload"),
+    [
+        ("msgpack", b"\xd7\xff" + b"\0" * 8, "1970-01-01T00:00:00+00:00"),
+        ("msgpack", b"\xc7\x0c\xff" + b"\0" * 4 + b"\xff" * 8, "1969-12-31T23:59:59+00:00"),
+        ("msgpack", b"\x92\xd6\xff\0\0\0\1\x81\1\xc4\1a", ["1970-01-01T00:00:01+00:00", {"1": "YQ=="}]),
+        ("msgpack", b"\xd9\x03abc", "abc"),
+        ("msgpack", b"\xda\x00\x01a", "a"),
+        ("msgpack", b"\xdb\x00\x00\x01\x2c" + b"a" * 300, "a" * 300),
+        ("cbor", b"\x7f\x61a\x61b\xff", "ab"),
+        ("cbor", b"\xbf\x7f\x61a\xff\x81\x01\xff", {"a": [1]}),
+        ("cbor", b"\xa2\x01\xa1\x20\x80\x02\x03", {"1": {"-1": []}, "2": 3}),
+        ("cbor", b"\x9f\x9f\xff\xbf\xff\x5f\x41a\xff\xff", [[], {}, "YQ=="]),
+        ("cbor", b"\xc1\xfb\x3f\xe0" + b"\0" * 6, "1970-01-01T00:00:00.500000+00:00"),
+        ("cbor", b"\xda\x00\x00\x00\x01\x01", "1970-01-01T00:00:01+00:00"),
+        ("cbor", b"\xd9\xd9\xf7\xd8\x64\x01", "1970-01-02"),
+        ("cbor", b"\xd9\x03\xec\x6a2026-01-02", "2026-01-02"),
+        ("cbor", b"\xfb\x7f\xef" + b"\xff" * 6, 1.7976931348623157e308),
+    ],
+    ids=lambda value: repr(value)[:30],
+)
+def test_rare_forms_of_values(kind: str, body: bytes, payload: object) -> None:
+    """Text behind a long length, values that only a break ends, all the tags and timestamps: as the formats allow them."""
+    assert decode(kind, body) == payload
+
+
+@pytest.mark.parametrize(("kind", "start", "unit"), [("msgpack", b"\xdd", b"\x91\1"), ("cbor", b"\x9a", b"\x81\1")])
+def test_a_body_has_a_bounded_number_of_lists(kind: str, start: bytes, unit: bytes) -> None:
+    """43,690 of them pass, or one per six bytes of a larger body; of more the dead letter says how many are too many."""
+    most = start + (43_689).to_bytes(4) + unit * 43_689
+    assert len(decode(kind, most)) == 43_689
+    assert "more than 43690 lists, maps and tags" in refused(kind, start + (43_690).to_bytes(4) + unit * 43_690)
+    larger = start + (100_000).to_bytes(4) + unit * 50_000
+    filling = b"\xa9" + b"a" * 9 if kind == "msgpack" else b"\x69" + b"a" * 9
+    assert len(decode(kind, larger + filling * 50_000)) == 100_000
 
 
 @pytest.mark.parametrize("body", [b"", b" \r\n"], ids=repr)
