@@ -8,13 +8,16 @@ from collections.abc import Callable, Iterable
 from typing import Final
 
 from bridge.routing.body_check import END, LIST, MAP, SCALAR, TAG, TEXT, WITHOUT_END, BodyCheck, Form
-from bridge.routing.cbor_tags import CBOR_TAGS
+from bridge.routing.cbor_tags import SUPPORTED_TAGS
 
 #: A text or binary value of more bytes costs a step in Python.
 _SHORT: Final = 31
 #: By a float's bytes, an expression that infinity and NaN do not fit, and the format for `struct`.
 _FINITE: Final = {2: rb"(?![\x7c-\x7f\xfc-\xff])", 4: rb"(?![\x7f\xff][\x80-\xff])", 8: rb"(?![\x7f\xff][\xf0-\xff])"}
 _FLOAT: Final = {2: ">e", 4: ">f", 8: ">d"}
+
+#: The heads of msgpack's only extension that is supported, the timestamp, type -1.
+_MSGPACK_TIMES: Final = frozenset((0xC7, 0xD6, 0xD7))
 
 _Forms = dict[int, Form]
 #: Expressions, by head, that the bytes after it fit.
@@ -48,7 +51,7 @@ def _check(
     return BodyCheck(
         run=re.compile(b"(?s)(?:%b)*+" % b"|".join(value)),
         heads=re.compile(b"(?s)(?=(%b))(?:%b)" % (b"|".join(head_of), b"|".join(value))),
-        forms=forms,
+        forms={head: tuple(form) for head, form in forms.items()},  # type: ignore[misc]
         keys=frozenset(keys),
         scalars=re.compile(_one_of(scalars) + b"*"),
         pairs=re.compile(b"(?:%b%b)*" % (_one_of(scalars.intersection(keys)), _one_of(scalars))),
@@ -73,11 +76,15 @@ def _msgpack() -> BodyCheck:
     forms |= {first + n: Form(SCALAR, 1 << n) for first in (0xCC, 0xD0) for n in range(4)}
     forms |= {0xCA: Form(SCALAR, 4), 0xCB: Form(SCALAR, 8)}
     forms |= {0xDC: Form(LIST, 2), 0xDD: Form(LIST, 4), 0xDE: Form(MAP, 2), 0xDF: Form(MAP, 4)}
-    # The only extension is the timestamp, type -1.
     forms |= {0xD6: Form(SCALAR, 5), 0xD7: Form(SCALAR, 9), 0xC7: Form(SCALAR, 14)}
     conditions = {0xCA: _FINITE[4], 0xCB: _FINITE[8], 0xD6: rb"(?=\xff)", 0xD7: rb"(?=\xff)", 0xC7: rb"(?=\x0c\xff)"}
     keys = (*range(0x80), *range(0xA0, 0xC0), *range(0xCC, 0xD4), 0xD9, 0xDA, 0xDB, *range(0xE0, 0x100))
     return _check(forms, conditions, keys, _explain_msgpack)
+
+
+def has_times(heads: bytes) -> bool:
+    """Tell whether there is a timestamp among the heads of a msgpack body; where in doubt, true."""
+    return not _MSGPACK_TIMES.isdisjoint(heads)
 
 
 def _explain_msgpack(body: bytes, at: int) -> str:
@@ -103,9 +110,9 @@ def _cbor() -> BodyCheck:
     forms |= {head: Form(SCALAR) for head in (0xF4, 0xF5, 0xF6)}
     forms |= {0xF8 + n: Form(SCALAR, 1 << n) for n in (1, 2, 3)}
     conditions = {0xF8 + n: _FINITE[1 << n] for n in (1, 2, 3)}
-    forms |= {0xC0 + tag: Form(TAG) for tag in CBOR_TAGS if tag < 24}
+    forms |= {0xC0 + tag: Form(TAG) for tag in SUPPORTED_TAGS if tag < 24}
     for n in range(4):
-        numbers = b"|".join(re.escape(tag.to_bytes(1 << n)) for tag in CBOR_TAGS if tag < 256 ** (1 << n))
+        numbers = b"|".join(re.escape(tag.to_bytes(1 << n)) for tag in SUPPORTED_TAGS if tag < 256 ** (1 << n))
         forms[0xD8 + n] = Form(TAG, 1 << n)
         conditions[0xD8 + n] = b"(?=%b)" % numbers
     keys = (*range(0x1C), *range(0x20, 0x3C), *range(0x60, 0x7C), 0x7F, 0xFF)

@@ -16,9 +16,9 @@ from dataclasses import dataclass
 from typing import Final, NamedTuple
 
 MAX_DEPTH: Final = 64
-#: A body may have so many parts, or one per so many bytes if that is more. A part is a list or a map; a tag counts as three.
-MAX_PARTS: Final = 43_690
-BYTES_PER_PART: Final = 6
+#: A body may have so many parts, and one more per so many bytes. A part is a list or a map; a tag counts as three.
+FREE_PARTS: Final = 4_000
+BYTES_PER_PART: Final = 7
 
 SCALAR, TEXT, LIST, MAP, TAG, END = range(6)
 #: In CBOR, the number of values in a list that only a break ends; in a map it is twice that. Other numbers are cut short.
@@ -49,13 +49,13 @@ class BodyCheck:
     """One format.
 
     `run` matches values as far as they need no closer look, and `heads` finds their heads in it: for lists, maps and tags
-    with the bytes of their number. `forms` goes by head. `keys` are the heads of keys; `scalars` and `pairs` match heads of
+    with the bytes of their number. `forms` goes by head; it holds plain tuples, which take less time than a Form. `keys` are the heads of keys; `scalars` and `pairs` match heads of
     scalars and texts, and pairs of these with a good key. `explain` says why the value at a place in a body is refused.
     """
 
     run: re.Pattern[bytes]
     heads: re.Pattern[bytes]
-    forms: dict[int, Form]
+    forms: dict[int, tuple[int, int, int]]
     keys: frozenset[int]
     scalars: re.Pattern[bytes]
     pairs: re.Pattern[bytes]
@@ -69,7 +69,7 @@ class BodyCheck:
                 a value is nested too deeply, or the body has too many parts.
         """
         heads = self._heads(body)
-        self._walk(heads, max(MAX_PARTS, len(body) // BYTES_PER_PART))
+        self._walk(heads, FREE_PARTS + len(body) // BYTES_PER_PART)
         return heads
 
     def _heads(self, body: bytes) -> bytes:
@@ -80,11 +80,11 @@ class BodyCheck:
             found += self.heads.findall(body, at, stop)
             if stop == end:
                 break
-            form = self.forms.get(body[stop], _UNKNOWN)
-            content_at = stop + 1 + form.width
+            kind, width, _ = self.forms.get(body[stop], _UNKNOWN)
+            content_at = stop + 1 + width
             if content_at > end:
                 raise ValueError("the body breaks off in a value")
-            if form.kind != TEXT:
+            if kind != TEXT:
                 raise ValueError(self.explain(body, stop))
             found.append(body[stop : stop + 1])
             at = content_at + int.from_bytes(body[stop + 1 : content_at])
@@ -106,7 +106,7 @@ class BodyCheck:
             kind, width, number = forms[head]
             is_key = in_map and not left & 1
             if is_key and head not in keys:
-                raise ValueError("a key is neither text nor an integer")
+                raise ValueError("a key is neither text nor an integer of 64 bits")
             if kind <= TEXT:
                 if left <= _FEW or (in_map and not is_key):
                     stop = at + 1

@@ -17,9 +17,9 @@ import msgspec
 from bridge.errors import BadEvent
 from bridge.model.event import Event
 from bridge.model.json_limits import check_exponents
-from bridge.routing.binary_formats import check_cbor, check_msgpack
+from bridge.routing.binary_formats import check_cbor, check_msgpack, has_times
 from bridge.routing.body_check import MAX_DEPTH
-from bridge.routing.cbor_tags import DECODERS
+from bridge.routing.cbor_tags import CBOR_TAGS
 from bridge.routing.json_types import to_json_types
 
 _LARGE_BODY_BYTES: Final = 1024
@@ -29,8 +29,9 @@ _BEGINS_JSON: Final = '{["-0123456789tfn'
 
 Decode = Callable[[Event], object]
 
-#: The first bytes of timestamps. msgspec writes a Z in UTC, and the `fromisoformat` of a worker before Python 3.11 can't read it.
-_MSGPACK_TIMES: Final = frozenset((0xC7, 0xD6, 0xD7))
+#: A smaller body of msgpack or CBOR is not checked before it is decoded: it can cost some milliseconds at most, and
+#: `to_json_types` refuses the same values afterwards.
+_CHECKED_FROM_BYTES: Final = 16 << 10
 
 _json = msgspec.json.Decoder().decode
 _msgpack = msgspec.msgpack.Decoder().decode
@@ -98,26 +99,35 @@ def _decode_bytes(event: Event) -> object:
 
 
 def _decode_msgpack(event: Event) -> object:
+    body = event.body
     try:
-        heads = check_msgpack(event.body)
-        payload = _msgpack(event.body)
-        has_time = not _MSGPACK_TIMES.isdisjoint(heads)
-        return to_json_types(payload) if has_time else msgspec.to_builtins(payload, str_keys=True)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, TypeError, ValueError) as error:
-        raise _refused("msgpack", event.body, str(error)) from None
+        if len(body) < _CHECKED_FROM_BYTES:
+            return to_json_types(_msgpack(body))
+        heads = check_msgpack(body)
+        payload = _msgpack(body)
+        return to_json_types(payload) if has_times(heads) else msgspec.to_builtins(payload, str_keys=True)
+    except (
+        ValueError,
+        TypeError,
+        RecursionError,
+    ) as error:  # msgspec.DecodeError and UnicodeDecodeError are ValueErrors
+        raise _refused("msgpack", body, str(error)) from None
 
 
 def _decode_cbor(event: Event) -> object:
+    body = event.body
     try:
-        check_cbor(event.body)
+        is_checked = len(body) >= _CHECKED_FROM_BYTES
+        if is_checked:
+            check_cbor(body)
         # cbor2's decoder recurses: without max_depth a hostile body ends the process.
-        stream = io.BytesIO(event.body)
-        payload = cbor2.CBORDecoder(stream, max_depth=MAX_DEPTH + 1, semantic_decoders=DECODERS).decode()
+        stream = io.BytesIO(body)
+        payload = cbor2.CBORDecoder(stream, max_depth=MAX_DEPTH + 1, semantic_decoders=CBOR_TAGS).decode()
         if stream.read(1):  # `cbor2.loads` would accept the first value and drop the rest
             raise ValueError("trailing bytes after the value")
-        return msgspec.to_builtins(payload, str_keys=True)
-    except (cbor2.CBORError, RecursionError, TypeError, ValueError, OverflowError, MemoryError) as error:
-        raise _refused("CBOR", event.body, str(error.__cause__ or error)) from None
+        return msgspec.to_builtins(payload, str_keys=True) if is_checked else to_json_types(payload)
+    except (cbor2.CBORError, ValueError, TypeError, RecursionError, OverflowError, MemoryError) as error:
+        raise _refused("CBOR", body, str(error.__cause__ or error)) from None
 
 
 _DECODERS: Final[dict[str, Decode]] = {

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import math
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from decimal import Decimal
 from typing import Any, Final
 
@@ -14,6 +14,8 @@ from bridge.routing.body_check import MAX_DEPTH
 
 #: The types that need no conversion.
 _PLAIN: Final = frozenset((str, int, bool, type(None)))
+_LEAST_KEY: Final = -(2**64)
+_TOO_LARGE_KEY: Final = 2**64
 
 
 def time_text(time: datetime) -> str:
@@ -77,6 +79,8 @@ def _scalar_to_json(value: object) -> object:
         return base64.b64encode(value).decode("ascii")
     if isinstance(value, datetime):
         return time_text(value)
+    if isinstance(value, date):
+        return value.isoformat()
     if isinstance(value, Decimal):
         return str(value)
     raise ValueError(f"JSON has no {type(value).__name__}")
@@ -85,6 +89,6 @@ def _scalar_to_json(value: object) -> object:
 def _key_to_json(key: object) -> str:
     if isinstance(key, str):
         return key
-    if isinstance(key, int) and not isinstance(key, bool):
+    if type(key) is int and _LEAST_KEY <= key < _TOO_LARGE_KEY:
         return str(key)
-    raise ValueError(f"a key is {type(key).__name__}, not text")
+    raise ValueError("a key is neither text nor an integer of 64 bits")

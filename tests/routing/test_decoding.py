@@ -35,6 +35,19 @@ def refused(kind: str, body: bytes, **meta: object) -> str:
     return caught.value.detail
 
 
+FILLING = b"x" * (16 << 10)
+
+
+def large(kind: str, body: bytes) -> bytes:
+    """Return `body` in a list behind a text of 16 KiB: of that size on, bodies are checked before they are decoded."""
+    size = len(FILLING).to_bytes(2)
+    return {"json": b"%.0b%.0b%b", "msgpack": b"\x92\xda%b%b%b", "cbor": b"\x82\x79%b%b%b"}[kind] % (
+        size,
+        FILLING,
+        body,
+    )
+
+
 @pytest.mark.parametrize(
     ("kind", "body", "payload"),
     [
@@ -239,11 +252,12 @@ def test_auto_refuses_what_it_cannot_decode() -> None:
 @settings(max_examples=500)
 def test_noise_is_a_value_or_a_dead_letter(kind: str, body: bytes) -> None:
     """Any bytes end in a value that Python's JSON can load again, or in BadEvent."""
-    try:
-        payload = decode(kind, body)
-    except BadEvent:
-        return
-    assert json.loads(msgspec.json.encode(payload)) == payload
+    for sent in (body, large(kind, body)) if kind in ("msgpack", "cbor") else (body,):
+        try:
+            payload = decode(kind, sent)
+        except BadEvent:
+            continue
+        assert json.loads(msgspec.json.encode(payload)) == payload
 
 
 LEAVES = st.none() | st.booleans() | st.integers(-(2**70), 2**70) | st.floats(allow_nan=True) | st.text() | st.binary()
@@ -269,12 +283,13 @@ def test_every_payload_can_be_written_as_json(value: Any, packed: str) -> None:
         return
     assert json.loads(msgspec.json.encode(payload)) == payload
     assert decode("json", msgspec.json.encode(payload)) == payload
+    assert decode(packed, large(packed, body))[1] == payload
 
 
 def test_headers_of_any_type_become_json_types() -> None:
     """Values of AMQP tables become JSON's types; the error names a type that JSON does not have."""
     assert to_json_types({"a": [1, b"x", Decimal("0.5")]}) == {"a": [1, "eA==", "0.5"]}
-    for value, words in [(object(), "JSON has no object"), ({None: 1}, "a key is NoneType"), ([math.nan], "nan")]:
+    for value, words in [(object(), "JSON has no object"), ({None: 1}, "a key is neither text"), ([math.nan], "nan")]:
         with pytest.raises(ValueError, match=words):
             to_json_types(value)
 
@@ -302,8 +317,9 @@ def test_headers_of_any_type_become_json_types() -> None:
     ids=lambda value: repr(value)[:30],
 )
 def test_a_body_that_the_check_refuses(kind: str, body: bytes, words: str) -> None:
-    """The dead letter says what is wrong with the body, before a decoder tries it."""
-    assert words in refused(kind, body)
+    """The dead letter says what is wrong, in a large body before a decoder tries it."""
+    assert words in refused(kind, large(kind, body))
+    refused(kind, body)
 
 
 @pytest.mark.parametrize(
@@ -330,17 +346,16 @@ def test_a_body_that_the_check_refuses(kind: str, body: bytes, words: str) -> No
 def test_rare_forms_of_values(kind: str, body: bytes, payload: object) -> None:
     """Text behind a long length, values that only a break ends, all the tags and timestamps: as the formats allow them."""
     assert decode(kind, body) == payload
+    assert decode(kind, large(kind, body)) == [FILLING.decode(), payload]
 
 
 @pytest.mark.parametrize(("kind", "start", "unit"), [("msgpack", b"\xdd", b"\x91\1"), ("cbor", b"\x9a", b"\x81\1")])
 def test_a_body_has_a_bounded_number_of_lists(kind: str, start: bytes, unit: bytes) -> None:
-    """43,690 of them pass, or one per six bytes of a larger body; of more the dead letter says how many are too many."""
-    most = start + (43_689).to_bytes(4) + unit * 43_689
-    assert len(decode(kind, most)) == 43_689
-    assert "more than 43690 lists, maps and tags" in refused(kind, start + (43_690).to_bytes(4) + unit * 43_690)
-    larger = start + (100_000).to_bytes(4) + unit * 50_000
-    filling = b"\xa9" + b"a" * 9 if kind == "msgpack" else b"\x69" + b"a" * 9
-    assert len(decode(kind, larger + filling * 50_000)) == 100_000
+    """4,000 and one more per seven bytes pass; of more the dead letter says how many are too many."""
+    assert len(decode(kind, start + (12_000).to_bytes(4) + unit * 5_000 + b"\1" * 7_000)) == 12_000
+    assert "more than 6857 lists, maps and tags" in refused(kind, start + (10_000).to_bytes(4) + unit * 10_000)
+    pair = (b"\x92" + b"\xcd\1\1" * 2) if kind == "msgpack" else (b"\x82" + b"\x19\1\1" * 2)
+    assert len(decode(kind, start + (37_000).to_bytes(4) + pair * 37_000)) == 37_000
 
 
 @pytest.mark.parametrize("body", [b"", b" \r\n"], ids=repr)

@@ -6,7 +6,7 @@ import struct
 from collections.abc import Iterator
 from typing import Final
 
-from bridge.routing.body_check import BYTES_PER_PART
+from bridge.routing.body_check import BYTES_PER_PART, FREE_PARTS
 
 SIZE: Final = 256 << 10
 
@@ -63,7 +63,7 @@ def _map(kind: str, keys: list[bytes]) -> bytes:
 
 def _most_parts(kind: str, part: bytes, weight: int = 1, filling: bytes = b"\1") -> bytes:
     """Return a list of as many lists, maps or tags as a body may have, filled up."""
-    count = SIZE // BYTES_PER_PART // weight - 1
+    count = (FREE_PARTS + SIZE // BYTES_PER_PART) // weight - 1
     count = min(count, (SIZE - 5) // len(part))
     room = (SIZE - 5 - count * len(part)) // len(filling)
     return _list(kind, [part] * count + [filling] * room)

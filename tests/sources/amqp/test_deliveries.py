@@ -253,7 +253,7 @@ def test_a_header_that_json_cannot_hold_leaves_the_others() -> None:
     deep: list[Any] = []
     for _ in range(70):
         deep = [deep]
-    raw = {
+    raw: Any = {
         "trace": "t-1",
         "nan": math.nan,
         "deep": deep,

@@ -32,7 +32,7 @@ async def test_properties_that_cannot_be_read_are_left_out(properties: bytes) ->
 
 
 async def test_properties_that_the_library_would_read_slowly_are_left_out() -> None:
-    """The library needs quadratic time: beyond 32 KiB the library gets none, and the error says what helps."""
+    """The library needs quadratic time: beyond 32 KiB it gets none, and the error says what helps."""
     small, large = (Basic.Properties(headers={"h": "x" * size}) for size in (30_000, 33_000))
     reader = _reader()
     _, kept, _, repaired = await _read(reader, [deliver(1), header(8, small), deliver(2), header(8, large)])
