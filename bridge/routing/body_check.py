@@ -18,7 +18,7 @@ from typing import Final, NamedTuple
 MAX_DEPTH: Final = 64
 #: A body may have so many parts, and one more per so many bytes. A part is a list or a map; a tag counts as three.
 FREE_PARTS: Final = 4_000
-BYTES_PER_PART: Final = 7
+BYTES_PER_PART: Final = 8
 
 SCALAR, TEXT, LIST, MAP, TAG, END = range(6)
 #: In CBOR, the number of values in a list that only a break ends; in a map it is twice that. Other numbers are cut short.

@@ -49,7 +49,10 @@ def to_json_types(value: Any) -> Any:
                 kind = type(item)
                 if kind in plain:
                     continue
-                if kind is list or kind is dict:
+                if kind is tuple:
+                    item = node[place] = list(item)  # noqa: PLW2901 - the list stands for it
+                    deeper.append(item)
+                elif kind is list or kind is dict:
                     deeper.append(item)
                 else:
                     node[place] = _scalar_to_json(item)

@@ -21,9 +21,9 @@ MAX_CPU_S = 0.5
 
 
 def cost(bomb: Bomb) -> float:
-    """Return the CPU time in seconds: of the first try, or if that is too dear, of the cheapest of three."""
+    """Return the CPU time in seconds: of the first try, or if that is a little too dear, of the cheapest of three."""
     times: list[float] = []
-    while len(times) < 3 and (not times or min(times) >= MAX_CPU_S):
+    while len(times) < 3 and (not times or MAX_CPU_S <= min(times) < 4 * MAX_CPU_S):
         began = time.thread_time()
         bomb.explode()
         times.append(time.thread_time() - began)

@@ -81,7 +81,10 @@ def msgpack() -> Iterator[tuple[str, bytes]]:
     yield "NaN at the end", _list("msgpack", [b"\xca\0\0\0\1"] * (SIZE // 5 - 2) + [b"\xca\x7f\xc0\0\0"])
     yield "an unknown extension at the end", _list("msgpack", [b"\1"] * (SIZE - 9) + [b"\xd4\5\1"])
     yield "brackets", b"\x91" * SIZE
-    yield "lists as keys", _map("msgpack", [b"\x92\xcd" + struct.pack(">H", n) + b"\1" for n in range(SIZE // 8)])
+    yield (
+        "lists with the same hash as keys",
+        _map("msgpack", [b"\x92\xce%b\xcf%b" % pair for pair in _same_hash(SIZE // 17)]),
+    )
 
 
 def cbor() -> Iterator[tuple[str, bytes]]:
@@ -112,13 +115,14 @@ def cbor() -> Iterator[tuple[str, bytes]]:
     yield "decimals of 4,299 digits", _list("cbor", b"\xc4\x82\1\xc2" + number)
     yield "one bignum of 256 KiB", b"\xc2\x5a" + struct.pack(">I", SIZE - 6) + b"\xff" * (SIZE - 6)
     yield "chunks of text", b"\x7f" + b"\x61a" * (SIZE // 2 - 1) + b"\xff"
-    yield (
-        "a regular expression",
-        b"\xd8\x23\x7a" + struct.pack(">I", SIZE - 7) + b"(?i)" + b"[\x01-z]" * (SIZE // 5 - 3),
-    )
+    regex = "(?i)" + "[\0-\U0010ffff]" * 5_000
+    yield "a regular expression", b"\xd8\x23\x7a" + struct.pack(">I", len(regex.encode())) + regex.encode()
     yield "brackets", b"\x81" * SIZE
     yield "tags in tags", b"\xd9\xd9\xf7" * (SIZE // 3) + b"\1"
-    yield "lists as keys", _map("cbor", [b"\x82\x19" + struct.pack(">H", n) + b"\1" for n in range(SIZE // 8)])
+    yield (
+        "lists with the same hash as keys",
+        _map("cbor", [b"\x82\x1a%b\x1b%b" % pair for pair in _same_hash(SIZE // 17)]),
+    )
 
 
 def _binary(kind: str, parts: dict[str, bytes], values: dict[str, bytes], wide: bytes) -> Iterator[tuple[str, bytes]]:
@@ -140,3 +144,18 @@ def _binary(kind: str, parts: dict[str, bytes], values: dict[str, bytes], wide: 
 
 def _small_map(kind: str) -> bytes:
     return (b"\x8d" if kind == "msgpack" else b"\xad") + b"".join(bytes((key, 1)) for key in range(13))
+
+
+def _same_hash(count: int) -> list[tuple[bytes, bytes]]:
+    """Return pairs of integers, in 4 and 8 bytes: of each pair Python's hash is the same (CPython's Objects/tupleobject.c)."""
+    mask, prime_1, prime_2, prime_5 = 2**64 - 1, 11400714785074694791, 14029467366897019727, 2870177450012600261
+    inverse, first = pow(prime_2, -1, 2**64), 0
+    pairs: list[tuple[bytes, bytes]] = []
+    while len(pairs) < count:
+        first += 1
+        mixed = (prime_5 + first * prime_2) & mask
+        mixed = ((mixed << 31 | mixed >> 33) & mask) * prime_1 & mask
+        second = (12345 - mixed) * inverse & mask
+        if second < 2**61 - 1:  # it is its own hash
+            pairs.append((struct.pack(">I", first), struct.pack(">Q", second)))
+    return pairs
