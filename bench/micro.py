@@ -24,6 +24,7 @@ import yaml
 from pamqp import commands, frame, header
 
 from bench import load
+from bench.dearest import dearest_bombs
 from bench.tables import number, table
 from bridge import config
 from bridge.model.batch import Batch
@@ -211,7 +212,7 @@ def _parts(bench: Bench) -> list[Batch]:
 
 
 def main() -> int:
-    """Measure every stage with the command line's text in its name, and print the table."""
+    """Measure every stage with the command line's text in its name, and print the table; then that of the bombs."""
     text = " ".join(sys.argv[1:])
     rows = []
     with _bench() as bench:
@@ -221,6 +222,7 @@ def main() -> int:
                 tenth = len(times) // 10
                 rows.append([name, number(statistics.median(times)), number(times[tenth]), number(times[-tenth])])
     print(table(["stage", "median us/event", "10 % below", "10 % above"], rows, texts=1))
+    print(table(["input of 256 KiB: the dearest", "ms of CPU"], dearest_bombs(text), texts=1))
     return 0
 
 

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Final
+import re
+from itertools import islice
+from typing import Any, Final
+
+import re2
 
 #: The most digits of a whole number. Python neither prints nor reads longer ones.
 MAX_DIGITS: Final = 4300
@@ -11,3 +15,29 @@ MAX_DIGITS: Final = 4300
 def is_encodable(text: str) -> bool:
     """Tell whether UTF-8 can hold `text`: it has no surrogate, which is half of a character."""
     return not any("\ud800" <= char <= "\udfff" for char in text)
+
+
+#: So many numbers with an exponent of three digits may stand in one JSON text. msgspec 0.22.0 takes up to 10 us for each
+#: beyond 1e290 or below 1e-307 (observed): 256 KiB of them cost 0.4 s.
+MAX_LONG_EXPONENTS: Final = 3_000
+_BYTES_EACH: Final = len("1e300,")
+_LONG_EXPONENT: Final = rb"[\[:,\s]-?\d[\d.]*[eE][-+]?\d{3}"
+#: Finds the first seven times as fast as the other, but takes longer for the next ones.
+_first_long_exponent: Any = re2.compile(_LONG_EXPONENT)
+_long_exponents = re.compile(_LONG_EXPONENT)
+
+
+def check_exponents(text: bytes) -> None:
+    """Check that a JSON text has no more than MAX_LONG_EXPONENTS numbers with an exponent of three digits.
+
+    Raises:
+        ValueError: it has more.
+    """
+    # Most texts are too small for so many, and most others have too few e.
+    if (
+        len(text) > MAX_LONG_EXPONENTS * _BYTES_EACH
+        and text.count(b"e") + text.count(b"E") > MAX_LONG_EXPONENTS
+        and _first_long_exponent.search(text)
+        and next(islice(_long_exponents.finditer(text), MAX_LONG_EXPONENTS, None), None)
+    ):
+        raise ValueError(f"more than {MAX_LONG_EXPONENTS} numbers with an exponent of three digits")

@@ -11,7 +11,7 @@ from typing import Final
 
 #: The collector looks for cycles after this many new containers. Events in flight have none, and with Python's own 700
 #: it walked through them again and again: 11 % of the time that streams took (observed).
-_GC_THRESHOLD: Final = 50_000
+GC_THRESHOLD: Final = 50_000
 
 
 def loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
@@ -26,7 +26,7 @@ def loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
 def tune() -> None:
     """Make the garbage collector and the scheduler fit a process that moves many events."""
     gc.freeze()
-    gc.set_threshold(_GC_THRESHOLD, 20, 20)
+    gc.set_threshold(GC_THRESHOLD, 20, 20)
     # SCHED_BATCH: woken by every packet, the bridge takes the core from the broker that is sending more. AMQP 8 % faster
     # with 11 % less CPU, two processes 8 %, latency as before (observed).
     with contextlib.suppress(OSError, AttributeError):  # a container may forbid it, and only Linux has it

@@ -8,27 +8,30 @@ from __future__ import annotations
 
 import base64
 import io
-import math
-from collections.abc import Callable, Mapping
-from datetime import date, datetime
-from decimal import Decimal
-from typing import Any, Final, NoReturn
+from collections.abc import Callable
+from typing import Any, Final
 
 import cbor2
 import msgspec
 
 from bridge.errors import BadEvent
 from bridge.model.event import Event
-from bridge.model.json_limits import MAX_DIGITS
+from bridge.model.json_limits import check_exponents
+from bridge.routing.binary_formats import check_cbor, check_msgpack, has_times
+from bridge.routing.body_check import MAX_DEPTH
+from bridge.routing.cbor_tags import CBOR_TAGS
+from bridge.routing.json_types import to_json_types
 
-MAX_DEPTH: Final = 64
-_TOO_LARGE: Final[int] = 10**MAX_DIGITS
 _LARGE_BODY_BYTES: Final = 1024
 
 #: The first characters of values in JSON; "" is part of every text.
 _BEGINS_JSON: Final = '{["-0123456789tfn'
 
 Decode = Callable[[Event], object]
+
+#: A smaller body of msgpack or CBOR is not checked before it is decoded: it can cost some milliseconds at most, and
+#: `to_json_types` refuses the same values afterwards.
+_CHECKED_FROM_BYTES: Final = 16 << 10
 
 _json = msgspec.json.Decoder().decode
 _msgpack = msgspec.msgpack.Decoder().decode
@@ -38,8 +41,9 @@ def _decode_json(event: Event) -> object:
     body = event.body
     # msgspec checks UTF-8, surrogates, NaN, 1e999 and the 4,300 digits, but not the depth.
     try:
+        check_exponents(body)
         payload = _json(body)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:  # msgspec.DecodeError and UnicodeDecodeError are ValueErrors
         cause = str(error).removeprefix("JSON is malformed: ")
         raise _refused("JSON", body, f"{cause}{_text_hint(body)}") from None
     # Most bodies are short or one flat object (no bracket after the first byte): they skip the count.
@@ -95,30 +99,36 @@ def _decode_bytes(event: Event) -> object:
 
 
 def _decode_msgpack(event: Event) -> object:
+    body = event.body
     try:
-        return to_json_types(_msgpack(event.body))
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, TypeError, ValueError) as error:
-        raise _refused("msgpack", event.body, str(error)) from None
+        if len(body) < _CHECKED_FROM_BYTES:
+            return to_json_types(_msgpack(body))
+        heads = check_msgpack(body)
+        payload = _msgpack(body)
+        return to_json_types(payload) if has_times(heads) else msgspec.to_builtins(payload, str_keys=True)
+    except (
+        ValueError,
+        TypeError,
+        RecursionError,
+    ) as error:  # msgspec.DecodeError and UnicodeDecodeError are ValueErrors
+        raise _refused("msgpack", body, str(error)) from None
 
 
 def _decode_cbor(event: Event) -> object:
+    body = event.body
     try:
-        # cbor2's C decoder recurses: without max_depth a hostile body ends the process.
-        stream = io.BytesIO(event.body)
-        payload = cbor2.CBORDecoder(stream, max_depth=MAX_DEPTH + 1, semantic_decoders=_CBOR_REFUSED).decode()
+        is_checked = len(body) >= _CHECKED_FROM_BYTES
+        if is_checked:
+            check_cbor(body)
+        # cbor2's decoder recurses: without max_depth a hostile body ends the process.
+        stream = io.BytesIO(body)
+        payload = cbor2.CBORDecoder(stream, max_depth=MAX_DEPTH + 1, semantic_decoders=CBOR_TAGS).decode()
         if stream.read(1):  # `cbor2.loads` would accept the first value and drop the rest
             raise ValueError("trailing bytes after the value")
-        return to_json_types(payload)
-    except (cbor2.CBORError, RecursionError, TypeError, ValueError, OverflowError, MemoryError) as error:
-        raise _refused("CBOR", event.body, str(error)) from None
+        return msgspec.to_builtins(payload, str_keys=True) if is_checked else to_json_types(payload)
+    except (cbor2.CBORError, ValueError, TypeError, RecursionError, OverflowError, MemoryError) as error:
+        raise _refused("CBOR", body, str(error.__cause__ or error)) from None
 
-
-def _refuse_reference(_decoder: object) -> NoReturn:
-    raise ValueError("a reference to another part of the body")
-
-
-#: Tags of shared values and string references: 200 bytes of them can expand to gigabytes of JSON.
-_CBOR_REFUSED: Final = dict.fromkeys((25, 28, 29, 256), _refuse_reference)
 
 _DECODERS: Final[dict[str, Decode]] = {
     "json": _decode_json,
@@ -176,52 +186,3 @@ def check_depth(payload: object) -> None:
         if not layer:
             return
     raise BadEvent("decode", f"nested more than {MAX_DEPTH} deep")
-
-
-def to_json_types(value: object, depth: int = 0) -> object:
-    """Return `value` in JSON's own types: bytes become base64 text, dates ISO 8601 text.
-
-    Raises:
-        ValueError: a number that is not finite or has more than MAX_DIGITS digits, nesting deeper
-            than MAX_DEPTH, a key that is neither text nor an integer, a type that JSON does not have.
-    """
-    kind = type(value)
-    if kind is str:
-        value.encode()  # type: ignore[attr-defined]  # a lone surrogate raises
-        return value
-    if value is None or kind is bool:
-        return value
-    if kind is int:
-        if not -_TOO_LARGE < value < _TOO_LARGE:  # type: ignore[operator]
-            raise ValueError(f"an integer of more than {MAX_DIGITS} digits")
-        return value
-    if kind is float:
-        if not math.isfinite(value):  # type: ignore[arg-type]
-            raise ValueError(f"{value} is not a number that JSON has")
-        return value
-    if isinstance(value, (bytes, bytearray)):
-        return base64.b64encode(value).decode("ascii")
-    if isinstance(value, (datetime, date)):
-        return value.isoformat()
-    if isinstance(value, Decimal):
-        return str(value)
-    return _container_to_json(value, depth)
-
-
-def _container_to_json(value: object, depth: int) -> object:
-    if depth >= MAX_DEPTH:
-        raise ValueError(f"nested more than {MAX_DEPTH} deep")
-    if isinstance(value, Mapping):
-        return {_key_to_json(key): to_json_types(item, depth + 1) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [to_json_types(item, depth + 1) for item in value]
-    raise ValueError(f"JSON has no {type(value).__name__}")
-
-
-def _key_to_json(key: object) -> str:
-    if isinstance(key, str):
-        key.encode()
-        return key
-    if isinstance(key, int) and not isinstance(key, bool):
-        return str(key)
-    raise ValueError(f"a key is {type(key).__name__}, not text")

@@ -12,7 +12,7 @@ from bridge.errors import BadEvent
 from bridge.model.batch import DeadLetter
 from bridge.model.event import Event
 from bridge.redis_io.connection import Word
-from bridge.routing.decoding import to_json_types
+from bridge.routing.json_types import to_json_types
 
 #: The version of a dead letter's fields: a later one may add fields, and changes none.
 DEAD_LETTER_VERSION: Final = 1

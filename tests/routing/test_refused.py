@@ -86,26 +86,14 @@ async def test_a_body_that_would_damage_a_worker_becomes_a_dead_letter(
     assert json.loads(letter[b"headers"]) == {"h": "v"}
 
 
-@pytest.mark.parametrize(
-    ("kwargs", "reason", "words"),
-    [
-        ({b"a": 1}, b"decode", b"a key is bytes, not text"),
-        ({None: 1}, b"decode", b"a key is NoneType, not text"),
-        ({True: 1}, b"decode", b"a key is bool, not text"),
-        ({1.5: 1}, b"decode", b"a key is float, not text"),
-        ({(1, 2): 1}, b"decode", b"a key is tuple, not text"),
-    ],
-    ids=repr,
-)
-async def test_keys_that_are_not_text(
-    redis_server: Redis, tmp_path: Path, kwargs: dict[object, object], reason: bytes, words: bytes
-) -> None:
+@pytest.mark.parametrize("kwargs", [{b"a": 1}, {None: 1}, {True: 1}, {1.5: 1}, {(1, 2): 1}], ids=repr)
+async def test_keys_that_are_not_text(redis_server: Redis, tmp_path: Path, kwargs: dict[object, object]) -> None:
     """A MessagePack key that is neither text nor an integer makes a dead letter."""
     loaded = load(tmp_path, redis_server.url, WHOLE, decode="msgpack")
     body, good = (msgspec.msgpack.encode({"args": [], "kwargs": value}) for value in (kwargs, {"a": 1}))
     letter = await refused(redis_server, loaded, body, good)
-    assert letter[b"reason"] == reason
-    assert words in letter[b"error"]
+    assert letter[b"reason"] == b"decode"
+    assert b"a key is neither text nor an integer" in letter[b"error"]
 
 
 async def test_integer_keys_become_text(redis_server: Redis, tmp_path: Path) -> None:

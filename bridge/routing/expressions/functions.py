@@ -10,6 +10,7 @@ from typing import Final, NamedTuple
 import msgspec
 
 from bridge.config.wording import quoted
+from bridge.model.json_limits import check_exponents
 from bridge.routing.expressions import arithmetic, fields, regex, text
 from bridge.routing.expressions.values import key, refuse
 
@@ -40,9 +41,11 @@ def _timestamp(value: object) -> int:
 def _json(value: object) -> object:
     if type(value) is not str and type(value) is not bytes:
         refuse("json()", "text", value)
+    data: bytes = value.encode() if type(value) is str else value  # type: ignore[assignment]
     try:
-        return msgspec.json.decode(value)
-    except msgspec.MsgspecError as error:
+        check_exponents(data)
+        return msgspec.json.decode(data)
+    except ValueError as error:
         raise ValueError(f"json(): {error}") from None
 
 

@@ -36,6 +36,9 @@ _DEFAULT_FRAME_MAX: Final = 131_072
 #: The largest `max_message_size` that RabbitMQ lets an operator set.
 MAX_BODY_BYTES: Final = 512 << 20
 
+#: pamqp copies the rest of the properties for each field: at this size that takes up to 26 ms.
+_LIBRARY_MAX_BYTES: Final = 32 << 10
+
 _FRAME_START: Final = struct.Struct(">BHI")
 
 
@@ -177,6 +180,8 @@ class FrameReader(asyncio.StreamReader):
     def _repair_properties(self, frame: bytes) -> bytes:
         try:
             parse_properties(frame[7:-1])
+            if len(frame) > _LIBRARY_MAX_BYTES:
+                raise BadEvent("decode", f"properties of more than {_LIBRARY_MAX_BYTES} bytes need fast_path: true")
         except BadEvent as error:
             self.unreadable_properties[self.last_tag] = error.detail
             return _with_payload(frame, ContentHeader(body_size=int.from_bytes(frame[11:19])).marshal())

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from datetime import datetime
 from typing import Any, Final
 
 from pamqp.commands import Basic
-from pamqp.header import ContentHeader
 
 from bridge.errors import BadEvent
 from bridge.model.event import Details
-from bridge.routing.decoding import to_json_types
+from bridge.routing.json_types import to_json_types
+from bridge.sources.amqp.field_table import read_properties
 
 _EMPTY: Final[dict[str, object]] = {}
 
@@ -19,14 +20,12 @@ def parse_properties(header: bytes) -> Basic.Properties:
     """Return the properties of a content header: class (2) | weight (2) | body size (8) | flags | values.
 
     Raises:
-        BadEvent: pamqp can't decode a property (text that is not UTF-8, a timestamp in nanoseconds, ...).
+        BadEvent: a property can't be decoded (text that is not UTF-8, a timestamp in nanoseconds, ...).
     """
-    content = ContentHeader()
     try:
-        content.unmarshal(header)
-    except Exception as error:  # noqa: BLE001 - pamqp raises struct.error, ValueError, OverflowError, ...
+        return read_properties(header)
+    except (ValueError, RecursionError) as error:
         raise BadEvent("decode", f"a property can't be read: {error}"[:300]) from None
-    return content.properties
 
 
 def details(properties: Basic.Properties, exchange: str, redelivered: bool) -> Details:  # noqa: FBT001 - AMQP's flag
@@ -44,11 +43,16 @@ def details(properties: Basic.Properties, exchange: str, redelivered: bool) -> D
 
 
 def _headers(raw: dict[str, Any]) -> dict[str, object]:
-    """Return the headers in JSON's types, binary as base64; if one can't be converted, only text, integers and booleans."""
+    """Return the headers in JSON's types, binary as base64, without those that can't be converted (NaN, nested too deeply)."""
     try:
-        return to_json_types(raw)  # type: ignore[return-value]
-    except (ValueError, UnicodeEncodeError):
-        return {key: value for key, value in raw.items() if isinstance(value, (str, int, bool))}
+        return to_json_types(dict(raw))  # type: ignore[no-any-return]
+    except ValueError:
+        pass
+    headers: dict[str, object] = {}
+    for key, value in raw.items():
+        with suppress(ValueError):
+            headers |= to_json_types({key: value})
+    return headers
 
 
 def _milliseconds(timestamp: datetime | None) -> int | None:

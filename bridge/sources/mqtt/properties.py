@@ -27,11 +27,13 @@ def variable_int(data: bytes, at: int) -> tuple[int, int]:
     return number, len(data) + 1
 
 
-# Identifiers of the properties that a message may have. `_FIXED_BYTES` gives the size of a value; `_PREFIXED_FIELDS` the
-# number of fields, each behind its size in two bytes.
+# Identifiers of the properties that a message may have. `_FIXED_BYTES` gives the size of a value; those of
+# `_PREFIXED_FIELDS` stand behind their size in two bytes; of a user property, both name and value.
 _EXPIRY, _CONTENT_TYPE, _RESPONSE_TOPIC, _CORRELATION, _SUBSCRIPTION, _USER = 2, 3, 8, 9, 11, 38
 _FIXED_BYTES: Final = {1: 1, _EXPIRY: 4, 35: 2}
-_PREFIXED_FIELDS: Final = {_CONTENT_TYPE: 1, _RESPONSE_TOPIC: 1, _CORRELATION: 1, _USER: 2}
+_PREFIXED_FIELDS: Final = frozenset((_CONTENT_TYPE, _RESPONSE_TOPIC, _CORRELATION, _USER))
+#: More bytes than the start of a property takes, without its value.
+_LONGEST_START: Final = 8
 
 
 def details(raw: bytes) -> Details:
@@ -55,9 +57,9 @@ def subscription_ids(raw: bytes) -> list[int]:
     """Return the identifiers of the subscriptions that brought an event, up to the first unreadable property."""
     ids = []
     try:
-        for identifier, fields in _properties(raw):
+        for identifier, value, _ in _properties(raw):
             if identifier == _SUBSCRIPTION:
-                ids.append(variable_int(fields[0], 0)[0])
+                ids.append(variable_int(value, 0)[0])
     except ValueError:
         pass  # `details` raises it as a BadEvent
     return ids
@@ -66,13 +68,13 @@ def subscription_ids(raw: bytes) -> list[int]:
 def _add_properties(raw: bytes, headers: dict[str, object], meta: dict[str, object]) -> None:
     values: dict[int, bytes] = {}
     try:
-        for identifier, fields in _properties(raw):
+        for identifier, value, second in _properties(raw):
             if identifier == _USER:
-                headers[fields[0].decode()] = fields[1].decode()
+                headers[value.decode()] = second.decode()
             elif identifier in values and identifier != _SUBSCRIPTION:
                 raise ValueError(f"property {identifier} stands twice")
             else:
-                values[identifier] = fields[0]
+                values[identifier] = value
         for name, identifier in (("reply_to", _RESPONSE_TOPIC), ("content_type", _CONTENT_TYPE)):
             meta[name] = values[identifier].decode() if identifier in values else None
     except ValueError as error:
@@ -82,29 +84,35 @@ def _add_properties(raw: bytes, headers: dict[str, object], meta: dict[str, obje
     meta["expires_in"] = int.from_bytes(values[_EXPIRY]) if _EXPIRY in values else None
 
 
-def _properties(raw: bytes) -> Iterator[tuple[int, list[bytes]]]:
-    """Yield each property's identifier and the fields of its value: two for a user property, else one.
+def _properties(raw: bytes) -> Iterator[tuple[int, bytes, bytes]]:
+    """Yield each property's identifier and its value; of a user property name and value, else the third is empty.
 
     Raises:
         ValueError: MQTT knows no such property, or it is cut off.
     """
     _, at = variable_int(raw, 1)
-    while at < len(raw):
+    # With some bytes behind the end, a start that is cut off needs no check. 50,000 properties fit into 256 KiB: these steps are few on purpose.
+    end, raw = len(raw), raw + bytes(_LONGEST_START)
+    while at < end:
         identifier = raw[at]
-        fields = []
-        at += 1
-        for _ in range(_PREFIXED_FIELDS.get(identifier, 1)):
-            if identifier in _PREFIXED_FIELDS:
-                size = int.from_bytes(raw[at : at + 2])
-                at += 2
-            elif identifier == _SUBSCRIPTION:
-                size = variable_int(raw, at)[1] - at
-            elif identifier in _FIXED_BYTES:
-                size = _FIXED_BYTES[identifier]
-            else:
-                raise ValueError(f"{identifier} is no property of a message")
-            if at + size > len(raw):
-                raise ValueError(f"property {identifier} is cut off")
-            fields.append(raw[at : at + size])
-            at += size
-        yield identifier, fields
+        value_at = at + 1
+        if identifier in _PREFIXED_FIELDS:
+            value_at = at + 3
+            stop = value_at + (raw[at + 1] << 8 | raw[at + 2])
+        elif identifier == _SUBSCRIPTION:
+            stop = at + 2 if raw[at + 1] < 0x80 else variable_int(raw, value_at)[1]
+        elif identifier in _FIXED_BYTES:
+            stop = value_at + _FIXED_BYTES[identifier]
+        else:
+            raise ValueError(f"{identifier} is no property of a message")
+        value, second = raw[value_at:stop], b""
+        if identifier == _USER and stop < end:
+            value_at = stop + 2
+            stop = value_at + (raw[stop] << 8 | raw[stop + 1])
+            second = raw[value_at:stop]
+        elif identifier == _USER:
+            stop = end + 1
+        if stop > end:
+            raise ValueError(f"property {identifier} is cut off")
+        at = stop
+        yield identifier, value, second

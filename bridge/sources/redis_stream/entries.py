@@ -38,7 +38,7 @@ class EntryReader:
         self._max_entry_bytes = config.max_body + ROOM_BYTES
         self._write_once = {stream: self._condition(stream, config.group) for stream in config.streams}
         # Not a method: then an event would refer to the reader, which refers to the session (see `Event`).
-        self._read_details = partial(_details, self._field)
+        self._read_details = partial(details, self._field)
 
     def events(self, stream: str, entries: Sequence[tuple[bytes, Any]], *, redelivered: bool = False) -> list[Event]:
         """Return the events of `entries` of a reply: [id, [name, value, ...]], or [id, null] for one that was trimmed."""
@@ -101,7 +101,7 @@ class EntryReader:
         return OnceByKey(f"{self._name}:{stream}:", SEEN_MS, log_name)
 
 
-def _details(field: bytes | None, entry: tuple[bytes, list[bytes]]) -> Details:
+def details(field: bytes | None, entry: tuple[bytes, list[bytes]]) -> Details:
     """Return the fields of an entry, without the body, as headers, and its id as meta.
 
     Raises:

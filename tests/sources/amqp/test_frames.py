@@ -31,6 +31,16 @@ async def test_properties_that_cannot_be_read_are_left_out(properties: bytes) ->
     assert reader.unreadable_names == {}
 
 
+async def test_properties_that_the_library_would_read_slowly_are_left_out() -> None:
+    """The library needs quadratic time: beyond 32 KiB it gets none, and the error says what helps."""
+    small, large = (Basic.Properties(headers={"h": "x" * size}) for size in (30_000, 33_000))
+    reader = _reader()
+    _, kept, _, repaired = await _read(reader, [deliver(1), header(8, small), deliver(2), header(8, large)])
+    assert kept == header(8, small)
+    assert pamqp.unmarshal(repaired)[2].properties == Basic.Properties()  # type: ignore[union-attr]
+    assert reader.unreadable_properties == {2: "properties of more than 32768 bytes need fast_path: true"}
+
+
 async def test_a_routing_key_that_is_not_utf8_is_escaped() -> None:
     """The delivery is unchanged but for the key; the error is kept apart."""
     sent = [deliver(77, b"a.\xff\xfe", b"x", redelivered=True, to="tag"), header(5)]
