@@ -22,6 +22,7 @@ def main() -> int:
     parser.add_argument(
         "--path", choices=["fast", "library", "both"], default="both", help="how AMQP and MQTT are read"
     )
+    parser.add_argument("--seconds", type=float, metavar="S", help="how long a row that measures growth lasts")
     parser.add_argument("--markdown", type=Path, metavar="FILE", help="write the table there too")
     parser.add_argument("--command", help="what the table says it was printed by")
     parser.add_argument("--list", action="store_true", help="list the rows and run none")
@@ -39,7 +40,8 @@ def main() -> int:
     with Brokers() as brokers:
         for row in rows:
             for fast in _ways(row, options.path):
-                groups.append([run(row, brokers, fast=fast, short=options.short) for _ in range(options.runs)])
+                settings = {"fast": fast, "short": options.short, "seconds": options.seconds}
+                groups.append([run(row, brokers, **settings) for _ in range(options.runs)])
                 print("  ".join(table.cells(groups[-1])), flush=True)
                 for result in groups[-1]:
                     for note in result.notes:

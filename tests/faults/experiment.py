@@ -16,7 +16,7 @@ import redis
 from tests.faults import checker
 from tests.faults.rows import Row
 from tests.faults.sources import KINDS
-from tests.faults.stage import WINDOW_BYTES, WINDOW_EVENTS, Brokers, Stage
+from tests.faults.stage import Brokers, Stage
 from tests.support.children import PATIENCE
 
 #: What delivery.md allows over the idle process, beside the windows.
@@ -64,11 +64,12 @@ def run(
     *,
     fast: bool = True,
     short: bool = True,
+    seconds: float | None = None,
     env: Mapping[str, str] | None = None,
 ) -> Result:
-    """Run a row once, on one of the two ways to read AMQP and MQTT; `env` is the bridge's."""
+    """Run a row once, on one of the two ways to read AMQP and MQTT; `env` is the bridge's, for `seconds` see Stage."""
     result = Result(row, fast)
-    options: dict[str, Any] = {"fast": fast, "short": short, "env": env, **(row.stage or {})}
+    options: dict[str, Any] = {"fast": fast, "short": short, "seconds": seconds, "env": env, **(row.stage or {})}
     stage = Stage(brokers, row.sources, **options)
     try:
         with stage:
@@ -103,7 +104,7 @@ def _experiment(row: Row, stage: Stage, result: Result) -> None:
     _stop(stage, result)
     _check_events(row, stage, result)
     _check_log(row, stage, result)
-    grown, most = stage.peak_bytes - stage.idle_bytes, MEMORY_BYTES + WINDOW_BYTES * len(stage.sources)
+    grown, most = stage.peak_bytes - stage.idle_bytes, MEMORY_BYTES + stage.window_bytes * len(stage.sources)
     if grown > most:
         result.failures.append(f"memory grew by {grown / 2**20:.1f} MiB, more than {most / 2**20:.0f}")
 
@@ -184,7 +185,7 @@ def _check_events(row: Row, stage: Stage, result: Result) -> None:
                 f"{source}: lost {len(missing)} of {len(ledger.confirmed)}: {checker.shown(missing)}"
             )
         result.duplicates += its.duplicates
-        most = row.again * kind.again * WINDOW_EVENTS
+        most = row.again * kind.again * stage.window_events
         if its.duplicates > most:
             twice = sorted(number for number, count in (its.queued + its.dead).items() if count > 1)
             result.failures.append(

@@ -31,8 +31,9 @@ class Ledger:
 class Load:
     """Publishes `rate` events per second (0: none but `burst`s), from `start` to `stop`, whatever happens to the broker."""
 
-    def __init__(self, name: str, publisher: Publisher, rate: int) -> None:
+    def __init__(self, name: str, publisher: Publisher, rate: int, text: str | None = None) -> None:
         self.ledger = Ledger()
+        self._text = _PADDING if text is None else text
         self.rate = rate
         self._publisher = publisher
         self._connected = False
@@ -97,7 +98,7 @@ class Load:
                 self._publisher.connect()
                 self._connected = True
             self.ledger.sent += count
-            bodies = [body(number) for number in range(first, first + count)]
+            bodies = [body(number, self._text) for number in range(first, first + count)]
             self._publisher.send(bodies, lambda index: self.ledger.confirmed.append(first + index), topics)
         except Exception:  # noqa: BLE001 - four libraries' ways to say that a broker is away; the ledger tells the rest
             self._connected = False
@@ -107,6 +108,6 @@ class Load:
         return True
 
 
-def body(number: int) -> bytes:
-    """Return the body of the event with this number, about 150 bytes."""
-    return json.dumps({"n": number, "text": _PADDING}).encode()
+def body(number: int, text: str = _PADDING) -> bytes:
+    """Return the body of the event with this number, some 30 bytes longer than `text`."""
+    return json.dumps({"n": number, "text": text}).encode()

@@ -9,7 +9,9 @@ from typing import Any, Final
 
 import redis
 
+from tests.faults import checker
 from tests.faults.rows import Says, row
+from tests.faults.slope import Slope
 from tests.faults.stage import Stage
 from tests.support.children import free_port, wait_until
 
@@ -98,3 +100,79 @@ _refusing("redis-masterdown", "Redis is a stale replica: MASTERDOWN.", "MASTERDO
 _refusing("redis-misconf", "Redis cannot save its snapshots: MISCONF.", "MISCONF", _fail_to_save, _save_again)
 _refusing("redis-busy", "Somebody else's script runs and runs: BUSY.", "BUSY", _spin, _kill_script)
 _refusing("redis-noperm", "The bridge's user may not RPUSH any more: NOPERM.", "may not run", _forbid, _allow)
+
+
+def _pause(stage: Stage, client: redis.Redis) -> None:
+    client.execute_command("CLIENT", "PAUSE", "600000", "WRITE")
+
+
+def _unpause(stage: Stage, client: redis.Redis) -> None:
+    client.client_unpause()
+
+
+#: What follows one another below; each begins before the one before it ends, so that nothing is written in between.
+_IN_TURN: Final[dict[str, tuple[Command, Command]]] = {
+    "OOM": _MEMORY,
+    "NOREPLICAS": _REPLICAS,
+    "READONLY": (_become_replica, _become_master),
+    "MISCONF": (_fail_to_save, _save_again),
+    "NOPERM": (_forbid, _allow),
+    "time-outs": (_pause, _unpause),
+}
+_HOLD_S: Final = 5.0
+#: Events of 32 KiB each that wait in the broker: two windows.
+_BACKLOG: Final = 2000
+#: Growth of the resident memory that is none yet.
+_MAX_MIB_PER_MINUTE: Final = 1.0
+
+
+@row(
+    "redis-refusals-memory",
+    sources=("stream-elsewhere",),
+    says=(Says("sink.unavailable", cause="NOREPLICAS"), Says("sink.unavailable", cause="timed out")),
+    stage={
+        "rate": 20,
+        "through": ("sink",),
+        "window": (1000, 32 << 20),
+        "body_bytes": 32 << 10,
+        "settings": {"dramatiq": {"timeout": "1s", "connect_timeout": "1s"}},
+    },
+)
+def refusals_memory(stage: Stage) -> None:
+    """Redis refuses in every way in turn, again and again, with a window full of large bodies: memory does not grow."""
+    rounds = max(2, round((stage.seconds or 0) / (_HOLD_S * len(_IN_TURN))))
+    slope = Slope(stage.bridge.rss_bytes)
+    rates = {load: load.rate for load in stage.loads.values()}
+    with stage.client() as client:
+        refuse, mend = _REPLICAS
+        refuse(stage, client)
+        try:
+            for load in rates:
+                load.rate = 0
+                load.burst(_BACKLOG)
+            _let_some_through(stage, client)
+            for number in range(1 + rounds):  # the first one only warms up
+                for kind, (next_refuse, next_mend) in _IN_TURN.items():
+                    next_refuse(stage, client)
+                    if next_mend is not mend:
+                        mend(stage, client)
+                    mend = next_mend
+                    slope.sample(kind, number, _HOLD_S)
+        finally:
+            mend(stage, client)
+            for load, rate in rates.items():
+                load.rate = rate
+    grown = slope.mib_per_minute(since=1)
+    stage.notes.append(f"resident memory {grown:+.2f} MiB a minute; in MiB by round: {slope.summary()}")
+    if grown > _MAX_MIB_PER_MINUTE:
+        stage.failures.append(f"memory grows by {grown:.1f} MiB a minute")
+
+
+def _let_some_through(stage: Stage, client: redis.Redis) -> None:
+    """Refuse all but some of the backlog: the small batches of the beginning are written, and one of 4 MiB is refused."""
+    refuse, mend = _REPLICAS
+    stage.proxies["sink"].latency_s = 0.3  # events gather while a batch waits for its reply
+    mend(stage, client)
+    wait_until(lambda: min(checker.lengths(client, stage.sources).values()) > 100, 20, "a large batch")
+    refuse(stage, client)
+    stage.proxies["sink"].latency_s = 0

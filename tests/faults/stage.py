@@ -79,7 +79,8 @@ class Stage:
 
     `spool` is the size of the bridge's spool, if it has one. `through` names the brokers that the bridge reaches through a proxy. `settings` is merged into the
     configuration, `per_source` into a source's mapping by the source's name. `replicas` bridges
-    share the sources; as `twins` they have even the same names.
+    share the sources; as `twins` they have even the same names. `window` is that of each source, in events and bytes; with
+    `body_bytes` each event has so many bytes of text, and so has its message. `seconds` is how long a row that measures growth lasts, if not as long as it would by itself.
     """
 
     def __init__(
@@ -96,9 +97,14 @@ class Stage:
         twins: bool = False,
         rate: int = 200,
         spool: str = "",
+        window: tuple[int, int] = (WINDOW_EVENTS, WINDOW_BYTES),
+        body_bytes: int | None = None,
+        seconds: float | None = None,
         env: Mapping[str, str] | None = None,
     ) -> None:
         self.short = short
+        self.seconds = seconds
+        self.window_events, self.window_bytes = window
         self.sources = sources
         self.bridges: list[BridgeProcess] = []
         self.feeds: dict[str, Feed] = {}
@@ -120,6 +126,7 @@ class Stage:
         self._replicas = replicas
         self._twins = twins
         self._rate = rate
+        self._text = None if body_bytes is None else "x" * body_bytes
         self._spool_size = spool
         #: Where a bridge with a spool keeps it.
         self.spool = Path("/nowhere")
@@ -214,7 +221,7 @@ class Stage:
             kind = KINDS[source]
             feed = self.feeds[source] = kind.feed(self._here[kind.broker])
             feed.prepare()
-            self.loads[source] = Load(source, kind.publisher(feed), self._rate)
+            self.loads[source] = Load(source, kind.publisher(feed), self._rate, self._text)
         for replica in range(self._replicas):
             bridge = BridgeProcess(self._config(replica), env=self._env, fast=self._fast)
             self._ends.callback(bridge.close)
@@ -234,7 +241,11 @@ class Stage:
 
     def _config(self, replica: int) -> dict[str, Any]:
         sources = {name: self._source(name, replica) for name in self.sources}
-        routes = [{"from": name, "actor": "record", "args": ["$payload.n"], "queue": name} for name in self.sources]
+        routes: list[dict[str, Any]] = [
+            {"from": name, "actor": "record", "args": ["$payload.n"], "queue": name} for name in self.sources
+        ]
+        if self._text is not None:
+            routes = [{**route, "kwargs": {"text": "$payload.text"}} for route in routes]
         settings = {**self._settings}
         dramatiq = {"url": self._url(self.sink.url_of(0), "sink"), **settings.pop("dramatiq", {})}
         if self._spool_size:
@@ -246,7 +257,7 @@ class Stage:
         feed = self.feeds[name]
         sharing = self._replicas > 1 and not self._twins
         given = {**feed.source, "url": self._url(feed.source["url"], KINDS[name].broker)}
-        given["window"] = {"events": WINDOW_EVENTS, "bytes": f"{WINDOW_BYTES >> 10}KiB"}
+        given["window"] = {"events": self.window_events, "bytes": f"{self.window_bytes >> 10}KiB"}
         if sharing and given["type"] == "redis-stream":
             given |= {"consumer": f"replica-{replica}", "claim_after": "1s"}
         if sharing and given["type"] == "mqtt":
