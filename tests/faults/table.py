@@ -80,4 +80,6 @@ def markdown(groups: Sequence[Sequence[Result]], command: str) -> str:
         lines.append(f'- <a id="{row.name}-is"></a>**{row.name}** ({", ".join(row.sources)}): {row.what}')
         if row.own_loss:
             lines.append(f"  The broker's own loss: {row.own_loss}.")
+        notes = [note for group in groups for one in group if one.row is row for note in one.notes]
+        lines += [f"  Measured: {note}." for note in notes]
     return "\n".join(lines) + "\n"
