@@ -20,7 +20,7 @@ from tests.support.processes import BridgeProcess, Bridges
 
 ROOT: Final = Path(__file__).parents[2]
 TABLE: Final = (
-    (ROOT / "ARCHITECTURE.md").read_text().partition("## What is bounded, and by what")[2].partition("\n## ")[0]
+    (ROOT / "ARCHITECTURE.md").read_text().partition("## The bounds of all buffers")[2].partition("\n## ")[0]
 )
 LINES: Final = [line for line in TABLE.splitlines() if line.startswith("| ") and not line.startswith("| buffer")]
 
