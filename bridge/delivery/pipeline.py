@@ -200,19 +200,26 @@ class SourcePipeline:
             Disconnected: the session has ended; the events that it delivered are still written.
         """
         while events := await session.receive():
-            rest: Delivery | None = Delivery(session, Batch(events, self._sequence))
-            while rest is not None:
-                delivery = rest
-                if not self._policy.routes_later(delivery):
-                    delivery.set_routed(self._router.route(delivery.batch))
-                rest, delivery.rest = delivery.rest, None
-                try:
-                    await self._handover.put(delivery)
-                except asyncio.CancelledError:
-                    delivery.rest = rest
-                    self._not_handed_over = delivery
-                    raise
+            await self._hand_over(Delivery(session, Batch(events, self._sequence)))
         await self._handover.join()
+
+    async def _hand_over(self, delivery: Delivery) -> None:
+        """Route the delivery and hand it over, then its rest."""
+        while True:
+            if not self._policy.routes_later(delivery):
+                delivery.set_routed(self._router.route(delivery.batch))
+            rest, delivery.rest = delivery.rest, None
+            try:
+                await self._handover.put(delivery)
+            except asyncio.CancelledError:
+                delivery.rest = rest
+                self._not_handed_over = delivery
+                raise
+            if rest is None:
+                return
+            self._not_handed_over = delivery = rest
+            await asyncio.sleep(0)  # the other sources' turn
+            self._not_handed_over = None
 
     def _must_end(self) -> bool:
         # Asked after each connect, because a library's connect can swallow a cancellation.

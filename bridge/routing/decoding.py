@@ -16,7 +16,7 @@ import msgspec
 
 from bridge.errors import BadEvent
 from bridge.model.event import Event
-from bridge.model.json_limits import check_exponents
+from bridge.model.json_limits import EXPONENTS_FROM_BYTES, check_exponents
 from bridge.routing.binary_formats import check_cbor, check_msgpack, has_times
 from bridge.routing.body_check import MAX_DEPTH
 from bridge.routing.cbor_tags import CBOR_TAGS
@@ -41,7 +41,8 @@ def _decode_json(event: Event) -> object:
     body = event.body
     # msgspec checks UTF-8, surrogates, NaN, 1e999 and the 4,300 digits, but not the depth.
     try:
-        check_exponents(body)
+        if len(body) > EXPONENTS_FROM_BYTES:
+            check_exponents(body)
         payload = _json(body)
     except (ValueError, RecursionError) as error:  # msgspec.DecodeError and UnicodeDecodeError are ValueErrors
         cause = str(error).removeprefix("JSON is malformed: ")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
-from typing import NoReturn
+from typing import Final
 
 from bridge.config import SourceConfig
 from bridge.errors import BadEvent, DeadLetterReason
@@ -16,6 +16,11 @@ from bridge.routing import decoding
 from bridge.routing.decoding import Decode
 from bridge.routing.deduplication import Deduplication
 from bridge.routing.routes import ROUTE_ERRORS, Matches, Route, RouteTable
+
+#: A batch ends after this time of routing, so that no source waits long for its turn. The clock is asked only at bodies
+#: that can take milliseconds: 1,000 smaller ones take 20 ms at the worst.
+_MAX_ROUTING_S: Final = 0.025
+_LARGE_BODY: Final = 4096
 
 
 @dataclass(slots=True, eq=False)
@@ -39,13 +44,14 @@ class Router:
         counts = Counts(received=len(batch.events))
         ids = MessageIds(time.time_ns() // 1_000_000)
         # This runs for every event: attributes become locals, and no call is made that can be avoided.
-        decode, max_body_bytes, deduplication = self.decode, self.max_body_bytes, self.deduplication
+        decode, deduplication = self.decode, self.deduplication
+        unexamined_bytes = min(_LARGE_BODY, self.max_body_bytes)
         topic: str | None = None
         matches: Matches = ()
         last_route: Route | None = None
         column = Column()
         filtered = 0
-        room = MAX_BATCH_BYTES
+        room, end = MAX_BATCH_BYTES, time.monotonic() + _MAX_ROUTING_S
         for index, event in enumerate(batch.events):
             if room <= 0:
                 counts.received = index
@@ -57,8 +63,10 @@ class Router:
                 room = self._count_unmatched(batch, index, event, counts, room)
                 continue
             try:
-                if event.defect or len(event.body) > max_body_bytes:
-                    self._refuse(event)
+                if event.defect or len(event.body) > unexamined_bytes:
+                    self._refuse_unusable(event)
+                    if time.monotonic() > end:
+                        room = 0  # this event is the batch's last
                 payload = decode(event)
             except BadEvent as error:
                 room = _add_dead_letter(batch, index, self.dead_letter(event, error.reason, error.detail), room)
@@ -105,8 +113,7 @@ class Router:
         Raises:
             BadEvent: the body is too large, or not of the format that `decode` names.
         """
-        if event.defect or len(event.body) > self.max_body_bytes:
-            self._refuse(event)
+        self._refuse_unusable(event)
         return self.decode(event)
 
     def dead_letter(self, event: Event, reason: DeadLetterReason, detail: str) -> DeadLetter:
@@ -114,11 +121,12 @@ class Router:
         is_body_usable = len(event.body) <= self.max_body_bytes and not event.skipped
         return DeadLetter(event, reason, detail, is_body_usable=is_body_usable)
 
-    def _refuse(self, event: Event) -> NoReturn:
+    def _refuse_unusable(self, event: Event) -> None:
         size = len(event.body) + event.skipped
-        if size <= self.max_body_bytes:
+        if size > self.max_body_bytes:
+            raise BadEvent("too-large", f"the body has {size} bytes, max_body is {self.max_body_bytes}")
+        if event.defect:
             raise BadEvent("decode", event.defect)
-        raise BadEvent("too-large", f"the body has {size} bytes, max_body is {self.max_body_bytes}")
 
     def _count_unmatched(self, batch: Batch, index: int, event: Event, counts: Counts, room: int) -> int:
         if not self.dead_letter_unmatched:

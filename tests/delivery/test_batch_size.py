@@ -244,3 +244,14 @@ async def test_a_queue_of_another_type_costs_its_batch_no_split(redis_server: Re
         assert client.llen("dramatiq:default") == 99
         assert client.xlen("dramatiq-bridge:dead-letters") == 301
         assert len(client.keys("dramatiq-bridge:batch:*")) == 1
+
+
+def test_a_batch_ends_once_routing_it_has_taken_its_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Large bodies may take tens of milliseconds each: the other sources' turn comes between them."""
+    monkeypatch.setattr("bridge.routing.router._MAX_ROUTING_S", 0.0)
+    large = routed_event("a/b", b'{"n": 1, "text": "%b"}' % (b"x" * 5000))
+    routes = router([{"actor": "record", "args": ["$payload.n"]}])
+    batch = Batch([_large(0), _large(1), large, large, _large(2)])
+    assert routes.route(batch).received == 3
+    assert routes.route(batch.cut(3)).received == 1
+    assert routes.route(Batch([_large(n) for n in range(10)])).received == 10

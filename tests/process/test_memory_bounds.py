@@ -19,9 +19,7 @@ from tests.support.feeds import MqttFeed, PubsubFeed, StreamFeed, connect
 from tests.support.processes import BridgeProcess, Bridges
 
 ROOT: Final = Path(__file__).parents[2]
-TABLE: Final = (
-    (ROOT / "ARCHITECTURE.md").read_text().partition("## The bounds of all buffers")[2].partition("\n## ")[0]
-)
+TABLE: Final = (ROOT / "ARCHITECTURE.md").read_text().partition("## The bounds of all buffers")[2].partition("\n## ")[0]
 LINES: Final = [line for line in TABLE.splitlines() if line.startswith("| ") and not line.startswith("| buffer")]
 
 
