@@ -41,6 +41,8 @@ _GATHER_DURABLE_S: Final = 0.004
 _CANCEL_S: Final = 4.0
 _REPLAY_S: Final = 2.0
 _DISK_S: Final = 2.0
+#: More than the parts of two batches.
+_MOST_PARTS: Final = 4096
 
 
 class SourcePipeline:
@@ -61,8 +63,6 @@ class SourcePipeline:
         guarantee: str | None = None,
     ) -> None:
         self.name = name
-        #: How many batches were finished; see `Watched`.
-        self.progress = 0
         #: Whether a stop has finished every event that was received, within its time.
         self.drained = False
         self._source = source
@@ -77,7 +77,10 @@ class SourcePipeline:
         self._delivering: asyncio.Task[None] | None = None
         self._replaying: asyncio.Task[None] | None = None
         self._handover: asyncio.Queue[Delivery] = asyncio.Queue(maxsize=1)
-        self._is_delivering = False
+        self._finished = 0
+        #: What is being written now, live and from the spool.
+        self._delivered: Delivery | None = None
+        self._replayed: Delivery | None = None
         #: Deliveries that were cut short, oldest first; the last one may not have been handed over.
         self._unfinished: deque[Delivery] = deque()
         self._not_handed_over: Delivery | None = None
@@ -145,6 +148,13 @@ class SourcePipeline:
     # The watchdog's view: see `bridge.process.watchdog.Watched`.
 
     @property
+    def progress(self) -> int:
+        """A number that changes whenever a batch is finished, or a part of one that is written in parts."""
+        batches = [one.batch for one in (self._delivered, self._replayed) if one is not None]
+        parts = sum(part.written is not None for batch in batches for part in batch.unsplit_parts())
+        return self._finished * _MOST_PARTS + parts
+
+    @property
     def has_pending_work(self) -> bool:
         """Whether events are pending, and neither the sink nor backpressure nor a stop explains the wait."""
         held = self._session is not None and self._session.held > 0
@@ -159,7 +169,7 @@ class SourcePipeline:
 
     @property
     def _is_busy(self) -> bool:
-        return self._is_delivering or not self._handover.empty() or self._policy.is_spooling
+        return self._delivered is not None or not self._handover.empty() or self._policy.is_spooling
 
     # 1. Connect, receive, route, hand over.
 
@@ -231,19 +241,19 @@ class SourcePipeline:
     async def _deliver_loop(self) -> None:
         while True:
             handed_over = await self._handover.get()
-            self._is_delivering = True
             try:
                 for delivery in handed_over.chain():
+                    self._delivered = delivery
                     outcome = await self._policy.decide(delivery)
                     self._record(delivery, outcome)
                     await self._acknowledge(delivery, outcome)
+                    self._finished += 1
             except asyncio.CancelledError:
                 self._unfinished.extendleft(reversed([one for one in handed_over.chain() if one.outcome is None]))
                 raise
             finally:
                 self._handover.task_done()
-                self._is_delivering = False
-            self.progress += 1
+                self._delivered = None
             if self._policy.is_spooling:
                 await asyncio.sleep(_GATHER_DURABLE_S if self._source.redelivers else _GATHER_S)
 
@@ -275,11 +285,14 @@ class SourcePipeline:
                     self._log.spool_corrupt(spooled.lost)
                 else:
                     for delivery in Delivery(None, spooled.batch).chain():
+                        self._replayed = delivery
                         self._record(delivery, await self._policy.replay(delivery))
+                        self._finished += 1
                 await spool.forget(spooled)
                 self._replay_idle.set()
-                self.progress += 1
+                self._finished += 1
         finally:
+            self._replayed = None
             self._replay_idle.set()
 
     # Stop.

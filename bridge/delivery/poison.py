@@ -21,7 +21,7 @@ from typing import Final, Protocol
 
 from bridge.errors import SinkUnavailable
 from bridge.model.accounting import Counts
-from bridge.model.batch import MAX_BATCH_BYTES, Batch
+from bridge.model.batch import MAX_BATCH_BYTES, MAX_BATCH_DEAD_LETTERS, Batch
 from bridge.model.event import Event
 from bridge.observe.logs import RepeatedLog, logger
 from bridge.routing.router import Router
@@ -82,7 +82,7 @@ class PoisonGuard:
         guilty = {suspect for suspect, count in zip(suspects, attempts, strict=True) if count >= ISOLATE_AFTER}
         guilty |= self._delivered_often(batch.events)
         # Into a batch of its own: after SinkUnavailable the batch is routed again.
-        routed = Batch([], batch.sequence)
+        routed = Batch([], batch.sequence, number=batch.number)
         if not guilty:
             routed.events = batch.events
             counts = self._router.route(routed)
@@ -98,11 +98,12 @@ class PoisonGuard:
         for isolated, run in groupby(batch.events, lambda event: event.redelivered and _fingerprint(event) in guilty):
             events = list(run)
             for part_events in [[event] for event in events] if isolated else [events]:
-                part = Batch(part_events, batch.sequence)
+                part = Batch(part_events, batch.sequence, number=batch.number)
                 counts = await self._route_part(part)
                 total.add(counts)
                 size += part.size
                 is_full = counts.received < len(part.events) or size >= MAX_BATCH_BYTES
+                is_full |= len(routed.dead_letters) + len(part.dead_letters) >= MAX_BATCH_DEAD_LETTERS
                 del part.events[counts.received :]
                 routed.extend(part)
                 if is_full:

@@ -13,6 +13,8 @@ from bridge.sink.memory import Evicts
 log = logger()
 _CHECK_INTERVAL_S: Final = 10.0
 _SOON_S: Final = 1.0
+_LETTERS_INTERVAL_S: Final = 600.0
+_ALL_OLD: Final = "every dead letter was older than max_age"
 _EVICTS_MESSAGES: Final = "the dramatiq Redis deletes messages when it is full (maxmemory-policy {policy})"
 _NOT_ALLOWED: Final = ": set noeviction there, or dramatiq: {allow_eviction: true} here"
 _EVICTS_OWN_KEYS: Final = (
@@ -46,6 +48,7 @@ class SinkPromise:
         self._policy: tuple[str, Evicts] | None = None
         self._unknown_logged = False
         self._durable: bool | None = None
+        self._letters_due = 0.0
         self._tolerable = asyncio.Event()
 
     async def run(self) -> None:
@@ -57,6 +60,7 @@ class SinkPromise:
                 self._check_room(memory)
                 if self._first:
                     self._check_durability(durable=await self._sink.is_durable())
+                    await self._delete_old_dead_letters()
             except PermissionError as error:
                 self._log_unknown(error)
             except SinkUnavailable:
@@ -94,6 +98,14 @@ class SinkPromise:
         if self._first and before != self._effective_size < self._max_size:
             effective = self._effective_size
             log.warning("dead_letters.bounded", max_size=self._max_size, effective=effective, cause=_LITTLE_ROOM)
+
+    async def _delete_old_dead_letters(self) -> None:
+        if (now := asyncio.get_running_loop().time()) < self._letters_due:
+            return
+        count = await self._sink.delete_old_dead_letters()
+        self._letters_due = now + _LETTERS_INTERVAL_S
+        if count:
+            log.info("dead_letters.trimmed", bound="max_age", count=count, cause=_ALL_OLD)
 
     def _check_durability(self, *, durable: bool) -> None:
         if not durable and self._durable is not False:

@@ -23,6 +23,7 @@ _TRIMMED: Final = {
     "max_size": "the oldest dead letters went: all together reached max_size; read them in time, mend the sender, or raise it",
     "max_length": "the oldest dead letters went: there were max_length; read them in time, mend the sender, or raise it",
     "max_age": "dead letters older than max_age went",
+    "uncounted": "older dead letters went uncounted: the bridge's user may not run XLEN and MEMORY USAGE",
 }
 
 

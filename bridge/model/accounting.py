@@ -96,7 +96,7 @@ class Accounts:
     def _add_written(self, counts: Counts, written: Written) -> None:
         counts.messages = written.messages
         counts.duplicates = written.duplicates
-        counts.trimmed = sum(written.trimmed)
+        counts.trimmed = written.trimmed.counted
         counts.routed -= written.refused
         counts.dead_lettered += written.refused
         self.counts.add(counts)

@@ -98,6 +98,7 @@ class Batch:
     instead.
     `merged` holds the number and the number of events of each spooled batch that this one is made of, oldest first; it is
     empty if they are one. `number` is the last one's.
+    `parts_of` holds the batches with numbers, none with events, that this one was cut out of: see `cut`.
     `unanswered` counts the attempts to write the whole, if that is large, which have ended without a reply.
     `written` is set once the write is confirmed: a half that waits for the other one is then not written again, even
     after Redis has forgotten its number.
@@ -112,6 +113,7 @@ class Batch:
     number: int | None = None
     halves: tuple[Batch, ...] | None = None
     merged: tuple[tuple[int, int], ...] = ()
+    parts_of: tuple[Batch, ...] = ()
     unanswered: int = 0
     written: Written | None = None
     refused: list[int] = field(default_factory=list)
@@ -149,7 +151,7 @@ class Batch:
         self.dead_letters += zip(event_indexes, letters, strict=True)
 
     def extend(self, other: Batch) -> None:
-        """Add the events of `other`, which has no number yet, with their messages and dead letters, behind these."""
+        """Add the events of `other`, with their messages and dead letters, behind these."""
         start = len(self.events)
         self.events.extend(other.events)
         for queue, theirs in other.queues.items():
@@ -186,14 +188,17 @@ class Batch:
         """Keep the events before `at`, which are routed, and return a batch of the others, which are not.
 
         If the batch has a number already, that stands for all its events. Then the parts have sequences of their own, named
-        after the number and the place: after a crash only the same part counts as written.
+        after the number and the place, so that after a crash only the same part counts as written; and the sink makes sure
+        first that an earlier process has not written the whole, and nobody will.
         """
         rest = Batch(self.events[at:], self.sequence)
         del self.events[at:]
         if self.number is not None:
+            whole = Batch([], self.sequence, number=self.number)
             name = f"{self.sequence.name}:{self.number}"
             self.sequence, self.number = BatchSequence(f"{name}<{at}"), None
             rest.sequence = BatchSequence(f"{name}>{at}")
+            self.parts_of = rest.parts_of = (*self.parts_of, whole)
             self.assign_number()
             rest.assign_number()
         return rest
@@ -241,6 +246,13 @@ class Trimmed(NamedTuple):
     max_size: int = 0
     max_length: int = 0
     max_age: int = 0
+    #: Not 0 if others went whose number is not known.
+    uncounted: int = 0
+
+    @property
+    def counted(self) -> int:
+        """How many are known to have gone."""
+        return self.max_size + self.max_length + self.max_age
 
     def plus(self, other: Trimmed) -> Trimmed:
         """Return the sums."""

@@ -25,7 +25,7 @@ class Watched(Protocol):
 
     @property
     def progress(self) -> int:
-        """The number of batches that were finished; any change is progress."""
+        """A number that changes with each batch, or part of one, that is finished; any change is progress."""
         ...
 
     @property

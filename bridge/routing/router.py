@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from dataclasses import dataclass
 from typing import Final
@@ -51,7 +52,8 @@ class Router:
         last_route: Route | None = None
         column = Column()
         filtered = 0
-        room, end = MAX_BATCH_BYTES, time.monotonic() + _MAX_ROUTING_S
+        # A batch with a number is cut at the same place after a crash.
+        room, end = MAX_BATCH_BYTES, time.monotonic() + _MAX_ROUTING_S if batch.number is None else math.inf
         for index, event in enumerate(batch.events):
             if room <= 0:
                 counts.received = index

@@ -72,6 +72,14 @@ class Sink(Protocol):
         """
         ...
 
+    async def delete_old_dead_letters(self) -> int:
+        """Delete all dead letters if the newest is older than `max_age`; return how many there were, 0 if it is not.
+
+        Raises:
+            SinkUnavailable: the sink cannot be reached, or takes no writes now.
+        """
+        ...
+
     async def close(self) -> None:
         """Close every connection; only once no other call runs."""
         ...

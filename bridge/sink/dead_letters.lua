@@ -5,7 +5,10 @@
 -- would be no room, so the bounds are never exceeded but by a letter that is larger than all of the room.
 -- The books never count too little: of letters that a person has deleted (XDEL, XTRIM) they go on counting the room until
 -- their block goes, and these letters are then said to be trimmed. Without the stream the books begin anew. Letters
--- without books (of an earlier version; or the books were evicted) are adopted: blocks whose id is only a time.
+-- without books (of an earlier version; or somebody deleted the books) are adopted: blocks whose id is only a time. Each of
+-- them counts as the mean of all, and may be larger: while they go, the stream may take half of its bound too much.
+--
+-- Neither key expires: with a policy of volatile-* Redis would delete them when it is full.
 --
 -- XADD alone trims, and EXPIRE alone deletes: every user who can write dead letters may run them.
 
@@ -22,12 +25,13 @@ local function milliseconds(id)
 end
 
 -- Open the books; return two functions: `add` writes one letter, `close` saves the books and returns the numbers of
--- letters that went for each of the bounds: bytes, letters, age. `close` comes after one `add` at least.
+-- letters that went for each of the bounds: bytes, letters, age; and 1 if others went whose number is not known. `close`
+-- comes after one `add` at least.
 local function open_books(stream, books, max_length, max_bytes, max_age)
   local known = redis.call('HMGET', books, 'first', 'last', 'count', 'bytes')
   local first, last = tonumber(known[1]) or 1, tonumber(known[2]) or 0
   local count, bytes = tonumber(known[3]) or 0, tonumber(known[4]) or 0
-  local blocks, gone, trims = {}, {bytes = 0, letters = 0, age = 0}, false
+  local blocks, gone, trims = {}, {bytes = 0, letters = 0, age = 0, uncounted = 0}, false
 
   local function block(number)
     if not blocks[number] then
@@ -60,10 +64,10 @@ local function open_books(stream, books, max_length, max_bytes, max_age)
   local function adopt()
     local length, size = redis.pcall('XLEN', stream), redis.pcall('MEMORY', 'USAGE', stream, 'SAMPLES', 0)
     if type(length) ~= 'number' or type(size) ~= 'number' then
-      length, size, trims = UNKNOWN, max_bytes, true
+      length, size, trims, gone.uncounted = UNKNOWN, max_bytes / 2, true, 1
     end
     local each = math.ceil(size / math.max(length, 1))
-    local kept = math.min(length, max_length, math.floor(max_bytes / each))
+    local kept = math.min(length, max_length, math.floor(max_bytes / 2 / each))
     if kept < length then
       gone[length > max_length and 'letters' or 'bytes'], trims = length - kept, true
     end
@@ -134,9 +138,7 @@ local function open_books(stream, books, max_length, max_bytes, max_age)
   local function close()
     save(last)
     redis.call('HSET', books, 'first', first, 'last', last, 'count', count, 'bytes', bytes)
-    redis.call('EXPIRE', stream, math.ceil(max_age / 1000))
-    redis.call('EXPIRE', books, math.ceil(max_age / 1000))
-    return gone.bytes, gone.letters, gone.age
+    return gone.bytes, gone.letters, gone.age, gone.uncounted
   end
 
   return add, close

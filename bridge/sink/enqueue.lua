@@ -27,7 +27,8 @@
 --         To fence a batch instead, KEYS[1] alone; and the batch's number, the lifetime, and the number of the first
 --         of the batches that it is merged of, or its own.
 -- Reply   'messages duplicates', then the length of each queue's list, then the index of one duplicate (-1: none);
---         where older dead letters had to go: ';', then how many for want of bytes, for their number, for their age.
+--         where older dead letters had to go: ';', then how many for want of bytes, for their number, for their age,
+--         and 1 if others went uncounted.
 --         'halved first last' if the batches with these numbers, merged into one, are fenced: Redis never writes them
 --         by their numbers, but in parts, which have sequences of their own.
 -- Errors  of the script itself, before its first write. LATE: the sequence has written a later batch, so this one too.
@@ -289,9 +290,9 @@ for _ = 1, LETTERS do
 end
 local trimmed = ''
 if close_books then
-  local for_bytes, for_number, for_age = close_books()
-  if for_bytes + for_number + for_age > 0 then
-    trimmed = string.format(';%.0f %.0f %.0f', for_bytes, for_number, for_age)
+  local for_bytes, for_number, for_age, uncounted = close_books()
+  if for_bytes + for_number + for_age + uncounted > 0 then
+    trimmed = string.format(';%.0f %.0f %.0f %.0f', for_bytes, for_number, for_age, uncounted)
   end
 end
 

@@ -23,6 +23,7 @@ from bridge.config import DeadLetters, Dramatiq
 from bridge.errors import SinkUnavailable
 from bridge.model.batch import Batch, Trimmed, Written
 from bridge.redis_io.connection import encode_command
+from bridge.redis_io.keys import dead_letter_books_key, dead_letters_key
 from bridge.sink.connection_pool import ConnectionPool, Unanswered, unavailable
 from bridge.sink.dead_letters import LetterBounds
 from bridge.sink.memory import Memory, parse_memory
@@ -30,6 +31,19 @@ from bridge.sink.script_arguments import FenceArguments, ScriptArguments
 
 SCRIPT: Final = "".join(files("bridge.sink").joinpath(name).read_text() for name in ("dead_letters.lua", "enqueue.lua"))
 _SHA: Final = hashlib.sha1(SCRIPT.encode(), usedforsecurity=False).hexdigest()
+
+#: Deletes the dead letters and their books once the newest are too old, and returns their number. Some that are too old go with
+#: the next letter (see `dead_letters.lua`). Without the permission for TIME all do.
+_DELETE_OLD: Final = """
+local last, count = unpack(redis.call('HMGET', KEYS[2], 'last', 'count'))
+local newest, time = last and redis.call('HMGET', KEYS[2], last)[1], redis.pcall('TIME')
+if not newest or not time[1] or string.match(newest, '^%d+') + ARGV[1] * (1 + 1 / 128) > time[1] * 1000 then
+  return 0
+end
+redis.call('EXPIRE', KEYS[1], 0)
+redis.call('EXPIRE', KEYS[2], 0)
+return tonumber(count)
+"""
 
 #: Error replies about this message, and not about the server's state. After every other error the write is tried
 #: again: no batch is given up for an error that an operator can end.
@@ -78,6 +92,12 @@ class RedisSink:
         # Where Redis does not say (other servers), it is not doubted.
         return "aof_enabled:0" not in await self._info("persistence")
 
+    async def delete_old_dead_letters(self) -> int:
+        """See `Sink`."""
+        keys = dead_letters_key(self._namespace), dead_letter_books_key(self._namespace)
+        command = encode_command("EVAL", _DELETE_OLD, len(keys), *keys, self._bounds.max_age_ms)
+        return int(await self.connections.execute(command))
+
     async def _info(self, section: str) -> str:
         reply = await self.connections.execute_raw(encode_command("INFO", section))
         if isinstance(reply, ResponseError):
@@ -109,6 +129,8 @@ class RedisSink:
         Raises:
             SinkUnavailable: neither could be done now.
         """
+        if await self._was_written_whole(batch):
+            return _written_before(batch)
         reply: Any = None
         size = 0
         if batch.unanswered < _SPLIT_AFTER:
@@ -123,7 +145,7 @@ class RedisSink:
         if isinstance(reply, ResponseError):
             if str(reply).startswith("LATE"):
                 # Batches of a sequence are written one after another: this one was written before the later one.
-                return Written(0, len(batch.events), first_duplicate=batch.events[0])
+                return _written_before(batch)
             if len(batch.events) > 1 or not _is_refused(reply, *_PERMANENT_REPLIES):
                 raise unavailable(reply)
             _make_dead_letter(batch, str(reply))
@@ -136,9 +158,22 @@ class RedisSink:
         messages, duplicates, *lengths, first_duplicate = map(int, result.split())
         # Not strict: a dead letter may have taken the place of a message since the result was stored.
         by_queue = dict(zip(batch.queues, lengths, strict=False))
-        duplicate = batch.events[first_duplicate] if duplicates else None
+        # After a crash the result is that of the batches which this one had been merged with.
+        duplicates = min(duplicates, len(batch.events))
+        duplicate = batch.events[min(first_duplicate, len(batch.events) - 1)] if duplicates else None
         gone = Trimmed(*map(int, trimmed.split()))
         return Written(messages, duplicates, len(batch.refused), by_queue, size, duplicate, gone)
+
+    async def _was_written_whole(self, part: Batch) -> bool:
+        """Tell whether a batch that this one was cut out of was written; otherwise Redis never writes it from now on."""
+        for whole in part.parts_of:
+            reply = await self._run(FenceArguments(self._namespace, whole))
+            if isinstance(reply, ResponseError) and not _is_refused(reply, "LATE"):
+                raise unavailable(reply)
+            if isinstance(reply, ResponseError) or not reply.startswith(b"halved"):
+                return True
+        part.parts_of = ()
+        return False
 
     def _refuse_queue(self, batch: Batch, cause: str) -> bool:
         """Make dead letters of the messages for the queue whose key holds another type; return whether it is one's.
@@ -188,6 +223,10 @@ class RedisSink:
             # EVAL loads the script as well: a failover or SCRIPT FLUSH costs one round trip.
             reply = await self.connections.execute_raw(arguments.command("EVAL", SCRIPT))
         return reply
+
+
+def _written_before(batch: Batch) -> Written:
+    return Written(0, len(batch.events), first_duplicate=batch.events[0])
 
 
 def _is_refused(reply: object, *causes: str) -> bool:

@@ -24,8 +24,18 @@ _READ_RETRY_S: Final = 1.0
 _SYNC_INTERVAL_S: Final = 0.5
 
 _T = TypeVar("_T")
-#: An event on disk: topic, body, received_at_ms, raw, defect.
-_EncodedEvent = tuple[str, bytes, int, bytes | None, str]
+
+
+class _EncodedEvent(msgspec.Struct, array_like=True):
+    topic: str
+    body: bytes
+    received_at_ms: int
+    raw: bytes | None
+    defect: str
+    #: Records of events without it have five fields.
+    skipped: int = 0
+
+
 _encode: Final = msgspec.msgpack.Encoder().encode
 _decode: Final = msgspec.msgpack.Decoder(tuple[str, int, list[_EncodedEvent]]).decode
 
@@ -226,12 +236,11 @@ def decode_batch(payload: bytes, source: str, read: Callable[[Any], Details]) ->
     """
     sequence, number, encoded_events = _decode(payload)
     events = []
-    skipped: list[int]
-    for topic, body, received_at_ms, raw, defect, *skipped in encoded_events:
-        event = Event(source, topic, body, received_at_ms, defect=defect, size=len(topic) + len(body))
-        event.skipped = sum(skipped)
-        if raw is not None:
-            event.raw, event.read = raw, read
-            event.size += len(raw)
+    for one in encoded_events:
+        event = Event(source, one.topic, one.body, one.received_at_ms, defect=one.defect, skipped=one.skipped)
+        event.size = len(one.topic) + len(one.body)
+        if one.raw is not None:
+            event.raw, event.read = one.raw, read
+            event.size += len(one.raw)
         events.append(event)
     return Batch(events, BatchSequence(sequence, last=number), number=number)

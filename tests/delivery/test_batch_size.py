@@ -15,8 +15,8 @@ import pytest
 from bridge.delivery.poison import PoisonGuard
 from bridge.delivery.policy import Delivery
 from bridge.model.accounting import Counts
-from bridge.model.batch import MAX_BATCH_BYTES, MAX_BATCH_DEAD_LETTERS, Batch, BatchSequence
-from bridge.model.event import Event
+from bridge.model.batch import MAX_BATCH_BYTES, MAX_BATCH_DEAD_LETTERS, Batch, BatchSequence, Written
+from bridge.model.event import Event, OnceByKey
 from bridge.model.message import FREE_MESSAGE_BYTES, MAX_GROWTH
 from tests.support.batches import Sinks
 from tests.support.brokers import Redis
@@ -255,3 +255,73 @@ def test_a_batch_ends_once_routing_it_has_taken_its_time(monkeypatch: pytest.Mon
     assert routes.route(batch).received == 3
     assert routes.route(batch.cut(3)).received == 1
     assert routes.route(Batch([_large(n) for n in range(10)])).received == 10
+
+
+async def test_a_numbered_batch_that_was_written_whole_is_not_written_again_in_parts(redis_server: Redis) -> None:
+    """An earlier process, whose routes made less of it, has written it; also where its number is not the last one any more."""
+    routes = router(GROWS)
+
+    def batch(number: int) -> Batch:
+        return Batch([_large(n) for n in range(200)], BatchSequence("cut", last=number), number=number)
+
+    async with Sinks() as sinks:
+        sink = sinks(redis_server)
+        for number in (3, 4):
+            whole = batch(number)
+            router([{"actor": "record", "args": ["$payload.n"]}]).route(whole)
+            assert (await sink.write(whole)).messages == 200
+        for number in (3, 4, 5):
+            messages = duplicates = 0
+            for part in Delivery(None, batch(number)).chain():
+                part.set_routed(routes.route(part.batch))
+                written = await sink.write(part.batch)
+                messages, duplicates = messages + written.messages, duplicates + written.duplicates
+            assert (messages, duplicates) == ((200, 0) if number == 5 else (0, 200))
+    with redis_server.client() as client:
+        assert client.llen("dramatiq:default") == 600
+
+
+async def test_the_result_of_a_merged_batch_fits_its_last_part(redis_server: Redis) -> None:
+    """After a crash the last of the merged batches is replayed alone: its number's result is that of all of them."""
+    once = OnceByKey("dup:", 60_000, "log")
+
+    def events(start: int, stop: int) -> list[Event]:
+        return [routed_event("a/b", b"{}", write_once=once, deduplication_key=b"%d" % n) for n in range(start, stop)]
+
+    async with Sinks() as sinks:
+        sink = sinks(redis_server)
+        routes = router([{"actor": "record"}])
+        first = Batch(events(0, 10), BatchSequence("other"))
+        merged = Batch(events(5, 20), BatchSequence("one", last=6), number=6, merged=((5, 13), (6, 2)))
+        for batch in (first, merged):
+            routes.route(batch)
+            await sink.write(batch)
+        alone = Batch(events(18, 20), BatchSequence("one", last=6), number=6)
+        routes.route(alone)
+        written = await sink.write(alone)
+    assert written.duplicates == 2
+    assert written.first_duplicate in alone.events
+
+
+async def test_each_part_that_is_written_is_progress() -> None:
+    """A large batch over a narrow link takes longer than the watchdog waits, and moves all the time."""
+    source = MemorySource(redelivers=True)
+    sink = MemorySink(source)
+    moved = pipeline(source, sink, GROWS)
+    seen = set()
+    write = sink.write
+
+    async def noted(batch: Batch) -> Written:
+        seen.add(moved.progress)
+        return await write(batch)
+
+    sink.write = noted  # type: ignore[method-assign]
+    task = asyncio.create_task(moved.run())
+    events = [_large(n) for n in range(250)]
+    for one in events:
+        one.redelivered = True
+    await source.deliver(*events)
+    await until(lambda: len(source.numbers("acknowledged")) == 250)
+    await moved.stop(asyncio.get_running_loop().time() + 20)
+    await task
+    assert len(seen) == 4

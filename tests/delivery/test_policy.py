@@ -323,3 +323,22 @@ async def test_a_stop_before_the_start_starts_nothing() -> None:
     await _stop(moved)
     await asyncio.wait_for(moved.run(), 20)
     assert source.session is None
+
+
+async def test_an_event_whose_body_was_skipped_is_spooled_like_any_other(tmp_path: Path) -> None:
+    """It becomes a dead letter with its true size, and the events of its record are as they were."""
+    source = MemorySource(redelivers=ONCE)
+    sink = MemorySink(source)
+    moved = pipeline(source, sink)
+    spools = await _spool(moved, tmp_path)
+    async with _running(moved):
+        sink.away = True
+        large = event(2)
+        large.skip(5_000_000)
+        await source.deliver(event(0), event(1), large, event(3))
+        await until(lambda: source.numbers("acknowledged") == [0, 1, 2, 3])
+        sink.away = False
+        await until(lambda: moved.counts.received == 4)
+        await _stop(moved, within_s=20)
+    assert moved.counts == Counts(received=4, routed=3, messages=3, dead_lettered=1)
+    await spools.close()
