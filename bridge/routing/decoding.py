@@ -30,7 +30,7 @@ _BEGINS_JSON: Final = '{["-0123456789tfn'
 Decode = Callable[[Event], object]
 
 #: A smaller body of msgpack or CBOR is not checked before it is decoded: it can cost some milliseconds at most, and
-#: `to_json_types` refuses the same values afterwards.
+#: `to_json_types` refuses the same values afterwards, but for one that a later field with an equal key has replaced.
 _CHECKED_FROM_BYTES: Final = 16 << 10
 
 _json = msgspec.json.Decoder().decode

@@ -107,6 +107,22 @@ def _headers() -> Iterator[tuple[str, bytes]]:
     for _ in range(_TABLE_SIZE // 5):
         deep = b"A" + struct.pack(">I", len(deep)) + deep
     yield "arrays in arrays", header(b"\1a" + deep)
+    yield "tables with fields behind their ends", header(_overrunning_tables(18))
+
+
+def _overrunning_tables(count: int) -> bytes:
+    """Return the fields of a table, some 1.4 KB: each of `count` tables in it has its end before its first field's end.
+
+    That field holds the rest. The table around it reads the rest once more, if it goes on at that end: `F` and `size` are
+    then the beginning of a name.
+    """
+    fields, whole = b"\0F", 2 + 77 * count
+    for _ in range(count):
+        size = whole - len(fields) - 10
+        if size & 0x80:  # each byte of a name is ASCII
+            size = size & ~0xFF | 0x7F
+        fields += b"\0\0\0\1" + b"\0F" + struct.pack(">I", size) + b"\x41" + b"n" * 65 + b"F"
+    return fields[:-1] + b"V"
 
 
 def _mqtt() -> Iterator[Bomb]:

@@ -103,6 +103,13 @@ def _end(data: bytes, at: int) -> int:
     return end
 
 
+def _exactly(at: int, end: int) -> int:
+    # A field beyond the end would be read again as a field of the table around it, and so twice as often at each level.
+    if at != end:
+        raise ValueError("a table is cut off")
+    return end
+
+
 def _value(data: bytes, at: int) -> _Value:
     read = _TYPES.get(data[at])
     if read is None:
@@ -116,7 +123,7 @@ def _table(data: bytes, at: int) -> _Value:
     while at < end:
         name, at = _short_text(data, at)
         table[name], at = _value(data, at)
-    return table, end
+    return table, _exactly(at, end)
 
 
 def _array(data: bytes, at: int) -> _Value:
@@ -125,7 +132,7 @@ def _array(data: bytes, at: int) -> _Value:
     while at < end:
         value, at = _value(data, at)
         values.append(value)
-    return values, at
+    return values, _exactly(at, end)
 
 
 def _nothing(_data: bytes, at: int) -> _Value:

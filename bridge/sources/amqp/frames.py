@@ -61,11 +61,11 @@ def parse_frame_start(data: bytes, at: int, frame_max: int) -> tuple[int, int, i
 
 
 def bound_frame_max(frame: bytes) -> bytes:
-    """Return the frame; a Connection.Tune that sets no limit for a frame, with RabbitMQ's default.
+    """Return the frame; a Connection.Tune that sets no limit for a frame, or one above RabbitMQ's default, with the default.
 
     aiormq 6.9.2 agrees to all that the broker proposes; then a frame could be as large as the largest body.
     """
-    if frame[7:11] == TUNE and frame[13:17] == b"\0\0\0\0":
+    if frame[7:11] == TUNE and not 0 < int.from_bytes(frame[13:17]) <= _DEFAULT_FRAME_MAX:
         return frame[:13] + _DEFAULT_FRAME_MAX.to_bytes(4) + frame[17:]
     return frame
 

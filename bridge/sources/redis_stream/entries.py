@@ -50,12 +50,15 @@ class EntryReader:
             if fields and fields[0] == field and len(fields) == 2:
                 body, defect, size = fields[1], "", _ENTRY_BYTES + len(fields[1])
             elif fields:
-                size = _ENTRY_BYTES + sum([_FIELD_BYTES + len(part) for part in fields])
-                if size > self._max_entry_bytes and field is None:
+                entry_size = sum(map(len, fields))
+                size = _ENTRY_BYTES + _FIELD_BYTES * len(fields) + entry_size
+                if field is not None:
+                    body, defect = self._body(fields)  # a part of the entry: it takes no more memory
+                elif entry_size > self._max_entry_bytes:
                     body, defect = b"\n".join([part[:KEPT_BODY_BYTES] for part in fields]), ""
                 else:
                     body, defect = self._body(fields)
-                size += len(body)
+                    size += len(body)
             else:
                 continue
             events.append(
@@ -71,10 +74,16 @@ class EntryReader:
         return events
 
     def _shorten(self, event: Event) -> None:
-        """Keep only the beginning of an entry that is too large; Redis gives no part of it alone."""
+        """Keep only the beginning of an entry that is too large; Redis gives no part of it alone.
+
+        Its names and values together have more than `max_body` + 1 MiB, or the JSON that is made of them has.
+        """
         entry_id, flat = cast("tuple[bytes, list[bytes]]", event.raw)
         entry_size = sum(map(len, flat))
-        size = entry_size if self._field is None else len(event.body)
+        if max(entry_size, len(event.body)) <= self._max_entry_bytes:
+            return  # the rest of `size` is Python's own objects
+        # No JSON is made of an entry that is too large.
+        size = entry_size if self._field is None and entry_size > self._max_entry_bytes else len(event.body)
         if size > self._max_body:
             event.body = event.body[:KEPT_BODY_BYTES]
             event.skip(size - len(event.body))

@@ -44,14 +44,13 @@ async def _received(broker: Broker, fast_path: bool, count: int, **settings: Any
             }
         )
         events: list[Event] = []
-        async with AmqpSource("s", config).connect() as session:
-            try:
-                async with asyncio.timeout(20):
-                    while len(events) < count:
-                        events += await session.receive()
+        try:
+            async with AmqpSource("s", config).connect() as session, asyncio.timeout(20):
+                while len(events) < count:
+                    events += await session.receive()
                 await session.acknowledge(events)
-            except Disconnected as ended:
-                return events, ended.cause
+        except Disconnected as ended:
+            return events, ended.cause
         return events, ""
 
 
@@ -102,9 +101,14 @@ async def test_the_library_sees_life_while_a_body_is_skipped() -> None:
     assert reader.skipped == {1: 40_000 - KEPT_BODY_BYTES}
 
 
-async def test_frames_without_a_limit_are_not_agreed_to(fast_path: bool) -> None:
-    """A broker with `frame_max = 0` would send a body of 512 MiB in one frame: RabbitMQ's default is agreed to instead."""
-    tune = pamqp.frame.marshal(Connection.Tune(2047, 0, 60), 0)
+@pytest.mark.parametrize(("proposed", "agreed_to"), [(0, 131_072), (2**31 - 1, 131_072), (2**32 - 1, 131_072),
+                                                     (131_073, 131_072), (131_072, 131_072), (4096, 4096)])  # fmt: skip
+async def test_frames_without_a_limit_or_with_a_huge_one_are_not_agreed_to(
+    fast_path: bool, proposed: int, agreed_to: int
+) -> None:
+    """A broker with `frame_max = 0`, or 2 GiB, would send a body in one frame: RabbitMQ's default is agreed to instead."""
+    without = pamqp.frame.marshal(Connection.Tune(2047, 0, 60), 0)
+    tune = without[:13] + struct.pack(">I", proposed) + without[17:]
     if fast_path:
         passed = DeliveryReader("s").feed(tune, [])
     else:
@@ -112,7 +116,20 @@ async def test_frames_without_a_limit_are_not_agreed_to(fast_path: bool) -> None
         reader.feed_data(tune)
         passed = await reader.readexactly(len(tune))
     agreed: Any = pamqp.frame.unmarshal(passed)[2]
-    assert agreed.frame_max == 131_072
+    assert agreed.frame_max == agreed_to
+
+
+@pytest.mark.parametrize("proposed", [0, 2**31 - 1])
+async def test_a_body_in_one_huge_frame_is_not_buffered(fast_path: bool, proposed: int) -> None:
+    """A broker that sends one nevertheless, of 300 MiB, is refused at its first bytes."""
+    start = struct.pack(">BHI", 3, 1, 300 << 20)
+    broker = Broker(
+        [deliver(1) + header(300 << 20) + start + b"x" * 1000],
+        replies={"Connection.StartOk": Connection.Tune(2047, proposed, 60)},
+    )
+    events, cause = await _received(broker, fast_path, 1)
+    assert "a frame of 314572800 bytes, where 131072 were agreed upon" in cause
+    assert events == []
 
 
 def test_a_reader_refuses_a_body_of_more_than_rabbitmq_allows() -> None:

@@ -7,6 +7,8 @@ from typing import Any
 
 import pytest
 
+from bridge.config import Dramatiq, RedisStream
+from bridge.sources.redis_stream.source import RedisStreamSource
 from tests.support.brokers import Redis
 from tests.support.children import UNMEASURED, wait_until
 from tests.support.feeds import StreamFeed
@@ -80,3 +82,78 @@ def test_a_large_entry_is_a_dead_letter_whichever_field_is_large(
         ((_, letter),) = client.xrange("dramatiq-bridge:dead-letters")
     assert (letter[b"reason"], int(letter[b"body_size"])) == (reason, size)
     assert len(letter[b"body"]) <= 16_384
+
+
+#: The field that is the body, `max_body`, and the entry: all are within their bounds.
+WITHIN: dict[str, tuple[str | None, str, dict[Any, Any]]] = {
+    "a body of 3 MiB and a header": ("data", "4MiB", {"trace": "t", "data": b'"' + b"x" * (3 << 20) + b'"'}),
+    "a whole entry of 7 MiB": (None, "8MiB", {"data": b"x" * (7 << 20)}),
+    "a body of 200 KiB and headers of 900": (
+        "data",
+        "256KiB",
+        {"h": b"y" * (900 << 10), "data": b'"' + b"x" * (200 << 10) + b'"'},
+    ),
+    "20,000 small headers": ("data", "256KiB", {**{f"h{n}": "v" for n in range(20_000)}, "data": "1"}),
+    "a whole entry of 14,000 small fields": (None, "256KiB", {f"{n:x}": "v" for n in range(14_000)}),
+}
+
+
+@pytest.mark.parametrize("case", WITHIN)
+def test_an_entry_within_max_body_and_1_mib_flows(case: str, redis_server: Redis, new_bridge: Bridges) -> None:
+    """Its body has at most `max_body`, the rest at most 1 MiB: it is no dead letter, and its headers are there."""
+    field, max_body, fields = WITHIN[case]
+    feed = StreamFeed(redis_server)
+    feed.prepare()
+    route = {"args": ["$len(headers)", "$len(payload) if payload != 1 else 1"]}
+    new_bridge(feed.config(redis_server, route, field=field, max_body=max_body)).ready()
+    client: Any
+    with redis_server.client() as client:
+        client.xadd(feed.name, fields)
+        wait_until(
+            lambda: client.llen("dramatiq:default") + client.xlen("dramatiq-bridge:dead-letters"), 30, "an answer"
+        )
+        assert client.xrange("dramatiq-bridge:dead-letters") == []
+        ((headers, payload),) = [message["args"] for message in queue_messages(client, "default")]
+    assert headers == (0 if field is None else len(fields) - 1)
+    assert payload == (len(fields) if field is None else max(1, len(fields["data"]) - 2))
+
+
+@pytest.mark.parametrize("count", [200_001, 230_000])
+def test_a_whole_entry_whose_json_is_too_large_is_a_dead_letter_with_the_size_of_its_json(
+    count: int, redis_server: Redis, new_bridge: Bridges
+) -> None:
+    """Control characters take six bytes each: the body is that JSON, below and above `max_body` + 1 MiB."""
+    feed = StreamFeed(redis_server)
+    feed.prepare()
+    new_bridge(feed.config(redis_server, {"args": ["$meta.entry_id"]}, field=None)).ready()
+    client: Any
+    with redis_server.client() as client:
+        client.xadd(feed.name, {"d": b"\x01" * count})
+        feed.publish([{"n": 2}])
+        wait_until(lambda: client.llen("dramatiq:default") >= 1, 30, "the next one")
+        ((_, letter),) = client.xrange("dramatiq-bridge:dead-letters")
+    size = 6 * count + len('{"d":""}')
+    assert letter[b"error"] == f"the body has {size} bytes, max_body is 262144".encode()
+    assert (letter[b"reason"], int(letter[b"body_size"])) == (b"too-large", size)
+
+
+@pytest.mark.parametrize(("field", "fields", "least"), [
+    ("data", {"data": b"x" * 100_000}, 100_000),
+    ("data", {"trace": b"t", "data": b"x" * 100_000}, 100_000),
+    ("data", {"trace": b"t" * 50_000, "data": b"x" * 50_000}, 100_000),
+    (None, {"data": b"x" * 50_000}, 100_000),  # the entry, and its JSON
+    (None, {"data": b"\x01" * 230_000}, 16_384),  # only the beginning of 1.4 MB of JSON is kept, and nothing of the entry
+])  # fmt: skip
+async def test_the_bytes_of_an_entry_count_once_in_the_window(
+    field: str | None, fields: dict[Any, Any], least: int, redis_server: Redis
+) -> None:
+    """A body that is a part of the entry takes no memory of its own; the JSON of a whole entry does."""
+    client: Any
+    with redis_server.client() as client:
+        client.xgroup_create("s", "g", "0", mkstream=True)
+        client.xadd("s", fields)
+    stream = {"type": "redis-stream", "url": redis_server.url, "streams": ["s"], "group": "g", "field": field}
+    config = RedisStream.model_validate(stream)
+    async with RedisStreamSource("s", config, Dramatiq(url=redis_server.url), in_sink=False).connect() as session:
+        (event,) = await session.receive()
+    assert least <= event.size < least + 1000
