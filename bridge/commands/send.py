@@ -20,7 +20,7 @@ from bridge.errors import BridgeError, SinkUnavailable, UsageError
 from bridge.model.batch import Batch
 from bridge.model.event import Event
 from bridge.model.message import Message, MessageIds, Template, encode_dynamic_options
-from bridge.observe.logs import masked
+from bridge.observe.masking import masked
 from bridge.routing.compiler import check_routes
 from bridge.routing.decoding import check_depth
 from bridge.sink import RedisSink

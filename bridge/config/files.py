@@ -15,6 +15,10 @@ class UnreadableFile(BridgeError):
     """A file that can't be read; the message begins with a verb or an adjective: `cannot be read: ...`."""
 
 
+class InaccessibleFile(UnreadableFile):
+    """A path that the system does not open or read: nothing is there, a permission is missing, it is a directory."""
+
+
 def read_file(path: str | os.PathLike[str], max_bytes: int, *, pipe_timeout_s: float | None = None) -> bytes:
     """Return the bytes of a file: at most `max_bytes`, and never from a device or a socket.
 
@@ -30,14 +34,14 @@ def read_file(path: str | os.PathLike[str], max_bytes: int, *, pipe_timeout_s: f
         try:
             mode = os.fstat(descriptor).st_mode
             if stat.S_ISDIR(mode):
-                raise UnreadableFile("cannot be read: Is a directory")
+                raise InaccessibleFile("cannot be read: Is a directory")
             if not stat.S_ISREG(mode) and not (stat.S_ISFIFO(mode) and pipe_timeout_s is not None):
                 raise UnreadableFile("cannot be read: it is not a file")
             body = _read(descriptor, max_bytes, pipe_timeout_s or 0.0)
         finally:
             os.close(descriptor)
     except (OSError, ValueError) as error:
-        raise UnreadableFile(f"cannot be read: {getattr(error, 'strerror', None) or 'this is no path'}") from None
+        raise InaccessibleFile(f"cannot be read: {getattr(error, 'strerror', None) or 'this is no path'}") from None
     if len(body) > max_bytes:
         raise UnreadableFile(f"is larger than {spell_size(max_bytes)}")
     return body

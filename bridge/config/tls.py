@@ -6,11 +6,10 @@ import os
 import socket
 import ssl
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any, Final
 
 from bridge.config.connection import Tls
-from bridge.config.files import UnreadableFile, read_file
+from bridge.config.files import InaccessibleFile, UnreadableFile, read_file
 from bridge.config.models import Config
 from bridge.errors import Diagnostic, Disconnected, KeyPath, describe_error
 
@@ -72,7 +71,7 @@ class TlsFault(Disconnected):
 
 
 def context(tls: Tls | None) -> ssl.SSLContext:
-    """Return the client context for `tls`; without `ca` it trusts the system's authorities.
+    """Return the client context for `tls`; without `ca` it trusts the system's authorities, if it verifies at all.
 
     Raises:
         TlsFault: a file can't be used.
@@ -82,9 +81,9 @@ def context(tls: Tls | None) -> ssl.SSLContext:
         raise fault
     ssl_context = _Context(ssl.PROTOCOL_TLS_CLIENT)
     ssl_context.server_name = tls.server_name
-    if tls.ca is None:
+    if tls.ca is None and tls.verify:
         ssl_context.load_default_certs()
-    else:
+    elif tls.ca is not None:
         try:
             ssl_context.load_verify_locations(tls.ca)
         except (OSError, ssl.SSLError):
@@ -125,16 +124,28 @@ def _password_fault(setting: str, problem: str) -> TlsFault:
 
 
 def _unreadable(tls: Tls) -> Iterator[TlsFault]:
-    """Yield the fault of each file of `tls` that can't be read."""
-    default = os.environ.get("SSL_CERT_FILE")  # OpenSSL's own; a missing one means that there is a directory
-    authorities = default if tls.ca is None and default and Path(default).exists() else tls.ca
-    for setting, path in (("ca", authorities), ("cert", tls.cert), ("key", tls.key)):
+    """Yield the fault of each file of `tls` that can't be read, and of the system's authorities where they are trusted."""
+    if tls.ca is None and tls.verify:
+        yield from _endless_default()
+    for setting, path in (("ca", tls.ca), ("cert", tls.cert), ("key", tls.key)):
         if path is not None:
             try:
                 # OpenSSL would wait for a pipe, and read a device without an end.
                 read_file(path, MAX_FILE_BYTES)
             except UnreadableFile as error:
                 yield TlsFault(setting, f"{path} {error}")
+
+
+def _endless_default() -> Iterator[TlsFault]:
+    """Yield a fault if OpenSSL would read the file that its own variable names for ever, or for long."""
+    path = os.environ.get("SSL_CERT_FILE")
+    if path and path != os.devnull:
+        try:
+            read_file(path, MAX_FILE_BYTES)
+        except InaccessibleFile:
+            pass  # OpenSSL ignores it (observed)
+        except UnreadableFile as error:
+            yield TlsFault("", f"{path}, the file of the variable SSL_CERT_FILE, {error}")
 
 
 def faults(tls: Tls) -> Iterator[TlsFault]:

@@ -20,23 +20,21 @@ from datetime import UTC, datetime
 from functools import partial
 from types import TracebackType
 from typing import Any, ClassVar, Final, Literal, TextIO
-from weakref import WeakSet
 
 import structlog
 
 from bridge.errors import describe_error
 from bridge.observe.log_fields import cut, make_harmless
 from bridge.observe.log_writer import LogWriter
+from bridge.observe.masking import set_secrets, without_secrets
 
 Format = Literal["json", "console"]
 
 #: A repeated line is written at most once in this time; the next one says how many were suppressed.
 REPEAT_INTERVAL_S: Final = 60.0
-#: In characters: see `masked`.
-_MIN_SECRET: Final = 4
-#: Of more kinds of repeated lines than this within the interval, those beyond share one.
+#: Of more kinds of repeated lines than this within the interval, those beyond share one for each event.
 _MAX_KINDS: Final = 100
-_OTHERS: Final = 0
+_SEVERAL: Final = "several, the last: "
 #: How long the end of a process waits for lines that are not written yet.
 _FLUSH_S: Final = 1.0
 
@@ -64,22 +62,11 @@ _SHARED: Final[list[Any]] = [
 ]
 
 
-def masked(text: str, secrets: Iterable[str]) -> str:
-    """Return `text` without the secrets: a server may quote a user name that is a token, and a library a URL."""
-    for secret in sorted(secrets, key=len, reverse=True):
-        # A shorter one is a part of too many words.
-        if len(secret) >= _MIN_SECRET:
-            text = text.replace(secret, "***")
-    return text
-
-
-def _mask(
-    secrets: frozenset[str], _logger: object, _name: str, event: structlog.typing.EventDict
-) -> structlog.typing.EventDict:
+def _mask(_logger: object, _name: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
     # Of the bridge's own lines these fields have text of others; of a library's line everything is.
     for key in ("cause", "exception", "event") if "logger" in event else ("cause", "exception"):
         if isinstance(event.get(key), str):
-            event[key] = masked(event[key], secrets)
+            event[key] = without_secrets(event[key])
     return event
 
 
@@ -92,6 +79,7 @@ def configure(
     and stands in each of its lines. All processes share one standard error: each line reaches it by a single write, so
     that lines do not mix.
     """
+    set_secrets(secrets)
     stderr = _standard_error()
     chosen = format_ or ("console" if stderr.isatty() else "json")
     renderer: Any = (
@@ -99,7 +87,7 @@ def configure(
         if chosen == "console"
         else structlog.processors.JSONRenderer(ensure_ascii=True)
     )
-    shared = [partial(_add_process, process), *_SHARED, partial(_mask, frozenset(secrets))]
+    shared = [partial(_add_process, process), *_SHARED, _mask]
     threshold = logging.getLevelNamesMapping()[level.upper()]
     structlog.configure(
         processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
@@ -125,7 +113,11 @@ def configure(
 
 
 def flush() -> None:
-    """Wait until the lines are written, for a second at most: before `os._exit`. Any other end of the process does so."""
+    """Write the suppressed lines, and wait for a second at most until all are written: before `os._exit`.
+
+    Any other end of the process waits too.
+    """
+    RepeatedLog.flush_all()
     for handler in logging.getLogger().handlers:
         handler.flush()
 
@@ -196,13 +188,19 @@ class _Handler(logging.Handler):
         return f"{line}\n".encode(self._encoding, "backslashreplace")
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class _Kind:
-    """A kind of line: when it was last written, and the newest one since that was not."""
+    """A kind of line: when it was last written, and the newest one since that was not.
 
+    Where an event has a `shared` kind, `texts` are those of that line, and `several` names those that have differed.
+    """
+
+    shared: bool = False
     written_at: float = -math.inf
     suppressed: int = 0
     sums: dict[str, Any] = field(default_factory=dict)
+    texts: dict[str, str] = field(default_factory=dict)
+    several: set[str] = field(default_factory=set)
     write: Callable[..., object] | None = None
     timer: asyncio.TimerHandle | None = None
 
@@ -211,16 +209,17 @@ class RepeatedLog:
     """Writes each kind of line at once, then at most once a minute, as long as more come.
 
     No line is forgotten: the newest of those that were suppressed is written once the minute is over, with the number of
-    the others as `repeated`. More kinds than 100 within the minute share one line. On the event loop's thread; where no
-    loop runs, suppressed lines wait for the next one, or for `flush`.
+    the others as `repeated`. Of more kinds than 100 within the minute those beyond share one line for each event: a text
+    that is not the same in all of them is `several, the last: ...`. On the event loop's thread; where no loop runs,
+    suppressed lines wait for the next one, or for `flush`.
     """
 
-    _every: ClassVar[WeakSet[RepeatedLog]] = WeakSet()
+    #: The kinds of every log with a suppressed line, also of a log that nobody uses any more.
+    _waiting: ClassVar[set[_Kind]] = set()
 
     def __init__(self) -> None:
-        # By hash: a broker's words are part of some kinds, and may be long.
-        self._kinds: dict[int, _Kind] = {}
-        self._every.add(self)
+        # By hash: a broker's words are part of some kinds, and may be long. A shared one by its event.
+        self._kinds: dict[int | str, _Kind] = {}
 
     def write(
         self,
@@ -237,14 +236,19 @@ class RepeatedLog:
         `sums` names the fields that are added up over the suppressed lines.
         """
         now = time.monotonic()
-        known = self._find(hash(kind), now)
+        known = self._find(hash(kind), event, now)
         known.suppressed += count
-        # Cut already here, since it may be kept.
+        if isinstance(cause := fields.get("cause"), str):
+            fields["cause"] = without_secrets(cause)
+        # Cut already here, since it may be kept: after the secrets went, or the rest of a cut one would be shown.
         short = {
             name: cut(value) if isinstance(value, str) else value for name, value in fields.items() if name not in sums
         }
-        known.sums = {name: known.sums.get(name, 0) + fields[name] for name in sums}
-        known.write = partial(method, event, **short, **known.sums)
+        if known.shared:
+            short |= self._texts_of_several(known, short)
+        known.sums |= {name: known.sums.get(name, 0) + fields[name] for name in sums}
+        known.write = partial(method, event, **{**short, **known.sums})
+        self._waiting.add(known)
         if now - known.written_at >= REPEAT_INTERVAL_S:
             self._write_newest(known)
         elif known.timer is None:
@@ -268,15 +272,24 @@ class RepeatedLog:
     @classmethod
     def flush_all(cls) -> None:
         """Write the suppressed lines of all that write repeated lines: the process ends."""
-        for each in list(cls._every):
-            each.flush()
+        for known in list(cls._waiting):
+            with suppress(Exception):  # the other lines follow, and the process ends
+                cls._write_newest(known)
 
-    def _find(self, key: int, now: float) -> _Kind:
+    def _find(self, key: int, event: str, now: float) -> _Kind:
         if key not in self._kinds and len(self._kinds) >= _MAX_KINDS:
             self._kinds = {key: each for key, each in self._kinds.items() if not self._is_over(each, now)}
             if len(self._kinds) >= _MAX_KINDS:
-                key = _OTHERS
+                return self._kinds.setdefault(event, _Kind(shared=True))
         return self._kinds.setdefault(key, _Kind())
+
+    @staticmethod
+    def _texts_of_several(known: _Kind, fields: dict[str, Any]) -> dict[str, str]:
+        """Return the texts of a shared line that differ from those of an earlier one that it stands for."""
+        texts = {name: value for name, value in fields.items() if isinstance(value, str)}
+        known.several |= {name for name, value in texts.items() if known.texts.get(name, value) != value}
+        known.texts |= texts
+        return {name: cut(_SEVERAL + texts[name]) for name in known.several if name in texts}
 
     @staticmethod
     def _is_over(known: _Kind, now: float) -> bool:
@@ -290,8 +303,10 @@ class RepeatedLog:
             known.written_at = time.monotonic()
             write(repeated=repeated)
 
-    @staticmethod
-    def _reset(known: _Kind) -> None:
+    @classmethod
+    def _reset(cls, known: _Kind) -> None:
         if known.timer is not None:
             known.timer.cancel()
         known.suppressed, known.sums, known.write, known.timer = 0, {}, None, None
+        known.texts, known.several = {}, set()
+        cls._waiting.discard(known)

@@ -11,8 +11,10 @@ from pathlib import Path
 import pytest
 
 from bridge.config import load, tls
+from bridge.config.connection import Tls
 from bridge.config.files import UnreadableFile, read_file
 from bridge.errors import ConfigError, Disconnected
+from tests.support.certificates import make_certificates
 from tests.support.children import PATIENCE, REPOSITORY
 
 CONFIG = "sources: {m: {type: mqtt, url: mqtt://h}}\n"
@@ -91,11 +93,49 @@ def test_a_pipe_without_an_end_is_bounded() -> None:
     os.close(write)
 
 
-def test_the_systems_authorities_may_never_end(monkeypatch: pytest.MonkeyPatch) -> None:
-    """OpenSSL reads the file that SSL_CERT_FILE names, on the event loop: a device is refused before."""
-    monkeypatch.setenv("SSL_CERT_FILE", "/dev/zero")
-    with pytest.raises(Disconnected, match="/dev/zero cannot be read: it is not a file"):
-        tls.context(None)
+def test_the_systems_authorities_may_never_end(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """OpenSSL reads the file that SSL_CERT_FILE names, on the event loop: a device, a pipe and a huge file are refused before."""
+    os.mkfifo(tmp_path / "pipe")
+    _huge(tmp_path / "huge")
+    for path, words in {
+        "/dev/zero": "cannot be read: it is not a file",
+        f"{tmp_path}/pipe": "cannot be read: it is not a file",
+        f"{tmp_path}/huge": "is larger than 1MiB",
+    }.items():
+        monkeypatch.setenv("SSL_CERT_FILE", path)
+        with pytest.raises(Disconnected) as caught:
+            tls.context(None)
+        assert caught.value.cause == f"tls: {path}, the file of the variable SSL_CERT_FILE, {words}"
+
+
+def test_authorities_that_nobody_trusts_are_not_read(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """With `verify: false`, or a `ca` of its own, SSL_CERT_FILE has no meaning: nothing waits for its file, nothing refuses it."""
+    authority = make_certificates(tmp_path).ca
+    os.mkfifo(tmp_path / "pipe")
+    monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "pipe"))
+    for settings in (Tls(verify=False), Tls(ca=str(authority))):
+        assert not [*tls.faults(settings)]
+        tls.context(settings)
+
+
+def test_a_file_of_authorities_that_openssl_ignores_is_ignored(tmp_path: Path) -> None:
+    """SSL_CERT_FILE names a file of others, nothing, a directory, too long a path, no certificate: `check` is content."""
+    config = tmp_path / "bridge.yaml"
+    config.write_text("sources: {m: {type: mqtt, url: mqtts://h, topics: [t], tls: {server_name: h}}}\n")
+    (tmp_path / "text").write_text("no certificate")
+    (tmp_path / "private").mkdir(mode=0)
+    program = (
+        "import os, sys\nfrom bridge.config import load, tls\nloaded = load(sys.argv[1], environ={})\n"
+        # Root may read everything.
+        "if sys.argv[2] == 'other' and os.geteuid() == 0: os.seteuid(65534)\n"
+        "for path in sys.argv[3:]:\n"
+        "    os.environ['SSL_CERT_FILE'] = path\n"
+        "    assert not [*tls.mistakes(loaded)]\n    tls.context(None)\n"
+    )
+    names = ["nothing", ".", "text", "text/below", "x" * 5000, "/dev/null"]
+    for user, ignored in {"self": names, "other": ["private/ca.pem"]}.items():
+        words = [config, user, *(tmp_path / name for name in ignored)]
+        subprocess.run([sys.executable, "-c", program, *map(str, words)], cwd=REPOSITORY, check=True, timeout=60)
 
 
 @pytest.mark.parametrize("setting", ["ca", "cert", "key"])

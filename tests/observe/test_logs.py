@@ -3,27 +3,31 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 import re
 import subprocess
 import sys
+from collections.abc import Callable
+from typing import Any
 
 import pytest
 
 from bridge.observe import logs
 from bridge.observe.logs import RepeatedLog
+from bridge.observe.masking import masked
 from tests.support.children import REPOSITORY
 
 
-def logged(program: str, format_: str = '"json"', level: str = "info") -> str:
+def logged(program: str, format_: str = '"json"', level: str = "info", status: int = 0) -> str:
     """Run `program` in a process whose logs are configured, and return its standard error."""
     setup = (
         f"from bridge.observe import logs\nimport logging\nlogs.configure({format_}, {level!r})\nlog = logs.logger()\n"
     )
     done = subprocess.run(
-        [sys.executable, "-c", setup + program], cwd=REPOSITORY, capture_output=True, text=True, check=True, timeout=60
+        [sys.executable, "-c", setup + program], cwd=REPOSITORY, capture_output=True, text=True, check=False, timeout=60
     )
-    assert done.stdout == ""
+    assert (done.stdout, done.returncode) == ("", status)
     return done.stderr
 
 
@@ -156,6 +160,50 @@ def test_a_library_that_logs_wrongly_costs_a_line() -> None:
     assert "careful" in warning["event"]
 
 
+#: A token as the user name of a source, longer than a line shows.
+TOKEN = "eyJhbGciOiJIUzI1NiJ9." + "A1b2C3d4" * 40
+
+
+def test_a_secret_longer_than_a_line_is_masked_before_it_is_cut() -> None:
+    """A cause that quotes a token of 341 characters shows no part of it, in a line that repeats as in any other."""
+    program = (
+        "from bridge.config import Amqp\nfrom bridge.delivery.source_log import SourceLog\n"
+        f"token = {TOKEN!r}\nconfig = Amqp(type='amqp', url='amqp://h/', username=token, queue='q')\n"
+        "logs.configure('json', secrets=config.secrets())\n"
+        "cause = f\"ACCESS_REFUSED - refused for user '{token}'\"\n"
+        "SourceLog('s', 's', config, None).disconnected(cause, 1.0, was_connected=False)\n"
+        "log.warning('x', cause=cause)\nlogging.getLogger('other').warning(cause)"
+    )
+    text = logged(program)
+    assert text.count("ACCESS_REFUSED - refused for user '***'\"") == 3
+    assert TOKEN[:8] not in text
+
+
+@pytest.mark.parametrize(
+    ("end", "shown"),
+    [
+        ("", ""),
+        ("\n", "\n"),
+        ("...", "..."),
+        ("…", "…"),
+        ("… (500 characters)", "… (500 characters)"),
+        ('..." (code 403)', '..." (code 403)'),
+        ("' 'b'", "' 'b'"),
+    ],
+)
+def test_a_secret_that_a_server_has_cut_is_masked(end: str, shown: str) -> None:
+    """RabbitMQ cuts its words at 255 bytes with `...`, Redis quotes 128 characters, and others end somewhere."""
+    for length in (8, 9, 100, len(TOKEN) - 1):
+        assert masked(f"refused for '{TOKEN[:length]}{end}", {TOKEN}) == f"refused for '***{shown}"
+    assert masked(f"{TOKEN[:50]}... and {TOKEN}, {TOKEN[:9]}", {TOKEN}) == "***... and ***, ***"
+
+
+def test_a_word_that_a_secret_begins_with_is_shown() -> None:
+    """Less than 8 characters of a secret are any word, and so is its beginning where nothing was cut."""
+    for text in ("the amqp-br", "an amqp-bridge runs", "amqp-bridges..."):
+        assert masked(text, {"amqp-bridge-7f3a"}) == text
+
+
 #: A minute of these tests, in seconds, and a time after which it is over.
 MINUTE, OVER = 0.2, 0.5
 Lines = list[tuple[str, int]]
@@ -221,3 +269,58 @@ def test_fields_of_suppressed_lines_are_added_up(repeated: tuple[RepeatedLog, Li
     assert log.take() == 1
     log.flush()
     assert len(lines) == 2
+
+
+def written(lines: list[dict[str, Any]]) -> Callable[..., None]:
+    """Return a method that adds a line with its fields to `lines`."""
+    return lambda event, **fields: lines.append({"event": event, **fields})
+
+
+def test_a_line_of_several_kinds_is_of_one_event_and_loses_no_sum() -> None:
+    """Beyond a hundred kinds: each event has a line of its own, its sums are whole, and a text that differs is not taken for one."""
+    log, lines = RepeatedLog(), list[dict[str, Any]]()
+    write = written(lines)
+    for number in range(100):
+        log.write(number, write, "trimmed", stream=str(number))
+    lines.clear()
+    for number in (1, 5, 7, 11):
+        log.write(("trimmed", number), write, "trimmed", sums=["lost"], source="s", stream=f"s{number}", lost=number)
+        log.write(("deleted", number), write, "deleted", sums=["consumers"], stream=f"s{number}", consumers=1)
+    assert lines == [
+        {"event": "trimmed", "source": "s", "stream": "s1", "lost": 1, "repeated": 0},
+        {"event": "deleted", "stream": "s1", "consumers": 1, "repeated": 0},
+    ]
+    lines.clear()
+    log.write(("trimmed", 12), write, "trimmed", sums=["entries"], source="s", stream="s12", entries=3)
+    log.flush()
+    several = "several, the last: "
+    assert lines == [
+        {"event": "trimmed", "source": "s", "stream": f"{several}s12", "lost": 23, "entries": 3, "repeated": 3},
+        {"event": "deleted", "stream": f"{several}s11", "consumers": 3, "repeated": 2},
+    ]
+
+
+async def test_the_lines_of_a_log_that_nobody_uses_any_more_are_not_forgotten() -> None:
+    """A session's log goes with it; its suppressed lines are written at the end of the process all the same."""
+    lines: list[dict[str, Any]] = []
+    log = RepeatedLog()
+    for cause in ("first", "second"):
+        log.write("lost", written(lines), "lost", cause=cause)
+    del log
+    gc.collect()
+    RepeatedLog.flush_all()
+    assert [line["cause"] for line in lines] == ["first", "second"]
+
+
+def test_suppressed_lines_are_written_before_a_process_ends_at_once() -> None:
+    """Where a task has failed, and the others do not end: whatever goes wrong in one of the lines."""
+    program = (
+        "from bridge.observe.logs import RepeatedLog\nfrom bridge.delivery import tasks\n"
+        "repeated = RepeatedLog()\n"
+        "for n in range(5): repeated.write('good', log.warning, 'x', sums=['lost'], lost=n)\n"
+        "def fail(*_, **fields): 1 / (fields['repeated'] == 0)\n"
+        "for n in range(3): repeated.write('bad', fail, 'y')\n"
+        "tasks._exit()"
+    )
+    lines = [json.loads(line) for line in logged(program, status=1).splitlines()]
+    assert [(line["lost"], line.get("repeated")) for line in lines] == [(0, None), (10, 3)]

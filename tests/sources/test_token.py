@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from bridge import cli
-from bridge.observe.logs import masked
+from bridge.observe.masking import masked
 from tests.support.brokers import Mosquitto, RabbitMQ, Redis
 from tests.support.processes import Bridges
 

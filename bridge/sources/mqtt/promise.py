@@ -6,10 +6,11 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 from bridge.config.units import spell_duration, spell_size
+from bridge.observe.log_fields import cut
 from bridge.observe.logs import RepeatedLog, logger
+from bridge.observe.masking import without_secrets
 
 log = logger()
-_MAX_TEXT: Final = 200
 #: Reason codes of CONNACK and, for MQTT 3.1.1, return codes.
 _UNSUPPORTED_VERSION: Final = 0x84
 _BAD_CLIENT_ID: Final = 0x85
@@ -21,9 +22,9 @@ def describe(reason: object, properties: Any) -> str:
     """Return a reason code in words, with the broker's own explanation and the server that it names instead."""
     text = str(reason)
     if explanation := getattr(properties, "ReasonString", ""):
-        text += f": {str(explanation)[:_MAX_TEXT]}"
+        text += f": {cut(without_secrets(str(explanation)))}"
     if server := getattr(properties, "ServerReference", ""):
-        text += f" (use {str(server)[:_MAX_TEXT]} instead)"
+        text += f" (use {cut(without_secrets(str(server)))} instead)"
     return text
 
 

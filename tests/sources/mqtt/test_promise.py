@@ -10,10 +10,11 @@ from typing import Any
 import pytest
 import structlog
 from paho.mqtt.packettypes import PacketTypes
-from paho.mqtt.properties import Properties
+from paho.mqtt.properties import Properties, VariableByteIntegers
 
 from bridge.config import Mqtt
 from bridge.errors import Disconnected
+from bridge.observe.masking import set_secrets
 from bridge.sources.mqtt.source import MqttSource
 from tests.sources.mqtt.test_packets import publish
 from tests.support.batches import answer
@@ -30,7 +31,7 @@ def connack(code: int = 0, *, present: bool = False, **properties: Any) -> bytes
     for name, value in properties.items():
         setattr(packed, name, value)
     rest = bytes([present, code]) + bytes(packed.pack())
-    return b"\x20" + bytes([len(rest)]) + rest
+    return b"\x20" + VariableByteIntegers.encode(len(rest)) + rest
 
 
 def script_of(answered: bytes | None) -> Script:
@@ -104,6 +105,19 @@ async def test_a_refused_subscription_has_the_brokers_explanation(fast_path: boo
     async with connected(fast_path) as (script, session):
         script.say(b"\xe0", bytes([1 + len(packed)]), b"\x97", packed)
         assert await cause_of_the_end(session) == "the broker disconnected: Quota exceeded: over quota"
+
+
+async def test_a_token_that_the_broker_quotes_is_masked_before_its_words_are_cut(
+    fast_path: bool, request: pytest.FixtureRequest
+) -> None:
+    """A user name at the end of a long explanation, or of a server's long name, leaves no part of itself behind."""
+    token = "user-token-ABCDEFGHIJ"
+    set_secrets({token})
+    request.addfinalizer(lambda: set_secrets(()))
+    for name in ("ReasonString", "ServerReference"):
+        cause = await refused(fast_path, connack(0x87, **{name: "x" * 190 + f" {token}"}))
+        assert "xxx ***" in cause
+        assert "user" not in cause
 
 
 async def test_a_shorter_session_is_said_once(fast_path: bool) -> None:
