@@ -19,7 +19,7 @@ _EVICTS_MESSAGES: Final = "the dramatiq Redis deletes messages when it is full (
 _NOT_ALLOWED: Final = ": set noeviction there, or dramatiq: {allow_eviction: true} here"
 _EVICTS_OWN_KEYS: Final = (
     "when it is full, Redis deletes what the bridge remembers of written events:"
-    " one that is delivered again may be written again; dead letters too"
+    " one that is delivered again may be written again"
 )
 _NOT_DURABLE: Final = (
     "the dramatiq Redis writes no append-only file (appendonly no):"
