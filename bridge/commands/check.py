@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from typing import Final
 
 from bridge import config
-from bridge.config import Config, Route, SourceConfig, redacted_url, tls
+from bridge.config import Config, Route, SourceConfig, tls
 from bridge.config.units import spell_size
 from bridge.routing.compiler import check_routes
 from bridge.sources.promise import promise
@@ -26,9 +26,9 @@ def main(arguments: argparse.Namespace) -> int:
     """
     loaded = config.load(arguments.config, check=lambda loaded: [*check_routes(loaded), *tls.mistakes(loaded)])
     print(f"{arguments.config}: ok")
-    print(f"  dramatiq  {redacted_url(loaded.dramatiq.url)}, namespace {loaded.dramatiq.namespace}")
+    print(f"  dramatiq  {loaded.dramatiq.redacted_url}, namespace {loaded.dramatiq.namespace}")
     for name, source in loaded.sources.items():
-        print(f"  {name}  {source.type} {redacted_url(source.url)}")
+        print(f"  {name}  {source.type} {source.redacted_url}")
         for route in loaded.routes:
             if route.source == name:
                 topic = f"{route.topic} " if route.topic else ""

@@ -99,7 +99,7 @@ class Model(BaseModel):
     def _hide_substituted(self, info: ValidationInfo) -> Self:
         secrets: set[str] = (info.context or {}).get("secrets", set())
         if secrets:
-            shown = {name: _shown(name, getattr(self, name)) for name in type(self).model_fields}
+            shown = {name: self._shown(name, getattr(self, name)) for name in type(self).model_fields}
             # A whole URL from the environment is shown like one in the file: without its password.
             parts = {secret for secret in secrets if "://" not in secret}
             self._hidden = frozenset(
@@ -109,11 +109,10 @@ class Model(BaseModel):
 
     def __repr_args__(self) -> Iterator[tuple[str | None, Any]]:
         for name, value in super().__repr_args__():
-            yield name, MASK if name in self._hidden else _shown(name, value)
+            yield name, MASK if name in self._hidden else self._shown(name, value)
 
-
-def _shown(name: str | None, value: object) -> object:
-    return redacted_url(value) if name == "url" and isinstance(value, str) else value
+    def _shown(self, _name: str | None, value: object) -> object:
+        return value
 
 
 def _holds(value: object, secrets: set[str]) -> bool:
@@ -158,21 +157,32 @@ class Connection(Model):
     def secrets(self) -> set[str]:
         """Return the texts that no log may show, such as passwords and tokens."""
         given = [self.password, self.tls.key_password if self.tls is not None else None]
-        texts = secret_texts(self.url) | {secret.get_secret_value() for secret in given if secret is not None}
+        in_url = secret_texts(self.url, has_password=self._has_own_password)
+        texts = in_url | {secret.get_secret_value() for secret in given if secret is not None}
         if self.username and not self._has_password:
             texts.add(self.username)
         return set().union(*map(spellings, texts))
 
     @property
+    def redacted_url(self) -> str:
+        """The URL without its secrets, for logs and errors: with a user name, if a password stands beside it."""
+        return redacted_url(self.url, has_password=self._has_own_password)
+
+    @property
+    def _has_own_password(self) -> bool:
+        # As in a URL, an empty one is none: some brokers take a token with an empty password.
+        return self.password is not None and self.password.get_secret_value() != ""
+
+    @property
     def _has_password(self) -> bool:
         parts = split_url(self.url)
-        return self.password is not None or bool(parts is not None and parts.password)
+        return self._has_own_password or bool(parts is not None and parts.password)
 
-    def __repr_args__(self) -> Iterator[tuple[str | None, Any]]:
-        for name, value in super().__repr_args__():
-            # A user name without a password is a token.
-            is_token = name == "username" and value is not None and not self._has_password
-            yield name, MASK if is_token else value
+    def _shown(self, name: str | None, value: object) -> object:
+        if name == "url":
+            return self.redacted_url
+        # A user name without a password is a token.
+        return MASK if name == "username" and value is not None and not self._has_password else value
 
     @field_validator("url")
     @classmethod

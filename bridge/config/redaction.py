@@ -26,8 +26,13 @@ _NO_KEY = re.compile(r"([\w-]+)[:=](\S.*)$")
 _BROKEN = re.compile(r"([\w-]+)[\"']?[\s:=]+(\S.*)$")
 _CREDENTIALS = re.compile(r"([^\s\"'@]+)@|:-([^}]*)\}?")
 _MAX_SHOWN: Final = 200
-#: Keys whose value may be a token.
-_USERS: Final = frozenset({"username", "user", "login"})
+#: Keys whose value may be a token: misspelt ones too, without - and _.
+_USERS: Final = ("username", "user", "login", "userid")
+#: The ends of keys of secrets. `key` and `sig` are none, as they are in a URL: `tls.key`, a path, and `routing_key` are shown.
+_SECRET_ENDS: Final = (
+    *("pass", "pwd", "auth", "authentication", "authorization", "cred", "creds", "credential", "credentials"),
+    *("apikey", "accesskey", "accountkey", "authkey", "privatekey", "sharedkey", "signature"),
+)
 #: Keys of a URL, or of a part of it that may hold its user and password.
 _ADDRESSES: Final = frozenset({"url", "uri", "host", "hostname", "broker", "server", "address", "dsn"})
 
@@ -35,18 +40,33 @@ _ADDRESSES: Final = frozenset({"url", "uri", "host", "hostname", "broker", "serv
 @lru_cache(maxsize=1024)
 def is_secret(key: str) -> bool:
     """Tell whether a key names a secret; a misspelt `password` does too."""
-    word = key.lower().replace("-", "").replace("_", "")
+    word = _plain(key)
     return (
         any(part in word for part in ("password", "passwd", "passphrase", "secret", "token"))
-        or word in {"pass", "pwd", "pw", "apikey", "jwt", "bearer", "credential", "credentials"}
+        or word in {"pw", "jwt", "bearer"}
+        or word.endswith(_SECRET_ENDS)
         or bool(near_miss(word, ("password", "passwd"), 0.7))
     )
 
 
+@lru_cache(maxsize=1024)
+def is_user(key: str) -> bool:
+    """Tell whether a key names a user; a misspelt `username` does too, and `server_name` is none."""
+    return bool(near_miss(_plain(key), _USERS, 0.8))
+
+
+def _plain(key: str) -> str:
+    return key.lower().replace("-", "").replace("_", "")
+
+
 def is_secret_path(path: KeyPath) -> bool:
-    """Tell whether a value may be secret by its keys: a user name too, which is a token where there is no password."""
-    keys = [step for step in path if isinstance(step, str)]
-    return any(map(is_secret, keys)) or (bool(keys) and keys[-1] in _USERS)
+    """Tell whether a value may be secret by its keys: a user name too, which is a token where there is no password.
+
+    A source may have any name, such as `auth`: only its settings are asked.
+    """
+    of_source = path[:1] == ("sources",) and len(path) > 2
+    keys = [step for step in path[2 * of_source :] if isinstance(step, str)]
+    return any(map(is_secret, keys)) or (bool(keys) and is_user(keys[-1]))
 
 
 def is_address(path: KeyPath) -> bool:
@@ -121,7 +141,7 @@ class RedactedSource:
 
 
 def _is_secret_or_user(key: str) -> bool:
-    return is_secret(key) or key in _USERS
+    return is_secret(key) or is_user(key)
 
 
 def _after_secret_words(text: str, pattern: re.Pattern[str]) -> list[Region]:

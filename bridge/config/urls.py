@@ -25,10 +25,10 @@ _NO_USER = re.compile(r"[/@?#\s]")
 _TLS_OPTION = re.compile(r"(^|&)(ssl_\w+|ca(file|path|data)|certfile|keyfile|no_verify_ssl)=")
 
 
-def url_secrets(text: str) -> list[Region]:
+def url_secrets(text: str, *, has_password: bool = False) -> list[Region]:
     """Return where a URL holds secrets: its password, a user name without a password, and parameters of its query.
 
-    A user name without a password is a token. Of a parameter only a short number or a boolean is not secret. Where the
+    A user name without a password is a token; with `has_password` the password stands beside the URL. Of a parameter only a short number or a boolean is not secret. Where the
     parts of a URL can't be told apart (a raw / or @ in a password), too much is secret rather than too little.
     """
     begin = text.find("://") + 3
@@ -39,7 +39,7 @@ def url_secrets(text: str) -> list[Region]:
     is_path = text[:begin].lower().endswith("unix://") and text.startswith("/", begin)
     if end > begin and not is_path:
         user, _, password = text[begin:end].partition(":")
-        shows_user = password and not _NO_USER.search(user)
+        shows_user = (password or has_password) and not _NO_USER.search(user)
         regions.append((begin + len(user) + 1 if shows_user else begin, end))
     for parameter in _PARAMETER.finditer(text, begin):
         name, value = parameter[1], parameter[2]
@@ -59,16 +59,16 @@ def merged(regions: Iterable[Region]) -> list[Region]:
     return together
 
 
-def redacted_url(url: str) -> str:
-    """Return the URL without its secrets, for logs and errors."""
-    for start, end in reversed(url_secrets(url)):
+def redacted_url(url: str, *, has_password: bool = False) -> str:
+    """Return the URL without the secrets that `url_secrets` finds, for logs and errors."""
+    for start, end in reversed(url_secrets(url, has_password=has_password)):
         url = f"{url[:start]}{MASK}{url[end:]}"
     return url
 
 
-def secret_texts(url: str) -> set[str]:
-    """Return the secrets of a URL, as they stand there."""
-    return {url[start:end] for start, end in url_secrets(url)}
+def secret_texts(url: str, *, has_password: bool = False) -> set[str]:
+    """Return the secrets of a URL that `url_secrets` finds, as they stand there."""
+    return {url[start:end] for start, end in url_secrets(url, has_password=has_password)}
 
 
 def spellings(secret: str) -> set[str]:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any, Final
 
-from bridge.config import SourceConfig, redacted_url
+from bridge.config import SourceConfig
 from bridge.model.accounting import Counts
 from bridge.model.batch import Batch, DeadLetter, Trimmed
 from bridge.model.event import Event, OncePerRoute
@@ -39,7 +39,7 @@ class SourceLog:
         self._guarantee = self._held_guarantee = guarantee
         self._source = source
         self._type = config.type
-        self._url = redacted_url(config.url)
+        self._url = config.redacted_url
         self._repeated = RepeatedLog()
         self._routes = 0
         # Whether it is connected, and whether the last line of its connection says so.

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Final
 
 from bridge import sources
-from bridge.config import Config, redacted_url
+from bridge.config import Config
 from bridge.delivery import tasks
 from bridge.delivery.backpressure import Backpressure
 from bridge.delivery.pipeline import SourcePipeline
@@ -149,7 +149,7 @@ class Bridge:
         # A write: a Redis that refuses or delays writes, a Sentinel, and a replica answer PING as well.
         await self._context.health.retry_until_available("", self._sink.probe)
         dramatiq = self._config.dramatiq
-        log.info("sink.connected", url=redacted_url(dramatiq.url), namespace=dramatiq.namespace)
+        log.info("sink.connected", url=dramatiq.redacted_url, namespace=dramatiq.namespace)
         self._sink_reached.set()
         for pipeline in self._pipelines[: len(self._config.sources)]:
             await pipeline.wait_connected()

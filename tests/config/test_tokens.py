@@ -5,10 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import structlog
 
+from bridge import cli
 from bridge.config import load
 from bridge.config.reader import parse
 from bridge.config.substitution import Substitution
+from bridge.delivery.source_log import SourceLog
 from bridge.errors import ConfigError
 
 SECRET = "hunter2"
@@ -62,7 +65,23 @@ MORE = "\n    x: 1"
         "tls: {key_password: hunter2, x: 1}",
         "tls: {key-password: hunter2}",
         "tls: {passphrase: hunter2}",
+        # Near misses, and keys of other programs.
+        "usrname: hunter2",
+        "Username: hunter2",
+        "user_name: hunter2",
+        "user-id: hunter2",
+        "usernam: [hunter2]",
+        "tls: {key-pass: hunter2}",
+        "tls: {keypass: [hunter2]}",
+        "auth: hunter2",
+        "auth: {a: hunter2}",
+        "basic_auth: u:hunter2",
+        "access_key: hunter2",
+        "Creds: hunter2",
+        "Authorization: Bearer hunter2",
         # Files that YAML cannot read to their end.
+        "x: [\n    user_name: hunter2",
+        "x: [\n    auth: hunter2",
         "url: 'mqtt://hunter2@h",
         "url: 'mqtt://hunter2 b@h",
         "[url: mqtt://hunter2@h",
@@ -85,6 +104,55 @@ def test_no_mistake_shows_a_token(text: str, tmp_path: Path) -> None:
         load(path, environ={"SECRET": SECRET})
     assert SECRET not in str(caught.value)
     assert SECRET not in repr(caught.value.diagnostics)
+
+
+def test_a_mistake_shows_all_that_is_no_secret(tmp_path: Path) -> None:
+    """A source may be named after a secret, `tls.key` is a path, and a key only reminds of a user's name."""
+    path = tmp_path / "bridge.yaml"
+    settings = (
+        "type: mqtt, url: mqtts://shown, topics: [t], tls: {key: /a/path, server_name: name}, client_id: id, x: 1"
+    )
+    for name in ("auth", "token", "user"):
+        path.write_text(f"sources: {{{name}: {{{settings}}}}}\n", encoding="utf-8")
+        with pytest.raises(ConfigError) as caught:
+            load(path, environ={})
+        assert settings in str(caught.value)
+
+
+def test_a_user_beside_a_password_is_no_secret(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Wherever the password stands: the user's name of a URL is shown, and no word of a server is masked for it."""
+    path = tmp_path / "bridge.yaml"
+    path.write_text(
+        """\
+dramatiq: {url: redis://bridge@h, password: hunter2}
+sources:
+  beside: {type: amqp, url: amqp://bridge@rabbit, password: hunter2, queue: q}
+  empty: {type: mqtt, url: mqtt://token@h, password: "", topics: [t]}
+routes: []
+""",
+        encoding="utf-8",
+    )
+    config = load(path, environ={})
+    assert config.dramatiq.secrets() == config.sources["beside"].secrets() == {SECRET}
+    # As in a URL, an empty password is none.
+    assert config.sources["empty"].secrets() >= {"token"}
+    assert cli.main(["check", str(path)]) == 0
+    with structlog.testing.capture_logs() as lines:
+        SourceLog("s", "s", config.sources["beside"], None).connected(1, None)
+    assert lines[0]["url"] == "amqp://bridge@rabbit"
+    for shown in (repr(config), capsys.readouterr().out):
+        assert "redis://bridge@h" in shown
+        assert "amqp://bridge@rabbit" in shown
+        assert "mqtt://***@h" in shown
+        assert SECRET not in shown
+
+
+def test_a_substituted_user_is_not_in_a_printed_configuration(tmp_path: Path) -> None:
+    """A name out of the environment is hidden with its URL, beside a password too."""
+    path = tmp_path / "bridge.yaml"
+    text = "sources: {m: {type: mqtt, url: 'mqtt://${SECRET}@h', password: x, topics: [t]}}"
+    path.write_text(text, encoding="utf-8")
+    assert SECRET not in repr(load(path, environ={"SECRET": SECRET}))
 
 
 def test_a_printed_configuration_shows_no_token(tmp_path: Path) -> None:
