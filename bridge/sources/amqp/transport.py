@@ -99,8 +99,8 @@ class FastTransport(asyncio.BufferedProtocol):
             self._transport.pause_reading()
 
     def resume_reading(self) -> None:
-        """Read again."""
-        if self._transport is not None:
+        """Read again; nothing where the connection is being closed: uvloop would raise."""
+        if self._transport is not None and not self._transport.is_closing():
             self._transport.resume_reading()
 
     def get_buffer(self, sizehint: int) -> memoryview:  # noqa: ARG002 - asyncio's signature
