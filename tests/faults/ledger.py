@@ -6,6 +6,7 @@ import json
 import threading
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -64,6 +65,13 @@ class Load:
         with self._lock:
             self._publisher.send(bodies, taken.append)
         assert len(taken) == len(bodies), "not every body was taken"
+
+    def send_while_connected(self, bodies: Sequence[bytes]) -> None:
+        """Publish bodies that are no events of the ledger's; whether the broker takes them does not matter."""
+        with self._lock:
+            if self._connected:
+                with suppress(Exception):  # four libraries' ways to say that a broker is away; the next event finds out
+                    self._publisher.send(bodies, lambda _: None)
 
     def burst(self, count: int) -> None:
         """Publish `count` events as fast as they are confirmed; ends early where the broker is away for long."""

@@ -131,8 +131,7 @@ def _send_garbage(stage: Stage, ended: threading.Event) -> None:
     for turn, source in enumerate(cycle(stage.loads)):
         if ended.wait(0.5):
             return
-        with suppress(Exception):  # its broker is away: four libraries' ways to say so
-            stage.loads[source].send([random.choice(_HOSTILE)])
+        stage.loads[source].send_while_connected([random.choice(_HOSTILE)])
         if turn % _FLOOD_EVERY == _FLOOD_EVERY - 1:
             flood = Flood("pubsub", stage.events.port, stage.feeds["pubsub"].topic)
             ended.wait(_FLOOD_S)
