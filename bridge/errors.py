@@ -5,7 +5,7 @@ Errors that every caller handles alike share one class.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -159,3 +159,13 @@ class BadEvent(BridgeError):
 def describe_error(error: BaseException) -> str:
     """Return the text of `error`, or the name of its class if it has none."""
     return str(error) or type(error).__name__
+
+
+def causes(error: BaseException) -> Iterator[BaseException]:
+    """Yield `error` and each error that led to it, once: libraries that raise an error again make rings of them (aiormq, observed)."""
+    seen: list[BaseException] = []
+    cause: BaseException | None = error
+    while cause is not None and not any(cause is one for one in seen):
+        seen.append(cause)
+        yield cause
+        cause = cause.__cause__ or cause.__context__

@@ -11,7 +11,7 @@ from typing import Any, Final
 from bridge.config.connection import Tls
 from bridge.config.files import InaccessibleFile, UnreadableFile, read_file
 from bridge.config.models import Config
-from bridge.errors import Diagnostic, Disconnected, KeyPath, describe_error
+from bridge.errors import Diagnostic, Disconnected, KeyPath, causes, describe_error
 
 #: The certificates of all the authorities of a system are 0.2 MiB.
 MAX_FILE_BYTES: Final = 1024 * 1024
@@ -176,12 +176,10 @@ def explain(error: BaseException, url: str) -> str:
     scheme = url.partition("://")[0]
     plain = scheme.removesuffix("s") if scheme != "redis" else scheme
     secure = "rediss" if plain == "redis" else f"{plain}s"
-    cause: BaseException | None = error
-    while cause is not None:
+    for cause in causes(error):
         for token, words in _WORDS.items():
             if token in str(cause):
                 return words.format(plain=plain, secure=secure)
-        cause = cause.__cause__ or cause.__context__
     text = describe_error(error)
     if not any(each in text for each in _ENDED):
         return text

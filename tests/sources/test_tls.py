@@ -22,6 +22,8 @@ from paho.mqtt.client import Client as MqttClient
 from paho.mqtt.enums import CallbackAPIVersion
 from redis import Redis as Client
 
+from bridge.config import tls
+from bridge.errors import causes
 from tests.conftest import need
 from tests.support.brokers import Mosquitto, RabbitMQ, Redis
 from tests.support.certificates import Certificates, encrypt_key, make_certificates
@@ -310,3 +312,13 @@ def test_a_broker_that_never_answers(secure: bool, mute_port: int, either_bridge
         assert bridge.wait_for("source.unavailable", source=name)["cause"].startswith("timed out")
     assert bridge.wait_for("sink.unavailable")["cause"].startswith("timed out")
     _ends_at_once(bridge)
+
+
+def test_errors_that_lead_to_each_other_have_an_end() -> None:
+    """Aiormq raises an error again that was the context of another one: whoever follows such a ring would follow it for ever."""
+    first, second = ConnectionError("first"), ConnectionError("second")
+    first.__context__, second.__context__ = second, first
+    assert list(causes(first)) == [first, second]
+    assert tls.explain(first, "amqp://localhost") == "first"
+    second.args = ("WRONG_VERSION_NUMBER",)
+    assert "this port speaks no TLS" in tls.explain(first, "amqps://localhost")
