@@ -54,7 +54,7 @@ _RECOVERY_S: Final = 20.0
 _HOSTILE: Final = list(HOSTILE.values())
 #: How often in half seconds, and how long.
 _FLOOD_EVERY: Final = 90
-_FLOOD_S: Final = 4.0
+_FLOOD_S: Final = 1.0
 _PROXIED: Final = ("sink", "rabbitmq", "mosquitto", "events")
 
 
