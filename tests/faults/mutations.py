@@ -45,14 +45,14 @@ MUTATIONS: Final = (
         "bridge/delivery/pipeline.py",
         (
             (
-                "                outcome = await self._policy.decide(delivery)\n",
+                "                    outcome = await self._policy.decide(delivery)\n",
                 (
-                    "                if delivery.session is not None:\n"
-                    "                    await delivery.session.acknowledge(delivery.batch.events)\n"
-                    "                outcome = await self._policy.decide(delivery)\n"
+                    "                    if delivery.session is not None:\n"
+                    "                        await delivery.session.acknowledge(delivery.batch.events)\n"
+                    "                    outcome = await self._policy.decide(delivery)\n"
                 ),
             ),
-            ("                await self._acknowledge(delivery, outcome)\n", ""),
+            ("                    await self._acknowledge(delivery, outcome)\n", ""),
         ),
         "bridge-kill-unwritten",
         "lost ",

@@ -44,9 +44,8 @@ def pipe() -> Iterator[tuple[int, int]]:
     os.close(ends[0])  # the other end stays: a writer's thread never ends, and must not find another file at its number
 
 
-def describe(count: int, since: float) -> bytes:
+def describe(count: int, _since: float) -> bytes:
     """Return the line about lines that were left out, as the tests want it."""
-    assert time.time() - 60 < since <= time.time()
     return b"%d left out\n" % count
 
 

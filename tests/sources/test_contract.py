@@ -23,6 +23,9 @@ from tests.support.children import wait_until
 from tests.support.feeds import REDELIVERING, AmqpFeed, Feed, MqttFeed, PubsubFeed, StreamFeed
 from tests.support.processes import BridgeProcess, Worker, assert_no_orphans, assert_queue_empty, queue_messages
 
+#: Less than the 32 KiB of properties that are read where the AMQP library reads.
+_HEADER_BYTES = 30_000
+
 
 @pytest.fixture
 def sink(redis_server: Redis) -> Redis:
@@ -268,19 +271,19 @@ async def test_the_size_of_an_event_covers_all_that_it_holds(feed: Feed, sink: R
         await _in_thread(_publish_header, feed)
         (event,) = await session.receive()
         headers, _ = event.details()
-        assert len(str(headers["k"])) == 65_000
-        assert 65_000 <= event.size <= 66_000
+        assert len(str(headers["k"])) == _HEADER_BYTES
+        assert _HEADER_BYTES <= event.size <= _HEADER_BYTES + 1000
 
 
 def _publish_header(feed: Feed) -> None:
-    """Publish an event with a header `k` of 65,000 bytes."""
+    """Publish an event with a header `k`."""
     if isinstance(feed, MqttFeed):
-        feed.publish_properties([1])
+        feed.publish_properties([1], _HEADER_BYTES)
     elif isinstance(feed, AmqpFeed):
-        feed.publish([{}], headers={"k": "v" * 65_000})
+        feed.publish([{}], headers={"k": "v" * _HEADER_BYTES})
     elif isinstance(feed, StreamFeed):
         with feed.broker.client() as client:
-            client.xadd(feed.name, {"data": "{}", "k": "v" * 65_000})
+            client.xadd(feed.name, {"data": "{}", "k": "v" * _HEADER_BYTES})
 
 
 def _source(feed: Feed, sink: Redis, tmp_path: Path) -> Source:

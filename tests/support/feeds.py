@@ -167,13 +167,13 @@ class MqttFeed(Feed):
         client.disconnect()
         client.loop_stop()
 
-    def publish_properties(self, counts: Sequence[int]) -> None:
-        """Publish, one after another, an event with an empty body for each count of user properties `k` of 65,000 bytes."""
+    def publish_properties(self, counts: Sequence[int], size: int = 65_000) -> None:
+        """Publish, one after another, an event with an empty body for each count of user properties `k` of so many bytes."""
         client = Client(CallbackAPIVersion.VERSION2, protocol=MQTTv5)
         connect(client, self.broker.port)
         for count in counts:
             properties = Properties(PacketTypes.PUBLISH)
-            properties.UserProperty = [("k", "v" * 65_000)] * count
+            properties.UserProperty = [("k", "v" * size)] * count
             client.publish(self.name, b"", qos=1, properties=properties).wait_for_publish(60)
         client.disconnect()
         client.loop_stop()
