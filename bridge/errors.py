@@ -162,7 +162,7 @@ def describe_error(error: BaseException) -> str:
 
 
 def causes(error: BaseException) -> Iterator[BaseException]:
-    """Yield `error` and each error that led to it, once: libraries that raise an error again make rings of them (aiormq, observed)."""
+    """Yield `error` and each error that led to it, once: a library that raises an error again makes a ring (aiormq, observed)."""
     seen: list[BaseException] = []
     cause: BaseException | None = error
     while cause is not None and not any(cause is one for one in seen):

@@ -28,8 +28,9 @@ _TLS_OPTION = re.compile(r"(^|&)(ssl_\w+|ca(file|path|data)|certfile|keyfile|no_
 def url_secrets(text: str, *, has_password: bool = False) -> list[Region]:
     """Return where a URL holds secrets: its password, a user name without a password, and parameters of its query.
 
-    A user name without a password is a token; with `has_password` the password stands beside the URL. Of a parameter only a short number or a boolean is not secret. Where the
-    parts of a URL can't be told apart (a raw / or @ in a password), too much is secret rather than too little.
+    A user name without a password is a token; with `has_password` the password stands beside the URL. Of a parameter
+    only a short number or a boolean is not secret. Where the parts of a URL can't be told apart (a raw / or @ in a
+    password), too much is secret rather than too little.
     """
     begin = text.find("://") + 3
     if begin < 3:

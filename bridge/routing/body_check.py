@@ -49,8 +49,9 @@ class BodyCheck:
     """One format.
 
     `run` matches values as far as they need no closer look, and `heads` finds their heads in it: for lists, maps and tags
-    with the bytes of their number. `forms` goes by head; it holds plain tuples, which take less time than a Form. `keys` are the heads of keys; `scalars` and `pairs` match heads of
-    scalars and texts, and pairs of these with a good key. `explain` says why the value at a place in a body is refused.
+    with the bytes of their number. `forms` goes by head; it holds plain tuples, which take less time than a Form. `keys`
+    are the heads of keys; `scalars` and `pairs` match heads of scalars and texts, and pairs of these with a good key.
+    `explain` says why the value at a place in a body is refused.
     """
 
     run: re.Pattern[bytes]

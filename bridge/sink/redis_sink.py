@@ -32,8 +32,8 @@ from bridge.sink.script_arguments import FenceArguments, ScriptArguments
 SCRIPT: Final = "".join(files("bridge.sink").joinpath(name).read_text() for name in ("dead_letters.lua", "enqueue.lua"))
 _SHA: Final = hashlib.sha1(SCRIPT.encode(), usedforsecurity=False).hexdigest()
 
-#: Deletes the dead letters and their books once the newest are too old, and returns their number. Some that are too old go with
-#: the next letter (see `dead_letters.lua`). Without the permission for TIME all do.
+#: Deletes the dead letters and their books once the newest are too old, and returns their number. Where only some are too
+#: old, these go with the next letter (see `dead_letters.lua`); so do all without the permission for TIME.
 _DELETE_OLD: Final = """
 local last, count = unpack(redis.call('HMGET', KEYS[2], 'last', 'count'))
 local newest, time = last and redis.call('HMGET', KEYS[2], last)[1], redis.pcall('TIME')

@@ -77,10 +77,11 @@ class Brokers:
 class Stage:
     """Everything of one experiment; use it as a context manager, which ends all but the brokers.
 
-    `spool` is the size of the bridge's spool, if it has one. `through` names the brokers that the bridge reaches through a proxy. `settings` is merged into the
-    configuration, `per_source` into a source's mapping by the source's name. `replicas` bridges
-    share the sources; as `twins` they have even the same names. `window` is that of each source, in events and bytes; with
-    `body_bytes` each event has so many bytes of text, and so has its message. `seconds` is how long a row that measures growth lasts, if not as long as it would by itself.
+    `spool` is the size of the bridge's spool, if it has one. `through` names the brokers that the bridge reaches through a
+    proxy. `settings` is merged into the configuration, `per_source` into a source's mapping by the source's name.
+    `replicas` bridges share the sources; as `twins` they have even the same names. `window` is that of each source, in
+    events and bytes; with `body_bytes` each event has so many bytes of text, and so has its message. `seconds` is how
+    long a row that measures growth lasts, if not as long as it would by itself.
     """
 
     def __init__(

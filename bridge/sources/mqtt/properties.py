@@ -91,7 +91,8 @@ def _properties(raw: bytes) -> Iterator[tuple[int, bytes, bytes]]:
         ValueError: MQTT knows no such property, or it is cut off.
     """
     _, at = variable_int(raw, 1)
-    # With some bytes behind the end, a start that is cut off needs no check. 50,000 properties fit into 256 KiB: these steps are few on purpose.
+    # With some bytes behind the end, a start that is cut off needs no check. 50,000 properties fit into 256 KiB: these
+    # steps are few on purpose.
     end, raw = len(raw), raw + bytes(_LONGEST_START)
     while at < end:
         identifier = raw[at]
