@@ -212,6 +212,7 @@ def _check_log(row: Row, stage: Stage, result: Result) -> None:
             about = f" about {says.cause}" if says.cause else ""
             result.failures.append(f"the log has no {says.event}{of}{about} with {', '.join(says.fields)}")
     kinds = Counter((line["event"], line.get("source"), line.get("cause")) for line in lines)
+    most = row.most_lines + int((stage.seconds or 0) // 60)  # one a minute, where it lasts longer
     for kind, count in kinds.items():
-        if count > row.most_lines:
+        if count > most:
             result.failures.append(f"{count} log lines {kind}: a repeated error is limited")
