@@ -7,6 +7,7 @@ the `stream` and `library_protocol` that aiormq's reader and writer are made wit
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Callable
 from typing import Any, Final
 
@@ -99,9 +100,11 @@ class FastTransport(asyncio.BufferedProtocol):
             self._transport.pause_reading()
 
     def resume_reading(self) -> None:
-        """Read again; nothing where the connection is being closed: uvloop would raise."""
-        if self._transport is not None and not self._transport.is_closing():
-            self._transport.resume_reading()
+        """Read again; nothing where the connection has ended."""
+        # uvloop raises for a transport that a cancelled connect has closed, of which `is_closing` is still false (observed).
+        if self._transport is not None:
+            with contextlib.suppress(RuntimeError):
+                self._transport.resume_reading()
 
     def get_buffer(self, sizehint: int) -> memoryview:  # noqa: ARG002 - asyncio's signature
         """Return the buffer for the next bytes: always the same one, since asyncio's own buffers cost 20 us per read."""

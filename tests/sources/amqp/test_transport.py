@@ -18,6 +18,7 @@ from bridge.errors import BadEvent, Disconnected
 from bridge.model.event import Event
 from bridge.sources.amqp.session import AmqpSession
 from bridge.sources.amqp.source import AmqpSource
+from bridge.sources.amqp.transport import FastTransport
 from tests.support.amqp_wire import BAD_PROPERTIES, HEARTBEAT, TAG, Broker, bodies, deliver, frame, header, message
 
 
@@ -304,3 +305,16 @@ async def test_a_closed_channel_acknowledges_nothing_anywhere(fast_path: bool) -
             await session.acknowledge(events)
             await other.pause()  # its answer comes after any acknowledgement
             assert broker.acknowledged == []
+
+
+async def test_reading_again_on_a_connection_that_has_ended_does_no_harm() -> None:
+    """A stop that cancels a connect closes uvloop's transport at once; leaving the source resumes reading all the same."""
+
+    class Closed(asyncio.Transport):
+        def resume_reading(self) -> None:
+            raise RuntimeError("unable to perform operation on <TCPTransport closed=True>; the handler is closed")
+
+    transport = FastTransport("feed", asyncio.get_running_loop(), 1 << 20)
+    transport.resume_reading()
+    transport.connection_made(Closed())
+    transport.resume_reading()
