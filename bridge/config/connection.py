@@ -21,9 +21,10 @@ from pydantic import (
 
 from bridge.config.substitution import Substituted, coerced
 from bridge.config.units import DURATION, SIZE, parse_duration, parse_size, spell_duration
-from bridge.config.urls import MASK, check_url, redacted_url, secret_texts, spellings, split_url
+from bridge.config.urls import check_url, redacted_url, secret_texts, spellings, split_url
 from bridge.config.wording import describe
 from bridge.errors import InvalidValue
+from bridge.observe.masking import MASK
 
 #: In bytes; OpenSSL takes no longer one.
 _MAX_KEY_PASSWORD: Final = 1024

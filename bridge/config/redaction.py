@@ -7,10 +7,11 @@ import re
 from functools import lru_cache
 from typing import Final
 
-from bridge.config.urls import MASK, Region, merged
+from bridge.config.urls import Region, merged
 from bridge.config.urls import url_secrets as secrets_of_url
 from bridge.config.wording import near_miss
 from bridge.errors import KeyPath
+from bridge.observe.masking import MASK
 
 # The line breaks of YAML 1.1: both of pyyaml's parsers count them.
 _BREAK = re.compile("\r\n|[\r\n\x85\u2028\u2029]")

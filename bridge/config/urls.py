@@ -8,8 +8,8 @@ from urllib.parse import SplitResult, quote, unquote, urlsplit
 
 from bridge.config.wording import listed
 from bridge.errors import InvalidValue
+from bridge.observe.masking import MASK
 
-MASK = "***"
 #: The indices of a part of a text.
 Region = tuple[int, int]
 

@@ -205,12 +205,16 @@ class Batch:
 
     def unmerged(self) -> list[Batch]:
         """Return the batches that this one was `merged` of, each with its own number again, and not routed."""
-        parts, start = [], 0
-        for number, count in self.merged:
-            sequence = BatchSequence(self.sequence.name, last=number)
-            parts.append(Batch(self.events[start : start + count], sequence, number=number))
-            start += count
-        return parts
+        name = self.sequence.name
+        return [
+            Batch(self.events[start:stop], BatchSequence(name, last=number), number=number)
+            for number, start, stop in self._merged_spans()
+        ]
+
+    def _merged_spans(self) -> list[tuple[int, int, int]]:
+        """Return the number of each batch that this one was merged of, and from where to where its events are."""
+        stops = accumulate(count for _, count in self.merged)
+        return [(number, stop - count, stop) for (number, count), stop in zip(self.merged, stops, strict=True)]
 
     def split(self) -> tuple[Batch, ...]:
         """Return two batches, each with half of the events, their messages and dead letters; or those that were `merged`.
@@ -219,13 +223,9 @@ class Batch:
         attempt writes only the missing part. A merged batch is not merged again after a crash.
         """
         number, count = self.assign_number(), len(self.events)
-        ends = list(accumulate(events for _, events in self.merged))
-        if ends and ends[-1] == count:
-            starts = [0, *ends[:-1]]
-            return tuple(
-                self._part(str(spooled), start, end)
-                for (spooled, _), start, end in zip(self.merged, starts, ends, strict=True)
-            )
+        spans = self._merged_spans()
+        if spans and spans[-1][2] == count:
+            return tuple(self._part(str(spooled), start, stop) for spooled, start, stop in spans)
         return self._part(f"{number}a", 0, count // 2), self._part(f"{number}b", count // 2, count)
 
     def _part(self, name: str, start: int, stop: int) -> Batch:
