@@ -104,6 +104,11 @@ class Event(msgspec.Struct, eq=False, gc=False):
     size: int = 0
     skipped: int = 0
 
+    @property
+    def body_size(self) -> int:
+        """The bytes of the whole body, also of the part that was not kept."""
+        return len(self.body) + self.skipped
+
     def skip(self, size: int) -> None:
         """Note that `size` bytes behind `body` were not kept; call it once `defect` is set, if there is one."""
         self.skipped = size

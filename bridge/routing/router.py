@@ -120,13 +120,11 @@ class Router:
 
     def dead_letter(self, event: Event, reason: DeadLetterReason, detail: str) -> DeadLetter:
         """Return the dead letter of an event that failed before any route."""
-        is_body_usable = len(event.body) <= self.max_body_bytes and not event.skipped
-        return DeadLetter(event, reason, detail, is_body_usable=is_body_usable)
+        return DeadLetter(event, reason, detail, is_body_usable=event.body_size <= self.max_body_bytes)
 
     def _refuse_unusable(self, event: Event) -> None:
-        size = len(event.body) + event.skipped
-        if size > self.max_body_bytes:
-            raise BadEvent("too-large", f"the body has {size} bytes, max_body is {self.max_body_bytes}")
+        if event.body_size > self.max_body_bytes:
+            raise BadEvent("too-large", f"the body has {event.body_size} bytes, max_body is {self.max_body_bytes}")
         if event.defect:
             raise BadEvent("decode", event.defect)
 

@@ -45,14 +45,13 @@ def encode_letter(letter: DeadLetter, max_bytes: int) -> list[Word]:
     event, max_part = letter.event, min(_MAX_PART, max_bytes // _PART_SHARE)
     is_whole = letter.is_body_usable and not event.skipped and len(event.body) <= max_bytes // _BODY_SHARE
     body = event.body if is_whole else event.body[: min(_SAMPLE, max_bytes // _BODY_SHARE)]
-    body_size = len(event.body) + event.skipped
     topic = _utf8(event.topic)
     fields: list[Word] = ["version", DEAD_LETTER_VERSION, "reason", letter.reason, "error", _shorten(letter.detail)]
     fields += ("source", event.source, "route", letter.route, "topic", _cut(topic, max_part))
     if len(topic) > max_part:
         fields += ("topic_cut", 1)
     fields += ("received_at", event.received_at_ms, *_details(event, max_part))
-    fields += ("body_size", body_size, "body_cut", int(len(body) < body_size), "body", body)
+    fields += ("body_size", event.body_size, "body_cut", int(len(body) < event.body_size), "body", body)
     return [_utf8(value) if isinstance(value, str) else value for value in fields]
 
 
