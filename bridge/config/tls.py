@@ -79,6 +79,10 @@ def context(tls: Tls | None) -> ssl.SSLContext:
     tls = tls or Tls()
     for fault in _unreadable(tls):
         raise fault
+    return _context(tls)
+
+
+def _context(tls: Tls) -> ssl.SSLContext:
     ssl_context = _Context(ssl.PROTOCOL_TLS_CLIENT)
     ssl_context.server_name = tls.server_name
     if tls.ca is None and tls.verify:
@@ -154,7 +158,7 @@ def faults(tls: Tls) -> Iterator[TlsFault]:
     yield from unreadable
     if not unreadable:
         try:
-            context(tls)
+            _context(tls)
         except TlsFault as fault:
             yield fault
 

@@ -22,6 +22,9 @@ META_NAMES: Final = (
     "entry_id",
 )
 
+#: The part that is kept of a body which is too large to be used: enough to see in the dead letter what was sent.
+KEPT_BODY_BYTES: Final = 16 << 10
+
 #: An event's headers, and its meta: only names of META_NAMES.
 Details = tuple[Mapping[str, object], Mapping[str, object]]
 

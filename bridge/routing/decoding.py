@@ -107,11 +107,7 @@ def _decode_msgpack(event: Event) -> object:
         heads = check_msgpack(body)
         payload = _msgpack(body)
         return to_json_types(payload) if has_times(heads) else msgspec.to_builtins(payload, str_keys=True)
-    except (
-        ValueError,
-        TypeError,
-        RecursionError,
-    ) as error:  # msgspec.DecodeError and UnicodeDecodeError are ValueErrors
+    except (ValueError, TypeError, RecursionError) as error:
         raise _refused("msgpack", body, str(error)) from None
 
 

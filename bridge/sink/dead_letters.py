@@ -10,14 +10,12 @@ import msgspec
 
 from bridge.errors import BadEvent
 from bridge.model.batch import DeadLetter
-from bridge.model.event import Event
+from bridge.model.event import KEPT_BODY_BYTES, Event
 from bridge.redis_io.connection import Word
 from bridge.routing.json_types import to_json_types
 
 #: The version of a dead letter's fields: a later one may add fields, and changes none.
 DEAD_LETTER_VERSION: Final = 1
-#: The bytes that are kept of a body which no retry could use.
-_SAMPLE: Final = 16 * 1024
 #: The bytes that are kept of a topic (MQTT's own limit; AMQP's is 255), and of headers and meta together.
 _MAX_PART: Final = 64 * 1024
 _MAX_ERROR: Final = 1_000
@@ -43,8 +41,8 @@ def encode_letter(letter: DeadLetter, max_bytes: int) -> list[Word]:
     The body is whole unless no retry could use it, or it is larger than a quarter of `max_bytes`: `body_cut` says so.
     """
     event, max_part = letter.event, min(_MAX_PART, max_bytes // _PART_SHARE)
-    is_whole = letter.is_body_usable and not event.skipped and len(event.body) <= max_bytes // _BODY_SHARE
-    body = event.body if is_whole else event.body[: min(_SAMPLE, max_bytes // _BODY_SHARE)]
+    is_whole = letter.is_body_usable and len(event.body) <= max_bytes // _BODY_SHARE
+    body = event.body if is_whole else event.body[: min(KEPT_BODY_BYTES, max_bytes // _BODY_SHARE)]
     topic = _utf8(event.topic)
     fields: list[Word] = ["version", DEAD_LETTER_VERSION, "reason", letter.reason, "error", _shorten(letter.detail)]
     fields += ("source", event.source, "route", letter.route, "topic", _cut(topic, max_part))

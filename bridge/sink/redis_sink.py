@@ -29,21 +29,14 @@ from bridge.sink.dead_letters import LetterBounds
 from bridge.sink.memory import Memory, parse_memory
 from bridge.sink.script_arguments import FenceArguments, ScriptArguments
 
-SCRIPT: Final = "".join(files("bridge.sink").joinpath(name).read_text() for name in ("dead_letters.lua", "enqueue.lua"))
-_SHA: Final = hashlib.sha1(SCRIPT.encode(), usedforsecurity=False).hexdigest()
 
-#: Deletes the dead letters and their books once the newest are too old, and returns their number. Where only some are too
-#: old, these go with the next letter (see `dead_letters.lua`); so do all without the permission for TIME.
-_DELETE_OLD: Final = """
-local last, count = unpack(redis.call('HMGET', KEYS[2], 'last', 'count'))
-local newest, time = last and redis.call('HMGET', KEYS[2], last)[1], redis.pcall('TIME')
-if not newest or not time[1] or string.match(newest, '^%d+') + ARGV[1] * (1 + 1 / 128) > time[1] * 1000 then
-  return 0
-end
-redis.call('EXPIRE', KEYS[1], 0)
-redis.call('EXPIRE', KEYS[2], 0)
-return tonumber(count)
-"""
+def _script(*names: str) -> str:
+    return "".join(files("bridge.sink").joinpath(name).read_text() for name in names)
+
+
+SCRIPT: Final = _script("dead_letters.lua", "enqueue.lua")
+_DELETE_OLD: Final = _script("dead_letters.lua", "delete_old_letters.lua")
+_SHA: Final = hashlib.sha1(SCRIPT.encode(), usedforsecurity=False).hexdigest()
 
 #: Error replies about this message, and not about the server's state. After every other error the write is tried
 #: again: no batch is given up for an error that an operator can end.

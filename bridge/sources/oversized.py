@@ -7,5 +7,3 @@ from typing import Final
 #: So much larger than `max_body` a message may be and is still received whole. It is room for the topic (64 KiB at most),
 #: headers and properties of every event that can be routed, and for the bodies of dead letters that are a little too large.
 ROOM_BYTES: Final = 1 << 20
-#: The part of a larger body that is kept: enough to see in the dead letter what was sent.
-KEPT_BODY_BYTES: Final = 16 << 10

@@ -24,7 +24,7 @@ import time
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from bridge.model.event import Details, Event
+from bridge.model.event import KEPT_BODY_BYTES, Details, Event
 from bridge.sources.amqp.frames import (
     BODY,
     DELIVER,
@@ -39,7 +39,6 @@ from bridge.sources.amqp.frames import (
     parse_frame_start,
 )
 from bridge.sources.amqp.properties import details, parse_properties
-from bridge.sources.oversized import KEPT_BODY_BYTES
 from bridge.topics.pattern import remember
 
 #: Routings that are longer are not remembered.

@@ -17,8 +17,8 @@ from pamqp.commands import Basic
 from pamqp.header import ContentHeader
 
 from bridge.errors import BadEvent
+from bridge.model.event import KEPT_BODY_BYTES
 from bridge.sources.amqp.properties import parse_properties
-from bridge.sources.oversized import KEPT_BODY_BYTES
 
 METHOD: Final = 1
 HEADER: Final = 2

@@ -9,9 +9,9 @@ from __future__ import annotations
 import time
 from typing import Final
 
-from bridge.model.event import Event
+from bridge.model.event import KEPT_BODY_BYTES, Event
 from bridge.sources.mqtt.properties import DUP, details, variable_int
-from bridge.sources.oversized import KEPT_BODY_BYTES, ROOM_BYTES
+from bridge.sources.oversized import ROOM_BYTES
 
 NOT_UTF8: Final = "the topic is not UTF-8"
 #: MQTT 5 allows it only with a topic alias, and the bridge offers none.

@@ -11,8 +11,8 @@ import msgspec
 
 from bridge.config import RedisStream
 from bridge.errors import BadEvent
-from bridge.model.event import Details, Event, OnceByKey, OnceByXack, WriteOnce
-from bridge.sources.oversized import KEPT_BODY_BYTES, ROOM_BYTES
+from bridge.model.event import KEPT_BODY_BYTES, Details, Event, OnceByKey, OnceByXack, WriteOnce
+from bridge.sources.oversized import ROOM_BYTES
 from bridge.sources.redis_stream.group import Group
 from bridge.sources.redis_stream.positions import SEEN_MS
 

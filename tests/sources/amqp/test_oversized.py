@@ -14,11 +14,10 @@ from pamqp.commands import Basic, Connection
 
 from bridge.config import Amqp
 from bridge.errors import Disconnected
-from bridge.model.event import Event
+from bridge.model.event import KEPT_BODY_BYTES, Event
 from bridge.sources.amqp.deliveries import DeliveryReader
 from bridge.sources.amqp.frames import BadFrame, FrameReader
 from bridge.sources.amqp.source import AmqpSource
-from bridge.sources.oversized import KEPT_BODY_BYTES
 from tests.support.amqp_wire import BAD_PROPERTIES, HEARTBEAT, TAG, Broker, bodies, deliver, frame, header, message
 from tests.support.brokers import RabbitMQ, Redis
 from tests.support.children import UNMEASURED, wait_until

@@ -16,11 +16,11 @@ import pytest
 from paho.mqtt.properties import VariableByteIntegers
 
 from bridge.errors import Disconnected
-from bridge.model.event import Event
+from bridge.model.event import KEPT_BODY_BYTES, Event
 from bridge.sources.mqtt.oversized import OversizedMessage
 from bridge.sources.mqtt.packets import PacketReader
 from bridge.sources.mqtt.properties import subscription_ids
-from bridge.sources.oversized import KEPT_BODY_BYTES, ROOM_BYTES
+from bridge.sources.oversized import ROOM_BYTES
 from tests.sources.mqtt.test_packets import packed, packet, publish
 from tests.support.brokers import Mosquitto, Redis
 from tests.support.children import UNMEASURED, wait_until
