@@ -23,6 +23,7 @@ from bridge.delivery.policy import Delivery, DeliveryPolicy
 from bridge.delivery.sink_context import SinkContext
 from bridge.delivery.source_log import SourceLog
 from bridge.errors import Disconnected
+from bridge.garbage import collect_soon
 from bridge.model.accounting import Accounts, Counts, Outcome
 from bridge.model.batch import Batch, BatchSequence
 from bridge.routing.router import Router
@@ -200,6 +201,7 @@ class SourcePipeline:
                     self._session.fail("the connection was closed")
                     self._accounts.record_discarded(self._session.waiting)
                 self._session = None
+            collect_soon()
             if not self._must_end():
                 await asyncio.sleep(wait)
 
