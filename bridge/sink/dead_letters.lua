@@ -1,5 +1,5 @@
--- The dead letters' stream and its books, by which it stays within its bounds. `enqueue.lua` or `delete_old_letters.lua` follows in the
--- same script.
+-- The dead letters' stream and its books, by which it stays within its bounds. `enqueue.lua` or `delete_old_letters.lua`
+-- follows in the same script.
 --
 -- The books are a hash: `count` and `bytes` of all letters, and blocks of consecutive letters, numbered from `first` to
 -- `last`, each '<id of its first letter> <letters> <bytes>'. The oldest blocks go before a letter is added for which there
@@ -25,9 +25,10 @@ local function milliseconds(id)
   return tonumber(string.match(id, '^%d+'))
 end
 
--- A block goes once all of its letters are too old: it has letters of one part of `max_age`, from `id` on.
+-- A block goes once all of its letters are too old: it has letters of one part of `max_age`, from `id` on. Of an adopted one
+-- the age is not known (0) where TIME was not permitted.
 local function is_too_old(id, max_age, now)
-  return milliseconds(id) + max_age * (1 + 1 / BLOCKS) < now
+  return milliseconds(id) > 0 and milliseconds(id) + max_age * (1 + 1 / BLOCKS) < now
 end
 
 -- Open the books; return two functions: `add` writes one letter, `close` saves the books and returns the numbers of
@@ -93,7 +94,7 @@ local function open_books(stream, books, max_length, max_bytes, max_age)
   elseif not known[1] then
     adopt()
   end
-  while first <= last and milliseconds(block(first).id) > 0 and is_too_old(block(first).id, max_age, now) do
+  while first <= last and is_too_old(block(first).id, max_age, now) do
     forget_first('age')
   end
 

@@ -108,6 +108,17 @@ async def test_dead_letters_go_max_age_after_the_last_one_counted(redis_server: 
         assert await sink.delete_old_dead_letters() == 0
 
 
+async def test_dead_letters_whose_age_is_not_known_are_kept(redis_server: Redis, make: Sinks) -> None:
+    """Those without books, adopted by a user without the permission for TIME, who gets it later."""
+    sink = make(redis_server, dead_letters={"max_age": "1m"})
+    await add(sink, letters(3))
+    with redis_server.client() as client:
+        _, letters_, size = answer(client.hget(BOOKS, "1")).split()
+        client.hset(BOOKS, "1", b"0 %b %b" % (letters_, size))
+        assert await sink.delete_old_dead_letters() == 0
+        assert numbers(client) == [0, 1, 2]
+
+
 async def test_letters_that_go_uncounted_are_said(redis_server: Redis, make: Sinks) -> None:
     """Without the permission to ask how many there are, those without books go but for 256; the reply says so."""
     with redis_server.client() as client:
