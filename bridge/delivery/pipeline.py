@@ -38,9 +38,12 @@ _STEADY_S: Final = 10.0
 _GATHER_S: Final = 0.02
 _GATHER_DURABLE_S: Final = 0.004
 #: At a stop: how long a task may take to end, a replayed batch to be written, and a disk to take the unfinished events.
-_CANCEL_S: Final = 4.0
+#: After the deadline all steps together take 3 s at most: `bridge.process.ending` ends the process soon after.
+_CANCEL_S: Final = 1.0
 _REPLAY_S: Final = 2.0
+_LATE_REPLAY_S: Final = 0.2
 _DISK_S: Final = 2.0
+_LATE_S: Final = 3.0
 #: More than the parts of two batches.
 _MOST_PARTS: Final = 4096
 
@@ -124,6 +127,8 @@ class SourcePipeline:
         Events that are not finished by then stay with their broker where it redelivers them, or go to the spool where
         there is one, or are counted as lost. A second call finds nothing to do.
         """
+        loop = asyncio.get_running_loop()
+        deadline = max(deadline, loop.time())
         self._policy.stopping = True
         self._log.flush()  # while the connection is as its lines say
         try:
@@ -135,10 +140,10 @@ class SourcePipeline:
         except TimeoutError:
             await tasks.cancel(_running(self._receiving), within_s=_CANCEL_S)
         with suppress(TimeoutError):
-            async with asyncio.timeout(_REPLAY_S):
+            async with asyncio.timeout_at(min(loop.time() + _REPLAY_S, max(deadline, loop.time()) + _LATE_REPLAY_S)):
                 await self._replay_idle.wait()
         await tasks.cancel(_running(self._delivering, self._replaying), within_s=_CANCEL_S)
-        await self._spool_or_count_unfinished()
+        await self._spool_or_count_unfinished(min(loop.time() + _DISK_S, deadline + _LATE_S))
         self._log.flush()
 
     def log_state(self) -> None:
@@ -310,8 +315,8 @@ class SourcePipeline:
         if self._receiving is not None:
             await asyncio.wait([self._receiving])
 
-    async def _spool_or_count_unfinished(self) -> None:
-        """Count each unfinished event as spooled, returned or lost.
+    async def _spool_or_count_unfinished(self, end: float) -> None:
+        """Count each unfinished event as spooled, returned or lost, until `end` (the loop's time).
 
         Once the disk has had its time (it may hang), everything without a confirmed append counts as returned or lost.
         """
@@ -322,7 +327,7 @@ class SourcePipeline:
             self._not_handed_over = None
         unfinished, self._unfinished = self._unfinished, deque()
         try:
-            async with asyncio.timeout(_DISK_S):
+            async with asyncio.timeout_at(end):
                 for delivery in unfinished:
                     self._record(delivery, await self._policy.spill_at_stop(delivery))
         except TimeoutError:

@@ -112,14 +112,15 @@ def configure(
     _take_over_python()
 
 
-def flush() -> None:
-    """Write the suppressed lines, and wait for a second at most until all are written: before `os._exit`.
+def flush(within_s: float = _FLUSH_S) -> None:
+    """Write the suppressed lines, and wait for so many seconds at most until all are written: before `os._exit`.
 
-    Any other end of the process waits too.
+    Any other end of the process waits for a second too.
     """
     RepeatedLog.flush_all()
     for handler in logging.getLogger().handlers:
-        handler.flush()
+        if isinstance(handler, _Handler):
+            handler.flush(within_s)
 
 
 def logger() -> structlog.stdlib.BoundLogger:
@@ -170,9 +171,9 @@ class _Handler(logging.Handler):
         else:
             self._writer.write(self._encoded(line))
 
-    def flush(self) -> None:
-        """Wait until the lines are written, for a second at most; `logging` calls it at the end of the process."""
-        self._writer.flush(_FLUSH_S)
+    def flush(self, within_s: float = _FLUSH_S) -> None:
+        """Wait until the lines are written, for `within_s` at most; `logging` calls it at the end of the process."""
+        self._writer.flush(within_s)
 
     def _describe_left_out(self, count: int, since: float) -> bytes:
         since_text = datetime.fromtimestamp(since, UTC).isoformat().replace("+00:00", "Z")

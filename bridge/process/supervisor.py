@@ -12,8 +12,8 @@ import pickle
 import signal
 import sys
 from asyncio.subprocess import PIPE, Process
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
@@ -24,6 +24,7 @@ from bridge.config import Config
 from bridge.errors import describe_error
 from bridge.model.accounting import Counts
 from bridge.observe.logs import Format, logger
+from bridge.process import clock
 from bridge.process.child import Order, Report
 from bridge.process.lifecycle import Lifecycle
 from bridge.sources.sharding import config_for_process
@@ -32,10 +33,9 @@ log = logger()
 #: A process that lived this long has worked: after its end the next one follows soon again.
 _STEADY_S: Final = 10.0
 #: Beyond `drain_timeout`, the time that a process has to cancel, to close and to leave.
-_LEAVE_S: Final = 9.0
+_LEAVE_S: Final = 4.0
 #: A process that is ready and has not reported for this long hangs. Reports come every second.
 _SILENCE_S: Final = 30.0
-_STOPPING_SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
 
 _decode: Final = msgspec.json.Decoder(Report).decode
 
@@ -90,6 +90,10 @@ class ChildProcess:
         if self._process is not None:
             with suppress(ProcessLookupError):
                 self._process.kill()
+
+    def excuse_silence(self) -> None:
+        """Count its silence from now: this process itself stood still, and the reports are not read yet."""
+        self._reported_at = asyncio.get_running_loop().time()
 
     def kill_if_silent(self) -> None:
         """End a process that is ready and reports nothing: it hangs, and its successor gets its unacknowledged events."""
@@ -170,16 +174,20 @@ class Supervisor:
         ]
         self._lifecycle = Lifecycle(config, processes=config.processes)
         self._deadline: asyncio.TimerHandle | None = None
+        #: Never: only the processes know, and by their exit codes they say.
+        self.settled = False
 
     async def run(self) -> int:
         """Run until a signal; return the exit code, which is 0 if every process has drained."""
-        self._lifecycle.begin(stop=self._stop, kill=self._kill)
+        self._lifecycle.begin(self)
         asyncio.get_running_loop().add_signal_handler(signal.SIGUSR1, self._log_state)
         try:
             async with asyncio.TaskGroup() as tasks:
                 helpers = [
                     tasks.create_task(self._announce(), name="supervisor:ready"),
-                    tasks.create_task(self._lifecycle.watch(self._stuck, self._unready), name="supervisor:watchdog"),
+                    tasks.create_task(self._lifecycle.watch(self._stuck, self._unready), name="supervisor:lifecycle"),
+                    tasks.create_task(self._kill_silent(), name="supervisor:watchdog"),
+                    tasks.create_task(clock.watch_steps(), name="supervisor:clock"),
                 ]
                 running = [tasks.create_task(child.run(), name=f"process:{child.number}") for child in self._children]
                 ended_well = all(await asyncio.gather(*running))
@@ -204,19 +212,27 @@ class Supervisor:
             await waiting[0].ready.wait()
         self._lifecycle.ready()
 
+    async def _kill_silent(self) -> None:
+        stall = clock.StallDetector()
+        while True:
+            stalled = await stall.sleep()
+            for child in self._children:
+                if stalled:
+                    child.excuse_silence()
+                child.kill_if_silent()
+
     def _log_state(self) -> None:
         for child in self._children:
             child.log_state()
 
     def _stuck(self) -> list[str]:
-        for child in self._children:
-            child.kill_if_silent()
         return sorted({source for child in self._children for source in child.stuck})
 
     def _unready(self) -> str:
         return next((child.unready for child in self._children if child.unready), "")
 
-    def _stop(self) -> None:
+    def stop(self) -> None:
+        """Let every process drain and end; kill those that do not."""
         for child in self._children:
             child.stop()
         wait = self._config.drain_timeout / 1000 + _LEAVE_S
@@ -224,9 +240,10 @@ class Supervisor:
 
     def _end_late(self) -> None:
         log.error("bridge.drain_timed_out", after=self._config.drain_timeout / 1000 + _LEAVE_S)
-        self._kill()
+        self.kill()
 
-    def _kill(self) -> None:
+    def kill(self) -> None:
+        """End all child processes at once."""
         for child in self._children:
             child.kill()
 
@@ -235,22 +252,9 @@ async def _start(number: int) -> Process:
     env = {name: value for name, value in os.environ.items() if name != "NOTIFY_SOCKET"}
     # The number is for readers of a process list.
     command = [sys.executable, *_path_flags(), "-m", "bridge.process.child", str(number)]
-    with _blocked(_STOPPING_SIGNALS):
-        return await asyncio.create_subprocess_exec(*command, stdin=PIPE, stdout=PIPE, env=env)
+    return await asyncio.create_subprocess_exec(*command, stdin=PIPE, stdout=PIPE, env=env)
 
 
 def _path_flags() -> Sequence[str]:
     """Let a child find its modules where this process does: in the working directory only after `python -m`."""
     return () if sys.path[0] in ("", str(Path.cwd())) else ("-P",)
-
-
-@contextmanager
-def _blocked(signals: Sequence[signal.Signals]) -> Iterator[None]:
-    """Block `signals` for a moment; a process that is started meanwhile never gets them."""
-    # Not ignored in the child itself: Ctrl-C would end it with a traceback while it still imports.
-    signal.pthread_sigmask(signal.SIG_BLOCK, signals)
-    try:
-        yield
-    finally:
-        # Unblock instead of restoring the previous mask: starts overlap, so the mask we saved may be another start's.
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, signals)

@@ -25,6 +25,8 @@ from bridge.redis_io import client as redis_client
 _MAX_WAITING_BYTES: Final = 1 << 20
 
 _COLLECT_AFTER_S: Final = 0.1
+#: A wait that ends so much later than it should: the process stood still, and a reply may wait in the socket.
+_LATE_S: Final = 1.0
 
 _TIMEOUTS: Final = (TimeoutError, RedisTimeoutError)
 _TIMED_OUT: Final = "timed out"
@@ -188,16 +190,23 @@ class RedisConnection(asyncio.Protocol):
     async def _wait_for_reply(self) -> None:
         if self._replies:
             return
-        try:
-            async with asyncio.timeout(self._timeout_s):
-                while not self._replies:
-                    if self._end is not None:
-                        raise _disconnected(self._end)
-                    self._wake.clear()
-                    await self._wake.wait()
-        except TimeoutError as error:
-            self._transport.abort()
-            raise self._fail(error) from None
+        loop = asyncio.get_running_loop()
+        while True:
+            end = loop.time() + self._timeout_s
+            try:
+                async with asyncio.timeout_at(end):
+                    while not self._replies:
+                        if self._end is not None:
+                            raise _disconnected(self._end)
+                        self._wake.clear()
+                        await self._wake.wait()
+            except TimeoutError as error:
+                # uvloop calls timers before it reads. A reconnect would lose the messages of pub/sub that have come.
+                if loop.time() < end + _LATE_S:
+                    self._transport.abort()
+                    raise self._fail(error) from None
+            else:
+                return
 
     def _resume_reading(self) -> None:
         self._waiting_bytes = 0

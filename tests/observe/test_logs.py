@@ -320,7 +320,7 @@ def test_suppressed_lines_are_written_before_a_process_ends_at_once() -> None:
         "for n in range(5): repeated.write('good', log.warning, 'x', sums=['lost'], lost=n)\n"
         "def fail(*_, **fields): 1 / (fields['repeated'] == 0)\n"
         "for n in range(3): repeated.write('bad', fail, 'y')\n"
-        "tasks._exit()"
+        "tasks.end_process(1)"
     )
     lines = [json.loads(line) for line in logged(program, status=1).splitlines()]
     assert [(line["lost"], line.get("repeated")) for line in lines] == [(0, None), (10, 3)]

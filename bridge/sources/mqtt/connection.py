@@ -17,6 +17,7 @@ from bridge.errors import describe_error
 from bridge.sources.mqtt.paho_client import PlainClient, Tap, TappedClient
 
 _CLOSE_TIMEOUT_S: Final = 1.0
+_LATE_S: Final = 1.0
 
 
 class PahoConnection:
@@ -193,9 +194,12 @@ class PahoConnection:
     async def _keep_alive(self) -> None:
         while not self._ended:
             # Often enough: brokers wait for one and a half keepalives.
-            await asyncio.sleep(min(1.0, (self._client.keepalive or 4) / 4))
+            awake_at = self._loop.time() + min(1.0, (self._client.keepalive or 4) / 4)
+            await asyncio.sleep(awake_at - self._loop.time())
             try:
-                if not self._reading:
+                # The process stood still: the answer to the ping may wait in the socket, and uvloop has not read yet.
+                is_late = self._loop.time() > awake_at + _LATE_S
+                if is_late or not self._reading:
                     self._client.forget_pending_ping()
                 code = self._client.loop_misc()
             except Exception as error:  # noqa: BLE001 - as above
