@@ -35,7 +35,11 @@ def _feeds(rabbitmq: RabbitMQ, mosquitto: Mosquitto, events: Redis) -> dict[str,
 
 
 def _config(feeds: dict[str, Feed], sink: Redis, **more: Any) -> dict[str, Any]:
-    patient = {"amqp": {"heartbeat": "5m"}, "mqtt": {"keepalive": "5m"}}
+    # And a window of AMQP that is full at once, so that reading is paused.
+    patient: dict[str, dict[str, Any]] = {
+        "amqp": {"heartbeat": "5m", "window": {"events": 100, "bytes": "1KiB"}},
+        "mqtt": {"keepalive": "5m"},
+    }
     return {
         "dramatiq": {"url": sink.url, "timeout": "1s"},
         "sources": {name: {**feed.source, **patient.get(name, {})} for name, feed in feeds.items()},

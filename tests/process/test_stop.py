@@ -287,3 +287,26 @@ def test_a_bridge_that_ignores_sighup_outlives_its_terminal(
     with redis_server.client() as client:
         wait_until(lambda: client.llen("dramatiq:default") == 1, 20, "its message")
     _ends(bridge)
+
+
+@pytest.mark.parametrize("processes", [1, 2])
+@pytest.mark.parametrize("signals", [1, 2])
+def test_an_event_loop_that_hangs_holds_up_no_stop(
+    stream: StreamFeed, redis_server: Redis, new_bridge: Bridges, processes: int, signals: int
+) -> None:
+    """A call that never returns: the process ends, at once for a second signal; nobody knows of its events, so the code is 1."""
+    config = {**stream.config(redis_server), "processes": processes, "drain_timeout": "1s"}
+    bridge = new_bridge(config, env=with_fault("blocked_loop")).ready()
+    running = children(bridge)
+    for child in running.values():
+        child.send_signal(signal.SIGUSR1)
+    if not running:
+        bridge.signal(signal.SIGUSR1)
+    bridge.terminate()
+    bridge.wait_for("bridge.stopping")
+    if signals == 2:
+        bridge.terminate()
+    assert bridge.wait(STOP_S) == 1
+    wait_gone(running)
+    said = "bridge.stopped_at_once" if signals == 2 else "bridge.stopped"
+    bridge.wait_for(said)

@@ -29,6 +29,7 @@ _CONSUMER_TAG: Final = "dramatiq-bridge"
 #: How long reading may pause. RabbitMQ closes a connection that it cannot send to for 30 s (ranch's `send_timeout`;
 #: observed), and aiormq one on which it reads nothing for 6 s if the heartbeat is 1 s.
 _MAX_READ_PAUSE_S: Final = 4.0
+_LATE_S: Final = 1.0
 #: RabbitMQ's `consumer_timeout`, within which a delivery must be acknowledged, is longer (30 min unless it is set).
 _MIN_CONSUMER_TIMEOUT_S: Final = 1.0
 
@@ -199,6 +200,11 @@ class AmqpSession(WindowedSession):
     def _stop_consuming(self) -> None:
         """Cancel the consumer, and discard all further deliveries: the broker redelivers them to the next session."""
         if self._window.failed or self._end_cause:
+            return
+        timer, loop = self._read_pause_timer, asyncio.get_running_loop()
+        if timer is not None and loop.time() > timer.when() + _LATE_S:
+            # The process stood still, and could not acknowledge anything.
+            self._read_pause_timer = loop.call_later(_MAX_READ_PAUSE_S, self._stop_consuming)
             return
         self._log_waiting("the window is full, and stays so")
         self._discarding = True
