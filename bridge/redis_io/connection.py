@@ -225,5 +225,5 @@ def _disconnected(end: tuple[str, bool]) -> Disconnected:
 
 
 def _response_error(text: str) -> ResponseError:
-    # ERR only says that an error has no code of its own; users look for the other codes.
-    return ResponseError(text.removeprefix("ERR "))
+    # ERR only says that an error has no code of its own; users look for the other codes. The arguments are an event's.
+    return ResponseError(text.removeprefix("ERR ").partition(", with args beginning with")[0])
