@@ -9,8 +9,8 @@ from redis.exceptions import ResponseError
 
 from bridge.config import Dramatiq
 from bridge.errors import Disconnected, SinkUnavailable
-from bridge.observe.log_fields import cut
 from bridge.redis_io.connection import RedisConnection
+from bridge.redis_io.servers import not_redis, with_remedy
 
 #: After these errors the next command uses a new connection: a demoted master's name may lead to another server by now,
 #: and Redis closes a connection after a protocol error.
@@ -21,20 +21,6 @@ _DENIED_REPLIES: Final = (
     *("NOAUTH", "NOPERM", "WRONGPASS", "Protocol error: unauthenticated"),
     *("unknown command", "CROSSSLOT"),
 )
-#: The remedies of errors that name none themselves, by how they begin.
-_REMEDIES: Final = {
-    "unknown command": (
-        "nothing is written without it; is it renamed (rename-command),"
-        " or is this a Sentinel's port, another server, or a Redis before 5.0?"
-    ),
-    "READONLY": "write the address of the server that takes writes: this one is a replica",
-    "MOVED": "this node of a Redis Cluster does not hold the bridge's keys: write the address of the one that does",
-    "CROSSSLOT": (
-        "in a Redis Cluster they must: write the namespace in braces, as in '{dramatiq}',"
-        " here and in Dramatiq's RedisBroker"
-    ),
-    "Protocol error, got": "perhaps this is no Redis's port",
-}
 
 
 class Unanswered(SinkUnavailable):
@@ -76,7 +62,7 @@ class ConnectionPool:
             (reply,) = await connection.read_all(1)
             reusable = not (isinstance(reply, ResponseError) and str(reply).startswith(_FATAL_REPLIES))
         except Disconnected as error:
-            raise Unanswered(_with_remedy(error.cause), denied=error.denied) from None
+            raise Unanswered(with_remedy(error.cause), denied=error.denied) from None
         finally:
             # Also when cancelled: the reply may still come, and the next command must not take it
             # for its own (CVE-2023-28858).
@@ -102,7 +88,7 @@ class ConnectionPool:
             await connection.open()
         except Disconnected as error:
             await connection.close()
-            raise SinkUnavailable(_with_remedy(error.cause), denied=error.denied) from None
+            raise SinkUnavailable(with_remedy(error.cause), denied=error.denied) from None
         except asyncio.CancelledError:
             await connection.close()
             raise
@@ -111,14 +97,9 @@ class ConnectionPool:
 
 def unavailable(error: ResponseError) -> SinkUnavailable:
     """Return an error reply about the server's state as the contract's error."""
-    return SinkUnavailable(_with_remedy(str(error)), denied=str(error).startswith(_DENIED_REPLIES))
+    return SinkUnavailable(with_remedy(str(error)), denied=str(error).startswith(_DENIED_REPLIES))
 
 
 def no_redis(reply: object) -> SinkUnavailable:
     """Return a reply that no Redis gives as the contract's error."""
-    return SinkUnavailable(f"this is no Redis's port: it answers with {cut(repr(reply))}")
-
-
-def _with_remedy(cause: str) -> str:
-    remedy = next((remedy for beginning, remedy in _REMEDIES.items() if cause.startswith(beginning)), "")
-    return f"{cause.rstrip('.')}: {remedy}" if remedy else cause
+    return SinkUnavailable(not_redis(reply))

@@ -25,6 +25,7 @@ from bridge.errors import SinkUnavailable
 from bridge.model.batch import Batch, Trimmed, Written
 from bridge.redis_io.connection import encode_command
 from bridge.redis_io.keys import dead_letter_books_key, dead_letters_key
+from bridge.redis_io.servers import outdated_redis
 from bridge.sink.connection_pool import ConnectionPool, Unanswered, no_redis, unavailable
 from bridge.sink.dead_letters import LetterBounds
 from bridge.sink.memory import Memory, parse_memory
@@ -108,6 +109,13 @@ class RedisSink:
         """See `Sink`; with `appendfsync everysec`, the default, a second may be lost."""
         # Where Redis does not say (other servers), it is not doubted.
         return "aof_enabled:0" not in await self._info("persistence")
+
+    async def outdated(self) -> str:
+        """See `Sink`."""
+        try:
+            return outdated_redis(await self._info("server"))
+        except PermissionError:
+            return ""
 
     async def delete_old_dead_letters(self) -> int:
         """See `Sink`."""

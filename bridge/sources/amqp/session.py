@@ -55,6 +55,7 @@ class AmqpSession(WindowedSession):
         self._fast: FastTransport | None = None
         self._window = InFlightWindow(config.window, self.resume_reading, redelivered=True)
         self._channel: Any = None
+        self._has_spare_channel = True
         self._last_tag = 0
         # Why the session ends as soon as all its events are acknowledged, or "".
         self._end_cause = ""
@@ -76,6 +77,9 @@ class AmqpSession(WindowedSession):
         await self._declare(channel)
         self._channel = await channel.get_underlay_channel()
         self._channel.on_consumer_cancel_callbacks.add(self._on_cancel)
+        # Not aiormq's `connection.channels`: the broker ends a connection that opens a channel too many. 0 is no limit.
+        self._has_spare_channel = self._channel.connection.connection_tune.channel_max != 1
+        self._promise.look_at_server(self._channel.connection.server_properties, checked=self._has_spare_channel)
         self._transport.set_frame_max(self._channel.connection.connection_tune.frame_max or INITIAL_FRAME_MAX)
         if isinstance(self._transport, FastTransport):
             if transport_used:
@@ -87,8 +91,9 @@ class AmqpSession(WindowedSession):
         await self._channel.basic_consume(self._config.queue, self._on_message, consumer_tag=_CONSUMER_TAG)
 
     async def watch_consumer(self, consumer_check: ConsumerCheck) -> None:
-        """Fail the session once its consumer is lost."""
-        self.fail(await consumer_check.wait_until_lost(self._channel.connection, self._received_count))
+        """Fail the session once its consumer is lost; return at once where the broker allows no channel for the check."""
+        if self._has_spare_channel:
+            self.fail(await consumer_check.wait_until_lost(self._channel.connection, self._received_count))
 
     async def receive(self) -> list[Event]:
         """See `Session`; a session that is to end does so once all its events are acknowledged."""
@@ -231,6 +236,8 @@ class AmqpSession(WindowedSession):
         """End the session, at once if the broker has taken its deliveries back, else once it is written."""
         queue, cause = self._config.queue, "the broker cancelled the consumer of queue"
         try:
+            if not self._has_spare_channel:
+                raise Disconnected("no second channel")
             async with asyncio.timeout(_CLOSE_TIMEOUT_S):
                 channel = await self._channel.connection.channel(publisher_confirms=False)
                 found = await channel.queue_declare(queue, passive=True)
