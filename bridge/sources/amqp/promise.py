@@ -24,10 +24,12 @@ log = logger()
 STREAM_GUARANTEE: Final = (
     "at most once: each connection begins at the stream's next entry, and what it held comes not again"
 )
-_STREAM_UNCHECKED: Final = "the broker allows one channel for each connection (channel_max): a consumer that it forgets without a word is not noticed"
-_REMEDY: Final = "use a classic or a quorum queue, bound to the same exchange"
-_UNCHECKED: Final = "the broker allows one channel for each connection (channel_max): a consumer that it forgets without a word is not noticed"
+_STREAM_REMEDY: Final = "use a classic or a quorum queue, bound to the same exchange"
 _REMEDY: Final = "set x-delivery-limit: -1 or a dead-letter exchange for the queue"
+_UNCHECKED: Final = (
+    "the broker allows one channel for each connection (channel_max):"
+    " a consumer that it forgets without a word is not noticed"
+)
 
 
 class PromiseLog:
