@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gc
+import re
 from collections import deque
 from typing import Any, Final
 
@@ -25,6 +26,8 @@ from bridge.redis_io import client as redis_client
 _MAX_WAITING_BYTES: Final = 1 << 20
 
 _COLLECT_AFTER_S: Final = 0.1
+
+_DETAILS: Final = re.compile(r", with args beginning with.*| script: [0-9a-f]{40}, on @user_script:\d+\.?", re.DOTALL)
 
 _TIMEOUTS: Final = (TimeoutError, RedisTimeoutError)
 _TIMED_OUT: Final = "timed out"
@@ -225,5 +228,6 @@ def _disconnected(end: tuple[str, bool]) -> Disconnected:
 
 
 def _response_error(text: str) -> ResponseError:
-    # ERR only says that an error has no code of its own; users look for the other codes. The arguments are an event's.
-    return ResponseError(text.removeprefix("ERR ").partition(", with args beginning with")[0])
+    # ERR only says that an error has no code of its own; users look for the other codes. The arguments may be an event's, and
+    # the line of a script says nothing to a user.
+    return ResponseError(_DETAILS.sub("", text.removeprefix("ERR ")))

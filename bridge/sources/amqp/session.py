@@ -66,7 +66,9 @@ class AmqpSession(WindowedSession):
         self._read_pause_timer: asyncio.TimerHandle | None = None
         self._cancelling: asyncio.Task[None] | None = None
 
-    async def start(self, connection: aio_pika.Connection, *, transport_used: bool) -> None:
+    async def start(
+        self, connection: aio_pika.Connection, consumer_check: ConsumerCheck, *, transport_used: bool
+    ) -> None:
         """Open the channel, declare, and consume; `transport_used` says whether aiormq reads through our transport."""
         connection.close_callbacks.add(self._on_close)
         channel = connection.channel(publisher_confirms=False)
@@ -77,8 +79,7 @@ class AmqpSession(WindowedSession):
         await self._declare(channel)
         self._channel = await channel.get_underlay_channel()
         self._channel.on_consumer_cancel_callbacks.add(self._on_cancel)
-        # Not aiormq's `connection.channels`: the broker ends a connection that opens a channel too many. 0 is no limit.
-        self._has_spare_channel = self._channel.connection.connection_tune.channel_max != 1
+        self._has_spare_channel = consumer_check.is_possible(self._channel.connection)
         self._promise.look_at_server(self._channel.connection.server_properties, checked=self._has_spare_channel)
         self._transport.set_frame_max(self._channel.connection.connection_tune.frame_max or INITIAL_FRAME_MAX)
         if isinstance(self._transport, FastTransport):
