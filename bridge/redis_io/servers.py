@@ -6,6 +6,7 @@ from typing import Final
 
 from redis.exceptions import ResponseError
 
+from bridge.errors import Disconnected
 from bridge.model.server_versions import outdated
 from bridge.observe.log_fields import cut
 from bridge.observe.logs import logger
@@ -58,7 +59,7 @@ class VersionCheck:
         """Ask, unless it was asked before.
 
         Raises:
-            Disconnected: the connection has ended.
+            Disconnected: the connection has ended, or this is no Redis.
         """
         if self._asked:
             return
@@ -66,6 +67,8 @@ class VersionCheck:
             info = await connection.command("INFO", "server")
         except ResponseError:
             info = b""  # not permitted, or renamed: no source needs it
+        if not isinstance(info, bytes):
+            raise Disconnected(not_redis(info))
         self._asked = True
-        if isinstance(info, bytes) and (cause := outdated_redis(info.decode("utf-8", "backslashreplace"))):
+        if cause := outdated_redis(info.decode("utf-8", "backslashreplace")):
             log.warning("source.old_server", source=self._source, cause=cause)

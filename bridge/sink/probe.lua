@@ -9,7 +9,8 @@
 
 for _, command in ipairs(ARGV) do
   local reply = redis.pcall(command)
-  if reply.err and string.find(reply.err, '[Uu]nknown') then
+  -- miniredis returns nil, fakeredis an error that is no string.
+  if type(reply) == 'table' and string.find(tostring(reply.err), '[Uu]nknown') then
     return redis.error_reply("ERR unknown command '" .. command .. "'")
   end
 end

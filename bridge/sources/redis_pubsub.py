@@ -20,7 +20,7 @@ from bridge.errors import Disconnected
 from bridge.model.event import Details, Event, already_parsed
 from bridge.observe.logs import RepeatedLog, logger
 from bridge.redis_io.connection import RedisConnection, encode_command
-from bridge.redis_io.servers import VersionCheck, with_remedy
+from bridge.redis_io.servers import VersionCheck, not_redis, with_remedy
 from bridge.sources.contract import WindowedSession
 from bridge.sources.oversized import ROOM_BYTES
 from bridge.sources.window import InFlightWindow
@@ -134,6 +134,8 @@ class RedisPubsubSession(WindowedSession):
             async with asyncio.timeout(self._config.connect_timeout / 1000):
                 while expected:
                     reply = await self._connection.read()
+                    if not isinstance(reply, list):
+                        raise Disconnected(not_redis(reply))
                     if reply[0] in (b"subscribe", b"psubscribe"):
                         expected -= 1
                     else:

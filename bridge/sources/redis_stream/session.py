@@ -21,7 +21,7 @@ from bridge.errors import Disconnected
 from bridge.model.entry_ids import highest_id
 from bridge.model.event import Event
 from bridge.redis_io.connection import RedisConnection, encode_command
-from bridge.redis_io.servers import VersionCheck, with_remedy
+from bridge.redis_io.servers import VersionCheck, not_redis, with_remedy
 from bridge.sources.contract import WindowedSession
 from bridge.sources.oversized import ROOM_BYTES
 from bridge.sources.redis_stream.entries import EntryReader
@@ -89,7 +89,9 @@ class RedisStreamSession(WindowedSession):
         self._acknowledger.send(encode_command("XACK", self._config.streams[0], self._config.group, "0-0"))
         await self._group.create(self._reader)
         try:
-            await self._acknowledger.read()
+            reply = await self._acknowledger.read()
+            if not isinstance(reply, int):
+                raise Disconnected(not_redis(reply))
         except ResponseError as error:
             # In Dramatiq's Redis the sink's own user acknowledges; whether there is such a command, both know.
             if not self._in_sink or str(error).startswith("unknown command"):

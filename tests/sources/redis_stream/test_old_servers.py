@@ -14,6 +14,7 @@ from tests.support.batches import answer
 from tests.support.brokers import Redis
 from tests.support.children import wait_until
 from tests.support.feeds import Feed, PubsubFeed, StreamFeed
+from tests.support.odd_servers import ANSWERS, odd_server
 from tests.support.processes import Bridges, queue_messages
 
 NewRedis = Callable[..., Redis]
@@ -101,3 +102,24 @@ def test_an_old_redis_is_said_once(kind: type[Feed], redis_server: Redis, new_br
         with redis_server.client() as client:
             wait_until(lambda: queue_messages(client, "default"), 20, "the message")
         assert len(bridge.events("source.old_server")) == len(bridge.events("sink.old_server")) == 1
+
+
+@pytest.mark.parametrize("kind", [StreamFeed, PubsubFeed])
+@pytest.mark.parametrize("answered", ANSWERS)
+def test_a_server_that_answers_nonsense_is_no_source(
+    answered: str, kind: type[Feed], redis_server: Redis, new_bridge: Bridges
+) -> None:
+    """Whatever it answers, the source says that it cannot connect, and another source goes on."""
+    good = PubsubFeed(redis_server)
+    with odd_server(ANSWERS[answered]) as server:
+        config = good.config(redis_server)
+        config["sources"]["odd"] = {**kind(redis_server).source, "url": server.url, "connect_timeout": "2s"}
+        config["routes"].append({"from": "odd", "actor": "record", "name": "odd"})
+        bridge = new_bridge(config)
+        bridge.wait_for("source.unavailable", source="odd")
+        bridge.wait_for("source.connected", source="feed")
+        good.publish([{"n": 1}])
+        with redis_server.client() as client:
+            wait_until(lambda: queue_messages(client, "default"), 20, "the message")
+        assert bridge.running
+        assert not bridge.events("bridge.ready")
