@@ -6,6 +6,7 @@ import asyncio
 import re
 from collections.abc import AsyncIterator, Callable, Iterator
 from importlib.resources import files
+from pathlib import Path
 
 import pytest
 import redis
@@ -20,6 +21,7 @@ from tests.support.children import wait_until
 from tests.support.odd_servers import ANSWERS, odd_server
 
 NewRedis = Callable[..., Redis]
+REPOSITORY = Path(__file__).parents[2]
 #: Without them a batch is written too; the scripts use the first four where they are.
 _OPTIONAL = {"TIME", "XLEN", "MEMORY", "XPENDING"}
 #: The source of a stream in Dramatiq's Redis checks it.
@@ -138,3 +140,14 @@ async def test_a_replica_names_the_remedy(new_redis: NewRedis, make: Sinks) -> N
         client.execute_command("REPLICAOF", "127.0.0.1", "1")
         with pytest.raises(SinkUnavailable, match=r"READONLY .*replica: this server is a replica: write the address"):
             await sink.probe()
+
+
+async def test_the_permissions_in_the_readme_are_enough(new_redis: NewRedis, make: Sinks) -> None:
+    """The probe needs none beside those of a batch, of its bounds, and of the questions about memory and version."""
+    (rights,) = re.findall(r"^ACL SETUSER bridge (.*)$", (REPOSITORY / "README.md").read_text(), re.MULTILINE)
+    sink = make(new_redis({"user bridge": rights}), username="bridge", password="secret")
+    await sink.probe()
+    assert await sink.write(batch(1, 2)) == Written(2, 0)
+    assert (await sink.memory()).used > 0
+    assert await sink.outdated() == ""
+    assert await sink.delete_old_dead_letters() == 0

@@ -27,7 +27,7 @@ STREAM_GUARANTEE: Final = (
 _STREAM_REMEDY: Final = "use a classic or a quorum queue, bound to the same exchange"
 _REMEDY: Final = "set x-delivery-limit: -1 or a dead-letter exchange for the queue"
 _UNCHECKED: Final = (
-    "the broker allows one channel for each connection (channel_max):"
+    "the broker allows no second channel (channel_max, or the user's max-channels):"
     " a consumer that it forgets without a word is not noticed"
 )
 
