@@ -17,7 +17,7 @@ from bridge.sink import RedisSink, attempts
 from bridge.sink.redis_sink import COMMANDS
 from tests.support.batches import Sinks, answer, batch, numbers
 from tests.support.brokers import Redis
-from tests.support.children import wait_until
+from tests.support.children import free_port, wait_until
 from tests.support.odd_servers import ANSWERS, odd_server
 
 NewRedis = Callable[..., Redis]
@@ -44,6 +44,11 @@ async def refusals(sink: RedisSink) -> Iterator[SinkUnavailable]:
             await attempt
         errors.append(caught.value)
     return iter(errors)
+
+
+def node() -> dict[str, str]:
+    """Return the configuration of a node of a cluster; its second port would be 10,000 higher, where another may listen."""
+    return {"cluster-enabled": "yes", "cluster-port": str(free_port())}
 
 
 def moved(client: redis.Redis) -> bool:
@@ -85,7 +90,7 @@ async def test_a_server_without_another_command_takes_batches(command: str, new_
 
 async def test_a_cluster_needs_a_namespace_in_braces(new_redis: NewRedis, make: Sinks) -> None:
     """All keys must be in one slot: without braces the probe is refused, with them a batch is written."""
-    server = new_redis({"cluster-enabled": "yes"})
+    server = new_redis(node())
     plain, tagged = make(server), make(server, namespace="{dramatiq}")
     with pytest.raises(SinkUnavailable, match="CLUSTERDOWN"):
         await tagged.probe()
@@ -102,10 +107,10 @@ async def test_a_cluster_needs_a_namespace_in_braces(new_redis: NewRedis, make: 
 
 async def test_the_wrong_node_of_a_cluster_names_the_right_one(new_redis: NewRedis, make: Sinks) -> None:
     """MOVED is refused with the address of the node that holds the keys."""
-    right, wrong = new_redis({"cluster-enabled": "yes"}), new_redis({"cluster-enabled": "yes"})
+    right, wrong = new_redis(node()), new_redis(node())
     with right.client() as client, wrong.client() as other:
         answer(client.execute_command("CLUSTER", "ADDSLOTS", *range(16_384)))
-        answer(other.execute_command("CLUSTER", "MEET", "127.0.0.1", right.port))
+        answer(other.execute_command("CLUSTER", "MEET", "127.0.0.1", right.port, right.config["cluster-port"]))
         wait_until(lambda: moved(other), 30, "the other node's knowledge")
     for error in await refusals(make(wrong, namespace="{dramatiq}")):
         assert error.cause.startswith("MOVED")
