@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gc
+import re
 from collections import deque
 from typing import Any, Final
 
@@ -27,6 +28,8 @@ _MAX_WAITING_BYTES: Final = 1 << 20
 _COLLECT_AFTER_S: Final = 0.1
 #: A wait that ends so much later than it should: the process stood still, and a reply may wait in the socket.
 _LATE_S: Final = 1.0
+
+_DETAILS: Final = re.compile(r", with args beginning with.*| script: [0-9a-f]{40}, on @user_script:\d+\.?", re.DOTALL)
 
 _TIMEOUTS: Final = (TimeoutError, RedisTimeoutError)
 _TIMED_OUT: Final = "timed out"
@@ -234,5 +237,6 @@ def _disconnected(end: tuple[str, bool]) -> Disconnected:
 
 
 def _response_error(text: str) -> ResponseError:
-    # ERR only says that an error has no code of its own; users look for the other codes.
-    return ResponseError(text.removeprefix("ERR "))
+    # ERR only says that an error has no code of its own; users look for the other codes. The arguments may be an event's, and
+    # the line of a script says nothing to a user.
+    return ResponseError(_DETAILS.sub("", text.removeprefix("ERR ")))

@@ -56,6 +56,7 @@ class AmqpSession(WindowedSession):
         self._fast: FastTransport | None = None
         self._window = InFlightWindow(config.window, self.resume_reading, redelivered=True)
         self._channel: Any = None
+        self._has_spare_channel = True
         self._last_tag = 0
         # Why the session ends as soon as all its events are acknowledged, or "".
         self._end_cause = ""
@@ -66,7 +67,9 @@ class AmqpSession(WindowedSession):
         self._read_pause_timer: asyncio.TimerHandle | None = None
         self._cancelling: asyncio.Task[None] | None = None
 
-    async def start(self, connection: aio_pika.Connection, *, transport_used: bool) -> None:
+    async def start(
+        self, connection: aio_pika.Connection, consumer_check: ConsumerCheck, *, transport_used: bool
+    ) -> None:
         """Open the channel, declare, and consume; `transport_used` says whether aiormq reads through our transport."""
         connection.close_callbacks.add(self._on_close)
         channel = connection.channel(publisher_confirms=False)
@@ -77,6 +80,8 @@ class AmqpSession(WindowedSession):
         await self._declare(channel)
         self._channel = await channel.get_underlay_channel()
         self._channel.on_consumer_cancel_callbacks.add(self._on_cancel)
+        self._has_spare_channel = consumer_check.is_possible(self._channel.connection)
+        self._promise.look_at_server(self._channel.connection.server_properties, checked=self._has_spare_channel)
         self._transport.set_frame_max(self._channel.connection.connection_tune.frame_max or INITIAL_FRAME_MAX)
         if isinstance(self._transport, FastTransport):
             if transport_used:
@@ -88,8 +93,9 @@ class AmqpSession(WindowedSession):
         await self._channel.basic_consume(self._config.queue, self._on_message, consumer_tag=_CONSUMER_TAG)
 
     async def watch_consumer(self, consumer_check: ConsumerCheck) -> None:
-        """Fail the session once its consumer is lost."""
-        self.fail(await consumer_check.wait_until_lost(self._channel.connection, self._received_count))
+        """Fail the session once its consumer is lost; return at once where the broker allows no channel for the check."""
+        if self._has_spare_channel:
+            self.fail(await consumer_check.wait_until_lost(self._channel.connection, self._received_count))
 
     async def receive(self) -> list[Event]:
         """See `Session`; a session that is to end does so once all its events are acknowledged."""
@@ -237,6 +243,8 @@ class AmqpSession(WindowedSession):
         """End the session, at once if the broker has taken its deliveries back, else once it is written."""
         queue, cause = self._config.queue, "the broker cancelled the consumer of queue"
         try:
+            if not self._has_spare_channel:
+                raise Disconnected("no second channel")
             async with asyncio.timeout(_CLOSE_TIMEOUT_S):
                 channel = await self._channel.connection.channel(publisher_confirms=False)
                 found = await channel.queue_declare(queue, passive=True)

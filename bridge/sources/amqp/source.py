@@ -74,7 +74,7 @@ class AmqpSource:
                 # Wait only now, so that a mistake in the connection is logged at once.
                 await self._wait_for_sink()
                 async with asyncio.timeout(config.connect_timeout / 1000):
-                    await session.start(connection, transport_used=factory.used)
+                    await session.start(connection, self._consumer_check, transport_used=factory.used)
                 self._promise.log_declared()
             except Exception as error:  # noqa: BLE001 - aiormq raises anything, a bare Exception among it
                 cause = transport.close_reason or _describe_refusal(error, config)

@@ -21,6 +21,7 @@ from bridge.errors import Disconnected
 from bridge.model.entry_ids import entry_order
 from bridge.observe.logs import RepeatedLog, logger
 from bridge.redis_io.connection import RedisConnection
+from bridge.redis_io.servers import with_remedy
 from bridge.sources.redis_stream.positions import Positions
 
 _INSPECT_SCRIPT: Final = files("bridge.sources.redis_stream").joinpath("group.lua").read_text()
@@ -99,7 +100,7 @@ class Group:
                     # Another consumer may have made it, and does not know how far this one has read.
                     await self._positions.restart(stream, self._read[stream])
         except ResponseError as error:
-            raise Disconnected(str(error)) from None
+            raise Disconnected(with_remedy(str(error))) from None
         self._inspect_at = 0.0
 
     async def _exists(self, connection: RedisConnection, stream: str) -> bool:
@@ -175,7 +176,8 @@ class Group:
             fields = await connection.command("XINFO", "STREAM", stream)
         except ResponseError as error:
             return _BEFORE_ALL if "no such key" in str(error) else None
-        return dict(zip(fields[::2], fields[1::2], strict=True))[b"last-generated-id"]  # type: ignore[no-any-return]
+        # Other servers leave it out (miniredis).
+        return dict(zip(fields[::2], fields[1::2], strict=True)).get(b"last-generated-id")
 
     def inspection_due(self, read_at: float) -> bool:
         """Return whether to inspect before the next read; `read_at` is the time of the last one (`time.monotonic`)."""
@@ -219,6 +221,11 @@ class Group:
             self.trimmed += count
             lost: dict[str, Any] = {"sums": ["lost"], "lost": count, "total": self.trimmed}
             self._say(stream, log.error, "source.entries_trimmed", stream=stream, **lost)
+
+    def log_claiming_refused(self, cause: str) -> None:
+        """Log that Redis is too old for XAUTOCLAIM, has it renamed, or forbids it."""
+        text = f"{cause}: entries that are pending at a consumer which is gone wait for one of its name"
+        self._say(cause, log.warning, "source.claiming_impossible", cause=text)
 
     def log_claimed(self, stream: str, entries: int) -> None:
         """Log that so many entries were taken over from another consumer."""
