@@ -6,6 +6,7 @@ Texts are cut at 200 characters, lists and mappings at 20 items, tracebacks at 8
 
 from __future__ import annotations
 
+import re
 import reprlib
 from collections.abc import Collection, Mapping
 from itertools import islice
@@ -22,6 +23,9 @@ _MAX_ITEMS: Final = 20
 _MAX_TRACEBACK: Final = 8192
 #: A longer integer is not written in digits.
 _MAX_BITS: Final = 64
+
+#: A word with a digit in it: a number, an address, an identifier.
+_NUMBER: Final = re.compile(r"[\w.:-]*\d[\w.:-]*")
 
 _REPR: Final = reprlib.Repr()
 _REPR.maxother = _REPR.maxstring = MAX_TEXT
@@ -53,6 +57,11 @@ def escape(text: str) -> str:
     if text.isprintable():
         return text
     return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
+
+
+def without_numbers(cause: str) -> str:
+    """Return `cause` with `#` for each word that has a digit: causes that only differ in these are of one kind."""
+    return _NUMBER.sub("#", cause)
 
 
 def _harmless(value: object) -> object:

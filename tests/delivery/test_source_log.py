@@ -21,7 +21,7 @@ MINUTE, OVER = 0.2, 0.5
 
 @pytest.fixture(autouse=True)
 def _short_minute(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(logs, "REPEAT_INTERVAL_S", MINUTE)
+    monkeypatch.setattr(logs, "REPEAT_INTERVALS_S", (0.0, MINUTE, MINUTE, MINUTE))
 
 
 def told(lines: list[Any]) -> list[tuple[str, str | None, int]]:
@@ -81,8 +81,8 @@ async def test_an_outage_that_is_over_is_no_error_afterwards() -> None:
             log.disconnected("refused", 0.1, was_connected=False)
         log.connected(1, None)
         await asyncio.sleep(OVER)
-    assert told(lines) == [("unavailable", "refused", 0), ("connected", None, 0), ("connected", "refused", 3)]
-    assert [line["log_level"] for line in lines] == ["error", "info", "info"]
+    assert told(lines) == [("unavailable", "refused", 0), ("connected", None, 3)]
+    assert [line["log_level"] for line in lines] == ["error", "info"]
 
 
 async def test_a_promise_of_the_connection_goes_before_that_of_the_source() -> None:
