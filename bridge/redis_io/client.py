@@ -9,6 +9,7 @@ import redis.asyncio as redis
 from redis.asyncio.connection import parse_url
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
+from redis.driver_info import DriverInfo
 from redis.exceptions import RedisError
 
 from bridge.config import Connection, Tls, tls
@@ -16,6 +17,8 @@ from bridge.config import Connection, Tls, tls
 #: Everything that connecting can raise when the connection or the server is at fault.
 #: uvloop raises RuntimeError for a transport that has been closed.
 FAULTS: Final = (RedisError, OSError, TimeoutError, ssl.SSLError, RuntimeError)
+#: Made once: for each client redis-py would look for its own version on the disk, which takes 1 ms of CPU (8.1.0, observed).
+_DRIVER_INFO: Final = DriverInfo()
 
 
 def client(connection: Connection, *, timeout_s: float) -> redis.Redis:
@@ -31,6 +34,7 @@ def client(connection: Connection, *, timeout_s: float) -> redis.Redis:
         "socket_keepalive": True,
         "health_check_interval": 0,
         "protocol": 2,  # RESP3's replies have other shapes
+        "driver_info": _DRIVER_INFO,
     }
     if connection.username is not None:
         options["username"] = connection.username

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import gc
 from collections import deque
 from typing import Any, Final
 
@@ -19,12 +18,11 @@ from redis.exceptions import TimeoutError as RedisTimeoutError
 from bridge.config import Connection, tls
 from bridge.config.units import spell_size
 from bridge.errors import Disconnected, describe_error
+from bridge.garbage import collect_soon
 from bridge.redis_io import client as redis_client
 
 #: When more bytes of replies wait to be read, reading stops and TCP holds Redis back.
 _MAX_WAITING_BYTES: Final = 1 << 20
-
-_COLLECT_AFTER_S: Final = 0.1
 
 _TIMEOUTS: Final = (TimeoutError, RedisTimeoutError)
 _TIMED_OUT: Final = "timed out"
@@ -153,10 +151,8 @@ class RedisConnection(asyncio.Protocol):
         with contextlib.suppress(Exception):
             await self._connection.disconnect(nowait=True)  # waits for nothing, so no cancellation is swallowed
         await asyncio.sleep(0)  # the transport closes its socket in the event loop's next round
-        # redis-py leaves rings of 10 KB behind (observed), and in an outage nothing else makes the collector run for hours.
-        # Later, because the caller still holds this connection.
         self._connection = None
-        asyncio.get_running_loop().call_later(_COLLECT_AFTER_S, gc.collect, 0)
+        collect_soon()  # redis-py leaves rings of 10 KB behind (observed)
 
     def data_received(self, data: bytes) -> None:
         """Parse `data`; called by the transport."""
