@@ -160,10 +160,11 @@ class SourcePipeline:
     @property
     def has_pending_work(self) -> bool:
         """Whether events are pending, and neither the sink nor backpressure nor a stop explains the wait."""
-        held = self._session is not None and self._session.held > 0
+        if not (self._is_busy or (self._session is not None and self._session.held > 0)):
+            return False
         context = self._context
         waits = not context.health.is_available(self.name) or context.backpressure.holds(self.name)
-        return (held or self._is_busy) and not (waits or self._policy.stopping)
+        return not (waits or self._policy.stopping)
 
     def reconnect(self, cause: str) -> None:
         """End the session, so that a new one is made."""

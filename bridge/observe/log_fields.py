@@ -24,8 +24,8 @@ _MAX_TRACEBACK: Final = 8192
 #: A longer integer is not written in digits.
 _MAX_BITS: Final = 64
 
-#: A word with a digit in it: a number, an address, an identifier.
-_NUMBER: Final = re.compile(r"[\w.:-]*\d[\w.:-]*")
+#: One with a digit in it is a number, an address, an identifier.
+_WORD: Final = re.compile(r"[\w.:-]+")
 
 _REPR: Final = reprlib.Repr()
 _REPR.maxother = _REPR.maxstring = MAX_TEXT
@@ -60,8 +60,11 @@ def escape(text: str) -> str:
 
 
 def without_numbers(cause: str) -> str:
-    """Return `cause` with `#` for each word that has a digit: causes that only differ in these are of one kind."""
-    return _NUMBER.sub("#", cause)
+    """Return `cause` with `#` for each word that has a digit: causes that only differ in these are of one kind.
+
+    Only the part that a line shows counts.
+    """
+    return _WORD.sub(lambda word: "#" if any(map(str.isdigit, word[0])) else word[0], cause[:MAX_TEXT])
 
 
 def _harmless(value: object) -> object:

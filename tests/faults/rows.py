@@ -25,6 +25,7 @@ _MODULES: Final = (
     "spool",
     "again",
     "neighbours",
+    "broken",
 )
 
 
