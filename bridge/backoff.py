@@ -1,4 +1,4 @@
-"""Waiting between attempts: doubled each time, with jitter, bounded; longer for an attempt that fails for more than a minute.
+"""Waiting between attempts: doubled each time, with jitter, bounded; longer for an attempt that fails for more than two minutes.
 
 The bounds stand with each loop: reconnects of a source in `delivery/pipeline.py`, writes in `sink/health.py`, questions
 to Dramatiq's Redis in `redis_io/patience.py`, child processes in `process/supervisor.py`.
@@ -13,8 +13,8 @@ from typing import Final
 
 #: The least wait after wrong credentials or permissions: only an operator can change them, so there is no hurry.
 _DENIED_RETRY_S: Final = 5.0
-#: An outage that lasts longer than a restart takes is one that stays, for which the waits grow to `lasting_max_s`.
-_LASTING_AFTER_S: Final = 60.0
+#: An outage that lasts longer than a slow restart takes is one that stays, for which the waits grow to `lasting_max_s`.
+_LASTING_AFTER_S: Final = 120.0
 
 
 @dataclass(slots=True)
@@ -22,8 +22,8 @@ class Backoff:
     """The waits of one retry loop, in seconds.
 
     The first wait is drawn between half of `first_s` and the whole of it, each further one from twice as much as the one
-    before. It is at most `max_s`, and once the attempts have failed for a minute at most `lasting_max_s`, where that is
-    given. The jitter keeps a fleet from coming back in step, and the lower bound keeps a loop from hammering.
+    before. It is at most `max_s`, and once the attempts have failed for two minutes at most `lasting_max_s`, where that
+    is given. The jitter keeps a fleet from coming back in step, and the lower bound keeps a loop from hammering.
     """
 
     first_s: float
@@ -45,7 +45,7 @@ class Backoff:
         return max(wait, _DENIED_RETRY_S) if denied else wait
 
     def interrupt(self) -> None:
-        """Let the minute begin again, after an attempt that succeeded for a moment: the waits are short, and go on doubling."""
+        """Let the two minutes begin again, after an attempt that succeeded for a moment: the waits are short, and go on doubling."""
         self._failing_since = None
 
     def reset(self) -> None:

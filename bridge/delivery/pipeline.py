@@ -30,8 +30,8 @@ from bridge.routing.router import Router
 from bridge.sources.contract import Session, Source
 from bridge.spool import SpoolDirectory
 
-#: The backoff of a reconnect. At most 5 s in the first minute, so that a source is back within ten of a broker that has
-#: restarted; a minute for a neighbour that stays broken, since each attempt costs about 2 ms of CPU.
+#: The backoff of a reconnect. At most 5 s in the first two minutes, so that a source is back within ten of a broker that has
+#: restarted; then a minute for a neighbour that stays broken, since each attempt costs up to 2 ms of CPU.
 _FIRST_RETRY_S: Final = 0.2
 _MAX_RETRY_S: Final = 5.0
 _LASTING_RETRY_S: Final = 60.0
