@@ -10,8 +10,8 @@ import gc
 import time
 from typing import Final
 
-#: Later, because the caller still holds its connection.
-_AFTER_S: Final = 0.1
+#: Later, because the caller still holds its connection, and rarely, because each time takes 1 ms.
+_AFTER_S: Final = 1.0
 #: A young ring is found for little. One whose attempt lasted for seconds is old by the time that it is garbage.
 _FULL_INTERVAL_S: Final = 60.0
 

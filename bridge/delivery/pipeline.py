@@ -153,6 +153,8 @@ class SourcePipeline:
     @property
     def progress(self) -> int:
         """A number that changes whenever a batch is finished, or a part of one that is written in parts."""
+        if self._delivered is None and self._replayed is None:
+            return self._finished * _MOST_PARTS  # the watchdog asks hundreds of idle sources each second
         batches = [one.batch for one in (self._delivered, self._replayed) if one is not None]
         parts = sum(part.written is not None for batch in batches for part in batch.unsplit_parts())
         return self._finished * _MOST_PARTS + parts

@@ -1,4 +1,4 @@
-"""The lines of a source's connection: at once, then at most once a minute, and the last one tells how it stands."""
+"""The lines of a source's connection: at once, then ever more rarely, and the last one tells how it stands."""
 
 from __future__ import annotations
 
@@ -130,7 +130,7 @@ def written(**counted: Any) -> Batch:
     ids=["dead letters", "duplicates"],
 )
 async def test_what_repeats_is_said_at_once_and_then_with_its_number(outcome: dict[str, Any], name: str) -> None:
-    """As long as they come, at most once a minute; and what was not said yet at the stop."""
+    """As long as they come, once in an interval; and what was not said yet at the stop."""
     log = SourceLog("s", "s", MQTT, "at least once")
     with structlog.testing.capture_logs() as lines:
         for _ in range(7):
@@ -146,7 +146,7 @@ async def test_what_repeats_is_said_at_once_and_then_with_its_number(outcome: di
 
 
 async def test_dead_letters_that_were_trimmed_are_said_by_the_bound_that_was_reached() -> None:
-    """At once, then once a minute with their number; to have been kept for their time is no warning."""
+    """At once, then once in an interval with their number; to have been kept for their time is no warning."""
     log = SourceLog("s", "s", MQTT, "at least once")
     with structlog.testing.capture_logs() as lines:
         for trimmed in (Trimmed(max_size=3), Trimmed(max_size=2, max_age=1), Trimmed()):

@@ -236,7 +236,7 @@ async def test_repeated_lines_are_suppressed_and_none_is_forgotten(repeated: tup
 
 
 def test_kinds_that_are_all_different_fill_neither_log_nor_memory(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of the causes that somebody makes up, a hundred a minute are lines of their own; the others are counted in one."""
+    """Of the causes that somebody makes up, a hundred in ten minutes are lines of their own; the others are counted in one."""
     log, lines = RepeatedLog(), Lines()
 
     def write(event: str, *, cause: str, repeated: int) -> None:
