@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import socket
 import ssl
@@ -74,6 +75,29 @@ def test_a_hundred_sources_make_one_context(certificates: Certificates) -> None:
     ]  # fmt: skip
     made = [tls.context(one) for one in different]
     assert len(set(map(id, made))) == len(different)
+
+
+async def test_connections_share_a_context_at_the_same_time(certificates: Certificates) -> None:
+    """In threads, as MQTT connects, and on the loop; each name is checked by its own settings."""
+    good, bad = (Tls(ca=str(certificates.ca), server_name=name) for name in ("localhost", "elsewhere"))
+
+    async def on_loop(port: int) -> bool:
+        context = tls.context(good)
+        _, writer = await asyncio.open_connection("127.0.0.1", port, ssl=context, server_hostname="localhost")
+        writer.close()
+        return True
+
+    with server(certificates) as port:
+        attempts = [
+            attempt
+            for _ in range(20)
+            for attempt in (
+                asyncio.to_thread(connects, port, good),
+                asyncio.to_thread(connects, port, bad),
+                on_loop(port),
+            )
+        ]
+        assert await asyncio.gather(*attempts) == [True, False, True] * 20
 
 
 def test_another_password_is_another_context(certificates: Certificates, tmp_path: Path) -> None:
