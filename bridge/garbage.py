@@ -13,7 +13,7 @@ from typing import Final
 #: Later, because the caller still holds its connection, and rarely, because each time takes 1 ms.
 _AFTER_S: Final = 1.0
 #: A young ring is found for little. One whose attempt lasted for seconds is old by the time that it is garbage.
-_FULL_INTERVAL_S: Final = 60.0
+_FULL_INTERVAL_S: Final = 30.0
 
 _due = _full_at = 0.0
 

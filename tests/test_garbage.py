@@ -48,8 +48,8 @@ async def test_a_young_ring_is_collected_soon() -> None:
     assert await gone(weakref.ref(Ring()))
 
 
-async def test_an_old_ring_is_collected_in_a_minute(monkeypatch: pytest.MonkeyPatch) -> None:
-    """That of an attempt that has lasted while others failed; here the minute is shorter."""
+async def test_an_old_ring_is_collected_in_half_a_minute(monkeypatch: pytest.MonkeyPatch) -> None:
+    """That of an attempt that has lasted while others failed; here the time is shorter."""
     monkeypatch.setattr(garbage, "_FULL_INTERVAL_S", 0.2)
     ring = Ring()
     for _ in range(3):
