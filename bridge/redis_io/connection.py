@@ -56,7 +56,7 @@ class RedisConnection(asyncio.Protocol):
         self.max_reply_bytes: int | None = None
         #: Whether that was the end of the connection.
         self.reply_too_large = False
-        self._connection: Any = redis_client.client(connection, timeout_s=timeout_s).connection_pool.make_connection()
+        self._connection: Any = redis_client.pool(connection, timeout_s=timeout_s).make_connection()
         self._transport: Any = None
         self._reader = hiredis.Reader(replyError=_response_error)
         self._replies: deque[Any] = deque()
