@@ -14,7 +14,7 @@ LAYERS: Final = (
     *("demo", "commands"),
 )
 #: Everybody may import these, and they import nothing of the bridge but each other.
-COMMON: Final = ("errors", "backoff", "observe")
+COMMON: Final = ("errors", "backoff", "garbage", "observe")
 
 
 @cache

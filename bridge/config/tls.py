@@ -16,6 +16,10 @@ from bridge.errors import Diagnostic, Disconnected, KeyPath, causes, describe_er
 #: The certificates of all the authorities of a system are 0.2 MiB.
 MAX_FILE_BYTES: Final = 1024 * 1024
 
+#: The path of each file, and its identity and times; or its path, and the number of the error.
+_Files = tuple[tuple[object, ...], ...]
+_DEFAULT: Final = Tls()
+
 #: The words of the TLS library, and of a client that meets TLS unawares, and how a user would say it.
 _WORDS: Final = {
     "WRONG_VERSION_NUMBER": "this port speaks no TLS: write {plain}:// in the URL",
@@ -70,30 +74,60 @@ class TlsFault(Disconnected):
         self.is_password = False
 
 
+#: The context of each `tls`, and the state of its files before they were read. One of the system's authorities costs 20 ms of
+#: CPU. Connections share it: they only read it, each has a TLS object of its own, and OpenSSL counts the references.
+_contexts: Final[dict[Tls, tuple[_Files, ssl.SSLContext]]] = {}
+
+
 def context(tls: Tls | None) -> ssl.SSLContext:
     """Return the client context for `tls`; without `ca` it trusts the system's authorities, if it verifies at all.
+
+    The same settings get the same context until one of their files is another one: certificates are rotated.
 
     Raises:
         TlsFault: a file can't be used.
     """
-    tls = tls or Tls()
+    tls = tls or _DEFAULT
+    files = _files(tls)
+    known = _contexts.get(tls)
+    if known is not None and known[0] == files:
+        return known[1]
     for fault in _unreadable(tls):
         raise fault
-    return _context(tls)
+    made = _context(tls)
+    _contexts[tls] = files, made
+    return made
+
+
+def _files(tls: Tls) -> _Files:
+    """Return for each file of `tls`, and of the system's authorities where they are trusted, whether it is the same one as before."""
+    paths = [path for path in (tls.ca, tls.cert, tls.key) if path is not None]
+    if tls.ca is None and tls.verify:
+        # Where OpenSSL looks now: SSL_CERT_FILE and SSL_CERT_DIR, or its own places.
+        default = ssl.get_default_verify_paths()
+        paths += [path for path in (default.cafile, default.capath) if path]
+    states: list[tuple[object, ...]] = []
+    for path in paths:
+        try:
+            state = os.stat(path)  # noqa: PTH116 - a Path for each connect costs more
+            states.append((path, state.st_dev, state.st_ino, state.st_size, state.st_mtime_ns, state.st_ctime_ns))
+        except OSError as error:
+            states.append((path, error.errno))
+    return tuple(states)
 
 
 def _context(tls: Tls) -> ssl.SSLContext:
     ssl_context = _Context(ssl.PROTOCOL_TLS_CLIENT)
     ssl_context.server_name = tls.server_name
-    if tls.ca is None and tls.verify:
-        ssl_context.load_default_certs()
-    elif tls.ca is not None:
+    if tls.ca is not None:
         try:
             ssl_context.load_verify_locations(tls.ca)
         except (OSError, ssl.SSLError):
             raise TlsFault("ca", f"there is no certificate in {tls.ca}") from None
     if tls.cert is not None:
         _load_key(ssl_context, tls, tls.cert)
+    if tls.ca is None and tls.verify:
+        ssl_context.load_default_certs()  # last, because it costs most, and a key that fails is tried again
     if not tls.verify:
         ssl_context.check_hostname = False
         ssl_context.verify_mode = ssl.CERT_NONE

@@ -171,7 +171,13 @@ class Backpressure:
 
     def _log_begin(self, source: str, subject: str, **fields: Any) -> None:
         self._lines[subject].write(
-            source, self._say_pressure, "sink.pressure", source=source, subject=subject, **fields
+            source,
+            self._say_pressure,
+            "sink.pressure",
+            is_change=subject not in self._logged,
+            source=source,
+            subject=subject,
+            **fields,
         )
 
     def _say_pressure(self, event: str, *, subject: str, repeated: int, **fields: str | int) -> None:

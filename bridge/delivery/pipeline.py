@@ -23,15 +23,18 @@ from bridge.delivery.policy import Delivery, DeliveryPolicy
 from bridge.delivery.sink_context import SinkContext
 from bridge.delivery.source_log import SourceLog
 from bridge.errors import Disconnected
+from bridge.garbage import collect_soon
 from bridge.model.accounting import Accounts, Counts, Outcome
 from bridge.model.batch import Batch, BatchSequence
 from bridge.routing.router import Router
 from bridge.sources.contract import Session, Source
 from bridge.spool import SpoolDirectory
 
-#: The backoff of a reconnect. At most 5 s, so that a source is back within ten of its broker.
+#: The backoff of a reconnect. At most 5 s in the first two minutes, so that a source is back within ten of a broker that has
+#: restarted; then a minute for a neighbour that stays broken, since each attempt costs up to 2 ms of CPU.
 _FIRST_RETRY_S: Final = 0.2
 _MAX_RETRY_S: Final = 5.0
+_LASTING_RETRY_S: Final = 60.0
 #: A connection that lasted this long has succeeded: the next attempt follows soon again.
 _STEADY_S: Final = 10.0
 #: Between two appends to the spool: the events received meanwhile go with the next one.
@@ -155,6 +158,8 @@ class SourcePipeline:
     @property
     def progress(self) -> int:
         """A number that changes whenever a batch is finished, or a part of one that is written in parts."""
+        if self._delivered is None and self._replayed is None:
+            return self._finished * _MOST_PARTS  # the watchdog asks hundreds of idle sources each second
         batches = [one.batch for one in (self._delivered, self._replayed) if one is not None]
         parts = sum(part.written is not None for batch in batches for part in batch.unsplit_parts())
         return self._finished * _MOST_PARTS + parts
@@ -162,10 +167,11 @@ class SourcePipeline:
     @property
     def has_pending_work(self) -> bool:
         """Whether events are pending, and neither the sink nor backpressure nor a stop explains the wait."""
-        held = self._session is not None and self._session.held > 0
+        if not (self._is_busy or (self._session is not None and self._session.held > 0)):
+            return False
         context = self._context
         waits = not context.health.is_available(self.name) or context.backpressure.holds(self.name)
-        return (held or self._is_busy) and not (waits or self._policy.stopping)
+        return not (waits or self._policy.stopping)
 
     def reconnect(self, cause: str) -> None:
         """End the session, so that a new one is made."""
@@ -179,7 +185,7 @@ class SourcePipeline:
     # 1. Connect, receive, route, hand over.
 
     async def _connect_loop(self) -> None:
-        backoff = Backoff(first_s=_FIRST_RETRY_S, max_s=_MAX_RETRY_S)
+        backoff = Backoff(_FIRST_RETRY_S, _MAX_RETRY_S, _LASTING_RETRY_S)
         loop = asyncio.get_running_loop()
         while not self._must_end():
             connected_at = None
@@ -195,8 +201,10 @@ class SourcePipeline:
                     await self._receive_loop(session)
                     return
             except Disconnected as error:
-                if connected_at is not None and loop.time() - connected_at > _STEADY_S:
-                    backoff.reset()
+                if connected_at is not None:
+                    backoff.interrupt()
+                    if loop.time() - connected_at > _STEADY_S:
+                        backoff.reset()
                 wait = max(backoff.next(denied=error.denied), error.retry_s)
                 self._log.disconnected(error.cause, wait, was_connected=connected_at is not None)
             finally:
@@ -205,6 +213,7 @@ class SourcePipeline:
                     self._session.fail("the connection was closed")
                     self._accounts.record_discarded(self._session.waiting)
                 self._session = None
+            collect_soon()
             if not self._must_end():
                 await asyncio.sleep(wait)
 

@@ -14,6 +14,7 @@ from bridge.errors import SinkUnavailable
 from bridge.model.accounting import Accounts, Counts, Outcome
 from bridge.model.batch import Batch, Written
 from bridge.model.event import OnceByKey, OnceByXack
+from bridge.observe.log_fields import without_numbers
 from bridge.observe.logs import RepeatedLog, logger
 from bridge.routing.router import Router
 from bridge.sources.contract import Session, Source
@@ -131,9 +132,9 @@ class DeliveryPolicy:
             await spool.append(parts, durable=self._source.redelivers)
         except SpoolFull as error:
             self._repeated.write(
-                error.cause,
+                (error.event, without_numbers(error.cause)),
                 log.error,
-                "spool.full",
+                error.event,
                 count=len(delivery.batch.events),
                 source=self._source.name,
                 cause=error.cause,

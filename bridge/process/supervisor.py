@@ -61,7 +61,7 @@ class ChildProcess:
 
     async def run(self) -> bool:
         """Keep a process running until `stop`; return whether the last one ended as it should."""
-        backoff = Backoff(first_s=0.2, max_s=10.0)
+        backoff = Backoff(first_s=0.2, max_s=10.0, lasting_max_s=60.0)  # a start takes a second of CPU
         loop = asyncio.get_running_loop()
         while not self._stop.is_set():
             started_at = loop.time()

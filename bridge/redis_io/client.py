@@ -1,4 +1,4 @@
-"""redis-py's clients, configured so that no write is lost or repeated without a sign."""
+"""redis-py's connections, configured so that no write is lost or repeated without a sign."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import redis.asyncio as redis
 from redis.asyncio.connection import parse_url
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
+from redis.driver_info import DriverInfo
 from redis.exceptions import RedisError
 
 from bridge.config import Connection, Tls, tls
@@ -16,12 +17,14 @@ from bridge.config import Connection, Tls, tls
 #: Everything that connecting can raise when the connection or the server is at fault.
 #: uvloop raises RuntimeError for a transport that has been closed.
 FAULTS: Final = (RedisError, OSError, TimeoutError, ssl.SSLError, RuntimeError)
+#: Made once: for each client redis-py would look for its own version on the disk, which takes 1 ms of CPU (8.1.0, observed).
+_DRIVER_INFO: Final = DriverInfo()
 
 
-def client(connection: Connection, *, timeout_s: float) -> redis.Redis:
-    """Return a client for `connection`; `timeout_s` bounds every reply.
+def pool(connection: Connection, *, timeout_s: float) -> redis.ConnectionPool:
+    """Return a pool that makes connections for `connection`; `timeout_s` bounds every reply.
 
-    CLIENT SETNAME is not called: the minimal ACL does not allow it.
+    A whole client of redis-py costs twice as much, for tables of commands that nobody asks here. CLIENT SETNAME is not called: the minimal ACL does not allow it.
     """
     options: dict[str, Any] = {
         # No retry by the client: a command whose reply was lost would push twice (redis-py#3554, #3559).
@@ -31,15 +34,16 @@ def client(connection: Connection, *, timeout_s: float) -> redis.Redis:
         "socket_keepalive": True,
         "health_check_interval": 0,
         "protocol": 2,  # RESP3's replies have other shapes
+        "driver_info": _DRIVER_INFO,
     }
     if connection.username is not None:
         options["username"] = connection.username
     if connection.password is not None:
         options["password"] = connection.password.get_secret_value()
-    configured = redis.Redis.from_url(connection.url, **options)
+    configured = redis.ConnectionPool.from_url(connection.url, **options)
     if connection.url.startswith("rediss"):
         # `from_url` chooses the class by the URL's scheme, and ignores an option for it.
-        configured.connection_pool.connection_class = _tls_connection(connection.tls)
+        configured.connection_class = _tls_connection(connection.tls)
     return configured
 
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import gc
 import re
 from collections import deque
 from typing import Any, Final
@@ -20,12 +19,12 @@ from redis.exceptions import TimeoutError as RedisTimeoutError
 from bridge.config import Connection, tls
 from bridge.config.units import spell_size
 from bridge.errors import Disconnected, describe_error
+from bridge.garbage import collect_soon
 from bridge.redis_io import client as redis_client
 
 #: When more bytes of replies wait to be read, reading stops and TCP holds Redis back.
 _MAX_WAITING_BYTES: Final = 1 << 20
 
-_COLLECT_AFTER_S: Final = 0.1
 #: A wait that ends so much later than it should: the process stood still, and a reply may wait in the socket.
 _LATE_S: Final = 1.0
 
@@ -63,7 +62,7 @@ class RedisConnection(asyncio.Protocol):
         self.max_reply_bytes: int | None = None
         #: Whether that was the end of the connection.
         self.reply_too_large = False
-        self._connection: Any = redis_client.client(connection, timeout_s=timeout_s).connection_pool.make_connection()
+        self._connection: Any = redis_client.pool(connection, timeout_s=timeout_s).make_connection()
         self._transport: Any = None
         self._reader = hiredis.Reader(replyError=_response_error)
         self._replies: deque[Any] = deque()
@@ -158,10 +157,8 @@ class RedisConnection(asyncio.Protocol):
         with contextlib.suppress(Exception):
             await self._connection.disconnect(nowait=True)  # waits for nothing, so no cancellation is swallowed
         await asyncio.sleep(0)  # the transport closes its socket in the event loop's next round
-        # redis-py leaves rings of 10 KB behind (observed), and in an outage nothing else makes the collector run for hours.
-        # Later, because the caller still holds this connection.
         self._connection = None
-        asyncio.get_running_loop().call_later(_COLLECT_AFTER_S, gc.collect, 0)
+        collect_soon()  # redis-py leaves rings of 10 KB behind (observed)
 
     def data_received(self, data: bytes) -> None:
         """Parse `data`; called by the transport."""

@@ -15,7 +15,8 @@ from urllib.parse import quote, unquote
 from bridge.errors import describe_error
 from bridge.model.event import Details
 from bridge.observe.logs import logger
-from bridge.spool.log import Log
+from bridge.spool.log import DirectoryLost, Log
+from bridge.spool.segment import is_there
 from bridge.spool.spool import Spool
 from bridge.spool.thread import SpoolThread
 
@@ -77,7 +78,7 @@ class SpoolDirectory:
             log.error("spool.damaged", source=source, torn=damage.torn, position=damage.position or None)
         if records.events:
             log.info("spool.found", source=source, events=records.events)
-        spool = Spool(source, records, self._thread, read, self._has_room)
+        spool = Spool(source, records, self._thread, read, has_room=self._has_room, keep_lock=self._keep_lock)
         self._spools.append(spool)
         return spool
 
@@ -143,6 +144,28 @@ class SpoolDirectory:
 
     def _has_room(self, size: int) -> bool:
         return sum(spool.size for spool in self._spools) + size <= self._max_bytes
+
+    def _keep_lock(self) -> None:
+        """Lock the directory again if somebody has removed it, or its lock.
+
+        Raises:
+            DirectoryLost: it can't be made again.
+            OSError: another process has the lock now.
+        """
+        assert self._lock is not None  # noqa: S101 - `own` comes first
+        path = self._path / "lock"
+        if is_there(path, self._lock):
+            return
+        try:
+            self._path.mkdir(parents=True, exist_ok=True)
+            lock = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+        except OSError as error:
+            raise DirectoryLost(error.errno, error.strerror, str(self._path)) from None
+        if not _try_lock(lock):
+            os.close(lock)
+            raise OSError("another process uses its directory, which was removed")
+        os.close(self._lock)
+        self._lock = lock
 
     async def _run(self, function: Callable[[Path], Log], path: Path) -> Log:
         return await asyncio.get_running_loop().run_in_executor(self._thread, function, path)

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Final
 
 from bridge.spool.record import Record, scan
+from bridge.spool.segment import Segment, is_there, replace, sync_directory
 
 #: Damaged places are copied to files for people to examine, at most so many.
 _MAX_QUARANTINED_FILES: Final = 100
@@ -47,20 +48,15 @@ class Entry:
 
 
 @dataclass(slots=True)
-class _Segment:
-    """One file. The oldest one has its `records`, without those that were removed."""
-
-    path: Path
-    size: int
-    records: deque[Record] | None = None
-
-
-@dataclass(slots=True)
 class Damage:
     """Found when the log was opened: `torn` events, whose write was never confirmed, and a lost position."""
 
     torn: int = 0
     position: bool = False
+
+
+class DirectoryLost(OSError):
+    """The directory of a log was removed, and can't be made again now."""
 
 
 class Log:
@@ -72,20 +68,24 @@ class Log:
 
     def __init__(self, directory: Path, segment_bytes: int) -> None:
         self.damage = Damage()
+        #: How often the directory was made again because somebody has removed it.
+        self.restored = 0
         self._directory = directory
         self._segment_bytes = segment_bytes
-        self._file: int | None = None
+        #: Whether records may be appended to the last segment: this process has begun it.
+        self._appends = False
         self._unsynced = False
+        self._segments: deque[Segment] = deque()
         directory.mkdir(parents=True, exist_ok=True)
         self._position = os.open(directory / "position", os.O_RDWR | os.O_CREAT, 0o600)
         try:
-            paths = sorted(directory.glob(f"*{_SUFFIX}"))
-            self._segments = deque(_Segment(path, path.stat().st_size) for path in paths)
+            for path in sorted(directory.glob(f"*{_SUFFIX}")):
+                self._segments.append(Segment.open(path))
             position = self._read_position()
             self._end = self._find_end(position or Edge())
             self._start = position or self._find_start()
         except BaseException:
-            os.close(self._position)
+            self._close_files()
             raise
 
     @property
@@ -102,10 +102,11 @@ class Log:
         """Append a record for each payload and its number of events, all or none; with `sync` they survive a power cut.
 
         Raises:
+            DirectoryLost: the directory was removed, and can't be made again; nothing was appended.
             OSError: the disk refuses; nothing was appended.
         """
+        self._restore()
         segment = self._writable()
-        assert self._file is not None  # noqa: S101 - `_writable` has opened it
         edge = self._end
         parts: list[bytes] = []
         records: list[Record] = []
@@ -117,13 +118,13 @@ class Log:
             edge, offset = _edge_after(record), record.end
         data = b"".join(parts)
         try:
-            if os.pwrite(self._file, data, segment.size) < len(data):
+            if os.pwrite(segment.file, data, segment.size) < len(data):
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))  # a disk that fills up writes only a part
             self._unsynced = True
             if sync:
                 self.sync()
         except OSError:
-            os.ftruncate(self._file, segment.size)
+            os.ftruncate(segment.file, segment.size)
             raise
         segment.size = offset
         if segment.records is not None:
@@ -136,8 +137,8 @@ class Log:
         Raises:
             OSError: the disk refuses.
         """
-        if self._unsynced and self._file is not None:
-            os.fdatasync(self._file)
+        if self._unsynced and self._appends:
+            os.fdatasync(self._segments[-1].file)
         self._unsynced = False
 
     def read(self, max_bytes: int) -> list[Entry]:
@@ -165,35 +166,63 @@ class Log:
     def close(self) -> None:
         """Sync everything to the disk, and close the files."""
         with suppress(OSError):
+            if self.events:
+                self._restore()
+        with suppress(OSError):
             self.sync()
             os.fdatasync(self._position)
-        if self._file is not None:
-            os.close(self._file)
-            self._file = None
+        self._close_files()
+
+    def _close_files(self) -> None:
+        for segment in self._segments:
+            os.close(segment.file)
+        self._segments.clear()
+        self._appends = False
         os.close(self._position)
+
+    def _restore(self) -> None:
+        """Make the directory again, with all that it held, if somebody has removed or moved it, or a file in it.
+
+        Raises:
+            DirectoryLost: it can't be made again.
+        """
+        kept = [(self._directory / "position", self._position), *((each.path, each.file) for each in self._segments)]
+        if all(is_there(path, file) for path, file in kept):
+            return
+        try:
+            self._directory.mkdir(parents=True, exist_ok=True)
+            for segment in self._segments:
+                if not is_there(segment.path, segment.file):
+                    segment.file = replace(segment.file, segment.path, segment.read())
+            # Last: until then all is tried again.
+            position = self._directory / "position"
+            if not is_there(position, self._position):
+                self._position = replace(self._position, position, _encode_position(self._start))
+            sync_directory(self._directory)
+        except OSError as error:
+            raise DirectoryLost(error.errno, error.strerror, str(self._directory)) from None
+        self.restored += 1
 
     def _read_first(self, max_bytes: int) -> list[Entry]:
         segment = self._segments[0]
         entries: list[Entry] = []
         size = 0
-        with segment.path.open("rb") as file:
-            for record in self._records(segment):
-                if entries and size >= max_bytes:
-                    break
-                file.seek(record.offset)
-                data = file.read(record.end - record.offset) if record.length else b""
-                payload = record.payload(data)
-                if data and payload is None:
-                    self._quarantine(segment.path, record.offset, data)
-                entries.append(Entry(record.events, payload, _edge_after(record)))
-                size += record.length
+        for record in self._records(segment):
+            if entries and size >= max_bytes:
+                break
+            data = segment.read(record.offset, record.end - record.offset) if record.length else b""
+            payload = record.payload(data)
+            if data and payload is None:
+                self._quarantine(segment.path, record.offset, data)
+            entries.append(Entry(record.events, payload, _edge_after(record)))
+            size += record.length
         return entries
 
-    def _records(self, segment: _Segment) -> deque[Record]:
+    def _records(self, segment: Segment) -> deque[Record]:
         """Return the records of the oldest file; a gap in the numbers becomes a record that can't be read."""
         if segment.records is None:
             segment.records = deque()
-            data = segment.path.read_bytes()
+            data = segment.read()
             expected, end = self._start, 0
             for record in scan(data):
                 if record.end > len(data) or record.number < expected.record:
@@ -207,24 +236,24 @@ class Log:
                 expected, end = _edge_after(record), record.end
         return segment.records
 
-    def _writable(self) -> _Segment:
-        if self._file is not None and self._segments[-1].size < self._segment_bytes:
+    def _writable(self) -> Segment:
+        if self._appends and self._segments[-1].size < self._segment_bytes:
             return self._segments[-1]
-        if self._file is not None:
+        if self._appends:
             self.sync()
         path = self._directory / f"{self._end.record:020d}{_SUFFIX}"
         # A file that has this name already is truncated: no record in it could be read.
-        file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o600)
         try:
-            _sync_directory(self._directory)
+            sync_directory(self._directory)
         except OSError:
             os.close(file)
             raise
-        if self._file is not None:
-            os.close(self._file)
-        self._file = file
-        self._segments = deque(segment for segment in self._segments if segment.path != path)
-        self._segments.append(_Segment(path, 0))
+        for same in [segment for segment in self._segments if segment.path == path]:
+            os.close(same.file)
+            self._segments.remove(same)
+        self._segments.append(Segment(path, file, 0))
+        self._appends = True
         return self._segments[-1]
 
     def _drop_emptied(self) -> None:
@@ -235,16 +264,16 @@ class Log:
         # The position first: with an older one, the deleted records would be missing after a power cut.
         os.fdatasync(self._position)
         segment = self._segments.popleft()
-        if not self._segments and self._file is not None:
-            os.close(self._file)
-            self._file = None
+        os.close(segment.file)
+        if not self._segments:
+            self._appends = False
         segment.path.unlink(missing_ok=True)
 
     def _find_end(self, least: Edge) -> Edge:
         """Return the edge after the last record, at least `least`; cut a torn record behind it."""
         end = least
         for segment in reversed(self._segments):
-            data = segment.path.read_bytes()
+            data = segment.read()
             whole = 0
             for record in scan(data):
                 if record.end > len(data):
@@ -255,7 +284,7 @@ class Log:
                     end = _edge_after(record)
             if whole < len(data):
                 self._quarantine(segment.path, whole, data[whole:])
-                os.truncate(segment.path, whole)
+                os.ftruncate(segment.file, whole)
                 segment.size = whole
             if whole:
                 break
@@ -264,7 +293,7 @@ class Log:
     def _find_start(self) -> Edge:
         """Return the edge before the oldest record, if the position is lost: removed records then come once more."""
         for segment in self._segments:
-            for record in scan(segment.path.read_bytes()):
+            for record in scan(segment.read()):
                 return Edge(record.number, record.first_event)
         return self._end
 
@@ -295,11 +324,3 @@ def _edge_after(record: Record) -> Edge:
 def _encode_position(edge: Edge) -> bytes:
     numbers = _NUMBERS.pack(edge.record, edge.event)
     return numbers + _CRC.pack(zlib.crc32(numbers))
-
-
-def _sync_directory(directory: Path) -> None:
-    handle = os.open(directory, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

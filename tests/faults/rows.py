@@ -26,6 +26,7 @@ _MODULES: Final = (
     "again",
     "neighbours",
     "time",
+    "broken",
 )
 
 

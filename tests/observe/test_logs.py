@@ -212,7 +212,7 @@ Lines = list[tuple[str, int]]
 @pytest.fixture
 def repeated(monkeypatch: pytest.MonkeyPatch) -> tuple[RepeatedLog, Lines]:
     """Return a log of repeated lines, and the lines that it has written: a field of theirs, and `repeated`."""
-    monkeypatch.setattr(logs, "REPEAT_INTERVAL_S", MINUTE)
+    monkeypatch.setattr(logs, "REPEAT_INTERVALS_S", (0.0, MINUTE, MINUTE, MINUTE))
     return RepeatedLog(), []
 
 
@@ -236,7 +236,7 @@ async def test_repeated_lines_are_suppressed_and_none_is_forgotten(repeated: tup
 
 
 def test_kinds_that_are_all_different_fill_neither_log_nor_memory(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of the causes that somebody makes up, a hundred a minute are lines of their own; the others are counted in one."""
+    """Of the causes that somebody makes up, a hundred in ten minutes are lines of their own; the others are counted in one."""
     log, lines = RepeatedLog(), Lines()
 
     def write(event: str, *, cause: str, repeated: int) -> None:
@@ -249,7 +249,7 @@ def test_kinds_that_are_all_different_fill_neither_log_nor_memory(monkeypatch: p
     assert len(log._kinds) == 101
     RepeatedLog.flush_all()
     assert sum(1 + repeated for _, repeated in lines) == 5000
-    monkeypatch.setattr(logs, "REPEAT_INTERVAL_S", 0.0)
+    monkeypatch.setattr(logs, "REPEAT_INTERVALS_S", (0.0, 0.0, 0.0, 0.0))
     log.write(("lost", "new"), write, "lost", cause="y" * 300)
     assert len(log._kinds) <= 2
 

@@ -58,7 +58,7 @@ class FastTransport(asyncio.BufferedProtocol):
         self._transport: Any = None
         self._window: InFlightWindow | None = None
         self._ack = b""
-        self._buffer = memoryview(bytearray(_BUFFER_BYTES))
+        self._buffer = memoryview(b"")
         self._on_over_byte_limit: Callable[[], None] = self.pause_reading
         self._time = loop.time
         self._next_heartbeat = 0.0
@@ -137,10 +137,13 @@ class FastTransport(asyncio.BufferedProtocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """See `asyncio.BaseProtocol`."""
         self._transport = transport
+        # Held by nothing longer than the connection: its transport is left to the garbage collector, in a ring (observed).
+        self._buffer = memoryview(bytearray(_BUFFER_BYTES))
         self.library_protocol.connection_made(transport)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """See `asyncio.BaseProtocol`; only the library needs it."""
+        self._buffer = memoryview(b"")
         self.library_protocol.connection_lost(exc)
 
     def eof_received(self) -> bool | None:
