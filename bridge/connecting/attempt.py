@@ -49,13 +49,12 @@ class Attempt:
         self._within_s = within_s
         self._describe: Callable[[], str] | None = None
         self._socket: socket.socket | None = None
-        self._is_over = False
 
     async def __aenter__(self) -> Self:
         """Begin to count the time."""
-        # First, so that a library that the timeout cancels finds an end of the connection, and waits for no farewell.
-        self._timer = asyncio.get_running_loop().call_later(self._within_s, self._cut)
         self._timeout = await asyncio.timeout(self._within_s).__aenter__()
+        # At the same time, and after it: a library that is cancelled then waits for no farewell of a silent server.
+        self._timer = asyncio.get_running_loop().call_later(self._within_s, self._cut)
         return self
 
     async def __aexit__(
@@ -66,7 +65,7 @@ class Attempt:
         is_cancelled = kind is not None and not issubclass(kind, Exception)
         with contextlib.suppress(TimeoutError):
             await self._timeout.__aexit__(kind, error, tb)
-            if is_cancelled or not (self._is_over or self._timeout.expired()):
+            if is_cancelled or not self._timeout.expired():
                 return
         if error is None:
             return
@@ -141,7 +140,6 @@ class Attempt:
 
     def _cut(self) -> None:
         """End the connection, whoever has its socket by now."""
-        self._is_over = True
         if self._socket is not None:
             with contextlib.suppress(OSError):  # closed, or ended by the peer
                 # Not the method of an SSLSocket, which would go on as a socket without TLS.
