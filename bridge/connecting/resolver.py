@@ -17,7 +17,7 @@ from typing import Any, Final
 Address = tuple[int, Any]
 
 #: Each waits for one name at a time, and takes some 25 KB.
-MAX_THREADS: Final = 256
+MAX_THREADS: Final = 512
 
 
 @dataclass(eq=False)

@@ -111,9 +111,8 @@ def test_a_silent_server_gets_no_time_for_its_farewell(run: Run, certificates: C
                     await writer.wait_closed()
                 waited_s.append(loop.time() - began)
 
-    with MuteTls(certificates) as server:
-        with pytest.raises(TimeoutError, match=r"^timed out$"):
-            run(connect(Server("127.0.0.1", server.port, tls=trusting(certificates))))
+    with MuteTls(certificates) as server, pytest.raises(TimeoutError, match=r"^timed out$"):
+        run(connect(Server("127.0.0.1", server.port, tls=trusting(certificates))))
     assert waited_s[0] < 10  # without a bound it takes 30
 
 
