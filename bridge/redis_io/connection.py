@@ -1,6 +1,6 @@
 """One connection to Redis, read and written in bulk.
 
-redis-py resolves the URL, connects, secures and logs in; then the transport gets this protocol in place of redis-py's.
+redis-py logs in; then the transport gets this protocol in place of redis-py's.
 hiredis parses in one pass all bytes that have arrived, which may hold a thousand replies: redis-py awaits each reply.
 """
 
@@ -18,6 +18,7 @@ from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from bridge.config import Connection, tls
 from bridge.config.units import spell_size
+from bridge.connecting.attempt import Attempt
 from bridge.errors import Disconnected, describe_error
 from bridge.garbage import collect_soon
 from bridge.redis_io import client as redis_client
@@ -55,14 +56,13 @@ class RedisConnection(asyncio.Protocol):
     """
 
     def __init__(self, connection: Connection, *, timeout_s: float) -> None:
-        self._url = connection.url
-        self._connect_timeout_s = connection.connect_timeout / 1000
+        self._config = connection
         self._timeout_s = timeout_s
         #: A larger reply ends the connection before it is received; None: a reply may be as large as Redis allows.
         self.max_reply_bytes: int | None = None
         #: Whether that was the end of the connection.
         self.reply_too_large = False
-        self._connection: Any = redis_client.pool(connection, timeout_s=timeout_s).make_connection()
+        self._login: redis_client.Login | None = redis_client.Login(connection, timeout_s=timeout_s)
         self._transport: Any = None
         self._reader = hiredis.Reader(replyError=_response_error)
         self._replies: deque[Any] = deque()
@@ -78,18 +78,20 @@ class RedisConnection(asyncio.Protocol):
         Raises:
             Disconnected: the server can't be reached, or refuses.
         """
+        assert self._login is not None  # noqa: S101 - it is not closed
         try:
-            async with asyncio.timeout(self._connect_timeout_s):
+            server = redis_client.server_of(self._config)
+            async with Attempt(self._config.connect_timeout / 1000) as attempt:
                 try:
-                    await self._connection.connect()
+                    self._transport = await self._login.log_in(attempt, server)
                 finally:
                     # redis-py can swallow a cancellation (8.1.0, observed); a caller who cancels once would hang.
                     if (task := asyncio.current_task()) is not None and task.cancelling() > 0:
                         raise asyncio.CancelledError
         except redis_client.FAULTS as error:
             raise self._fail(error, self._explain(error)) from None
-        # The only private name of redis-py that is used; tests/redis_io/test_connection.py fails if it moves.
-        self._transport = self._connection._writer.transport  # noqa: SLF001
+        except Disconnected as fault:  # a file of `tls`
+            raise self._fail(fault) from None
         self._transport.set_protocol(self)
         if self._transport.is_closing():
             raise self._fail(ConnectionError("the connection was closed"))
@@ -154,10 +156,11 @@ class RedisConnection(asyncio.Protocol):
         self._end = self._end or ("closed", False)
         if self._transport is not None:
             self._transport.abort()
-        with contextlib.suppress(Exception):
-            await self._connection.disconnect(nowait=True)  # waits for nothing, so no cancellation is swallowed
+        if self._login is not None:
+            with contextlib.suppress(Exception):
+                await self._login.disconnect(nowait=True)  # waits for nothing, so no cancellation is swallowed
         await asyncio.sleep(0)  # the transport closes its socket in the event loop's next round
-        self._connection = None
+        self._login = None
         collect_soon()  # redis-py leaves rings of 10 KB behind (observed)
 
     def data_received(self, data: bytes) -> None:
@@ -217,9 +220,9 @@ class RedisConnection(asyncio.Protocol):
     def _explain(self, error: BaseException) -> str:
         """Return why the connection could not be made."""
         if not isinstance(error, _TIMEOUTS):
-            return tls.explain(error, self._url)
+            return tls.explain(error, self._config.url)
         # A Redis without TLS takes a TLS handshake for the beginning of a command, and waits for its end.
-        return f"{_TIMED_OUT}: perhaps this port speaks no TLS" if self._url.startswith("rediss") else _TIMED_OUT
+        return f"{_TIMED_OUT}: perhaps this port speaks no TLS" if self._config.url.startswith("rediss") else _TIMED_OUT
 
     def _fail(self, error: BaseException, cause: str = "") -> Disconnected:
         if self._end is None:
