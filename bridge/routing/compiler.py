@@ -50,7 +50,10 @@ def compile_routes(config: Config) -> tuple[dict[str, RouteTable], list[Diagnost
         if compiled is not None:
             routes[route.source].append(compiled)
     keys = {name: _compile_deduplication(name, source, diagnostics) for name, source in config.sources.items()}
-    return {name: RouteTable(compiled, keys[name]) for name, compiled in routes.items()}, diagnostics
+    tables = {
+        name: RouteTable(compiled, config.sources[name].traits.topics, keys[name]) for name, compiled in routes.items()
+    }
+    return tables, diagnostics
 
 
 def _compile_deduplication(name: str, source: SourceConfig, diagnostics: list[Diagnostic]) -> Deduplication | None:

@@ -12,7 +12,7 @@ from bridge.errors import Diagnostic
 from bridge.model.event import Event
 from bridge.routing.compiler import check_routes, compile_routes
 from bridge.routing.router import make
-from bridge.topics.pattern import MAX_KNOWN_TOPICS
+from bridge.topics.memory import MAX_KNOWN_TOPICS
 from tests.support.batches import routed
 
 SOURCES = {
