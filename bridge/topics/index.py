@@ -7,8 +7,8 @@ ends where only one pattern is left, which keeps the trie small, and a token may
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Final, Generic, TypeVar, Union
+from collections.abc import Iterator, Sequence
+from typing import Final, Generic, TypeVar
 
 _Value = TypeVar("_Value")
 
@@ -23,7 +23,7 @@ ONE: Final = Wildcard()
 MANY: Final = Wildcard()
 _END: Final = Wildcard()
 
-Token = Union[str, Wildcard]
+Token = str | Wildcard
 
 
 class _Leaf(Generic[_Value]):
@@ -91,6 +91,35 @@ class PatternIndex(Generic[_Value]):
             if (child := node.get(_END)) is not None:
                 found[child] = None  # type: ignore[index]  # nothing is behind an _END
         return _values(found)
+
+    def overlapping(self, tokens: Sequence[Token]) -> Iterator[_Value]:
+        """Return the values of the patterns, one after another, that may fit a topic which a pattern of these tokens fits.
+
+        Only the last token may be MANY, and only that of the index's patterns.
+        """
+        places: list[tuple[_Node[_Value] | _Leaf[_Value], int]] = [(self._root, 0)]
+        while places:
+            node, depth = places.pop()
+            if isinstance(node, _Leaf):
+                yield from node.values
+                continue
+            token = tokens[depth] if depth < len(tokens) else _END
+            if token is MANY:
+                places += [(child, depth) for child in node.values()]
+                continue
+            if token is ONE:
+                places += [(child, depth + 1) for each, child in node.items() if each is not MANY and each is not _END]
+            else:
+                places += [
+                    (node[each], depth + 1) for each in {token, ONE} if each in node and (each, token) != (ONE, _END)
+                ]
+            if MANY in node:
+                places += [(child, depth) for child in _leaves(node[MANY])]
+
+
+def _leaves(node: _Node[_Value] | _Leaf[_Value]) -> list[_Node[_Value] | _Leaf[_Value]]:
+    """Return the leaves behind a last MANY: itself, or the one behind its end."""
+    return [node] if isinstance(node, _Leaf) else list(node.values())
 
 
 def _behind_many(

@@ -31,9 +31,7 @@ def _many(**more: Any) -> Router:
     ],
     ids=["messages", "new-topics", "filtered", "without-field", "dead-letters"],
 )
-def test_a_batch_of_small_events_ends_after_its_time(
-    more: dict[str, Any], same_topic: bool
-) -> None:
+def test_a_batch_of_small_events_ends_after_its_time(more: dict[str, Any], same_topic: bool) -> None:
     """1,000 events that 300 routes fit would take seconds; the batch ends before, and its rest is the next one."""
     routes = _many(**more)
     batch = Batch([event(f"a/{0 if same_topic else number}", b'{"n": 1}') for number in range(1000)])
