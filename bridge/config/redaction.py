@@ -27,6 +27,8 @@ _NO_KEY = re.compile(r"([\w-]+)[:=](\S.*)$")
 _BROKEN = re.compile(r"([\w-]+)[\"']?[\s:=]+(\S.*)$")
 _CREDENTIALS = re.compile(r"([^\s\"'@]+)@|:-([^}]*)\}?")
 _MAX_SHOWN: Final = 200
+#: In a longer line nothing is looked for, which takes quadratic time: it is not shown.
+_MAX_SEARCHED: Final = 4096
 #: Keys whose value may be a token: misspelt ones too, without - and _.
 _USERS: Final = ("username", "user", "login", "userid")
 #: The ends of keys of secrets. `key` and `sig` are none, as they are in a URL: `tls.key`, a path, and `routing_key` are shown.
@@ -116,6 +118,8 @@ class RedactedSource:
         if not 0 < line <= len(self._starts):
             return ""
         start, end = self._starts[line - 1], self._ends[line - 1]
+        if end - start > _MAX_SEARCHED:
+            return ""
         text = self._text[start:end]
         if self.incomplete and self._continues_secret(line):
             return ""

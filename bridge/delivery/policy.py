@@ -203,7 +203,7 @@ class DeliveryPolicy:
     async def _route(self, batch: Batch) -> Counts:
         if PoisonGuard.has_redelivered(batch):
             return await self._guard.route(batch)
-        return self._router.route(batch)
+        return await self._router.route_in_turns(batch)
 
     def _check_spill_later(self, session: Session, delivery: Delivery, limit: asyncio.Timeout) -> None:
         patience_s = _PATIENCE_WITH_BROKER_S if self._source.redelivers else _PATIENCE_S

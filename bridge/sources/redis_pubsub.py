@@ -24,7 +24,7 @@ from bridge.redis_io.servers import VersionCheck, not_redis, with_remedy
 from bridge.sources.contract import WindowedSession
 from bridge.sources.oversized import ROOM_BYTES
 from bridge.sources.window import InFlightWindow
-from bridge.topics.pattern import remember
+from bridge.topics.memory import TopicMemory
 
 #: Interval of PINGs; the beginning of a gap is known as exactly as this. Shorter than the least time after which servers and
 #: proxies that end idle connections do so.
@@ -117,7 +117,7 @@ class RedisPubsubSession(WindowedSession):
         self._has_room = asyncio.Event()
         self._has_room.set()
         self._window = InFlightWindow(config.window, self._has_room.set, redelivered=False)
-        self._topics: dict[bytes, str] = {}
+        self._topics: TopicMemory[bytes, str] = TopicMemory()
 
     async def subscribe(self) -> None:
         """Subscribe to all channels and patterns, and wait for every confirmation.
@@ -209,5 +209,5 @@ class RedisPubsubSession(WindowedSession):
             event.topic = channel.decode("utf-8", "backslashreplace")
             event.defect = "the channel's name is not UTF-8"
         else:
-            remember(self._topics, channel, event.topic)
+            self._topics.remember(channel, event.topic)
         return event
