@@ -367,37 +367,6 @@ def test_a_source_pauses_at_a_queues_length_exceeded_by_one_batch_at_most(
     assert len(bridge.events("sink.pressure")) <= 10
 
 
-def test_workers_can_acknowledge_in_a_flood(
-    new_redis: Callable[..., Redis], rabbitmq: RabbitMQ, either_bridge: Bridges, new_worker: Callable[..., Worker]
-) -> None:
-    """A flood of twice Redis's memory: the bridge stops before it is full, workers drain it, all arrives, Redis refuses nothing."""
-    sink = new_redis({"maxmemory": "32mb", "maxmemory-policy": "noeviction"})
-    flood = AmqpFeed(rabbitmq)
-    flood.prepare()
-    config = flood.config(sink, {"options": {"filler": "$payload.text"}})
-    config["dramatiq"]["max_memory"] = "80%"
-    bridge = either_bridge(config).ready()
-    flood.publish([{"n": n, "text": "x" * 20_000} for n in range(3200)])
-    line = bridge.wait_for("sink.pressure")
-    assert line["source"] == "feed"
-    assert line["limit"] == (32 << 20) * 80 // 100 <= line["memory"]
-    with sink.client() as client:
-        assert _refused(client) == 0
-        worker = new_worker(sink.url)
-        calls = worker.wait_for(3200, 60)
-        assert Counter(call["args"][0] for call in calls) == Counter(range(3200))
-        wait_until(lambda: client.hlen("dramatiq:default.msgs") == 0, 10, "an empty queue")
-        assert _refused(client) == 0
-    assert bridge.wait_for("sink.pressure_ended")["memory"] < line["limit"]
-    assert bridge.events("sink.unavailable") == []
-
-
-def _refused(client: redis.Redis) -> int:
-    """How often Redis has refused a command for its memory."""
-    stats: Any = client.info("errorstats")
-    return int(stats.get("errorstat_OOM", {"count": 0})["count"])
-
-
 def test_a_connection_that_ends_meanwhile_makes_no_duplicates(
     redis_server: Redis, rabbitmq: RabbitMQ, either_bridge: Bridges, new_worker: Callable[..., Worker]
 ) -> None:
