@@ -28,12 +28,14 @@ from tests.support.processes import Bridges, Worker, assert_queue_empty
 
 
 @asynccontextmanager
-async def pressing(server: Redis, **settings: Any) -> AsyncIterator[tuple[Backpressure, RedisSink]]:
+async def pressing(
+    server: Redis, *, processes: int = 1, **settings: Any
+) -> AsyncIterator[tuple[Backpressure, RedisSink]]:
     """Run a Backpressure with these settings of `dramatiq:`, and give it with its sink."""
     async with Sinks() as make:
         sink = make(server, **settings)
         config = Dramatiq.model_validate({"url": server.url, **settings})
-        pressure = Backpressure(config, sink, SinkHealth())
+        pressure = Backpressure(config, sink, SinkHealth(), processes=processes)
         task = asyncio.create_task(pressure.run())
         try:
             yield pressure, sink
@@ -281,6 +283,16 @@ async def test_memory_is_looked_at_before_it_can_be_full(redis_server: Redis) ->
             await asyncio.to_thread(take, client, 0.82)
             pressure.written(Written(1, 0, size=20 << 20))
             await held(ask(pressure, "s", "default"), 0.1)
+
+
+async def test_several_processes_share_the_memory_that_is_free(redis_server: Redis) -> None:
+    """Between two checks each takes its part of it, so that together they do not exceed it."""
+    with bounded(redis_server, 64 << 20):
+        for processes, at_once in ((1, True), (4, False)):
+            async with pressing(redis_server, processes=processes, max_memory="80%") as (pressure, _):
+                await admitted(ask(pressure, "s", "default"))
+                pressure.written(Written(1, 0, size=5 << 20))
+                assert await admits_at_once(pressure) is at_once
 
 
 def test_what_the_user_may_not_ask_is_said(
