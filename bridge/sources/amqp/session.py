@@ -24,6 +24,8 @@ from bridge.sources.contract import WindowedSession
 from bridge.sources.window import InFlightWindow
 
 _CLOSE_TIMEOUT_S: Final = 2.0
+#: A part of it: on a silent link the connection has to be closed all the same.
+_FLUSH_TIMEOUT_S: Final = 1.0
 _ADDRESS: Final = re.compile(r" at 0x[0-9a-f]+")
 #: Shown by `rabbitmqctl list_consumers`. A tag belongs to its channel, so it need not be unique.
 _CONSUMER_TAG: Final = "dramatiq-bridge"
@@ -136,7 +138,7 @@ class AmqpSession(WindowedSession):
         if self._fast is None and self._channel is not None:
             with contextlib.suppress(Exception):
                 # Closing a connection, aiormq drops the frames that it has queued (7.2.4, observed); these go first.
-                await self._channel.close()
+                await asyncio.wait_for(self._channel.close(), _FLUSH_TIMEOUT_S)
         await connection.close()
 
     async def _acknowledge(self, tag: Any) -> None:
