@@ -40,6 +40,7 @@ LONGEST = (
     *("faults/test_matrix_memory", "faults/test_matrix_time", "process/test_stop", "process/test_clock"),
     *("delivery/test_poison", "process/test_children_ending", "sources/mqtt/test_mqtt_faults"),
     *("sources/mqtt/test_takeover", "process/test_watchdog", "delivery/test_backpressure", "process/test_supervisor"),
+    "delivery/test_backpressure_floods",
     *("sources/amqp/test_transport", "spool/test_spool", "routing/test_deduplication", "sources/test_redis_pubsub"),
     *("sources/mqtt/test_backlog", "sources/mqtt/test_subscription_store"),
 )

@@ -198,7 +198,8 @@ class DeliveryPolicy:
             # AmqpSource.connect waits for the sink; probe so that it learns that the sink is back.
             await context.sink.probe()
             return None
-        return await context.sink.write(delivery.batch)
+        with context.backpressure.writing(delivery.batch):
+            return await context.sink.write(delivery.batch)
 
     async def _route(self, batch: Batch) -> Counts:
         if PoisonGuard.has_redelivered(batch):

@@ -58,7 +58,7 @@ class Bridge:
         self._sink = RedisSink(dramatiq, config.dead_letters)
         health = SinkHealth()
         health.require_probe()
-        backpressure = Backpressure(dramatiq, self._sink, health)
+        backpressure = Backpressure(dramatiq, self._sink, health, processes=config.processes)
         attempts = RedisAttempts(self._sink.connections, dramatiq.namespace)
         self._context = SinkContext(self._sink, attempts, health, backpressure)
         self._pipelines = [self._pipeline(name, name) for name in config.sources]

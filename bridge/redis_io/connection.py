@@ -33,6 +33,8 @@ _DETAILS: Final = re.compile(r", with args beginning with.*| script: [0-9a-f]{40
 
 _TIMEOUTS: Final = (TimeoutError, RedisTimeoutError)
 _TIMED_OUT: Final = "timed out"
+#: Redis's words to a client without a password: to a command, by way of redis-py, and to a large command.
+_NEEDS_PASSWORD: Final = ("NOAUTH", "Authentication required", "Protocol error: unauthenticated")
 
 Word = str | bytes | int
 
@@ -220,7 +222,7 @@ class RedisConnection(asyncio.Protocol):
     def _explain(self, error: BaseException) -> str:
         """Return why the connection could not be made."""
         if not isinstance(error, _TIMEOUTS):
-            return tls.explain(error, self._config.url)
+            return _with_hint(tls.explain(error, self._config.url))
         # A Redis without TLS takes a TLS handshake for the beginning of a command, and waits for its end.
         return f"{_TIMED_OUT}: perhaps this port speaks no TLS" if self._config.url.startswith("rediss") else _TIMED_OUT
 
@@ -239,4 +241,8 @@ def _disconnected(end: tuple[str, bool]) -> Disconnected:
 def _response_error(text: str) -> ResponseError:
     # ERR only says that an error has no code of its own; users look for the other codes. The arguments may be an event's, and
     # the line of a script says nothing to a user.
-    return ResponseError(_DETAILS.sub("", text.removeprefix("ERR ")))
+    return ResponseError(_with_hint(_DETAILS.sub("", text.removeprefix("ERR "))))
+
+
+def _with_hint(text: str) -> str:
+    return f"{text.rstrip('.')}: this Redis wants a password" if text.startswith(_NEEDS_PASSWORD) else text

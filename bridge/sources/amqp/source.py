@@ -89,7 +89,7 @@ class AmqpSource:
         finally:
             session.resume_reading()
             with contextlib.suppress(Exception):
-                await asyncio.wait_for(connection.close(), _CLOSE_TIMEOUT_S)
+                await asyncio.wait_for(session.close(connection), _CLOSE_TIMEOUT_S)
             factory.abort()
             session.fail("the connection was closed")
 
