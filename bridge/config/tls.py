@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import socket
 import ssl
 from collections.abc import Iterator
 from typing import Any, Final
@@ -46,18 +45,6 @@ _ENDED: Final = (
     "Connection lost",
 )
 _BEFORE_ANSWER: Final = "the connection ended before the server's first answer"
-
-
-class _Context(ssl.SSLContext):
-    """A client context that can check the certificate against another name than the one connected to."""
-
-    server_name: str | None = None
-
-    def wrap_socket(self, sock: socket.socket, **options: Any) -> ssl.SSLSocket:  # type: ignore[override]
-        """Wrap `sock`, and expect a certificate for `server_name` if it is set."""
-        if self.server_name is not None:
-            options["server_hostname"] = self.server_name
-        return super().wrap_socket(sock, **options)
 
 
 class TlsFault(Disconnected):
@@ -117,8 +104,7 @@ def _files(tls: Tls) -> _Files:
 
 
 def _context(tls: Tls) -> ssl.SSLContext:
-    ssl_context = _Context(ssl.PROTOCOL_TLS_CLIENT)
-    ssl_context.server_name = tls.server_name
+    ssl_context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     if tls.ca is not None:
         try:
             ssl_context.load_verify_locations(tls.ca)

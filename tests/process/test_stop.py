@@ -8,6 +8,7 @@ import ssl
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, suppress
+from pathlib import Path
 from typing import Any, Final
 
 import pytest
@@ -20,6 +21,7 @@ from tests.support.certificates import Certificates
 from tests.support.child_processes import children, wait_gone
 from tests.support.children import wait_until, with_fault
 from tests.support.feeds import PubsubFeed, StreamFeed
+from tests.support.neighbours import Names
 from tests.support.processes import BridgeProcess, Bridges
 
 #: In time, and a service manager's SIGKILL not needed.
@@ -209,7 +211,7 @@ def test_brokers_that_are_stopped_hold_up_no_stop(  # noqa: PLR0917 - fixtures
 
 @pytest.mark.parametrize("processes", [1, 2])
 def test_a_resolver_that_never_answers_holds_up_no_stop(
-    redis_server: Redis, new_bridge: Bridges, processes: int
+    redis_server: Redis, new_bridge: Bridges, tmp_path: Path, processes: int
 ) -> None:
     """Names of sources that a resolver is asked for, for ever: threads wait for it, and the process does not."""
     ports = dict.fromkeys(("amqp", "mqtt", "redis"), 1)
@@ -217,7 +219,8 @@ def test_a_resolver_that_never_answers_holds_up_no_stop(
     for source in config["sources"].values():
         source["url"] = source["url"].replace("127.0.0.1", "blackhole.invalid")
         source["connect_timeout"] = "60s"
-    bridge = new_bridge(config, env=with_fault("unresolving", "plain_loop"))
+    names = Names(tmp_path, {"blackhole.invalid": None})
+    bridge = new_bridge(config, env={**names.env, **with_fault("resolving", "plain_loop")})
     bridge.wait_for("sink.connected", times=processes)
     _ends(bridge)
 
