@@ -111,6 +111,7 @@ def _all_connect_again(stage: Stage) -> None:
         else:
             broker = stage.sink if name == "sink" else stage.events
             broker.kill()
+            stage.wait(1, 2)  # the load writes meanwhile
             broker.start()
 
 

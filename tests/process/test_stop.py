@@ -7,7 +7,7 @@ import socket
 import ssl
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any, Final
 
@@ -257,6 +257,16 @@ def test_a_log_that_nobody_reads_holds_up_no_stop(
     assert bridge.wait(STOP_S) == 0
 
 
+@contextmanager
+def _started_with(number: signal.Signals, handler: signal.Handlers) -> Iterator[None]:
+    """Processes that are started meanwhile have this handler; that of the tests themselves may be another one, as under nohup."""
+    before = signal.signal(number, handler)
+    try:
+        yield
+    finally:
+        signal.signal(number, before)
+
+
 # The issue that makes SIGHUP reload the configuration replaces SIGHUP here.
 @pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR2, signal.SIGALRM, signal.SIGXCPU])
 @pytest.mark.parametrize("processes", [1, 2])
@@ -264,7 +274,8 @@ def test_no_signal_but_a_kill_ends_it_without_a_drain(
     stream: StreamFeed, redis_server: Redis, new_bridge: Bridges, number: signal.Signals, processes: int
 ) -> None:
     """A terminal that closes, and all else that would end a process, sent to the whole group: it drains as for SIGTERM."""
-    bridge = new_bridge({**stream.config(redis_server), "processes": processes}).ready()
+    with _started_with(number, signal.SIG_DFL):
+        bridge = new_bridge({**stream.config(redis_server), "processes": processes}).ready()
     running = children(bridge)
     stream.publish([{"n": n} for n in range(500)])
     bridge.signal_group(number)
@@ -280,11 +291,8 @@ def test_a_bridge_that_ignores_sighup_outlives_its_terminal(
     stream: StreamFeed, redis_server: Redis, new_bridge: Bridges
 ) -> None:
     """As nohup promises it."""
-    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
-    try:
+    with _started_with(signal.SIGHUP, signal.SIG_IGN):
         bridge = new_bridge(stream.config(redis_server)).ready()
-    finally:
-        signal.signal(signal.SIGHUP, before)
     bridge.signal_group(signal.SIGHUP)
     stream.publish([{"n": 1}])
     with redis_server.client() as client:
