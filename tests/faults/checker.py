@@ -50,8 +50,9 @@ def look(client: redis.Redis, sources: Iterable[str]) -> dict[str, Arrived]:
 
 
 def poisoned(client: redis.Redis) -> int:
-    """Return how many dead letters are poison."""
-    return sum(fields[b"reason"] == b"poison" for _, fields in _answer(client.xrange(DEAD_LETTERS)))
+    """Return of how many sources a poison is a dead letter: one is so twice if another ends the bridge before it is acknowledged."""
+    letters = _answer(client.xrange(DEAD_LETTERS))
+    return len({fields[b"source"] for _, fields in letters if fields[b"reason"] == b"poison"})
 
 
 def newest(client: redis.Redis, source: str) -> int:

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from redis.exceptions import ResponseError
 
+from bridge import garbage
 from bridge.config import Dramatiq
 from bridge.errors import Disconnected
 from bridge.redis_io.connection import RedisConnection, encode_command
@@ -229,8 +230,11 @@ async def test_a_cancellation_is_never_swallowed(redis_server: Redis) -> None:
     assert all(ended)
 
 
-async def test_a_connection_that_is_closed_leaves_little_behind(redis_server: Redis) -> None:
+async def test_a_connection_that_is_closed_leaves_little_behind(
+    redis_server: Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """redis-py leaves 10 KB in rings: in an outage of hours, with an attempt a second, nothing else would collect them."""
+    monkeypatch.setattr(garbage, "_AFTER_S", 0.05)
     with uncollected() as grown:
         for _ in range(20):
             connection = new_connection(redis_server.url)
