@@ -15,7 +15,9 @@ _AFTER_S: Final = 1.0
 #: A young ring is found for little. One whose attempt lasted for seconds is old by the time that it is garbage.
 _FULL_INTERVAL_S: Final = 30.0
 
-_due = _full_at = 0.0
+_due = 0.0
+#: Not at the start, when a backlog comes: a full one walks through all that is in flight, in some 20 ms.
+_full_at = time.monotonic()
 
 
 def collect_soon() -> None:

@@ -188,11 +188,12 @@ class RedisPubsubSession(WindowedSession):
                 raise reply
             kind = reply[0]
             if kind in {b"message", b"pmessage"}:
-                topic = topics.get(reply[-2])
+                channel, body = reply[-2], reply[-1]
+                topic = topics.get(channel)
                 if topic is not None:
-                    events.append(Event(name, topic, reply[-1], now_ms, size=len(reply[-2]) + len(reply[-1])))
+                    events.append(Event(name, topic, body, now_ms, size=len(channel) + len(body)))
                 else:
-                    events.append(self._event(reply[-2], reply[-1], now_ms))
+                    events.append(self._event(channel, body, now_ms))
             elif kind == b"pong":
                 self.complete_until = float(reply[1])
             elif kind in (b"unsubscribe", b"punsubscribe") and reply[2] == 0:
