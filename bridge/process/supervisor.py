@@ -86,14 +86,15 @@ class ChildProcess:
             self._process.stdin.close()
 
     def kill(self) -> None:
-        """End the process at once."""
-        if self._process is not None:
+        """End the process at once; from any thread."""
+        process = self._process  # the event loop may forget it meanwhile
+        if process is not None:
             with suppress(ProcessLookupError):
-                self._process.kill()
+                process.kill()
 
-    def excuse_silence(self) -> None:
-        """Count its silence from now: this process itself stood still, and the reports are not read yet."""
-        self._reported_at = asyncio.get_running_loop().time()
+    def excuse_silence(self, seconds: float) -> None:
+        """Leave so many seconds out of its silence: this process itself stood still, and the reports are not read yet."""
+        self._reported_at = min(asyncio.get_running_loop().time(), self._reported_at + seconds)
 
     def kill_if_silent(self) -> None:
         """End a process that is ready and reports nothing: it hangs, and its successor gets its unacknowledged events."""
@@ -215,10 +216,9 @@ class Supervisor:
     async def _kill_silent(self) -> None:
         stall = clock.StallDetector()
         while True:
-            stalled = await stall.sleep()
+            stalled_s = await stall.sleep()
             for child in self._children:
-                if stalled:
-                    child.excuse_silence()
+                child.excuse_silence(stalled_s)
                 child.kill_if_silent()
 
     def _log_state(self) -> None:
