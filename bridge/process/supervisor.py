@@ -21,10 +21,11 @@ import msgspec
 
 from bridge.backoff import Backoff
 from bridge.config import Config
+from bridge.delivery import tasks
 from bridge.errors import describe_error
 from bridge.model.accounting import Counts
 from bridge.observe.logs import Format, logger
-from bridge.process import clock
+from bridge.process import clock, ending
 from bridge.process.child import Order, Report
 from bridge.process.lifecycle import Lifecycle
 from bridge.sources.sharding import config_for_process
@@ -32,8 +33,8 @@ from bridge.sources.sharding import config_for_process
 log = logger()
 #: A process that lived this long has worked: after its end the next one follows soon again.
 _STEADY_S: Final = 10.0
-#: Beyond `drain_timeout`, the time that a process has to cancel, to close and to leave.
-_LEAVE_S: Final = 4.0
+#: Beyond `drain_timeout`, the time that a process has to cancel, to close and to leave: it ends by itself before, with its counts.
+_LEAVE_S: Final = ending.LEAVE_S + tasks.FLUSH_S + 0.3
 #: A process that is ready and has not reported for this long hangs. Reports come every second.
 _SILENCE_S: Final = 30.0
 
