@@ -198,14 +198,17 @@ def mistakes(loaded: Config, *, passwords_only: bool = False) -> Iterator[Diagno
 def explain(error: BaseException, url: str) -> str:
     """Return why connecting to `url` failed, before its server's first answer; failures of TLS name the setting to change."""
     scheme = url.partition("://")[0]
+    text = describe_error(error)
+    has_ended = any(each in text for each in _ENDED)
+    if scheme == "unix":  # which has no TLS
+        return f"{_BEFORE_ANSWER}: perhaps this is not the socket of a Redis" if has_ended else text
     plain = scheme.removesuffix("s") if scheme != "redis" else scheme
     secure = "rediss" if plain == "redis" else f"{plain}s"
     for cause in causes(error):
         for token, words in _WORDS.items():
             if token in str(cause):
                 return words.format(plain=plain, secure=secure)
-    text = describe_error(error)
-    if not any(each in text for each in _ENDED):
+    if not has_ended:
         return text
     likely = (
         "it wants a client certificate, or speaks no TLS"

@@ -75,16 +75,18 @@ class Attempt:
         raise TimeoutError("timed out") from None
 
     async def open(self, server: Server) -> socket.socket:
-        """Return a socket that is connected, without TLS, and does not block.
+        """Return a socket that is connected, without TLS yet, and does not block.
 
         Raises:
-            OSError: the name has no address, or no address could be connected to.
+            OSError: the name has no address or can't be that of a certificate, or no address could be connected to.
         """
         if server.path:
             addresses: list[Any] = [(socket.AF_UNIX, server.path)]
         else:
             self._describe = lambda: f"the name {server.host!r} was not resolved"
             addresses = await _resolver.resolve(server.host, server.port)
+        if server.tls is not None:
+            _check_name(server.tls, server.certified_name)
         race = Race(addresses)
         self._describe = race.describe
         self._socket = await race.run()
@@ -144,6 +146,14 @@ class Attempt:
             with contextlib.suppress(OSError):  # closed, or ended by the peer
                 # Not the method of an SSLSocket, which would go on as a socket without TLS.
                 socket.socket.shutdown(self._socket, socket.SHUT_RDWR)
+
+
+def _check_name(tls: ssl.SSLContext, name: str) -> None:
+    """Raise OSError for a name that `ssl` refuses: by itself it raises ValueError for "a..b", and TypeError for a NUL."""
+    try:
+        tls.wrap_bio(ssl.MemoryBIO(), ssl.MemoryBIO(), server_hostname=name)
+    except (ValueError, TypeError) as error:
+        raise OSError(f"TLS can't ask for a certificate of {name!r}: {error}") from None
 
 
 def _forget(loop: asyncio.AbstractEventLoop, sock: socket.socket) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import threading
+import time
 from collections import deque
 from concurrent.futures import Future
 from dataclasses import dataclass, field
@@ -16,6 +17,8 @@ from typing import Any, Final
 #: A family and an address of it, as `socket.connect` takes it.
 Address = tuple[int, Any]
 
+#: An answer that came too late is kept for so long: the next attempt begins within a minute (`Backoff`), and a name may move.
+KEPT_S: Final = 90.0
 #: Each waits for one name at a time, and takes some 25 KB.
 MAX_THREADS: Final = 512
 
@@ -27,6 +30,20 @@ class _Lookup:
     name: str
     answer: Future[tuple[list[Address], str]] = field(default_factory=Future)
     waiting: int = 0
+    answered_at: float = 0.0
+
+    def set_answer(self, addresses: list[Address], failure: str = "") -> None:
+        """Answer all that wait."""
+        self.answered_at = time.monotonic()
+        self.answer.set_result((addresses, failure))
+
+    @property
+    def is_stale(self) -> bool:
+        """Whether it says nothing to a new attempt: it is over for all that waited, and has failed or is old."""
+        if self.waiting or not self.answer.done():
+            return False
+        _, failure = self.answer.result()
+        return bool(failure) or time.monotonic() - self.answered_at > KEPT_S
 
 
 class Resolver:
@@ -50,7 +67,7 @@ class Resolver:
 
     async def _look_up(self, name: str) -> list[Address]:
         lookup = self._lookups.get(name)
-        if lookup is None:
+        if lookup is None or lookup.is_stale:
             lookup = self._lookups[name] = _Lookup(name)
             lookup.answer.set_running_or_notify_cancel()  # from now on one that stops waiting cancels it for nobody else
             self._begin(lookup)
@@ -78,11 +95,11 @@ class Resolver:
         except RuntimeError as error:  # no thread can be started
             with self._lock:
                 self._threads -= 1
-            lookup.answer.set_result(([], f"the name {lookup.name!r} was not resolved: {error}"))
+            lookup.set_answer([], f"the name {lookup.name!r} was not resolved: {error}")
 
     def _run(self, lookup: _Lookup) -> None:
         while True:
-            lookup.answer.set_result(_answer(lookup.name))
+            lookup.set_answer(*_answer(lookup.name))
             with self._lock:
                 if not self._queued:
                     self._threads -= 1

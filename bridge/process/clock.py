@@ -30,15 +30,15 @@ class StallDetector:
     def __init__(self) -> None:
         self._slept_from = _now_s()
 
-    async def sleep(self) -> bool:
-        """Sleep for a second; log it and return True if the process did not run for some seconds since the last call."""
+    async def sleep(self) -> float:
+        """Sleep for a second; return for how many seconds the process did not run since the last call, 0.0 if few; log it."""
         await asyncio.sleep(_INTERVAL_S)
         now = _now_s()
         late_s, self._slept_from = now - self._slept_from - _INTERVAL_S, now
         if late_s < _STALLED_S:
-            return False
+            return 0.0
         log.warning("bridge.stalled", seconds=round(late_s, 1), cause=f"the process did not run for {late_s:.0f} s")
-        return True
+        return late_s
 
 
 async def watch_steps() -> None:

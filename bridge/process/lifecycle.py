@@ -6,6 +6,7 @@ import asyncio
 import signal
 import threading
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict
 from functools import partial
 from typing import Final, Protocol
@@ -138,17 +139,20 @@ class Lifecycle:
         systemd.notify("STOPPING=1\nSTATUS=draining")
         ending.end_in(self._stop_within_s, partial(self._end_late, run))
         loop.call_soon_threadsafe(run.stop)
-        name = signal.Signals(signal.sigwait(_stopping_signals())).name
+        # The kernel repeats SIGXCPU each second of CPU, which a drain may take.
+        name = signal.Signals(signal.sigwait(_stopping_signals() - {signal.SIGXCPU})).name
         # Brokers keep unacknowledged events; events that come once are lost unless they are written or spooled.
         log.warning("bridge.stopped_at_once", signal=name)
-        run.kill()
+        with suppress(Exception):  # the event loop may be changing the processes; this one ends in any case
+            run.kill()
         tasks.end_process(1)
 
     def _end_late(self, run: Running) -> int:
         """Log that the stop has no more time, with the counts until now; return the exit code."""
         cause = "a connection, a disk or a resolver still hangs" if run.settled else "events were not finished"
         log.warning("bridge.stop_cut_short", after=self._stop_within_s, cause=cause)
-        run.kill()
+        with suppress(Exception):
+            run.kill()
         if not self._ended:
             self.end(run.counts())
         return 0 if run.settled else 1

@@ -21,10 +21,11 @@ import msgspec
 
 from bridge.backoff import Backoff
 from bridge.config import Config
+from bridge.delivery import tasks
 from bridge.errors import describe_error
 from bridge.model.accounting import Counts
 from bridge.observe.logs import Format, logger
-from bridge.process import clock
+from bridge.process import clock, ending
 from bridge.process.child import Order, Report
 from bridge.process.lifecycle import Lifecycle
 from bridge.sources.sharding import config_for_process
@@ -32,8 +33,8 @@ from bridge.sources.sharding import config_for_process
 log = logger()
 #: A process that lived this long has worked: after its end the next one follows soon again.
 _STEADY_S: Final = 10.0
-#: Beyond `drain_timeout`, the time that a process has to cancel, to close and to leave.
-_LEAVE_S: Final = 4.0
+#: Beyond `drain_timeout`, the time that a process has to cancel, to close and to leave: it ends by itself before, with its counts.
+_LEAVE_S: Final = ending.LEAVE_S + tasks.FLUSH_S + 0.3
 #: A process that is ready and has not reported for this long hangs. Reports come every second.
 _SILENCE_S: Final = 30.0
 
@@ -86,14 +87,15 @@ class ChildProcess:
             self._process.stdin.close()
 
     def kill(self) -> None:
-        """End the process at once."""
-        if self._process is not None:
+        """End the process at once; from any thread."""
+        process = self._process  # the event loop may forget it meanwhile
+        if process is not None:
             with suppress(ProcessLookupError):
-                self._process.kill()
+                process.kill()
 
-    def excuse_silence(self) -> None:
-        """Count its silence from now: this process itself stood still, and the reports are not read yet."""
-        self._reported_at = asyncio.get_running_loop().time()
+    def excuse_silence(self, seconds: float) -> None:
+        """Leave so many seconds out of its silence: this process itself stood still, and the reports are not read yet."""
+        self._reported_at = min(asyncio.get_running_loop().time(), self._reported_at + seconds)
 
     def kill_if_silent(self) -> None:
         """End a process that is ready and reports nothing: it hangs, and its successor gets its unacknowledged events."""
@@ -215,10 +217,9 @@ class Supervisor:
     async def _kill_silent(self) -> None:
         stall = clock.StallDetector()
         while True:
-            stalled = await stall.sleep()
+            stalled_s = await stall.sleep()
             for child in self._children:
-                if stalled:
-                    child.excuse_silence()
+                child.excuse_silence(stalled_s)
                 child.kill_if_silent()
 
     def _log_state(self) -> None:

@@ -67,13 +67,14 @@ class Watchdog:
         """Watch the sources, for ever."""
         loop = asyncio.get_running_loop()
         stall = StallDetector()
-        stalled = False
+        stalled_s = 0.0
         while True:
+            now = loop.time()
             for source, observation in self._observations:
-                if stalled:
-                    observation.since = loop.time()  # no source could move while nothing ran
-                self._check(source, observation, loop.time())
-            stalled = await stall.sleep()
+                # No source could move while nothing ran. Only that time counts for none: stalls may come again and again.
+                observation.since = min(now, observation.since + stalled_s)
+                self._check(source, observation, now)
+            stalled_s = await stall.sleep()
 
     def _check(self, source: Watched, observation: _Observation, now: float) -> None:
         if source.progress != observation.progress:

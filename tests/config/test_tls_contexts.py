@@ -44,11 +44,11 @@ def server(certificates: Certificates) -> Iterator[int]:
 
 
 def connects(port: int, settings: Tls) -> bool:
-    """Tell whether a connection with the context of `settings` trusts the server."""
+    """Tell whether a connection with the context and the name of `settings` trusts the server, as every client makes it."""
     try:
         with (
             socket.create_connection(("127.0.0.1", port), 10) as link,
-            tls.context(settings).wrap_socket(link, server_hostname="127.0.0.1"),
+            tls.context(settings).wrap_socket(link, server_hostname=settings.server_name or "127.0.0.1"),
         ):
             return True
     except ssl.SSLCertVerificationError:

@@ -164,3 +164,18 @@ def test_sockets_are_kept_alive_and_send_at_once(run: Run) -> None:
                 assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE) == 30
 
     run(attempt())
+
+
+@pytest.mark.parametrize("name", [".example.test", "a..b", "x" * 64, "a\0b"])
+@pytest.mark.parametrize("way", ["open_tls", "connect"])
+def test_a_name_that_tls_refuses_is_a_failed_attempt(run: Run, way: str, name: str, certificates: Certificates) -> None:
+    """As every other failure, and no error of another kind, which would end the bridge; no socket is opened."""
+
+    async def attempt() -> None:
+        async with serving(None) as port, Attempt(5) as made:
+            server = Server("127.0.0.1", port, tls=trusting(certificates), name=name)
+            with pytest.raises(OSError, match=r"^TLS can't ask for a certificate of "):
+                await (made.connect(asyncio.Protocol(), server) if way == "connect" else made.open_tls(server))
+            assert made._socket is None
+
+    run(attempt())

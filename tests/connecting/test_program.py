@@ -142,3 +142,22 @@ def test_send_connects_as_the_bridge_does(three: Brokers, black_holes: None, tmp
         )  # fmt: skip
         assert done.returncode == code, done.stderr
         assert says in done.stderr
+
+
+def test_a_host_that_tls_refuses_to_name_holds_up_nobody(
+    three: Brokers, certificates: Certificates, either_bridge: Bridges, tmp_path: Path
+) -> None:
+    """The sources and a Redis of such a host are unavailable, and say why; all others go on."""
+    names = Names(tmp_path, {"a..b": ["127.0.0.1"]})
+    config = _config(_hosts(three, "127.0.0.1"))
+    odd = _config(_hosts(three, "a..b"), "s", tls={"ca": str(certificates.ca)})["sources"]
+    for name, source in odd.items():
+        config["sources"][f"odd-{name}"] = source
+        config["routes"].append({"from": f"odd-{name}", "actor": "record"})
+    bridge = either_bridge(config, env=names.env)
+    for name in KINDS:
+        bridge.wait_for("source.connected", source=name)
+        cause = bridge.wait_for("source.unavailable", source=f"odd-{name}", times=2)["cause"]
+        assert cause.startswith("TLS can't ask for a certificate of 'a..b'"), cause
+    bridge.terminate()
+    assert bridge.wait(25) == 0

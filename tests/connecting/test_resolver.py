@@ -24,6 +24,7 @@ class System:
     def __init__(self) -> None:
         self.asked: list[str] = []
         self.answers = threading.Event()
+        self.works = True
 
     def look_up(self, host: str, port: int, **options: Any) -> Any:
         """Stand in for `socket.getaddrinfo`."""
@@ -31,6 +32,8 @@ class System:
             return _system(host, port, **options)
         self.asked.append(host)
         self.answers.wait(30)
+        if not self.works:
+            raise socket.gaierror(socket.EAI_AGAIN, "Temporary failure in name resolution")
         return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.9", 0))]
 
 
@@ -90,14 +93,49 @@ def test_an_answer_that_is_too_late_is_kept_for_the_next_attempt(run: Run, syste
 
     async def look_up() -> None:
         resolver = Resolver()
-        with pytest.raises(TimeoutError):
-            async with asyncio.timeout(0.05):
-                await resolver.resolve("slow.test", 1)
-        system.answers.set()
-        await asyncio.to_thread(wait_until, lambda: not _threads(), what="the late answer")
+        await _answered_too_late(resolver, system)
         assert await resolver.resolve("slow.test", 1) == [(socket.AF_INET, ("127.0.0.9", 1))]
         assert system.asked == ["slow.test"]
         await resolver.resolve("slow.test", 1)
+        assert system.asked == ["slow.test"] * 2
+
+    run(look_up())
+
+
+async def _answered_too_late(resolver: Resolver, system: System) -> None:
+    """Look up a name whose answer comes when nobody waits for it any more."""
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0.05):
+            await resolver.resolve("slow.test", 1)
+    system.answers.set()
+    await asyncio.to_thread(wait_until, lambda: not _threads(), what="the late answer")
+
+
+def test_a_failure_that_is_too_late_is_not_kept(run: Run, system: System) -> None:
+    """A resolver that works again is asked again, in the next attempt."""
+
+    async def look_up() -> None:
+        resolver = Resolver()
+        system.works = False
+        await _answered_too_late(resolver, system)
+        system.works = True
+        assert await resolver.resolve("slow.test", 1) == [(socket.AF_INET, ("127.0.0.9", 1))]
+        assert system.asked == ["slow.test"] * 2
+
+    run(look_up())
+
+
+def test_an_answer_that_is_too_late_is_not_kept_for_ever(
+    run: Run, system: System, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A name may have moved when it is needed again, an hour later."""
+    monkeypatch.setattr("bridge.connecting.resolver.KEPT_S", 0.1, raising=False)
+
+    async def look_up() -> None:
+        resolver = Resolver()
+        await _answered_too_late(resolver, system)
+        await asyncio.sleep(0.2)
+        assert await resolver.resolve("slow.test", 1) == [(socket.AF_INET, ("127.0.0.9", 1))]
         assert system.asked == ["slow.test"] * 2
 
     run(look_up())

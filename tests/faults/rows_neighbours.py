@@ -103,16 +103,18 @@ _DEAD: Final = 100
 
 def _all_connect_again(stage: Stage) -> None:
     """End every connection of the bridge: both Redis die, the other brokers lose nothing of their own."""
-    for name in sorted({KINDS[source].broker for source in stage.sources} | {"sink"}):
+    # The sink first, and until that is noticed: without a source no event would come to be written.
+    stage.sink.kill()
+    stage.bridge.wait_for("sink.unavailable")
+    stage.sink.start()
+    for name in sorted({KINDS[source].broker for source in stage.sources} - {"sink"}):
         if name == "rabbitmq":
             stage.rabbitmq.ctl("close_all_connections", "a neighbour is broken")
         elif name == "mosquitto":
             stage.mosquitto.restart()
         else:
-            broker = stage.sink if name == "sink" else stage.events
-            broker.kill()
-            stage.wait(1, 2)  # the load writes meanwhile
-            broker.start()
+            stage.events.kill()
+            stage.events.start()
 
 
 @row(

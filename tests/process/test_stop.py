@@ -5,21 +5,27 @@ from __future__ import annotations
 import signal
 import socket
 import ssl
+import subprocess
+import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
+from subprocess import PIPE
 from typing import Any, Final
 
 import pytest
 
+from bridge.delivery import tasks
+from bridge.process import ending, supervisor
 from tests.conftest import need
 from tests.faults.experiment import STOP_S
 from tests.faults.proxy import Proxy
 from tests.support.brokers import Mosquitto, RabbitMQ, Redis
 from tests.support.certificates import Certificates
 from tests.support.child_processes import children, wait_gone
-from tests.support.children import wait_until, with_fault
+from tests.support.children import REPOSITORY, wait_until, with_fault
 from tests.support.feeds import PubsubFeed, StreamFeed
 from tests.support.neighbours import Names
 from tests.support.processes import BridgeProcess, Bridges
@@ -285,6 +291,58 @@ def test_no_signal_but_a_kill_ends_it_without_a_drain(
     assert not bridge.events("process.ended")
     stopped = bridge.wait_for("bridge.stopped")
     assert stopped["received"] == stopped["messages"]
+
+
+def test_a_limit_of_cpu_time_drains_however_often_the_kernel_says_so(
+    stream: StreamFeed, new_redis: Callable[..., Redis], new_bridge: Bridges
+) -> None:
+    """The kernel sends SIGXCPU again each second of CPU: it is no second signal, which would stop at once."""
+    sink = new_redis()
+    bridge = new_bridge({**stream.config(sink), "drain_timeout": "60s"}).ready()
+    sink.pause()
+    stream.publish([{"n": n} for n in range(30)])
+    wait_until(lambda: bridge.state()["held"] == 30, what="all received")
+    for _ in range(3):
+        bridge.signal(signal.SIGXCPU)
+        bridge.wait_for("bridge.stopping")
+        time.sleep(0.3)
+    sink.resume()
+    assert bridge.wait(90) == 0, bridge.log_tail()
+    assert bridge.wait_for("bridge.stopped")["messages"] == 30
+
+
+def test_processes_that_cannot_be_killed_hold_up_no_stop() -> None:
+    """A second signal ends the process, also where ending its child processes fails."""
+    program = """
+import asyncio, types
+from bridge.process.lifecycle import Lifecycle, block_signals
+class Run:
+    settled, stop, counts = False, lambda self: None, dict
+    def kill(self):
+        raise RuntimeError("the event loop is changing them")
+async def main():
+    Lifecycle(types.SimpleNamespace(sources=[], routes=[], drain_timeout=60_000)).begin(Run())
+    print("begun", flush=True)
+    await asyncio.sleep(120)
+block_signals()
+asyncio.run(main())
+"""
+    with subprocess.Popen([sys.executable, "-c", program], cwd=REPOSITORY, stdout=PIPE, stderr=PIPE) as process:
+        assert process.stdout is not None
+        while b"begun" not in process.stdout.readline():
+            assert process.poll() is None
+        for number in (signal.SIGTERM, signal.SIGINT):  # two different ones: the kernel makes one of two equal ones
+            process.send_signal(number)
+        try:
+            assert process.wait(STOP_S) == 1
+        finally:
+            process.kill()
+
+
+def test_a_process_ends_by_itself_before_its_parent_kills_it() -> None:
+    """Also one whose log nobody reads: it takes half a second more, and its last report has the counts."""
+    assert supervisor._LEAVE_S > ending.LEAVE_S + tasks.FLUSH_S
+    assert supervisor._LEAVE_S < ending.LEAVE_WITH_CHILDREN_S
 
 
 def test_a_bridge_that_ignores_sighup_outlives_its_terminal(

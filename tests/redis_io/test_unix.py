@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import subprocess
 import sys
@@ -13,7 +14,10 @@ from urllib.parse import quote
 import pytest
 
 from bridge import cli
+from bridge.config import Dramatiq
+from bridge.errors import Disconnected
 from bridge.redis_io.client import same_server
+from bridge.redis_io.connection import RedisConnection
 from tests.support.brokers import Redis
 from tests.support.children import REPOSITORY, wait_until
 from tests.support.processes import Bridges, queue_messages
@@ -159,3 +163,25 @@ def test_a_socket_is_the_same_server_as_itself() -> None:
     assert not same_server("unix:///run/a.sock?db=1", "unix:///run/a.sock?db=2")
     assert not same_server("unix:///run/a.sock", "unix:///run/b.sock")
     assert not same_server("unix:///localhost", "redis://localhost")
+
+
+@pytest.mark.parametrize("answer", ["", "\x15\x03\x03\x00\x02\x02\x16"], ids=["hangs-up", "tls"])
+async def test_a_socket_that_is_no_redis_is_not_taken_for_tls(tmp_path: Path, answer: str) -> None:
+    """There is no unixs://: the cause says that the connection ended, or quotes the answer."""
+    path = tmp_path / "other.sock"
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read(1)
+        writer.write(answer.encode("latin-1"))
+        writer.close()
+
+    async with await asyncio.start_unix_server(serve, path):
+        connection = RedisConnection(Dramatiq(url=f"unix://{path}"), timeout_s=5)
+        with pytest.raises(Disconnected) as refused:
+            await connection.open()
+        await connection.close()
+    cause = str(refused.value)
+    assert "unixs" not in cause
+    assert "TLS" not in cause
+    if not answer:
+        assert "perhaps this is not the socket of a Redis" in cause

@@ -220,7 +220,7 @@ class RedisStreamSession(WindowedSession):
         events = []
         for name, entries in reply or ():
             stream = _text(name)
-            self._group.note_read(stream, entries[-1][0])
+            self._group.note_read(stream, entries[-1][0], new=len(entries))
             events += self._entries.events(stream, entries)
         return events
 
