@@ -12,6 +12,7 @@ from __future__ import annotations
 import errno
 import os
 import struct
+import time
 import zlib
 from collections import deque
 from collections.abc import Sequence
@@ -183,11 +184,8 @@ class Log:
         if self.is_there:
             return
         try:
+            self._move_left()
             self._directory.mkdir(parents=True, exist_ok=True)
-            position = self._directory / "position"
-            is_foreign = position.exists() and not is_there(position, self._position)
-            if is_foreign and any(path.stat().st_size for path in self._directory.glob(f"*{_SUFFIX}")):
-                raise FileExistsError(errno.EEXIST, "another process has left its events in it")
             for segment in list(self._segments):
                 if segment.file is None:
                     if not segment.path.exists():
@@ -195,12 +193,24 @@ class Log:
                 elif not is_there(segment.path, segment.file):
                     segment.file = replace(segment.file, segment.path, segment.read())
             # Last: until then all is tried again.
+            position = self._directory / "position"
             if not is_there(position, self._position):
                 self._position = replace(self._position, position, _encode_position(self._start))
             sync_directory(self._directory)
         except OSError as error:
             raise DirectoryLost(error.errno, error.strerror, str(self._directory)) from None
         self.restored += 1
+
+    def _move_left(self) -> None:
+        """Move events away that another process, which has ended, has left: the next start adopts them."""
+        position = self._directory / "position"
+        if not position.exists() or is_there(position, self._position):
+            return
+        ours = {each.path for each in self._segments if each.file is not None and is_there(each.path, each.file)}
+        if any(path.stat().st_size for path in self._directory.glob(f"*{_SUFFIX}") if path not in ours):
+            left = self._directory.parent / f"process-left-{time.time_ns()}"
+            left.mkdir()
+            self._directory.rename(left / self._directory.name)
 
     def close(self) -> None:
         """Sync everything to the disk, and close the files."""

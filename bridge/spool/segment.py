@@ -89,6 +89,7 @@ def replace(file: int, path: Path, data: bytes) -> int:
         os.fsync(new)
     except OSError:
         os.close(new)
+        path.unlink(missing_ok=True)
         raise
     os.close(file)
     return new
