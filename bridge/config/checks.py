@@ -22,8 +22,6 @@ from bridge.errors import Diagnostic, KeyPath
 
 _NAME = re.compile(r"[a-zA-Z_][a-zA-Z0-9_-]*")
 _NAMES: Final = "a name is letters, digits, _ and -, and begins with a letter or _"
-#: So many pairs of names are compared for a hint.
-_MAX_COMPARED: Final = 2000
 #: Characters that end the password, or the host, in a URL.
 _RESERVED = re.compile(r"[/?#@\[\]\s]")
 
@@ -51,16 +49,12 @@ def check(document: Document) -> Iterator[Diagnostic]:
 
 def _routes(routes: list[Any], sources: dict[str, Any] | None) -> Iterator[Diagnostic]:
     names: dict[str, int] = {}
-    unknown: set[str] = set()
     for index, route in enumerate(routes):
         if not isinstance(route, dict):
             continue
         source, name = route.get("from"), route.get("name")
         if isinstance(source, str) and sources is not None and source not in sources:
-            unknown.add(source)
-            # To compare a name with thousands of others takes milliseconds.
-            near = near_miss(source, sources) if len(unknown) * len(sources) <= _MAX_COMPARED else ""
-            hint = near or (f"sources: {', '.join(islice(sources, 20))}" if sources else "")
+            hint = near_miss(source, sources) or (f"sources: {', '.join(islice(sources, 20))}" if sources else "")
             yield Diagnostic(("routes", index, "from"), f"no source is named {quoted(source)}", hint)
         if isinstance(name, str):
             if not _NAME.fullmatch(name):

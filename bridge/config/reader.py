@@ -12,7 +12,7 @@ from typing import Any, Final
 
 import yaml
 
-from bridge.config.document import INVALID, Document, Span
+from bridge.config.document import INVALID, MAX_MISTAKES, Document, Span
 from bridge.config.redaction import is_address, is_reference, is_secret_path, url_secrets
 from bridge.config.scalars import resolve
 from bridge.config.substitution import Substituted, Substitution
@@ -27,8 +27,6 @@ MAX_BYTES: Final = 1024 * 1024
 MAX_DEPTH: Final = 32
 #: How often the file is read again after an unquoted `*` and the like.
 _MAX_REPAIRS: Final = 20
-#: With so many mistakes in its syntax, the rest of a file is not read. A hundred are shown.
-_MAX_MISTAKES: Final = 1000
 
 _NOT_ALLOWED = re.compile("[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufefe\uff00-\ufffd\U00010000-\U0010ffff]")
 _COMMENT = re.compile(r"[ \t]*#")
@@ -111,7 +109,7 @@ class _Reader:
     def _report(self, event: yaml.Event, path: KeyPath, message: str, hint: str = "", offset: int = 0) -> None:
         self._document.add_at(_begin(event) + offset, path, message, hint)
         self._mistakes += 1
-        if self._mistakes == _MAX_MISTAKES:
+        if self._mistakes == MAX_MISTAKES:
             raise _Unreadable
 
     def _refuse(self, event: yaml.Event, path: KeyPath, message: str, hint: str = "") -> object:

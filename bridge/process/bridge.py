@@ -26,6 +26,7 @@ from bridge.process.event_loop import tune
 from bridge.process.watchdog import Watchdog
 from bridge.routing import router
 from bridge.routing.compiler import compile_routes
+from bridge.routing.routes import RouteTable
 from bridge.sink import RedisSink
 from bridge.sink.attempts import RedisAttempts
 from bridge.sink.health import SinkHealth
@@ -45,15 +46,22 @@ _CLOSE_SINK_S: Final = 2.0
 class Bridge:
     """Everything that one process runs; `on_ready` is called once every source is connected and the sink takes writes.
 
-    The `first` process of a bridge also takes over the sessions that processes of an earlier start have orphaned.
+    The `first` process of a bridge also takes over the sessions that processes of an earlier start have orphaned. `tables`
+    are the compiled routes of `config`, where the caller has them.
     """
 
-    def __init__(self, config: Config, on_ready: Callable[[], None], *, first: bool = True) -> None:
+    def __init__(
+        self,
+        config: Config,
+        on_ready: Callable[[], None],
+        *,
+        first: bool = True,
+        tables: dict[str, RouteTable] | None = None,
+    ) -> None:
         self._config = config
         self._on_ready = on_ready
         self._first = first
-        self._tables, problems = compile_routes(config)
-        assert not problems  # noqa: S101 - `load` has checked them
+        self._tables = tables or compile_routes(config)[0]  # `load` has checked them
         dramatiq = config.dramatiq
         self._sink = RedisSink(dramatiq, config.dead_letters)
         health = SinkHealth()

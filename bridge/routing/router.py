@@ -26,6 +26,8 @@ _MAX_ROUTING_S: Final = 0.025
 _LARGE_BODY: Final = 4096
 _CLOCK_BYTES: Final = 8192
 _NO_MESSAGE_BYTES: Final = 256
+#: Ends the batch, whatever is left of it: the routes without a message have added to that.
+_FULL: Final = -(1 << 62)
 
 
 @dataclass(slots=True, eq=False)
@@ -105,6 +107,8 @@ class Router:
                 rest -= room
             if event.topic is not topic:  # mostly the same string object as the event before
                 topic = event.topic
+                if topic not in self.table.known:
+                    rest, room = rest + room, 0  # ask the clock before the next event
                 matches = self.table.matches(topic)
             if not matches:
                 room -= _NO_MESSAGE_BYTES
@@ -190,7 +194,7 @@ class Router:
 def _add_dead_letter(batch: Batch, index: int, letter: DeadLetter, room: int) -> int:
     """Add the dead letter of the event at `index`; return how many of the `room` bytes are left, and less if the batch is full."""
     batch.dead_letters.append((index, letter))
-    return room - letter.event.size if len(batch.dead_letters) < MAX_BATCH_DEAD_LETTERS else -MAX_BATCH_BYTES
+    return room - letter.event.size if len(batch.dead_letters) < MAX_BATCH_DEAD_LETTERS else _FULL
 
 
 def make(config: SourceConfig, table: RouteTable) -> Router:

@@ -12,6 +12,7 @@ from __future__ import annotations
 import errno
 import os
 import struct
+import time
 import zlib
 from collections import deque
 from collections.abc import Sequence
@@ -21,7 +22,7 @@ from pathlib import Path
 from typing import Final
 
 from bridge.spool.record import Record, scan
-from bridge.spool.segment import Segment, is_there, replace, sync_directory
+from bridge.spool.segment import Handles, Segment, is_there, replace, sync_directory
 
 #: Damaged places are copied to files for people to examine, at most so many.
 _MAX_QUARANTINED_FILES: Final = 100
@@ -66,10 +67,11 @@ class Log:
         OSError: the directory can't be read or written.
     """
 
-    def __init__(self, directory: Path, segment_bytes: int) -> None:
+    def __init__(self, directory: Path, segment_bytes: int, handles: Handles | None = None) -> None:
         self.damage = Damage()
         #: How often the directory was made again because somebody has removed it.
         self.restored = 0
+        self._handles = handles or Handles()
         self._directory = directory
         self._segment_bytes = segment_bytes
         #: Whether records may be appended to the last segment: this process has begun it.
@@ -80,7 +82,8 @@ class Log:
         self._position = os.open(directory / "position", os.O_RDWR | os.O_CREAT, 0o600)
         try:
             for path in sorted(directory.glob(f"*{_SUFFIX}")):
-                self._segments.append(Segment.open(path))
+                self._segments.append(Segment(path, None, path.stat().st_size))
+            self._hold()
             position = self._read_position()
             self._end = self._find_end(position or Edge())
             self._start = position or self._find_start()
@@ -105,7 +108,7 @@ class Log:
             DirectoryLost: the directory was removed, and can't be made again; nothing was appended.
             OSError: the disk refuses; nothing was appended.
         """
-        self._restore()
+        self.restore()
         segment = self._writable()
         edge = self._end
         parts: list[bytes] = []
@@ -117,6 +120,7 @@ class Log:
             parts.append(record.encode(payload))
             edge, offset = _edge_after(record), record.end
         data = b"".join(parts)
+        assert segment.file is not None  # noqa: S101 - `_writable` has opened it
         try:
             if os.pwrite(segment.file, data, segment.size) < len(data):
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))  # a disk that fills up writes only a part
@@ -137,8 +141,8 @@ class Log:
         Raises:
             OSError: the disk refuses.
         """
-        if self._unsynced and self._appends:
-            os.fdatasync(self._segments[-1].file)
+        if self._unsynced and self._appends and (file := self._segments[-1].file) is not None:
+            os.fdatasync(file)
         self._unsynced = False
 
     def read(self, max_bytes: int) -> list[Entry]:
@@ -163,36 +167,30 @@ class Log:
         os.pwrite(self._position, _encode_position(self._start), 0)
         self._drop_emptied()
 
-    def close(self) -> None:
-        """Sync everything to the disk, and close the files."""
-        with suppress(OSError):
-            if self.events:
-                self._restore()
-        with suppress(OSError):
-            self.sync()
-            os.fdatasync(self._position)
-        self._close_files()
+    @property
+    def is_there(self) -> bool:
+        """Whether somebody has neither removed nor moved the directory, nor a file in it that is open."""
+        kept = [(self._directory / "position", self._position), *((each.path, each.file) for each in self._segments)]
+        return all(file is None or is_there(path, file) for path, file in kept)
 
-    def _close_files(self) -> None:
-        for segment in self._segments:
-            os.close(segment.file)
-        self._segments.clear()
-        self._appends = False
-        os.close(self._position)
+    def restore(self) -> None:
+        """Make the directory again, if it is not there, with all that its open files held.
 
-    def _restore(self) -> None:
-        """Make the directory again, with all that it held, if somebody has removed or moved it, or a file in it.
+        The events of other files that are missing are read as lost.
 
         Raises:
             DirectoryLost: it can't be made again.
         """
-        kept = [(self._directory / "position", self._position), *((each.path, each.file) for each in self._segments)]
-        if all(is_there(path, file) for path, file in kept):
+        if self.is_there:
             return
         try:
+            self._move_left()
             self._directory.mkdir(parents=True, exist_ok=True)
-            for segment in self._segments:
-                if not is_there(segment.path, segment.file):
+            for segment in list(self._segments):
+                if segment.file is None:
+                    if not segment.path.exists():
+                        self._segments.remove(segment)
+                elif not is_there(segment.path, segment.file):
                     segment.file = replace(segment.file, segment.path, segment.read())
             # Last: until then all is tried again.
             position = self._directory / "position"
@@ -203,6 +201,47 @@ class Log:
             raise DirectoryLost(error.errno, error.strerror, str(self._directory)) from None
         self.restored += 1
 
+    def _move_left(self) -> None:
+        """Move events away that another process, which has ended, has left: the next start adopts them."""
+        position = self._directory / "position"
+        if not position.exists() or is_there(position, self._position):
+            return
+        ours = {each.path for each in self._segments if each.file is not None and is_there(each.path, each.file)}
+        if any(path.stat().st_size for path in self._directory.glob(f"*{_SUFFIX}") if path not in ours):
+            left = self._directory.parent / f"process-left-{time.time_ns()}"
+            left.mkdir()
+            self._directory.rename(left / self._directory.name)
+
+    def close(self) -> None:
+        """Sync everything to the disk, and close the files."""
+        with suppress(OSError):
+            self.sync()
+            os.fdatasync(self._position)
+        self._close_files()
+
+    def _hold(self) -> None:
+        """Hold the oldest files open, as many as may be."""
+        for segment in self._segments:
+            if not segment.hold(self._handles):
+                return
+
+    def _close_files(self) -> None:
+        for segment in self._segments:
+            segment.release(self._handles)
+        self._segments.clear()
+        self._appends = False
+        os.close(self._position)
+
+    def _read_file(self, segment: Segment, offset: int = 0, size: int | None = None) -> bytes:
+        return segment.read(offset, size) if segment.file is not None or self._is_ours(segment) else b""
+
+    def _is_ours(self, segment: Segment) -> bool:
+        """Whether the file of this name is not one that another process has made since the directory was removed."""
+        path, file = (
+            (self._directory / "position", self._position) if segment.file is None else (segment.path, segment.file)
+        )
+        return is_there(path, file) or not path.exists()
+
     def _read_first(self, max_bytes: int) -> list[Entry]:
         segment = self._segments[0]
         entries: list[Entry] = []
@@ -210,7 +249,7 @@ class Log:
         for record in self._records(segment):
             if entries and size >= max_bytes:
                 break
-            data = segment.read(record.offset, record.end - record.offset) if record.length else b""
+            data = self._read_file(segment, record.offset, record.end - record.offset) if record.length else b""
             payload = record.payload(data)
             if data and payload is None:
                 self._quarantine(segment.path, record.offset, data)
@@ -222,7 +261,7 @@ class Log:
         """Return the records of the oldest file; a gap in the numbers becomes a record that can't be read."""
         if segment.records is None:
             segment.records = deque()
-            data = segment.read()
+            data = self._read_file(segment)
             expected, end = self._start, 0
             for record in scan(data):
                 if record.end > len(data) or record.number < expected.record:
@@ -250,8 +289,11 @@ class Log:
             os.close(file)
             raise
         for same in [segment for segment in self._segments if segment.path == path]:
-            os.close(same.file)
+            same.release(self._handles)
             self._segments.remove(same)
+        self._handles.free -= 1
+        if self._appends and self._handles.free < 0:
+            self._segments[-1].release(self._handles)
         self._segments.append(Segment(path, file, 0))
         self._appends = True
         return self._segments[-1]
@@ -264,10 +306,12 @@ class Log:
         # The position first: with an older one, the deleted records would be missing after a power cut.
         os.fdatasync(self._position)
         segment = self._segments.popleft()
-        os.close(segment.file)
+        if self._is_ours(segment):
+            segment.path.unlink(missing_ok=True)
+        segment.release(self._handles)
         if not self._segments:
             self._appends = False
-        segment.path.unlink(missing_ok=True)
+        self._hold()
 
     def _find_end(self, least: Edge) -> Edge:
         """Return the edge after the last record, at least `least`; cut a torn record behind it."""
@@ -284,7 +328,7 @@ class Log:
                     end = _edge_after(record)
             if whole < len(data):
                 self._quarantine(segment.path, whole, data[whole:])
-                os.ftruncate(segment.file, whole)
+                os.truncate(segment.path, whole)
                 segment.size = whole
             if whole:
                 break

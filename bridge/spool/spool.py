@@ -25,7 +25,9 @@ _READ_RETRY_S: Final = 1.0
 _SYNC_INTERVAL_S: Final = 0.5
 #: The errors of a disk, a quota, or a bound on files that is reached: room has to be made. All others need a repair.
 _FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
-_REMOVED: Final = "somebody has removed or moved its directory, or files in it: it was made again with all that it held"
+_REMOVED: Final = (
+    "somebody has removed or moved its directory, or files in it: it was made again with all that its open files held"
+)
 
 _T = TypeVar("_T")
 
@@ -185,10 +187,27 @@ class Spool:
         return merged
 
     async def close(self) -> None:
-        """Sync everything to the disk, and close the files."""
+        """Sync everything to the disk, and close the files; log how many events could not be kept."""
         if self._sync is not None:
             self._sync.cancel()
-        await self._run(self._log.close)
+        cause = await self._run(self._close)
+        if cause:
+            log.error(
+                "spool.directory_lost", source=self.name, cause=f"it can't be made again: {cause}", lost=self.events
+            )
+            self.events = 0
+
+    def _close(self) -> str:
+        """Close the log, which is made again first if somebody has removed it; return why that failed, or ""."""
+        try:
+            if self.events and not self._log.is_there:
+                self._keep_lock()
+                self._log.restore()
+        except OSError as error:
+            return describe_error(error)
+        finally:
+            self._log.close()
+        return ""
 
     def _append(self, payloads: Sequence[tuple[bytes, int]], durable: bool) -> None:  # noqa: FBT001 - for the executor
         if not self._has_room(sum(len(payload) for payload, _ in payloads)):

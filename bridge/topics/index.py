@@ -11,6 +11,8 @@ from collections.abc import Iterator, Sequence
 from typing import Final, Generic, TypeVar
 
 _Value = TypeVar("_Value")
+#: A topic enters so many nodes, some 5 ms: a level of a channel of Redis is one character, and there may be a million.
+_MAX_STEPS: Final = 10_000
 
 
 class Wildcard:
@@ -71,13 +73,17 @@ class PatternIndex(Generic[_Value]):
     def find(self, levels: Sequence[str]) -> list[_Value]:
         """Return the values of the patterns that may fit a topic of these levels.
 
-        No topic takes longer than its levels times the nodes of the trie: a level enters each node once at the most.
+        A topic that enters too many nodes is not looked at to its end: then all are found that fit its beginning.
         """
         found: dict[_Leaf[_Value], None] = {}
         # Behind a MANY a node can be entered at every level from its first one on; any other, at exactly one level.
         lasting: dict[int, _Node[_Value]] = {}
         current = _behind_many([self._root], lasting, found)
+        steps = 0
         for level in levels:
+            steps += len(current) + len(lasting)
+            if steps > _MAX_STEPS:
+                return _values({**found, **_all_leaves([*current, *lasting.values()])})
             children: list[_Node[_Value] | _Leaf[_Value]] = []
             for node in (*current, *lasting.values()):
                 if (child := node.get(level)) is not None:
@@ -115,6 +121,20 @@ class PatternIndex(Generic[_Value]):
                 ]
             if MANY in node:
                 places += [(child, depth) for child in _leaves(node[MANY])]
+
+
+def _all_leaves(nodes: list[_Node[_Value] | _Leaf[_Value]]) -> dict[_Leaf[_Value], None]:
+    """Return every leaf behind the nodes."""
+    leaves: dict[_Leaf[_Value], None] = {}
+    entered: set[int] = set()
+    while nodes:
+        node = nodes.pop()
+        if isinstance(node, _Leaf):
+            leaves[node] = None
+        elif id(node) not in entered:
+            entered.add(id(node))
+            nodes += node.values()
+    return leaves
 
 
 def _leaves(node: _Node[_Value] | _Leaf[_Value]) -> list[_Node[_Value] | _Leaf[_Value]]:

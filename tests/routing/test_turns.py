@@ -42,6 +42,34 @@ def test_a_batch_of_small_events_ends_after_its_time(more: dict[str, Any], same_
     assert routes.route(batch.cut(counts.received)).received > 0
 
 
+def test_a_batch_of_long_channels_ends_after_its_time() -> None:
+    """They are too long to be remembered: each is looked up again."""
+    channels = ["*" + "".join(f"d{number}*" for number in range(many)) for many in range(1, 40)]
+    routes = router(
+        [{"actor": "log", "name": f"r{number}", "topic": channel} for number, channel in enumerate(channels)],
+        type="redis-pubsub",
+        url="redis://localhost",
+        patterns=["*"],
+    )
+    batch = Batch([event(f"{number}{'d0d1d2' * 10_000}") for number in range(100)])
+    began = time.thread_time()
+    counts = routes.route(batch)
+    assert time.thread_time() - began < _LONGEST_S
+    assert 0 < counts.received < 100
+
+
+@pytest.mark.parametrize("number", [None, 7])
+def test_a_batch_full_of_dead_letters_ends_whatever_was_filtered_before(number: int | None) -> None:
+    """At the same event, however many routes of its events made no message."""
+    filtered = [{"actor": "log", "name": f"f{n}", "topic": "#", "when": "payload.n < 0"} for n in range(300)]
+    failing = [{"actor": "log", "name": f"m{n}", "topic": "#", "args": ["$payload.missing"]} for n in range(100)]
+    routes = router([*filtered, *failing])
+    batch = Batch([event("a", b'{"n": 1}') for _ in range(5)], number=number)
+    counts = routes.route(batch)
+    assert counts.received == 1
+    assert len(batch.dead_letters) == 100
+
+
 async def test_a_batch_with_a_number_lets_others_run_and_is_cut_where_it_always_was() -> None:
     """Its parts are known by their places after a crash: time does not change them, so routing it takes turns."""
     routes = _many(args=["$payload.n"])

@@ -84,13 +84,15 @@ def test_a_directory_that_is_removed_is_made_again_and_nothing_is_lost(
     assert payloads(log) == numbers[1:]
 
 
-def test_a_removed_directory_is_made_again_at_the_stop(logs: Logs, tmp_path: Path) -> None:
+async def test_a_removed_directory_is_made_again_at_the_stop(tmp_path: Path) -> None:
     """Where nothing is appended any more: the next start has the events."""
-    log = logs.open(tmp_path / "spool", 1000)
-    log.append([(b"a", 1)], sync=True)
+    spools, spool = await opened(tmp_path / "spool")
+    await spool.append([batch()], durable=True)
     shutil.rmtree(tmp_path / "spool")
-    logs.close(log)
-    assert payloads(logs.open(tmp_path / "spool", 1000)) == [b"a"]
+    await spools.close()
+    spools, spool = await opened(tmp_path / "spool")
+    assert spool.events == 1
+    await spools.close()
 
 
 def test_a_directory_that_cannot_be_made_is_said_and_goes_on_once_it_can(logs: Logs, tmp_path: Path) -> None:
@@ -117,9 +119,9 @@ async def opened(directory: Path) -> tuple[SpoolDirectory, Spool]:
     return spools, spool
 
 
-def batch() -> Batch:
+def batch(body: bytes = b"{}") -> Batch:
     """Return a batch of one event, which has its number."""
-    made = Batch([event()], BatchSequence())
+    made = Batch([event(body=body)], BatchSequence())
     made.assign_number()
     return made
 
@@ -150,6 +152,51 @@ async def test_a_removed_directory_that_another_bridge_has_made_is_left_to_it(tm
     assert refused.value.event == "spool.failed"
     await others.close()
     await spool.append([batch()], durable=True)
+    await spools.close()
+
+
+async def test_a_bridge_that_stops_leaves_the_directory_to_the_one_that_has_made_it_again(tmp_path: Path) -> None:
+    """It writes none of its files there, and says how many events it could not keep; nor does it later."""
+    directory = tmp_path / "spool"
+    spools, spool = await opened(directory)
+    for _ in range(5):
+        await spool.append([batch()], durable=True)
+    shutil.rmtree(directory)
+    others, other = await opened(directory)
+    await other.append([batch(b"other")], durable=True)
+    # Replaying ours removes none of theirs.
+    replay = spool.replay()
+    await spool.forget(await anext(replay))
+    with structlog.testing.capture_logs() as lines:
+        await spools.close()
+    (line,) = lines
+    assert (line["event"], line["lost"]) == ("spool.directory_lost", 4)
+    assert "another process" in line["cause"]
+    spooled = await anext(other.replay())
+    assert [event.body for event in spooled.batch.events] == [b"other"]
+    await others.close()
+
+
+async def test_events_that_another_bridge_has_left_are_not_overwritten(tmp_path: Path) -> None:
+    """It has made the removed directory again, and has ended: the next start has its events and ours."""
+    directory = tmp_path / "spool"
+    spools, spool = await opened(directory)
+    await spool.append([batch()], durable=True)
+    shutil.rmtree(directory)
+    others, other = await opened(directory)
+    await other.append([batch(b"other")], durable=True)
+    await others.close()
+    await spool.append([batch()], durable=True)
+    await spools.close()
+    spools, spool = await opened(directory)
+    assert spool.events == 3
+    bodies = []
+    replay = spool.replay()
+    while spool.events:
+        spooled = await anext(replay)
+        bodies += [event.body for event in spooled.batch.events]
+        await spool.forget(spooled)
+    assert bodies == [b"{}", b"{}", b"other"]
     await spools.close()
 
 

@@ -122,3 +122,21 @@ def test_no_topic_makes_the_index_slow(protocol: str, patterns: list[str], topic
     began = time.process_time()
     indexed.candidates(topic)
     assert time.process_time() - began < 1
+
+
+@pytest.mark.parametrize("length", [4096, 65_536, 1 << 20])
+@pytest.mark.parametrize(
+    "globs",
+    [["*:temp", "*:hum"], ["plant:{site}:{dev}:temp", "plant:{site}:{dev}:x"], [f"*d{n:03}*a*" for n in range(1000)]],
+    ids=["stars", "captures", "many"],
+)
+def test_a_long_channel_is_looked_up_soon_and_nothing_is_missed(globs: list[str], length: int) -> None:
+    """A level of it is one character; the bound is tenfold of what 1 MiB may take."""
+    indexed = Indexed("redis-pubsub", globs)
+    beginning = "plant:" + "".join(f"d{number:03}" for number in range(0, 1000, 7))
+    for topic in (f"{beginning}{'a:' * length}"[:length], f"plant:{'a' * length}:b:temp"):
+        began = time.process_time()
+        found = indexed.candidates(topic)
+        assert time.process_time() - began < 0.1
+        assert indexed.fitting(topic) == indexed.fitting_by_loop(topic)
+        assert set(indexed.fitting_by_loop(topic)) <= set(found)
