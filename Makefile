@@ -8,6 +8,8 @@ N ?= 10
 # A part of the tests reaches a part of the code only: coverage is measured, and has to be high enough, in a whole run.
 COVERAGE = $(if $(strip $(PYTEST_ARGS)),,--cov=$(CURDIR)/bridge --cov-report= -p tests.support.coverage_report)
 LOCK_ARGS ?=
+# `make test-debian13` makes this root once, and keeps it; without it the next run begins with a bare one.
+DEBIAN13_ROOT ?= /var/tmp/dramatiq-bridge-debian13
 
 # Of the fault matrix: patterns of rows, how often each is run, and other options of `python -m tests.faults`. The table
 # of the whole matrix is kept.
@@ -40,10 +42,10 @@ COMPILE = $(BIN)/uv pip compile --no-strip-extras --quiet --universal --python-v
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help venv brokers test test-repeat red-before faults soak lint words format check run demo bench bench-against bench-micro lock clean
+.PHONY: help venv brokers test test-repeat test-debian13 red-before faults soak lint words format check run demo bench bench-against bench-micro lock clean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 venv: $(VENV)/.installed ## make .venv with everything in it, each package checked by its hash
 
@@ -65,6 +67,9 @@ test: venv brokers ## run the tests against real brokers (PYTEST_ARGS="-k name" 
 
 test-repeat: venv brokers ## run the tests N times in a row (N=10), and say how many runs were green
 	@.ci/repeat $(N) $(MAKE) --no-print-directory test
+
+test-debian13: ## run the README's two commands on a bare Debian 13, as root or with sudo (DEBIAN13_ROOT=DIR, PYTEST_ARGS=)
+	@PYTEST_ARGS='$(subst ','\'',$(PYTEST_ARGS))' .ci/debian13 '$(DEBIAN13_ROOT)'
 
 red-before: venv brokers ## run the tests that are new since REV with the code of REV, and list the red ones (REV=HEAD~1)
 	@$(BIN)/python .ci/red_before.py '$(REV)'

@@ -9,18 +9,18 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Final
 
-from bench import goals, idle, latency, linear, load, report
+from bench import fleet, goals, idle, latency, linear, load, report
 from bench.backlogs import BACKLOGS
 from bench.contestants import PEERS, Contestant, variants
 from bench.report import Section
 from bench.rounds import Rounds, play
 
 RESULTS: Final = Path(__file__).parent / "results.md"
-PARTS: Final = ("throughput", "variants", "latency", "linear", "idle")
+PARTS: Final = ("throughput", "variants", "latency", "linear", "idle", "fleet")
 #: Few rounds are enough: a difference as small as the noise does not matter between variants.
 _MAX_VARIANT_ROUNDS: Final = 3
 
-_OTHER_PARTS: Final = {"latency": latency.part, "linear": linear.part, "idle": idle.part}
+_OTHER_PARTS: Final = {"latency": latency.part, "linear": linear.part, "idle": idle.part, "fleet": fleet.part}
 
 _INTRODUCTION: Final = """\
 Written by `{command}`; medians of {rounds} rounds, in each of which every contestant ran once; ratios are taken within a

@@ -37,9 +37,10 @@ settings.load_profile("ci" if os.environ.get("CI") == "true" else "here")
 #: What takes minutes begins first: a file is one process's work, and the last one to end should be a short one.
 LONGEST = (
     *("delivery/test_delivery", "sources/amqp/test_amqp_faults", "faults/test_matrix_sources", "faults/test_matrix"),
-    "faults/test_matrix_memory",
+    *("faults/test_matrix_memory", "faults/test_matrix_time", "process/test_stop", "process/test_clock"),
     *("delivery/test_poison", "process/test_children_ending", "sources/mqtt/test_mqtt_faults"),
     *("sources/mqtt/test_takeover", "process/test_watchdog", "delivery/test_backpressure", "process/test_supervisor"),
+    "delivery/test_backpressure_floods",
     *("sources/amqp/test_transport", "spool/test_spool", "routing/test_deduplication", "sources/test_redis_pubsub"),
     *("sources/mqtt/test_backlog", "sources/mqtt/test_subscription_store"),
 )

@@ -10,7 +10,19 @@ import pytest
 
 #: The folders of `bridge/` in the order of an event's way: each imports only those above it.
 LAYERS: Final = (
-    *("model", "topics", "config", "redis_io", "routing", "sources", "spool", "sink", "delivery", "process"),
+    *(
+        "model",
+        "topics",
+        "config",
+        "connecting",
+        "redis_io",
+        "routing",
+        "sources",
+        "spool",
+        "sink",
+        "delivery",
+        "process",
+    ),
     *("demo", "commands"),
 )
 #: Everybody may import these, and they import nothing of the bridge but each other.

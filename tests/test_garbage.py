@@ -11,7 +11,12 @@ from collections.abc import Iterator
 import pytest
 
 from bridge import garbage
+from bridge.config import Amqp
+from bridge.errors import Disconnected
 from bridge.garbage import collect_soon
+from bridge.sources.amqp.source import AmqpSource
+from bridge.sources.amqp.transport import FastTransport
+from tests.support.broken_servers import BrokenServers
 
 
 class Ring:
@@ -54,3 +59,20 @@ async def test_an_old_ring_is_collected_in_half_a_minute(monkeypatch: pytest.Mon
     gc.collect(1)
     assert old() is not None
     assert await gone(old)
+
+
+async def test_attempts_at_a_silent_broker_keep_no_buffer() -> None:
+    """Also while they wait for the collector: a quarter of a MiB each was the most that an outage took."""
+    servers = BrokenServers(("silent",)).start()
+    try:
+        settings = {**servers.sources(1)["dead-silent-amqp-0"], "connect_timeout": "100ms"}
+        source = AmqpSource("s", Amqp.model_validate(settings))
+        for _ in range(3):
+            with pytest.raises(Disconnected):
+                async with source.connect():
+                    pass
+        await asyncio.sleep(0.1)
+        left = [one for one in gc.get_objects() if isinstance(one, FastTransport)]
+        assert sum(len(one._buffer) for one in left) == 0
+    finally:
+        servers.close()

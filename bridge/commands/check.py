@@ -13,6 +13,7 @@ from bridge.config.units import spell_size
 from bridge.routing.compiler import check_routes
 from bridge.sources.promise import promise
 from bridge.sources.sharding import why_not_shareable
+from bridge.topics.index import PatternIndex
 
 #: Text that was probably meant as an expression: its $ is missing.
 _MISSING_DOLLAR: Final = re.compile(r"\{?(payload|headers|meta)[.\[].*")
@@ -25,14 +26,14 @@ def main(arguments: argparse.Namespace) -> int:
         ConfigError: the file has mistakes; it holds all of them.
     """
     loaded = config.load(arguments.config, check=lambda loaded: [*check_routes(loaded), *tls.mistakes(loaded)])
+    routes = _by_source(loaded)
     print(f"{arguments.config}: ok")
     print(f"  dramatiq  {loaded.dramatiq.redacted_url}, namespace {loaded.dramatiq.namespace}")
     for name, source in loaded.sources.items():
         print(f"  {name}  {source.type} {source.redacted_url}")
-        for route in loaded.routes:
-            if route.source == name:
-                topic = f"{route.topic} " if route.topic else ""
-                print(f"    {route.name}: {topic}-> {route.actor} (queue {route.queue})")
+        for route in routes.get(name, ()):
+            topic = f"{route.topic} " if route.topic else ""
+            print(f"    {route.name}: {topic}-> {route.actor} (queue {route.queue})")
         promised = promise(loaded, source)
         print(f"    guarantee: {_plain(promised.guarantee)}")
         print(f"      duplicates: {_plain(promised.duplicates)}")
@@ -51,10 +52,12 @@ def _plain(markdown: str) -> str:
 
 def notes(loaded: Config) -> Iterator[str]:
     """Yield a note for each setting that is allowed but rarely intended."""
+    routes = _by_source(loaded)
+    unreached = {name: _unreached(loaded.sources[name], own) for name, own in routes.items()}
     for name, source in loaded.sources.items():
         for note in source.traits.notes(source):
             yield f"sources.{name} {note}"
-        if not any(route.source == name for route in loaded.routes):
+        if name not in routes:
             yield f"sources.{name} has no route"
     if loaded.processes > 1:
         yield from _not_shareable(loaded)
@@ -62,7 +65,7 @@ def notes(loaded: Config) -> Iterator[str]:
     for queue in sorted((loaded.dramatiq.max_queue_depth or {}).keys() - written):
         yield f"dramatiq.max_queue_depth: no route writes to the queue {queue}"
     for route in loaded.routes:
-        if not _can_fit(route, loaded.sources[route.source]):
+        if route.topic in unreached[route.source]:
             yield f"route {route.name}: no topic that sources.{route.source} brings fits {route.topic}"
         for text in _texts([route.args, route.kwargs]):
             if _MISSING_DOLLAR.fullmatch(text):
@@ -78,14 +81,28 @@ def _not_shareable(loaded: Config) -> Iterator[str]:
         yield f"processes: {loaded.processes} has no effect: no source shares its events out"
 
 
-def _can_fit(route: Route, source: SourceConfig) -> bool:
-    if route.topic is None:
-        return True
+def _by_source(loaded: Config) -> dict[str, list[Route]]:
+    routes: dict[str, list[Route]] = {}
+    for route in loaded.routes:
+        routes.setdefault(route.source, []).append(route)
+    return routes
+
+
+def _unreached(source: SourceConfig, routes: list[Route]) -> set[str]:
+    """Return the topics of the routes that no topic of the source's fits, as far as those are known."""
     topics = source.traits.known_topics(source)
     if topics is None:
-        return True
-    pattern = source.traits.topics.compile(route.topic)
-    return any(pattern.match(topic) is not None for topic in topics)
+        return set()
+    syntax = source.traits.topics
+    unreached = {route.topic: syntax.compile(route.topic) for route in routes if route.topic is not None}
+    index: PatternIndex[str] = PatternIndex()
+    for text in unreached:
+        index.add(syntax.tokens(text), text)
+    for topic in topics:
+        for text in index.find(syntax.levels(topic)):
+            if text in unreached and unreached[text].match(topic) is not None:
+                del unreached[text]
+    return set(unreached)
 
 
 def _texts(value: object) -> Iterator[str]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator
+from itertools import islice
 from typing import Any, Final
 
 from bridge.config.connection import Connection
@@ -53,7 +54,7 @@ def _routes(routes: list[Any], sources: dict[str, Any] | None) -> Iterator[Diagn
             continue
         source, name = route.get("from"), route.get("name")
         if isinstance(source, str) and sources is not None and source not in sources:
-            hint = near_miss(source, sources) or (f"sources: {', '.join(list(sources)[:20])}" if sources else "")
+            hint = near_miss(source, sources) or (f"sources: {', '.join(islice(sources, 20))}" if sources else "")
             yield Diagnostic(("routes", index, "from"), f"no source is named {quoted(source)}", hint)
         if isinstance(name, str):
             if not _NAME.fullmatch(name):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ssl
 from collections.abc import Callable, Iterator
 from typing import Annotated, Any, ClassVar, Final, Self
 
@@ -57,6 +58,14 @@ def _key_password(value: object) -> object:
     if isinstance(secret, SecretStr) and len(secret.get_secret_value().encode()) > _MAX_KEY_PASSWORD:
         raise InvalidValue(f"takes text of at most {_MAX_KEY_PASSWORD} bytes")
     return secret
+
+
+def _server_name(name: str) -> str:
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).wrap_bio(ssl.MemoryBIO(), ssl.MemoryBIO(), server_hostname=name)
+    except (ValueError, TypeError, ssl.SSLError):
+        raise InvalidValue("takes the name of a host", "as in broker.example.com") from None
+    return name
 
 
 def or_null(check: Callable[[object], object]) -> Callable[[object], object]:
@@ -134,7 +143,9 @@ class Tls(Model):
     key_password: Annotated[SecretStr | None, BeforeValidator(or_null(_key_password))] = Field(
         default=None, description="password of the key, if it is encrypted"
     )
-    server_name: Name | None = Field(default=None, description="name to expect in the server's certificate")
+    server_name: Annotated[Name, AfterValidator(_server_name)] | None = Field(
+        default=None, description="name to expect in the server's certificate"
+    )
     verify: Boolean = Field(default=True, description="whether the server's certificate is verified")
 
 

@@ -13,6 +13,8 @@ from bridge.config.wording import spell_path
 from bridge.errors import Diagnostic, KeyPath, LocatedDiagnostic
 
 MAX_DIAGNOSTICS: Final = 100
+#: With so many mistakes the rest of a file is not read, nor checked.
+MAX_MISTAKES: Final = 1000
 
 
 class Invalid:
@@ -58,6 +60,11 @@ class Document:
     def flawless(self) -> bool:
         """Whether no mistake has been found so far."""
         return not self._hints
+
+    @property
+    def is_hopeless(self) -> bool:
+        """Whether so many mistakes have been found that nobody reads more."""
+        return len(self._hints) >= MAX_MISTAKES
 
     def add(self, diagnostic: Diagnostic) -> None:
         """Place a mistake, unless the value that it is about, or one around it, was refused already."""

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any, Final
 
@@ -18,6 +20,7 @@ from bridge.config.source_model import Deduplicate, SourceModel
 from bridge.config.sources import SOURCES
 from bridge.config.substitution import Substitution
 from bridge.config.validation_errors import translate
+from bridge.config.wording import bounded_hints
 from bridge.errors import ConfigError, Diagnostic, LocatedDiagnostic
 
 Check = Callable[[Config], list[Diagnostic]]
@@ -37,9 +40,26 @@ def load(
         ConfigError: with every mistake in the file; no content of a file raises anything else.
     """
     file = os.fspath(path)
+    with _without_collector(), bounded_hints():
+        return _load(file, environ, check)
+
+
+@contextmanager
+def _without_collector() -> Iterator[None]:
+    """Keep the garbage collector off: of 5,000 routes, which stay, it would walk through all again and again."""
+    was_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_on:
+            gc.enable()
+
+
+def _load(file: str, environ: Mapping[str, str], check: Check | None) -> Config:
     document = parse(_read(file), file, Substitution(environ))
     config = _validate(document)
-    if check is not None and document.complete:
+    if check is not None and document.complete and not document.is_hopeless:
         draft, places = (config, None) if config is not None else _draft(document)
         for diagnostic in check(draft):
             document.add(_in_file(diagnostic, places, document))
@@ -64,16 +84,24 @@ def _validate(document: Document) -> Config | None:
         document.add_at(0, (), "the file is empty", "a configuration has at least sources")
         return None
     secrets = {piece.value for _, pieces in document.substituted.values() for piece in pieces if piece.value}
-    for diagnostic in checks.check(document):
-        document.add(diagnostic)
+    if not _add_all(checks.check(document), document):
+        return None
     try:
         # By alias only: a `source:` in a route would otherwise pass for `from:`.
         config = Config.model_validate(document.value, by_alias=True, by_name=False, context={"secrets": secrets})
     except ValidationError as error:
-        for diagnostic in translate(error, Config):
-            document.add(diagnostic)
+        _add_all(translate(error, Config), document)
         return None
     return config if document.flawless else None
+
+
+def _add_all(diagnostics: Iterator[Diagnostic], document: Document) -> bool:
+    """Place the mistakes; return False once there are so many that nobody reads more."""
+    for diagnostic in diagnostics:
+        document.add(diagnostic)
+        if document.is_hopeless:
+            return False
+    return True
 
 
 def _draft(document: Document) -> tuple[Config, list[int]]:

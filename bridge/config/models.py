@@ -223,12 +223,15 @@ class Config(Model):
         """Give every route a name: the actor's, with -2, -3 where that one is taken."""
         taken = {route.name for route in routes if route.name is not None}
         named = []
+        numbers: dict[str, int] = {}  # the last one given: thousands of routes may have one actor
         for route in routes:
             if route.name is None:
-                name, number = route.actor, 1
+                number = numbers.get(route.actor, 0) + 1
+                name = route.actor if number == 1 else f"{route.actor}-{number}"
                 while name in taken:
                     number += 1
                     name = f"{route.actor}-{number}"
+                numbers[route.actor] = number
                 taken.add(name)
                 named.append(route.model_copy(update={"name": name}))
             else:

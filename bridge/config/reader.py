@@ -12,7 +12,7 @@ from typing import Any, Final
 
 import yaml
 
-from bridge.config.document import INVALID, Document, Span
+from bridge.config.document import INVALID, MAX_MISTAKES, Document, Span
 from bridge.config.redaction import is_address, is_reference, is_secret_path, url_secrets
 from bridge.config.scalars import resolve
 from bridge.config.substitution import Substituted, Substitution
@@ -62,7 +62,7 @@ def _read(document: Document, substitution: Substitution, loader: type[Any]) -> 
         faults: list[SyntaxFault] = []
         try:
             reader.read(yaml.parse(text, Loader=loader))
-        except _TooDeep:
+        except _Unreadable:
             document.complete = False
         except yaml.YAMLError as error:
             fault = explain(error, text)
@@ -80,8 +80,8 @@ def _read(document: Document, substitution: Substitution, loader: type[Any]) -> 
         return
 
 
-class _TooDeep(Exception):
-    """Ends the reading: libyaml takes quadratic time for deep nesting."""
+class _Unreadable(Exception):
+    """Ends the reading: libyaml takes quadratic time for deep nesting, and nobody reads thousands of mistakes."""
 
 
 class _Reader:
@@ -92,6 +92,7 @@ class _Reader:
         self._substitution = substitution
         self._repaired = repaired
         self._flow = 0
+        self._mistakes = 0
         #: The repaired characters whose path in the file is known.
         self.reported: set[int] = set()
 
@@ -107,6 +108,9 @@ class _Reader:
 
     def _report(self, event: yaml.Event, path: KeyPath, message: str, hint: str = "", offset: int = 0) -> None:
         self._document.add_at(_begin(event) + offset, path, message, hint)
+        self._mistakes += 1
+        if self._mistakes == MAX_MISTAKES:
+            raise _Unreadable
 
     def _refuse(self, event: yaml.Event, path: KeyPath, message: str, hint: str = "") -> object:
         self._report(event, path, message, hint)
@@ -137,10 +141,10 @@ class _Reader:
             self._flow -= flow
         return INVALID if anchor is not None or tag is not None else value
 
-    def _too_deep(self, event: yaml.Event, path: KeyPath) -> _TooDeep:
+    def _too_deep(self, event: yaml.Event, path: KeyPath) -> _Unreadable:
         # The innermost place would be a line of brackets: the part of the configuration is enough.
         self._report(event, path[:3], f"lists and mappings are nested more than {MAX_DEPTH} deep")
-        return _TooDeep()
+        return _Unreadable()
 
     def _skip(self, event: yaml.Event, path: KeyPath) -> None:
         """Read past a node that is not used; its secrets stay hidden."""

@@ -9,24 +9,28 @@ from typing import Final
 
 from bridge.config.urls import Region, merged
 from bridge.config.urls import url_secrets as secrets_of_url
-from bridge.config.wording import near_miss
+from bridge.config.wording import nearest
 from bridge.errors import KeyPath
 from bridge.observe.masking import MASK
 
 # The line breaks of YAML 1.1: both of pyyaml's parsers count them.
 _BREAK = re.compile("\r\n|[\r\n\x85\u2028\u2029]")
+# A look-behind before a run of characters: to try each of them as its first one takes quadratic time.
 # Brackets and a comma may belong to YAML or to the URL.
-_URL = re.compile(r"[\w+.-]*://[^\s\"']*")
-_BROKEN_URL = re.compile(r"[\w+.-]*://.*")
-_KEY = re.compile(r"([\w-]+)[\"']?\s*:(?:\s+|$)(.*)$")
+_URL = re.compile(r"(?<![\w+.-])[\w+.-]*://[^\s\"']*")
+_BROKEN_URL = re.compile(r"(?<![\w+.-])[\w+.-]*://.*")
+_KEY = re.compile(r"(?<![\w-])([\w-]+)[\"']?\s*:(?:\s+|$)(.*)$")
 #: A reference without a fallback, or with an empty one: showing it shows no secret.
 _REFERENCE = re.compile(r"[\"']?\$\{(?:(?:file|credential):[^{}]*|[A-Za-z_]\w*(?::-)?)\}[\"']?")
 # `password:hunter2` and `password=hunter2`: meant as a key, but none in YAML.
-_NO_KEY = re.compile(r"([\w-]+)[:=](\S.*)$")
+_NO_KEY = re.compile(r"(?<![\w-])([\w-]+)[:=](\S.*)$")
 # Secrets in a file that cannot be read: `password hunter2`, `u:hunter2@`, `:-hunter2}`.
-_BROKEN = re.compile(r"([\w-]+)[\"']?[\s:=]+(\S.*)$")
-_CREDENTIALS = re.compile(r"([^\s\"'@]+)@|:-([^}]*)\}?")
+_BROKEN = re.compile(r"(?<![\w-])([\w-]+)[\"']?[\s:=]+(\S.*)$")
+_CREDENTIALS = re.compile(r"(?<![^\s\"'@])([^\s\"'@]+)@")
+_FALLBACK = re.compile(r":-([^}]*)\}?")
 _MAX_SHOWN: Final = 200
+#: In a longer line nothing is looked for, which takes quadratic time: it is not shown.
+_MAX_SEARCHED: Final = 4096
 #: Keys whose value may be a token: misspelt ones too, without - and _.
 _USERS: Final = ("username", "user", "login", "userid")
 #: The ends of keys of secrets. `key` and `sig` are none, as they are in a URL: `tls.key`, a path, and `routing_key` are shown.
@@ -46,14 +50,14 @@ def is_secret(key: str) -> bool:
         any(part in word for part in ("password", "passwd", "passphrase", "secret", "token"))
         or word in {"pw", "jwt", "bearer"}
         or word.endswith(_SECRET_ENDS)
-        or bool(near_miss(word, ("password", "passwd"), 0.7))
+        or bool(nearest(word, ("password", "passwd"), 0.7))
     )
 
 
 @lru_cache(maxsize=1024)
 def is_user(key: str) -> bool:
     """Tell whether a key names a user; a misspelt `username` does too, and `server_name` is none."""
-    return bool(near_miss(_plain(key), _USERS, 0.8))
+    return bool(nearest(_plain(key), _USERS, 0.8))
 
 
 def _plain(key: str) -> str:
@@ -116,6 +120,8 @@ class RedactedSource:
         if not 0 < line <= len(self._starts):
             return ""
         start, end = self._starts[line - 1], self._ends[line - 1]
+        if end - start > _MAX_SEARCHED:
+            return ""
         text = self._text[start:end]
         if self.incomplete and self._continues_secret(line):
             return ""
@@ -124,7 +130,7 @@ class RedactedSource:
             regions += [(url.start() + a, url.start() + b) for a, b in url_secrets(url[0])]
         regions += _after_secret_words(text, _BROKEN if self.incomplete else _NO_KEY)
         if self.incomplete:
-            regions += [secret.span(secret.lastindex or 0) for secret in _CREDENTIALS.finditer(text)]
+            regions += [secret.span(1) for secrets in (_CREDENTIALS, _FALLBACK) for secret in secrets.finditer(text)]
         shown = _masked("".join(char if char.isprintable() else " " for char in text), regions, column - 1)
         if len(shown) <= _MAX_SHOWN:
             return shown.rstrip()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import socket
 import ssl
 from collections.abc import Iterator
 from typing import Any, Final
@@ -15,6 +14,10 @@ from bridge.errors import Diagnostic, Disconnected, KeyPath, causes, describe_er
 
 #: The certificates of all the authorities of a system are 0.2 MiB.
 MAX_FILE_BYTES: Final = 1024 * 1024
+
+#: The path of each file, and its identity and times; or its path, and the number of the error.
+_Files = tuple[tuple[object, ...], ...]
+_DEFAULT: Final = Tls()
 
 #: The words of the TLS library, and of a client that meets TLS unawares, and how a user would say it.
 _WORDS: Final = {
@@ -44,18 +47,6 @@ _ENDED: Final = (
 _BEFORE_ANSWER: Final = "the connection ended before the server's first answer"
 
 
-class _Context(ssl.SSLContext):
-    """A client context that can check the certificate against another name than the one connected to."""
-
-    server_name: str | None = None
-
-    def wrap_socket(self, sock: socket.socket, **options: Any) -> ssl.SSLSocket:  # type: ignore[override]
-        """Wrap `sock`, and expect a certificate for `server_name` if it is set."""
-        if self.server_name is not None:
-            options["server_hostname"] = self.server_name
-        return super().wrap_socket(sock, **options)
-
-
 class TlsFault(Disconnected):
     """A file of `tls` that can't be used. A later attempt may succeed, since certificates are rotated.
 
@@ -70,30 +61,59 @@ class TlsFault(Disconnected):
         self.is_password = False
 
 
+#: The context of each `tls`, and the state of its files before they were read. One of the system's authorities costs 20 ms of
+#: CPU. Connections share it: they only read it, each has a TLS object of its own, and OpenSSL counts the references.
+_contexts: Final[dict[Tls, tuple[_Files, ssl.SSLContext]]] = {}
+
+
 def context(tls: Tls | None) -> ssl.SSLContext:
     """Return the client context for `tls`; without `ca` it trusts the system's authorities, if it verifies at all.
+
+    The same settings get the same context until one of their files is another one: certificates are rotated.
 
     Raises:
         TlsFault: a file can't be used.
     """
-    tls = tls or Tls()
+    tls = tls or _DEFAULT
+    files = _files(tls)
+    known = _contexts.get(tls)
+    if known is not None and known[0] == files:
+        return known[1]
     for fault in _unreadable(tls):
         raise fault
-    return _context(tls)
+    made = _context(tls)
+    _contexts[tls] = files, made
+    return made
+
+
+def _files(tls: Tls) -> _Files:
+    """Return for each file of `tls`, and of the system's authorities where they are trusted, whether it is the same one as before."""
+    paths = [path for path in (tls.ca, tls.cert, tls.key) if path is not None]
+    if tls.ca is None and tls.verify:
+        # Where OpenSSL looks now: SSL_CERT_FILE and SSL_CERT_DIR, or its own places.
+        default = ssl.get_default_verify_paths()
+        paths += [path for path in (default.cafile, default.capath) if path]
+    states: list[tuple[object, ...]] = []
+    for path in paths:
+        try:
+            state = os.stat(path)  # noqa: PTH116 - a Path for each connect costs more
+            states.append((path, state.st_dev, state.st_ino, state.st_size, state.st_mtime_ns, state.st_ctime_ns))
+        except OSError as error:
+            states.append((path, error.errno))
+    return tuple(states)
 
 
 def _context(tls: Tls) -> ssl.SSLContext:
-    ssl_context = _Context(ssl.PROTOCOL_TLS_CLIENT)
-    ssl_context.server_name = tls.server_name
-    if tls.ca is None and tls.verify:
-        ssl_context.load_default_certs()
-    elif tls.ca is not None:
+    ssl_context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    if tls.ca is not None:
         try:
             ssl_context.load_verify_locations(tls.ca)
         except (OSError, ssl.SSLError):
             raise TlsFault("ca", f"there is no certificate in {tls.ca}") from None
     if tls.cert is not None:
         _load_key(ssl_context, tls, tls.cert)
+    if tls.ca is None and tls.verify:
+        ssl_context.load_default_certs()  # last, because it costs most, and a key that fails is tried again
     if not tls.verify:
         ssl_context.check_hostname = False
         ssl_context.verify_mode = ssl.CERT_NONE
@@ -178,14 +198,17 @@ def mistakes(loaded: Config, *, passwords_only: bool = False) -> Iterator[Diagno
 def explain(error: BaseException, url: str) -> str:
     """Return why connecting to `url` failed, before its server's first answer; failures of TLS name the setting to change."""
     scheme = url.partition("://")[0]
+    text = describe_error(error)
+    has_ended = any(each in text for each in _ENDED)
+    if scheme == "unix":  # which has no TLS
+        return f"{_BEFORE_ANSWER}: perhaps this is not the socket of a Redis" if has_ended else text
     plain = scheme.removesuffix("s") if scheme != "redis" else scheme
     secure = "rediss" if plain == "redis" else f"{plain}s"
     for cause in causes(error):
         for token, words in _WORDS.items():
             if token in str(cause):
                 return words.format(plain=plain, secure=secure)
-    text = describe_error(error)
-    if not any(each in text for each in _ENDED):
+    if not has_ended:
         return text
     likely = (
         "it wants a client certificate, or speaks no TLS"

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from urllib.parse import SplitResult, quote, unquote, urlsplit
+from typing import Final
+from urllib.parse import SplitResult, parse_qs, quote, unquote, urlsplit
 
 from bridge.config.wording import listed
 from bridge.errors import InvalidValue
@@ -23,6 +24,13 @@ _NO_USER = re.compile(r"[/@?#\s]")
 
 #: Options of TLS that client libraries read from a URL; the bridge makes the TLS context itself.
 _TLS_OPTION = re.compile(r"(^|&)(ssl_\w+|ca(file|path|data)|certfile|keyfile|no_verify_ssl)=")
+
+_REDIS: Final = ("redis", "rediss", "unix")
+_SOCKET: Final = "as in unix:///run/redis/redis.sock"
+#: In bytes, as the kernel has it, without the NUL at the end.
+_MAX_PATH: Final = 107
+_DATABASE: Final = re.compile(r"[0-9]{1,9}")
+_DATABASE_HINTS: Final = ("as in redis://localhost/2", f"{_SOCKET}?db=2")
 
 
 def url_secrets(text: str, *, has_password: bool = False) -> list[Region]:
@@ -108,8 +116,39 @@ def check_url(url: str, schemes: Iterable[str]) -> str:
     if _TLS_OPTION.search(parts.query):
         raise InvalidValue("TLS is set beside the URL, not in it", "as in tls: {ca: FILE, verify: true}")
     if parts.scheme == "unix":
-        if not parts.path.strip("/"):
-            raise InvalidValue("this URL names no socket", "as in unix:///run/redis/redis.sock")
+        _check_path(parts)
     elif not parts.hostname:
         raise InvalidValue("this URL names no host", f"as in {parts.scheme}://localhost")
+    if parts.scheme in _REDIS:
+        _check_database(parts)
     return url
+
+
+def _check_path(parts: SplitResult) -> None:
+    path = unquote(parts.path)
+    if parts.hostname:
+        # As in unix://run/redis.sock, whose `run` is a host.
+        raise InvalidValue("the path of a socket begins with /", _SOCKET)
+    if not path.strip("/"):
+        raise InvalidValue("this URL names no socket", _SOCKET)
+    if not path.isprintable():
+        raise InvalidValue("the path of a socket cannot hold control characters")
+    if len(path.encode()) > _MAX_PATH:
+        raise InvalidValue(f"the path of a socket has at most {_MAX_PATH} bytes")
+
+
+def _check_database(parts: SplitResult) -> None:
+    """Check the database of a Redis, and that the query of its URL holds nothing that the bridge would ignore."""
+    try:
+        query = parse_qs(parts.query, keep_blank_values=True, strict_parsing=bool(parts.query))
+    except ValueError:
+        query = {"": [""]}
+    if query.keys() - {"db", "username", "password"}:
+        raise InvalidValue("the query of this URL can hold db, as in ?db=2", "timeouts are set beside the URL")
+    numbers = query.get("db", [])
+    if parts.scheme != "unix" and parts.path.strip("/"):
+        numbers = [*numbers, unquote(parts.path).strip("/")]
+    if not all(_DATABASE.fullmatch(number) for number in numbers):
+        raise InvalidValue("the database in this URL is no number", _DATABASE_HINTS[parts.scheme == "unix"])
+    if len({int(number) for number in numbers}) > 1:
+        raise InvalidValue("this URL names two databases", "write one of them")

@@ -10,11 +10,11 @@ import asyncio
 import contextlib
 import math
 from collections import defaultdict
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from typing import Any, Final
 
 from bridge.config import Dramatiq
-from bridge.model.batch import Written
+from bridge.model.batch import Batch, Written
 from bridge.observe.logs import RepeatedLog, logger
 from bridge.sink import Sink
 from bridge.sink.health import SinkHealth
@@ -25,7 +25,8 @@ _QUEUES_INTERVAL_S: Final = 0.5
 #: How often memory is checked: with `maxmemory` set, and without, where an operator may set it.
 _MEMORY_INTERVAL_S: Final = 1.0
 _UNBOUNDED_MEMORY_INTERVAL_S: Final = 30.0
-#: Redis grows by less than this many bytes for each one sent: 1.2 to 1.7, and more only while a table doubles (observed).
+#: Redis grows by less than this many bytes for each one sent: 1.0 to 1.7, and more only while a table doubles (7.0 and
+#: 8.0, observed; `enqueue.lua` frees the arguments of a large batch).
 _BYTES_PER_BYTE_SENT: Final = 3
 #: Hysteresis: resume 5 points of `maxmemory` below the limit, or after 5 s below the limit, because other keys may keep
 #: Redis near it for ever.
@@ -38,10 +39,11 @@ _MEMORY_MONITOR: Final = "*"
 class Backpressure:
     """Holds writes back, for all sources of a process; `run` has to be running.
 
-    A source exceeds a bound by one batch at most.
+    A source exceeds the bound of a queue by one batch at most, and all sources of a process that of memory by one together.
+    Each of `processes` takes its part of the memory that is free.
     """
 
-    def __init__(self, config: Dramatiq, sink: Sink, health: SinkHealth) -> None:
+    def __init__(self, config: Dramatiq, sink: Sink, health: SinkHealth, *, processes: int = 1) -> None:
         self._limits = config.max_queue_depth or {}
         self._memory_share = config.max_memory
         self._sink = sink
@@ -50,8 +52,10 @@ class Backpressure:
         self._open: set[str] = set()
         #: Queues that were full: their depth when last checked.
         self._depths: dict[str, int] = {}
-        #: Bytes that may be written before memory is checked again.
+        self._processes = processes
+        #: Bytes that may be written before memory is checked again, and those that are being written.
         self._room = math.inf if self._memory_share is None else 0.0
+        self._reserved = 0
         self._used = self._max_used = 0
         self._full = False
         self._below_since: float | None = None
@@ -81,6 +85,18 @@ class Backpressure:
         """Whether `source` has to wait now."""
         return any(waiting == source for waiting, _ in self._waiting)
 
+    @contextlib.contextmanager
+    def writing(self, batch: Batch) -> Iterator[None]:
+        """Keep room in Redis's memory for `batch` while it is written."""
+        size = 0 if self._room == math.inf else _BYTES_PER_BYTE_SENT * batch.size
+        self._reserved += size
+        try:
+            yield
+        finally:
+            self._reserved -= size
+            if size and self._waiting:
+                self._wake.set()
+
     def written(self, written: Written) -> None:
         """Take note of a write."""
         self._room -= _BYTES_PER_BYTE_SENT * written.size
@@ -103,7 +119,7 @@ class Backpressure:
                     await self._wake.wait()
 
     def _admits(self, queues: Collection[str]) -> bool:
-        return self._room > 0 and (not self._limits or self._open.issuperset(queues))
+        return self._room > self._reserved and (not self._limits or self._open.issuperset(queues))
 
     def _limit(self, queue: str) -> float:
         """Return the bound of a queue; its delayed messages are a list of their own, with the same bound."""
@@ -133,6 +149,7 @@ class Backpressure:
             self._log_end(queue, queue=queue, depth=depth)
 
     async def _check_memory(self, share: int) -> None:
+        room = self._room
         try:
             memory = await self._sink.memory()
         except PermissionError:  # `SinkPromise` says it
@@ -144,7 +161,10 @@ class Backpressure:
         self._used, self._max_used = memory.used, memory.limit * share // 100
         was_full, self._full = self._full, memory.limit > 0 and self._is_full(memory.limit * _HYSTERESIS_PERCENT // 100)
         self._memory_interval_s = _MEMORY_INTERVAL_S if memory.limit else _UNBOUNDED_MEMORY_INTERVAL_S
-        self._room = (self._max_used - self._used if memory.limit else math.inf) if not self._full else 0.0
+        # Redis may have answered before the writes that ended meanwhile.
+        written = 0 if self._room == math.inf else room - self._room
+        room = (self._max_used - self._used) / self._processes - written if memory.limit else math.inf
+        self._room = 0.0 if self._full else room
         if was_full and not self._full:
             self._log_end("", memory=self._used, limit=self._max_used)
 
@@ -171,7 +191,13 @@ class Backpressure:
 
     def _log_begin(self, source: str, subject: str, **fields: Any) -> None:
         self._lines[subject].write(
-            source, self._say_pressure, "sink.pressure", source=source, subject=subject, **fields
+            source,
+            self._say_pressure,
+            "sink.pressure",
+            is_change=subject not in self._logged,
+            source=source,
+            subject=subject,
+            **fields,
         )
 
     def _say_pressure(self, event: str, *, subject: str, repeated: int, **fields: str | int) -> None:

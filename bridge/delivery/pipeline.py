@@ -30,18 +30,23 @@ from bridge.routing.router import Router
 from bridge.sources.contract import Session, Source
 from bridge.spool import SpoolDirectory
 
-#: The backoff of a reconnect. At most 5 s, so that a source is back within ten of its broker.
+#: The backoff of a reconnect. At most 5 s in the first two minutes, so that a source is back within ten of a broker that has
+#: restarted; then a minute for a neighbour that stays broken, since each attempt costs up to 2 ms of CPU.
 _FIRST_RETRY_S: Final = 0.2
 _MAX_RETRY_S: Final = 5.0
+_LASTING_RETRY_S: Final = 60.0
 #: A connection that lasted this long has succeeded: the next attempt follows soon again.
 _STEADY_S: Final = 10.0
 #: Between two appends to the spool: the events received meanwhile go with the next one.
 _GATHER_S: Final = 0.02
 _GATHER_DURABLE_S: Final = 0.004
 #: At a stop: how long a task may take to end, a replayed batch to be written, and a disk to take the unfinished events.
-_CANCEL_S: Final = 4.0
+#: After the deadline all steps together take 3 s at most: `bridge.process.ending` ends the process soon after.
+_CANCEL_S: Final = 1.0
 _REPLAY_S: Final = 2.0
+_LATE_REPLAY_S: Final = 0.2
 _DISK_S: Final = 2.0
+_LATE_S: Final = 3.0
 #: More than the parts of two batches.
 _MOST_PARTS: Final = 4096
 
@@ -125,6 +130,8 @@ class SourcePipeline:
         Events that are not finished by then stay with their broker where it redelivers them, or go to the spool where
         there is one, or are counted as lost. A second call finds nothing to do.
         """
+        loop = asyncio.get_running_loop()
+        deadline = max(deadline, loop.time())
         self._policy.stopping = True
         self._log.flush()  # while the connection is as its lines say
         try:
@@ -136,10 +143,10 @@ class SourcePipeline:
         except TimeoutError:
             await tasks.cancel(_running(self._receiving), within_s=_CANCEL_S)
         with suppress(TimeoutError):
-            async with asyncio.timeout(_REPLAY_S):
+            async with asyncio.timeout_at(min(loop.time() + _REPLAY_S, max(deadline, loop.time()) + _LATE_REPLAY_S)):
                 await self._replay_idle.wait()
         await tasks.cancel(_running(self._delivering, self._replaying), within_s=_CANCEL_S)
-        await self._spool_or_count_unfinished()
+        await self._spool_or_count_unfinished(min(loop.time() + _DISK_S, deadline + _LATE_S))
         self._log.flush()
 
     def log_state(self) -> None:
@@ -151,6 +158,8 @@ class SourcePipeline:
     @property
     def progress(self) -> int:
         """A number that changes whenever a batch is finished, or a part of one that is written in parts."""
+        if self._delivered is None and self._replayed is None:
+            return self._finished * _MOST_PARTS  # the watchdog asks hundreds of idle sources each second
         batches = [one.batch for one in (self._delivered, self._replayed) if one is not None]
         parts = sum(part.written is not None for batch in batches for part in batch.unsplit_parts())
         return self._finished * _MOST_PARTS + parts
@@ -158,10 +167,11 @@ class SourcePipeline:
     @property
     def has_pending_work(self) -> bool:
         """Whether events are pending, and neither the sink nor backpressure nor a stop explains the wait."""
-        held = self._session is not None and self._session.held > 0
+        if not (self._is_busy or (self._session is not None and self._session.held > 0)):
+            return False
         context = self._context
         waits = not context.health.is_available(self.name) or context.backpressure.holds(self.name)
-        return (held or self._is_busy) and not (waits or self._policy.stopping)
+        return not (waits or self._policy.stopping)
 
     def reconnect(self, cause: str) -> None:
         """End the session, so that a new one is made."""
@@ -175,7 +185,7 @@ class SourcePipeline:
     # 1. Connect, receive, route, hand over.
 
     async def _connect_loop(self) -> None:
-        backoff = Backoff(first_s=_FIRST_RETRY_S, max_s=_MAX_RETRY_S)
+        backoff = Backoff(_FIRST_RETRY_S, _MAX_RETRY_S, _LASTING_RETRY_S)
         loop = asyncio.get_running_loop()
         while not self._must_end():
             connected_at = None
@@ -191,8 +201,10 @@ class SourcePipeline:
                     await self._receive_loop(session)
                     return
             except Disconnected as error:
-                if connected_at is not None and loop.time() - connected_at > _STEADY_S:
-                    backoff.reset()
+                if connected_at is not None:
+                    backoff.interrupt()
+                    if loop.time() - connected_at > _STEADY_S:
+                        backoff.reset()
                 wait = max(backoff.next(denied=error.denied), error.retry_s)
                 self._log.disconnected(error.cause, wait, was_connected=connected_at is not None)
             finally:
@@ -312,8 +324,8 @@ class SourcePipeline:
         if self._receiving is not None:
             await asyncio.wait([self._receiving])
 
-    async def _spool_or_count_unfinished(self) -> None:
-        """Count each unfinished event as spooled, returned or lost.
+    async def _spool_or_count_unfinished(self, end: float) -> None:
+        """Count each unfinished event as spooled, returned or lost, until `end` (the loop's time).
 
         Once the disk has had its time (it may hang), everything without a confirmed append counts as returned or lost.
         """
@@ -324,7 +336,7 @@ class SourcePipeline:
             self._not_handed_over = None
         unfinished, self._unfinished = self._unfinished, deque()
         try:
-            async with asyncio.timeout(_DISK_S):
+            async with asyncio.timeout_at(end):
                 for delivery in unfinished:
                     self._record(delivery, await self._policy.spill_at_stop(delivery))
         except TimeoutError:

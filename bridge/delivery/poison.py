@@ -85,7 +85,7 @@ class PoisonGuard:
         routed = Batch([], batch.sequence, number=batch.number)
         if not guilty:
             routed.events = batch.events
-            counts = self._router.route(routed)
+            counts = await self._router.route_in_turns(routed)
             await self._forget(suspects)
         else:
             counts = await self._route_isolated(batch, guilty, routed)
@@ -113,7 +113,7 @@ class PoisonGuard:
     async def _route_part(self, part: Batch) -> Counts:
         suspects = _fingerprints(part.events)
         if not suspects:
-            return self._router.route(part)
+            return await self._router.route_in_turns(part)
         attempts = max(await self._begin(suspects, below=DEAD_LETTER_AFTER))
         if attempts >= DEAD_LETTER_AFTER and len(part.events) == 1:
             detail = f"the bridge has ended {attempts} times while it was processed"
@@ -121,7 +121,7 @@ class PoisonGuard:
             return Counts(received=1, dead_lettered=1)
         if attempts >= ISOLATE_AFTER:
             self._repeated.write("suspected", log.warning, "event.suspected", source=self._source, attempts=attempts)
-        counts = self._router.route(part)
+        counts = await self._router.route_in_turns(part)
         await self._forget(suspects)
         return counts
 

@@ -14,6 +14,7 @@ from bridge.errors import SinkUnavailable
 from bridge.model.accounting import Accounts, Counts, Outcome
 from bridge.model.batch import Batch, Written
 from bridge.model.event import OnceByKey, OnceByXack
+from bridge.observe.log_fields import without_numbers
 from bridge.observe.logs import RepeatedLog, logger
 from bridge.routing.router import Router
 from bridge.sources.contract import Session, Source
@@ -131,9 +132,9 @@ class DeliveryPolicy:
             await spool.append(parts, durable=self._source.redelivers)
         except SpoolFull as error:
             self._repeated.write(
-                error.cause,
+                (error.event, without_numbers(error.cause)),
                 log.error,
-                "spool.full",
+                error.event,
                 count=len(delivery.batch.events),
                 source=self._source.name,
                 cause=error.cause,
@@ -197,12 +198,13 @@ class DeliveryPolicy:
             # AmqpSource.connect waits for the sink; probe so that it learns that the sink is back.
             await context.sink.probe()
             return None
-        return await context.sink.write(delivery.batch)
+        with context.backpressure.writing(delivery.batch):
+            return await context.sink.write(delivery.batch)
 
     async def _route(self, batch: Batch) -> Counts:
         if PoisonGuard.has_redelivered(batch):
             return await self._guard.route(batch)
-        return self._router.route(batch)
+        return await self._router.route_in_turns(batch)
 
     def _check_spill_later(self, session: Session, delivery: Delivery, limit: asyncio.Timeout) -> None:
         patience_s = _PATIENCE_WITH_BROKER_S if self._source.redelivers else _PATIENCE_S

@@ -47,6 +47,7 @@ class SinkPromise:
         self._first = first
         self._policy: tuple[str, Evicts] | None = None
         self._unknown_logged = False
+        self._version_known = not first
         self._durable: bool | None = None
         self._letters_due = 0.0
         self._tolerable = asyncio.Event()
@@ -58,6 +59,7 @@ class SinkPromise:
                 memory = await self._sink.memory()
                 self._check_eviction(memory)
                 self._check_room(memory)
+                await self._check_version()
                 if self._first:
                     self._check_durability(durable=await self._sink.is_durable())
                     await self._delete_old_dead_letters()
@@ -78,6 +80,13 @@ class SinkPromise:
             self._unknown_logged = True
             unknown = "how full it is, whether it evicts, and whether it keeps anything on a disk is not known"
             log.warning("sink.memory_unknown", cause=f"{error}: {unknown}")
+
+    async def _check_version(self) -> None:
+        """Ask once: a server that is replaced by an older one is known at the next start."""
+        if not self._version_known:
+            if cause := await self._sink.outdated():
+                log.warning("sink.old_server", cause=cause)
+            self._version_known = True
 
     def _check_eviction(self, memory: Memory) -> None:
         cause = _EVICTS_MESSAGES.format(policy=memory.policy) + ("" if self._evicting_allowed else _NOT_ALLOWED)

@@ -11,6 +11,7 @@ from bridge.config import SourceConfig
 from bridge.model.accounting import Counts
 from bridge.model.batch import Batch, DeadLetter, Trimmed
 from bridge.model.event import Event, OncePerRoute
+from bridge.observe.log_fields import without_numbers
 from bridge.observe.logs import RepeatedLog, logger
 from bridge.sources.contract import Session
 from bridge.spool import Spool
@@ -41,6 +42,7 @@ class SourceLog:
         self._type = config.type
         self._url = config.redacted_url
         self._repeated = RepeatedLog()
+        self._losses = RepeatedLog()
         self._routes = 0
         # Whether it is connected, and whether the last line of its connection says so.
         self._is_connected = self._said_connected = False
@@ -53,7 +55,7 @@ class SourceLog:
         self._is_connected, self._routes = True, routes
         self._held_guarantee = guarantee or self._guarantee
         if not self._said_connected:
-            self._say_connected()
+            self._say_connected(repeated=self._losses.take())
 
     def _say_connected(self, **fields: Any) -> None:
         self._said_connected = True
@@ -71,7 +73,14 @@ class SourceLog:
         """Log that a connection has ended, or could not be made."""
         event = "source.disconnected" if was_connected else "source.unavailable"
         self._is_connected = False
-        self._repeated.write((event, cause), self._say_lost, event, cause=cause, retry_in=round(retry_in_s, 2))
+        self._losses.write(
+            (event, without_numbers(cause)),
+            self._say_lost,
+            event,
+            is_change=self._said_connected,
+            cause=cause,
+            retry_in=round(retry_in_s, 2),
+        )
 
     def _say_lost(self, event: str, *, cause: str, retry_in: float, repeated: int) -> None:
         if self._is_connected:
@@ -137,6 +146,7 @@ class SourceLog:
 
     def flush(self) -> None:
         """Write the lines that were suppressed until now."""
+        self._losses.flush()
         self._repeated.flush()
 
     def spool_corrupt(self, lost: int) -> None:

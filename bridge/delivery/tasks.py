@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Coroutine, Sequence
-from typing import Any, Final
+from typing import Any, Final, NoReturn
 
 from bridge.observe import logs
 
@@ -13,6 +13,8 @@ from bridge.observe import logs
 _CANCEL_INTERVAL_S: Final = 0.2
 #: How long the other tasks of a process may take to end after one has failed.
 _FAILED_EXIT_S: Final = 12.0
+#: How long the end of a process waits for lines that are not written yet.
+FLUSH_S: Final = 0.5
 
 
 def start(group: asyncio.TaskGroup, work: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:
@@ -32,12 +34,13 @@ async def cancel(tasks: Sequence[asyncio.Task[None]], within_s: float) -> None:
         _, pending = await asyncio.wait(pending, timeout=_CANCEL_INTERVAL_S)
 
 
-def _exit() -> None:
-    logs.flush()
-    os._exit(1)
+def end_process(code: int) -> NoReturn:
+    """End the process now, whatever its threads and its event loop do; only the log gets half a second."""
+    logs.flush(FLUSH_S)
+    os._exit(code)
 
 
 def _exit_if_failed(task: asyncio.Task[None]) -> None:
     """Force an exit after a task fails. TaskGroup cancels the others only once, and a library's connect may swallow that."""
     if not task.cancelled() and task.exception() is not None:
-        asyncio.get_running_loop().call_later(_FAILED_EXIT_S, _exit)
+        asyncio.get_running_loop().call_later(_FAILED_EXIT_S, end_process, 1)

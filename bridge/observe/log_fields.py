@@ -6,6 +6,7 @@ Texts are cut at 200 characters, lists and mappings at 20 items, tracebacks at 8
 
 from __future__ import annotations
 
+import re
 import reprlib
 from collections.abc import Collection, Mapping
 from itertools import islice
@@ -22,6 +23,9 @@ _MAX_ITEMS: Final = 20
 _MAX_TRACEBACK: Final = 8192
 #: A longer integer is not written in digits.
 _MAX_BITS: Final = 64
+
+#: One with a digit in it is a number, an address, an identifier.
+_WORD: Final = re.compile(r"[\w.:-]+")
 
 _REPR: Final = reprlib.Repr()
 _REPR.maxother = _REPR.maxstring = MAX_TEXT
@@ -53,6 +57,14 @@ def escape(text: str) -> str:
     if text.isprintable():
         return text
     return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
+
+
+def without_numbers(cause: str) -> str:
+    """Return `cause` with `#` for each word that has a digit: causes that only differ in these are of one kind.
+
+    Only the part that a line shows counts.
+    """
+    return _WORD.sub(lambda word: "#" if any(map(str.isdigit, word[0])) else word[0], cause[:MAX_TEXT])
 
 
 def _harmless(value: object) -> object:

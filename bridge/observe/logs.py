@@ -30,8 +30,11 @@ from bridge.observe.masking import set_secrets, without_secrets
 
 Format = Literal["json", "console"]
 
-#: A repeated line is written at most once in this time; the next one says how many were suppressed.
-REPEAT_INTERVAL_S: Final = 60.0
+#: How long a line waits after the one before, by the number of those that were written: the longer a fault stays, the
+#: rarer its lines. A kind of which none comes for the last of these times begins anew.
+REPEAT_INTERVALS_S: Final = (0.0, 10.0, 60.0, 600.0)
+#: A line that contradicts the last one waits no longer than this step.
+_CHANGE_STEP: Final = 2
 #: Of more kinds of repeated lines than this within the interval, those beyond share one for each event.
 _MAX_KINDS: Final = 100
 _SEVERAL: Final = "several, the last: "
@@ -112,14 +115,15 @@ def configure(
     _take_over_python()
 
 
-def flush() -> None:
-    """Write the suppressed lines, and wait for a second at most until all are written: before `os._exit`.
+def flush(within_s: float = _FLUSH_S) -> None:
+    """Write the suppressed lines, and wait for so many seconds at most until all are written: before `os._exit`.
 
-    Any other end of the process waits too.
+    Any other end of the process waits for a second too.
     """
     RepeatedLog.flush_all()
     for handler in logging.getLogger().handlers:
-        handler.flush()
+        if isinstance(handler, _Handler):
+            handler.flush(within_s)
 
 
 def logger() -> structlog.stdlib.BoundLogger:
@@ -170,9 +174,9 @@ class _Handler(logging.Handler):
         else:
             self._writer.write(self._encoded(line))
 
-    def flush(self) -> None:
-        """Wait until the lines are written, for a second at most; `logging` calls it at the end of the process."""
-        self._writer.flush(_FLUSH_S)
+    def flush(self, within_s: float = _FLUSH_S) -> None:
+        """Wait until the lines are written, for `within_s` at most; `logging` calls it at the end of the process."""
+        self._writer.flush(within_s)
 
     def _describe_left_out(self, count: int, since: float) -> bytes:
         since_text = datetime.fromtimestamp(since, UTC).isoformat().replace("+00:00", "Z")
@@ -197,20 +201,30 @@ class _Kind:
 
     shared: bool = False
     written_at: float = -math.inf
+    #: The number of lines that were written since it began, at most that of the last interval.
+    step: int = 0
     suppressed: int = 0
     sums: dict[str, Any] = field(default_factory=dict)
     texts: dict[str, str] = field(default_factory=dict)
     several: set[str] = field(default_factory=set)
     write: Callable[..., object] | None = None
     timer: asyncio.TimerHandle | None = None
+    timer_at: float = 0.0
+
+    def next_at(self, now: float, *, is_change: bool) -> float:
+        """Return when its next line may be written; it begins anew where none was suppressed since the last one for long."""
+        longest = _CHANGE_STEP if is_change else len(REPEAT_INTERVALS_S) - 1
+        if not self.suppressed and now - self.written_at >= REPEAT_INTERVALS_S[longest]:
+            self.step = 0
+        return self.written_at + REPEAT_INTERVALS_S[min(self.step, longest)]
 
 
 class RepeatedLog:
-    """Writes each kind of line at once, then at most once a minute, as long as more come.
+    """Writes each kind of line at once, then after 10 s, after a minute, and every ten minutes, as long as more come.
 
-    No line is forgotten: the newest of those that were suppressed is written once the minute is over, with the number of
-    the others as `repeated`. Of more kinds than 100 within the minute those beyond share one line for each event: a text
-    that is not the same in all of them is `several, the last: ...`. On the event loop's thread; where no loop runs,
+    No line is forgotten: the newest of those that were suppressed is written once the interval is over, with the number
+    of the others as `repeated`. Of more kinds than 100 within ten minutes those beyond share one line for each event: a
+    text that is not the same in all of them is `several, the last: ...`. On the event loop's thread; where no loop runs,
     suppressed lines wait for the next one, or for `flush`.
     """
 
@@ -229,14 +243,17 @@ class RepeatedLog:
         *,
         count: int = 1,
         sums: Sequence[str] = (),
+        is_change: bool = False,
         **fields: Any,
     ) -> None:
         """Write a line of `kind`, which stands for `count` lines, with `method`, perhaps later.
 
-        `sums` names the fields that are added up over the suppressed lines.
+        `sums` names the fields that are added up over the suppressed lines. A line that `is_change` says that something
+        is no longer as the log's last line says: it waits a minute at most.
         """
         now = time.monotonic()
         known = self._find(hash(kind), event, now)
+        due = known.next_at(now, is_change=is_change)
         known.suppressed += count
         if isinstance(cause := fields.get("cause"), str):
             fields["cause"] = without_secrets(cause)
@@ -249,12 +266,14 @@ class RepeatedLog:
         known.sums |= {name: known.sums.get(name, 0) + fields[name] for name in sums}
         known.write = partial(method, event, **{**short, **known.sums})
         self._waiting.add(known)
-        if now - known.written_at >= REPEAT_INTERVAL_S:
+        if now >= due:
             self._write_newest(known)
-        elif known.timer is None:
+        elif known.timer is None or due < known.timer_at:
+            if known.timer is not None:
+                known.timer.cancel()
             with suppress(RuntimeError):  # no loop runs
-                wait_s = known.written_at + REPEAT_INTERVAL_S - now
-                known.timer = asyncio.get_running_loop().call_later(wait_s, self._write_newest, known)
+                known.timer = asyncio.get_running_loop().call_later(due - now, self._write_newest, known)
+                known.timer_at = due
 
     def take(self) -> int:
         """Return the number of suppressed lines, of all kinds, and drop them: the caller's own line tells it."""
@@ -293,7 +312,7 @@ class RepeatedLog:
 
     @staticmethod
     def _is_over(known: _Kind, now: float) -> bool:
-        return known.write is None and now - known.written_at >= REPEAT_INTERVAL_S
+        return known.write is None and now - known.written_at >= REPEAT_INTERVALS_S[-1]
 
     @classmethod
     def _write_newest(cls, known: _Kind) -> None:
@@ -301,6 +320,7 @@ class RepeatedLog:
             write, repeated = known.write, known.suppressed - 1
             cls._reset(known)
             known.written_at = time.monotonic()
+            known.step = min(known.step + 1, len(REPEAT_INTERVALS_S) - 1)
             write(repeated=repeated)
 
     @classmethod

@@ -26,6 +26,7 @@ from bridge.process.event_loop import tune
 from bridge.process.watchdog import Watchdog
 from bridge.routing import router
 from bridge.routing.compiler import compile_routes
+from bridge.routing.routes import RouteTable
 from bridge.sink import RedisSink
 from bridge.sink.attempts import RedisAttempts
 from bridge.sink.health import SinkHealth
@@ -37,7 +38,7 @@ log = logger()
 #: A source that holds events and acknowledges none for this long, beyond the time that two writes may take, is stuck.
 _STUCK_S: Final = 10.0
 #: How long each of the rest may take at a stop: the helpers, the spool's directory, the sink.
-_CANCEL_S: Final = 4.0
+_CANCEL_S: Final = 1.0
 _CLOSE_SPOOL_S: Final = 2.0
 _CLOSE_SINK_S: Final = 2.0
 
@@ -45,20 +46,27 @@ _CLOSE_SINK_S: Final = 2.0
 class Bridge:
     """Everything that one process runs; `on_ready` is called once every source is connected and the sink takes writes.
 
-    The `first` process of a bridge also takes over the sessions that processes of an earlier start have orphaned.
+    The `first` process of a bridge also takes over the sessions that processes of an earlier start have orphaned. `tables`
+    are the compiled routes of `config`, where the caller has them.
     """
 
-    def __init__(self, config: Config, on_ready: Callable[[], None], *, first: bool = True) -> None:
+    def __init__(
+        self,
+        config: Config,
+        on_ready: Callable[[], None],
+        *,
+        first: bool = True,
+        tables: dict[str, RouteTable] | None = None,
+    ) -> None:
         self._config = config
         self._on_ready = on_ready
         self._first = first
-        self._tables, problems = compile_routes(config)
-        assert not problems  # noqa: S101 - `load` has checked them
+        self._tables = tables or compile_routes(config)[0]  # `load` has checked them
         dramatiq = config.dramatiq
         self._sink = RedisSink(dramatiq, config.dead_letters)
         health = SinkHealth()
         health.require_probe()
-        backpressure = Backpressure(dramatiq, self._sink, health)
+        backpressure = Backpressure(dramatiq, self._sink, health, processes=config.processes)
         attempts = RedisAttempts(self._sink.connections, dramatiq.namespace)
         self._context = SinkContext(self._sink, attempts, health, backpressure)
         self._pipelines = [self._pipeline(name, name) for name in config.sources]
@@ -70,6 +78,8 @@ class Bridge:
         )
         self._watchdog = Watchdog(self._pipelines, _STUCK_S + 2 * dramatiq.timeout / 1000)
         self._stop = asyncio.Event()
+        #: Whether a stop has given every received event its outcome.
+        self.settled = False
         self._sink_reached = asyncio.Event()
         spool = config.spool
         self._spools = SpoolDirectory(Path(spool.directory), spool.max_size) if spool is not None else None
@@ -79,7 +89,7 @@ class Bridge:
         tune()
         asyncio.get_running_loop().add_signal_handler(signal.SIGUSR1, self.log_state)
         try:
-            await self._open_spools()
+            await self._open_spools_unless_stopped()
             async with asyncio.TaskGroup() as group:
                 helpers = [
                     tasks.start(group, self._watchdog.run(), "bridge:watchdog"),
@@ -91,8 +101,10 @@ class Bridge:
                 helpers.append(tasks.start(group, self._announce(), "bridge:ready"))
                 taking_over = tasks.start(group, self._take_over_orphans(group), "bridge:orphans")
                 await self._stop.wait()
+                deadline = asyncio.get_running_loop().time() + self._config.drain_timeout / 1000
                 await tasks.cancel([taking_over], within_s=_CANCEL_S)
-                await self._drain()
+                await self._drain(deadline)
+                self.settled = True
                 await tasks.cancel(helpers, within_s=_CANCEL_S)
         finally:
             await self._close()
@@ -100,6 +112,9 @@ class Bridge:
     def stop(self) -> None:
         """Take nothing new, finish the received events, and end."""
         self._stop.set()
+
+    def kill(self) -> None:
+        """Do nothing: there are no child processes."""
 
     def stuck(self) -> list[str]:
         """Return the sources that do not move, and that a new connection has not helped."""
@@ -130,19 +145,23 @@ class Bridge:
         guarantee = promise(self._config, config).guarantee
         return SourcePipeline(name, source, config, router.make(config, table), self._context, guarantee=guarantee)
 
-    async def _open_spools(self) -> None:
+    async def _open_spools_unless_stopped(self) -> None:
+        """Open the spools; a stop does not wait while another process still owns the directory, or the disk hangs."""
         if self._spools is None:
             return
-        owning = asyncio.create_task(self._spools.own(), name="bridge:spool")
+        opening = asyncio.create_task(self._open_spools(self._spools), name="bridge:spool")
         stopping = asyncio.create_task(self._stop.wait(), name="bridge:stop")
-        await asyncio.wait({owning, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait({opening, stopping}, return_when=asyncio.FIRST_COMPLETED)
         stopping.cancel()
-        if not owning.done():
-            owning.cancel()  # told to stop, while another process still owns the directory
-        elif owning.result():
+        if opening.done():
+            opening.result()
+        opening.cancel()
+
+    async def _open_spools(self, spools: SpoolDirectory) -> None:
+        if await spools.own():
             for pipeline in self._pipelines:
-                await pipeline.open_spool(self._spools)
-            self._spools.log_unclaimed()
+                await pipeline.open_spool(spools)
+            spools.log_unclaimed()
 
     async def _announce(self) -> None:
         """Log that the sink takes writes, and report once every source is connected too."""
@@ -167,11 +186,9 @@ class Bridge:
                 self._watchdog.add(pipeline)
                 tasks.start(group, pipeline.run(), f"pipeline:{name}")
 
-    async def _drain(self) -> None:
-        """Stop every pipeline; each has `drain_timeout` to finish the events that it received."""
-        drain_timeout_s = self._config.drain_timeout / 1000
+    async def _drain(self, deadline: float) -> None:
+        """Stop every pipeline; each has until `deadline` (the loop's time) to finish the events that it received."""
         loop = asyncio.get_running_loop()
-        deadline = loop.time() + drain_timeout_s
         timer = loop.call_at(deadline, self._log_drain_timed_out)
         try:
             async with asyncio.TaskGroup() as stopping:

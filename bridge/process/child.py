@@ -2,8 +2,7 @@
 
 Its standard input brings its order. When that input ends, the process drains and ends: the parent closes it, and the
 parent's death does too. Its standard output takes reports,
-one JSON object a line. Signals that stop a bridge are blocked in it: a terminal's Ctrl-C and a service
-manager's SIGTERM reach the whole group, and the parent, which they reach too, decides.
+one JSON object a line. Signals that stop a bridge are blocked in it, see `lifecycle.block_signals`.
 """
 
 from __future__ import annotations
@@ -13,20 +12,23 @@ import contextlib
 import os
 import pickle
 import sys
+import threading
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, NoReturn
 
 import msgspec
 
 from bridge.config import Config
 from bridge.model.accounting import Counts
 from bridge.observe import logs
+from bridge.process import ending
 from bridge.process.bridge import Bridge
 from bridge.process.event_loop import loop_factory
 
 #: How often the parent gets the counts; of a killed process, events after its last report are not counted.
 _REPORT_INTERVAL_S: Final = 1.0
 _STDIN, _STDOUT, _STDERR = range(3)
+log = logs.logger()
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,38 +57,34 @@ class Report(msgspec.Struct, omit_defaults=True):
 _encode: Final = msgspec.json.Encoder().encode
 
 
-def main() -> int:
-    """Run the parent's order until the parent says stop, or dies; return the exit code."""
+def main() -> NoReturn:
+    """Run the parent's order until the parent says stop, or dies, and end the process."""
     parent = os.getppid()
     try:
         order: Order = pickle.load(sys.stdin.buffer)  # noqa: S301 - from the parent alone
     except EOFError:
-        return 0  # the parent died before it could give its order
+        sys.exit(0)  # the parent died before it could give its order
     reports = os.dup(_STDOUT)
     # Output that a library might print is not a report.
     os.dup2(_STDERR, _STDOUT)
     logs.configure(order.log_format, order.log_level, process=order.number, secrets=order.config.secrets())
-    log = logs.logger()
-    with asyncio.Runner(loop_factory=loop_factory()) as runner:
-        try:
-            runner.run(_run(order, reports))
-        except Exception:
-            log.critical("process.failed", exc_info=True)
-            return 1
-    if os.getppid() != parent:
-        log.error("process.orphaned", cause="the bridge's first process has died")
-    return 0
+    ending.run(_run(order, reports, parent), loop_factory(), "process.failed")
 
 
-async def _run(order: Order, reports: int) -> None:
+async def _run(order: Order, reports: int, parent: int) -> int:
     bridge = Bridge(order.config, on_ready=lambda: _write(reports, Report(ready=True)), first=order.number == 0)
     loop = asyncio.get_running_loop()
 
-    def on_end_of_input() -> None:
-        loop.remove_reader(_STDIN)
-        bridge.stop()
+    def last_words() -> int:
+        _report(bridge, reports)
+        return 0 if bridge.settled else 1
 
-    loop.add_reader(_STDIN, on_end_of_input)
+    def stop_at_end_of_input() -> None:
+        os.read(_STDIN, 1)
+        ending.end_in(order.config.drain_timeout / 1000 + ending.LEAVE_S, last_words)
+        loop.call_soon_threadsafe(bridge.stop)
+
+    threading.Thread(target=stop_at_end_of_input, name="stop", daemon=True).start()
     # A parent that does not read must not keep this process from its work: the next report repeats everything.
     os.set_blocking(reports, False)
     reporting = loop.create_task(_report_repeatedly(bridge, reports), name="child:reports")
@@ -96,6 +94,9 @@ async def _run(order: Order, reports: int) -> None:
         reporting.cancel()
         os.set_blocking(reports, True)
         _report(bridge, reports)
+    if os.getppid() != parent:
+        log.error("process.orphaned", cause="the bridge's first process has died")
+    return 0
 
 
 async def _report_repeatedly(bridge: Bridge, reports: int) -> None:
@@ -117,4 +118,4 @@ def _write(reports: int, report: Report) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

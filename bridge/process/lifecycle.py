@@ -3,22 +3,66 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import signal
+import threading
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict
-from typing import Final
+from functools import partial
+from typing import Final, Protocol
 
 import bridge
 from bridge.config import Config
+from bridge.delivery import tasks
 from bridge.model.accounting import Counts
 from bridge.observe import logs
-from bridge.process import systemd
+from bridge.process import ending, systemd
 
 log = logs.logger()
 _WATCH_INTERVAL_S: Final = 5.0
 #: How long the service manager waits for the next sign of a bridge that is not ready yet.
 _START_PATIENCE_USEC: Final = 30_000_000
+#: All signals that would end a process without a word, and that a terminal, a service manager, the kernel or a person
+#: sends. SIGUSR1 asks for the state, and Python ignores SIGPIPE and SIGXFSZ.
+STOPPING_SIGNALS: Final = (
+    *(signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT),
+    *(signal.SIGUSR2, signal.SIGALRM, signal.SIGXCPU),
+)
+
+
+def block_signals() -> None:
+    """Block the stopping signals in this thread, and so in all threads and processes that it starts: `Lifecycle` waits for them.
+
+    A child process never gets them: a terminal and a service manager send them to the whole group, and the parent decides.
+    """
+    signal.pthread_sigmask(signal.SIG_BLOCK, _stopping_signals())
+
+
+def _stopping_signals() -> set[signal.Signals]:
+    # nohup has SIGHUP ignored: then the bridge outlives its terminal. Linux delivers an ignored signal that is blocked.
+    ignored = {number for number in STOPPING_SIGNALS if signal.getsignal(number) is signal.SIG_IGN}
+    return set(STOPPING_SIGNALS) - (ignored - {signal.SIGTERM, signal.SIGINT})
+
+
+class Running(Protocol):
+    """The bridge that a lifecycle stops: one process of its own, or several."""
+
+    @property
+    def settled(self) -> bool:
+        """Whether a stop has given every received event its outcome; what may still take time closes things."""
+        ...
+
+    def stop(self) -> None:
+        """Take nothing new, finish the received events, and end."""
+        ...
+
+    def kill(self) -> None:
+        """End all child processes at once; from any thread."""
+        ...
+
+    def counts(self) -> Mapping[str, Counts]:
+        """Return the numbers of each source's events by their fate, until now."""
+        ...
 
 
 class Lifecycle:
@@ -26,13 +70,17 @@ class Lifecycle:
 
     def __init__(self, config: Config, processes: int | None = None) -> None:
         self._sizes = {"sources": len(config.sources), "routes": len(config.routes), "processes": processes}
-        self._stopping = self._announced = False
+        leave_s = ending.LEAVE_S if processes is None else ending.LEAVE_WITH_CHILDREN_S
+        self._stop_within_s = config.drain_timeout / 1000 + leave_s
+        self._announced = self._ended = False
 
-    def begin(self, stop: Callable[[], None], kill: Callable[[], None] = lambda: None) -> None:
-        """Report the start; from now on the first signal calls `stop`, a second one `kill`, and then ends the process."""
-        loop = asyncio.get_running_loop()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, self._on_signal, number, stop, kill)
+    def begin(self, run: Running) -> None:
+        """Report the start; from now on the first signal stops the bridge, and a second one ends the process at once.
+
+        A thread obeys them, since the event loop may hang: the process ends whether or not the bridge has stopped in time.
+        """
+        obey = partial(self._obey, asyncio.get_running_loop(), run)
+        threading.Thread(target=obey, name="signals", daemon=True).start()
         log.info("bridge.starting", version=bridge.__version__, **self._sizes)
         systemd.notify("STATUS=connecting")
 
@@ -71,6 +119,7 @@ class Lifecycle:
 
     def end(self, counts: Mapping[str, Counts]) -> None:
         """Report the counts of each source, and of all together."""
+        self._ended = True
         total = Counts()
         for source, source_counts in counts.items():
             if source_counts.lost:
@@ -84,15 +133,26 @@ class Lifecycle:
             total.add(source_counts)
         log.info("bridge.stopped", **asdict(total))
 
-    def _on_signal(self, number: int, stop: Callable[[], None], kill: Callable[[], None]) -> None:
-        name = signal.Signals(number).name
-        if self._stopping:
-            # Brokers keep unacknowledged events; events that come once are lost unless they are written or spooled.
-            log.warning("bridge.stopped_at_once", signal=name)
-            kill()
-            logs.flush()
-            os._exit(1)
-        self._stopping = True
+    def _obey(self, loop: asyncio.AbstractEventLoop, run: Running) -> None:
+        name = signal.Signals(signal.sigwait(_stopping_signals())).name
         log.info("bridge.stopping", signal=name)
         systemd.notify("STOPPING=1\nSTATUS=draining")
-        stop()
+        ending.end_in(self._stop_within_s, partial(self._end_late, run))
+        loop.call_soon_threadsafe(run.stop)
+        # The kernel repeats SIGXCPU each second of CPU, which a drain may take.
+        name = signal.Signals(signal.sigwait(_stopping_signals() - {signal.SIGXCPU})).name
+        # Brokers keep unacknowledged events; events that come once are lost unless they are written or spooled.
+        log.warning("bridge.stopped_at_once", signal=name)
+        with suppress(Exception):  # the event loop may be changing the processes; this one ends in any case
+            run.kill()
+        tasks.end_process(1)
+
+    def _end_late(self, run: Running) -> int:
+        """Log that the stop has no more time, with the counts until now; return the exit code."""
+        cause = "a connection, a disk or a resolver still hangs" if run.settled else "events were not finished"
+        log.warning("bridge.stop_cut_short", after=self._stop_within_s, cause=cause)
+        with suppress(Exception):
+            run.kill()
+        if not self._ended:
+            self.end(run.counts())
+        return 0 if run.settled else 1

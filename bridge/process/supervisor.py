@@ -12,8 +12,8 @@ import pickle
 import signal
 import sys
 from asyncio.subprocess import PIPE, Process
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
@@ -21,9 +21,11 @@ import msgspec
 
 from bridge.backoff import Backoff
 from bridge.config import Config
+from bridge.delivery import tasks
 from bridge.errors import describe_error
 from bridge.model.accounting import Counts
 from bridge.observe.logs import Format, logger
+from bridge.process import clock, ending
 from bridge.process.child import Order, Report
 from bridge.process.lifecycle import Lifecycle
 from bridge.sources.sharding import config_for_process
@@ -31,11 +33,10 @@ from bridge.sources.sharding import config_for_process
 log = logger()
 #: A process that lived this long has worked: after its end the next one follows soon again.
 _STEADY_S: Final = 10.0
-#: Beyond `drain_timeout`, the time that a process has to cancel, to close and to leave.
-_LEAVE_S: Final = 9.0
+#: Beyond `drain_timeout`, the time that a process has to cancel, to close and to leave: it ends by itself before, with its counts.
+_LEAVE_S: Final = ending.LEAVE_S + tasks.FLUSH_S + 0.3
 #: A process that is ready and has not reported for this long hangs. Reports come every second.
 _SILENCE_S: Final = 30.0
-_STOPPING_SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
 
 _decode: Final = msgspec.json.Decoder(Report).decode
 
@@ -61,7 +62,7 @@ class ChildProcess:
 
     async def run(self) -> bool:
         """Keep a process running until `stop`; return whether the last one ended as it should."""
-        backoff = Backoff(first_s=0.2, max_s=10.0)
+        backoff = Backoff(first_s=0.2, max_s=10.0, lasting_max_s=60.0)  # a start takes a second of CPU
         loop = asyncio.get_running_loop()
         while not self._stop.is_set():
             started_at = loop.time()
@@ -86,10 +87,15 @@ class ChildProcess:
             self._process.stdin.close()
 
     def kill(self) -> None:
-        """End the process at once."""
-        if self._process is not None:
+        """End the process at once; from any thread."""
+        process = self._process  # the event loop may forget it meanwhile
+        if process is not None:
             with suppress(ProcessLookupError):
-                self._process.kill()
+                process.kill()
+
+    def excuse_silence(self, seconds: float) -> None:
+        """Leave so many seconds out of its silence: this process itself stood still, and the reports are not read yet."""
+        self._reported_at = min(asyncio.get_running_loop().time(), self._reported_at + seconds)
 
     def kill_if_silent(self) -> None:
         """End a process that is ready and reports nothing: it hangs, and its successor gets its unacknowledged events."""
@@ -170,16 +176,20 @@ class Supervisor:
         ]
         self._lifecycle = Lifecycle(config, processes=config.processes)
         self._deadline: asyncio.TimerHandle | None = None
+        #: Never: only the processes know, and by their exit codes they say.
+        self.settled = False
 
     async def run(self) -> int:
         """Run until a signal; return the exit code, which is 0 if every process has drained."""
-        self._lifecycle.begin(stop=self._stop, kill=self._kill)
+        self._lifecycle.begin(self)
         asyncio.get_running_loop().add_signal_handler(signal.SIGUSR1, self._log_state)
         try:
             async with asyncio.TaskGroup() as tasks:
                 helpers = [
                     tasks.create_task(self._announce(), name="supervisor:ready"),
-                    tasks.create_task(self._lifecycle.watch(self._stuck, self._unready), name="supervisor:watchdog"),
+                    tasks.create_task(self._lifecycle.watch(self._stuck, self._unready), name="supervisor:lifecycle"),
+                    tasks.create_task(self._kill_silent(), name="supervisor:watchdog"),
+                    tasks.create_task(clock.watch_steps(), name="supervisor:clock"),
                 ]
                 running = [tasks.create_task(child.run(), name=f"process:{child.number}") for child in self._children]
                 ended_well = all(await asyncio.gather(*running))
@@ -204,19 +214,26 @@ class Supervisor:
             await waiting[0].ready.wait()
         self._lifecycle.ready()
 
+    async def _kill_silent(self) -> None:
+        stall = clock.StallDetector()
+        while True:
+            stalled_s = await stall.sleep()
+            for child in self._children:
+                child.excuse_silence(stalled_s)
+                child.kill_if_silent()
+
     def _log_state(self) -> None:
         for child in self._children:
             child.log_state()
 
     def _stuck(self) -> list[str]:
-        for child in self._children:
-            child.kill_if_silent()
         return sorted({source for child in self._children for source in child.stuck})
 
     def _unready(self) -> str:
         return next((child.unready for child in self._children if child.unready), "")
 
-    def _stop(self) -> None:
+    def stop(self) -> None:
+        """Let every process drain and end; kill those that do not."""
         for child in self._children:
             child.stop()
         wait = self._config.drain_timeout / 1000 + _LEAVE_S
@@ -224,9 +241,10 @@ class Supervisor:
 
     def _end_late(self) -> None:
         log.error("bridge.drain_timed_out", after=self._config.drain_timeout / 1000 + _LEAVE_S)
-        self._kill()
+        self.kill()
 
-    def _kill(self) -> None:
+    def kill(self) -> None:
+        """End all child processes at once."""
         for child in self._children:
             child.kill()
 
@@ -235,22 +253,9 @@ async def _start(number: int) -> Process:
     env = {name: value for name, value in os.environ.items() if name != "NOTIFY_SOCKET"}
     # The number is for readers of a process list.
     command = [sys.executable, *_path_flags(), "-m", "bridge.process.child", str(number)]
-    with _blocked(_STOPPING_SIGNALS):
-        return await asyncio.create_subprocess_exec(*command, stdin=PIPE, stdout=PIPE, env=env)
+    return await asyncio.create_subprocess_exec(*command, stdin=PIPE, stdout=PIPE, env=env)
 
 
 def _path_flags() -> Sequence[str]:
     """Let a child find its modules where this process does: in the working directory only after `python -m`."""
     return () if sys.path[0] in ("", str(Path.cwd())) else ("-P",)
-
-
-@contextmanager
-def _blocked(signals: Sequence[signal.Signals]) -> Iterator[None]:
-    """Block `signals` for a moment; a process that is started meanwhile never gets them."""
-    # Not ignored in the child itself: Ctrl-C would end it with a traceback while it still imports.
-    signal.pthread_sigmask(signal.SIG_BLOCK, signals)
-    try:
-        yield
-    finally:
-        # Unblock instead of restoring the previous mask: starts overlap, so the mask we saved may be another start's.
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, signals)

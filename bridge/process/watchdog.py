@@ -10,12 +10,12 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final, Protocol
+from typing import Protocol
 
 from bridge.observe.logs import logger
+from bridge.process.clock import StallDetector
 
 log = logger()
-_CHECK_INTERVAL_S: Final = 1.0
 
 
 class Watched(Protocol):
@@ -66,10 +66,15 @@ class Watchdog:
     async def run(self) -> None:
         """Watch the sources, for ever."""
         loop = asyncio.get_running_loop()
+        stall = StallDetector()
+        stalled_s = 0.0
         while True:
+            now = loop.time()
             for source, observation in self._observations:
-                self._check(source, observation, loop.time())
-            await asyncio.sleep(_CHECK_INTERVAL_S)
+                # No source could move while nothing ran. Only that time counts for none: stalls may come again and again.
+                observation.since = min(now, observation.since + stalled_s)
+                self._check(source, observation, now)
+            stalled_s = await stall.sleep()
 
     def _check(self, source: Watched, observation: _Observation, now: float) -> None:
         if source.progress != observation.progress:

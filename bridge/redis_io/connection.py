@@ -1,6 +1,6 @@
 """One connection to Redis, read and written in bulk.
 
-redis-py resolves the URL, connects, secures and logs in; then the transport gets this protocol in place of redis-py's.
+redis-py logs in; then the transport gets this protocol in place of redis-py's.
 hiredis parses in one pass all bytes that have arrived, which may hold a thousand replies: redis-py awaits each reply.
 """
 
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import re
 from collections import deque
 from typing import Any, Final
 
@@ -17,6 +18,7 @@ from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from bridge.config import Connection, tls
 from bridge.config.units import spell_size
+from bridge.connecting.attempt import Attempt
 from bridge.errors import Disconnected, describe_error
 from bridge.garbage import collect_soon
 from bridge.redis_io import client as redis_client
@@ -24,8 +26,15 @@ from bridge.redis_io import client as redis_client
 #: When more bytes of replies wait to be read, reading stops and TCP holds Redis back.
 _MAX_WAITING_BYTES: Final = 1 << 20
 
+#: A wait that ends so much later than it should: the process stood still, and a reply may wait in the socket.
+_LATE_S: Final = 1.0
+
+_DETAILS: Final = re.compile(r", with args beginning with.*| script: [0-9a-f]{40}, on @user_script:\d+\.?", re.DOTALL)
+
 _TIMEOUTS: Final = (TimeoutError, RedisTimeoutError)
 _TIMED_OUT: Final = "timed out"
+#: Redis's words to a client without a password: to a command, by way of redis-py, and to a large command.
+_NEEDS_PASSWORD: Final = ("NOAUTH", "Authentication required", "Protocol error: unauthenticated")
 
 Word = str | bytes | int
 
@@ -49,14 +58,13 @@ class RedisConnection(asyncio.Protocol):
     """
 
     def __init__(self, connection: Connection, *, timeout_s: float) -> None:
-        self._url = connection.url
-        self._connect_timeout_s = connection.connect_timeout / 1000
+        self._config = connection
         self._timeout_s = timeout_s
         #: A larger reply ends the connection before it is received; None: a reply may be as large as Redis allows.
         self.max_reply_bytes: int | None = None
         #: Whether that was the end of the connection.
         self.reply_too_large = False
-        self._connection: Any = redis_client.client(connection, timeout_s=timeout_s).connection_pool.make_connection()
+        self._login: redis_client.Login | None = redis_client.Login(connection, timeout_s=timeout_s)
         self._transport: Any = None
         self._reader = hiredis.Reader(replyError=_response_error)
         self._replies: deque[Any] = deque()
@@ -72,18 +80,20 @@ class RedisConnection(asyncio.Protocol):
         Raises:
             Disconnected: the server can't be reached, or refuses.
         """
+        assert self._login is not None  # noqa: S101 - it is not closed
         try:
-            async with asyncio.timeout(self._connect_timeout_s):
+            server = redis_client.server_of(self._config)
+            async with Attempt(self._config.connect_timeout / 1000) as attempt:
                 try:
-                    await self._connection.connect()
+                    self._transport = await self._login.log_in(attempt, server)
                 finally:
                     # redis-py can swallow a cancellation (8.1.0, observed); a caller who cancels once would hang.
                     if (task := asyncio.current_task()) is not None and task.cancelling() > 0:
                         raise asyncio.CancelledError
         except redis_client.FAULTS as error:
             raise self._fail(error, self._explain(error)) from None
-        # The only private name of redis-py that is used; tests/redis_io/test_connection.py fails if it moves.
-        self._transport = self._connection._writer.transport  # noqa: SLF001
+        except Disconnected as fault:  # a file of `tls`
+            raise self._fail(fault) from None
         self._transport.set_protocol(self)
         if self._transport.is_closing():
             raise self._fail(ConnectionError("the connection was closed"))
@@ -148,10 +158,11 @@ class RedisConnection(asyncio.Protocol):
         self._end = self._end or ("closed", False)
         if self._transport is not None:
             self._transport.abort()
-        with contextlib.suppress(Exception):
-            await self._connection.disconnect(nowait=True)  # waits for nothing, so no cancellation is swallowed
+        if self._login is not None:
+            with contextlib.suppress(Exception):
+                await self._login.disconnect(nowait=True)  # waits for nothing, so no cancellation is swallowed
         await asyncio.sleep(0)  # the transport closes its socket in the event loop's next round
-        self._connection = None
+        self._login = None
         collect_soon()  # redis-py leaves rings of 10 KB behind (observed)
 
     def data_received(self, data: bytes) -> None:
@@ -184,16 +195,23 @@ class RedisConnection(asyncio.Protocol):
     async def _wait_for_reply(self) -> None:
         if self._replies:
             return
-        try:
-            async with asyncio.timeout(self._timeout_s):
-                while not self._replies:
-                    if self._end is not None:
-                        raise _disconnected(self._end)
-                    self._wake.clear()
-                    await self._wake.wait()
-        except TimeoutError as error:
-            self._transport.abort()
-            raise self._fail(error) from None
+        loop = asyncio.get_running_loop()
+        while True:
+            end = loop.time() + self._timeout_s
+            try:
+                async with asyncio.timeout_at(end):
+                    while not self._replies:
+                        if self._end is not None:
+                            raise _disconnected(self._end)
+                        self._wake.clear()
+                        await self._wake.wait()
+            except TimeoutError as error:
+                # uvloop calls timers before it reads. A reconnect would lose the messages of pub/sub that have come.
+                if loop.time() < end + _LATE_S:
+                    self._transport.abort()
+                    raise self._fail(error) from None
+            else:
+                return
 
     def _resume_reading(self) -> None:
         self._waiting_bytes = 0
@@ -204,9 +222,9 @@ class RedisConnection(asyncio.Protocol):
     def _explain(self, error: BaseException) -> str:
         """Return why the connection could not be made."""
         if not isinstance(error, _TIMEOUTS):
-            return tls.explain(error, self._url)
+            return _with_hint(tls.explain(error, self._config.url))
         # A Redis without TLS takes a TLS handshake for the beginning of a command, and waits for its end.
-        return f"{_TIMED_OUT}: perhaps this port speaks no TLS" if self._url.startswith("rediss") else _TIMED_OUT
+        return f"{_TIMED_OUT}: perhaps this port speaks no TLS" if self._config.url.startswith("rediss") else _TIMED_OUT
 
     def _fail(self, error: BaseException, cause: str = "") -> Disconnected:
         if self._end is None:
@@ -221,5 +239,10 @@ def _disconnected(end: tuple[str, bool]) -> Disconnected:
 
 
 def _response_error(text: str) -> ResponseError:
-    # ERR only says that an error has no code of its own; users look for the other codes.
-    return ResponseError(text.removeprefix("ERR "))
+    # ERR only says that an error has no code of its own; users look for the other codes. The arguments may be an event's, and
+    # the line of a script says nothing to a user.
+    return ResponseError(_with_hint(_DETAILS.sub("", text.removeprefix("ERR "))))
+
+
+def _with_hint(text: str) -> str:
+    return f"{text.rstrip('.')}: this Redis wants a password" if text.startswith(_NEEDS_PASSWORD) else text

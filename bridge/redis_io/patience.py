@@ -32,8 +32,9 @@ async def ask(dramatiq: Dramatiq, commands: Sequence[Sequence[Word]]) -> list[An
 async def ask_until_answered(
     dramatiq: Dramatiq, commands: Sequence[Sequence[Word]], on_failure: Callable[[str, float], None]
 ) -> list[Any]:
-    """Return the replies, as `ask` does; while Redis is away, or refuses a command, ask again with a backoff of at most 5 s.
+    """Return the replies, as `ask` does; while Redis is away, or refuses a command, ask again with a backoff.
 
+    It is at most 5 s also in an outage that lasts, because sources wait for the answer before they receive.
     `on_failure` gets the cause of each failed attempt, and in how many seconds the next one follows.
     """
     backoff = Backoff(first_s=0.5, max_s=5.0)

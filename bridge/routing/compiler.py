@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Callable, Collection, Mapping, Sequence
+from functools import lru_cache
 from typing import Any, Final
 
 from bridge.config import Config, SourceConfig
@@ -42,15 +43,19 @@ def compile_routes(config: Config) -> tuple[dict[str, RouteTable], list[Diagnost
     """Compile every route; return each source's route table, and every mistake in the routes."""
     diagnostics: list[Diagnostic] = []
     routes: dict[str, list[Route]] = {name: [] for name in config.sources}
+    parsed: _Parsed = {}
     for index, route in enumerate(config.routes):
         if route.source not in config.sources:
             continue  # the configuration's own checks report it
         topics = config.sources[route.source].traits.topics
-        compiled = _RouteCompiler(route, ("routes", index), topics, diagnostics).compile()
+        compiled = _RouteCompiler(route, ("routes", index), topics, diagnostics, parsed).compile()
         if compiled is not None:
             routes[route.source].append(compiled)
     keys = {name: _compile_deduplication(name, source, diagnostics) for name, source in config.sources.items()}
-    return {name: RouteTable(compiled, keys[name]) for name, compiled in routes.items()}, diagnostics
+    tables = {
+        name: RouteTable(compiled, config.sources[name].traits.topics, keys[name]) for name, compiled in routes.items()
+    }
+    return tables, diagnostics
 
 
 def _compile_deduplication(name: str, source: SourceConfig, diagnostics: list[Diagnostic]) -> Deduplication | None:
@@ -76,16 +81,28 @@ def _compile_deduplication(name: str, source: SourceConfig, diagnostics: list[Di
     return Deduplication(name, text, evaluate, filename, source.deduplicate.within)
 
 
+#: The expressions of all routes by text, names and line: the routes of a fleet have most of them in common.
+_Parsed = dict[tuple[str, tuple[str, ...], int], Expression]
+
+
 class _RouteCompiler:
     """Compiles one route; every mistake is appended to `diagnostics`."""
 
-    def __init__(self, config: RouteConfig, path: KeyPath, topics: TopicSyntax, diagnostics: list[Diagnostic]) -> None:
+    def __init__(
+        self,
+        config: RouteConfig,
+        path: KeyPath,
+        topics: TopicSyntax,
+        diagnostics: list[Diagnostic],
+        parsed: _Parsed,
+    ) -> None:
         self._config = config
         self._path = path
         self._topics = topics
         self._diagnostics = diagnostics
+        self._parsed = parsed
         self._source_map: dict[int, tuple[str, Expression]] = {}
-        self._names: Collection[str] = expressions.NAMES
+        self._names: tuple[str, ...] = tuple(expressions.NAMES)
         self._used: set[str] = set()
         self._line = 0
 
@@ -148,11 +165,14 @@ class _RouteCompiler:
 
     def _expression(self, text: str, place: KeyPath, *, prefix: int) -> ast.expr:
         self._line += 1
-        try:
-            expression = expressions.parse(text, self._names, line=self._line)
-        except InvalidValue as error:
-            self._report((*self._path, *place), error, prefix)
-            return ast.Constant(None)
+        key = (text, self._names, self._line)
+        expression = self._parsed.get(key)
+        if expression is None:
+            try:
+                expression = self._parsed[key] = expressions.parse(text, self._names, line=self._line)
+            except InvalidValue as error:
+                self._report((*self._path, *place), error, prefix)
+                return _placed(ast.Constant(None))
         self._source_map[self._line] = (".".join(map(str, place)), expression)
         self._used |= expression.names
         return expression.node
@@ -160,7 +180,7 @@ class _RouteCompiler:
     def _value(self, value: object, place: KeyPath) -> ast.expr:
         if isinstance(value, str):
             if value.startswith("$$"):
-                return ast.Constant(value[1:])
+                return _placed(ast.Constant(value[1:]))
             if value.startswith("$"):
                 return self._expression(value[1:], place, prefix=1)
         if isinstance(value, dict):
@@ -170,11 +190,11 @@ class _RouteCompiler:
                     self._diagnostics.append(
                         Diagnostic((*self._path, *place, key), problem, "quote the whole expression")
                     )
-            keys: list[ast.expr | None] = [ast.Constant(key) for key in value]
-            return ast.Dict(keys, [self._value(item, (*place, key)) for key, item in value.items()])
+            keys: list[ast.expr | None] = [_placed(ast.Constant(key)) for key in value]
+            return _placed(ast.Dict(keys, [self._value(item, (*place, key)) for key, item in value.items()]))
         if isinstance(value, list):
-            return ast.List([self._value(item, (*place, i)) for i, item in enumerate(value)], ast.Load())
-        return ast.Constant(value)  # type: ignore[arg-type]  # a YAML scalar
+            return _placed(ast.List([self._value(item, (*place, i)) for i, item in enumerate(value)], ast.Load()))
+        return _placed(ast.Constant(value))  # type: ignore[arg-type]  # a YAML scalar
 
     def _report(self, path: KeyPath, error: InvalidValue, prefix: int) -> None:
         self._diagnostics.extend(diagnostic.below(path, prefix) for diagnostic in error.diagnostics)
@@ -209,9 +229,20 @@ def route(_event, payload, _captures, _ids):
             return None
     except (_KeyError, _IndexError):
         return None
-    return _build(_ids)
+    return _build()
 """
 _GUARD, _RESULT = -2, -1
+#: The names that each line before the guard defines, without the captures, which are on the last one.
+_DEFINED: Final = ({"topic"}, {"source"}, {"received_at"}, {"headers", "meta"})
+#: The line of nodes that are no part of an expression: the last one of _SKELETON.
+_RESULT_LINE: Final = _SKELETON.count("\n")
+
+
+def _placed(node: ast.expr) -> ast.expr:
+    """Place a node of the result: to look for those without a place costs more than all else that is done for a route."""
+    node.lineno = node.end_lineno = _RESULT_LINE
+    node.col_offset = node.end_col_offset = 0
+    return node
 
 
 def compile_function(
@@ -231,27 +262,31 @@ def compile_function(
     `names` are the names that the expressions use, and the captures of the topic. `functions` are the globals that
     the expressions can reach.
     """
-    used, captures = names
-    module = ast.parse(_SKELETON.format(captures="".join(f"{name}, " for name in captures)))
-    function = module.body[0]
+    used_names, captures = set(names[0]), names[1]
+    module, statements = _skeleton(tuple(captures))
+    function, guard, result = module.body[0], statements[_GUARD], statements[_RESULT]
     assert isinstance(function, ast.FunctionDef)  # noqa: S101 - _SKELETON defines it
-    guard, result = function.body[_GUARD], function.body[_RESULT]
     assert isinstance(guard, ast.Try)  # noqa: S101
     assert isinstance(result, ast.Return)  # noqa: S101
     assert isinstance(result.value, ast.Call)  # noqa: S101
-    result.value.args = [*body[:2], *result.value.args, *body[2:]]
+    result.value.args = [*body[:2], _placed(ast.Name("_ids", ast.Load())), *body[2:]]
     if when is not None:
         guard.body[0].test.operand = when  # type: ignore[attr-defined]
-    reads = [read for read in function.body[:_GUARD] if _names_in(read) & set(used)]
+    defined = zip(statements[:_GUARD], (*_DEFINED, captures), strict=True)
+    reads = [read for read, defined_names in defined if not used_names.isdisjoint(defined_names)]
     function.body = [*reads, guard, result] if when is not None else [*reads, result]
-    ast.fix_missing_locations(module)
     scope: dict[str, object] = {**functions, "_KeyError": KeyError, "_IndexError": IndexError, "_build": build}
     exec(compile(module, filename, "exec"), scope)  # noqa: S102 - the tree was checked node by node
     return scope["route"]  # type: ignore[return-value]
 
 
-def _names_in(statement: ast.stmt) -> set[str]:
-    return {node.id for node in ast.walk(statement) if isinstance(node, ast.Name)}
+@lru_cache(maxsize=16)
+def _skeleton(captures: tuple[str, ...]) -> tuple[ast.Module, list[ast.stmt]]:
+    """Return the tree of _SKELETON, which the next route changes again, and the statements of its function."""
+    module = ast.parse(_SKELETON.format(captures="".join(f"{name}, " for name in captures)))
+    function = module.body[0]
+    assert isinstance(function, ast.FunctionDef)  # noqa: S101 - _SKELETON defines it
+    return module, function.body
 
 
 def compile_condition(route: Route) -> tuple[str, Callable[..., Any]]:

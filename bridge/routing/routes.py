@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from sys import getsizeof
 from typing import Final
 
 from bridge.config import message_options
@@ -12,7 +13,9 @@ from bridge.model.message import MessageIds, Template, check_arguments, encode_d
 from bridge.routing import expressions
 from bridge.routing.deduplication import Deduplication
 from bridge.routing.expressions import EXPRESSION_ERRORS, Expression
-from bridge.topics.pattern import Pattern, remember
+from bridge.topics.index import PatternIndex
+from bridge.topics.memory import TopicMemory
+from bridge.topics.pattern import Pattern, TopicSyntax
 
 #: All errors that `Route.run` may raise.
 ROUTE_ERRORS: Final = (BadEvent, *EXPRESSION_ERRORS)
@@ -97,28 +100,48 @@ def _check_options(values: dict[str, object]) -> dict[str, object]:
 
 #: The routes that fit a topic, each with the values of its captures.
 Matches = tuple[tuple[Route, tuple[str, ...]], ...]
+#: A match's two tuples, in bytes.
+_MATCH_BYTES: Final = 128
 
 
 @dataclass(slots=True, eq=False)
 class RouteTable:
-    """The routes of one source, found by topic; `known` caches the matches of each topic that was looked up.
+    """The routes of one source, in the order of the file, found by topic.
 
+    `syntax` is that of their patterns. `known` caches the matches of the topics that were looked up.
     `deduplication` gives the source's events their deduplication keys, where that is configured.
     """
 
     routes: Sequence[Route]
+    syntax: TopicSyntax
     deduplication: Deduplication | None = None
-    known: dict[str, Matches] = field(default_factory=dict)
+    known: TopicMemory[str, Matches] = field(default_factory=TopicMemory)
+    #: The positions in `routes`: of those that take every topic, and of the others by their patterns.
+    _unconditional: list[int] = field(init=False, default_factory=list)
+    _index: PatternIndex[int] = field(init=False, default_factory=PatternIndex)
+
+    def __post_init__(self) -> None:
+        """Index the patterns."""
+        for position, route in enumerate(self.routes):
+            if route.pattern is None:
+                self._unconditional.append(position)
+            else:
+                self._index.add(self.syntax.tokens(route.pattern.text), position)
 
     def matches(self, topic: str) -> Matches:
         """Return every route that fits `topic`, with its captures; cached, so that 100 routes cost as much as one."""
         matches = self.known.get(topic)
-        if matches is None:
-            fitting = []
-            for route in self.routes:
-                captures = () if route.pattern is None else route.pattern.match(topic)
-                if captures is not None:
-                    fitting.append((route, captures))
-            matches = tuple(fitting)
-            remember(self.known, topic, matches)
+        return self._look_up(topic) if matches is None else matches
+
+    def _look_up(self, topic: str) -> Matches:
+        fitting = []
+        size = 0
+        for position in sorted(self._unconditional + self._index.find(self.syntax.levels(topic))):
+            route = self.routes[position]
+            captures = () if route.pattern is None else route.pattern.match(topic)
+            if captures is not None:
+                fitting.append((route, captures))
+                size += _MATCH_BYTES + sum(map(getsizeof, captures))
+        matches = tuple(fitting)
+        self.known.remember(topic, matches, size)
         return matches

@@ -72,6 +72,14 @@ class Sink(Protocol):
         """
         ...
 
+    async def outdated(self) -> str:
+        """Return that the sink's server is older than supported; "" if it is not, or does not tell.
+
+        Raises:
+            SinkUnavailable: the sink cannot be reached, or refuses to answer now.
+        """
+        ...
+
     async def delete_old_dead_letters(self) -> int:
         """Delete all dead letters if the newest is older than `max_age`; return how many there were, 0 if it is not.
 

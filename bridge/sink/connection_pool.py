@@ -10,13 +10,17 @@ from redis.exceptions import ResponseError
 from bridge.config import Dramatiq
 from bridge.errors import Disconnected, SinkUnavailable
 from bridge.redis_io.connection import RedisConnection
+from bridge.redis_io.servers import not_redis, with_remedy
 
 #: After these errors the next command uses a new connection: a demoted master's name may lead to another server by now,
 #: and Redis closes a connection after a protocol error.
 _FATAL_REPLIES: Final = ("READONLY", "MASTERDOWN", "MOVED", "Protocol error")
-#: These errors end only once somebody changes a password or a permission. Redis sends the last one instead of NOAUTH
-#: when the batch is large (observed).
-_DENIED_REPLIES: Final = ("NOAUTH", "NOPERM", "WRONGPASS", "Protocol error: unauthenticated")
+#: These errors end only once somebody changes a password, a permission or the server. Redis sends the fourth one instead of
+#: NOAUTH when the batch is large (observed).
+_DENIED_REPLIES: Final = (
+    *("NOAUTH", "NOPERM", "WRONGPASS", "Protocol error: unauthenticated"),
+    *("unknown command", "CROSSSLOT"),
+)
 
 
 class Unanswered(SinkUnavailable):
@@ -58,7 +62,7 @@ class ConnectionPool:
             (reply,) = await connection.read_all(1)
             reusable = not (isinstance(reply, ResponseError) and str(reply).startswith(_FATAL_REPLIES))
         except Disconnected as error:
-            raise Unanswered(error.cause, denied=error.denied) from None
+            raise Unanswered(with_remedy(error.cause), denied=error.denied) from None
         finally:
             # Also when cancelled: the reply may still come, and the next command must not take it
             # for its own (CVE-2023-28858).
@@ -84,7 +88,7 @@ class ConnectionPool:
             await connection.open()
         except Disconnected as error:
             await connection.close()
-            raise SinkUnavailable(error.cause, denied=error.denied) from None
+            raise SinkUnavailable(with_remedy(error.cause), denied=error.denied) from None
         except asyncio.CancelledError:
             await connection.close()
             raise
@@ -93,4 +97,9 @@ class ConnectionPool:
 
 def unavailable(error: ResponseError) -> SinkUnavailable:
     """Return an error reply about the server's state as the contract's error."""
-    return SinkUnavailable(str(error), denied=str(error).startswith(_DENIED_REPLIES))
+    return SinkUnavailable(with_remedy(str(error)), denied=str(error).startswith(_DENIED_REPLIES))
+
+
+def no_redis(reply: object) -> SinkUnavailable:
+    """Return a reply that no Redis gives as the contract's error."""
+    return SinkUnavailable(not_redis(reply))

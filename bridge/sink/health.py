@@ -8,11 +8,12 @@ from typing import Final, TypeVar
 
 from bridge.backoff import Backoff
 from bridge.errors import SinkUnavailable
+from bridge.observe.log_fields import without_numbers
 from bridge.observe.logs import RepeatedLog, logger
 
 log = logger()
 _FIRST_RETRY_S: Final = 0.05
-#: Small, so that the bridge continues soon after Redis does.
+#: Small also for an outage that lasts, so that the bridge continues soon after Redis does: every source waits for it.
 _MAX_RETRY_S: Final = 2.0
 
 _T = TypeVar("_T")
@@ -63,7 +64,12 @@ class SinkHealth:
         """Record that a write of `writer` has failed; its next attempt follows after `retry_in_s` seconds."""
         self._failing.add(writer)
         self._repeated.write(
-            cause, self._say_unavailable, "sink.unavailable", cause=cause, retry_in=round(retry_in_s, 2)
+            without_numbers(cause),
+            self._say_unavailable,
+            "sink.unavailable",
+            is_change=not self._outage_logged,
+            cause=cause,
+            retry_in=round(retry_in_s, 2),
         )
 
     def mark_available(self, writer: str) -> None:

@@ -34,10 +34,16 @@ class Memory:
 
 
 def parse_memory(info: str) -> Memory:
-    """Return the memory that the text of INFO memory describes."""
+    """Return the memory that the text of INFO memory describes.
+
+    Raises:
+        ValueError: it describes none, as with some servers that are no Redis.
+    """
     fields = {name: value for name, _, value in (line.partition(":") for line in info.splitlines())}
+    if "used_memory" not in fields:
+        raise ValueError("it tells no used_memory")
     # Redis compares `maxmemory` with the memory in use without the buffers of replicas and of the AOF.
-    used = int(fields.get("used_memory", 0)) - int(fields.get("mem_not_counted_for_evict", 0))
+    used = int(fields["used_memory"]) - int(fields.get("mem_not_counted_for_evict", 0))
     limit, policy = int(fields.get("maxmemory", 0)), fields.get("maxmemory_policy", "noeviction")
     if not limit:
         return Memory(used, 0, policy)

@@ -12,6 +12,7 @@ later (those of a closed connection can arrive minutes after).
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Iterable
 from dataclasses import replace
 from importlib.resources import files
@@ -24,7 +25,8 @@ from bridge.errors import SinkUnavailable
 from bridge.model.batch import Batch, Trimmed, Written
 from bridge.redis_io.connection import encode_command
 from bridge.redis_io.keys import dead_letter_books_key, dead_letters_key
-from bridge.sink.connection_pool import ConnectionPool, Unanswered, unavailable
+from bridge.redis_io.servers import outdated_redis
+from bridge.sink.connection_pool import ConnectionPool, Unanswered, no_redis, unavailable
 from bridge.sink.dead_letters import LetterBounds
 from bridge.sink.memory import Memory, parse_memory
 from bridge.sink.script_arguments import FenceArguments, ScriptArguments
@@ -34,13 +36,22 @@ def _script(*names: str) -> str:
     return "".join(files("bridge.sink").joinpath(name).read_text() for name in names)
 
 
+def _sha(script: str) -> str:
+    return hashlib.sha1(script.encode(), usedforsecurity=False).hexdigest()
+
+
 SCRIPT: Final = _script("dead_letters.lua", "enqueue.lua")
 _DELETE_OLD: Final = _script("dead_letters.lua", "delete_old_letters.lua")
-_SHA: Final = hashlib.sha1(SCRIPT.encode(), usedforsecurity=False).hexdigest()
+_PROBE: Final = _script("probe.lua")
+_SHA, _PROBE_SHA = _sha(SCRIPT), _sha(_PROBE)
+#: The commands without which the scripts cannot do their work. For streams XACK too: their source checks it.
+COMMANDS: Final = ("GET", "SET", "TYPE", "HSET", "HMGET", "HDEL", "HINCRBY", "RPUSH", "XADD", "EXPIRE")
 
 #: Error replies about this message, and not about the server's state. After every other error the write is tried
 #: again: no batch is given up for an error that an operator can end.
 _PERMANENT_REPLIES: Final = ("WRONGTYPE", "Protocol error: invalid", "value is not", "string exceeds")
+#: How an error begins that is about the server's state (LOADING, BUSY, NOAUTH): by a code; `ERR`, for all others, is cut off.
+_STATE: Final = re.compile(r"[A-Z]{2,}( |$)")
 #: A batch whose command is larger than this many bytes is split where Redis cannot take it for its size.
 _LARGE: Final = 64 * 1024
 #: A large batch is split after so many attempts without a reply. Its parts have one of them behind them.
@@ -55,15 +66,25 @@ class RedisSink:
         self._max_letter_bytes = dead_letters.max_size
         self._bounds = LetterBounds(dead_letters.max_length, dead_letters.max_size, dead_letters.max_age)
         self.connections = ConnectionPool(config)
+        # Whether a probe has succeeded: before that nothing is written, and a server that is no Redis is found.
+        self._is_proven = False
 
     async def ping(self) -> None:
         """See `Sink`."""
         await self.connections.execute(encode_command("PING"))
 
     async def probe(self) -> None:
-        """See `Sink`; a Redis that refuses writes may still answer PING."""
-        script = "return redis.call('SET', KEYS[1], '', 'EX', 1)"
-        await self.connections.execute(encode_command("EVAL", script, 1, f"{self._namespace}-bridge:probe"))
+        """See `Sink`; a server that refuses writes, or lacks a command of the scripts, may still answer PING."""
+        arguments = 2, f"{self._namespace}-bridge:probe", dead_letters_key(self._namespace), *COMMANDS
+        # As a batch is written: by EVALSHA, and once by EVAL.
+        reply = await self.connections.execute_raw(encode_command("EVALSHA", _PROBE_SHA, *arguments))
+        if _is_refused(reply, "NOSCRIPT"):
+            reply = await self.connections.execute_raw(encode_command("EVAL", _PROBE, *arguments))
+        if isinstance(reply, ResponseError):
+            raise unavailable(reply)
+        if reply != b"written":
+            raise no_redis(reply)
+        self._is_proven = True
 
     async def queue_length(self, queue: str) -> int:
         """See `Sink`."""
@@ -72,11 +93,15 @@ class RedisSink:
             if str(reply).startswith(_PERMANENT_REPLIES):
                 return 0  # the key holds no list: the write finds that out, and makes dead letters
             raise unavailable(reply)
-        return int(reply)
+        return _number(reply)
 
     async def memory(self) -> Memory:
         """See `Sink`; the bound of the dead letters follows it."""
-        memory = parse_memory(await self._info("memory"))
+        info = await self._info("memory")
+        try:
+            memory = parse_memory(info)
+        except ValueError as error:
+            raise PermissionError(f"INFO memory: {error}") from None
         self._bounds = replace(self._bounds, max_bytes=memory.dead_letter_bytes(self._max_letter_bytes))
         return memory
 
@@ -85,21 +110,29 @@ class RedisSink:
         # Where Redis does not say (other servers), it is not doubted.
         return "aof_enabled:0" not in await self._info("persistence")
 
+    async def outdated(self) -> str:
+        """See `Sink`."""
+        try:
+            return outdated_redis(await self._info("server"))
+        except PermissionError:
+            return ""
+
     async def delete_old_dead_letters(self) -> int:
         """See `Sink`."""
         keys = dead_letters_key(self._namespace), dead_letter_books_key(self._namespace)
         command = encode_command("EVAL", _DELETE_OLD, len(keys), *keys, self._bounds.max_age_ms)
-        return int(await self.connections.execute(command))
+        return _number(await self.connections.execute(command))
 
     async def _info(self, section: str) -> str:
         reply = await self.connections.execute_raw(encode_command("INFO", section))
         if isinstance(reply, ResponseError):
-            # Not allowed, or not there: renamed, or not known to another server.
-            if any(words in str(reply) for words in ("NOPERM", "unknown command", "not supported")):
+            # Not allowed, or not there: renamed, or not known to another server. A state of Redis has a code of its own.
+            if str(reply).startswith("NOPERM") or not _STATE.match(str(reply)):
                 raise PermissionError(str(reply))
             raise unavailable(reply)
-        text: bytes = reply
-        return text.decode()
+        if not isinstance(reply, bytes):
+            raise no_redis(reply)
+        return reply.decode("utf-8", "backslashreplace")
 
     async def write(self, batch: Batch) -> Written:
         """See `Sink`."""
@@ -110,6 +143,8 @@ class RedisSink:
     async def _write(self, batch: Batch) -> Written:
         if not (batch.queues or batch.dead_letters or any(event.write_once for event in batch.events)):
             return Written(messages=0, duplicates=0)  # every event was filtered, or dropped
+        if not self._is_proven:
+            await self.probe()
         if batch.halves is None:
             written = await self._write_whole(batch)
             if written is not None:
@@ -225,6 +260,12 @@ def _written_before(batch: Batch) -> Written:
 def _is_refused(reply: object, *causes: str) -> bool:
     """Tell whether a reply is an error that begins with one of the words."""
     return isinstance(reply, ResponseError) and str(reply).startswith(causes)
+
+
+def _number(reply: object) -> int:
+    if not isinstance(reply, int):
+        raise no_redis(reply)
+    return reply
 
 
 def _split(batch: Batch, *, is_merged: bool) -> None:

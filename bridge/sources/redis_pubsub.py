@@ -20,13 +20,15 @@ from bridge.errors import Disconnected
 from bridge.model.event import Details, Event, already_parsed
 from bridge.observe.logs import RepeatedLog, logger
 from bridge.redis_io.connection import RedisConnection, encode_command
+from bridge.redis_io.servers import VersionCheck, not_redis, with_remedy
 from bridge.sources.contract import WindowedSession
 from bridge.sources.oversized import ROOM_BYTES
 from bridge.sources.window import InFlightWindow
-from bridge.topics.pattern import remember
+from bridge.topics.memory import TopicMemory
 
-#: Interval of PINGs; the beginning of a gap is known as exactly as this.
-_PING_INTERVAL_S: Final = 2.0
+#: Interval of PINGs; the beginning of a gap is known as exactly as this. Shorter than the least time after which servers and
+#: proxies that end idle connections do so.
+_PING_INTERVAL_S: Final = 1.0
 #: A connection on which Redis sends nothing for so long is dead. Not sooner: leaving a Redis that only pauses makes a gap.
 MAX_SILENCE_S: Final = 25.0
 
@@ -53,6 +55,7 @@ class RedisPubsubSource:
         self.gaps = 0
         self._config = config
         self._repeated = RepeatedLog()
+        self._version_check = VersionCheck(name)
         # All messages published before this time (`time.monotonic`) were received; None before the first subscription.
         self._complete_until: float | None = None
 
@@ -65,6 +68,7 @@ class RedisPubsubSource:
         subscribed = False
         try:
             await connection.open()
+            await self._version_check.run(connection)
             await session.subscribe()
             self._log_gap()
             subscribed = True
@@ -113,7 +117,7 @@ class RedisPubsubSession(WindowedSession):
         self._has_room = asyncio.Event()
         self._has_room.set()
         self._window = InFlightWindow(config.window, self._has_room.set, redelivered=False)
-        self._topics: dict[bytes, str] = {}
+        self._topics: TopicMemory[bytes, str] = TopicMemory()
 
     async def subscribe(self) -> None:
         """Subscribe to all channels and patterns, and wait for every confirmation.
@@ -130,6 +134,8 @@ class RedisPubsubSession(WindowedSession):
             async with asyncio.timeout(self._config.connect_timeout / 1000):
                 while expected:
                     reply = await self._connection.read()
+                    if not isinstance(reply, list):
+                        raise Disconnected(not_redis(reply))
                     if reply[0] in (b"subscribe", b"psubscribe"):
                         expected -= 1
                     else:
@@ -137,7 +143,7 @@ class RedisPubsubSession(WindowedSession):
         except TimeoutError:
             raise Disconnected("no answer to SUBSCRIBE") from None
         except ResponseError as error:
-            raise Disconnected(str(error)) from None
+            raise Disconnected(with_remedy(str(error))) from None
 
     async def acknowledge(self, events: Sequence[Event]) -> None:
         """Make room: Redis pub/sub has no acknowledgements."""
@@ -204,5 +210,5 @@ class RedisPubsubSession(WindowedSession):
             event.topic = channel.decode("utf-8", "backslashreplace")
             event.defect = "the channel's name is not UTF-8"
         else:
-            remember(self._topics, channel, event.topic)
+            self._topics.remember(channel, event.topic)
         return event

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import fcntl
 import os
 import time
@@ -15,7 +16,8 @@ from urllib.parse import quote, unquote
 from bridge.errors import describe_error
 from bridge.model.event import Details
 from bridge.observe.logs import logger
-from bridge.spool.log import Log
+from bridge.spool.log import DirectoryLost, Log
+from bridge.spool.segment import Handles, is_there
 from bridge.spool.spool import Spool
 from bridge.spool.thread import SpoolThread
 
@@ -29,6 +31,10 @@ _LOCK_RETRY_S: Final = 0.2
 #: Begins the name of a source's directory, which then can't be the name of the lock or of a process's directory.
 _SOURCE_PREFIX: Final = "source-"
 _ADOPT_BYTES: Final = 1024 * 1024
+#: No more files can be open: nothing is wrong with those of the spool.
+_NO_HANDLE: Final = frozenset({errno.EMFILE, errno.ENFILE})
+_HANDLE_TIMEOUT_S: Final = 10.0
+_HANDLE_RETRY_S: Final = 0.5
 
 
 class SpoolDirectory:
@@ -40,6 +46,7 @@ class SpoolDirectory:
         self._segment_bytes = min(_MAX_SEGMENT_BYTES, max_bytes // _SEGMENTS)
         self._spools: list[Spool] = []
         self._thread = SpoolThread()
+        self._handles = Handles()
         self._lock: int | None = None
 
     async def own(self) -> bool:
@@ -48,11 +55,9 @@ class SpoolDirectory:
         A bridge that can't have the directory starts all the same, and works as it would without a spool.
         """
         try:
-            self._path.mkdir(parents=True, exist_ok=True)
-            self._lock = os.open(self._path / "lock", os.O_RDWR | os.O_CREAT, 0o600)
             deadline = time.monotonic() + _LOCK_TIMEOUT_S
             logged = False
-            while not _try_lock(self._lock):
+            while not self._take_lock():
                 if time.monotonic() > deadline:
                     raise OSError("another process uses it")
                 if not logged:
@@ -67,17 +72,25 @@ class SpoolDirectory:
     async def open(self, source: str, read: Callable[[Any], Details]) -> Spool | None:
         """Return the spool of `source`, with the events of earlier processes; None if it can't be opened."""
         path = self._path / f"{_SOURCE_PREFIX}{quote(source, safe='')}"
-        try:
-            records = await self._run(self._open_log, path)
-        except OSError as error:
-            log.error("spool.unavailable", source=source, directory=str(path), cause=describe_error(error))
-            return None
+        deadline = time.monotonic() + _HANDLE_TIMEOUT_S
+        logged = False
+        while True:
+            try:
+                records = await self._run(self._open_log, path)
+                break
+            except OSError as error:
+                if not logged:
+                    log.error("spool.unavailable", source=source, directory=str(path), cause=describe_error(error))
+                    logged = True
+                if error.errno not in _NO_HANDLE or time.monotonic() > deadline:
+                    return None
+            await asyncio.sleep(_HANDLE_RETRY_S)
         damage = records.damage
         if damage.torn or damage.position:
             log.error("spool.damaged", source=source, torn=damage.torn, position=damage.position or None)
         if records.events:
             log.info("spool.found", source=source, events=records.events)
-        spool = Spool(source, records, self._thread, read, self._has_room)
+        spool = Spool(source, records, self._thread, read, has_room=self._has_room, keep_lock=self._keep_lock)
         self._spools.append(spool)
         return spool
 
@@ -111,7 +124,7 @@ class SpoolDirectory:
             handle = os.open(orphan.parent / "lock", os.O_RDWR | os.O_CREAT, 0o600)
             try:
                 if _try_lock(handle):
-                    with closing(Log(orphan, self._segment_bytes)) as orphan_records:
+                    with closing(Log(orphan, self._segment_bytes, self._handles)) as orphan_records:
                         self._move(orphan_records, records, orphan)
             finally:
                 os.close(handle)
@@ -133,16 +146,50 @@ class SpoolDirectory:
 
     def _open_or_set_aside(self, path: Path) -> Log:
         try:
-            return Log(path, self._segment_bytes)
-        except Exception as error:  # noqa: BLE001 - no error of unreadable files may keep the bridge from starting
+            return Log(path, self._segment_bytes, self._handles)
+        except Exception as error:
+            if isinstance(error, OSError) and error.errno in _NO_HANDLE:
+                raise
+            # No error of unreadable files may keep the bridge from starting.
             aside = path.with_name(f"{path.name}.broken-{time.time_ns()}")
             log.error("spool.set_aside", directory=str(path), moved_to=str(aside), cause=describe_error(error))
             with suppress(FileNotFoundError):
                 path.rename(aside)
-            return Log(path, self._segment_bytes)
+            return Log(path, self._segment_bytes, self._handles)
 
     def _has_room(self, size: int) -> bool:
         return sum(spool.size for spool in self._spools) + size <= self._max_bytes
+
+    def _keep_lock(self) -> None:
+        """Lock the directory again if somebody has removed it, or its lock.
+
+        Raises:
+            DirectoryLost: it can't be made again.
+            OSError: another process has the lock now.
+        """
+        assert self._lock is not None  # noqa: S101 - `own` comes first
+        if is_there(self._path / "lock", self._lock):
+            return
+        try:
+            is_taken = self._take_lock()
+        except OSError as error:
+            raise DirectoryLost(error.errno, error.strerror, str(self._path)) from None
+        if not is_taken:
+            raise OSError("another process uses its directory, which was removed")
+
+    def _take_lock(self) -> bool:
+        """Lock the directory, which is made if it is missing; return False while another process has it."""
+        path = self._path / "lock"
+        self._path.mkdir(parents=True, exist_ok=True)
+        lock = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+        # The lock of a removed directory is nobody's.
+        if not _try_lock(lock) or not is_there(path, lock):
+            os.close(lock)
+            return False
+        if self._lock is not None:
+            os.close(self._lock)
+        self._lock = lock
+        return True
 
     async def _run(self, function: Callable[[Path], Log], path: Path) -> Log:
         return await asyncio.get_running_loop().run_in_executor(self._thread, function, path)

@@ -12,6 +12,7 @@ from __future__ import annotations
 import errno
 import os
 import struct
+import time
 import zlib
 from collections import deque
 from collections.abc import Sequence
@@ -21,6 +22,7 @@ from pathlib import Path
 from typing import Final
 
 from bridge.spool.record import Record, scan
+from bridge.spool.segment import Handles, Segment, is_there, replace, sync_directory
 
 #: Damaged places are copied to files for people to examine, at most so many.
 _MAX_QUARANTINED_FILES: Final = 100
@@ -47,20 +49,15 @@ class Entry:
 
 
 @dataclass(slots=True)
-class _Segment:
-    """One file. The oldest one has its `records`, without those that were removed."""
-
-    path: Path
-    size: int
-    records: deque[Record] | None = None
-
-
-@dataclass(slots=True)
 class Damage:
     """Found when the log was opened: `torn` events, whose write was never confirmed, and a lost position."""
 
     torn: int = 0
     position: bool = False
+
+
+class DirectoryLost(OSError):
+    """The directory of a log was removed, and can't be made again now."""
 
 
 class Log:
@@ -70,22 +67,28 @@ class Log:
         OSError: the directory can't be read or written.
     """
 
-    def __init__(self, directory: Path, segment_bytes: int) -> None:
+    def __init__(self, directory: Path, segment_bytes: int, handles: Handles | None = None) -> None:
         self.damage = Damage()
+        #: How often the directory was made again because somebody has removed it.
+        self.restored = 0
+        self._handles = handles or Handles()
         self._directory = directory
         self._segment_bytes = segment_bytes
-        self._file: int | None = None
+        #: Whether records may be appended to the last segment: this process has begun it.
+        self._appends = False
         self._unsynced = False
+        self._segments: deque[Segment] = deque()
         directory.mkdir(parents=True, exist_ok=True)
         self._position = os.open(directory / "position", os.O_RDWR | os.O_CREAT, 0o600)
         try:
-            paths = sorted(directory.glob(f"*{_SUFFIX}"))
-            self._segments = deque(_Segment(path, path.stat().st_size) for path in paths)
+            for path in sorted(directory.glob(f"*{_SUFFIX}")):
+                self._segments.append(Segment(path, None, path.stat().st_size))
+            self._hold()
             position = self._read_position()
             self._end = self._find_end(position or Edge())
             self._start = position or self._find_start()
         except BaseException:
-            os.close(self._position)
+            self._close_files()
             raise
 
     @property
@@ -102,10 +105,11 @@ class Log:
         """Append a record for each payload and its number of events, all or none; with `sync` they survive a power cut.
 
         Raises:
+            DirectoryLost: the directory was removed, and can't be made again; nothing was appended.
             OSError: the disk refuses; nothing was appended.
         """
+        self.restore()
         segment = self._writable()
-        assert self._file is not None  # noqa: S101 - `_writable` has opened it
         edge = self._end
         parts: list[bytes] = []
         records: list[Record] = []
@@ -116,14 +120,15 @@ class Log:
             parts.append(record.encode(payload))
             edge, offset = _edge_after(record), record.end
         data = b"".join(parts)
+        assert segment.file is not None  # noqa: S101 - `_writable` has opened it
         try:
-            if os.pwrite(self._file, data, segment.size) < len(data):
+            if os.pwrite(segment.file, data, segment.size) < len(data):
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))  # a disk that fills up writes only a part
             self._unsynced = True
             if sync:
                 self.sync()
         except OSError:
-            os.ftruncate(self._file, segment.size)
+            os.ftruncate(segment.file, segment.size)
             raise
         segment.size = offset
         if segment.records is not None:
@@ -136,8 +141,8 @@ class Log:
         Raises:
             OSError: the disk refuses.
         """
-        if self._unsynced and self._file is not None:
-            os.fdatasync(self._file)
+        if self._unsynced and self._appends and (file := self._segments[-1].file) is not None:
+            os.fdatasync(file)
         self._unsynced = False
 
     def read(self, max_bytes: int) -> list[Entry]:
@@ -162,38 +167,101 @@ class Log:
         os.pwrite(self._position, _encode_position(self._start), 0)
         self._drop_emptied()
 
+    @property
+    def is_there(self) -> bool:
+        """Whether somebody has neither removed nor moved the directory, nor a file in it that is open."""
+        kept = [(self._directory / "position", self._position), *((each.path, each.file) for each in self._segments)]
+        return all(file is None or is_there(path, file) for path, file in kept)
+
+    def restore(self) -> None:
+        """Make the directory again, if it is not there, with all that its open files held.
+
+        The events of other files that are missing are read as lost.
+
+        Raises:
+            DirectoryLost: it can't be made again.
+        """
+        if self.is_there:
+            return
+        try:
+            self._move_left()
+            self._directory.mkdir(parents=True, exist_ok=True)
+            for segment in list(self._segments):
+                if segment.file is None:
+                    if not segment.path.exists():
+                        self._segments.remove(segment)
+                elif not is_there(segment.path, segment.file):
+                    segment.file = replace(segment.file, segment.path, segment.read())
+            # Last: until then all is tried again.
+            position = self._directory / "position"
+            if not is_there(position, self._position):
+                self._position = replace(self._position, position, _encode_position(self._start))
+            sync_directory(self._directory)
+        except OSError as error:
+            raise DirectoryLost(error.errno, error.strerror, str(self._directory)) from None
+        self.restored += 1
+
+    def _move_left(self) -> None:
+        """Move events away that another process, which has ended, has left: the next start adopts them."""
+        position = self._directory / "position"
+        if not position.exists() or is_there(position, self._position):
+            return
+        ours = {each.path for each in self._segments if each.file is not None and is_there(each.path, each.file)}
+        if any(path.stat().st_size for path in self._directory.glob(f"*{_SUFFIX}") if path not in ours):
+            left = self._directory.parent / f"process-left-{time.time_ns()}"
+            left.mkdir()
+            self._directory.rename(left / self._directory.name)
+
     def close(self) -> None:
         """Sync everything to the disk, and close the files."""
         with suppress(OSError):
             self.sync()
             os.fdatasync(self._position)
-        if self._file is not None:
-            os.close(self._file)
-            self._file = None
+        self._close_files()
+
+    def _hold(self) -> None:
+        """Hold the oldest files open, as many as may be."""
+        for segment in self._segments:
+            if not segment.hold(self._handles):
+                return
+
+    def _close_files(self) -> None:
+        for segment in self._segments:
+            segment.release(self._handles)
+        self._segments.clear()
+        self._appends = False
         os.close(self._position)
+
+    def _read_file(self, segment: Segment, offset: int = 0, size: int | None = None) -> bytes:
+        return segment.read(offset, size) if segment.file is not None or self._is_ours(segment) else b""
+
+    def _is_ours(self, segment: Segment) -> bool:
+        """Whether the file of this name is not one that another process has made since the directory was removed."""
+        path, file = (
+            (self._directory / "position", self._position) if segment.file is None else (segment.path, segment.file)
+        )
+        return is_there(path, file) or not path.exists()
 
     def _read_first(self, max_bytes: int) -> list[Entry]:
         segment = self._segments[0]
         entries: list[Entry] = []
         size = 0
-        with segment.path.open("rb") as file:
-            for record in self._records(segment):
-                if entries and size >= max_bytes:
-                    break
-                file.seek(record.offset)
-                data = file.read(record.end - record.offset) if record.length else b""
-                payload = record.payload(data)
-                if data and payload is None:
-                    self._quarantine(segment.path, record.offset, data)
-                entries.append(Entry(record.events, payload, _edge_after(record)))
-                size += record.length
+        for record in self._records(segment):
+            if entries and size >= max_bytes:
+                break
+            data = self._read_file(segment, record.offset, record.end - record.offset) if record.length else b""
+            payload = record.payload(data)
+            if data and payload is None:
+                self._quarantine(segment.path, record.offset, data)
+            entries.append(Entry(record.events, payload, _edge_after(record)))
+            size += record.length
         return entries
 
-    def _records(self, segment: _Segment) -> deque[Record]:
+    def _records(self, segment: Segment) -> deque[Record]:
         """Return the records of the oldest file; a gap in the numbers becomes a record that can't be read."""
         if segment.records is None:
             segment.records = deque()
-            data = segment.path.read_bytes()
+            data = self._read_file(segment)
             expected, end = self._start, 0
             for record in scan(data):
                 if record.end > len(data) or record.number < expected.record:
@@ -207,24 +275,27 @@ class Log:
                 expected, end = _edge_after(record), record.end
         return segment.records
 
-    def _writable(self) -> _Segment:
-        if self._file is not None and self._segments[-1].size < self._segment_bytes:
+    def _writable(self) -> Segment:
+        if self._appends and self._segments[-1].size < self._segment_bytes:
             return self._segments[-1]
-        if self._file is not None:
+        if self._appends:
             self.sync()
         path = self._directory / f"{self._end.record:020d}{_SUFFIX}"
         # A file that has this name already is truncated: no record in it could be read.
-        file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o600)
         try:
-            _sync_directory(self._directory)
+            sync_directory(self._directory)
         except OSError:
             os.close(file)
             raise
-        if self._file is not None:
-            os.close(self._file)
-        self._file = file
-        self._segments = deque(segment for segment in self._segments if segment.path != path)
-        self._segments.append(_Segment(path, 0))
+        for same in [segment for segment in self._segments if segment.path == path]:
+            same.release(self._handles)
+            self._segments.remove(same)
+        self._handles.free -= 1
+        if self._appends and self._handles.free < 0:
+            self._segments[-1].release(self._handles)
+        self._segments.append(Segment(path, file, 0))
+        self._appends = True
         return self._segments[-1]
 
     def _drop_emptied(self) -> None:
@@ -235,16 +306,18 @@ class Log:
         # The position first: with an older one, the deleted records would be missing after a power cut.
         os.fdatasync(self._position)
         segment = self._segments.popleft()
-        if not self._segments and self._file is not None:
-            os.close(self._file)
-            self._file = None
-        segment.path.unlink(missing_ok=True)
+        if self._is_ours(segment):
+            segment.path.unlink(missing_ok=True)
+        segment.release(self._handles)
+        if not self._segments:
+            self._appends = False
+        self._hold()
 
     def _find_end(self, least: Edge) -> Edge:
         """Return the edge after the last record, at least `least`; cut a torn record behind it."""
         end = least
         for segment in reversed(self._segments):
-            data = segment.path.read_bytes()
+            data = segment.read()
             whole = 0
             for record in scan(data):
                 if record.end > len(data):
@@ -264,7 +337,7 @@ class Log:
     def _find_start(self) -> Edge:
         """Return the edge before the oldest record, if the position is lost: removed records then come once more."""
         for segment in self._segments:
-            for record in scan(segment.path.read_bytes()):
+            for record in scan(segment.read()):
                 return Edge(record.number, record.first_event)
         return self._end
 
@@ -295,11 +368,3 @@ def _edge_after(record: Record) -> Edge:
 def _encode_position(edge: Edge) -> bytes:
     numbers = _NUMBERS.pack(edge.record, edge.event)
     return numbers + _CRC.pack(zlib.crc32(numbers))
-
-
-def _sync_directory(directory: Path) -> None:
-    handle = os.open(directory, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
@@ -14,7 +15,7 @@ from bridge.errors import BridgeError, describe_error
 from bridge.model.batch import MAX_BATCH_EVENTS, Batch, BatchSequence
 from bridge.model.event import Details, Event
 from bridge.observe.logs import RepeatedLog, logger
-from bridge.spool.log import Entry, Log
+from bridge.spool.log import DirectoryLost, Entry, Log
 
 log = logger()
 #: How many bytes are read ahead of the batch that is being written.
@@ -22,6 +23,11 @@ _READ_BYTES: Final = 1024 * 1024
 _READ_RETRY_S: Final = 1.0
 #: How long an event that is delivered only once may be in memory only, where a power cut can take it.
 _SYNC_INTERVAL_S: Final = 0.5
+#: The errors of a disk, a quota, or a bound on files that is reached: room has to be made. All others need a repair.
+_FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+_REMOVED: Final = (
+    "somebody has removed or moved its directory, or files in it: it was made again with all that its open files held"
+)
 
 _T = TypeVar("_T")
 
@@ -41,11 +47,12 @@ _decode: Final = msgspec.msgpack.Decoder(tuple[str, int, list[_EncodedEvent]]).d
 
 
 class SpoolFull(BridgeError):
-    """The spool takes no more events now: it has reached its bound, or the disk is full or fails."""
+    """The spool takes no more events now: it has reached its bound, or the disk is full or fails; `event` is the word for it."""
 
-    def __init__(self, cause: str) -> None:
+    def __init__(self, cause: str, event: str = "spool.full") -> None:
         super().__init__(cause)
         self.cause = cause
+        self.event = event
 
 
 @dataclass(slots=True, frozen=True)
@@ -64,12 +71,19 @@ class SpooledBatch:
 class Spool:
     """Batches of one source, first in first out.
 
-    `read` parses headers and meta from an event's `raw`. `has_room` says whether so many more bytes may be written.
-    Only `thread` touches the files.
+    `read` parses headers and meta from an event's `raw`. `has_room` says whether so many more bytes may be written;
+    `keep_lock` raises OSError where the directory is no longer this process's. Only `thread` touches the files.
     """
 
     def __init__(
-        self, name: str, records: Log, thread: Executor, read: Callable[[Any], Details], has_room: Callable[[int], bool]
+        self,
+        name: str,
+        records: Log,
+        thread: Executor,
+        read: Callable[[Any], Details],
+        *,
+        has_room: Callable[[int], bool],
+        keep_lock: Callable[[], None],
     ) -> None:
         self.name = name
         self.events = records.events
@@ -79,6 +93,8 @@ class Spool:
         self._thread = thread
         self._read = read
         self._has_room = has_room
+        self._keep_lock = keep_lock
+        self._restored = 0
         self._filled = asyncio.Event()
         self._sync: asyncio.TimerHandle | None = None
         self._repeated = RepeatedLog()
@@ -103,6 +119,11 @@ class Spool:
         """
         payloads = [(encode_batch(batch), len(batch.events)) for batch in batches]
         await self._run(self._append, payloads, durable)
+        if self._log.restored != self._restored:
+            self._restored = self._log.restored
+            self._repeated.write(
+                "restored", log.error, "spool.directory_lost", source=self.name, cause=_REMOVED, events=self.events
+            )
         self.events += sum(events for _, events in payloads)
         self._filled.set()
         if not durable and self._sync is None:
@@ -166,18 +187,40 @@ class Spool:
         return merged
 
     async def close(self) -> None:
-        """Sync everything to the disk, and close the files."""
+        """Sync everything to the disk, and close the files; log how many events could not be kept."""
         if self._sync is not None:
             self._sync.cancel()
-        await self._run(self._log.close)
+        cause = await self._run(self._close)
+        if cause:
+            log.error(
+                "spool.directory_lost", source=self.name, cause=f"it can't be made again: {cause}", lost=self.events
+            )
+            self.events = 0
+
+    def _close(self) -> str:
+        """Close the log, which is made again first if somebody has removed it; return why that failed, or ""."""
+        try:
+            if self.events and not self._log.is_there:
+                self._keep_lock()
+                self._log.restore()
+        except OSError as error:
+            return describe_error(error)
+        finally:
+            self._log.close()
+        return ""
 
     def _append(self, payloads: Sequence[tuple[bytes, int]], durable: bool) -> None:  # noqa: FBT001 - for the executor
         if not self._has_room(sum(len(payload) for payload, _ in payloads)):
             raise SpoolFull("it holds max_size")
         try:
+            self._keep_lock()
             self._log.append(payloads, sync=durable)
+        except DirectoryLost as error:
+            raise SpoolFull(f"it was removed, and can't be made again: {error}", "spool.directory_lost") from None
         except OSError as error:
-            raise SpoolFull(describe_error(error)) from None
+            if error.errno in _FULL:
+                raise SpoolFull(describe_error(error)) from None
+            raise SpoolFull(f"the spool can't be written: {describe_error(error)}", "spool.failed") from None
 
     def _sync_soon(self) -> None:
         self._sync = None

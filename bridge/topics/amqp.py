@@ -6,6 +6,7 @@ from typing import Final
 
 import re2
 
+from bridge.topics.index import MANY, ONE, Token
 from bridge.topics.pattern import Pattern, capture_names, compile_regex, split_levels
 
 _WORD: Final = r"[^.]*"
@@ -20,6 +21,16 @@ class AmqpTopics:
         # To RabbitMQ an empty routing key has no words: of the wildcards only # takes it.
         fits_empty = set(text.split(".")) == {"#"}
         return compile_regex(text, capture_names(text), _regex(text), fits_empty=fits_empty)
+
+    @staticmethod
+    def tokens(text: str) -> list[Token]:
+        """See `TopicSyntax`."""
+        return [MANY if word == "#" else ONE if word == "*" or word[:1] == "{" else word for word in text.split(".")]
+
+    @staticmethod
+    def levels(topic: str) -> list[str]:
+        """See `TopicSyntax`."""
+        return topic.split(".")
 
 
 def _regex(text: str) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re2
 
 from bridge.errors import InvalidValue
+from bridge.topics.index import MANY, ONE, PatternIndex, Token
 from bridge.topics.pattern import CAPTURE, Pattern, capture_names, compile_regex, split_levels
 
 
@@ -15,6 +16,18 @@ class MqttTopics:
     def compile(text: str) -> Pattern:
         """See `TopicSyntax`."""
         return compile_regex(text, capture_names(text), _regex(text))
+
+    @staticmethod
+    def tokens(text: str) -> list[Token]:
+        """See `TopicSyntax`."""
+        return [
+            MANY if level == "#" else ONE if level == "+" or level[:1] == "{" else level for level in text.split("/")
+        ]
+
+    @staticmethod
+    def levels(topic: str) -> list[str]:
+        """See `TopicSyntax`."""
+        return topic.split("/")
 
 
 def _regex(text: str) -> str:
@@ -63,4 +76,12 @@ def covers(wide: str, narrow: str) -> bool:
 def without_covered(filters: list[str]) -> list[str]:
     """Drop every filter that another one covers: a broker may send an event once per filter that fits."""
     unique = list(dict.fromkeys(filters))
-    return [narrow for narrow in unique if not any(wide != narrow and covers(wide, narrow) for wide in unique)]
+    index: PatternIndex[str] = PatternIndex()
+    for each in unique:
+        index.add(MqttTopics.tokens(each), each)
+    # A filter as a topic: where it has a wildcard, only a wildcard covers it.
+    return [
+        narrow
+        for narrow in unique
+        if not any(wide != narrow and covers(wide, narrow) for wide in index.find(MqttTopics.levels(narrow)))
+    ]

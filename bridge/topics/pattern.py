@@ -7,20 +7,15 @@ from __future__ import annotations
 
 import keyword
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Final, Protocol, TypeVar
+from typing import Any, Final, Protocol
 
 import re2
 
 from bridge.errors import InvalidValue
+from bridge.topics.index import Token
 
-#: A memory of topics forgets everything once it holds this many.
-MAX_KNOWN_TOPICS: Final = 8192
-#: Longer topics, in characters or bytes, are not remembered.
-_MAX_KNOWN_LENGTH: Final = 256
-
-_Key = TypeVar("_Key", str, bytes)
-_Value = TypeVar("_Value")
 #: `{name}` in a pattern.
 CAPTURE: Final = re.compile(r"\{([^{}]*)\}")
 _NAME: Final = re.compile(r"[a-zA-Z][a-zA-Z0-9_]*\Z")
@@ -41,12 +36,12 @@ class Pattern:
         """Return the text of each capture, in order, or None where the topic does not fit."""
         if not topic and not self._fits_empty:
             return None
-        match = self._regex.fullmatch(topic)
-        return match.groups() if match else None
+        match = self._regex.fullmatch(topic.encode())
+        return tuple([capture.decode() for capture in match.groups()]) if match else None
 
 
 class TopicSyntax(Protocol):
-    """The wildcards of one protocol."""
+    """The wildcards of one protocol; `tokens` and `levels` are for a `PatternIndex`."""
 
     def compile(self, text: str) -> Pattern:
         """Compile a route's topic.
@@ -54,6 +49,14 @@ class TopicSyntax(Protocol):
         Raises:
             InvalidValue: the text is no pattern; it says why, and at which character.
         """
+        ...
+
+    def tokens(self, text: str) -> Sequence[Token]:
+        """Return the tokens of a pattern that `compile` takes. They fit every topic that the pattern fits."""
+        ...
+
+    def levels(self, topic: str) -> Sequence[str]:
+        """Split a topic into the levels that tokens stand for."""
         ...
 
 
@@ -65,7 +68,8 @@ def compile_regex(text: str, captures: tuple[str, ...], regex: str, *, fits_empt
     """
     try:
         # re2 matches in linear time: no topic, however odd, can make a pattern slow.
-        return Pattern(text, captures, re2.compile(regex, _OPTIONS), fits_empty)
+        # Of bytes, which are UTF-8 to it all the same: the library takes twice as long for text (observed).
+        return Pattern(text, captures, re2.compile(regex.encode(), _OPTIONS), fits_empty)
     except re2.error:
         raise InvalidValue("this topic is too long") from None
 
@@ -119,11 +123,3 @@ def split_levels(text: str, separator: str, many: str, one: str) -> list[str]:
             )
         offset += len(level) + 1
     return levels
-
-
-def remember(known: dict[_Key, _Value], topic: _Key, value: _Value, longest: int = _MAX_KNOWN_LENGTH) -> None:
-    """Keep the result of a look-up by topic: nearly all topics recur, and made-up ones must not fill the memory."""
-    if len(topic) <= longest:
-        if len(known) >= MAX_KNOWN_TOPICS:
-            known.clear()
-        known[topic] = value

@@ -8,6 +8,7 @@ from typing import Final
 import re2
 
 from bridge.errors import InvalidValue
+from bridge.topics.index import MANY, ONE, Token
 from bridge.topics.pattern import Pattern, capture_names, compile_regex
 
 #: The pieces of a glob: a capture, an escaped character, a class, or one character.
@@ -24,6 +25,22 @@ class RedisTopics:
         """See `TopicSyntax`."""
         # Braces that are escaped or stand in [ ] are characters as any other.
         return compile_regex(text, capture_names(_PIECE.sub(_masked, text)), _regex(text))
+
+    @staticmethod
+    def tokens(text: str) -> list[Token]:
+        """See `TopicSyntax`; a level is one character."""
+        return [_token(piece[0]) for piece in _PIECE.finditer(text)]
+
+    @staticmethod
+    def levels(topic: str) -> str:
+        """See `TopicSyntax`."""
+        return topic
+
+
+def _token(piece: str) -> Token:
+    if piece == "*" or piece.startswith("{"):
+        return MANY
+    return ONE if piece == "?" or piece.startswith("[") else piece[-1]
 
 
 def _masked(piece: re.Match[str]) -> str:

@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,8 @@ import pytest
 
 import bridge
 from bridge import cli
-from bridge.config import schema
+from bridge.commands.check import notes
+from bridge.config import Config, schema
 from tests.support.brokers import Redis
 from tests.support.children import REPOSITORY
 from tests.support.processes import queue_messages
@@ -123,6 +125,16 @@ def test_check_notes_settings_that_are_rarely_intended(run: Terminal, path: Path
     assert "note: route a: 'payload.user' is text; an expression begins with $, as in $payload.user\n" in output
     assert "note: dramatiq.max_queue_depth: no route writes to the queue alarm\n" in output
     assert output.count("note:") == 3
+
+
+def test_topics_that_no_channel_has_are_found_soon_among_ten_thousand() -> None:
+    """In a fifth of a second, and not by asking each route for each channel; the bound is tenfold."""
+    source = {"type": "redis-pubsub", "url": "redis://localhost", "channels": [f"c{n}" for n in range(10_000)]}
+    routes = [{"from": "s", "name": f"r{n}", "topic": f"c{n}", "actor": "a"} for n in range(1, 10_001)]
+    loaded = Config.model_validate({"sources": {"s": source}, "routes": [*routes, {"from": "s", "actor": "all"}]})
+    began = time.process_time()
+    assert list(notes(loaded)) == ["route r10000: no topic that sources.s brings fits c10000"]
+    assert time.process_time() - began < 2
 
 
 @pytest.mark.parametrize(

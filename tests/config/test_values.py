@@ -310,6 +310,29 @@ bridge.yaml:3:23: dramatiq.namespace: takes text without spaces; as the workers 
                           ^
 """,
     ),
+    "a name that TLS can't ask for is no name of a server": (
+        """\
+sources:
+  a: {type: amqp, url: amqps://localhost, queue: q, tls: {server_name: .example.com}}
+  b: {type: redis-pubsub, url: rediss://localhost, channels: [c], tls: {server_name: a..b}}
+  c: {type: mqtt, url: mqtts://localhost, tls: {server_name: "a\\0b"}}
+dramatiq: {url: rediss://localhost, tls: {server_name: aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa}}
+""",
+        """\
+bridge.yaml:2:72: sources.a.tls.server_name: takes the name of a host; as in broker.example.com
+      a: {type: amqp, url: amqps://localhost, queue: q, tls: {server_name: .example.com}}
+                                                                           ^
+bridge.yaml:3:86: sources.b.tls.server_name: takes the name of a host; as in broker.example.com
+      b: {type: redis-pubsub, url: rediss://localhost, channels: [c], tls: {server_name: a..b}}
+                                                                                         ^
+bridge.yaml:4:62: sources.c.tls.server_name: takes the name of a host; as in broker.example.com
+      c: {type: mqtt, url: mqtts://localhost, tls: {server_name: "a\\0b"}}
+                                                                 ^
+bridge.yaml:5:56: dramatiq.tls.server_name: takes the name of a host; as in broker.example.com
+    dramatiq: {url: rediss://localhost, tls: {server_name: aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa}}
+                                                           ^
+""",
+    ),
     "a bound of queues is a number, or one for each": (
         """\
 sources:

@@ -28,12 +28,14 @@ from tests.support.processes import Bridges, Worker, assert_queue_empty
 
 
 @asynccontextmanager
-async def pressing(server: Redis, **settings: Any) -> AsyncIterator[tuple[Backpressure, RedisSink]]:
+async def pressing(
+    server: Redis, *, processes: int = 1, **settings: Any
+) -> AsyncIterator[tuple[Backpressure, RedisSink]]:
     """Run a Backpressure with these settings of `dramatiq:`, and give it with its sink."""
     async with Sinks() as make:
         sink = make(server, **settings)
         config = Dramatiq.model_validate({"url": server.url, **settings})
-        pressure = Backpressure(config, sink, SinkHealth())
+        pressure = Backpressure(config, sink, SinkHealth(), processes=processes)
         task = asyncio.create_task(pressure.run())
         try:
             yield pressure, sink
@@ -283,6 +285,16 @@ async def test_memory_is_looked_at_before_it_can_be_full(redis_server: Redis) ->
             await held(ask(pressure, "s", "default"), 0.1)
 
 
+async def test_several_processes_share_the_memory_that_is_free(redis_server: Redis) -> None:
+    """Between two checks each takes its part of it, so that together they do not exceed it."""
+    with bounded(redis_server, 64 << 20):
+        for processes, at_once in ((1, True), (4, False)):
+            async with pressing(redis_server, processes=processes, max_memory="80%") as (pressure, _):
+                await admitted(ask(pressure, "s", "default"))
+                pressure.written(Written(1, 0, size=5 << 20))
+                assert await admits_at_once(pressure) is at_once
+
+
 def test_what_the_user_may_not_ask_is_said(
     new_redis: Callable[..., Redis], stream: StreamFeed, new_bridge: Bridges
 ) -> None:
@@ -365,37 +377,6 @@ def test_a_source_pauses_at_a_queues_length_exceeded_by_one_batch_at_most(
     assert bridge.wait_for("sink.pressure_ended")["depth"] <= 400
     assert {line["source"] for line in bridge.events("sink.pressure")} == {"orders"}
     assert len(bridge.events("sink.pressure")) <= 10
-
-
-def test_workers_can_acknowledge_in_a_flood(
-    new_redis: Callable[..., Redis], rabbitmq: RabbitMQ, either_bridge: Bridges, new_worker: Callable[..., Worker]
-) -> None:
-    """A flood of twice Redis's memory: the bridge stops before it is full, workers drain it, all arrives, Redis refuses nothing."""
-    sink = new_redis({"maxmemory": "32mb", "maxmemory-policy": "noeviction"})
-    flood = AmqpFeed(rabbitmq)
-    flood.prepare()
-    config = flood.config(sink, {"options": {"filler": "$payload.text"}})
-    config["dramatiq"]["max_memory"] = "80%"
-    bridge = either_bridge(config).ready()
-    flood.publish([{"n": n, "text": "x" * 20_000} for n in range(3200)])
-    line = bridge.wait_for("sink.pressure")
-    assert line["source"] == "feed"
-    assert line["limit"] == (32 << 20) * 80 // 100 <= line["memory"]
-    with sink.client() as client:
-        assert _refused(client) == 0
-        worker = new_worker(sink.url)
-        calls = worker.wait_for(3200, 60)
-        assert Counter(call["args"][0] for call in calls) == Counter(range(3200))
-        wait_until(lambda: client.hlen("dramatiq:default.msgs") == 0, 10, "an empty queue")
-        assert _refused(client) == 0
-    assert bridge.wait_for("sink.pressure_ended")["memory"] < line["limit"]
-    assert bridge.events("sink.unavailable") == []
-
-
-def _refused(client: redis.Redis) -> int:
-    """How often Redis has refused a command for its memory."""
-    stats: Any = client.info("errorstats")
-    return int(stats.get("errorstat_OOM", {"count": 0})["count"])
 
 
 def test_a_connection_that_ends_meanwhile_makes_no_duplicates(

@@ -139,7 +139,7 @@ class _Router:
     def __init__(self) -> None:
         self.parts: list[int] = []
 
-    def route(self, batch: Batch) -> Counts:
+    async def route_in_turns(self, batch: Batch) -> Counts:
         """See `Router`."""
         self.parts.append(len(batch.events))
         return Counts(received=len(batch.events))

@@ -1,4 +1,4 @@
-"""The lines of a source's connection: at once, then at most once a minute, and the last one tells how it stands."""
+"""The lines of a source's connection: at once, then ever more rarely, and the last one tells how it stands."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ MINUTE, OVER = 0.2, 0.5
 
 @pytest.fixture(autouse=True)
 def _short_minute(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(logs, "REPEAT_INTERVAL_S", MINUTE)
+    monkeypatch.setattr(logs, "REPEAT_INTERVALS_S", (0.0, MINUTE, MINUTE, MINUTE))
 
 
 def told(lines: list[Any]) -> list[tuple[str, str | None, int]]:
@@ -81,8 +81,8 @@ async def test_an_outage_that_is_over_is_no_error_afterwards() -> None:
             log.disconnected("refused", 0.1, was_connected=False)
         log.connected(1, None)
         await asyncio.sleep(OVER)
-    assert told(lines) == [("unavailable", "refused", 0), ("connected", None, 0), ("connected", "refused", 3)]
-    assert [line["log_level"] for line in lines] == ["error", "info", "info"]
+    assert told(lines) == [("unavailable", "refused", 0), ("connected", None, 3)]
+    assert [line["log_level"] for line in lines] == ["error", "info"]
 
 
 async def test_a_promise_of_the_connection_goes_before_that_of_the_source() -> None:
@@ -130,7 +130,7 @@ def written(**counted: Any) -> Batch:
     ids=["dead letters", "duplicates"],
 )
 async def test_what_repeats_is_said_at_once_and_then_with_its_number(outcome: dict[str, Any], name: str) -> None:
-    """As long as they come, at most once a minute; and what was not said yet at the stop."""
+    """As long as they come, once in an interval; and what was not said yet at the stop."""
     log = SourceLog("s", "s", MQTT, "at least once")
     with structlog.testing.capture_logs() as lines:
         for _ in range(7):
@@ -146,7 +146,7 @@ async def test_what_repeats_is_said_at_once_and_then_with_its_number(outcome: di
 
 
 async def test_dead_letters_that_were_trimmed_are_said_by_the_bound_that_was_reached() -> None:
-    """At once, then once a minute with their number; to have been kept for their time is no warning."""
+    """At once, then once in an interval with their number; to have been kept for their time is no warning."""
     log = SourceLog("s", "s", MQTT, "at least once")
     with structlog.testing.capture_logs() as lines:
         for trimmed in (Trimmed(max_size=3), Trimmed(max_size=2, max_age=1), Trimmed()):

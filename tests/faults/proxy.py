@@ -7,7 +7,8 @@ import random
 import socket
 import struct
 import threading
-from collections.abc import Coroutine
+import time
+from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from types import TracebackType
 from typing import Any, Final, Self
@@ -26,7 +27,9 @@ class Proxy:
     `target`: where new connections lead; `latency_s`: how much later replies arrive;
     `stalled`: sockets stay open and nothing is forwarded; `holding`: requests are kept back, replies pass;
     `bytes_per_s`: how many bytes of requests pass on each connection; `most_bytes`: after how many it ends;
-    `cut_after`: (least, most) bytes of replies, a random number between which a new connection lives.
+    `cut_after`: (least, most) bytes of replies, a random number between which a new connection lives;
+    `idle_s`: after how many seconds without a byte in either direction a connection is ended, as many proxies do;
+    `rewrite`: the bytes of replies that take the place of those that came.
     """
 
     def __init__(self, target: int) -> None:
@@ -38,7 +41,9 @@ class Proxy:
         self.bytes_per_s: float | None = None
         self.most_bytes: int | None = None
         self.cut_after: tuple[int, int] | None = None
-        #: How many connections `cut_after` has ended.
+        self.idle_s: float | None = None
+        self.rewrite: Callable[[bytes], bytes] | None = None
+        #: How many connections `cut_after` or `idle_s` has ended.
         self.cuts = 0
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="proxy", daemon=True)
@@ -46,6 +51,7 @@ class Proxy:
         self._serving: set[asyncio.Task[None]] = set()
         self._open: set[asyncio.StreamWriter] = set()
         self._frozen: set[asyncio.StreamWriter] = set()
+        self._moved_at: dict[asyncio.StreamWriter, float] = {}
 
     def listen(self) -> None:
         """Take connections (again)."""
@@ -117,9 +123,11 @@ class Proxy:
             _abort(client)
             return
         self._open |= {client, server}
+        self._moved_at[client] = time.monotonic()
         pumps = [
-            asyncio.ensure_future(self._requests(client_reader, server)),
+            asyncio.ensure_future(self._requests(client_reader, server, client)),
             asyncio.ensure_future(self._replies(server_reader, client, budget)),
+            asyncio.ensure_future(self._end_if_idle(client)),
         ]
         try:
             await asyncio.wait(pumps, return_when=asyncio.FIRST_COMPLETED)
@@ -129,13 +137,22 @@ class Proxy:
             await asyncio.gather(*pumps, return_exceptions=True)
             self._open -= {client, server}
             self._frozen -= {client, server}
+            del self._moved_at[client]
             for writer in (client, server):
                 writer.close()
 
-    async def _requests(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def _end_if_idle(self, client: asyncio.StreamWriter) -> None:
+        while self.idle_s is None or time.monotonic() < self._moved_at[client] + self.idle_s:  # noqa: ASYNC110 - as below
+            await asyncio.sleep(_LOOK_AGAIN_S)
+        self.cuts += 1
+
+    async def _requests(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, client: asyncio.StreamWriter
+    ) -> None:
         passed = 0
         with suppress(OSError):
             while data := await reader.read(_CHUNK):
+                self._moved_at[client] = time.monotonic()
                 passed += len(data)
                 if self.most_bytes is not None and passed > self.most_bytes:
                     return
@@ -149,6 +166,9 @@ class Proxy:
     async def _replies(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, budget: int | None) -> None:
         with suppress(OSError):
             while data := await reader.read(_CHUNK):
+                self._moved_at[writer] = time.monotonic()
+                if self.rewrite is not None:
+                    data = self.rewrite(data)
                 await asyncio.sleep(self.latency_s)
                 while self.stalled or writer in self._frozen:  # noqa: ASYNC110 - as above
                     await asyncio.sleep(_LOOK_AGAIN_S)

@@ -25,6 +25,8 @@ _MODULES: Final = (
     "spool",
     "again",
     "neighbours",
+    "time",
+    "broken",
 )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import Final
 
 from tests.faults.rows import Says, row
@@ -81,3 +82,21 @@ def refuse(stage: Stage) -> None:
     stage.wait(3, 4, 30)
     for proxy in stage.proxies.values():
         proxy.listen()
+
+
+@row("idle-links", sources=_SOURCES, recovery_s=None, stage={"rate": 0, "through": ("events", "sink")})
+def idle_links(stage: Stage) -> None:
+    """Proxies before both Redis end connections that are idle for 2 s, and an event comes every 3 s: no line says so."""
+    for proxy in stage.proxies.values():
+        proxy.idle_s = 2.0
+    for _ in range(3 if stage.short else 20):
+        for load in stage.loads.values():
+            load.burst(1)
+        time.sleep(3)
+    cuts = sum(proxy.cuts for proxy in stage.proxies.values())
+    stage.notes.append(f"{cuts} idle connections were ended")
+    if not cuts:
+        stage.failures.append("no connection was ended for being idle")
+    for bridge in stage.bridges:
+        lines = [line for line in list(bridge.logs) if line.get("level") == "error"]
+        stage.failures.extend(f"a line of an error: {line}" for line in lines)

@@ -1,4 +1,4 @@
-"""Rows in which a publisher's garbage must delay nobody else."""
+"""Rows in which others are broken, and must delay nobody: a publisher of garbage, an address, a resolver."""
 
 from __future__ import annotations
 
@@ -9,7 +9,9 @@ from typing import Any, Final
 
 from tests.faults.flood import Flood
 from tests.faults.rows import Says, row
+from tests.faults.sources import KINDS
 from tests.faults.stage import Stage
+from tests.support.neighbours import BLACK
 
 #: How long an event of a good source may take from its publisher into its queue, 99 of 100 of them.
 P99_S: Final = 0.1
@@ -93,3 +95,55 @@ def garbage_pubsub(stage: Stage) -> None:
 def garbage_mqtt(stage: Stage) -> None:
     """100,000 bad messages a second on a topic at QoS 0: as above."""
     _flooded(stage, "mqtt-qos0", stage.mosquitto.port)
+
+
+_SECOND: Final = [BLACK, "127.0.0.1"]
+_DEAD: Final = 100
+
+
+def _all_connect_again(stage: Stage) -> None:
+    """End every connection of the bridge: both Redis die, the other brokers lose nothing of their own."""
+    # The sink first, and until that is noticed: without a source no event would come to be written.
+    stage.sink.kill()
+    stage.bridge.wait_for("sink.unavailable")
+    stage.sink.start()
+    for name in sorted({KINDS[source].broker for source in stage.sources} - {"sink"}):
+        if name == "rabbitmq":
+            stage.rabbitmq.ctl("close_all_connections", "a neighbour is broken")
+        elif name == "mosquitto":
+            stage.mosquitto.restart()
+        else:
+            stage.events.kill()
+            stage.events.start()
+
+
+@row(
+    "neighbour-black-hole",
+    says=(Says("source.disconnected"), Says("sink.unavailable")),
+    again=1,
+    stage={"hosts": {"broker.test": _SECOND}},
+)
+def black_hole(stage: Stage) -> None:
+    """The brokers' name has two addresses, and the first swallows every packet: all connect, and all connect again."""
+    _all_connect_again(stage)
+
+
+@row(
+    "neighbour-dead-resolver",
+    says=(Says("source.unavailable", "neighbour-0", cause="the name 'neighbour-0.test' was not resolved within 10s"),),
+    again=1,
+    recovery_s=10.0,
+    stage={"hosts": {"broker.test": ["127.0.0.1"], "neighbour-*": ["127.0.0.1"]}, "neighbours": _DEAD},
+)
+def dead_resolver(stage: Stage) -> None:
+    """The names of 100 other sources get no answer any more: all others connect again, and a stop is a stop."""
+    assert stage.names is not None
+    stage.names.set({"broker.test": ["127.0.0.1"], "neighbour-*": None})
+    _all_connect_again(stage)
+    stage.bridge.wait_for(
+        "source.unavailable",
+        source="neighbour-0",
+        cause="the name 'neighbour-0.test' was not resolved within 10s",
+        timeout=40,
+    )
+    _all_connect_again(stage)

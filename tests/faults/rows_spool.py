@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import resource
+import shutil
 import time
 from pathlib import Path
 from typing import Any
@@ -111,6 +112,23 @@ def disk_full(stage: Stage) -> None:
             stage.failures.append(f"{source}: {missing} are missing, {counts['lost']} were counted")
     stage.restart(stage.bridge)
     stage.bridge.ready()
+
+
+@row(
+    "spool-removed",
+    sources=SPOOLED,
+    keeps_all=True,
+    says=(*AWAY, Says("spool.directory_lost", fields=("cause", "events"))),
+    recovery_s=20.0,
+    stage=_SPOOL,
+)
+def removed(stage: Stage) -> None:
+    """The spool's directory is removed while Redis is away, with all that it holds: it is made again, and nothing is lost."""
+    stage.sink.kill()
+    stage.wait(3, 4, 20)
+    shutil.rmtree(stage.spool)
+    stage.wait(1, 2, 10)
+    stage.sink.start()
 
 
 def _fill(stage: Stage) -> None:

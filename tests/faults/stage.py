@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -22,6 +22,7 @@ from tests.faults.sources import KINDS
 from tests.support.broker import Broker
 from tests.support.brokers import Mosquitto, RabbitMQ, Redis
 from tests.support.feeds import Feed
+from tests.support.neighbours import BlackHole, Names
 from tests.support.processes import BridgeProcess
 
 B = TypeVar("B", bound=Broker)
@@ -81,7 +82,9 @@ class Stage:
     proxy. `settings` is merged into the configuration, `per_source` into a source's mapping by the source's name.
     `replicas` bridges share the sources; as `twins` they have even the same names. `window` is that of each source, in
     events and bytes; with `body_bytes` each event has so many bytes of text, and so has its message. `seconds` is how
-    long a row that measures growth lasts, if not as long as it would by itself.
+    long a row that measures growth lasts, if not as long as it would by itself. With `hosts`, names with their addresses,
+    the brokers have the first of these names, and `BLACK` swallows every packet to their ports; so many `neighbours` are
+    sources beside those under load, `neighbour-0.test` and so on.
     """
 
     def __init__(
@@ -102,6 +105,8 @@ class Stage:
         body_bytes: int | None = None,
         seconds: float | None = None,
         env: Mapping[str, str] | None = None,
+        hosts: Mapping[str, Sequence[str]] | None = None,
+        neighbours: int = 0,
     ) -> None:
         self.short = short
         self.seconds = seconds
@@ -133,6 +138,10 @@ class Stage:
         self.spool = Path("/nowhere")
         self._fast = fast
         self._env = env
+        self._hosts = hosts
+        self._neighbours = neighbours
+        #: The resolver of the bridges; only with `hosts`.
+        self.names: Names | None = None
         self._ends = ExitStack()
         self._measuring = threading.Event()
 
@@ -218,13 +227,21 @@ class Stage:
         for name in self._through:
             if name in self._here:
                 self.proxies[name] = self._ends.enter_context(Proxy(self._here[name].port))
+        if self._hosts:
+            self.names = Names(Path(self._ends.enter_context(TemporaryDirectory(prefix="names-"))), self._hosts)
+            for broker in self._here.values():
+                self._ends.enter_context(BlackHole(broker.port))
         for source in self.sources:
             kind = KINDS[source]
             feed = self.feeds[source] = kind.feed(self._here[kind.broker])
             feed.prepare()
             self.loads[source] = Load(source, kind.publisher(feed), self._rate, self._text)
         for replica in range(self._replicas):
-            bridge = BridgeProcess(self._config(replica), env=self._env, fast=self._fast)
+            bridge = BridgeProcess(
+                self._config(replica),
+                env={**(self._env or {}), **(self.names.env if self.names else {})},
+                fast=self._fast,
+            )
             self._ends.callback(bridge.close)
             self.bridges.append(bridge)
             self.restart(bridge)
@@ -247,6 +264,10 @@ class Stage:
         ]
         if self._text is not None:
             routes = [{**route, "kwargs": {"text": "$payload.text"}} for route in routes]
+        for number in range(self._neighbours):
+            name, url = f"neighbour-{number}", f"redis://neighbour-{number}.test:{self.sink.port}/1"
+            sources[name] = {"type": "redis-pubsub", "url": url, "channels": [name]}
+            routes.append({"from": name, "actor": "record"})
         settings = {**self._settings}
         dramatiq = {"url": self._url(self.sink.url_of(0), "sink"), **settings.pop("dramatiq", {})}
         if self._spool_size:
@@ -267,6 +288,8 @@ class Stage:
         return {**given, **self._per_source.get(name, {})}
 
     def _url(self, url: str, broker: str) -> str:
+        if self._hosts:
+            url = url.replace("127.0.0.1", next(iter(self._hosts)))
         if broker not in self.proxies:
             return url
         return url.replace(f":{urlsplit(url).port}", f":{self.proxies[broker].port}")

@@ -13,8 +13,12 @@ FAST = (
     *("rabbitmq-consumer-timeout", "rabbitmq-delivery-limit"),
     *("mosquitto-restart", "mosquitto-kill", "mosquitto-flapping", "mosquitto-half-open"),
     *("events-kill", "sources-refuse", "input-hostile", "input-topics", "input-garbage"),
+    *("neighbour-dead", "neighbour-expired", "neighbour-black-hole", "neighbour-dead-resolver"),
 )
-LIBRARY = ("rabbitmq-connections-closed", "mosquitto-restart", "sources-reset", "input-hostile")
+LIBRARY = (
+    *("rabbitmq-connections-closed", "mosquitto-restart", "sources-reset", "input-hostile"),
+    *("neighbour-dead", "neighbour-black-hole"),
+)
 
 
 @pytest.mark.parametrize(("name", "fast"), [*((name, True) for name in FAST), *((name, False) for name in LIBRARY)])

@@ -10,7 +10,7 @@ from tests.faults.stage import Brokers
 
 
 @pytest.mark.parametrize(
-    "name", ["spool-outage", "spool-kill", "spool-flipped-bytes", "spool-disk-full", "identity-kill"]
+    "name", ["spool-outage", "spool-kill", "spool-flipped-bytes", "spool-disk-full", "spool-removed", "identity-kill"]
 )
 def test_a_row_holds(name: str, brokers: Brokers) -> None:
     """Nothing is lost that was promised, what is lost is counted exactly, and nothing comes twice."""

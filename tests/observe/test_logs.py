@@ -135,7 +135,7 @@ def test_a_line_is_bounded_whatever_is_in_it() -> None:
     first, second = map(json.loads, logged(program).splitlines())
     assert first["exception"].startswith("Traceback")
     assert first["exception"].endswith("\N{GRINNING FACE}")
-    assert re.search(r"\n… \(10000\d\d characters\)\n", first["exception"])
+    assert re.search(r"\n… \(1000\d\d\d characters\)\n", first["exception"])
     assert len(first["a"]) == len(second["a"]) == 21
     assert (first["a"][20], second["a"]["…"]) == ("… (1000 items)",) * 2
     assert first["b"] == "an integer of 29898 bits"
@@ -212,7 +212,7 @@ Lines = list[tuple[str, int]]
 @pytest.fixture
 def repeated(monkeypatch: pytest.MonkeyPatch) -> tuple[RepeatedLog, Lines]:
     """Return a log of repeated lines, and the lines that it has written: a field of theirs, and `repeated`."""
-    monkeypatch.setattr(logs, "REPEAT_INTERVAL_S", MINUTE)
+    monkeypatch.setattr(logs, "REPEAT_INTERVALS_S", (0.0, MINUTE, MINUTE, MINUTE))
     return RepeatedLog(), []
 
 
@@ -236,7 +236,7 @@ async def test_repeated_lines_are_suppressed_and_none_is_forgotten(repeated: tup
 
 
 def test_kinds_that_are_all_different_fill_neither_log_nor_memory(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of the causes that somebody makes up, a hundred a minute are lines of their own; the others are counted in one."""
+    """Of the causes that somebody makes up, a hundred in ten minutes are lines of their own; the others are counted in one."""
     log, lines = RepeatedLog(), Lines()
 
     def write(event: str, *, cause: str, repeated: int) -> None:
@@ -249,7 +249,7 @@ def test_kinds_that_are_all_different_fill_neither_log_nor_memory(monkeypatch: p
     assert len(log._kinds) == 101
     RepeatedLog.flush_all()
     assert sum(1 + repeated for _, repeated in lines) == 5000
-    monkeypatch.setattr(logs, "REPEAT_INTERVAL_S", 0.0)
+    monkeypatch.setattr(logs, "REPEAT_INTERVALS_S", (0.0, 0.0, 0.0, 0.0))
     log.write(("lost", "new"), write, "lost", cause="y" * 300)
     assert len(log._kinds) <= 2
 
@@ -320,7 +320,7 @@ def test_suppressed_lines_are_written_before_a_process_ends_at_once() -> None:
         "for n in range(5): repeated.write('good', log.warning, 'x', sums=['lost'], lost=n)\n"
         "def fail(*_, **fields): 1 / (fields['repeated'] == 0)\n"
         "for n in range(3): repeated.write('bad', fail, 'y')\n"
-        "tasks._exit()"
+        "tasks.end_process(1)"
     )
     lines = [json.loads(line) for line in logged(program, status=1).splitlines()]
     assert [(line["lost"], line.get("repeated")) for line in lines] == [(0, None), (10, 3)]

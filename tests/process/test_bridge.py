@@ -271,5 +271,5 @@ async def test_a_stop_of_one_source_that_fails_ends_the_stops_of_the_others() ->
     waits = Waits()
     bridge._pipelines = [Fails(), waits]  # type: ignore[list-item]
     with pytest.raises(ExceptionGroup, match="unhandled errors"):
-        await bridge._drain()
+        await bridge._drain(deadline=asyncio.get_running_loop().time() + 20)
     assert waits.cancelled

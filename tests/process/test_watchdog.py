@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from signal import SIGCONT, SIGSTOP
@@ -12,7 +13,9 @@ import psutil
 import pytest
 
 from bridge.config import Config, load
+from bridge.process import clock, supervisor
 from bridge.process.lifecycle import Lifecycle
+from bridge.process.supervisor import ChildProcess, Supervisor
 from bridge.process.watchdog import Watchdog
 from tests.support.brokers import Redis
 from tests.support.children import wait_until, with_fault
@@ -55,6 +58,44 @@ async def test_a_source_that_moves_none_gets_a_new_connection() -> None:
         await _wait(lambda: watchdog.stuck == [])
     finally:
         task.cancel()
+
+
+async def _stall_again_and_again(until: Callable[[], object]) -> None:
+    """Block the event loop for most of the time, until something is so, but for a minute at most."""
+    for _ in range(35):
+        if until():
+            return
+        await asyncio.sleep(0.5)
+        time.sleep(1.2)  # noqa: ASYNC251 - a call that blocks
+
+
+async def test_a_source_is_stuck_also_in_a_loop_that_stalls_again_and_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only the time in which nothing ran is forgiven."""
+    monkeypatch.setattr(clock, "_STALLED_S", 0.3)
+    still = Still()
+    watchdog = Watchdog([still], stuck_after_s=2.0)
+    task = asyncio.create_task(watchdog.run())
+    await _stall_again_and_again(lambda: watchdog.stuck)
+    task.cancel()
+    assert watchdog.stuck == ["still"]
+
+
+async def test_a_silent_process_is_found_also_by_a_parent_that_stalls_again_and_again(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Only the time in which the parent did not run is forgiven."""
+    monkeypatch.setattr(clock, "_STALLED_S", 0.3)
+    monkeypatch.setattr(supervisor, "_SILENCE_S", 2.0)
+    killed: list[int] = []
+    monkeypatch.setattr(ChildProcess, "kill", lambda child: killed.append(child.number))
+    parent = Supervisor(_config(tmp_path, processes=2), None, "info")
+    child = parent._children[1]
+    child.ready.set()
+    child.excuse_silence(float("inf"))  # from now on
+    task = asyncio.create_task(parent._kill_silent())
+    await _stall_again_and_again(lambda: killed)
+    task.cancel()
+    assert set(killed) == {1}
 
 
 async def test_nothing_is_stuck_while_nothing_is_pending() -> None:
@@ -120,9 +161,9 @@ async def test_a_start_takes_as_long_as_it_takes(tmp_path: Path, manager: socket
     task.cancel()
 
 
-def _config(directory: Path) -> Config:
+def _config(directory: Path, processes: int = 1) -> Config:
     path = directory / "bridge.yaml"
-    path.write_text("sources: {a: {type: amqp, url: amqp://localhost, queue: a}}\n")
+    path.write_text(f"sources: {{a: {{type: amqp, url: amqp://localhost, queue: a}}}}\nprocesses: {processes}\n")
     return load(str(path), environ={})
 
 

@@ -107,7 +107,7 @@ async def test_each_writer_has_its_own_availability() -> None:
 
 async def test_a_sink_that_flaps_is_said_once_a_minute(monkeypatch: pytest.MonkeyPatch) -> None:
     """The failures that were not said come once the minute is over, and not as if the sink were away: it has recovered."""
-    monkeypatch.setattr(logs, "REPEAT_INTERVAL_S", 0.2)
+    monkeypatch.setattr(logs, "REPEAT_INTERVALS_S", (0.0, 0.2, 0.2, 0.2))
     health = SinkHealth()
     with structlog.testing.capture_logs() as lines:
         for _ in range(5):

@@ -12,5 +12,7 @@ def test_only_a_redis_that_refuses_writes_has_a_limit() -> None:
     assert parse_memory(info.format("noeviction")) == Memory(900, 5000, "noeviction")
     assert parse_memory(info.format("allkeys-lru")) == Memory(900, 0, "allkeys-lru", Evicts.MESSAGES)
     assert parse_memory(info.format("volatile-ttl")) == Memory(900, 5000, "volatile-ttl", Evicts.OWN_KEYS)
-    assert parse_memory("maxmemory:0\r\nmaxmemory_policy:allkeys-lru\r\n") == Memory(0, 0, "allkeys-lru")
+    assert parse_memory("used_memory:0\r\nmaxmemory:0\r\nmaxmemory_policy:allkeys-lru\r\n") == Memory(
+        0, 0, "allkeys-lru"
+    )
     assert parse_memory("used_memory:7\r\n") == Memory(7, 0, "noeviction")

@@ -161,11 +161,11 @@ async def test_a_password_that_is_refused_is_waited_out(
     """The sink writes as soon as the password is right; the error tells the cause, and never the password."""
     server = new_redis(password="theirs")
     sink, same = make(server, url=f"redis://127.0.0.1:{server.port}", password=password), batch(1)
-    with pytest.raises(SinkUnavailable, match=r"password|Authentication required"):
+    with pytest.raises(SinkUnavailable, match="password"):
         await sink.ping()
     for _ in range(3):
         cause = (await denied(sink, same)).cause
-        assert "password" in cause or "unauthenticated" in cause
+        assert "password" in cause
         assert "s3cret" not in cause
     with server.client() as client:
         client.config_set("requirepass", password or "")

@@ -24,6 +24,7 @@ from bridge.routing.compiler import check_routes, compile_routes
 from bridge.routing.router import Router
 from bridge.sink import RedisSink
 from tests.support.brokers import Redis
+from tests.support.odd_servers import OddServer
 from tests.support.processes import queue_messages
 
 DEAD: Final = "dramatiq-bridge:dead-letters"
@@ -73,7 +74,7 @@ class Sinks:
         self._made: list[RedisSink] = []
 
     def __call__(
-        self, server: Redis, *, cap: int = 1000, dead_letters: dict[str, Any] | None = None, **settings: Any
+        self, server: Redis | OddServer, *, cap: int = 1000, dead_letters: dict[str, Any] | None = None, **settings: Any
     ) -> RedisSink:
         """Return a sink for `server`; `settings` are those of `dramatiq:`, `dead_letters` of that section."""
         dramatiq = Dramatiq.model_validate({"url": server.url, "timeout": "5s", **settings})

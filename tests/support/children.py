@@ -75,9 +75,10 @@ def free_port() -> int:
     raise RuntimeError(f"no free port in {_PORTS}")
 
 
-def with_fault(name: str) -> dict[str, str]:
-    """Return the environment of a bridge that `tests/faults/<name>/sitecustomize.py` has put a fault into."""
-    return {"PYTHONPATH": os.pathsep.join([str(REPOSITORY / "tests" / "faults" / name), str(REPOSITORY)])}
+def with_fault(*names: str) -> dict[str, str]:
+    """Return the environment of a bridge that the modules in each `tests/faults/<name>` have put a fault into."""
+    folders = [REPOSITORY / "tests" / "faults" / name for name in names]
+    return {"PYTHONPATH": os.pathsep.join(map(str, [*folders, REPOSITORY]))}
 
 
 def wait_until(condition: Callable[[], object], timeout: float = 30.0, what: str = "the condition") -> None:

@@ -23,6 +23,7 @@ from paho.mqtt.properties import Properties
 from tests.support.broker import Broker
 from tests.support.brokers import Mosquitto, RabbitMQ, Redis
 from tests.support.children import wait_until
+from tests.support.odd_servers import OddServer
 
 Payload = dict[str, Any]
 
@@ -60,7 +61,7 @@ class Feed(ABC):
     def unacknowledged(self) -> int:
         """How many events the broker still holds for the bridge, delivered or not."""
 
-    def config(self, sink: Redis, route: dict[str, Any] | None = None, **settings: Any) -> dict[str, Any]:
+    def config(self, sink: Redis | OddServer, route: dict[str, Any] | None = None, **settings: Any) -> dict[str, Any]:
         """A whole configuration: this source, one route, the sink."""
         first = {"from": "feed", "actor": "record", "args": ["$payload.n"], **(route or {})}
         return {

@@ -123,6 +123,10 @@ class MemorySink:
         """See `Sink`."""
         return True
 
+    async def outdated(self) -> str:
+        """See `Sink`."""
+        return ""
+
     async def delete_old_dead_letters(self) -> int:
         """There are none."""
         return 0

@@ -139,6 +139,10 @@ class BridgeProcess:
         """Send any signal (SIGSTOP and SIGCONT among them)."""
         self._started().signal(number)
 
+    def signal_group(self, number: Signals) -> None:
+        """Send any signal to the process and its children, as a terminal does."""
+        self._started().signal_group(number)
+
     def kill(self) -> None:
         """SIGKILL, and wait until the process is gone."""
         self._started().kill()

@@ -33,7 +33,7 @@ def out_of_memory(server: Redis) -> Iterator[str]:
     """Set `maxmemory` so low that every write is refused."""
     with server.client() as client:
         client.config_set("maxmemory-policy", "noeviction")
-        client.config_set("maxmemory", "1mb")  # less than an empty Redis needs
+        client.config_set("maxmemory", "1")  # byte: an empty Redis 8 needs less than 1 MB
         yield "used memory > 'maxmemory'"
         client.config_set("maxmemory", "0")
 

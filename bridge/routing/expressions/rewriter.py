@@ -28,6 +28,9 @@ _CONSTANTS: Final = {"true": True, "false": False, "null": None}
 _SIMILARITY: Final = 0.6
 
 
+_PLACE: Final = ("lineno", "end_lineno", "col_offset", "end_col_offset")
+
+
 @dataclass(frozen=True, slots=True)
 class Expression:
     """One checked expression.
@@ -50,6 +53,23 @@ def parse(text: str, names: Collection[str], *, line: int = 1) -> Expression:
     return Expression(text, rewriter.expression(), frozenset(rewriter.used))
 
 
+def _place_missing(root: ast.expr) -> None:
+    """Give each node without a place that of its parent, as `ast.fix_missing_locations` does in four times the time."""
+    parents: list[tuple[ast.AST, dict[str, int]]] = [(root, {})]
+    while parents:
+        parent, place = parents.pop()
+        values = vars(parent)
+        if "lineno" in values:
+            place = {name: values[name] for name in _PLACE}
+        elif isinstance(parent, (ast.expr, ast.keyword)):
+            values.update(place)
+        for value in list(values.values()):
+            children = value if type(value) is list else (value,)
+            parents += [
+                (each, place) for each in children if isinstance(each, (ast.expr, ast.keyword, ast.comprehension))
+            ]
+
+
 class _Rewriter:
     """Rewrites the tree of one expression; each `_name` method handles the nodes of type `Name`."""
 
@@ -64,7 +84,9 @@ class _Rewriter:
 
     def expression(self) -> ast.expr:
         """Return the safe form of the whole text."""
-        return ast.fix_missing_locations(self._rewrite(self._text.tree()))
+        node = self._rewrite(self._text.tree())
+        _place_missing(node)
+        return node
 
     def _rewrite(self, node: ast.expr) -> ast.expr:
         """Return the safe form of `node`, placed on the caller's line."""

@@ -29,6 +29,12 @@ class ConsumerCheck:
         self._quiet_interval_s = quiet_interval_s
         # Whether a session has already ended because messages wait; a delivery resets it.
         self._ended_for_waiting = False
+        # Whether the broker has refused the check's channel.
+        self._refused = False
+
+    def is_possible(self, connection: Any) -> bool:
+        """Return whether the broker allows a connection another channel: it ends one that opens a channel too many."""
+        return not self._refused and connection.connection_tune.channel_max != 1  # 0 is no limit
 
     async def wait_until_lost(self, connection: Any, received_count: Callable[[], int | None]) -> str:
         """Return once the consumer is lost, with the cause.
@@ -57,7 +63,9 @@ class ConsumerCheck:
                 await channel.close()
         except ChannelNotFoundEntity:
             return f"queue {self._queue!r} is gone, and the broker has not said so"
-        except Exception:  # noqa: BLE001 - aiormq raises anything
+        except Exception as error:  # noqa: BLE001 - aiormq raises anything
+            # A user's own limit is not announced: it costs one connection.
+            self._refused = self._refused or "number of channels" in str(error)
             return ""
         if queue.consumer_count == 0:
             return f"queue {self._queue!r} has no consumer any more, and the broker has not said so"

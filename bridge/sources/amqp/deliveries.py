@@ -39,7 +39,7 @@ from bridge.sources.amqp.frames import (
     parse_frame_start,
 )
 from bridge.sources.amqp.properties import details, parse_properties
-from bridge.topics.pattern import remember
+from bridge.topics.memory import TopicMemory
 
 #: Routings that are longer are not remembered.
 _MAX_REMEMBERED_BYTES: Final = 160
@@ -91,7 +91,7 @@ class DeliveryReader:
         # By prefix: the struct's `unpack_from`, and the offset of the header frame's payload from the tag.
         self._layouts: dict[bytes, tuple[Any, int]] = {}
         # By routing; those of redelivered events are not in it.
-        self._topics: dict[bytes, str] = {}
+        self._topics: TopicMemory[bytes, str] = TopicMemory(_MAX_REMEMBERED_BYTES)
         self._saw_redelivered = False
         #: The tag of the last delivery that has begun.
         self.last_tag = 0
@@ -196,7 +196,7 @@ class DeliveryReader:
         if routing[0] & 1:
             self._saw_redelivered = True  # and not remembered, so that each redelivered event comes here
         else:
-            remember(self._topics, routing, topic, longest=_MAX_REMEMBERED_BYTES)
+            self._topics.remember(routing, topic)
         return topic
 
     def _take_frame(self, data: bytes, at: int, events: list[Event], for_library: list[bytes]) -> int:

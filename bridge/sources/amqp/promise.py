@@ -16,6 +16,7 @@ from bridge.config import Amqp
 from bridge.config.sources import delivery_limit
 from bridge.errors import BadEvent
 from bridge.model.event import Event
+from bridge.model.server_versions import outdated
 from bridge.observe.logs import logger
 
 log = logger()
@@ -25,6 +26,10 @@ STREAM_GUARANTEE: Final = (
 )
 _STREAM_REMEDY: Final = "use a classic or a quorum queue, bound to the same exchange"
 _REMEDY: Final = "set x-delivery-limit: -1 or a dead-letter exchange for the queue"
+_UNCHECKED: Final = (
+    "the broker allows no second channel (channel_max, or the user's max-channels):"
+    " a consumer that it forgets without a word is not noticed"
+)
 
 
 class PromiseLog:
@@ -49,6 +54,13 @@ class PromiseLog:
     def fast_path_unavailable(self, cause: str) -> None:
         """Log that the library reads, though `fast_path` is set."""
         self._say("source.fast_path_unavailable", cause=cause)
+
+    def look_at_server(self, properties: Mapping[str, object], *, checked: bool) -> None:
+        """Log that the broker is older than supported, and that the consumer is not `checked`."""
+        if cause := outdated(_text(properties.get("product")), _text(properties.get("version"))):
+            self._say("source.old_server", cause=cause)
+        if not checked:
+            self._say("source.consumer_unchecked", cause=_UNCHECKED)
 
     def look_at_first(self, event: Event) -> None:
         """Log the limits that the first delivery of a connection shows."""
@@ -77,6 +89,10 @@ class PromiseLog:
         if event not in self._said:
             self._said.add(event)
             log.warning(event, source=self._source, queue=self._queue, **fields)
+
+
+def _text(value: object) -> str:
+    return value.decode("utf-8", "backslashreplace") if isinstance(value, bytes) else str(value)
 
 
 def _headers(event: Event) -> Mapping[str, object]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import re
 import time
 from collections.abc import Callable, Sequence
@@ -23,12 +24,15 @@ from bridge.sources.contract import WindowedSession
 from bridge.sources.window import InFlightWindow
 
 _CLOSE_TIMEOUT_S: Final = 2.0
+#: A part of it: on a silent link the connection has to be closed all the same.
+_FLUSH_TIMEOUT_S: Final = 1.0
 _ADDRESS: Final = re.compile(r" at 0x[0-9a-f]+")
 #: Shown by `rabbitmqctl list_consumers`. A tag belongs to its channel, so it need not be unique.
 _CONSUMER_TAG: Final = "dramatiq-bridge"
 #: How long reading may pause. RabbitMQ closes a connection that it cannot send to for 30 s (ranch's `send_timeout`;
 #: observed), and aiormq one on which it reads nothing for 6 s if the heartbeat is 1 s.
 _MAX_READ_PAUSE_S: Final = 4.0
+_LATE_S: Final = 1.0
 #: RabbitMQ's `consumer_timeout`, within which a delivery must be acknowledged, is longer (30 min unless it is set).
 _MIN_CONSUMER_TIMEOUT_S: Final = 1.0
 
@@ -55,6 +59,7 @@ class AmqpSession(WindowedSession):
         self._fast: FastTransport | None = None
         self._window = InFlightWindow(config.window, self.resume_reading, redelivered=True)
         self._channel: Any = None
+        self._has_spare_channel = True
         self._last_tag = 0
         # Why the session ends as soon as all its events are acknowledged, or "".
         self._end_cause = ""
@@ -65,7 +70,9 @@ class AmqpSession(WindowedSession):
         self._read_pause_timer: asyncio.TimerHandle | None = None
         self._cancelling: asyncio.Task[None] | None = None
 
-    async def start(self, connection: aio_pika.Connection, *, transport_used: bool) -> None:
+    async def start(
+        self, connection: aio_pika.Connection, consumer_check: ConsumerCheck, *, transport_used: bool
+    ) -> None:
         """Open the channel, declare, and consume; `transport_used` says whether aiormq reads through our transport."""
         connection.close_callbacks.add(self._on_close)
         channel = connection.channel(publisher_confirms=False)
@@ -76,6 +83,8 @@ class AmqpSession(WindowedSession):
         await self._declare(channel)
         self._channel = await channel.get_underlay_channel()
         self._channel.on_consumer_cancel_callbacks.add(self._on_cancel)
+        self._has_spare_channel = consumer_check.is_possible(self._channel.connection)
+        self._promise.look_at_server(self._channel.connection.server_properties, checked=self._has_spare_channel)
         self._transport.set_frame_max(self._channel.connection.connection_tune.frame_max or INITIAL_FRAME_MAX)
         if isinstance(self._transport, FastTransport):
             if transport_used:
@@ -87,8 +96,9 @@ class AmqpSession(WindowedSession):
         await self._channel.basic_consume(self._config.queue, self._on_message, consumer_tag=_CONSUMER_TAG)
 
     async def watch_consumer(self, consumer_check: ConsumerCheck) -> None:
-        """Fail the session once its consumer is lost."""
-        self.fail(await consumer_check.wait_until_lost(self._channel.connection, self._received_count))
+        """Fail the session once its consumer is lost; return at once where the broker allows no channel for the check."""
+        if self._has_spare_channel:
+            self.fail(await consumer_check.wait_until_lost(self._channel.connection, self._received_count))
 
     async def receive(self) -> list[Event]:
         """See `Session`; a session that is to end does so once all its events are acknowledged."""
@@ -130,12 +140,19 @@ class AmqpSession(WindowedSession):
         await self._cancel()
         self._window.close()
 
+    async def close(self, connection: aio_pika.Connection) -> None:
+        """Close the connection once every acknowledgement is sent."""
+        if self._fast is None and self._channel is not None:
+            with contextlib.suppress(Exception):
+                # Closing a connection, aiormq drops the frames that it has queued (7.2.4, observed); these go first.
+                await asyncio.wait_for(self._channel.close(), _FLUSH_TIMEOUT_S)
+        await connection.close()
+
     async def _acknowledge(self, tag: Any) -> None:
         if self._fast is not None and not self._channel.is_closed:
             self._fast.acknowledge(tag)
         else:
-            # A session that is about to end waits until the frame is written: closing, aiormq drops the frames it queued.
-            await self._channel.basic_ack(tag, multiple=True, wait=bool(self._end_cause))
+            await self._channel.basic_ack(tag, multiple=True, wait=False)
 
     async def _declare(self, channel: Any) -> None:
         config = self._config
@@ -200,6 +217,11 @@ class AmqpSession(WindowedSession):
         """Cancel the consumer, and discard all further deliveries: the broker redelivers them to the next session."""
         if self._window.failed or self._end_cause:
             return
+        timer, loop = self._read_pause_timer, asyncio.get_running_loop()
+        if timer is not None and loop.time() > timer.when() + _LATE_S:
+            # The process stood still, and could not acknowledge anything.
+            self._read_pause_timer = loop.call_later(_MAX_READ_PAUSE_S, self._stop_consuming)
+            return
         self._log_waiting("the window is full, and stays so")
         self._discarding = True
         if self._fast is not None:
@@ -231,6 +253,8 @@ class AmqpSession(WindowedSession):
         """End the session, at once if the broker has taken its deliveries back, else once it is written."""
         queue, cause = self._config.queue, "the broker cancelled the consumer of queue"
         try:
+            if not self._has_spare_channel:
+                raise Disconnected("no second channel")
             async with asyncio.timeout(_CLOSE_TIMEOUT_S):
                 channel = await self._channel.connection.channel(publisher_confirms=False)
                 found = await channel.queue_declare(queue, passive=True)

@@ -19,6 +19,7 @@ from aiormq.exceptions import ChannelNotFoundEntity, ChannelPreconditionFailed
 from yarl import URL
 
 from bridge.config import Amqp, tls
+from bridge.connecting.attempt import Attempt, Server
 from bridge.errors import Disconnected, describe_error
 from bridge.model.event import Details, Event
 from bridge.observe.logs import RepeatedLog, logger
@@ -60,21 +61,20 @@ class AmqpSource:
         max_bytes = config.max_body + ROOM_BYTES
         transport = FastTransport(self.name, loop, max_bytes) if config.fast_path else LibraryTransport(loop, max_bytes)
         session = AmqpSession(self.name, config, transport, self._promise, self._log_waiting)
-        connection = aio_pika.Connection(
-            self._url(), ssl_context=tls.context(config.tls) if config.url.startswith("amqps") else None
-        )
-        factory = TransportFactory(transport, config.tls.server_name if config.tls else None)
+        attempt, url = Attempt(config.connect_timeout / 1000), self._url()
+        connection = aio_pika.Connection(url)
+        factory = TransportFactory(transport, attempt, self._server(url))
         connection.kwargs["transport_factory"] = factory
         is_connected = False
         try:
             try:
-                async with asyncio.timeout(config.connect_timeout / 1000):
+                async with attempt:
                     await connection.connect()
                 is_connected = True
                 # Wait only now, so that a mistake in the connection is logged at once.
                 await self._wait_for_sink()
                 async with asyncio.timeout(config.connect_timeout / 1000):
-                    await session.start(connection, transport_used=factory.used)
+                    await session.start(connection, self._consumer_check, transport_used=factory.used)
                 self._promise.log_declared()
             except Exception as error:  # noqa: BLE001 - aiormq raises anything, a bare Exception among it
                 cause = transport.close_reason or _describe_refusal(error, config)
@@ -89,7 +89,8 @@ class AmqpSource:
         finally:
             session.resume_reading()
             with contextlib.suppress(Exception):
-                await asyncio.wait_for(connection.close(), _CLOSE_TIMEOUT_S)
+                await asyncio.wait_for(session.close(connection), _CLOSE_TIMEOUT_S)
+            factory.abort()
             session.fail("the connection was closed")
 
     async def _wait_for_sink(self) -> None:
@@ -105,6 +106,12 @@ class AmqpSource:
 
     def _log_waiting(self, cause: str) -> None:
         self._repeated.write(cause, log.warning, "source.waiting", source=self.name, cause=cause)
+
+    def _server(self, url: URL) -> Server:
+        settings = self._config.tls
+        secure = tls.context(settings) if url.scheme == "amqps" else None
+        port = url.port or (5671 if secure else 5672)
+        return Server(url.host or "localhost", port, tls=secure, name=settings.server_name if settings else None)
 
     def _url(self) -> URL:
         config = self._config

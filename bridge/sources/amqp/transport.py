@@ -14,6 +14,7 @@ from typing import Any, Final
 import aiormq
 from yarl import URL
 
+from bridge.connecting.attempt import Attempt, Server
 from bridge.model.event import Event
 from bridge.sources.amqp.deliveries import DeliveryReader
 from bridge.sources.amqp.frames import END, HEARTBEAT_FRAME, BadFrame, FrameReader, close_reason
@@ -160,25 +161,23 @@ class FastTransport(asyncio.BufferedProtocol):
 
 
 class TransportFactory(aiormq.TransportFactory):
-    """Opens the connection as aiormq itself does, but for our `transport`; `used` says whether aiormq has asked for it."""
+    """Connects to `server` in an attempt of ours; `used` says whether aiormq has asked for it."""
 
-    def __init__(self, transport: FastTransport | LibraryTransport, server_name: str | None) -> None:
+    def __init__(self, transport: FastTransport | LibraryTransport, attempt: Attempt, server: Server) -> None:
         self.used = False
         self._transport = transport
-        self._server_name = server_name
+        self._attempt = attempt
+        self._server = server
+        self._opened: asyncio.Transport | None = None
 
-    async def create(self, url: URL, **kwargs: Any) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    async def create(self, url: URL, **kwargs: Any) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:  # noqa: ARG002
         """Open the connection; called by aiormq."""
         self.used = True
-        secure = await kwargs.pop("ssl_context_provider").get_context() if url.scheme == "amqps" else None
-        loop = asyncio.get_running_loop()
-        # Both asyncio and uvloop set TCP_NODELAY.
-        socket_transport, _ = await loop.create_connection(
-            lambda: self._transport.protocol,
-            url.host or "localhost",
-            url.port or (5671 if secure else 5672),
-            ssl=secure,
-            server_hostname=(self._server_name or url.host) if secure else None,
-        )
-        stream = self._transport.stream
-        return stream, asyncio.StreamWriter(socket_transport, self._transport.library_protocol, stream, loop)
+        self._opened = await self._attempt.connect(self._transport.protocol, self._server)
+        stream, loop = self._transport.stream, asyncio.get_running_loop()
+        return stream, asyncio.StreamWriter(self._opened, self._transport.library_protocol, stream, loop)
+
+    def abort(self) -> None:
+        """Close the socket, if it is open: closing, aiormq waits for a peer that takes nothing or says no farewell."""
+        if self._opened is not None:
+            self._opened.abort()

@@ -1,4 +1,4 @@
-"""One paho-mqtt client on the event loop: the loop reads and writes its socket; only connecting needs a thread."""
+"""One paho-mqtt client on the event loop, which opens, reads and writes its socket."""
 
 from __future__ import annotations
 
@@ -6,17 +6,18 @@ import asyncio
 import contextlib
 import socket
 import ssl
-import threading
 from collections.abc import Callable
 from typing import Any, Final
 
 from paho.mqtt import client as paho
 from paho.mqtt.enums import MQTTErrorCode
 
+from bridge.connecting.attempt import Attempt, Server
 from bridge.errors import describe_error
 from bridge.sources.mqtt.paho_client import PlainClient, Tap, TappedClient
 
 _CLOSE_TIMEOUT_S: Final = 1.0
+_LATE_S: Final = 1.0
 
 
 class PahoConnection:
@@ -43,20 +44,19 @@ class PahoConnection:
         # With this set, paho queues its packets and the loop writes them: many PUBACKs in one go.
         client.on_socket_register_write = lambda *_: None
 
-    async def open(self, host: str, port: int, **options: Any) -> None:
+    async def open(self, attempt: Attempt, server: Server, **options: Any) -> None:
         """Open the socket, send CONNECT, and begin to read; paho's `on_connect` gets the answer.
 
         Raises:
             OSError, ValueError: it could not be opened.
         """
-        await self._in_thread(lambda: self._client.connect(host, port, **options))
+        self._socket = sock = self._client.opened = await attempt.open_tls(server)
+        self._client.connect(server.host, server.port, **options)
         opened: Any = self._client.socket()
         if opened is None:
             raise ConnectionError("the connection was closed")
         self._tap = opened if isinstance(opened, Tap) else None
-        self._socket = sock = opened.real if isinstance(opened, Tap) else opened
         self._fd = sock.fileno()
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         if hasattr(socket, "TCP_USER_TIMEOUT"):
             # While reading is paused no answer to a ping can be seen. A peer whose TCP does not confirm our pings is dead.
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, 2000 * self._client.keepalive)
@@ -126,33 +126,6 @@ class PahoConnection:
         except Exception as error:  # noqa: BLE001 - any error in paho ends the session, with its cause
             self.fail(describe_error(error))
 
-    async def _in_thread(self, connect: Callable[[], object]) -> None:
-        """Run paho's blocking calls (DNS, TCP, TLS) in a thread of their own, before the loop takes over.
-
-        A daemon thread outside the loop's pool: a server that never answers delays neither other sources nor the exit.
-        """
-        done = self._loop.create_future()
-
-        def finish(error: BaseException | None) -> None:
-            if done.done():
-                return
-            if error is None:
-                done.set_result(None)
-            else:
-                done.set_exception(error)
-
-        def run() -> None:
-            error: BaseException | None = None
-            try:
-                connect()
-            except BaseException as raised:  # noqa: BLE001 - raised again on the loop's thread
-                error = raised
-            with contextlib.suppress(RuntimeError):  # the loop has ended meanwhile
-                self._loop.call_soon_threadsafe(finish, error)
-
-        threading.Thread(target=run, name=f"source:{self._name}:connect", daemon=True).start()
-        await done
-
     def _on_readable(self) -> None:
         try:
             while self._reading:
@@ -193,9 +166,12 @@ class PahoConnection:
     async def _keep_alive(self) -> None:
         while not self._ended:
             # Often enough: brokers wait for one and a half keepalives.
-            await asyncio.sleep(min(1.0, (self._client.keepalive or 4) / 4))
+            awake_at = self._loop.time() + min(1.0, (self._client.keepalive or 4) / 4)
+            await asyncio.sleep(awake_at - self._loop.time())
             try:
-                if not self._reading:
+                # The process stood still: the answer to the ping may wait in the socket, and uvloop has not read yet.
+                is_late = self._loop.time() > awake_at + _LATE_S
+                if is_late or not self._reading:
                     self._client.forget_pending_ping()
                 code = self._client.loop_misc()
             except Exception as error:  # noqa: BLE001 - as above

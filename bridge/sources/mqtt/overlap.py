@@ -9,14 +9,16 @@ from __future__ import annotations
 
 import zlib
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from hashlib import blake2b
-from typing import Final, cast
+from itertools import islice
+from typing import Final, TypeVar, cast
 
 from bridge.model.event import Event
 from bridge.sources.mqtt.packets import PUBACK
 from bridge.sources.mqtt.properties import RETAIN, subscription_ids
-from bridge.topics.mqtt import covers
+from bridge.topics.index import PatternIndex
+from bridge.topics.mqtt import MqttTopics, covers
 
 #: An identifier has 28 bits: 14 for the set of filters, 14 for the filter.
 _BITS: Final = 14
@@ -24,6 +26,7 @@ _MASK: Final = (1 << _BITS) - 1
 _MAX_RETAINED_TOPICS: Final = 65_536
 #: Two topics with the same hash would lose an event; of so many bytes nobody finds a pair.
 _HASH_BYTES: Final = 32
+_Value = TypeVar("_Value")
 
 
 class OverlapIds:
@@ -34,36 +37,45 @@ class OverlapIds:
     """
 
     def __init__(self, filters: Sequence[str]) -> None:
-        # Of two filters without wildcards only the same one overlaps, where one of them is shared.
+        # Of two filters without wildcards only the same one overlaps, where one of them is shared. Those with wildcards are
+        # indexed: each filter asks them, and not all others.
         plain = Counter(map(_without_share, filters))
         overlapping = {each for each in filters if plain[_without_share(each)] > 1}
+        wild = _index((each, _without_share(each)) for each in filters if _is_wild(each))
         for pattern in filters:
-            if "+" in pattern or "#" in pattern:
-                others = [
-                    each
-                    for each in filters
-                    if each != pattern and _overlap(_without_share(pattern), _without_share(each))
-                ]
-                overlapping.update(others, [pattern] if others else ())
+            bare = _without_share(pattern)
+            others = (
+                each
+                for each in wild.overlapping(MqttTopics.tokens(bare))
+                if each != pattern and _overlap(bare, _without_share(each))
+            )
+            # One with wildcards finds another one by itself, but not those without.
+            found = list(others) if not _is_wild(pattern) else list(islice(others, 1))
+            overlapping.update(found, [pattern] if found else ())
         # Shared ones last: their copy may go to another member of the group, the other copy surely comes here.
         ordered = sorted((each for each in filters if each in overlapping), key=lambda each: each.startswith("$share/"))
         first = (zlib.crc32("\n".join(ordered).encode()) & _MASK) << _BITS
         self.by_filter = dict(zip(ordered, range(first + 1, first + _MASK), strict=False))
         self._known = frozenset(self.by_filter.values())
+        # The filters and their identifiers, in the order of these.
         self._filters = [(_without_share(each), number) for each, number in self.by_filter.items()]
+        self._index = _index((place, pattern) for place, (pattern, _) in enumerate(self._filters))
 
     def is_counted(self, topic: str, ids: Sequence[int]) -> bool:
         """Tell whether the copy that the subscriptions `ids` brought is the one that counts."""
         if not self._known.issuperset(ids):
             return True
-        for pattern, number in self._filters:
-            if covers(pattern, topic):
-                return number in ids
-        return True
+        fitting = self._fitting(topic)
+        return not fitting or min(fitting) in ids
 
     def matches_several(self, topic: str) -> bool:
         """Tell whether `topic` matches several of the overlapping filters."""
-        return sum(covers(pattern, topic) for pattern, _ in self._filters) > 1
+        return len(self._fitting(topic)) > 1
+
+    def _fitting(self, topic: str) -> list[int]:
+        """Return the identifiers of the filters that fit, in any order."""
+        places = self._index.find(MqttTopics.levels(topic))
+        return [number for pattern, number in map(self._filters.__getitem__, places) if covers(pattern, topic)]
 
 
 class CopyFilter:
@@ -119,6 +131,18 @@ class CopyFilter:
         if len(self._retained_topics) < _MAX_RETAINED_TOPICS and self._overlap_ids.matches_several(topic):
             self._retained_topics.add(hashed)
         return False
+
+
+def _index(patterns: Iterable[tuple[_Value, str]]) -> PatternIndex[_Value]:
+    """Return an index of values, each with its filter."""
+    index: PatternIndex[_Value] = PatternIndex()
+    for value, pattern in patterns:
+        index.add(MqttTopics.tokens(pattern), value)
+    return index
+
+
+def _is_wild(pattern: str) -> bool:
+    return "+" in pattern or "#" in pattern
 
 
 def _without_share(pattern: str) -> str:

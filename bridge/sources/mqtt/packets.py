@@ -28,7 +28,7 @@ from typing import Any, Final
 from bridge.model.event import Event
 from bridge.sources.mqtt.oversized import NO_TOPIC, NOT_UTF8, OversizedMessage
 from bridge.sources.mqtt.properties import DUP, details, variable_int
-from bridge.topics.pattern import remember
+from bridge.topics.memory import TopicMemory
 
 #: The first two bytes of an acknowledgement; the packet id follows.
 PUBACK: Final = b"\x40\x02"
@@ -62,7 +62,7 @@ class PacketReader:
         self._max_bytes = max_bytes
         self._oversized: OversizedMessage | None = None
         self._shapes: dict[bytes, _Shape] = {}
-        self._topics: dict[bytes, str] = {}
+        self._topics: TopicMemory[bytes, str] = TopicMemory()
         self._others: list[bytes] = []
         self._deferred = b""
         # An incomplete packet, in pieces: a large one is joined only once.
@@ -203,7 +203,7 @@ class PacketReader:
             topic = topic_bytes.decode()
         except UnicodeDecodeError:
             return ""
-        remember(self._topics, topic_bytes, topic)
+        self._topics.remember(topic_bytes, topic)
         return topic
 
 

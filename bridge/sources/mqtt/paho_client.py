@@ -51,6 +51,8 @@ class _BaseClient(paho.Client):
         self._extract = extract
         self._max_packet_bytes = max_packet_bytes
         self._lone_password: bytes | None = None
+        #: The socket that paho gets as its own when it connects.
+        self.opened: Any = None
 
     def authenticate(self, username: str, password: str) -> None:
         """Send these with CONNECT, unless empty; MQTT 5 knows a password without a username, paho does not."""
@@ -58,6 +60,9 @@ class _BaseClient(paho.Client):
             self.username_pw_set(username, password or None)
         elif password:
             self._lone_password = password.encode()
+
+    def _create_socket(self) -> Any:
+        return self.opened
 
     def _packet_queue(self, command: Any, packet: Any, *others: Any, **options: Any) -> Any:
         if command == paho.CONNECT and self._lone_password is not None:

@@ -16,6 +16,7 @@ from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 
 from bridge.config import Mqtt, tls
+from bridge.connecting.attempt import Attempt, Server
 from bridge.errors import Disconnected, describe_error
 from bridge.model.event import Event
 from bridge.sources.contract import WindowedSession
@@ -82,7 +83,7 @@ class MqttSession(WindowedSession):
         self._max_held = config.window.events * (2 if config.qos > 0 else 1)
         self._window = InFlightWindow(config.window, self._resume_reading, redelivered=config.durable)
 
-    async def start(self) -> None:
+    async def start(self, attempt: Attempt) -> None:
         """Connect and subscribe; return once every subscription is granted, or the first event was received.
 
         Raises:
@@ -90,14 +91,11 @@ class MqttSession(WindowedSession):
         """
         config = self._config
         url = urlsplit(config.url)
-        secure = url.scheme == "mqtts"
-        port = url.port or (8883 if secure else 1883)
+        secure = tls.context(config.tls) if url.scheme == "mqtts" else None
+        port, name = url.port or (8883 if secure else 1883), config.tls.server_name if config.tls else None
         username = config.username if config.username is not None else unquote(url.username or "")
         password = config.password.get_secret_value() if config.password else unquote(url.password or "")
         self._client.authenticate(username, password)
-        if secure:
-            self._client.tls_set_context(tls.context(config.tls))
-        self._client.connect_timeout = config.connect_timeout / 1000
         properties = None
         if self._v5:
             properties = Properties(PacketTypes.CONNECT)
@@ -105,8 +103,8 @@ class MqttSession(WindowedSession):
             properties.MaximumPacketSize = self._max_packet_bytes
             properties.SessionExpiryInterval = config.session_expiry // 1000 if config.client_id else 0
         await self._connection.open(
-            url.hostname or "localhost",
-            port,
+            attempt,
+            Server(url.hostname or "localhost", port, tls=secure, name=name),
             keepalive=max(1, config.keepalive // 1000),
             clean_start=(config.client_id is None) if self._v5 else paho.MQTT_CLEAN_START_FIRST_ONLY,
             properties=properties,

@@ -1,18 +1,18 @@
 """MQTT (5, or 3.1.1 on request), QoS 0 and 1, acknowledged by hand.
 
-paho-mqtt connects, subscribes and keeps alive; the event loop drives it, and the event loop drives it, and only connecting runs in a thread. Each
-connection gets a new client object: a broker redelivers unacknowledged messages only on a new connection.
+The bridge opens the socket, paho-mqtt logs in, subscribes and keeps alive, and the event loop drives it. Each connection
+gets a new client object: a broker redelivers unacknowledged messages only on a new connection.
 """
 
 from __future__ import annotations
 
-import asyncio
 import ssl
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
 from bridge.config import Dramatiq, Mqtt, tls
+from bridge.connecting.attempt import Attempt
 from bridge.errors import Disconnected
 from bridge.model.event import Details, Event
 from bridge.observe.logs import logger
@@ -65,10 +65,8 @@ class MqttSource:
         )
         try:
             try:
-                async with asyncio.timeout(self._config.connect_timeout / 1000):
-                    await session.start()
-            except TimeoutError:
-                raise Disconnected("timed out") from None
+                async with Attempt(self._config.connect_timeout / 1000) as attempt:
+                    await session.start(attempt)
             except (OSError, ssl.SSLError, ValueError) as error:
                 raise Disconnected(tls.explain(error, self._config.url)) from None
             self.redelivers = session.durable

@@ -9,6 +9,7 @@ from typing import Any, Final
 import msgspec
 
 from bridge.config import Dramatiq, Mqtt
+from bridge.observe.log_fields import without_numbers
 from bridge.observe.logs import RepeatedLog, logger
 from bridge.redis_io.connection import Word
 from bridge.redis_io.patience import ask_until_answered
@@ -111,7 +112,7 @@ async def redis_answers(name: str, dramatiq: Dramatiq, repeated: RepeatedLog, *c
 
     def log_failure(cause: str, wait_s: float) -> None:
         repeated.write(
-            ("unavailable", cause),
+            ("unavailable", without_numbers(cause)),
             log.warning,
             "source.subscriptions_not_recorded",
             source=name,

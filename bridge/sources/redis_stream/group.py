@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import socket
 import time
+from collections import Counter
 from collections.abc import Callable
 from importlib.resources import files
 from typing import Any, Final
@@ -21,6 +22,7 @@ from bridge.errors import Disconnected
 from bridge.model.entry_ids import entry_order
 from bridge.observe.logs import RepeatedLog, logger
 from bridge.redis_io.connection import RedisConnection
+from bridge.redis_io.servers import with_remedy
 from bridge.sources.redis_stream.positions import Positions
 
 _INSPECT_SCRIPT: Final = files("bridge.sources.redis_stream").joinpath("group.lua").read_text()
@@ -45,6 +47,14 @@ _GAP_POSITION: Final = "Redis has lost the position as well: what was added and 
 _GAP_UNKNOWN: Final = "nothing is known to have been written: what the group had still to deliver can't be known"
 _MADE_AGAIN: Final = "it was lost: earlier entries that were pending at a consumer which is gone are lost with it"
 
+#: Replies of the script.
+_NOT_COUNTED: Final = -1
+_FORGOTTEN: Final = -2
+_COUNT_FORGOTTEN: Final = (
+    "Redis has forgotten how much the group has read, as at a restart or a failover:"
+    " entries that were trimmed unread around then are not counted"
+)
+
 log = logger()
 
 
@@ -66,15 +76,19 @@ class Group:
         # first is where the group began. A stream whose group has been there has a value, perhaps None, in the second.
         self._read: dict[str, bytes] = {}
         self._written: dict[str, bytes | None] = {}
+        # Of each stream: how many entries the group had read at the last inspection, and this consumer since; see `group.lua`.
+        self._counted: dict[str, int] = {}
+        self._new: Counter[str] = Counter()
         self._inspect_at = 0.0  # `time.monotonic`; infinite once Redis has refused
 
     def log(self, stream: str) -> str:
         """Return `WriteOnce.log` of the entries of `stream`."""
         return self._positions.log(stream)
 
-    def note_read(self, stream: str, entry_id: bytes) -> None:
-        """Note the last entry of a reply."""
+    def note_read(self, stream: str, entry_id: bytes, *, new: int = 0) -> None:
+        """Note the last entry of a reply, and how many of its entries are new to the group."""
         self._read[stream] = _later(entry_id, self._read.get(stream))
+        self._new[stream] += new
 
     def note_written(self, stream: str, entry_id: bytes) -> None:
         """Note that an entry was written."""
@@ -95,11 +109,13 @@ class Group:
                     continue
                 if self._written.get(stream) is None:
                     self._written[stream] = await self._positions.read_at_once(stream)
+                if lost:
+                    self._counted.pop(stream, None)
                 if lost and self._positions.in_sink and stream in self._read:
                     # Another consumer may have made it, and does not know how far this one has read.
                     await self._positions.restart(stream, self._read[stream])
         except ResponseError as error:
-            raise Disconnected(str(error)) from None
+            raise Disconnected(with_remedy(str(error))) from None
         self._inspect_at = 0.0
 
     async def _exists(self, connection: RedisConnection, stream: str) -> bool:
@@ -148,6 +164,7 @@ class Group:
         if status not in {"made", "exists"}:
             raise Disconnected(f"the group of {stream!r} can't be made: {status}")
         self._written[stream] = start
+        self._counted.pop(stream, None)
         if status == "made" and had_been_there:
             gap = "" if recorded else _GAP_POSITION if written else _GAP_UNKNOWN
             self._log_made_again(stream, start, _GAP_STREAM if renewed else gap)
@@ -175,7 +192,8 @@ class Group:
             fields = await connection.command("XINFO", "STREAM", stream)
         except ResponseError as error:
             return _BEFORE_ALL if "no such key" in str(error) else None
-        return dict(zip(fields[::2], fields[1::2], strict=True))[b"last-generated-id"]  # type: ignore[no-any-return]
+        # Other servers leave it out (miniredis).
+        return dict(zip(fields[::2], fields[1::2], strict=True)).get(b"last-generated-id")
 
     def inspection_due(self, read_at: float) -> bool:
         """Return whether to inspect before the next read; `read_at` is the time of the last one (`time.monotonic`)."""
@@ -194,9 +212,12 @@ class Group:
         self._inspect_at = time.monotonic() + _INSPECT_INTERVAL_S
         try:
             for stream in self._config.streams:
-                lost, deleted = await connection.command(
-                    "EVAL", _INSPECT_SCRIPT, 1, stream, self._config.group, self.consumer, idle_ms
-                )
+                counted = self._counted.get(stream, -1)
+                lost, deleted, self._counted[stream] = await connection.command(
+                    "EVAL", _INSPECT_SCRIPT, 1, stream,
+                    self._config.group, self.consumer, idle_ms, counted, self._new[stream],
+                )  # fmt: skip
+                self._new[stream] = 0
                 if deleted:
                     self._say(
                         stream,
@@ -206,9 +227,12 @@ class Group:
                         stream=stream,
                         consumers=deleted,
                     )
-                if lost < 0:
+                if lost == _NOT_COUNTED:
                     raise ResponseError("Redis counts from 7.0 on what a group has read")
-                self.count_trimmed(stream, lost)
+                if lost == _FORGOTTEN:
+                    self._say(stream, log.warning, "source.trimming_unnoticed", stream=stream, cause=_COUNT_FORGOTTEN)
+                else:
+                    self.count_trimmed(stream, lost)
         except ResponseError as error:
             self._say(str(error), log.warning, "source.trimming_unnoticed", cause=str(error))
             self._inspect_at = float("inf")
@@ -219,6 +243,11 @@ class Group:
             self.trimmed += count
             lost: dict[str, Any] = {"sums": ["lost"], "lost": count, "total": self.trimmed}
             self._say(stream, log.error, "source.entries_trimmed", stream=stream, **lost)
+
+    def log_claiming_refused(self, cause: str) -> None:
+        """Log that Redis is too old for XAUTOCLAIM, has it renamed, or forbids it."""
+        text = f"{cause}: entries that are pending at a consumer which is gone wait for one of its name"
+        self._say(cause, log.warning, "source.claiming_impossible", cause=text)
 
     def log_claimed(self, stream: str, entries: int) -> None:
         """Log that so many entries were taken over from another consumer."""

@@ -9,6 +9,7 @@ from redis.exceptions import ResponseError
 
 from bridge.config import Dramatiq
 from bridge.errors import Disconnected
+from bridge.observe.log_fields import without_numbers
 from bridge.observe.logs import RepeatedLog, logger
 from bridge.redis_io.keys import position_key, restart_key
 from bridge.redis_io.patience import ask, ask_until_answered
@@ -121,7 +122,7 @@ class Positions:
 
     def _log_failure(self, cause: str, wait_s: float) -> None:
         self._repeated.write(
-            cause,
+            without_numbers(cause),
             log.warning,
             "source.position_unknown",
             source=self._source,

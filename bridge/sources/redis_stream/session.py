@@ -8,6 +8,7 @@ lost, it is made again within the session: the entries that are held are still w
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from collections import deque
 from collections.abc import Sequence
@@ -20,6 +21,7 @@ from bridge.errors import Disconnected
 from bridge.model.entry_ids import highest_id
 from bridge.model.event import Event
 from bridge.redis_io.connection import RedisConnection, encode_command
+from bridge.redis_io.servers import VersionCheck, not_redis, with_remedy
 from bridge.sources.contract import WindowedSession
 from bridge.sources.oversized import ROOM_BYTES
 from bridge.sources.redis_stream.entries import EntryReader
@@ -33,28 +35,23 @@ REPLY_TIMEOUT_S: Final = _BLOCK_MS / 1000 + 10.0
 
 #: How long a lost group may take to be made again within a session.
 _RECOVERY_TIMEOUT_S: Final = 20.0
+#: How the replies to XAUTOCLAIM begin where it is not there (before Redis 6.2, or renamed), or not permitted.
+_NO_CLAIMING: Final = ("unknown command", "NOPERM")
 #: How the replies begin that say that a group, or its stream, is gone.
 _LOST: Final = ("NOGROUP", "UNBLOCKED")
 
 
 class RedisStreamSession(WindowedSession):
-    """See `Session`; `reader` is the connection that reads entries, `acknowledger` the one for XACK."""
+    """See `Session`.
 
-    def __init__(
-        self,
-        name: str,
-        config: RedisStream,
-        reader: RedisConnection,
-        acknowledger: RedisConnection,
-        group: Group,
-        *,
-        in_sink: bool,
-    ) -> None:
+    It has two connections: a reply to XACK would have to wait behind an XREADGROUP that blocks.
+    """
+
+    def __init__(self, name: str, config: RedisStream, group: Group, *, in_sink: bool) -> None:
         self._name = name
         self._group = group
         self._config = config
-        self._reader = reader
-        self._acknowledger = acknowledger
+        self._reader, self._acknowledger = (RedisConnection(config, timeout_s=REPLY_TIMEOUT_S) for _ in range(2))
         self._in_sink = in_sink
         self._consumer = group.consumer
         self._has_room = asyncio.Event()
@@ -76,7 +73,40 @@ class RedisStreamSession(WindowedSession):
         # read and not acknowledged; then new ones (">").
         self._cursors: dict[str, bytes] = dict.fromkeys(config.streams, b"0")
         self._claim_at = time.monotonic()
+        self._claims = True
         self._claim_from: dict[str, bytes] = dict.fromkeys(config.streams, b"0-0")
+
+    async def open(self, version_check: VersionCheck) -> None:
+        """Connect, make the group where it is missing, and see that XACK works.
+
+        Raises:
+            Disconnected: Redis can't be reached, or refuses something without which nothing can be read or acknowledged.
+        """
+        await self._reader.open()
+        await self._acknowledger.open()
+        await version_check.run(self._reader)
+        # Of an entry that there cannot be; the reply is there once the group is.
+        self._acknowledger.send(encode_command("XACK", self._config.streams[0], self._config.group, "0-0"))
+        await self._group.create(self._reader)
+        try:
+            reply = await self._acknowledger.read()
+            if not isinstance(reply, int):
+                raise Disconnected(not_redis(reply))
+        except ResponseError as error:
+            # In Dramatiq's Redis the sink's own user acknowledges; whether there is such a command, both know.
+            if not self._in_sink or str(error).startswith("unknown command"):
+                raise Disconnected(with_remedy(str(error))) from None
+
+    async def close(self) -> None:
+        """Close the connections."""
+        await self._reader.close()
+        await self._acknowledger.close()
+        self.fail("the connection was closed")
+
+    @property
+    def reply_too_large(self) -> bool:
+        """Whether the connection ended because a reply was too large."""
+        return self._reader.reply_too_large
 
     async def receive(self) -> list[Event]:
         """See `Session`."""
@@ -132,6 +162,7 @@ class RedisStreamSession(WindowedSession):
         if self._in_sink or self._window.failed:
             return
         try:
+            self._acknowledger = await self._renewed(self._acknowledger)
             for stream, entries in of_stream.items():
                 ids = [event.deduplication_key for event in entries]
                 await self._acknowledger.command("XACK", stream, self._config.group, *ids)
@@ -152,8 +183,26 @@ class RedisStreamSession(WindowedSession):
         self._reader.max_reply_bytes = self._max_reply_bytes if count > 1 else None
         return count
 
+    async def _renewed(self, connection: RedisConnection) -> RedisConnection:
+        """Return the connection, or a new one if it has ended while it was idle: servers and proxies end such (`timeout`).
+
+        Raises:
+            Disconnected: Redis cannot be reached.
+        """
+        if not connection.failed:
+            return connection
+        await connection.close()
+        renewed = RedisConnection(self._config, timeout_s=REPLY_TIMEOUT_S)
+        try:
+            await renewed.open()
+        except BaseException:
+            await renewed.close()
+            raise
+        return renewed
+
     async def _read(self) -> list[Event]:
         if not self._requested:
+            self._reader = await self._renewed(self._reader)
             if self._group.inspection_due(self._requested_at):
                 await self._group.inspect(self._reader)
                 self._requested_at = time.monotonic()
@@ -164,14 +213,14 @@ class RedisStreamSession(WindowedSession):
                 events = await self._claim(self._count())
                 if events:
                     return events
-                self._claim_at = time.monotonic() + self._config.claim_after / 2000
+                self._claim_at = time.monotonic() + self._config.claim_after / 2000 if self._claims else math.inf
             self._request()
         reply = await self._reader.read()
         self._requested = False
         events = []
         for name, entries in reply or ():
             stream = _text(name)
-            self._group.note_read(stream, entries[-1][0])
+            self._group.note_read(stream, entries[-1][0], new=len(entries))
             events += self._entries.events(stream, entries)
         return events
 
@@ -186,7 +235,8 @@ class RedisStreamSession(WindowedSession):
     def _request_ahead(self) -> None:
         """Request more entries if there is room: Redis reads while the bridge routes the last reply."""
         reads_new = all(cursor == b">" for cursor in self._cursors.values())
-        must_wait = self._paused or self._window.full or self._group.inspection_due(self._requested_at)
+        must_wait = self._paused or self._window.full or self._reader.failed
+        must_wait = must_wait or self._group.inspection_due(self._requested_at)
         if reads_new and not must_wait and time.monotonic() < self._claim_at:
             self._request()
 
@@ -205,10 +255,17 @@ class RedisStreamSession(WindowedSession):
     async def _claim(self, count: int) -> list[Event]:
         """Take over entries that were pending at another consumer for `claim_after`."""
         for stream in self._config.streams:
-            reply = await self._reader.command(
-                "XAUTOCLAIM", stream, self._config.group, self._consumer,
-                self._config.claim_after, self._claim_from[stream], "COUNT", count,
-            )  # fmt: skip
+            try:
+                reply = await self._reader.command(
+                    "XAUTOCLAIM", stream, self._config.group, self._consumer,
+                    self._config.claim_after, self._claim_from[stream], "COUNT", count,
+                )  # fmt: skip
+            except ResponseError as error:
+                if not str(error).startswith(_NO_CLAIMING):
+                    raise
+                self._group.log_claiming_refused(str(error))
+                self._claims = False
+                return []
             self._claim_from[stream] = reply[0]
             entries = reply[1]
             # Since Redis 7 the third field lists trimmed entries; before, they came as null among the others.

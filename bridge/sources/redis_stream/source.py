@@ -8,10 +8,10 @@ from typing import Any
 
 from bridge.config import Dramatiq, RedisStream
 from bridge.model.event import Details, Event
-from bridge.redis_io.connection import RedisConnection
+from bridge.redis_io.servers import VersionCheck
 from bridge.sources.redis_stream.group import Group
 from bridge.sources.redis_stream.positions import Positions
-from bridge.sources.redis_stream.session import REPLY_TIMEOUT_S, RedisStreamSession
+from bridge.sources.redis_stream.session import RedisStreamSession
 
 
 class RedisStreamSource:
@@ -29,25 +29,19 @@ class RedisStreamSource:
         self.group = Group(name, config, Positions(name, config.group, dramatiq, in_sink=in_sink))
         self._config = config
         self._in_sink = in_sink
+        self._version_check = VersionCheck(name)
         # Whether the last connection ended because a reply was too large.
         self._reads_one_by_one = False
 
     @asynccontextmanager
     async def connect(self) -> AsyncIterator[RedisStreamSession]:
         """See `Source`; the group is created where it is missing."""
-        config = self._config
-        # Two connections: a reply to XACK would have to wait behind an XREADGROUP that blocks.
-        reader, acknowledger = (RedisConnection(config, timeout_s=REPLY_TIMEOUT_S) for _ in range(2))
-        session = RedisStreamSession(self.name, config, reader, acknowledger, self.group, in_sink=self._in_sink)
+        session = RedisStreamSession(self.name, self._config, self.group, in_sink=self._in_sink)
         if self._reads_one_by_one:
             session.read_one_by_one()
         try:
-            await reader.open()
-            await acknowledger.open()
-            await self.group.create(acknowledger)
+            await session.open(self._version_check)
             yield session
         finally:
-            await reader.close()
-            await acknowledger.close()
-            session.fail("the connection was closed")
-            self._reads_one_by_one = reader.reply_too_large
+            await session.close()
+            self._reads_one_by_one = session.reply_too_large

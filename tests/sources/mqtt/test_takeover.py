@@ -80,5 +80,9 @@ def _connected(bridges: list[BridgeProcess]) -> int:
 
 
 def _takeover_suspected(bridge: BridgeProcess, feed: MqttFeed) -> bool:
-    cause = f"perhaps another client uses client_id '{feed.name}'"
-    return any(cause in line["cause"] for line in bridge.events("source.disconnected"))
+    # The bridge's guess, or the broker's word: mosquitto 2.0.21 tells it to MQTT 5.
+    causes = (
+        f"perhaps another client uses client_id '{feed.name}'",
+        f"another client with client_id '{feed.name}' has taken",
+    )
+    return any(cause in line["cause"] for line in bridge.events("source.disconnected") for cause in causes)

@@ -13,6 +13,7 @@ from bridge.config.promises import Promise
 from bridge.config.source_model import DeduplicatedSource
 from bridge.config.traits import Surroundings, Traits
 from bridge.errors import Diagnostic
+from bridge.topics.index import MANY, ONE, Token
 from bridge.topics.pattern import Pattern, capture_names, compile_regex, split_levels
 
 
@@ -28,6 +29,16 @@ class LinesTopics:
             for level in split_levels(text, ">", "**", "?")
         ]
         return compile_regex(text, capture_names(text), ">".join(levels))
+
+    @staticmethod
+    def tokens(text: str) -> list[Token]:
+        """See `TopicSyntax`."""
+        return [MANY if level == "**" else ONE if level == "?" or "{" in level else level for level in text.split(">")]
+
+    @staticmethod
+    def levels(topic: str) -> list[str]:
+        """See `TopicSyntax`."""
+        return topic.split(">")
 
 
 def _at_least_once(source: Lines, surroundings: Surroundings) -> Promise:

@@ -1,0 +1,1 @@
+"""Opens sockets: the one way in which every client of the bridge connects."""

@@ -1,0 +1,74 @@
+"""Old and odd servers that speak Redis's protocol: their versions, and remedies of their refusals."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from redis.exceptions import ResponseError
+
+from bridge.errors import Disconnected
+from bridge.model.server_versions import outdated
+from bridge.observe.log_fields import cut
+from bridge.observe.logs import logger
+from bridge.redis_io.connection import RedisConnection
+
+log = logger()
+#: The remedies of errors that name none themselves, by how they begin.
+_REMEDIES: Final = {
+    "unknown command": (
+        "the bridge needs it; is it renamed (rename-command),"
+        " or is this a Sentinel's port, another server, or a Redis before 5.0?"
+    ),
+    "READONLY": "this server is a replica: write the address of the one that takes writes",
+    "MOVED": "this node of a Redis Cluster does not hold the keys: write the address of the one that does",
+    "CROSSSLOT": (
+        "in a Redis Cluster they must: write the namespace in braces, as in '{dramatiq}',"
+        " here and in Dramatiq's RedisBroker"
+    ),
+    "Protocol error, got": "perhaps this is no Redis's port",
+}
+
+
+def with_remedy(cause: str) -> str:
+    """Return an error's text, and its remedy where the text names none."""
+    remedy = next((remedy for beginning, remedy in _REMEDIES.items() if cause.startswith(beginning)), "")
+    return f"{cause.rstrip('.')}: {remedy}" if remedy else cause
+
+
+def outdated_redis(info: str) -> str:
+    """Return that the server of this INFO is older than supported; "" if it is not, or does not tell."""
+    fields = {name: value.strip() for name, _, value in (line.partition(":") for line in info.splitlines())}
+    if "valkey_version" in fields:  # its `redis_version` stays at 7.2.4
+        return outdated("Valkey", fields["valkey_version"])
+    return outdated("Redis", fields.get("redis_version", ""))
+
+
+def not_redis(reply: object) -> str:
+    """Return in words that a reply is none that Redis gives."""
+    return f"this is no Redis's port: it answers with {cut(repr(reply))}"
+
+
+class VersionCheck:
+    """Asks the server of one source for its version, by its first connection alone; says once if it is too old."""
+
+    def __init__(self, source: str) -> None:
+        self._source = source
+        self._asked = False
+
+    async def run(self, connection: RedisConnection) -> None:
+        """Ask, unless it was asked before.
+
+        Raises:
+            Disconnected: the connection has ended, or this is no Redis.
+        """
+        if self._asked:
+            return
+        try:
+            info = await connection.command("INFO", "server")
+        except ResponseError:
+            info = b""  # not permitted, or renamed: no source needs it
+        if not isinstance(info, bytes):
+            raise Disconnected(not_redis(info))
+        self._asked = True
+        if cause := outdated_redis(info.decode("utf-8", "backslashreplace")):
+            log.warning("source.old_server", source=self._source, cause=cause)

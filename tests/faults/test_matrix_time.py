@@ -1,0 +1,19 @@
+"""The fault matrix in its short form: time, and stops that have an end."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.faults.experiment import run
+from tests.faults.rows import named
+from tests.faults.stage import Brokers
+
+
+@pytest.mark.parametrize("fast", [True, False], ids=["fast", "library"])
+@pytest.mark.parametrize(
+    "name", ["clock-steps", "bridge-stalled", "bridge-sigterm-connecting", "bridge-sigterm-silent"]
+)
+def test_a_row_holds(name: str, fast: bool, brokers: Brokers) -> None:
+    """Nothing is lost, nothing twice beyond the bound; it ends in time, ends no connection, and says it once."""
+    result = run(named(name), brokers, fast=fast)
+    assert not result.failures, result.report()
