@@ -39,9 +39,17 @@ class _Leaf(Generic[_Value]):
 
 
 class _Node(dict[Token, "_Node[_Value] | _Leaf[_Value]"], Generic[_Value]):
-    """By the next token, the node or the leaf behind it."""
+    """By the next token, the node or the leaf behind it; `has_wildcard` says whether one of them is a wildcard."""
 
-    __slots__ = ()
+    __slots__ = ("has_wildcard",)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.has_wildcard = False
+
+    def put(self, token: Token, child: _Node[_Value] | _Leaf[_Value]) -> None:
+        self[token] = child
+        self.has_wildcard = self.has_wildcard or token is ONE or token is MANY
 
 
 class PatternIndex(Generic[_Value]):
@@ -59,15 +67,15 @@ class PatternIndex(Generic[_Value]):
             depth += 1
             child = node.get(token)
             if child is None:
-                node[token] = _Leaf(key, value)
+                node.put(token, _Leaf(key, value))
                 return
             if isinstance(child, _Leaf):
                 if child.tokens == key:
                     child.values.append(value)
                     return
                 leaf, child = child, _Node()
-                child[leaf.tokens[depth]] = leaf
-                node[token] = child
+                child.put(leaf.tokens[depth], leaf)
+                node.put(token, child)
             node = child
 
     def find(self, levels: Sequence[str]) -> list[_Value]:
@@ -75,28 +83,16 @@ class PatternIndex(Generic[_Value]):
 
         A topic that enters too many nodes is not looked at to its end: then all are found that fit its beginning.
         """
-        found: dict[_Leaf[_Value], None] = {}
-        # Behind a MANY a node can be entered at every level from its first one on; any other, at exactly one level.
-        lasting: dict[int, _Node[_Value]] = {}
-        current = _behind_many([self._root], lasting, found)
-        steps = 0
-        for level in levels:
-            steps += len(current) + len(lasting)
-            if steps > _MAX_STEPS:
-                return _values({**found, **_all_leaves([*current, *lasting.values()])})
-            children: list[_Node[_Value] | _Leaf[_Value]] = []
-            for node in (*current, *lasting.values()):
-                if (child := node.get(level)) is not None:
-                    children.append(child)
-                if (child := node.get(ONE)) is not None:
-                    children.append(child)
-            if not children and not lasting:
-                return _values(found)
-            current = _behind_many(children, lasting, found)
-        for node in (*current, *lasting.values()):
-            if (child := node.get(_END)) is not None:
-                found[child] = None  # type: ignore[index]  # nothing is behind an _END
-        return _values(found)
+        start, depth = self._root, 0
+        while not start.has_wildcard and depth < len(levels):
+            child = start.get(levels[depth])
+            if child is None:
+                return []
+            if isinstance(child, _Leaf):
+                return list(child.values)
+            start = child
+            depth += 1
+        return _find_behind(start, levels[depth:])
 
     def overlapping(self, tokens: Sequence[Token]) -> Iterator[_Value]:
         """Return the values of the patterns, one after another, that may fit a topic which a pattern of these tokens fits.
@@ -121,6 +117,32 @@ class PatternIndex(Generic[_Value]):
                 ]
             if MANY in node:
                 places += [(child, depth) for child in _leaves(node[MANY])]
+
+
+def _find_behind(start: _Node[_Value], levels: Sequence[str]) -> list[_Value]:
+    """Find as `PatternIndex.find` does, behind the node `start`."""
+    found: dict[_Leaf[_Value], None] = {}
+    # Behind a MANY a node can be entered at every level from its first one on; any other, at exactly one level.
+    lasting: dict[int, _Node[_Value]] = {}
+    current = _behind_many([start], lasting, found)
+    steps = 0
+    for level in levels:
+        steps += len(current) + len(lasting)
+        if steps > _MAX_STEPS:
+            return _values({**found, **_all_leaves([*current, *lasting.values()])})
+        children: list[_Node[_Value] | _Leaf[_Value]] = []
+        for node in (*current, *lasting.values()):
+            if (child := node.get(level)) is not None:
+                children.append(child)
+            if (child := node.get(ONE)) is not None:
+                children.append(child)
+        if not children and not lasting:
+            return _values(found)
+        current = _behind_many(children, lasting, found)
+    for node in (*current, *lasting.values()):
+        if (child := node.get(_END)) is not None:
+            found[child] = None  # type: ignore[index]  # nothing is behind an _END
+    return _values(found)
 
 
 def _all_leaves(nodes: list[_Node[_Value] | _Leaf[_Value]]) -> dict[_Leaf[_Value], None]:
