@@ -1,6 +1,7 @@
 """The configuration: `load` reads a file and returns a Config."""
 
 from bridge.config.connection import Connection, Tls
+from bridge.config.document import MAX_MISTAKES
 from bridge.config.loading import Check, load
 from bridge.config.models import MAX_PROCESSES, Config, DeadLetters, Dramatiq, Log, Route
 from bridge.config.schema import schema
@@ -10,6 +11,7 @@ from bridge.config.units import parse_duration, parse_size
 from bridge.config.urls import redacted_url
 
 __all__ = [
+    "MAX_MISTAKES",
     "MAX_PROCESSES",
     "Amqp",
     "Binding",

@@ -31,7 +31,9 @@ _FALLBACK = re.compile(r":-([^}]*)\}?")
 _MAX_SHOWN: Final = 200
 #: In a longer line nothing is looked for, which takes quadratic time: it is not shown.
 _MAX_SEARCHED: Final = 4096
-#: Keys whose value may be a token: misspelt ones too, without - and _.
+#: Characters of a key that make no other word of it. The keys of a fleet mostly differ in their numbers.
+_MEANINGLESS: Final = str.maketrans("", "", "-_0123456789")
+#: Keys whose value may be a token: misspelt ones too.
 _USERS: Final = ("username", "user", "login", "userid")
 #: The ends of keys of secrets. `key` and `sig` are none, as they are in a URL: `tls.key`, a path, and `routing_key` are shown.
 _SECRET_ENDS: Final = (
@@ -42,10 +44,22 @@ _SECRET_ENDS: Final = (
 _ADDRESSES: Final = frozenset({"url", "uri", "host", "hostname", "broker", "server", "address", "dsn"})
 
 
-@lru_cache(maxsize=1024)
 def is_secret(key: str) -> bool:
     """Tell whether a key names a secret; a misspelt `password` does too."""
-    word = _plain(key)
+    return _is_secret(_word(key))
+
+
+def is_user(key: str) -> bool:
+    """Tell whether a key names a user; a misspelt `username` does too, and `server_name` is none."""
+    return _is_user(_word(key))
+
+
+def _word(key: str) -> str:
+    return key.lower().translate(_MEANINGLESS)
+
+
+@lru_cache(maxsize=1024)
+def _is_secret(word: str) -> bool:
     return (
         any(part in word for part in ("password", "passwd", "passphrase", "secret", "token"))
         or word in {"pw", "jwt", "bearer"}
@@ -55,13 +69,8 @@ def is_secret(key: str) -> bool:
 
 
 @lru_cache(maxsize=1024)
-def is_user(key: str) -> bool:
-    """Tell whether a key names a user; a misspelt `username` does too, and `server_name` is none."""
-    return bool(nearest(_plain(key), _USERS, 0.8))
-
-
-def _plain(key: str) -> str:
-    return key.lower().replace("-", "").replace("_", "")
+def _is_user(word: str) -> bool:
+    return bool(nearest(word, _USERS, 0.8))
 
 
 def is_secret_path(path: KeyPath) -> bool:

@@ -16,7 +16,7 @@ _MAX_KEY: Final = 60
 #: Matching takes quadratic time, and a word of this length is not a slip of the finger.
 _MAX_MISSPELT: Final = 80
 #: So many known words are compared for the hints of one file, at some 10 us each: the mistakes behind it get none.
-_MAX_COMPARED: Final = 10_000
+_MAX_COMPARED: Final = 5_000
 
 _left: ContextVar[list[int] | None] = ContextVar("left", default=None)
 

@@ -31,10 +31,10 @@ from bridge.sources.contract import Session, Source
 from bridge.spool import SpoolDirectory
 
 #: The backoff of a reconnect. At most 5 s in the first two minutes, so that a source is back within ten of a broker that has
-#: restarted; then a minute for a neighbour that stays broken, since each attempt costs up to 2 ms of CPU.
+#: restarted; then a minute on average for a neighbour that stays broken, since each attempt costs 2 ms of CPU.
 _FIRST_RETRY_S: Final = 0.2
 _MAX_RETRY_S: Final = 5.0
-_LASTING_RETRY_S: Final = 60.0
+_LASTING_RETRY_S: Final = 90.0
 #: A connection that lasted this long has succeeded: the next attempt follows soon again.
 _STEADY_S: Final = 10.0
 #: Between two appends to the spool: the events received meanwhile go with the next one.

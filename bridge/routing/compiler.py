@@ -21,7 +21,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import lru_cache
 from typing import Any, Final
 
-from bridge.config import Config, SourceConfig
+from bridge.config import MAX_MISTAKES, Config, SourceConfig
 from bridge.config import Route as RouteConfig
 from bridge.config.source_model import DeduplicatedSource
 from bridge.errors import Diagnostic, InvalidValue, KeyPath
@@ -40,11 +40,13 @@ def check_routes(config: Config) -> list[Diagnostic]:
 
 
 def compile_routes(config: Config) -> tuple[dict[str, RouteTable], list[Diagnostic]]:
-    """Compile every route; return each source's route table, and every mistake in the routes."""
+    """Compile every route; return each source's route table, and the mistakes in the routes, up to MAX_MISTAKES."""
     diagnostics: list[Diagnostic] = []
     routes: dict[str, list[Route]] = {name: [] for name in config.sources}
     parsed: _Parsed = {}
     for index, route in enumerate(config.routes):
+        if len(diagnostics) >= MAX_MISTAKES:
+            break  # nobody reads more
         if route.source not in config.sources:
             continue  # the configuration's own checks report it
         topics = config.sources[route.source].traits.topics
