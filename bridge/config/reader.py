@@ -16,7 +16,7 @@ from bridge.config.document import INVALID, MAX_MISTAKES, Document, Span
 from bridge.config.redaction import is_address, is_reference, is_secret_path, url_secrets
 from bridge.config.scalars import resolve
 from bridge.config.substitution import Substituted, Substitution
-from bridge.config.syntax import SyntaxFault, explain
+from bridge.config.syntax import MAX_DEPTH, SyntaxFault, explain, repair
 from bridge.config.wording import quoted
 from bridge.errors import InvalidValue, KeyPath
 from bridge.model.json_limits import is_encodable
@@ -24,9 +24,6 @@ from bridge.model.json_limits import is_encodable
 # libyaml is ten times as fast; where it is missing, the parser in Python gives the same events.
 LOADER: Final[type[Any]] = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 MAX_BYTES: Final = 1024 * 1024
-MAX_DEPTH: Final = 32
-#: How often the file is read again after an unquoted `*` and the like.
-_MAX_REPAIRS: Final = 20
 
 _NOT_ALLOWED = re.compile("[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufefe\uff00-\ufffd\U00010000-\U0010ffff]")
 _COMMENT = re.compile(r"[ \t]*#")
@@ -66,11 +63,8 @@ def _read(document: Document, substitution: Substitution, loader: type[Any]) -> 
             document.complete = False
         except yaml.YAMLError as error:
             fault = explain(error, text)
-            if fault.repairable and len(repaired) < _MAX_REPAIRS and fault.index not in repaired:
-                # An unquoted wildcard should not hide every other mistake: with a letter in its place the rest of
-                # the file can be read, and no character moves.
-                repaired[fault.index] = fault
-                text = f"{text[: fault.index]}x{text[fault.index + 1 :]}"
+            if fault.repairable and not repaired:
+                text = repair(text, fault, repaired, loader)
                 continue
             document.complete = False
             faults.append(fault)

@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 import yaml
 
+#: A file that is nested deeper is not read on: libyaml takes quadratic time for it.
+MAX_DEPTH: Final = 32
+#: So many unquoted `*` and the like are found in one go, while the text is read again for them up to so many characters.
+_MAX_REPAIRS: Final = 20
+_MAX_REREAD: Final = 2 << 20
 #: By a pattern of the parsers' messages: whether the context is the better place, our message, and the hint.
 _EXPLANATIONS: Final = (
     (
@@ -105,3 +110,30 @@ def _indicator(text: str, index: int) -> SyntaxFault:
     char = text[index : index + 1]
     hint = f'quote it, as in "{"*.created" if char == "*" else char + "..."}"'
     return SyntaxFault(index, f"an unquoted value cannot begin with {char}", hint, repairable=True)
+
+
+def repair(text: str, fault: SyntaxFault | None, repaired: dict[int, SyntaxFault], loader: type[Any]) -> str:
+    """Return the text with a letter in place of each character that is faulty as `fault` is, and add their faults to `repaired`.
+
+    An unquoted wildcard should not hide every other mistake: so the rest of the file can be read, and no character moves.
+    """
+    left = _MAX_REREAD
+    while fault and fault.repairable and fault.index not in repaired and len(repaired) < _MAX_REPAIRS and left > 0:
+        repaired[fault.index] = fault
+        text = f"{text[: fault.index]}x{text[fault.index + 1 :]}"
+        fault = _next_fault(text, loader)
+        left -= fault.index if fault else 0
+    return text
+
+
+def _next_fault(text: str, loader: type[Any]) -> SyntaxFault | None:
+    """Return the first fault of the text, unless it is nested too deep before it."""
+    depth = 0
+    try:
+        for event in yaml.parse(text, Loader=loader):
+            depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+            if depth > MAX_DEPTH:
+                return None
+    except yaml.YAMLError as error:
+        return explain(error, text)
+    return None

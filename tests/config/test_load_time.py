@@ -35,6 +35,10 @@ _HOSTILE: Final = {
     "unknown keys": _SOURCE + "".join(f"  - {{fro{number}: p}}\n" for number in range(58_000)),
     "misspelt secrets": "".join(f"pass{number}: |\n  x\n" for number in range(58_000)),
     "unknown types": "sources:\n" + "".join(f"  s{number}: {{type: redis-pubsu}}\n" for number in range(30_000)),
+    "unquoted wildcards": _SOURCE
+    + "".join(f"  - {{from: s, name: r{number}, actor: a, topic: a/{number}/b}}\n" for number in range(16_000))
+    + "  - from: s\n    actor: a\n    topic: *.created\n" * 60,
+    "a wildcard and brackets": "a: *.created\nb: " + "[" * 1_000_000,
     "taken names": _SOURCE + "  - {name: n, from: s, actor: a}\n" * 27_000,
     **{
         f"unfinished, {name}": "".join(f'k{number}: &x "{text[:3950]}"\n' for number in range(240)) + "b: [\n"
