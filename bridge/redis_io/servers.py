@@ -49,7 +49,7 @@ def not_redis(reply: object) -> str:
 
 
 class VersionCheck:
-    """Asks the server of one source for its version, by its first connection alone; says once if it is too old."""
+    """Asks the server of one source for its version, until it has answered; says once if it is too old."""
 
     def __init__(self, source: str) -> None:
         self._source = source
@@ -65,8 +65,10 @@ class VersionCheck:
             return
         try:
             info = await connection.command("INFO", "server")
-        except ResponseError:
-            info = b""  # not permitted, or renamed: no source needs it
+        except ResponseError as error:
+            if not str(error).startswith(("unknown command", "NOPERM")):
+                return  # busy, or being set up: the next connection asks
+            info = b""  # no source needs it
         if not isinstance(info, bytes):
             raise Disconnected(not_redis(info))
         self._asked = True

@@ -17,7 +17,7 @@ from bridge.model.message import FREE_MESSAGE_BYTES, MessageIds, check_growth
 from bridge.routing import decoding
 from bridge.routing.decoding import Decode
 from bridge.routing.deduplication import Deduplication
-from bridge.routing.routes import ROUTE_ERRORS, Matches, Route, RouteTable
+from bridge.routing.routes import MAX_TOPIC, ROUTE_ERRORS, Matches, Route, RouteTable
 
 #: A batch ends after this CPU time of routing, so that no source waits long for its turn; a machine that is busy with others
 #: makes no smaller batches. The clock is asked at bodies that can take milliseconds, and between events whenever so many
@@ -183,6 +183,10 @@ class Router:
             raise BadEvent("decode", event.defect)
 
     def _count_unmatched(self, batch: Batch, index: int, event: Event, counts: Counts, room: int) -> int:
+        if len(event.topic) > MAX_TOPIC:
+            counts.dead_lettered += 1
+            detail = f"the topic has {len(event.topic)} characters, more than the {MAX_TOPIC} that are matched"
+            return _add_dead_letter(batch, index, self.dead_letter(event, "too-large", detail), room)
         if not self.dead_letter_unmatched:
             counts.unmatched += 1
             return room

@@ -100,6 +100,8 @@ def _check_options(values: dict[str, object]) -> dict[str, object]:
 
 #: The routes that fit a topic, each with the values of its captures.
 Matches = tuple[tuple[Route, tuple[str, ...]], ...]
+#: Longer topics, in characters, are not matched: each pattern that may fit walks through all of it, and there are thousands.
+MAX_TOPIC: Final = 1024
 #: A match's two tuples, in bytes.
 _MATCH_BYTES: Final = 128
 
@@ -134,6 +136,8 @@ class RouteTable:
         return self._look_up(topic) if matches is None else matches
 
     def _look_up(self, topic: str) -> Matches:
+        if len(topic) > MAX_TOPIC and len(self._unconditional) < len(self.routes):
+            return ()
         fitting = []
         size = 0
         for position in sorted(self._unconditional + self._index.find(self.syntax.levels(topic))):

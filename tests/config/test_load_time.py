@@ -35,6 +35,7 @@ _HOSTILE: Final = {
     "unknown keys": _SOURCE + "".join(f"  - {{fro{number}: p}}\n" for number in range(58_000)),
     "misspelt secrets": "".join(f"pass{number}: |\n  x\n" for number in range(58_000)),
     "unknown types": "sources:\n" + "".join(f"  s{number}: {{type: redis-pubsu}}\n" for number in range(30_000)),
+    "a million values": "x: [" + "a," * 500_000 + "]",
     "unquoted wildcards": _SOURCE
     + "".join(f"  - {{from: s, name: r{number}, actor: a, topic: a/{number}/b}}\n" for number in range(16_000))
     + "  - from: s\n    actor: a\n    topic: *.created\n" * 60,

@@ -42,20 +42,42 @@ def test_a_batch_of_small_events_ends_after_its_time(more: dict[str, Any], same_
     assert routes.route(batch.cut(counts.received)).received > 0
 
 
+def _pubsub(patterns: list[str], **more: Any) -> Router:
+    routes = [{"actor": "log", "name": f"r{number}", "topic": pattern} for number, pattern in enumerate(patterns)]
+    return router(routes, type="redis-pubsub", url="redis://localhost", patterns=["*"], **more)
+
+
 def test_a_batch_of_long_channels_ends_after_its_time() -> None:
     """They are too long to be remembered: each is looked up again."""
-    channels = ["*" + "".join(f"d{number}*" for number in range(many)) for many in range(1, 40)]
-    routes = router(
-        [{"actor": "log", "name": f"r{number}", "topic": channel} for number, channel in enumerate(channels)],
-        type="redis-pubsub",
-        url="redis://localhost",
-        patterns=["*"],
-    )
-    batch = Batch([event(f"{number}{'d0d1d2' * 10_000}") for number in range(100)])
+    routes = _pubsub(["*" + "".join(f"d{number}*" for number in range(many)) for many in range(1, 40)])
+    batch = Batch([event(f"{number}{'d0d1d2' * 160}") for number in range(1000)])
     began = time.thread_time()
     counts = routes.route(batch)
     assert time.thread_time() - began < _LONGEST_S
-    assert 0 < counts.received < 100
+    assert 0 < counts.received < 1000
+
+
+@pytest.mark.parametrize("pattern", ["*:dev{}:{{x}}", "plant:{{site}}:dev{}:temp"])
+@pytest.mark.parametrize("length", [1024, 1 << 20])
+def test_one_long_channel_takes_no_longer_than_a_batch(pattern: str, length: int) -> None:
+    """By 10,000 routes, all of which may fit it: thousands of patterns would walk through all of a longer one."""
+    routes = _pubsub([pattern.format(number) for number in range(10_000)])
+    batch = Batch([event(f"plant:{'a:' * length}"[:length])])
+    began = time.thread_time()
+    assert routes.route(batch).received == 1
+    assert time.thread_time() - began < _LONGEST_S
+
+
+@pytest.mark.parametrize("unmatched", ["drop", "dead-letter"])
+def test_a_topic_that_is_too_long_to_match_is_a_dead_letter(unmatched: str) -> None:
+    """Also of a source that drops those that fit no route: nobody knows whether it fits."""
+    batch = Batch([event("a" * 1024), event("a" * 1025)])
+    counts = _pubsub(["a*"], unmatched=unmatched).route(batch)
+    assert (counts.routed, counts.dead_lettered, counts.unmatched) == (1, 1, 0)
+    ((_, letter),) = batch.dead_letters
+    assert (letter.reason, letter.detail) == (
+        "too-large", "the topic has 1025 characters, more than the 1024 that are matched"
+    )  # fmt: skip
 
 
 @pytest.mark.parametrize("number", [None, 7])

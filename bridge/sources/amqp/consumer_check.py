@@ -36,6 +36,10 @@ class ConsumerCheck:
         """Return whether the broker allows a connection another channel: it ends one that opens a channel too many."""
         return not self._refused and connection.connection_tune.channel_max != 1  # 0 is no limit
 
+    def note_refusal(self, error: Exception) -> None:
+        """Look whether another channel was refused: a user's own limit is not announced, so it costs one connection."""
+        self._refused = self._refused or "number of channels" in str(error)
+
     async def wait_until_lost(self, connection: Any, received_count: Callable[[], int | None]) -> str:
         """Return once the consumer is lost, with the cause.
 
@@ -64,8 +68,7 @@ class ConsumerCheck:
         except ChannelNotFoundEntity:
             return f"queue {self._queue!r} is gone, and the broker has not said so"
         except Exception as error:  # noqa: BLE001 - aiormq raises anything
-            # A user's own limit is not announced: it costs one connection.
-            self._refused = self._refused or "number of channels" in str(error)
+            self.note_refusal(error)
             return ""
         if queue.consumer_count == 0:
             return f"queue {self._queue!r} has no consumer any more, and the broker has not said so"

@@ -83,6 +83,7 @@ class AmqpSession(WindowedSession):
         await self._declare(channel)
         self._channel = await channel.get_underlay_channel()
         self._channel.on_consumer_cancel_callbacks.add(self._on_cancel)
+        self._note_refusal = consumer_check.note_refusal
         self._has_spare_channel = consumer_check.is_possible(self._channel.connection)
         self._promise.look_at_server(self._channel.connection.server_properties, checked=self._has_spare_channel)
         self._transport.set_frame_max(self._channel.connection.connection_tune.frame_max or INITIAL_FRAME_MAX)
@@ -258,7 +259,8 @@ class AmqpSession(WindowedSession):
             async with asyncio.timeout(_CLOSE_TIMEOUT_S):
                 channel = await self._channel.connection.channel(publisher_confirms=False)
                 found = await channel.queue_declare(queue, passive=True)
-        except Exception:  # noqa: BLE001 - aiormq raises anything
+        except Exception as error:  # noqa: BLE001 - aiormq raises anything
+            self._note_refusal(error)
             # The queue was deleted: nobody else has the events that we hold. Or nothing is known: as if it were so.
             self._end_once_acknowledged(f"{cause} {queue!r} (was it deleted?)")
             return

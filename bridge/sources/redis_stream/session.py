@@ -99,9 +99,9 @@ class RedisStreamSession(WindowedSession):
 
     async def close(self) -> None:
         """Close the connections."""
+        self.fail("the connection was closed")  # first: nothing is opened any more
         await self._reader.close()
         await self._acknowledger.close()
-        self.fail("the connection was closed")
 
     @property
     def reply_too_large(self) -> bool:
@@ -195,6 +195,8 @@ class RedisStreamSession(WindowedSession):
         renewed = RedisConnection(self._config, timeout_s=REPLY_TIMEOUT_S)
         try:
             await renewed.open()
+            if self._window.failed:
+                raise Disconnected("the session has ended meanwhile")
         except BaseException:
             await renewed.close()
             raise

@@ -68,6 +68,22 @@ async def test_a_user_with_one_channel_loses_one_connection(rabbitmq: RabbitMQ, 
             assert not session.ended
 
 
+async def test_a_refused_channel_is_learned_where_a_cancel_is_explained(rabbitmq: RabbitMQ, fast_path: bool) -> None:
+    """Before any check of the consumer: the next connection opens no other channel and is not ended for it."""
+    feed = AmqpFeed(rabbitmq)
+    await asyncio.to_thread(feed.prepare)
+    check = ConsumerCheck(feed.name)
+    config = Amqp.model_validate({**feed.source, "fast_path": fast_path})
+    with one_channel(rabbitmq):
+        async with AmqpSource("feed", config, consumer_check=check).connect() as session, asyncio.timeout(20):
+            connection = session._channel.connection
+            assert check.is_possible(connection)
+            await asyncio.to_thread(rabbitmq.ctl, "delete_queue", feed.name)
+            with pytest.raises(Disconnected):
+                await session.receive()
+            assert not check.is_possible(connection)
+
+
 def older(data: bytes) -> bytes:
     """Return Connection.Start with a version 3.0 in the place of its own, of the same length."""
     return re.sub(

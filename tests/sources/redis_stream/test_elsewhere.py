@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from typing import Any
 
+import pytest
+
+from bridge.config import Dramatiq, RedisStream
+from bridge.redis_io.connection import RedisConnection
+from bridge.sources.redis_stream.source import RedisStreamSource
 from tests.support.brokers import Redis
 from tests.support.children import wait_until
 from tests.support.feeds import StreamFeed
@@ -37,3 +43,37 @@ def test_a_stream_elsewhere_has_no_duplicates_within_a_day(
     assert bridge.wait() == 0
     counts = bridge.wait_for("source.counts", source="feed")
     assert (counts["messages"], counts["duplicates"]) == (101, 100)
+
+
+async def test_a_session_that_ends_while_it_connects_leaves_no_connection(
+    redis_server: Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The connection for XACK had ended while it was idle; the new one opens after the session has ended, and is closed."""
+    feed = StreamFeed(redis_server)
+    await asyncio.to_thread(feed.prepare)
+    source = RedisStreamSource(
+        "feed", RedisStream.model_validate(feed.source), Dramatiq(url=redis_server.url), in_sink=False
+    )
+    opens, released, open_it = asyncio.Event(), asyncio.Event(), RedisConnection.open
+
+    async def open_late(connection: RedisConnection) -> None:
+        opens.set()
+        await released.wait()
+        await open_it(connection)
+
+    with redis_server.client() as client:
+
+        def connections() -> set[str]:
+            return {each["id"] for each in client.client_list()}
+
+        before = connections()
+        async with source.connect() as session:
+            await asyncio.to_thread(feed.publish, [{"n": 1}])
+            events = await session.receive()
+            session._acknowledger._fail(ConnectionResetError())
+            monkeypatch.setattr(RedisConnection, "open", open_late)
+            acknowledging = asyncio.create_task(session.acknowledge(events))
+            await opens.wait()
+        released.set()
+        await acknowledging
+        await asyncio.to_thread(wait_until, lambda: connections() <= before, 10, "every connection closed")
