@@ -260,11 +260,12 @@ async def test_a_forgotten_consumer_is_found(feed: AmqpFeed, fast_path: bool, ot
         async with source.connect() as session:
             await asyncio.to_thread(feed.publish, [{"n": 1}])
             assert await _next(session) == [1]
-            await asyncio.to_thread(_forget, feed, "dramatiq-bridge")
             if others:
                 await channel.set_qos(1)
                 queue = await channel.declare_queue(feed.name, passive=True)
                 await queue.consume(_keep, consumer_tag="another")
+            await asyncio.to_thread(_forget, feed, "dramatiq-bridge")
+            if others:
                 await asyncio.to_thread(feed.publish, [{"n": n} for n in (2, 3)])
             with pytest.raises(Disconnected) as caught:
                 async with asyncio.timeout(30):
