@@ -36,8 +36,8 @@ from bridge.routing.compiler import check_routes, compile_routes
 from bridge.sink import RedisSink
 from bridge.sources.amqp.deliveries import DeliveryReader
 from bridge.sources.mqtt.packets import PacketReader
+from bridge.spool.encoding import decode_batch, encode_batch
 from bridge.spool.log import Log
-from bridge.spool.spool import decode_batch, encode_batch
 from tests.support.brokers import Redis
 
 #: Events per repetition: a full batch of a window of 4,000.

@@ -63,4 +63,4 @@ async def _run_one_process(loaded: Config, tables: dict[str, RouteTable]) -> int
         for helper in helpers:
             helper.cancel()
         lifecycle.end(bridge.counts())
-    return 0
+    return 0 if bridge.settled else 1

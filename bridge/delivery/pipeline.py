@@ -108,7 +108,10 @@ class SourcePipeline:
     async def open_spool(self, directory: SpoolDirectory) -> None:
         """Keep events in `directory` that neither the sink takes nor the broker holds. Before `run`."""
         if self._source.read is not None:
-            self._policy.spool = await directory.open(self.name, self._source.read)
+            self._policy.spool = spool = await directory.open(self.name, self._source.read)
+            if spool is not None and spool.lost:
+                self.count_lost(spool.lost)
+                self._log.spool_corrupt(spool.lost)
 
     async def wait_connected(self) -> None:
         """Return once the source has been connected for the first time."""
@@ -146,8 +149,12 @@ class SourcePipeline:
             async with asyncio.timeout_at(min(loop.time() + _REPLAY_S, max(deadline, loop.time()) + _LATE_REPLAY_S)):
                 await self._replay_idle.wait()
         await tasks.cancel(_running(self._delivering, self._replaying), within_s=_CANCEL_S)
-        await self._spool_or_count_unfinished(min(loop.time() + _DISK_S, deadline + _LATE_S))
+        await self._spool_or_count_unfinished(max(deadline, min(loop.time() + _DISK_S, deadline + _LATE_S)))
         self._log.flush()
+
+    def count_lost(self, spooled: int) -> None:
+        """Count so many spooled events as lost."""
+        self._accounts.record_discarded(spooled)
 
     def log_state(self) -> None:
         """Log how the source stands."""

@@ -89,7 +89,7 @@ class Accounts:
                 self._add_unwritten(part.events, outcome)
 
     def record_discarded(self, events: int) -> None:
-        """Count events that were never routed: a session ended with them, or the disk can't be read."""
+        """Count events that were never routed: a session ended with them, or the spool has lost them."""
         self.counts.received += events
         self.counts.lost += events
 

@@ -40,6 +40,8 @@ _STUCK_S: Final = 10.0
 #: How long each of the rest may take at a stop: the helpers, the spool's directory, the sink.
 _CANCEL_S: Final = 1.0
 _CLOSE_SPOOL_S: Final = 2.0
+#: The spool may take all of `drain_timeout` that is left, and so much more: before `ending.LEAVE_S` ends the process.
+_LATE_CLOSE_S: Final = 3.2
 _CLOSE_SINK_S: Final = 2.0
 
 
@@ -78,7 +80,7 @@ class Bridge:
         )
         self._watchdog = Watchdog(self._pipelines, _STUCK_S + 2 * dramatiq.timeout / 1000)
         self._stop = asyncio.Event()
-        #: Whether a stop has given every received event its outcome.
+        #: Whether a stop has given every received event its outcome, and the spool is closed.
         self.settled = False
         self._sink_reached = asyncio.Event()
         spool = config.spool
@@ -104,7 +106,7 @@ class Bridge:
                 deadline = asyncio.get_running_loop().time() + self._config.drain_timeout / 1000
                 await tasks.cancel([taking_over], within_s=_CANCEL_S)
                 await self._drain(deadline)
-                self.settled = True
+                self.settled = await self._close_spools(deadline)
                 await tasks.cancel(helpers, within_s=_CANCEL_S)
         finally:
             await self._close()
@@ -205,12 +207,19 @@ class Bridge:
         # After a failure nothing has stopped them; after a drain this finds nothing to do.
         now = asyncio.get_running_loop().time()
         await asyncio.gather(*(pipeline.stop(now) for pipeline in self._pipelines))
-        for close, within_s in ((self._close_spools, _CLOSE_SPOOL_S), (self._sink.close, _CLOSE_SINK_S)):
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(within_s):
-                    await close()
+        await self._close_spools(now)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_CLOSE_SINK_S):
+                await self._sink.close()
         RepeatedLog.flush_all()
 
-    async def _close_spools(self) -> None:
-        if self._spools is not None:
-            await self._spools.close()
+    async def _close_spools(self, deadline: float) -> bool:
+        """Close the spools, and count the events that they lose; return whether the disk has answered."""
+        spools, self._spools = self._spools, None
+        if spools is None:
+            return True
+        now = asyncio.get_running_loop().time()
+        lost = await spools.close(max(deadline, min(now + _CLOSE_SPOOL_S, deadline + _LATE_CLOSE_S)) - now)
+        for pipeline in self._pipelines:
+            pipeline.count_lost(lost.get(pipeline.name) or 0)
+        return None not in lost.values()

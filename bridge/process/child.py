@@ -2,7 +2,8 @@
 
 Its standard input brings its order. When that input ends, the process drains and ends: the parent closes it, and the
 parent's death does too. Its standard output takes reports,
-one JSON object a line. Signals that stop a bridge are blocked in it, see `lifecycle.block_signals`.
+one JSON object a line. Signals that stop a bridge are blocked in it, see `lifecycle.block_signals`; it passes on SIGXCPU,
+which the kernel sends it alone.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import asyncio
 import contextlib
 import os
 import pickle
+import signal
 import sys
 import threading
 from dataclasses import dataclass
@@ -84,7 +86,13 @@ async def _run(order: Order, reports: int, parent: int) -> int:
         ending.end_in(order.config.drain_timeout / 1000 + ending.LEAVE_S, last_words)
         loop.call_soon_threadsafe(bridge.stop)
 
+    def pass_on_limit_of_cpu_time() -> None:
+        while signal.sigwait({signal.SIGXCPU}):
+            if os.getppid() == parent:
+                os.kill(parent, signal.SIGXCPU)
+
     threading.Thread(target=stop_at_end_of_input, name="stop", daemon=True).start()
+    threading.Thread(target=pass_on_limit_of_cpu_time, name="signals", daemon=True).start()
     # A parent that does not read must not keep this process from its work: the next report repeats everything.
     os.set_blocking(reports, False)
     reporting = loop.create_task(_report_repeatedly(bridge, reports), name="child:reports")
@@ -96,7 +104,7 @@ async def _run(order: Order, reports: int, parent: int) -> int:
         _report(bridge, reports)
     if os.getppid() != parent:
         log.error("process.orphaned", cause="the bridge's first process has died")
-    return 0
+    return 0 if bridge.settled else 1
 
 
 async def _report_repeatedly(bridge: Bridge, reports: int) -> None:

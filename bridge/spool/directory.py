@@ -16,7 +16,8 @@ from urllib.parse import quote, unquote
 from bridge.errors import describe_error
 from bridge.model.event import Details
 from bridge.observe.logs import logger
-from bridge.spool.log import DirectoryLost, Log
+from bridge.spool.files import DirectoryLost
+from bridge.spool.log import Log
 from bridge.spool.segment import Handles, is_there
 from bridge.spool.spool import Spool
 from bridge.spool.thread import SpoolThread
@@ -30,11 +31,13 @@ _LOCK_TIMEOUT_S: Final = 30.0
 _LOCK_RETRY_S: Final = 0.2
 #: Begins the name of a source's directory, which then can't be the name of the lock or of a process's directory.
 _SOURCE_PREFIX: Final = "source-"
+_PROCESS_PREFIX: Final = "process-"
 _ADOPT_BYTES: Final = 1024 * 1024
 #: No more files can be open: nothing is wrong with those of the spool.
 _NO_HANDLE: Final = frozenset({errno.EMFILE, errno.ENFILE})
 _HANDLE_TIMEOUT_S: Final = 10.0
 _HANDLE_RETRY_S: Final = 0.5
+_CLOSE_S: Final = 30.0
 
 
 class SpoolDirectory:
@@ -48,6 +51,8 @@ class SpoolDirectory:
         self._thread = SpoolThread()
         self._handles = Handles()
         self._lock: int | None = None
+        #: When to wait no longer until files can be opened, for any source.
+        self._opened_by: float | None = None
 
     async def own(self) -> bool:
         """Lock the directory for this process; if that fails, log the cause and return False.
@@ -72,7 +77,6 @@ class SpoolDirectory:
     async def open(self, source: str, read: Callable[[Any], Details]) -> Spool | None:
         """Return the spool of `source`, with the events of earlier processes; None if it can't be opened."""
         path = self._path / f"{_SOURCE_PREFIX}{quote(source, safe='')}"
-        deadline = time.monotonic() + _HANDLE_TIMEOUT_S
         logged = False
         while True:
             try:
@@ -82,7 +86,8 @@ class SpoolDirectory:
                 if not logged:
                     log.error("spool.unavailable", source=source, directory=str(path), cause=describe_error(error))
                     logged = True
-                if error.errno not in _NO_HANDLE or time.monotonic() > deadline:
+                self._opened_by = self._opened_by or time.monotonic() + _HANDLE_TIMEOUT_S
+                if error.errno not in _NO_HANDLE or time.monotonic() > self._opened_by:
                     return None
             await asyncio.sleep(_HANDLE_RETRY_S)
         damage = records.damage
@@ -97,25 +102,45 @@ class SpoolDirectory:
     def log_unclaimed(self) -> None:
         """Log each source that has spooled events and is no longer in the configuration: they wait for its return."""
         opened = {spool.name for spool in self._spools}
-        for path in sorted(self._path.glob(f"{_SOURCE_PREFIX}*")):
+        for path in self._spooled():
             source = unquote(path.name.removeprefix(_SOURCE_PREFIX))
-            if source not in opened and any(file.stat().st_size for file in path.glob("*.spool")):
-                log.warning("spool.unclaimed", source=source, directory=str(path))
+            with suppress(OSError):  # another process may be removing it
+                if source not in opened and any(file.stat().st_size for file in path.glob("*.spool")):
+                    log.warning("spool.unclaimed", source=source, directory=str(path))
 
-    async def close(self) -> None:
-        """Sync everything to the disk, log how many events remain spooled, and unlock the directory."""
-        for spool in self._spools:
-            await spool.close()
-            if spool.events:
-                log.info("spool.kept", source=spool.name, events=spool.events)
+    async def close(self, within_s: float = _CLOSE_S) -> dict[str, int | None]:
+        """Sync everything to the disk, and unlock the directory; log how many events remain spooled, and how many are lost.
+
+        Return how many of each source are lost: None where the disk has not answered within `within_s` seconds.
+        """
+        closing = asyncio.get_running_loop().run_in_executor(self._thread, self._close_spools)
+        await asyncio.wait({closing}, timeout=within_s)
+        lost = {spool.name: spool.conclude() for spool in self._spools}
         self._thread.shutdown()
-        if self._lock is not None:
+        if self._lock is not None and closing.done():
             os.close(self._lock)
+            self._lock = None
+        return lost
+
+    def _close_spools(self) -> None:
+        for spool in self._spools:
+            spool.look()
+        for spool in self._spools:
+            spool.close()
+
+    def _spooled(self) -> list[Path]:
+        """Return the directories of all sources, also those that processes with a directory below this one have, or had."""
+        found = []
+        for parent, names, _ in os.walk(self._path):
+            found += [Path(parent, name) for name in sorted(names) if name.startswith(_SOURCE_PREFIX)]
+            names[:] = sorted(name for name in names if name.startswith(_PROCESS_PREFIX))
+        return found
 
     def _open_log(self, path: Path) -> Log:
         records = self._open_or_set_aside(path)
-        for orphan in sorted(self._path.glob(f"process-*/{path.name}")):
-            self._adopt(records, orphan)
+        for orphan in self._spooled():
+            if orphan.name == path.name and orphan != path:
+                self._adopt(records, orphan)
         return records
 
     def _adopt(self, records: Log, orphan: Path) -> None:
@@ -142,6 +167,7 @@ class SpoolDirectory:
             adopted += sum(events for _, events in readable)
             lost += sum(entry.events for entry in entries if entry.payload is None)
         if adopted or lost:
+            records.damage.adopted += lost
             log.info("spool.adopted", directory=str(orphan), events=adopted, lost=lost)
 
     def _open_or_set_aside(self, path: Path) -> Log:

@@ -11,32 +11,18 @@ from __future__ import annotations
 
 import errno
 import os
-import struct
-import time
 import zlib
 from collections import deque
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
 
+from bridge.spool import quarantine
+from bridge.spool.files import Files
+from bridge.spool.position import Edge
 from bridge.spool.record import Record, scan
-from bridge.spool.segment import Handles, Segment, is_there, replace, sync_directory
-
-#: Damaged places are copied to files for people to examine, at most so many.
-_MAX_QUARANTINED_FILES: Final = 100
-_SUFFIX: Final = ".spool"
-_NUMBERS: Final = struct.Struct("<QQ")
-_CRC: Final = struct.Struct("<I")
-
-
-@dataclass(slots=True, frozen=True)
-class Edge:
-    """A place between two records: the number of the next record, and of its first event."""
-
-    record: int = 0
-    event: int = 0
+from bridge.spool.segment import Handles, Segment
 
 
 @dataclass(slots=True, frozen=True)
@@ -50,14 +36,14 @@ class Entry:
 
 @dataclass(slots=True)
 class Damage:
-    """Found when the log was opened: `torn` events, whose write was never confirmed, and a lost position."""
+    """Found when the log was opened: `torn` events, whose write was never confirmed, and a lost position.
+
+    Events of `adopted` logs that can't be read are lost.
+    """
 
     torn: int = 0
     position: bool = False
-
-
-class DirectoryLost(OSError):
-    """The directory of a log was removed, and can't be made again now."""
+    adopted: int = 0
 
 
 class Log:
@@ -69,26 +55,17 @@ class Log:
 
     def __init__(self, directory: Path, segment_bytes: int, handles: Handles | None = None) -> None:
         self.damage = Damage()
-        #: How often the directory was made again because somebody has removed it.
-        self.restored = 0
-        self._handles = handles or Handles()
-        self._directory = directory
         self._segment_bytes = segment_bytes
-        #: Whether records may be appended to the last segment: this process has begun it.
-        self._appends = False
         self._unsynced = False
-        self._segments: deque[Segment] = deque()
-        directory.mkdir(parents=True, exist_ok=True)
-        self._position = os.open(directory / "position", os.O_RDWR | os.O_CREAT, 0o600)
+        self.files = Files(directory, handles or Handles())
         try:
-            for path in sorted(directory.glob(f"*{_SUFFIX}")):
-                self._segments.append(Segment(path, None, path.stat().st_size))
-            self._hold()
-            position = self._read_position()
+            position = self.files.position.read()
+            self.damage.position = position is None and not self.files.position.is_empty
             self._end = self._find_end(position or Edge())
+            self._number_events()
             self._start = position or self._find_start()
         except BaseException:
-            self._close_files()
+            self.files.close()
             raise
 
     @property
@@ -99,7 +76,7 @@ class Log:
     @property
     def size(self) -> int:
         """How many bytes of the disk the log takes."""
-        return sum(segment.size for segment in self._segments)
+        return sum(segment.size for segment in self.files.segments)
 
     def append(self, payloads: Sequence[tuple[bytes, int]], *, sync: bool) -> None:
         """Append a record for each payload and its number of events, all or none; with `sync` they survive a power cut.
@@ -109,6 +86,7 @@ class Log:
             OSError: the disk refuses; nothing was appended.
         """
         self.restore()
+        self.files.hold()  # another log may have let files go
         segment = self._writable()
         edge = self._end
         parts: list[bytes] = []
@@ -131,6 +109,8 @@ class Log:
             os.ftruncate(segment.file, segment.size)
             raise
         segment.size = offset
+        if not segment.records and self.events:
+            segment.records = None  # events of missing files come first: the reader counts them
         if segment.records is not None:
             segment.records.extend(records)
         self._end = edge
@@ -141,7 +121,7 @@ class Log:
         Raises:
             OSError: the disk refuses.
         """
-        if self._unsynced and self._appends and (file := self._segments[-1].file) is not None:
+        if self._unsynced and self.files.appends and (file := self.files.segments[-1].file) is not None:
             os.fdatasync(file)
         self._unsynced = False
 
@@ -150,10 +130,10 @@ class Log:
         entries: list[Entry] = []
         while not entries and self.events:
             self._drop_emptied()
-            if not self._segments:
+            if not self.files.segments:
                 entries.append(Entry(self.events, None, self._end))  # somebody has removed the files
-            elif not self._records(self._segments[0]):
-                self._drop_first()
+            elif not self._records(self.files.segments[0]):
+                self.files.drop_first()
             else:
                 entries = self._read_first(max_bytes)
         return entries
@@ -161,95 +141,39 @@ class Log:
     def remove(self, entry: Entry) -> None:
         """Remove `entry`, the oldest one."""
         self._start = entry.end
-        records = self._segments[0].records if self._segments else None
+        records = self.files.segments[0].records if self.files.segments else None
         while records and records[0].first_event < entry.end.event:
             records.popleft()
-        os.pwrite(self._position, _encode_position(self._start), 0)
+        self.files.position.write(self._start)
         self._drop_emptied()
 
-    @property
-    def is_there(self) -> bool:
-        """Whether somebody has neither removed nor moved the directory, nor a file in it that is open."""
-        kept = [(self._directory / "position", self._position), *((each.path, each.file) for each in self._segments)]
-        return all(file is None or is_there(path, file) for path, file in kept)
+    def look(self) -> None:
+        """Count the events of files that were removed: see `Files.look`."""
+        self.files.look(self._start, self._end)
 
     def restore(self) -> None:
-        """Make the directory again, if it is not there, with all that its open files held.
-
-        The events of other files that are missing are read as lost.
+        """Make the directory again, if it is not there: see `Files.restore`.
 
         Raises:
             DirectoryLost: it can't be made again.
         """
-        if self.is_there:
-            return
-        try:
-            self._move_left()
-            self._directory.mkdir(parents=True, exist_ok=True)
-            for segment in list(self._segments):
-                if segment.file is None:
-                    if not segment.path.exists():
-                        self._segments.remove(segment)
-                elif not is_there(segment.path, segment.file):
-                    segment.file = replace(segment.file, segment.path, segment.read())
-            # Last: until then all is tried again.
-            position = self._directory / "position"
-            if not is_there(position, self._position):
-                self._position = replace(self._position, position, _encode_position(self._start))
-            sync_directory(self._directory)
-        except OSError as error:
-            raise DirectoryLost(error.errno, error.strerror, str(self._directory)) from None
-        self.restored += 1
-
-    def _move_left(self) -> None:
-        """Move events away that another process, which has ended, has left: the next start adopts them."""
-        position = self._directory / "position"
-        if not position.exists() or is_there(position, self._position):
-            return
-        ours = {each.path for each in self._segments if each.file is not None and is_there(each.path, each.file)}
-        if any(path.stat().st_size for path in self._directory.glob(f"*{_SUFFIX}") if path not in ours):
-            left = self._directory.parent / f"process-left-{time.time_ns()}"
-            left.mkdir()
-            self._directory.rename(left / self._directory.name)
+        self.files.restore(self._start, self._end)
 
     def close(self) -> None:
         """Sync everything to the disk, and close the files."""
         with suppress(OSError):
             self.sync()
-            os.fdatasync(self._position)
-        self._close_files()
-
-    def _hold(self) -> None:
-        """Hold the oldest files open, as many as may be."""
-        for segment in self._segments:
-            if not segment.hold(self._handles):
-                return
-
-    def _close_files(self) -> None:
-        for segment in self._segments:
-            segment.release(self._handles)
-        self._segments.clear()
-        self._appends = False
-        os.close(self._position)
-
-    def _read_file(self, segment: Segment, offset: int = 0, size: int | None = None) -> bytes:
-        return segment.read(offset, size) if segment.file is not None or self._is_ours(segment) else b""
-
-    def _is_ours(self, segment: Segment) -> bool:
-        """Whether the file of this name is not one that another process has made since the directory was removed."""
-        path, file = (
-            (self._directory / "position", self._position) if segment.file is None else (segment.path, segment.file)
-        )
-        return is_there(path, file) or not path.exists()
+            self.files.position.sync()
+        self.files.close()
 
     def _read_first(self, max_bytes: int) -> list[Entry]:
-        segment = self._segments[0]
+        segment = self.files.segments[0]
         entries: list[Entry] = []
         size = 0
         for record in self._records(segment):
             if entries and size >= max_bytes:
                 break
-            data = self._read_file(segment, record.offset, record.end - record.offset) if record.length else b""
+            data = self.files.read(segment, record.offset, record.end - record.offset) if record.length else b""
             payload = record.payload(data)
             if data and payload is None:
                 self._quarantine(segment.path, record.offset, data)
@@ -260,8 +184,8 @@ class Log:
     def _records(self, segment: Segment) -> deque[Record]:
         """Return the records of the oldest file; a gap in the numbers becomes a record that can't be read."""
         if segment.records is None:
+            data = self.files.read(segment)
             segment.records = deque()
-            data = self._read_file(segment)
             expected, end = self._start, 0
             for record in scan(data):
                 if record.end > len(data) or record.number < expected.record:
@@ -276,47 +200,21 @@ class Log:
         return segment.records
 
     def _writable(self) -> Segment:
-        if self._appends and self._segments[-1].size < self._segment_bytes:
-            return self._segments[-1]
-        if self._appends:
+        if self.files.appends:
+            if self.files.segments[-1].size < self._segment_bytes:
+                return self.files.segments[-1]
             self.sync()
-        path = self._directory / f"{self._end.record:020d}{_SUFFIX}"
-        # A file that has this name already is truncated: no record in it could be read.
-        file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o600)
-        try:
-            sync_directory(self._directory)
-        except OSError:
-            os.close(file)
-            raise
-        for same in [segment for segment in self._segments if segment.path == path]:
-            same.release(self._handles)
-            self._segments.remove(same)
-        self._handles.free -= 1
-        if self._appends and self._handles.free < 0:
-            self._segments[-1].release(self._handles)
-        self._segments.append(Segment(path, file, 0))
-        self._appends = True
-        return self._segments[-1]
+        return self.files.begin(self._end.record, self._end.event)
 
     def _drop_emptied(self) -> None:
-        while len(self._segments) > 1 and self._segments[0].records is not None and not self._segments[0].records:
-            self._drop_first()
-
-    def _drop_first(self) -> None:
-        # The position first: with an older one, the deleted records would be missing after a power cut.
-        os.fdatasync(self._position)
-        segment = self._segments.popleft()
-        if self._is_ours(segment):
-            segment.path.unlink(missing_ok=True)
-        segment.release(self._handles)
-        if not self._segments:
-            self._appends = False
-        self._hold()
+        segments = self.files.segments
+        while len(segments) > 1 and segments[0].records is not None and not segments[0].records:
+            self.files.drop_first()
 
     def _find_end(self, least: Edge) -> Edge:
         """Return the edge after the last record, at least `least`; cut a torn record behind it."""
         end = least
-        for segment in reversed(self._segments):
+        for segment in reversed(self.files.segments):
             data = segment.read()
             whole = 0
             for record in scan(data):
@@ -334,37 +232,24 @@ class Log:
                 break
         return end
 
+    def _number_events(self) -> None:
+        """Find the first event of each file; of one that can't be read, that of the next."""
+        first_event = self._end.event
+        for segment in reversed(self.files.segments):
+            if record := segment.first_record():
+                first_event = record.first_event
+            segment.first_event = first_event
+
     def _find_start(self) -> Edge:
         """Return the edge before the oldest record, if the position is lost: removed records then come once more."""
-        for segment in self._segments:
-            for record in scan(segment.read()):
+        for segment in self.files.segments:
+            if record := segment.first_record():
                 return Edge(record.number, record.first_event)
         return self._end
 
-    def _read_position(self) -> Edge | None:
-        data = os.pread(self._position, _NUMBERS.size + _CRC.size, 0)
-        if data == _encode_position(edge := Edge(*_NUMBERS.unpack(data[: _NUMBERS.size].ljust(_NUMBERS.size, b"\0")))):
-            return edge
-        self.damage.position = bool(data)
-        return None
-
     def _quarantine(self, path: Path, offset: int, data: bytes) -> None:
-        """Copy damaged bytes to a file of their own; all these files together hold at most `segment_bytes`."""
-        # The disk may be full: the damaged bytes are lost either way.
-        with suppress(OSError):
-            directory = self._directory / "quarantine"
-            directory.mkdir(exist_ok=True)
-            sizes = [quarantined.stat().st_size for quarantined in directory.iterdir()]
-            room = self._segment_bytes - sum(sizes)
-            file = directory / f"{path.stem}-{offset}"
-            if room > 0 and len(sizes) < _MAX_QUARANTINED_FILES and not file.exists():
-                file.write_bytes(data[:room])
+        quarantine.keep(self.files.directory / "quarantine", f"{path.stem}-{offset}", data, self._segment_bytes)
 
 
 def _edge_after(record: Record) -> Edge:
     return Edge(record.number + 1, record.first_event + record.events)
-
-
-def _encode_position(edge: Edge) -> bytes:
-    numbers = _NUMBERS.pack(edge.record, edge.event)
-    return numbers + _CRC.pack(zlib.crc32(numbers))

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from bridge.spool.record import Record
+from bridge.spool.record import SIZE, Record, scan
 
 #: So many files the logs of a process hold open. The files that are appended to are always open, and count.
 MAX_HELD: Final = 64
@@ -26,12 +26,13 @@ class Handles:
 @dataclass(slots=True)
 class Segment:
     """One file. With an open `file` it is still there for us when its directory is removed. The oldest one has its
-    `records`, without those that were removed.
+    `records`, without those that were removed; `first_event` is the number of the first one it began with.
     """
 
     path: Path
     file: int | None
     size: int
+    first_event: int = 0
     records: deque[Record] | None = None
 
     def read(self, offset: int = 0, size: int | None = None) -> bytes:
@@ -48,9 +49,13 @@ class Segment:
         finally:
             os.close(file)
 
-    def hold(self, handles: Handles) -> bool:
-        """Hold the file open, and return whether it is."""
-        if self.file is None and handles.free > 0:
+    def first_record(self) -> Record | None:
+        """Return the first record that can be read."""
+        return next(scan(self.read(0, SIZE)), None) or next(scan(self.read()), None)
+
+    def hold(self, handles: Handles, *, always: bool = False) -> bool:
+        """Hold the file open, `always` or where a handle is free, and return whether it is."""
+        if self.file is None and (always or handles.free > 0):
             with suppress(OSError):
                 self.file = os.open(self.path, os.O_RDWR)
                 handles.free -= 1
@@ -81,12 +86,11 @@ def is_there(path: Path, file: int) -> bool:
 
 
 def replace(file: int, path: Path, data: bytes) -> int:
-    """Write `data` to a new file at `path`, close `file`, which was there, and return the new one."""
+    """Write `data` to a new file at `path`, not synced, close `file`, which was there, and return the new one."""
     new = os.open(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o600)
     try:
         if os.pwrite(new, data, 0) < len(data):
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-        os.fsync(new)
     except OSError:
         os.close(new)
         path.unlink(missing_ok=True)

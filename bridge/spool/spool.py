@@ -6,16 +6,19 @@ import asyncio
 import errno
 from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import Executor
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Final, TypeVar
 
 import msgspec
 
 from bridge.errors import BridgeError, describe_error
-from bridge.model.batch import MAX_BATCH_EVENTS, Batch, BatchSequence
-from bridge.model.event import Details, Event
+from bridge.model.batch import MAX_BATCH_EVENTS, Batch
+from bridge.model.event import Details
 from bridge.observe.logs import RepeatedLog, logger
-from bridge.spool.log import DirectoryLost, Entry, Log
+from bridge.spool.encoding import decode_batch, encode_batch
+from bridge.spool.files import DirectoryLost
+from bridge.spool.log import Entry, Log
 
 log = logger()
 #: How many bytes are read ahead of the batch that is being written.
@@ -30,20 +33,6 @@ _REMOVED: Final = (
 )
 
 _T = TypeVar("_T")
-
-
-class _EncodedEvent(msgspec.Struct, array_like=True):
-    topic: str
-    body: bytes
-    received_at_ms: int
-    raw: bytes | None
-    defect: str
-    #: Records of events without it have five fields.
-    skipped: int = 0
-
-
-_encode: Final = msgspec.msgpack.Encoder().encode
-_decode: Final = msgspec.msgpack.Decoder(tuple[str, int, list[_EncodedEvent]]).decode
 
 
 class SpoolFull(BridgeError):
@@ -87,6 +76,8 @@ class Spool:
     ) -> None:
         self.name = name
         self.events = records.events
+        #: Events that were lost when those of other processes were adopted.
+        self.lost = records.damage.adopted
         #: The oldest events, which an earlier process has spooled; one of them may have ended that process.
         self._from_earlier_process = records.events
         self._log = records
@@ -95,6 +86,9 @@ class Spool:
         self._has_room = has_room
         self._keep_lock = keep_lock
         self._restored = 0
+        #: At a stop: whether the files were looked at, and why they could not be closed as they should.
+        self._looked = False
+        self._failure = ""
         self._filled = asyncio.Event()
         self._sync: asyncio.TimerHandle | None = None
         self._repeated = RepeatedLog()
@@ -119,11 +113,7 @@ class Spool:
         """
         payloads = [(encode_batch(batch), len(batch.events)) for batch in batches]
         await self._run(self._append, payloads, durable)
-        if self._log.restored != self._restored:
-            self._restored = self._log.restored
-            self._repeated.write(
-                "restored", log.error, "spool.directory_lost", source=self.name, cause=_REMOVED, events=self.events
-            )
+        self._say_restored(self.events - self._log.files.missing)
         self.events += sum(events for _, events in payloads)
         self._filled.set()
         if not durable and self._sync is None:
@@ -186,28 +176,66 @@ class Spool:
                 ours.sequence, ours.number = theirs.sequence, theirs.number
         return merged
 
-    async def close(self) -> None:
-        """Sync everything to the disk, and close the files; log how many events could not be kept."""
-        if self._sync is not None:
-            self._sync.cancel()
-        cause = await self._run(self._close)
-        if cause:
-            log.error(
-                "spool.directory_lost", source=self.name, cause=f"it can't be made again: {cause}", lost=self.events
-            )
-            self.events = 0
+    # The end, in three steps, of which the first two run in the thread.
 
-    def _close(self) -> str:
-        """Close the log, which is made again first if somebody has removed it; return why that failed, or ""."""
+    def look(self) -> None:
+        """Find out whether files were removed; `close` makes them again, which may take longer than a stop may."""
+        with suppress(OSError):  # `close` says it
+            self._log.look()
+        self._looked = True
+
+    def close(self) -> None:
+        """Sync everything to the disk, and close the files, which are made again first if somebody has removed them."""
         try:
-            if self.events and not self._log.is_there:
-                self._keep_lock()
+            if self._log.events and not self._log.files.is_there:
+                try:
+                    self._keep_lock()
+                except OSError:
+                    self._log.files.unsaved, self._log.files.missing = self._log.events, 0
+                    raise
                 self._log.restore()
         except OSError as error:
-            return describe_error(error)
+            self._failure = describe_error(error)
         finally:
             self._log.close()
-        return ""
+
+    def conclude(self) -> int | None:
+        """Log how many events the next start finds; return how many are lost, None where the disk has not answered.
+
+        The time is over, also where `close` has not ended: files that are not made again yet are given up.
+        """
+        files = self._log.files
+        files.given_up = True
+        lost, missing = files.unsaved, files.missing
+        self.events = self._log.events - lost - missing
+        if not self._looked and not lost:
+            if self.events:
+                log.error("spool.failed", source=self.name, cause="the disk does not answer", events=self.events)
+            return None if self.events else 0
+        self._say_restored(self.events)
+        if lost:
+            cause = f"it can't be made again: {self._failure or 'no time was left'}"
+            log.error("spool.directory_lost", source=self.name, cause=cause, lost=lost)
+        elif self._failure:
+            log.error("spool.failed", source=self.name, cause=f"the spool can't be closed: {self._failure}")
+        if self.events or missing:
+            # The next start counts the missing ones as lost.
+            log.info("spool.kept", source=self.name, events=self.events, missing=missing or None)
+        return lost
+
+    def _say_restored(self, events: int) -> None:
+        files = self._log.files
+        if files.restored != self._restored:
+            self._restored = files.restored
+            self._repeated.write(
+                "restored",
+                log.error,
+                "spool.directory_lost",
+                source=self.name,
+                cause=_REMOVED,
+                events=events,
+                missing=files.missing or None,
+            )
 
     def _append(self, payloads: Sequence[tuple[bytes, int]], durable: bool) -> None:  # noqa: FBT001 - for the executor
         if not self._has_room(sum(len(payload) for payload, _ in payloads)):
@@ -253,37 +281,3 @@ class Spool:
 
     async def _run(self, function: Callable[..., _T], *arguments: Any) -> _T:
         return await asyncio.get_running_loop().run_in_executor(self._thread, function, *arguments)
-
-
-def encode_batch(batch: Batch) -> bytes:
-    """Return a batch that has its number as bytes; its messages and dead letters are left out."""
-    events = [
-        (
-            event.topic,
-            event.body,
-            event.received_at_ms,
-            event.raw if isinstance(event.raw, bytes) else None,
-            event.defect,
-            *((event.skipped,) if event.skipped else ()),
-        )
-        for event in batch.events
-    ]
-    return _encode((batch.sequence.name, batch.number, events))
-
-
-def decode_batch(payload: bytes, source: str, read: Callable[[Any], Details]) -> Batch:
-    """Return the batch that `encode_batch` has encoded, not routed; `read` parses headers and meta of an event's `raw`.
-
-    Raises:
-        msgspec.DecodeError: the bytes are not such a batch.
-    """
-    sequence, number, encoded_events = _decode(payload)
-    events = []
-    for one in encoded_events:
-        event = Event(source, one.topic, one.body, one.received_at_ms, defect=one.defect, skipped=one.skipped)
-        event.size = len(one.topic) + len(one.body)
-        if one.raw is not None:
-            event.raw, event.read = one.raw, read
-            event.size += len(one.raw)
-        events.append(event)
-    return Batch(events, BatchSequence(sequence, last=number), number=number)

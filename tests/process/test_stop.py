@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import resource
 import signal
 import socket
 import ssl
@@ -15,6 +16,7 @@ from pathlib import Path
 from subprocess import PIPE
 from typing import Any, Final
 
+import psutil
 import pytest
 
 from bridge.delivery import tasks
@@ -309,6 +311,27 @@ def test_a_limit_of_cpu_time_drains_however_often_the_kernel_says_so(
     sink.resume()
     assert bridge.wait(90) == 0, bridge.log_tail()
     assert bridge.wait_for("bridge.stopped")["messages"] == 30
+
+
+def test_a_limit_of_cpu_time_of_one_process_drains_them_all(
+    stream: StreamFeed, redis_server: Redis, new_bridge: Bridges
+) -> None:
+    """The limit is one of each process; the kernel tells only the one that has reached it."""
+    bridge = new_bridge({**stream.config(redis_server), "processes": 2}).ready()
+    running, deadline = children(bridge), time.monotonic() + 60
+    resource.prlimit(running[1].pid, resource.RLIMIT_CPU, (1, resource.RLIM_INFINITY))
+    try:
+        # It is told while it works.
+        while not bridge.events("bridge.stopping") and bridge.running:
+            stream.publish([{"n": n} for n in range(100)])
+            assert time.monotonic() < deadline, "nobody was told"
+        assert bridge.wait(STOP_S) == 0, bridge.log_tail()
+    finally:
+        for child in running.values():
+            with suppress(psutil.NoSuchProcess):
+                child.kill()
+    assert bridge.wait_for("bridge.stopping")["signal"] == "SIGXCPU"
+    assert not bridge.events("process.ended")
 
 
 def test_processes_that_cannot_be_killed_hold_up_no_stop() -> None:

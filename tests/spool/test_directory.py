@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import shutil
 from pathlib import Path
 
 import pytest
+import structlog
 
 from bridge.config import load
 from bridge.model.batch import Batch, BatchSequence
@@ -57,6 +59,58 @@ async def test_events_of_a_process_that_is_gone_are_adopted(tmp_path: Path) -> N
     await _fill(tmp_path / "process-2", [b"2a"])
     assert await _read(tmp_path, 4) == [b"own", b"1a", b"1b", b"2a"]
     assert await _read(tmp_path / "process-1", 0) == []
+
+
+async def test_events_of_a_process_that_is_gone_that_cannot_be_read_are_counted(
+    redis_server: Redis, new_bridge: Bridges, tmp_path: Path
+) -> None:
+    """They are said, and lost in the counts of the source."""
+    await _fill(tmp_path / "process-1", [b"{}", b"{}"])
+    _damage_first_record(tmp_path)
+    channel = PubsubFeed(redis_server)
+    bridge = new_bridge({**channel.config(redis_server), "spool": {"directory": str(tmp_path)}}).ready()
+    assert bridge.wait_for("spool.adopted")["lost"] == 1
+    assert bridge.wait_for("spool.corrupt", source="feed")["lost"] == 1
+    bridge.terminate()
+    assert bridge.wait() == 0
+    assert bridge.wait_for("bridge.stopped")["lost"] == 1
+
+
+def _damage_first_record(directory: Path) -> None:
+    (path,) = directory.rglob("*.spool")
+    data = bytearray(path.read_bytes())
+    data[40] ^= 1
+    path.write_bytes(data)
+
+
+async def test_events_that_were_set_aside_are_adopted_by_any_next_start(tmp_path: Path) -> None:
+    """Another bridge has left them in the removed directory of the second process; the next start has one process."""
+    path = tmp_path / "process-1"
+    second = SpoolDirectory(path, SIZE)
+    assert await second.own()
+    spool = await second.open("feed", already_parsed)
+    assert spool is not None
+    shutil.rmtree(tmp_path)
+    await _fill(path, [b"other"])
+    with structlog.testing.capture_logs() as lines:
+        batch = Batch([Event("feed", "topic", b"own", 1)])
+        batch.assign_number()
+        await spool.append([batch], durable=True)
+        await second.close()
+    (line,) = [line for line in lines if line["event"] == "spool.set_aside"]
+    assert Path(line["moved_to"]).parent == path
+    assert sorted(await _read(tmp_path, 2)) == [b"other", b"own"]
+
+
+async def test_a_source_that_is_gone_is_said_also_in_the_directory_of_a_process_that_is_gone(tmp_path: Path) -> None:
+    """Its events wait for its return."""
+    await _fill(tmp_path / "process-1", [b"1a"])
+    directory = SpoolDirectory(tmp_path, SIZE)
+    assert await directory.own()
+    with structlog.testing.capture_logs() as lines:
+        directory.log_unclaimed()
+    assert [(line["event"], line["source"]) for line in lines] == [("spool.unclaimed", "feed")]
+    await directory.close()
 
 
 async def test_events_of_a_running_process_stay_its_own(tmp_path: Path) -> None:

@@ -16,7 +16,8 @@ import structlog
 
 from bridge.model.batch import Batch, BatchSequence
 from bridge.spool import Spool, SpoolDirectory, SpoolFull
-from bridge.spool.log import DirectoryLost, Log
+from bridge.spool.files import DirectoryLost
+from bridge.spool.log import Log
 from tests.spool.conftest import Logs
 from tests.support.batches import event
 from tests.support.brokers import Redis
@@ -75,7 +76,7 @@ def test_a_directory_that_is_removed_is_made_again_and_nothing_is_lost(
         log.append([(payload, 1)], sync=False)
     remove(directory)
     log.append([(numbers[7], 1)], sync=False)
-    assert log.restored == 2
+    assert log.files.restored == 2
     logs.close(log)
     log = logs.open(directory, 100)
     assert log.damage.torn == 0

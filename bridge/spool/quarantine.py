@@ -1,0 +1,22 @@
+"""Damaged places of a spool's log, copied to files for people to examine."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from pathlib import Path
+from typing import Final
+
+#: At most so many files.
+_MAX_FILES: Final = 100
+
+
+def keep(directory: Path, name: str, data: bytes, max_bytes: int) -> None:
+    """Copy damaged bytes to the file `name`; all files in `directory` together hold at most `max_bytes`."""
+    # The disk may be full: the damaged bytes are lost either way.
+    with suppress(OSError):
+        directory.mkdir(exist_ok=True)
+        sizes = [file.stat().st_size for file in directory.iterdir()]
+        room = max_bytes - sum(sizes)
+        file = directory / name
+        if room > 0 and len(sizes) < _MAX_FILES and not file.exists():
+            file.write_bytes(data[:room])
