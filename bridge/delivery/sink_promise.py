@@ -56,15 +56,9 @@ class SinkPromise:
         """Check for ever; the sink's own faults are said by its writers."""
         while True:
             try:
-                memory = await self._sink.memory()
-                self._check_eviction(memory)
-                self._check_room(memory)
-                await self._check_version()
+                await self._check()
                 if self._first:
-                    self._check_durability(durable=await self._sink.is_durable())
                     await self._delete_old_dead_letters()
-            except PermissionError as error:
-                self._log_unknown(error)
             except SinkUnavailable:
                 pass
             await asyncio.sleep(_CHECK_INTERVAL_S if self._tolerable.is_set() else _SOON_S)
@@ -72,6 +66,17 @@ class SinkPromise:
     async def wait_tolerable(self) -> None:
         """Return once the policy is known, and none that the bridge is not ready with."""
         await self._tolerable.wait()
+
+    async def _check(self) -> None:
+        try:
+            memory = await self._sink.memory()
+            self._check_eviction(memory)
+            self._check_room(memory)
+            await self._check_version()
+            if self._first:
+                self._check_durability(durable=await self._sink.is_durable())
+        except PermissionError as error:
+            self._log_unknown(error)
 
     def _log_unknown(self, error: PermissionError) -> None:
         if not self.unready:  # else it has shown before that it evicts

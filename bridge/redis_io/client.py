@@ -6,10 +6,11 @@ import asyncio
 import ssl
 from typing import Any, Final
 
-from redis.asyncio.connection import AbstractConnection, parse_url
+from redis.asyncio.connection import AbstractConnection, DefaultParser, parse_url
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.driver_info import DriverInfo
+from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import RedisError
 
 from bridge.config import Connection, tls
@@ -20,6 +21,20 @@ from bridge.connecting.attempt import Attempt, Server
 FAULTS: Final = (RedisError, OSError, TimeoutError, ssl.SSLError, RuntimeError)
 #: Made once: for each connection redis-py would look for its own version on the disk, which takes 1 ms of CPU (8.1.0, observed).
 _DRIVER_INFO: Final = DriverInfo()
+
+
+#: How the errors begin by which a server refuses a connection. redis-py knows one of them alone; others it would take for
+#: replies to CLIENT SETINFO, and ignore.
+_REFUSALS: Final = ("DENIED", "ERR max number of clients")
+
+
+class _Parser(DefaultParser):  # type: ignore[valid-type, misc] # one of two classes
+    @classmethod
+    def parse_error(cls, response: str) -> Exception:
+        """Return an error reply as redis-py does; a refused connection has ended."""
+        if response.startswith(_REFUSALS):
+            return RedisConnectionError(response.removeprefix("ERR "))
+        return super().parse_error(response)  # type: ignore[no-any-return]
 
 
 class Login(AbstractConnection):
@@ -40,8 +55,10 @@ class Login(AbstractConnection):
             socket_timeout=timeout_s,
             socket_connect_timeout=connection.connect_timeout / 1000,
             protocol=2,  # RESP3's replies have other shapes
+            parser_class=_Parser,
             driver_info=_DRIVER_INFO,
         )
+        self._unsent: list[bytes] = []
 
     async def log_in(self, attempt: Attempt, server: Server) -> asyncio.Transport:
         """Return the transport of a connection whose user is logged in."""
@@ -52,6 +69,24 @@ class Login(AbstractConnection):
         self._writer = asyncio.StreamWriter(transport, protocol, self._reader, loop)
         await self.on_connect()
         return transport
+
+    async def send_packed_command(self, command: Any, check_health: bool = True) -> None:  # noqa: ARG002, FBT001, FBT002 - redis-py's
+        """Keep a command until a reply is waited for.
+
+        A server that refuses the connection says why, and closes it: a second write would fail, and its words be lost.
+        """
+        self._unsent += command
+
+    def read_response(self, *args: Any, **options: Any) -> Any:
+        """Send the commands that are kept, and return the next reply, to be awaited.
+
+        No coroutine: an error that redis-py raises keeps itself by the frames that it went through.
+        """
+        if self._unsent:
+            assert self._writer is not None  # noqa: S101 - the connection is open
+            self._writer.write(b"".join(self._unsent))
+            self._unsent.clear()
+        return super().read_response(*args, **options)
 
     async def _connect(self) -> None:
         raise NotImplementedError  # redis-py's own way to open the socket

@@ -31,6 +31,13 @@ _LATE_S: Final = 1.0
 
 _DETAILS: Final = re.compile(r", with args beginning with.*| script: [0-9a-f]{40}, on @user_script:\d+\.?", re.DOTALL)
 
+#: The words before the code of an error, with those of Redis before 7.0 where the error comes from inside a script (observed).
+_BEFORE_CODE: Final = re.compile(
+    r"^(ERR )?(Error running script \(call to f_[0-9a-f]{40}\): )?((@user_script:\s*\d+: )+-?)?(ERR )?"
+)
+#: How a denial begins that a script met, which has no code before Redis 7.2.
+_DENIED_IN_SCRIPT: Final = "The user executing the script can't"
+
 _TIMEOUTS: Final = (TimeoutError, RedisTimeoutError)
 _TIMED_OUT: Final = "timed out"
 #: Redis's words to a client without a password: to a command, by way of redis-py, and to a large command.
@@ -238,10 +245,18 @@ def _disconnected(end: tuple[str, bool]) -> Disconnected:
     return Disconnected(cause, denied=denied)
 
 
+def plain_error(text: str) -> str:
+    """Return the text of an error reply from its code on, alike for each version of Redis.
+
+    ERR is cut off, since it only says that an error has no code of its own; users look for the other codes. So are arguments,
+    which may be an event's, and the line of a script, which says nothing to a user.
+    """
+    plain = _DETAILS.sub("", _BEFORE_CODE.sub("", text, count=1))
+    return f"NOPERM {plain}" if plain.startswith(_DENIED_IN_SCRIPT) else plain
+
+
 def _response_error(text: str) -> ResponseError:
-    # ERR only says that an error has no code of its own; users look for the other codes. The arguments may be an event's, and
-    # the line of a script says nothing to a user.
-    return ResponseError(_with_hint(_DETAILS.sub("", text.removeprefix("ERR "))))
+    return ResponseError(_with_hint(plain_error(text)))
 
 
 def _with_hint(text: str) -> str:

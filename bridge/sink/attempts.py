@@ -9,7 +9,8 @@ from bridge.redis_io.connection import encode_command
 from bridge.sink.connection_pool import ConnectionPool
 
 #: Returns the attempts so far and counts one more of each, in one step: an event that then ends the process is counted.
-#: The field '' counts the others. Beyond the bound all are forgotten: EXPIRE deletes the key.
+#: The field '' counts the others. Beyond the bound all are forgotten: EXPIRE deletes the key. It also comes before the first
+#: count: denied after it, the attempts of an event would be counted without one.
 _BEGIN: Final = """
 local before, highest, fresh = redis.call('HMGET', KEYS[1], unpack(ARGV, 4)), 0, 0
 for i, count in ipairs(before) do
@@ -18,6 +19,7 @@ for i, count in ipairs(before) do
   fresh = fresh + (count and 0 or 1)
 end
 if highest < tonumber(ARGV[1]) then
+  redis.call('EXPIRE', KEYS[1], ARGV[2])
   if redis.call('HINCRBY', KEYS[1], '', fresh) > tonumber(ARGV[3]) then
     redis.call('EXPIRE', KEYS[1], 0)
     redis.call('HINCRBY', KEYS[1], '', #before)

@@ -31,7 +31,7 @@
 --         and 1 if others went uncounted.
 --         'halved first last' if the batches with these numbers, merged into one, are fenced: Redis never writes them
 --         by their numbers, but in parts, which have sequences of their own.
--- Errors  of the script itself, before its first write. LATE: the sequence has written a later batch, so this one too.
+-- Errors  of the script itself, before its first effect. LATE: the sequence has written a later batch, so this one too.
 --         DEADLETTERS: the dead letters' key holds no stream. WRONGTYPE: a queue's or a condition's key holds another
 --         type. NOPERM: the user may not run a command.
 
@@ -93,31 +93,6 @@ if wrong then
   return wrong
 end
 
--- Check the permissions too, where Redis can (from 7.0): a command that is denied half-way is an error half-way.
-local function must_run(...)
-  if redis.acl_check_cmd and not redis.acl_check_cmd(...) then
-    local command, key = ...
-    wrong = redis.error_reply('NOPERM the user may not run ' .. command .. ' on ' .. key)
-  end
-end
-must_run('XADD', DEAD, '*', '', '')
-if BOOKS then
-  must_run('HMGET', BOOKS, '')
-  must_run('HSET', BOOKS, '', '')
-  must_run('HDEL', BOOKS, '')
-  must_run('EXPIRE', BOOKS, '1')
-end
-for _, key in ipairs(streams) do
-  must_run('XACK', key, '', '0')
-end
-for q = 1, QUEUES do
-  must_run('HSET', KEYS[2 + 2 * q], '', '')
-  must_run('RPUSH', KEYS[1 + 2 * q], '')
-end
-if wrong then
-  return wrong
-end
-
 -- Redis 8 counts Lua's heap as memory in use, and the arguments of a large batch stay there as garbage: 12 MB of three
 -- batches (8.0.2, observed). At `maxmemory` they would keep workers from acknowledging. A count is in KiB.
 local function free_arguments()
@@ -127,7 +102,8 @@ local function free_arguments()
       bytes = bytes + #ARGV[i]
       ARGV[i] = nil
     end
-    if bytes > 256 * 1024 then  -- the heap may be of other scripts, and large: a small batch leaves it alone
+    -- The heap may be of other scripts, and large: a batch that is a small part of it leaves it alone.
+    if bytes > 256 * 1024 and bytes * 4 > collectgarbage('count') * 1024 then
       collectgarbage()
     end
   end
@@ -136,6 +112,38 @@ end
 -- The first write: a Redis that refuses writes (OOM, READONLY, MISCONF) refuses this one, before any effect.
 -- It stores no result: if the run breaks off half-way, the next one writes instead of taking the batch for written.
 local refused = redis.pcall('SET', SEQUENCE, NUMBER, 'EX', LIFETIME).err
+
+-- Then the permissions: a command that is denied half-way is an error half-way. Before 7.0 Redis has no question for them: there
+-- the command is tried on the sequence's key, a string, where it has no effect: its type is wrong, and EXPIRE is repeated.
+local function must_run(command, key, ...)
+  local permitted
+  if redis.acl_check_cmd then
+    permitted = redis.acl_check_cmd(command, key, ...)
+  else
+    local reply = redis.pcall(command, SEQUENCE, ...)
+    local refusal = type(reply) == 'table' and tostring(reply.err) or ''
+    permitted = not string.find(refusal, 'NOPERM') and not string.find(refusal, "The user executing the script can't", 1, true)
+  end
+  if not permitted then
+    refused = 'NOPERM the user may not run ' .. command .. ' on ' .. key
+  end
+end
+if not refused then
+  must_run('XADD', DEAD, '*', '', '')
+  if BOOKS then
+    must_run('HMGET', BOOKS, '')
+    must_run('HSET', BOOKS, '', '')
+    must_run('HDEL', BOOKS, '')
+    must_run('EXPIRE', BOOKS, LIFETIME)
+  end
+  for _, key in ipairs(streams) do
+    must_run('XACK', key, '', '0')
+  end
+  for q = 1, QUEUES do
+    must_run('HSET', KEYS[2 + 2 * q], '', '')
+    must_run('RPUSH', KEYS[1 + 2 * q], '')
+  end
+end
 if refused then
   free_arguments()
   return redis.error_reply(refused)

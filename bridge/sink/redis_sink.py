@@ -23,7 +23,7 @@ from redis.exceptions import ResponseError
 from bridge.config import DeadLetters, Dramatiq
 from bridge.errors import SinkUnavailable
 from bridge.model.batch import Batch, Trimmed, Written
-from bridge.redis_io.connection import encode_command
+from bridge.redis_io.connection import Word, encode_command
 from bridge.redis_io.keys import dead_letter_books_key, dead_letters_key
 from bridge.redis_io.servers import outdated_redis
 from bridge.sink.connection_pool import ConnectionPool, Unanswered, no_redis, unavailable
@@ -44,8 +44,12 @@ SCRIPT: Final = _script("dead_letters.lua", "enqueue.lua")
 _DELETE_OLD: Final = _script("dead_letters.lua", "delete_old_letters.lua")
 _PROBE: Final = _script("probe.lua")
 _SHA, _PROBE_SHA = _sha(SCRIPT), _sha(_PROBE)
-#: The commands without which the scripts cannot do their work. For streams XACK too: their source checks it.
-COMMANDS: Final = ("GET", "SET", "TYPE", "HSET", "HMGET", "HDEL", "HINCRBY", "RPUSH", "XADD", "EXPIRE")
+#: The commands without which the scripts cannot do their work, and the arguments with which the probe tries each, on its own
+#: key, a string. For streams XACK too: their source asks for it, and the script for the permission.
+COMMANDS: Final = {
+    "SET": "x PX 1", "GET": "", "TYPE": "", "RPUSH": "x", "XADD": "x x x", "EXPIRE": "x",
+    "HSET": "x x", "HMGET": "x", "HDEL": "x", "HINCRBY": "x x",
+}  # fmt: skip
 
 #: Error replies about this message, and not about the server's state. After every other error the write is tried
 #: again: no batch is given up for an error that an operator can end.
@@ -75,7 +79,8 @@ class RedisSink:
 
     async def probe(self) -> None:
         """See `Sink`; a server that refuses writes, or lacks a command of the scripts, may still answer PING."""
-        arguments = 2, f"{self._namespace}-bridge:probe", dead_letters_key(self._namespace), *COMMANDS
+        keys = f"{self._namespace}-bridge:probe", dead_letters_key(self._namespace)
+        arguments: list[Word] = [len(keys), *keys, *(f"{name} {words}" for name, words in COMMANDS.items())]
         # As a batch is written: by EVALSHA, and once by EVAL.
         reply = await self.connections.execute_raw(encode_command("EVALSHA", _PROBE_SHA, *arguments))
         if _is_refused(reply, "NOSCRIPT"):

@@ -300,7 +300,9 @@ def test_what_the_user_may_not_ask_is_said(
 ) -> None:
     """Without the right to INFO there is no bound of memory, said once; without LLEN a bounded queue waits until it is granted."""
     sink = new_redis(
-        {"user bridge": "on >secret ~dramatiq* -@all +ping +eval +evalsha +type +get +set +hset +rpush +xadd"}
+        {
+            "user bridge": "on >secret ~dramatiq* -@all +ping +eval +evalsha +type +get +set +hset +rpush +xadd +hmget +hincrby +hdel +expire"
+        }
     )
     config = stream.config(sink)
     config["dramatiq"] |= {"username": "bridge", "password": "secret", "max_memory": "1%"}

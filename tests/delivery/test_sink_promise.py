@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -10,8 +11,9 @@ import pytest
 
 from bridge.delivery import sink_promise
 from bridge.delivery.sink_promise import SinkPromise
+from bridge.model.batch import DeadLetter
 from bridge.sink.memory import Evicts, Memory
-from tests.support.batches import answer
+from tests.support.batches import DEAD, Entry, Sinks, answer, batch_of, event
 from tests.support.brokers import Redis
 from tests.support.children import wait_until
 from tests.support.feeds import PubsubFeed, StreamFeed
@@ -110,7 +112,7 @@ def test_a_redis_that_shows_no_memory_is_written_to(
     refusal: str, max_memory: str, redis_server: Redis, new_redis: NewRedis, new_bridge: Bridges
 ) -> None:
     """Where INFO is refused the bridge is ready all the same, and says once what it can't know."""
-    rights = "on >secret ~dramatiq* -@all +ping +eval +evalsha +type +get +set +hset +rpush +xadd"
+    rights = "on >secret ~dramatiq* -@all +ping +eval +evalsha +type +get +set +hset +rpush +xadd +hmget +hincrby +hdel +expire"
     sink = new_redis({"rename-command": 'INFO ""'} if refusal == "renamed" else {f"user bridge {rights}": ""})
     feed = PubsubFeed(redis_server)
     config = feed.config(sink)
@@ -124,6 +126,21 @@ def test_a_redis_that_shows_no_memory_is_written_to(
     with sink.client() as client:
         wait_until(lambda: answer(client.llen("dramatiq:default")) == 5, 20, "the messages")
     assert len(bridge.events("sink.memory_unknown")) == 1
+
+
+async def test_dead_letters_go_where_redis_shows_no_memory(new_redis: NewRedis) -> None:
+    """INFO is refused: dead letters beyond `max_age` go by themselves all the same."""
+    server = new_redis({"rename-command": 'INFO ""'})
+    async with Sinks() as make:
+        sink = make(server, dead_letters={"max_age": "1m"})
+        await sink.write(batch_of([Entry(event(), [], [DeadLetter(event(), "decode", "x")])]))
+        with server.client() as client:
+            _, letters, size = answer(client.hget(f"{DEAD}:books", "1")).split()
+            client.hset(f"{DEAD}:books", "1", b"%d-0 %b %b" % ((time.time() - 62) * 1000, letters, size))
+            promise = SinkPromise(sink, evicting_allowed=False, max_size=64 << 20, first=True)
+            running = asyncio.create_task(promise.run())
+            await asyncio.to_thread(wait_until, lambda: not client.exists(DEAD), 20, "no dead letters")
+            running.cancel()
 
 
 async def test_a_policy_that_was_seen_is_not_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from typing import Any
@@ -244,3 +245,39 @@ async def test_a_connection_that_is_closed_leaves_little_behind(
             del connection
             await asyncio.sleep(0.15)
         assert grown() < 20 * 4096
+
+
+@pytest.mark.parametrize("path", ["", "/2", "user"])
+async def test_a_server_without_room_for_another_client_is_named(new_redis: Callable[..., Redis], path: str) -> None:
+    """Redis says so at once and closes the connection: its words are the cause, and not a guess about TLS."""
+    server = new_redis()
+    url = f"redis://u:p@127.0.0.1:{server.port}" if path == "user" else f"{server.url}{path}"
+    with server.client() as client:
+        client.config_set("maxclients", "1")
+        for _ in range(20):
+            refused = new_connection(url)
+            with pytest.raises(Disconnected, match="max number of clients reached"):
+                await refused.open()
+            await refused.close()
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "DENIED Redis is running in protected mode because no password is set.",
+        "ERR max number of clients + cluster connections reached",
+    ],
+)
+async def test_a_redis_that_refuses_a_connection_is_named(words: str) -> None:
+    """In protected mode, or as a node of a cluster without room, it answers before it is asked."""
+
+    async def refuse(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(f"-{words}\r\n".encode())
+        writer.close()
+
+    server = await asyncio.start_server(refuse, "127.0.0.1", 0)
+    async with server:
+        refused = new_connection(f"redis://127.0.0.1:{server.sockets[0].getsockname()[1]}")
+        with pytest.raises(Disconnected, match=re.escape(words.removeprefix("ERR "))):
+            await refused.open()
+        await refused.close()

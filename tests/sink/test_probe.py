@@ -12,10 +12,13 @@ import pytest
 import redis
 
 from bridge.errors import SinkUnavailable
-from bridge.model.batch import Written
+from bridge.model.batch import DeadLetter, Written
+from bridge.model.event import OnceByXack
 from bridge.sink import RedisSink, attempts
-from bridge.sink.redis_sink import COMMANDS
-from tests.support.batches import Sinks, answer, batch, numbers
+from bridge.sink.dead_letters import LetterBounds
+from bridge.sink.redis_sink import COMMANDS, SCRIPT
+from bridge.sink.script_arguments import ScriptArguments
+from tests.support.batches import DEAD, Entry, Sinks, answer, batch, batch_of, event, message, numbers
 from tests.support.brokers import Redis
 from tests.support.children import free_port, wait_until
 from tests.support.odd_servers import ANSWERS, odd_server
@@ -78,6 +81,67 @@ async def test_a_server_without_a_needed_command_is_refused_in_words(
         assert error.cause.startswith(f"unknown command '{command}': the bridge needs it; is it renamed")
         assert "args" not in error.cause
         assert error.denied
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+async def test_a_user_without_a_needed_permission_is_refused_in_words(
+    command: str, new_redis: NewRedis, make: Sinks
+) -> None:
+    """The cause names the command; nothing of the batch is written, and nothing stays behind of the probe."""
+    server = new_redis({"user bridge": f"on >secret ~* +@all -{command}"})
+    for error in await refusals(make(server, username="bridge", password="secret")):
+        assert error.cause == f"NOPERM the user may not run {command} on dramatiq-bridge:probe"
+        assert error.denied
+    await asyncio.sleep(0.05)
+    with server.client() as client:
+        assert answer(client.keys()) == []
+
+
+async def test_a_redis_without_a_question_for_permissions_loses_nothing(new_redis: NewRedis, make: Sinks) -> None:
+    """Before 7.0 the script tries each command where it has no effect: an entry is acknowledged with its message, or not at all."""
+    server = new_redis()
+    sink = make(server, username="bridge", password="p")
+    older = "local redis = {call = redis.call, pcall = redis.pcall, error_reply = redis.error_reply}\n" + SCRIPT
+    with server.client() as client:
+        answer(client.xgroup_create("audit", "g", "0", mkstream=True))
+        entry_id = answer(client.xadd("audit", {"n": 1}))
+        client.xreadgroup("g", "me", {"audit": ">"})
+        entry = event(OnceByXack("audit", "g", ":audit:g:", 60_000, "audit g"), deduplication_key=entry_id)
+        same = batch_of([Entry(entry, [message(1)], [DeadLetter(entry, "decode", "x")])])
+        arguments = ScriptArguments("dramatiq", LetterBounds(100, 1 << 20, 60_000), same, same.assign_number())
+        for command in ("xadd", "hset", "hmget", "hdel", "expire", "rpush", "xack"):
+            client.execute_command("ACL", "SETUSER", "bridge", "reset", "on", ">p", "~*", "+@all", f"-{command}")
+            for _ in range(3):
+                reply = await sink.connections.execute_raw(arguments.command("EVAL", older))
+                assert str(reply).startswith(f"NOPERM the user may not run {command.upper()} on ")
+            assert answer(client.xpending("audit", "g"))["pending"] == 1
+            assert answer(client.keys("dramatiq:*")) == []
+            assert not client.exists(DEAD)
+        client.execute_command("ACL", "SETUSER", "bridge", "+@all")
+        assert await sink.connections.execute_raw(arguments.command("EVAL", older)) == b"1 0 1 -1"
+        assert numbers(client) == [1]
+        assert answer(client.xpending("audit", "g"))["pending"] == 0
+        assert answer(client.xlen(DEAD)) == 1
+
+
+@pytest.mark.parametrize("line", ["", "Error running script (call to f_" + "5" * 40 + "): @user_script:17: "])
+async def test_the_errors_of_an_older_redis_are_understood(line: str, make: Sinks) -> None:
+    """Before 7.0 the words of a script stand before the code: remedy, denial and the end of the connection follow all the same."""
+    for words, cause, kept in [
+        (
+            "@user_script: 17: -READONLY You can't write against a read only replica.",
+            r"READONLY .*: this server is a replica",
+            0,
+        ),
+        ("@user_script: 17: -OOM command not allowed when used memory > 'maxmemory'.", r"OOM command not allowed", 1),
+        ("@user_script: 17: The user executing the script can't run this command or subcommand", r"NOPERM The user", 1),
+    ]:
+        with odd_server(f"-{line and 'ERR '}{line}{words}\r\n".encode()) as server:
+            sink = make(server)
+            with pytest.raises(SinkUnavailable, match=f"^{cause}") as caught:
+                await sink.probe()
+            assert caught.value.denied is ("NOPERM" in cause)
+            assert len(sink.connections._idle) == kept
 
 
 @pytest.mark.parametrize("command", [*sorted(_OPTIONAL), *_OTHERS])

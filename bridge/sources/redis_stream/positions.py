@@ -11,6 +11,7 @@ from bridge.config import Dramatiq
 from bridge.errors import Disconnected
 from bridge.observe.log_fields import without_numbers
 from bridge.observe.logs import RepeatedLog, logger
+from bridge.redis_io.connection import plain_error
 from bridge.redis_io.keys import position_key, restart_key
 from bridge.redis_io.patience import ask, ask_until_answered
 
@@ -109,7 +110,7 @@ class Positions:
         keys = self._restart_key(stream), self._position_key(stream), stream
         arguments = self._group, known or b"", start, last_known or b"", SEEN_MS
         (status,) = await self._ask("EVAL", _MAKE, 3, *keys, *arguments)
-        return str(status, "utf-8", "backslashreplace")
+        return plain_error(str(status, "utf-8", "backslashreplace"))
 
     def _restart_key(self, stream: str) -> str:
         return restart_key(self._dramatiq.namespace, self.log(stream))

@@ -324,7 +324,8 @@ async def test_without_the_right_to_xpending(new_redis: NewRedis, make: Sinks) -
     """Whether the group is lost can't be known: what is held is written once all the same."""
     server = new_redis(
         {
-            "user bridge": "on >secret ~* -@all +ping +eval +evalsha +type +get +set +hset +rpush +xadd +xack +xgroup +xinfo"
+            "user bridge": "on >secret ~* -@all +ping +eval +evalsha +type +get +set +hset +rpush +xadd"
+            " +hmget +hincrby +hdel +expire +xack +xgroup +xinfo"
         }
     )
     sink = make(server, username="bridge", password="secret")
