@@ -238,6 +238,7 @@ class RabbitMQ(Broker):
             "default_user": self.user,
             "default_pass": self.password,
             "disk_free_limit.absolute": "1MB",
+            "max_message_size": 128 << 20,  # the default before RabbitMQ 4.0
             "log.console.level": "info",
         }
         if self.tls:
