@@ -35,8 +35,8 @@ _DETAILS: Final = re.compile(r", with args beginning with.*| script: [0-9a-f]{40
 _BEFORE_CODE: Final = re.compile(
     r"^(ERR )?(Error running script \(call to f_[0-9a-f]{40}\): )?((@user_script:\s*\d+: )+-?)?(ERR )?"
 )
-#: How a denial begins that a script met, which has no code before Redis 7.2.
-_DENIED_IN_SCRIPT: Final = "The user executing the script can't"
+#: How a denial begins that a script met, which has no code: before Redis 7.2, and later (observed).
+_DENIED_IN_SCRIPT: Final = ("The user executing the script can't", "ACL failure in script")
 
 _TIMEOUTS: Final = (TimeoutError, RedisTimeoutError)
 _TIMED_OUT: Final = "timed out"

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from bridge.sink.attempts import RedisAttempts
-from tests.support.batches import Sinks, answer
+from tests.support.batches import Sinks, answer, unavailable
 from tests.support.brokers import Redis
 
 KEY = "dramatiq-bridge:attempts:s"
@@ -40,4 +42,15 @@ async def test_attempts_that_are_forgotten_leave_nothing(redis_server: Redis) ->
                 await attempts.forget("s", fingerprints(0, 2))
             assert await attempts.begin("s", fingerprints(2, 1), below=5) == [1]
             await attempts.forget("s", fingerprints(2, 1))
+            assert not client.exists(KEY)
+
+
+async def test_attempts_that_could_not_expire_are_not_counted(new_redis: Callable[..., Redis]) -> None:
+    """A user who may not run EXPIRE any more counts nothing, however often it is tried: no event becomes poison for it."""
+    server = new_redis({"user bridge": "on >secret ~* +@all -expire"})
+    async with Sinks() as make:
+        attempts = RedisAttempts(make(server, username="bridge", password="secret").connections, "dramatiq")
+        for _ in range(3):
+            assert "NOPERM" in await unavailable(attempts.begin("s", fingerprints(0, 3), below=5))
+        with server.client() as client:
             assert not client.exists(KEY)
