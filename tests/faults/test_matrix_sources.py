@@ -17,7 +17,7 @@ FAST = (
 )
 LIBRARY = (
     *("rabbitmq-connections-closed", "mosquitto-restart", "sources-reset", "input-hostile"),
-    *("neighbour-dead", "neighbour-black-hole"),
+    "neighbour-black-hole",
 )
 
 
