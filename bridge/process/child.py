@@ -1,7 +1,7 @@
 """One of several child processes: `python -m bridge.process.child`, which only `bridge.process.supervisor` starts.
 
-Its standard input brings its order. When that input ends, the process drains and ends: the parent closes it, and the
-parent's death does too. Its standard output takes reports,
+Its standard input brings its order, and then STOP: the process drains and ends. It does so too when that input ends without
+the word, because the parent has died. Its standard output takes reports,
 one JSON object a line. Signals that stop a bridge are blocked in it, see `lifecycle.block_signals`; it passes on SIGXCPU,
 which the kernel sends it alone.
 """
@@ -29,7 +29,9 @@ from bridge.process.event_loop import loop_factory
 
 #: How often the parent gets the counts; of a killed process, events after its last report are not counted.
 _REPORT_INTERVAL_S: Final = 1.0
-_STDIN, _STDOUT, _STDERR = range(3)
+_STDOUT, _STDERR = 1, 2
+#: The end of the input alone would not tell a stop from the parent's death: it comes before the child has another parent.
+STOP: Final = b"."
 log = logs.logger()
 
 
@@ -81,8 +83,11 @@ async def _run(order: Order, reports: int, parent: int) -> int:
         _report(bridge, reports)
         return 0 if bridge.settled else 1
 
+    is_orphaned = False
+
     def stop_at_end_of_input() -> None:
-        os.read(_STDIN, 1)
+        nonlocal is_orphaned
+        is_orphaned = sys.stdin.buffer.read(1) != STOP  # by the buffer from which the order came
         ending.end_in(order.config.drain_timeout / 1000 + ending.LEAVE_S, last_words)
         loop.call_soon_threadsafe(bridge.stop)
 
@@ -102,7 +107,7 @@ async def _run(order: Order, reports: int, parent: int) -> int:
         reporting.cancel()
         os.set_blocking(reports, True)
         _report(bridge, reports)
-    if os.getppid() != parent:
+    if is_orphaned:
         log.error("process.orphaned", cause="the bridge's first process has died")
     return 0 if bridge.settled else 1
 

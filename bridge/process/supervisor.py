@@ -26,7 +26,7 @@ from bridge.errors import describe_error
 from bridge.model.accounting import Counts
 from bridge.observe.logs import Format, logger
 from bridge.process import clock, ending
-from bridge.process.child import Order, Report
+from bridge.process.child import STOP, Order, Report
 from bridge.process.lifecycle import Lifecycle
 from bridge.sources.sharding import config_for_process
 
@@ -84,7 +84,7 @@ class ChildProcess:
         """Let the process drain and end."""
         self._stop.set()
         if self._process is not None and self._process.stdin is not None:
-            self._process.stdin.close()
+            _end_input(self._process.stdin)
 
     def kill(self) -> None:
         """End the process at once; from any thread."""
@@ -130,7 +130,7 @@ class ChildProcess:
                 process.stdin.write(pickle.dumps(self._order))
                 await process.stdin.drain()
             if self._stop.is_set():  # the stop came while the process was being started
-                process.stdin.close()
+                _end_input(process.stdin)
             async for line in process.stdout:
                 self._take(line)
             code = await process.wait()
@@ -247,6 +247,12 @@ class Supervisor:
         """End all child processes at once."""
         for child in self._children:
             child.kill()
+
+
+def _end_input(stdin: asyncio.StreamWriter) -> None:
+    if not stdin.is_closing():
+        stdin.write(STOP)
+        stdin.close()
 
 
 async def _start(number: int) -> Process:

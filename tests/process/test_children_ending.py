@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import os
+import pickle
 import signal
 import socket
+import subprocess
+import sys
 import threading
 from collections import Counter
 from collections.abc import Callable
@@ -13,12 +16,28 @@ from pathlib import Path
 
 import pytest
 
+from bridge.config import Config, Dramatiq, RedisPubsub
+from bridge.process.child import STOP, Order
 from tests.support.batches import numbers
 from tests.support.brokers import Redis
 from tests.support.child_processes import SHARED, children, several, wait_for_messages, wait_gone
 from tests.support.children import wait_until
 from tests.support.feeds import Feed, StreamFeed
 from tests.support.processes import BridgeProcess
+
+
+@pytest.mark.parametrize(("word", "is_orphaned"), [(STOP, False), (b"", True)], ids=["stopped", "parent-died"])
+def test_a_process_tells_a_stop_from_the_death_of_its_parent(
+    redis_server: Redis, word: bytes, is_orphaned: bool
+) -> None:
+    """By the end of its input, which comes before it has another parent: here it keeps its own."""
+    source = RedisPubsub.model_validate({"type": "redis-pubsub", "url": redis_server.url, "channels": ["c"]})
+    config = Config(dramatiq=Dramatiq(url=redis_server.url), sources={"s": source}, routes=[])
+    order = pickle.dumps(Order(1, config, "json", "info"))
+    command = [sys.executable, "-m", "bridge.process.child", "1"]
+    ended = subprocess.run(command, input=order + word, capture_output=True, timeout=60, check=False)
+    assert ended.returncode == 0, ended.stderr
+    assert (b"process.orphaned" in ended.stderr) == is_orphaned
 
 
 @SHARED
