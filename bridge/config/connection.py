@@ -60,10 +60,18 @@ def _key_password(value: object) -> object:
     return secret
 
 
+def check_tls_name(context: ssl.SSLContext, name: str) -> None:
+    """Raise ValueError for a name that TLS can't ask for, such as "a..b"; `ssl` itself also raises other errors."""
+    try:
+        context.wrap_bio(ssl.MemoryBIO(), ssl.MemoryBIO(), server_hostname=name)
+    except (TypeError, ssl.SSLError) as error:
+        raise ValueError(str(error)) from None
+
+
 def _server_name(name: str) -> str:
     try:
-        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).wrap_bio(ssl.MemoryBIO(), ssl.MemoryBIO(), server_hostname=name)
-    except (ValueError, TypeError, ssl.SSLError):
+        check_tls_name(ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT), name)
+    except ValueError:
         raise InvalidValue("takes the name of a host", "as in broker.example.com") from None
     return name
 

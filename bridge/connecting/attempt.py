@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Final, Self
 
+from bridge.config.connection import check_tls_name
 from bridge.config.units import spell_duration
 from bridge.connecting.race import Race
 from bridge.connecting.resolver import Resolver
@@ -86,7 +87,10 @@ class Attempt:
             self._describe = lambda: f"the name {server.host!r} was not resolved"
             addresses = await _resolver.resolve(server.host, server.port)
         if server.tls is not None:
-            _check_name(server.tls, server.certified_name)
+            try:
+                check_tls_name(server.tls, server.certified_name)
+            except ValueError as error:
+                raise OSError(f"TLS can't ask for a certificate of {server.certified_name!r}: {error}") from None
         race = Race(addresses)
         self._describe = race.describe
         self._socket = await race.run()
@@ -146,14 +150,6 @@ class Attempt:
             with contextlib.suppress(OSError):  # closed, or ended by the peer
                 # Not the method of an SSLSocket, which would go on as a socket without TLS.
                 socket.socket.shutdown(self._socket, socket.SHUT_RDWR)
-
-
-def _check_name(tls: ssl.SSLContext, name: str) -> None:
-    """Raise OSError for a name that `ssl` refuses: by itself it raises ValueError for "a..b", and TypeError for a NUL."""
-    try:
-        tls.wrap_bio(ssl.MemoryBIO(), ssl.MemoryBIO(), server_hostname=name)
-    except (ValueError, TypeError) as error:
-        raise OSError(f"TLS can't ask for a certificate of {name!r}: {error}") from None
 
 
 def _forget(loop: asyncio.AbstractEventLoop, sock: socket.socket) -> None:
