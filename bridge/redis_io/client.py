@@ -45,6 +45,7 @@ class Login(AbstractConnection):
 
     def __init__(self, connection: Connection, *, timeout_s: float) -> None:
         parts: dict[str, Any] = dict(parse_url(connection.url))
+        self._parts, self._config = parts, connection
         password = connection.password
         super().__init__(
             db=parts.get("db", 0),
@@ -60,12 +61,16 @@ class Login(AbstractConnection):
         )
         self._unsent: list[bytes] = []
 
-    async def log_in(self, attempt: Attempt, server: Server) -> asyncio.Transport:
-        """Return the transport of a connection whose user is logged in."""
+    async def log_in(self, attempt: Attempt) -> asyncio.Transport:
+        """Return the transport of a connection whose user is logged in.
+
+        Raises:
+            TlsFault: a file of `tls` can't be used.
+        """
         loop = asyncio.get_running_loop()
         self._reader = asyncio.StreamReader(loop=loop)
         protocol = asyncio.StreamReaderProtocol(self._reader, loop=loop)
-        transport = await attempt.connect(protocol, server)
+        transport = await attempt.connect(protocol, self._server())
         self._writer = asyncio.StreamWriter(transport, protocol, self._reader, loop)
         await self.on_connect()
         return transport
@@ -88,6 +93,17 @@ class Login(AbstractConnection):
             self._unsent.clear()
         return super().read_response(*args, **options)
 
+    def _server(self) -> Server:
+        if "path" in self._parts:
+            return Server(path=str(self._parts["path"]))
+        settings = self._config.tls
+        return Server(
+            self._parts.get("host", "localhost"),
+            self._parts.get("port", 6379),
+            tls=tls.context(settings) if self._config.url.startswith("rediss") else None,
+            name=settings.server_name if settings else None,
+        )
+
     async def _connect(self) -> None:
         raise NotImplementedError  # redis-py's own way to open the socket
 
@@ -97,20 +113,6 @@ class Login(AbstractConnection):
     def repr_pieces(self) -> list[tuple[str, Any]]:
         """Return nothing: a secret could be among it."""
         return []
-
-
-def server_of(connection: Connection) -> Server:
-    """Return where `connection` leads."""
-    parts: dict[str, Any] = dict(parse_url(connection.url))
-    if "path" in parts:
-        return Server(path=str(parts["path"]))
-    settings = connection.tls
-    return Server(
-        parts.get("host", "localhost"),
-        parts.get("port", 6379),
-        tls=tls.context(settings) if connection.url.startswith("rediss") else None,
-        name=settings.server_name if settings else None,
-    )
 
 
 def same_server(url: str, other: str) -> bool:

@@ -89,10 +89,9 @@ class RedisConnection(asyncio.Protocol):
         """
         assert self._login is not None  # noqa: S101 - it is not closed
         try:
-            server = redis_client.server_of(self._config)
             async with Attempt(self._config.connect_timeout / 1000) as attempt:
                 try:
-                    self._transport = await self._login.log_in(attempt, server)
+                    self._transport = await self._login.log_in(attempt)
                 finally:
                     # redis-py can swallow a cancellation (8.1.0, observed); a caller who cancels once would hang.
                     if (task := asyncio.current_task()) is not None and task.cancelling() > 0:
