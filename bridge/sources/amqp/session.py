@@ -46,12 +46,15 @@ class AmqpSession(WindowedSession):
         config: Amqp,
         transport: FastTransport | LibraryTransport,
         promise: PromiseLog,
+        consumer_check: ConsumerCheck,
+        *,
         log_waiting: Callable[[str], None],
     ) -> None:
         self._name = name
         self._config = config
         self._transport = transport
         self._promise = promise
+        self._consumer_check = consumer_check
         self._log_waiting = log_waiting
         self.guarantee = STREAM_GUARANTEE if promise.is_stream else None
         self._has_received = False
@@ -70,9 +73,7 @@ class AmqpSession(WindowedSession):
         self._read_pause_timer: asyncio.TimerHandle | None = None
         self._cancelling: asyncio.Task[None] | None = None
 
-    async def start(
-        self, connection: aio_pika.Connection, consumer_check: ConsumerCheck, *, transport_used: bool
-    ) -> None:
+    async def start(self, connection: aio_pika.Connection, *, transport_used: bool) -> None:
         """Open the channel, declare, and consume; `transport_used` says whether aiormq reads through our transport."""
         connection.close_callbacks.add(self._on_close)
         channel = connection.channel(publisher_confirms=False)
@@ -83,8 +84,7 @@ class AmqpSession(WindowedSession):
         await self._declare(channel)
         self._channel = await channel.get_underlay_channel()
         self._channel.on_consumer_cancel_callbacks.add(self._on_cancel)
-        self._note_refusal = consumer_check.note_refusal
-        self._has_spare_channel = consumer_check.is_possible(self._channel.connection)
+        self._has_spare_channel = self._consumer_check.is_possible(self._channel.connection)
         self._promise.look_at_server(self._channel.connection.server_properties, checked=self._has_spare_channel)
         self._transport.set_frame_max(self._channel.connection.connection_tune.frame_max or INITIAL_FRAME_MAX)
         if isinstance(self._transport, FastTransport):
@@ -96,10 +96,10 @@ class AmqpSession(WindowedSession):
                 self._promise.fast_path_unavailable(cause)
         await self._channel.basic_consume(self._config.queue, self._on_message, consumer_tag=_CONSUMER_TAG)
 
-    async def watch_consumer(self, consumer_check: ConsumerCheck) -> None:
+    async def watch_consumer(self) -> None:
         """Fail the session once its consumer is lost; return at once where the broker allows no channel for the check."""
         if self._has_spare_channel:
-            self.fail(await consumer_check.wait_until_lost(self._channel.connection, self._received_count))
+            self.fail(await self._consumer_check.wait_until_lost(self._channel.connection, self._received_count))
 
     async def receive(self) -> list[Event]:
         """See `Session`; a session that is to end does so once all its events are acknowledged."""
@@ -260,7 +260,7 @@ class AmqpSession(WindowedSession):
                 channel = await self._channel.connection.channel(publisher_confirms=False)
                 found = await channel.queue_declare(queue, passive=True)
         except Exception as error:  # noqa: BLE001 - aiormq raises anything
-            self._note_refusal(error)
+            self._consumer_check.note_refusal(error)
             # The queue was deleted: nobody else has the events that we hold. Or nothing is known: as if it were so.
             self._end_once_acknowledged(f"{cause} {queue!r} (was it deleted?)")
             return

@@ -60,7 +60,9 @@ class AmqpSource:
         loop = asyncio.get_running_loop()
         max_bytes = config.max_body + ROOM_BYTES
         transport = FastTransport(self.name, loop, max_bytes) if config.fast_path else LibraryTransport(loop, max_bytes)
-        session = AmqpSession(self.name, config, transport, self._promise, self._log_waiting)
+        session = AmqpSession(
+            self.name, config, transport, self._promise, self._consumer_check, log_waiting=self._log_waiting
+        )
         attempt, url = Attempt(config.connect_timeout / 1000), self._url()
         connection = aio_pika.Connection(url)
         factory = TransportFactory(transport, attempt, self._server(url))
@@ -74,14 +76,12 @@ class AmqpSource:
                 # Wait only now, so that a mistake in the connection is logged at once.
                 await self._wait_for_sink()
                 async with asyncio.timeout(config.connect_timeout / 1000):
-                    await session.start(connection, self._consumer_check, transport_used=factory.used)
+                    await session.start(connection, transport_used=factory.used)
                 self._promise.log_declared()
             except Exception as error:  # noqa: BLE001 - aiormq raises anything, a bare Exception among it
                 cause = transport.close_reason or _describe_refusal(error, config)
                 raise Disconnected(cause or _describe_failure(error, config.url, connected=is_connected)) from None
-            watching = asyncio.create_task(
-                session.watch_consumer(self._consumer_check), name=f"source:{self.name}:consumer-check"
-            )
+            watching = asyncio.create_task(session.watch_consumer(), name=f"source:{self.name}:consumer-check")
             try:
                 yield session
             finally:
