@@ -122,11 +122,10 @@ local function must_run(command, key, ...)
   else
     local reply = redis.pcall(command, SEQUENCE, ...)
     local refusal = type(reply) == 'table' and tostring(reply.err) or ''
-    permitted = not (string.find(refusal, "The user executing the script can't", 1, true)
-      or string.find(refusal, 'ACL failure in script', 1, true) or string.find(refusal, 'NOPERM', 1, true))
+    permitted = not is_denial(refusal)
   end
   if not permitted then
-    refused = 'NOPERM the user may not run ' .. command .. ' on ' .. key
+    refused = say_denial(command, key)
   end
 end
 if not refused then

@@ -8,9 +8,6 @@
 -- ARGV    the commands, SET first, each with its arguments behind the key: 'HSET x x'
 -- Reply   'written'
 
--- Redis before 7.2, later ones, and others.
-local DENIALS = {"The user executing the script can't", 'ACL failure in script', 'NOPERM'}
-
 for _, words in ipairs(ARGV) do
   local command, arguments = string.match(words, '^(%u+)'), {}
   for argument in string.gmatch(words, ' (%S+)') do
@@ -22,10 +19,8 @@ for _, words in ipairs(ARGV) do
   if string.find(refusal, '[Uu]nknown %a*%s?command') then
     return redis.error_reply("ERR unknown command '" .. command .. "'")
   end
-  for _, denial in ipairs(DENIALS) do
-    if string.find(refusal, denial, 1, true) then
-      return redis.error_reply('NOPERM the user may not run ' .. command .. ' on ' .. KEYS[1])
-    end
+  if is_denial(refusal) then
+    return redis.error_reply(say_denial(command, KEYS[1]))
   end
   if command == 'SET' and refusal ~= '' then
     return redis.error_reply(refusal)

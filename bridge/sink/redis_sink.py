@@ -40,9 +40,9 @@ def _sha(script: str) -> str:
     return hashlib.sha1(script.encode(), usedforsecurity=False).hexdigest()
 
 
-SCRIPT: Final = _script("dead_letters.lua", "enqueue.lua")
+SCRIPT: Final = _script("permissions.lua", "dead_letters.lua", "enqueue.lua")
 _DELETE_OLD: Final = _script("dead_letters.lua", "delete_old_letters.lua")
-_PROBE: Final = _script("probe.lua")
+_PROBE: Final = _script("permissions.lua", "probe.lua")
 _SHA, _PROBE_SHA = _sha(SCRIPT), _sha(_PROBE)
 #: The commands without which the scripts cannot do their work, and the arguments with which the probe tries each, on its own
 #: key, a string. For streams XACK too: their source asks for it, and the script for the permission.
