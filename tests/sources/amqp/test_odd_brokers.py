@@ -15,9 +15,9 @@ from bridge.sources.amqp.consumer_check import ConsumerCheck
 from bridge.sources.amqp.source import AmqpSource
 from tests.faults.proxy import Proxy
 from tests.support.brokers import RabbitMQ, Redis
-from tests.support.children import wait_until
 from tests.support.feeds import AmqpFeed
-from tests.support.processes import Bridges, queue_messages
+from tests.support.processes import Bridges
+from tests.support.reconnecting import reconnect_and_flow
 
 _QUIET_S = 0.2
 
@@ -101,9 +101,5 @@ def test_an_old_rabbitmq_is_said_once(rabbitmq: RabbitMQ, redis_server: Redis, e
         bridge = either_bridge(feed.config(redis_server, url=url)).ready()
         said = bridge.wait_for("source.old_server", source="feed", level="warning")
         assert re.match(r"RabbitMQ 3\.0+\.\d+ is older than 3\.8, the oldest supported", said["cause"])
-        proxy.reset()
-        bridge.wait_for("source.connected", times=2)
-        feed.publish([{"n": 1}])
-        with redis_server.client() as client:
-            wait_until(lambda: queue_messages(client, "default"), 20, "the message")
+        reconnect_and_flow(proxy, bridge, feed, redis_server)
         assert len(bridge.events("source.old_server")) == 1

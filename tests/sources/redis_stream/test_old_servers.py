@@ -16,6 +16,7 @@ from tests.support.children import wait_until
 from tests.support.feeds import Feed, PubsubFeed, StreamFeed
 from tests.support.odd_servers import ANSWERS, odd_server
 from tests.support.processes import Bridges, queue_messages
+from tests.support.reconnecting import reconnect_and_flow
 
 NewRedis = Callable[..., Redis]
 
@@ -96,11 +97,7 @@ def test_an_old_redis_is_said_once(kind: type[Feed], redis_server: Redis, new_br
         for event in ("sink.old_server", "source.old_server"):
             said = bridge.wait_for(event, level="warning")
             assert re.match(r"Redis 5\.\d+\.\d+ is older than 6\.2, the oldest supported", said["cause"])
-        proxy.reset()
-        bridge.wait_for("source.connected", times=2)
-        feed.publish([{"n": 1}])
-        with redis_server.client() as client:
-            wait_until(lambda: queue_messages(client, "default"), 20, "the message")
+        reconnect_and_flow(proxy, bridge, feed, redis_server)
         assert len(bridge.events("source.old_server")) == len(bridge.events("sink.old_server")) == 1
 
 
