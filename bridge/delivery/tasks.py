@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import threading
 from collections.abc import Coroutine, Sequence
 from typing import Any, Final, NoReturn
 
@@ -15,6 +16,8 @@ _CANCEL_INTERVAL_S: Final = 0.2
 _FAILED_EXIT_S: Final = 12.0
 #: How long the end of a process waits for lines that are not written yet.
 FLUSH_S: Final = 0.5
+#: Taken for good by the first thread that ends the process.
+_ending: Final = threading.Lock()
 
 
 def start(group: asyncio.TaskGroup, work: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:
@@ -35,7 +38,11 @@ async def cancel(tasks: Sequence[asyncio.Task[None]], within_s: float) -> None:
 
 
 def end_process(code: int) -> NoReturn:
-    """End the process now, whatever its threads and its event loop do; only the log gets half a second."""
+    """End the process now, whatever its threads and its event loop do; only the log gets half a second.
+
+    Where several threads end it at the same time, the first one's code counts, and the others wait for the end.
+    """
+    _ending.acquire()
     logs.flush(FLUSH_S)
     os._exit(code)
 
