@@ -185,12 +185,12 @@ class Route(Model):
     queue: Annotated[str, BeforeValidator(_queue)] = Field(default="default", description="queue of the message")
     args: Annotated[
         list[Any] | str, BeforeValidator(_list), WithJsonSchema({"anyOf": [{"type": "array"}, _EXPRESSION]})
-    ] = Field(default=[], description="positional arguments")
+    ] = Field(default_factory=list, description="positional arguments")
     kwargs: Annotated[
         dict[str, Any] | str, BeforeValidator(_mapping), WithJsonSchema({"anyOf": [{"type": "object"}, _EXPRESSION]})
-    ] = Field(default={}, description="keyword arguments")
+    ] = Field(default_factory=dict, description="keyword arguments")
     options: Annotated[dict[str, Any], BeforeValidator(check_options)] = Field(
-        default={}, description="Dramatiq's message options"
+        default_factory=dict, description="Dramatiq's message options"
     )
     delay: Annotated[
         int | str | None,

@@ -7,7 +7,7 @@ before anything is expanded.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Callable
 from typing import Any, Final
 
 import yaml
@@ -60,7 +60,7 @@ def _read(document: Document, substitution: Substitution, loader: type[Any]) -> 
         reader = _Reader(document, substitution, repaired)
         faults: list[SyntaxFault] = []
         try:
-            reader.read(yaml.parse(text, Loader=loader))
+            reader.read(text, loader)
         except _Unreadable:
             document.complete = False
         except yaml.YAMLError as error:
@@ -92,15 +92,22 @@ class _Reader:
         #: The repaired characters whose path in the file is known.
         self.reported: set[int] = set()
 
-    def read(self, events: Iterable[yaml.Event]) -> None:
-        self._events = iter(events)
+    def read(self, text: str, loader: type[Any]) -> None:
+        parser = loader(text)
+        self._next: Callable[[], yaml.Event] = parser.get_event
+        try:
+            self._read()
+        finally:
+            parser.dispose()
+
+    def _read(self) -> None:
         document = self._document
-        for event in self._events:
+        while not isinstance(event := self._next(), yaml.StreamEndEvent):
             if isinstance(event, yaml.DocumentStartEvent):
                 if document.values:
                     self._report(event, (), "a second document in the file", "a configuration is one document")
                     return
-                document.value = self._node(next(self._events), (), 1)
+                document.value = self._node(self._next(), (), 1)
 
     def _report(self, event: yaml.Event, path: KeyPath, message: str, hint: str = "", offset: int = 0) -> None:
         self._document.add_at(_begin(event) + offset, path, message, hint)
@@ -157,31 +164,31 @@ class _Reader:
                 break
             if depth > MAX_DEPTH:
                 raise self._too_deep(event, path)
-            event = next(self._events)
+            event = self._next()
         if is_secret_path(path):
             self._document.source.hide(start, _end(event))
 
     def _list(self, path: KeyPath, depth: int) -> list[object]:
         values: list[object] = []
-        while not isinstance(event := next(self._events), yaml.SequenceEndEvent):
+        while not isinstance(event := self._next(), yaml.SequenceEndEvent):
             values.append(self._node(event, (*path, len(values)), depth + 1))
         return values
 
     def _mapping(self, path: KeyPath, depth: int) -> dict[str, object]:
         values: dict[str, object] = {}
-        while not isinstance(event := next(self._events), yaml.MappingEndEvent):
+        while not isinstance(event := self._next(), yaml.MappingEndEvent):
             key = self._key(event, path)
             known = self._document.keys
             if key is None:
-                self._skip(next(self._events), path)
+                self._skip(self._next(), path)
             elif (*path, key) in known and key in values:
                 first = self._document.source.position(known[*path, key].start)
                 hint = f"it stands on line {first[0]}, column {first[1]} already"
                 self._report(event, (*path, key), f"duplicate key {quoted(key)}", hint)
-                self._skip(next(self._events), (*path, key))
+                self._skip(self._next(), (*path, key))
             else:
                 known.setdefault((*path, key), _span(event))
-                values[key] = self._node(next(self._events), (*path, key), depth + 1)
+                values[key] = self._node(self._next(), (*path, key), depth + 1)
         return values
 
     def _key(self, event: yaml.Event, path: KeyPath) -> str | None:

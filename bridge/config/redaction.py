@@ -44,11 +44,13 @@ _SECRET_ENDS: Final = (
 _ADDRESSES: Final = frozenset({"url", "uri", "host", "hostname", "broker", "server", "address", "dsn"})
 
 
+@lru_cache(maxsize=1024)
 def is_secret(key: str) -> bool:
     """Tell whether a key names a secret; a misspelt `password` does too."""
     return _is_secret(_word(key))
 
 
+@lru_cache(maxsize=1024)
 def is_user(key: str) -> bool:
     """Tell whether a key names a user; a misspelt `username` does too, and `server_name` is none."""
     return _is_user(_word(key))
@@ -78,9 +80,14 @@ def is_secret_path(path: KeyPath) -> bool:
 
     A source may have any name, such as `auth`: only its settings are asked.
     """
-    of_source = path[:1] == ("sources",) and len(path) > 2
-    keys = [step for step in path[2 * of_source :] if isinstance(step, str)]
-    return any(map(is_secret, keys)) or (bool(keys) and is_user(keys[-1]))
+    steps = path[2:] if len(path) > 2 and path[0] == "sources" else path
+    key = ""
+    for step in steps:
+        if isinstance(step, str):
+            if is_secret(step):
+                return True
+            key = step
+    return bool(key) and is_user(key)
 
 
 def is_address(path: KeyPath) -> bool:
