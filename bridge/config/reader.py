@@ -125,6 +125,8 @@ class _Reader:
         if len(self._document.values) > _MAX_VALUES:
             self._report(event, path[:1], f"the file holds more than {_MAX_VALUES:,} values")
             raise _Unreadable
+        if isinstance(event, yaml.ScalarEvent) and event.anchor is None and event.tag is None:
+            return self._scalar(event, path)
         if isinstance(event, yaml.AliasEvent):
             self._hide_line(event, path)
             hint = 'write the value out, or quote text that begins with *, as in "*.created"'
@@ -178,17 +180,18 @@ class _Reader:
         values: dict[str, object] = {}
         while not isinstance(event := self._next(), yaml.MappingEndEvent):
             key = self._key(event, path)
-            known = self._document.keys
             if key is None:
                 self._skip(self._next(), path)
-            elif (*path, key) in known and key in values:
-                first = self._document.source.position(known[*path, key].start)
+                continue
+            place = (*path, key)
+            if key in values:
+                first = self._document.source.position(self._document.keys[place].start)
                 hint = f"it stands on line {first[0]}, column {first[1]} already"
-                self._report(event, (*path, key), f"duplicate key {quoted(key)}", hint)
-                self._skip(self._next(), (*path, key))
+                self._report(event, place, f"duplicate key {quoted(key)}", hint)
+                self._skip(self._next(), place)
             else:
-                known.setdefault((*path, key), _span(event))
-                values[key] = self._node(self._next(), (*path, key), depth + 1)
+                self._document.keys.setdefault(place, _span(event))
+                values[key] = self._node(self._next(), place, depth + 1)
         return values
 
     def _key(self, event: yaml.Event, path: KeyPath) -> str | None:

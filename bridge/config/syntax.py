@@ -12,7 +12,7 @@ import yaml
 MAX_DEPTH: Final = 32
 #: So many unquoted `*` and the like are found in one go, while the text is read again for them up to so many characters.
 _MAX_REPAIRS: Final = 20
-_MAX_REREAD: Final = 2 << 20
+_MAX_REREAD: Final = 1 << 19
 #: By a pattern of the parsers' messages: whether the context is the better place, our message, and the hint.
 _EXPLANATIONS: Final = (
     (

@@ -99,9 +99,8 @@ def test_silent_tls_links_hold_up_no_stop(  # noqa: PLR0917 - fixtures
 ) -> None:
     """Four sources over TLS whose links forward nothing any more: nothing was cut short, and the exit code is 0."""
     ports = {protocol: link.port for protocol, link in links.items()}
-    bridge = new_bridge(
-        _config("s", ports, redis_server, certificates, processes=processes), env=env, fast=fast
-    ).ready()
+    config = _config("s", ports, redis_server, certificates, processes=processes, drain_timeout="5s")
+    bridge = new_bridge(config, env=env, fast=fast).ready()
     for link in links.values():
         link.stalled = True
     _ends(bridge)
