@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from typing import Final
 
 from bridge.config import Amqp
-from bridge.config.sources import delivery_limit
+from bridge.config.amqp import delivery_limit
 from bridge.errors import BadEvent
 from bridge.model.event import Event
 from bridge.model.server_versions import outdated

@@ -14,7 +14,7 @@ import aio_pika
 import pytest
 from aio_pika.abc import AbstractChannel
 
-from bridge.config.sources import Amqp
+from bridge.config import Amqp
 from bridge.errors import Disconnected
 from bridge.sources.amqp.consumer_check import ConsumerCheck
 from bridge.sources.amqp.source import AmqpSource

@@ -13,7 +13,7 @@ import uvloop
 from pamqp import frame as pamqp
 from pamqp.commands import Basic, Channel, Connection
 
-from bridge.config.sources import Amqp
+from bridge.config import Amqp
 from bridge.errors import BadEvent, Disconnected
 from bridge.model.event import Event
 from bridge.sources.amqp.session import AmqpSession
