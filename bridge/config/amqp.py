@@ -10,6 +10,7 @@ from pydantic import BeforeValidator, Field, WithJsonSchema
 from bridge.config import promises
 from bridge.config.connection import Boolean, Model, Name, Seconds16
 from bridge.config.source_model import DeduplicatedSource
+from bridge.config.starts import OffsetStart
 from bridge.config.substitution import unmarked
 from bridge.config.traits import Traits
 from bridge.config.wording import describe
@@ -53,13 +54,32 @@ class Declare(Model):
 
 
 def _why_not_shareable_amqp(source: Amqp) -> str | None:
-    if source.declare and source.declare.arguments.get("x-queue-type") == "stream":
-        return "every consumer of a stream gets every event"
-    return None
+    return "every consumer of a stream gets every event" if source.is_stream else None
+
+
+def _mistakes_stream(source: Mapping[str, Any], declare: Mapping[str, Any] | None) -> Iterator[Diagnostic]:
+    arguments = (declare or {}).get("arguments")
+    declares_stream = _is_stream(arguments) if isinstance(arguments, dict) else False
+    if source.get("stream") is True and declare is not None and not declares_stream:
+        hint = "add arguments: {x-queue-type: stream}, or remove stream"
+        yield Diagnostic(("declare",), "this declares a queue, and no stream", hint, at_key=True)
+    if declares_stream or source.get("stream") not in (None, False):
+        if source.get("deduplicate") is not None:
+            problem = "an event of a stream is always recognised, by its offset"
+            yield Diagnostic(("deduplicate",), problem, "remove it", at_key=True)
+        return
+    for key in ("start", "filter", "match_unfiltered"):
+        if key in source:
+            yield Diagnostic((key,), "only a stream has it", "add stream: true, if the queue is one", at_key=True)
+
+
+def _is_stream(arguments: Mapping[str, Any]) -> bool:
+    return arguments.get("x-queue-type") == "stream"
 
 
 def _mistakes_amqp(source: Mapping[str, Any]) -> Iterator[Diagnostic]:
     declare = source.get("declare")
+    yield from _mistakes_stream(source, declare if isinstance(declare, dict) else None)
     if not isinstance(declare, dict):
         return
     bindings = declare.get("bindings")
@@ -88,11 +108,6 @@ def _notes_amqp(source: Amqp) -> Iterator[str]:
     declare = source.declare
     if declare is None:
         return
-    if declare.arguments.get("x-queue-type") == "stream":
-        yield (
-            "declares a stream: each connection begins at its next entry, and what is added while the bridge is away is lost;"
-            " use a classic or a quorum queue, bound to the same exchange"
-        )
     if not declare.durable:
         yield "declares a queue that is not durable: its events are lost when the broker restarts"
     refuses = str(declare.arguments.get("x-overflow", "")).startswith("reject-publish")
@@ -122,7 +137,7 @@ class Amqp(DeduplicatedSource):
     traits: ClassVar[Traits[Any]] = Traits["Amqp"](
         topics=AmqpTopics,
         known_topics=lambda _: None,
-        promise=lambda *_: promises.AMQP,
+        promise=lambda source, _: promises.AMQP_STREAM if source.is_stream else promises.AMQP,
         dead_letters_unmatched=True,
         presents_json=lambda _: False,
         no_deduplicate=None,
@@ -134,7 +149,20 @@ class Amqp(DeduplicatedSource):
 
     type: Literal["amqp"] = Field(description="protocol of the source")
     url: str = Field(description="where to connect, as in amqp://localhost/")
-    queue: Annotated[Name, Field(max_length=255)] = Field(description="queue to consume")
+    queue: Annotated[Name, Field(max_length=255)] = Field(description="queue, or stream, to consume")
+    stream: Boolean = Field(
+        default=False, description="whether the queue is a stream; one that `declare` makes is known"
+    )
+    start: OffsetStart = Field(
+        default="beginning",
+        description="where a stream is read from at first: beginning, new, an offset, or a time (of which earlier events come too)",
+    )
+    filter: list[Name] = Field(
+        default=[], description="values of x-stream-filter-value: RabbitMQ leaves out most of a stream's other events"
+    )
+    match_unfiltered: Boolean = Field(
+        default=False, description="with `filter`: whether events without a value come too"
+    )
     heartbeat: Seconds16 = Field(
         default=10_000, description="interval of heartbeats; a dead link is noticed after about three"
     )
@@ -142,3 +170,8 @@ class Amqp(DeduplicatedSource):
     fast_path: Boolean = Field(
         default=True, description="whether the bridge itself reads deliveries, instead of the AMQP library"
     )
+
+    @property
+    def is_stream(self) -> bool:
+        """Whether the file says that the queue is a stream."""
+        return self.stream or (self.declare is not None and _is_stream(self.declare.arguments))

@@ -17,6 +17,7 @@ from bridge.config.amqp import Amqp
 from bridge.config.connection import Boolean, Milliseconds, Name, Seconds16, Timeout, at_least
 from bridge.config.promises import Promise
 from bridge.config.source_model import DeduplicatedSource, SourceModel, WideWindow
+from bridge.config.starts import EntryStart
 from bridge.config.substitution import coerced
 from bridge.config.traits import Surroundings, Traits
 from bridge.config.units import spell_duration, spell_size
@@ -203,7 +204,9 @@ class RedisStream(SourceModel):
     consumer: Name | None = Field(
         default=None, description="name in the group; without it, one that is this host's own"
     )
-    start: Literal["beginning", "new"] = Field(default="beginning", description="where a new group starts")
+    start: EntryStart = Field(
+        default="beginning", description="where a new group starts: beginning, new, the id of an entry, or a time"
+    )
     field: Name | None = Field(
         default=None,
         description="field of an entry that is the body; without it the payload is the object of all fields",

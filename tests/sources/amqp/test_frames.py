@@ -38,7 +38,7 @@ async def test_properties_that_the_library_would_read_slowly_are_left_out() -> N
     _, kept, _, repaired = await _read(reader, [deliver(1), header(8, small), deliver(2), header(8, large)])
     assert kept == header(8, small)
     assert pamqp.unmarshal(repaired)[2].properties == Basic.Properties()  # type: ignore[union-attr]
-    assert reader.unreadable_properties == {2: "properties of more than 32768 bytes need fast_path: true"}
+    assert reader.unreadable_properties == {2: ("properties of more than 32768 bytes need fast_path: true", None)}
 
 
 async def test_a_routing_key_that_is_not_utf8_is_escaped() -> None:

@@ -19,7 +19,7 @@ from bridge.sources.amqp import session as session_module
 from bridge.sources.amqp.promise import PromiseLog
 from bridge.sources.amqp.source import AmqpSource
 from tests.support import amqp_wire
-from tests.support.amqp_wire import TAG, message
+from tests.support.amqp_wire import NOWHERE, TAG, message
 from tests.support.brokers import RabbitMQ, Redis
 from tests.support.children import wait_until
 from tests.support.feeds import AmqpFeed
@@ -33,7 +33,7 @@ def source_of(port: int, *, fast_path: bool, **settings: Any) -> AmqpSource:
     """Return a source of the queue `q`."""
     url = f"amqp://guest:guest@127.0.0.1:{port}/"
     config = {"type": "amqp", "url": url, "queue": "q", "fast_path": fast_path, **settings}
-    return AmqpSource("s", Amqp.model_validate(config))
+    return AmqpSource("s", Amqp.model_validate(config), NOWHERE)
 
 
 @PATHS
