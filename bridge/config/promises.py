@@ -54,7 +54,7 @@ AMQP_STREAM: Final = Promise(
         "bridge-kill",
         "bridge-kill-unsettled",
         "rabbitmq-kill",
-        "rabbitmq-flapping",
+        "rabbitmq-connections-closed",
         "bridge-replicas",
         "redis-cut-replies",
     ),

@@ -45,6 +45,8 @@ def _word_or_time(value: object, number: str) -> str | datetime | None:
 
 def _offset_start(value: object) -> object:
     value = coerced(value)
+    if isinstance(value, str) and value.isascii() and value.isdecimal() and len(value) < 20:
+        value = int(value)
     if isinstance(value, int) and not isinstance(value, bool):
         if not 0 <= value <= _MAX_OFFSET:
             raise InvalidValue(f"takes an offset from 0 to {_MAX_OFFSET}")

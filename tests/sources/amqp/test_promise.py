@@ -171,28 +171,6 @@ def test_a_queue_that_is_quorum_by_its_vhost(arguments: dict[str, Any], limit: i
     assert [f"delivered {limit} times" in line["cause"] for line in lines] == [True] * (limit is not None)
 
 
-@pytest.mark.parametrize("declared", [True, False], ids=["declared", "found by its header"])
-def test_a_stream_is_said(
-    declared: bool, rabbitmq: RabbitMQ, redis_server: Redis, new_bridge: Callable[..., Any]
-) -> None:
-    """It is no queue: an event that was held is not delivered again."""
-    feed = AmqpFeed(rabbitmq)
-    stream = {"x-queue-type": "stream"}
-    if not declared:
-        asyncio.run(_declare(rabbitmq, feed.name, stream))
-    settings = {"declare": {"arguments": stream}} if declared else {}
-    bridge = new_bridge(feed.config(redis_server, {"args": ["$payload.n"]}, **settings)).ready()
-    feed.publish([{"n": 1}])
-    said = bridge.wait_for("source.stream_queue", source="feed", queue=feed.name)
-    assert said["guarantee"].startswith("at most once")
-    assert ("at most once" in bridge.wait_for("source.connected")["guarantee"]) == declared
-
-
-async def _declare(rabbitmq: RabbitMQ, name: str, arguments: dict[str, Any]) -> None:
-    async with await aio_pika.connect(rabbitmq.url) as connection:
-        await (await connection.channel()).declare_queue(name, durable=True, arguments=arguments)
-
-
 async def test_a_reset_after_the_handshake_is_no_mistake_of_tls() -> None:
     """Words about TLS are for a connection that ends before the first answer."""
     broker = amqp_wire.Broker([])
