@@ -37,8 +37,8 @@ _UNCHECKED: Final = (
     " a consumer that it forgets without a word is not noticed"
 )
 _STREAM_UNCHECKED: Final = (
-    f"{_UNCHECKED}, nor what retention deletes unread, and with `start: new` what comes while the bridge is away is lost"
-    " until it has written its first event"
+    "the broker allows one channel: not noticed are a consumer that it forgets, what retention deletes unread, and with"
+    " `start: new` what comes before the first write while the bridge is away"
 )
 
 

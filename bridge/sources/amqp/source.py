@@ -26,7 +26,7 @@ from bridge.observe.logs import RepeatedLog, logger
 from bridge.sources.amqp.consumer_check import ConsumerCheck
 from bridge.sources.amqp.promise import PromiseLog
 from bridge.sources.amqp.session import AmqpSession, describe_end
-from bridge.sources.amqp.stream import StreamPosition, StreamReader
+from bridge.sources.amqp.stream import StreamPosition, StreamReader, no_stream
 from bridge.sources.amqp.transport import FastTransport, LibraryTransport, TransportFactory
 from bridge.sources.contract import SinkWatch
 from bridge.sources.oversized import ROOM_BYTES
@@ -146,6 +146,8 @@ def _describe_refusal(error: BaseException, config: Amqp) -> str:
     # The other one is "down or inaccessible": a stream, or a queue of another node, for a moment after a start.
     if isinstance(error, ChannelNotFoundEntity) and "no queue" in str(error) and config.declare is None:
         return f"queue {config.queue!r} does not exist: declare it at the broker, or add `declare:` to the source"
+    if isinstance(error, ChannelPreconditionFailed) and "x-stream-offset" in str(error):
+        return no_stream(config.queue)
     if isinstance(error, ChannelPreconditionFailed):
         exchange = f"exchange {config.declare.exchange!r}" if config.declare else ""
         # RabbitMQ names the argument that differs, and its queue or exchange.

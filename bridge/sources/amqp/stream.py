@@ -26,7 +26,7 @@ from bridge.observe.logs import RepeatedLog, logger
 from bridge.redis_io.keys import position_key
 from bridge.redis_io.patience import ask_until_answered
 from bridge.sources.amqp.look import find_end, look
-from bridge.sources.amqp.offsets import OFFSET_HEADER, offset_of
+from bridge.sources.amqp.offsets import offset_of
 
 log = logger()
 #: How long a connection that goes on from a kept offset waits for its first event before it looks whether there can be one.
@@ -39,6 +39,11 @@ _SHORTER: Final = (
     "the stream has no event at the offset before it: it was made anew, or a replica lags behind;"
     " to read a new stream from its `start`, stop the bridge and delete the key"
 )
+
+
+def no_stream(queue: str) -> str:
+    """Return what to say of a queue that the file calls a stream."""
+    return f"queue {queue!r} is no stream: remove `stream: true` from the source"
 
 
 class StreamPosition:
@@ -154,8 +159,7 @@ class StreamReader:
         for event in events:
             offset = offset_of(event)
             if offset is None:
-                problem = f"queue {self._config.queue!r} is no stream, as its events have no {OFFSET_HEADER}"
-                return f"{problem}: remove `stream: true` from the source"
+                return no_stream(self._config.queue)
             if self._next is not None and offset > self._next:
                 self._note_jump(self._next, offset)
             self._next = offset + 1

@@ -174,16 +174,15 @@ def test_a_stream_of_which_the_file_does_not_say_so(
     assert not bridge.events("source.stream_queue")
 
 
-def test_a_queue_that_is_no_stream(rabbitmq: RabbitMQ, redis_server: Redis, either_bridge: Bridges) -> None:
-    """`stream: true` of a queue is said at its first event, which stays at the broker."""
+@pytest.mark.parametrize("kind", ["classic", "quorum"])
+def test_a_queue_that_is_no_stream(kind: str, rabbitmq: RabbitMQ, redis_server: Redis, either_bridge: Bridges) -> None:
+    """`stream: true` of a queue is said at once, or at its first event; the event stays at the broker."""
     feed = AmqpFeed(rabbitmq)
-    feed.prepare()
-    bridge = either_bridge(feed.config(redis_server, stream=True)).ready()
+    _declare(rabbitmq, feed.name, **{"x-queue-type": kind})
     _publish(feed, 0)
-    said = bridge.wait_for("source.disconnected")
-    assert said["cause"].endswith(
-        "is no stream, as its events have no x-stream-offset: remove `stream: true` from the source"
-    )
+    bridge = either_bridge(feed.config(redis_server, stream=True))
+    said = bridge.wait_for("source.unavailable")
+    assert said["cause"] == f"queue {feed.name!r} is no stream: remove `stream: true` from the source"
     _stop(bridge)
     assert feed.unacknowledged() == 1
     assert _numbers(redis_server) == []
@@ -208,7 +207,8 @@ def test_what_retention_deletes_unread_is_counted(
     first = _numbers(redis_server)[3]
     assert first > 100
     assert _numbers(redis_server)[3:] == list(range(first, 1003))
-    assert 0 <= said["lost"] - (first - 3) <= 5
+    # A segment of 10 events has one entry of RabbitMQ's own.
+    assert first - 3 <= said["lost"] <= (first - 3) * 1.15
     assert said["total"] == said["lost"]
 
 
@@ -346,10 +346,7 @@ def test_a_stream_with_one_channel(
     _publish(feed, 0)
     bridge = either_bridge(feed.config(redis_server, start="new")).ready()
     said = bridge.wait_for("source.consumer_unchecked", source="feed")
-    assert (
-        "with `start: new` what comes while the bridge is away is lost until it has written its first event"
-        in said["cause"]
-    )
+    assert said["cause"].endswith("`start: new` what comes before the first write while the bridge is away")
     _publish(feed, 1)
     _wait_for(redis_server, [1])
     bridge.kill()
