@@ -184,7 +184,7 @@ def test_a_queue_that_is_no_stream(kind: str, rabbitmq: RabbitMQ, redis_server: 
     said = bridge.wait_for("source.unavailable")
     assert said["cause"] == f"queue {feed.name!r} is no stream: remove `stream: true` from the source"
     _stop(bridge)
-    assert feed.unacknowledged() == 1
+    wait_until(lambda: feed.unacknowledged() == 1, 20, "the event at the broker")
     assert _numbers(redis_server) == []
 
 
