@@ -106,7 +106,7 @@ _DROPPING: Final = {
 
 def _notes_amqp(source: Amqp) -> Iterator[str]:
     declare = source.declare
-    if declare is None:
+    if declare is None or source.is_stream:  # what a stream's retention deletes unread is counted
         return
     if not declare.durable:
         yield "declares a queue that is not durable: its events are lost when the broker restarts"
@@ -149,7 +149,7 @@ class Amqp(DeduplicatedSource):
 
     type: Literal["amqp"] = Field(description="protocol of the source")
     url: str = Field(description="where to connect, as in amqp://localhost/")
-    queue: Annotated[Name, Field(max_length=255)] = Field(description="queue, or stream, to consume")
+    queue: Annotated[Name, Field(max_length=255)] = Field(description="queue to consume")
     stream: Boolean = Field(
         default=False, description="whether the queue is a stream; one that `declare` makes is known"
     )
