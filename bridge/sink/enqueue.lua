@@ -284,10 +284,12 @@ for q = 1, QUEUES do
   at = at + 2 * count
   if duplicates > 0 or numbers ~= '' then
     local kept, n = {}, 0
-    local next_index, next_number = string.gmatch(indexes, '%d+'), string.gmatch(numbers, '%d+')
+    -- Other servers' iterators want what gmatch returns behind them (miniredis).
+    local next_index, of_indexes = string.gmatch(indexes, '%d+')
+    local next_number, of_numbers = string.gmatch(numbers, '%d+')
     for m = 0, count - 1 do
-      local index = indexes == '' and m or tonumber(next_index())
-      if not was_written(index, routes[tonumber(next_number() or 0)] or '') then
+      local index = indexes == '' and m or tonumber(next_index(of_indexes))
+      if not was_written(index, routes[tonumber(next_number(of_numbers) or 0)] or '') then
         kept[n + 1], kept[n + 2] = ARGV[first + 2 * m], ARGV[first + 2 * m + 1]
         n = n + 2
       end

@@ -32,7 +32,7 @@ log = logger()
 #: How long a connection that goes on from a kept offset waits for its first event before it looks whether there can be one.
 _PATIENCE_S: Final = 1.0
 #: Between two looks at what retention has deleted.
-_LOOK_INTERVAL_S: Final = 1.0
+_LOOK_INTERVAL_S: Final = 5.0
 #: So many jumps of the offset wait for a look at most; one more is added to the last of them.
 _MAX_JUMPS: Final = 1000
 _SHORTER: Final = (
