@@ -9,8 +9,9 @@ import socket
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Annotated, Any, ClassVar, Final, Literal, get_args
+from urllib.parse import unquote_to_bytes
 
-from pydantic import BeforeValidator, Field, WithJsonSchema
+from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema
 
 from bridge.config import promises
 from bridge.config.connection import Boolean, Milliseconds, Model, Name, Timeout, at_least
@@ -20,7 +21,7 @@ from bridge.config.substitution import coerced, unmarked
 from bridge.config.traits import Surroundings, Traits
 from bridge.config.units import spell_duration, spell_size
 from bridge.config.urls import split_url
-from bridge.config.wording import describe
+from bridge.config.wording import describe, quoted
 from bridge.errors import Diagnostic, InvalidValue
 from bridge.topics.amqp import AmqpTopics
 from bridge.topics.mqtt import MqttTopics
@@ -37,11 +38,37 @@ def _version(value: object) -> object:
     return str(value) if isinstance(value, (int, float)) and not isinstance(value, bool) else value
 
 
+def _short_string(name: str) -> str:
+    if (size := len(name.encode())) > _MAX_NAME:
+        raise InvalidValue(f"takes text of at most {_MAX_NAME} bytes, AMQP's own limit; this one has {size}")
+    return name
+
+
+def _field_names(arguments: dict[str, Any]) -> dict[str, Any]:
+    for name in arguments:
+        if len(name.encode()) > _MAX_FIELD_NAME:
+            raise InvalidValue(
+                f"takes names of at most {_MAX_FIELD_NAME} bytes, AMQP's own limit; {quoted(name)} is longer"
+            )
+    return arguments
+
+
+#: The name of a queue, an exchange or a virtual host, or a routing key, in bytes of UTF-8 (AMQP 0-9-1, 4.2.5.3).
+_MAX_NAME: Final = 255
+#: The name of an argument (AMQP 0-9-1, 4.2.5.5). The AMQP library would cut a longer one.
+_MAX_FIELD_NAME: Final = 128
+_ShortString = Annotated[str, AfterValidator(_short_string), WithJsonSchema({"maxLength": _MAX_NAME, "type": "string"})]
+_ShortName = Annotated[
+    Name, AfterValidator(_short_string), WithJsonSchema({"maxLength": _MAX_NAME, "minLength": 1, "type": "string"})
+]
+_Arguments = Annotated[dict[str, Any], BeforeValidator(unmarked), AfterValidator(_field_names)]
+
+
 class Binding(Model):
     """A binding of the queue to the exchange."""
 
-    key: str = Field(default="", description="routing key")
-    arguments: Annotated[dict[str, Any], BeforeValidator(unmarked)] = Field(
+    key: _ShortString = Field(default="", description="routing key")
+    arguments: _Arguments = Field(
         default={}, description="headers to fit, and x-match: all or any, where the exchange is of type headers"
     )
 
@@ -57,7 +84,7 @@ def _binding(value: object) -> object:
 class Declare(Model):
     """The queue that the bridge declares in RabbitMQ, and the exchange that it binds the queue to."""
 
-    exchange: Name | None = Field(default=None, description="exchange to declare and to bind the queue to")
+    exchange: _ShortName | None = Field(default=None, description="exchange to declare and to bind the queue to")
     type: Literal["direct", "topic", "fanout", "headers"] = Field(default="topic", description="type of the exchange")
     bindings: list[
         Annotated[
@@ -67,9 +94,7 @@ class Declare(Model):
         ]
     ] = Field(default=[], description="routing keys that the queue is bound with, or {key, arguments}")
     durable: Boolean = Field(default=True, description="whether queue and exchange survive a restart of the broker")
-    arguments: Annotated[dict[str, Any], BeforeValidator(unmarked)] = Field(
-        default={}, description="arguments of the queue, such as x-queue-type"
-    )
+    arguments: _Arguments = Field(default={}, description="arguments of the queue, such as x-queue-type")
 
 
 def _why_not_shareable_amqp(source: Amqp) -> str | None:
@@ -79,6 +104,11 @@ def _why_not_shareable_amqp(source: Amqp) -> str | None:
 
 
 def _mistakes_amqp(source: Mapping[str, Any]) -> Iterator[Diagnostic]:
+    url = source.get("url")
+    parts = split_url(url) if isinstance(url, str) else None
+    if parts and (size := len(unquote_to_bytes(parts.path)) - 1) > _MAX_NAME:
+        problem = f"a virtual host has at most {_MAX_NAME} bytes, AMQP's own limit; this one has {size}"
+        yield Diagnostic(("url",), problem)
     declare = source.get("declare")
     if not isinstance(declare, dict):
         return
@@ -154,7 +184,7 @@ class Amqp(DeduplicatedSource):
 
     type: Literal["amqp"] = Field(description="protocol of the source")
     url: str = Field(description="where to connect, as in amqp://localhost/")
-    queue: Annotated[Name, Field(max_length=255)] = Field(description="queue to consume")
+    queue: _ShortName = Field(description="queue to consume")
     heartbeat: Seconds16 = Field(
         default=10_000, description="interval of heartbeats; a dead link is noticed after about three"
     )

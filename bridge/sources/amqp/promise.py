@@ -18,6 +18,7 @@ from bridge.errors import BadEvent
 from bridge.model.event import Event
 from bridge.model.server_versions import outdated
 from bridge.observe.logs import logger
+from bridge.sources.amqp.library import capabilities
 
 log = logger()
 #: The promise for a stream.
@@ -29,6 +30,10 @@ _REMEDY: Final = "set x-delivery-limit: -1 or a dead-letter exchange for the que
 _UNCHECKED: Final = (
     "the broker allows no second channel (channel_max, or the user's max-channels):"
     " a consumer that it forgets without a word is not noticed"
+)
+_CANCEL_UNANNOUNCED: Final = (
+    "the broker does not announce `consumer_cancel_notify`: the end of the consumer, as of a queue that is deleted,"
+    " is noticed only after half a minute to a minute"
 )
 
 
@@ -56,11 +61,16 @@ class PromiseLog:
         self._say("source.fast_path_unavailable", cause=cause)
 
     def look_at_server(self, properties: Mapping[str, object], *, checked: bool) -> None:
-        """Log that the broker is older than supported, and that the consumer is not `checked`."""
+        """Log that the broker is older than supported, that the consumer is not `checked`, or is so only by the check.
+
+        Of the extensions of AMQP 0-9-1 the bridge uses `consumer_cancel_notify` alone; none of its guarantees rests on it.
+        """
         if cause := outdated(_text(properties.get("product")), _text(properties.get("version"))):
             self._say("source.old_server", cause=cause)
         if not checked:
             self._say("source.consumer_unchecked", cause=_UNCHECKED)
+        elif not capabilities(properties).get("consumer_cancel_notify"):
+            self._say("source.cancel_unannounced", cause=_CANCEL_UNANNOUNCED)
 
     def look_at_first(self, event: Event) -> None:
         """Log the limits that the first delivery of a connection shows."""
