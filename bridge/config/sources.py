@@ -9,19 +9,27 @@ import socket
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Annotated, Any, ClassVar, Final, Literal, get_args
-from urllib.parse import unquote_to_bytes
 
-from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema
+from pydantic import BeforeValidator, Field, WithJsonSchema
 
 from bridge.config import promises
 from bridge.config.connection import Boolean, Milliseconds, Model, Name, Timeout, at_least
+from bridge.config.names import (
+    AmqpArguments,
+    AmqpKey,
+    AmqpName,
+    MqttFilter,
+    MqttName,
+    mqtt_login_mistakes,
+    split,
+    virtual_host_mistakes,
+)
 from bridge.config.promises import Promise
 from bridge.config.source_model import DeduplicatedSource, SourceModel, WideWindow
-from bridge.config.substitution import coerced, unmarked
+from bridge.config.substitution import coerced
 from bridge.config.traits import Surroundings, Traits
 from bridge.config.units import spell_duration, spell_size
-from bridge.config.urls import split_url
-from bridge.config.wording import describe, quoted
+from bridge.config.wording import describe
 from bridge.errors import Diagnostic, InvalidValue
 from bridge.topics.amqp import AmqpTopics
 from bridge.topics.mqtt import MqttTopics
@@ -38,37 +46,11 @@ def _version(value: object) -> object:
     return str(value) if isinstance(value, (int, float)) and not isinstance(value, bool) else value
 
 
-def _short_string(name: str) -> str:
-    if (size := len(name.encode())) > _MAX_NAME:
-        raise InvalidValue(f"takes text of at most {_MAX_NAME} bytes, AMQP's own limit; this one has {size}")
-    return name
-
-
-def _field_names(arguments: dict[str, Any]) -> dict[str, Any]:
-    for name in arguments:
-        if len(name.encode()) > _MAX_FIELD_NAME:
-            raise InvalidValue(
-                f"takes names of at most {_MAX_FIELD_NAME} bytes, AMQP's own limit; {quoted(name)} is longer"
-            )
-    return arguments
-
-
-#: The name of a queue, an exchange or a virtual host, or a routing key, in bytes of UTF-8 (AMQP 0-9-1, 4.2.5.3).
-_MAX_NAME: Final = 255
-#: The name of an argument (AMQP 0-9-1, 4.2.5.5). The AMQP library would cut a longer one.
-_MAX_FIELD_NAME: Final = 128
-_ShortString = Annotated[str, AfterValidator(_short_string), WithJsonSchema({"maxLength": _MAX_NAME, "type": "string"})]
-_ShortName = Annotated[
-    Name, AfterValidator(_short_string), WithJsonSchema({"maxLength": _MAX_NAME, "minLength": 1, "type": "string"})
-]
-_Arguments = Annotated[dict[str, Any], BeforeValidator(unmarked), AfterValidator(_field_names)]
-
-
 class Binding(Model):
     """A binding of the queue to the exchange."""
 
-    key: _ShortString = Field(default="", description="routing key")
-    arguments: _Arguments = Field(
+    key: AmqpKey = Field(default="", description="routing key")
+    arguments: AmqpArguments = Field(
         default={}, description="headers to fit, and x-match: all or any, where the exchange is of type headers"
     )
 
@@ -84,7 +66,7 @@ def _binding(value: object) -> object:
 class Declare(Model):
     """The queue that the bridge declares in RabbitMQ, and the exchange that it binds the queue to."""
 
-    exchange: _ShortName | None = Field(default=None, description="exchange to declare and to bind the queue to")
+    exchange: AmqpName | None = Field(default=None, description="exchange to declare and to bind the queue to")
     type: Literal["direct", "topic", "fanout", "headers"] = Field(default="topic", description="type of the exchange")
     bindings: list[
         Annotated[
@@ -94,7 +76,7 @@ class Declare(Model):
         ]
     ] = Field(default=[], description="routing keys that the queue is bound with, or {key, arguments}")
     durable: Boolean = Field(default=True, description="whether queue and exchange survive a restart of the broker")
-    arguments: _Arguments = Field(default={}, description="arguments of the queue, such as x-queue-type")
+    arguments: AmqpArguments = Field(default={}, description="arguments of the queue, such as x-queue-type")
 
 
 def _why_not_shareable_amqp(source: Amqp) -> str | None:
@@ -104,11 +86,7 @@ def _why_not_shareable_amqp(source: Amqp) -> str | None:
 
 
 def _mistakes_amqp(source: Mapping[str, Any]) -> Iterator[Diagnostic]:
-    url = source.get("url")
-    parts = split_url(url) if isinstance(url, str) else None
-    if parts and (size := len(unquote_to_bytes(parts.path)) - 1) > _MAX_NAME:
-        problem = f"a virtual host has at most {_MAX_NAME} bytes, AMQP's own limit; this one has {size}"
-        yield Diagnostic(("url",), problem)
+    yield from virtual_host_mistakes(source.get("url"))
     declare = source.get("declare")
     if not isinstance(declare, dict):
         return
@@ -184,7 +162,7 @@ class Amqp(DeduplicatedSource):
 
     type: Literal["amqp"] = Field(description="protocol of the source")
     url: str = Field(description="where to connect, as in amqp://localhost/")
-    queue: _ShortName = Field(description="queue to consume")
+    queue: AmqpName = Field(description="queue to consume")
     heartbeat: Seconds16 = Field(
         default=10_000, description="interval of heartbeats; a dead link is noticed after about three"
     )
@@ -236,10 +214,10 @@ def _for_process_mqtt(source: Mqtt, number: int) -> Mqtt:
 
 
 def _mistakes_mqtt(source: Mapping[str, Any]) -> Iterator[Diagnostic]:
+    yield from mqtt_login_mistakes(source)
     if source.get("session_expiry") not in (None, "0s") and source.get("client_id") is None:
         yield Diagnostic(("session_expiry",), "a session is kept for a fixed client only", "add client_id")
-    url = source.get("url")
-    parts = split_url(url) if isinstance(url, str) else None
+    parts = split(source.get("url"))
     has_user = bool(source.get("username") or (parts and parts.username))
     if source.get("password") not in (None, "") and not has_user and str(source.get("version")) == "3.1.1":
         yield Diagnostic(("password",), "MQTT 3.1.1 takes no password without a username", "add username")
@@ -278,14 +256,16 @@ class Mqtt(DeduplicatedSource):
 
     type: Literal["mqtt"] = Field(description="protocol of the source")
     url: str = Field(description="where to connect, as in mqtt://localhost:1883")
-    client_id: Name | None = Field(default=None, description="fixed id, which a persistent session needs")
+    client_id: MqttName | None = Field(default=None, description="fixed id, which a persistent session needs")
     version: Annotated[
         Literal["5", "3.1.1"], BeforeValidator(_version), WithJsonSchema({"enum": [5, "5", "3.1.1"]})
     ] = Field(default="5", description="version of MQTT")
     qos: Annotated[Literal[0, 1], BeforeValidator(coerced)] = Field(
         default=1, description="quality of service to subscribe at"
     )
-    topics: list[Name] = Field(default=[], description="filters to subscribe to; without them, what the routes need")
+    topics: list[MqttFilter] = Field(
+        default=[], description="filters to subscribe to; without them, what the routes need"
+    )
     keepalive: Seconds16 = Field(default=30_000, description="interval of pings")
     session_expiry: Seconds32 = Field(default=7 * 86_400_000, description="how long the broker keeps the session")
     fast_path: Boolean = Field(
