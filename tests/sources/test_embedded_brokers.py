@@ -14,6 +14,7 @@ from tests.support.processes import Bridges, assert_no_orphans
 from tests.support.source_sets import SourceSet
 
 COUNT = 300
+MORE = 50
 
 
 @pytest.fixture(scope="module")
@@ -31,7 +32,7 @@ def amqtt() -> Iterator[Amqtt]:
 
 
 def test_valkey_is_sink_and_source(valkey: Valkey, new_bridge: Bridges) -> None:
-    """Of a stream and a channel 300 events are written once each, in order, and 300 after a restart of Valkey.
+    """Of a stream and a channel 300 events are written once each, in order, and so are those after a restart of Valkey.
 
     Those that a stream got while the bridge was killed are written once too; a channel keeps none.
     """
@@ -46,19 +47,19 @@ def test_valkey_is_sink_and_source(valkey: Valkey, new_bridge: Bridges) -> None:
     valkey.restart()
     for name in ("stream", "channel"):
         bridge.wait_for("source.connected", source=name, times=2)
-    both.publish(COUNT)
-    assert both.wait() == {"stream": list(range(2 * COUNT)), "channel": list(range(2 * COUNT))}
+    both.publish(MORE)
+    assert both.wait() == {"stream": list(range(COUNT + MORE)), "channel": list(range(COUNT + MORE))}
     bridge.kill()
-    stream.publish([{"n": 2 * COUNT + n} for n in range(COUNT)])
+    stream.publish([{"n": COUNT + MORE + n} for n in range(MORE)])
     bridge.start().ready()
-    wait_until(lambda: len(both.found()["stream"]) >= 3 * COUNT, 30, "the events of the stream")
-    assert both.found()["stream"] == list(range(3 * COUNT))
+    wait_until(lambda: len(both.found()["stream"]) >= COUNT + 2 * MORE, 30, "the events of the stream")
+    assert both.found()["stream"] == list(range(COUNT + 2 * MORE))
     with valkey.client() as client:
         assert_no_orphans(client)
 
 
 def test_events_of_amqtt(amqtt: Amqtt, redis_server: Redis, new_bridge: Bridges) -> None:
-    """On both paths 300 events come once each, in order, and 300 after a kill of the bridge, and 300 after a restart of amqtt.
+    """On both paths 300 events come once each, in order, and so do those after a kill of the bridge, and after a restart of amqtt.
 
     It keeps no session, neither of a client that is away nor over a restart, and each time this is said.
     """
@@ -75,14 +76,14 @@ def test_events_of_amqtt(amqtt: Amqtt, redis_server: Redis, new_bridge: Bridges)
     for name in names:
         bridge.wait_for("source.session_lost", source=name)
         bridge.wait_for("source.connected", source=name)
-    sources.publish(COUNT)
-    assert sources.wait() == {name: list(range(2 * COUNT)) for name in names}
+    sources.publish(MORE)
+    assert sources.wait() == {name: list(range(COUNT + MORE)) for name in names}
     amqtt.restart()
     for name in names:
         bridge.wait_for("source.session_lost", source=name, times=2)
         bridge.wait_for("source.connected", source=name, times=2)
-    sources.publish(COUNT)
-    assert sources.wait() == {name: list(range(3 * COUNT)) for name in names}
+    sources.publish(MORE)
+    assert sources.wait() == {name: list(range(COUNT + 2 * MORE)) for name in names}
 
 
 def test_amqtt_speaks_no_mqtt_5(amqtt: Amqtt, redis_server: Redis, either_bridge: Bridges) -> None:

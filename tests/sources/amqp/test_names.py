@@ -28,8 +28,8 @@ NAMES = (
     *("x" * 255, "ü" * 127 + "x", "\N{ROCKET}" * 63 + "abc"),
 )
 DEAD = "dead letters of all"
-#: 255 bytes, as its name without the number of the test.
-LONG_HOST = "ü{x}|" * 36 + "abc"
+#: With 32 characters of its own, the name of a virtual host has 255 bytes.
+LONG_HOST = "ü{x}|" * 37 + "a"
 
 
 class Host:
@@ -47,11 +47,8 @@ class Host:
         permissions = (
             'rabbit_auth_backend_internal:set_permissions(<<"guest">>, V, <<".*">>, <<".*">>, <<".*">>, <<"t">>)'
         )
-        self._rabbit.ctl("eval", f'V = {self._bytes}, rabbit_vhost:add(V, <<"t">>), {permissions}.')
-
-    def delete(self) -> None:
-        """Delete it with everything in it."""
-        self._rabbit.ctl("eval", f'rabbit_vhost:delete({self._bytes}, <<"t">>).')
+        name = f"<<{','.join(map(str, self.name.encode()))}>>"
+        self._rabbit.ctl("eval", f'V = {name}, rabbit_vhost:add(V, <<"t">>), {permissions}.')
 
     def work(self, work: Callable[[AbstractChannel], Any]) -> None:
         """Call `work` with a channel; what is published on it is confirmed."""
@@ -62,10 +59,6 @@ class Host:
 
         asyncio.run(run())
 
-    @property
-    def _bytes(self) -> str:
-        return f"<<{','.join(map(str, self.name.encode()))}>>"
-
 
 @pytest.fixture
 def proxy(rabbitmq: RabbitMQ) -> Iterator[Proxy]:
@@ -75,14 +68,13 @@ def proxy(rabbitmq: RabbitMQ) -> Iterator[Proxy]:
 
 
 @pytest.fixture
-def host(rabbitmq: RabbitMQ, proxy: Proxy, monkeypatch: pytest.MonkeyPatch) -> Iterator[Host]:
+def host(rabbitmq: RabbitMQ, proxy: Proxy, monkeypatch: pytest.MonkeyPatch) -> Host:
     """A virtual host; the test's own client may name everything too."""
     lift_limits()
     monkeypatch.setattr(Basic.Publish, "validate", Frame.validate)
     host = Host(rabbitmq, proxy.port)
     host.make()
-    yield host
-    host.delete()
+    return host
 
 
 def _config(sink: Redis, host: Host, sources: Sequence[dict[str, Any]]) -> dict[str, Any]:

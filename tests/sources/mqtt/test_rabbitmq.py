@@ -14,6 +14,7 @@ from tests.support.processes import Bridges
 from tests.support.source_sets import SourceSet
 
 COUNT = 300
+MORE = 50
 
 
 @pytest.fixture(scope="module")
@@ -38,7 +39,7 @@ def test_events_of_rabbitmqs_mqtt(rabbit: MqttRabbitMQ, redis_server: Redis, new
     sources.publish(COUNT)
     assert sources.wait() == {name: list(range(COUNT)) for name in feeds}
     bridge.kill()
-    sources.publish(COUNT)
+    sources.publish(MORE)
     bridge.start()
     sources.wait()
     for name in feeds:
@@ -46,7 +47,7 @@ def test_events_of_rabbitmqs_mqtt(rabbit: MqttRabbitMQ, redis_server: Redis, new
     rabbit.restart()
     for name in feeds:
         bridge.wait_for("source.connected", source=name, times=2)
-    sources.publish(COUNT)
+    sources.publish(MORE)
     sources.wait()
     assert bridge.events("source.session_lost") == []
 
