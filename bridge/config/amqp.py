@@ -9,9 +9,9 @@ from pydantic import BeforeValidator, Field, WithJsonSchema
 
 from bridge.config import promises
 from bridge.config.connection import Boolean, Model, Name, Seconds16
+from bridge.config.names import AmqpArguments, AmqpKey, AmqpName, virtual_host_mistakes
 from bridge.config.source_model import DeduplicatedSource
 from bridge.config.starts import OffsetStart
-from bridge.config.substitution import unmarked
 from bridge.config.traits import Traits
 from bridge.config.wording import describe
 from bridge.errors import Diagnostic, InvalidValue
@@ -21,8 +21,8 @@ from bridge.topics.amqp import AmqpTopics
 class Binding(Model):
     """A binding of the queue to the exchange."""
 
-    key: str = Field(default="", description="routing key")
-    arguments: Annotated[dict[str, Any], BeforeValidator(unmarked)] = Field(
+    key: AmqpKey = Field(default="", description="routing key")
+    arguments: AmqpArguments = Field(
         default={}, description="headers to fit, and x-match: all or any, where the exchange is of type headers"
     )
 
@@ -38,7 +38,7 @@ def _binding(value: object) -> object:
 class Declare(Model):
     """The queue that the bridge declares in RabbitMQ, and the exchange that it binds the queue to."""
 
-    exchange: Name | None = Field(default=None, description="exchange to declare and to bind the queue to")
+    exchange: AmqpName | None = Field(default=None, description="exchange to declare and to bind the queue to")
     type: Literal["direct", "topic", "fanout", "headers"] = Field(default="topic", description="type of the exchange")
     bindings: list[
         Annotated[
@@ -48,9 +48,7 @@ class Declare(Model):
         ]
     ] = Field(default=[], description="routing keys that the queue is bound with, or {key, arguments}")
     durable: Boolean = Field(default=True, description="whether queue and exchange survive a restart of the broker")
-    arguments: Annotated[dict[str, Any], BeforeValidator(unmarked)] = Field(
-        default={}, description="arguments of the queue, such as x-queue-type"
-    )
+    arguments: AmqpArguments = Field(default={}, description="arguments of the queue, such as x-queue-type")
 
 
 def _why_not_shareable_amqp(source: Amqp) -> str | None:
@@ -78,6 +76,7 @@ def _is_stream(arguments: Mapping[str, Any]) -> bool:
 
 
 def _mistakes_amqp(source: Mapping[str, Any]) -> Iterator[Diagnostic]:
+    yield from virtual_host_mistakes(source.get("url"))
     declare = source.get("declare")
     yield from _mistakes_stream(source, declare if isinstance(declare, dict) else None)
     if not isinstance(declare, dict):
@@ -149,7 +148,7 @@ class Amqp(DeduplicatedSource):
 
     type: Literal["amqp"] = Field(description="protocol of the source")
     url: str = Field(description="where to connect, as in amqp://localhost/")
-    queue: Annotated[Name, Field(max_length=255)] = Field(description="queue to consume")
+    queue: AmqpName = Field(description="queue to consume")
     stream: Boolean = Field(
         default=False, description="whether the queue is a stream; one that `declare` makes is known"
     )

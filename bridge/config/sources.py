@@ -15,13 +15,13 @@ from pydantic import BeforeValidator, Field, WithJsonSchema
 from bridge.config import promises
 from bridge.config.amqp import Amqp
 from bridge.config.connection import Boolean, Milliseconds, Name, Seconds16, Timeout, at_least
+from bridge.config.names import MqttFilter, MqttName, mqtt_login_mistakes, split
 from bridge.config.promises import Promise
 from bridge.config.source_model import DeduplicatedSource, SourceModel, WideWindow
 from bridge.config.starts import EntryStart
 from bridge.config.substitution import coerced
 from bridge.config.traits import Surroundings, Traits
 from bridge.config.units import spell_duration, spell_size
-from bridge.config.urls import split_url
 from bridge.errors import Diagnostic
 from bridge.topics.mqtt import MqttTopics
 from bridge.topics.redis import RedisTopics
@@ -78,10 +78,10 @@ def _for_process_mqtt(source: Mqtt, number: int) -> Mqtt:
 
 
 def _mistakes_mqtt(source: Mapping[str, Any]) -> Iterator[Diagnostic]:
+    yield from mqtt_login_mistakes(source)
     if source.get("session_expiry") not in (None, "0s") and source.get("client_id") is None:
         yield Diagnostic(("session_expiry",), "a session is kept for a fixed client only", "add client_id")
-    url = source.get("url")
-    parts = split_url(url) if isinstance(url, str) else None
+    parts = split(source.get("url"))
     has_user = bool(source.get("username") or (parts and parts.username))
     if source.get("password") not in (None, "") and not has_user and str(source.get("version")) == "3.1.1":
         yield Diagnostic(("password",), "MQTT 3.1.1 takes no password without a username", "add username")
@@ -120,14 +120,16 @@ class Mqtt(DeduplicatedSource):
 
     type: Literal["mqtt"] = Field(description="protocol of the source")
     url: str = Field(description="where to connect, as in mqtt://localhost:1883")
-    client_id: Name | None = Field(default=None, description="fixed id, which a persistent session needs")
+    client_id: MqttName | None = Field(default=None, description="fixed id, which a persistent session needs")
     version: Annotated[
         Literal["5", "3.1.1"], BeforeValidator(_version), WithJsonSchema({"enum": [5, "5", "3.1.1"]})
     ] = Field(default="5", description="version of MQTT")
     qos: Annotated[Literal[0, 1], BeforeValidator(coerced)] = Field(
         default=1, description="quality of service to subscribe at"
     )
-    topics: list[Name] = Field(default=[], description="filters to subscribe to; without them, what the routes need")
+    topics: list[MqttFilter] = Field(
+        default=[], description="filters to subscribe to; without them, what the routes need"
+    )
     keepalive: Seconds16 = Field(default=30_000, description="interval of pings")
     session_expiry: Seconds32 = Field(default=7 * 86_400_000, description="how long the broker keeps the session")
     fast_path: Boolean = Field(

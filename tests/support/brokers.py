@@ -11,7 +11,7 @@ import socket
 import subprocess
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, ClassVar, Self
 
 import redis
 
@@ -22,6 +22,14 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from tests.support.certificates import Certificates
+
+
+def answers_mqtt(link: socket.socket) -> bool:
+    """Say CONNECT of MQTT 3.1.1 with a clean session and no client id; any CONNACK is an answer, a refusal too."""
+    link.sendall(b"\x10\x0c\x00\x04MQTT\x04\x02\x00\x0a\x00\x00")
+    answered = link.recv(4)[:1] == b"\x20"
+    link.sendall(b"\xe0\x00")
+    return answered
 
 
 class Redis(Broker):
@@ -53,9 +61,12 @@ class Redis(Broker):
             lines |= {"user default": "off", f"user {self.user}": f"on >{self.password} ~* &* +@all"}
         elif self.password:
             lines |= {"requirepass": self.password}
+        return [self._path(), self._write("redis.conf", {**lines, **self.config})]
+
+    def _path(self) -> str:
         program = find_program(self.program)
-        assert program is not None, "redis-server is not installed"
-        return [program, self._write("redis.conf", {**lines, **self.config})]
+        assert program is not None, f"{self.program} is not installed"
+        return program
 
     def _hello(self, link: socket.socket) -> bool:
         link.sendall(b"PING\r\n")
@@ -124,19 +135,16 @@ class Mosquitto(Broker):
         return [program, "-c", self._write("mosquitto.conf", {**lines, **self.config})]
 
     def _hello(self, link: socket.socket) -> bool:
-        # CONNECT of MQTT 3.1.1 with a clean session and no client id; any CONNACK is an answer, a refusal too.
-        link.sendall(b"\x10\x0c\x00\x04MQTT\x04\x02\x00\x0a\x00\x00")
-        answered = link.recv(4)[:1] == b"\x20"
-        link.sendall(b"\xe0\x00")
-        return answered
+        return answers_mqtt(link)
 
 
 class RabbitMQ(Broker):
-    """rabbitmq-server without plugins, with an Erlang port mapper (epmd) of its own; takes 6 to 10 s to start."""
+    """rabbitmq-server with `plugins`, by default none, and an Erlang port mapper (epmd) of its own; takes 6 to 10 s to start."""
 
     program = "rabbitmq-server"
     scheme = "amqp"
     grace = 30.0
+    plugins: ClassVar[tuple[str, ...]] = ()
 
     def __init__(
         self,
@@ -232,7 +240,7 @@ class RabbitMQ(Broker):
     def _command(self) -> list[str]:
         program = find_program(self.program)
         assert program is not None, "rabbitmq-server is not installed"
-        (self.directory / "plugins").write_text("[].")
+        (self.directory / "plugins").write_text(f"[{','.join(self.plugins)}].")
         listener = f"127.0.0.1:{self.port}"
         lines: dict[str, object] = {
             "default_user": self.user,

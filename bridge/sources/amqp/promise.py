@@ -18,6 +18,7 @@ from bridge.errors import BadEvent
 from bridge.model.event import Event
 from bridge.model.server_versions import is_older, outdated
 from bridge.observe.logs import logger
+from bridge.sources.amqp.library import capabilities
 from bridge.sources.amqp.offsets import offset_of
 
 log = logger()
@@ -39,6 +40,10 @@ _UNCHECKED: Final = (
 _STREAM_UNCHECKED: Final = (
     "the broker allows one channel: not noticed are a consumer that it forgets, what retention deletes unread, and with"
     " `start: new` what comes before the first write while the bridge is away"
+)
+_CANCEL_UNANNOUNCED: Final = (
+    "the broker does not announce `consumer_cancel_notify`: the end of the consumer, as of a queue that is deleted,"
+    " is noticed only after half a minute to a minute"
 )
 
 
@@ -67,7 +72,10 @@ class PromiseLog:
         self._say("source.fast_path_unavailable", cause=cause)
 
     def look_at_server(self, properties: Mapping[str, object], *, checked: bool) -> None:
-        """Log that the broker is older than supported, or than filters, and that the consumer is not `checked`."""
+        """Log that the broker is older than supported or than filters, and how its consumer is checked, if at all.
+
+        Of the extensions of AMQP 0-9-1 the bridge uses `consumer_cancel_notify` alone; none of its guarantees rests on it.
+        """
         product, version = _text(properties.get("product")), _text(properties.get("version"))
         if cause := outdated(product, version):
             self._say("source.old_server", cause=cause)
@@ -75,6 +83,8 @@ class PromiseLog:
             self._say("source.filter_ignored", cause=_UNFILTERED.format(version))
         if not checked:
             self._say("source.consumer_unchecked", cause=_STREAM_UNCHECKED if self._is_stream else _UNCHECKED)
+        elif not capabilities(properties).get("consumer_cancel_notify"):
+            self._say("source.cancel_unannounced", cause=_CANCEL_UNANNOUNCED)
 
     def look_at_first(self, event: Event, *, is_kept: bool) -> None:
         """Log the limits that the first delivery of a connection shows; `is_kept`: the offset of a stream is kept."""

@@ -85,7 +85,7 @@ class AmqpSession(WindowedSession):
         channel.close_callbacks.add(self._on_close)
         # The prefetch bounds the events that are not acknowledged: aio-pika's own buffer has no bound.
         await channel.set_qos(prefetch_count=self._config.window.events)
-        await self._declare(channel)
+        queue = await self._declare(channel)
         self._channel = await channel.get_underlay_channel()
         self._channel.on_consumer_cancel_callbacks.add(self._on_cancel)
         self._has_spare_channel = self._consumer_check.is_possible(self._channel.connection)
@@ -100,10 +100,8 @@ class AmqpSession(WindowedSession):
                 self._promise.fast_path_unavailable(cause)
         else:
             self._transport.stream.channel = self._channel.number
-        arguments = await self._stream_arguments()
-        await self._channel.basic_consume(
-            self._config.queue, self._on_message, arguments=arguments, consumer_tag=_CONSUMER_TAG
-        )
+        arguments = await self._stream_arguments(queue)
+        await self._channel.basic_consume(queue, self._on_message, arguments=arguments, consumer_tag=_CONSUMER_TAG)
 
     async def watch_consumer(self) -> None:
         """Fail the session once its consumer is lost; return at once where the broker allows no channel for the check."""
@@ -173,22 +171,23 @@ class AmqpSession(WindowedSession):
         else:
             await self._channel.basic_ack(tag, multiple=True, wait=False)
 
-    async def _stream_arguments(self) -> dict[str, Any] | None:
+    async def _stream_arguments(self, queue: str) -> dict[str, Any] | None:
         if not self._stream.is_known:
             return None
-        return await self._stream.begin(self._channel.connection, can_look=self._has_spare_channel)
+        return await self._stream.begin(self._channel.connection, queue, can_look=self._has_spare_channel)
 
-    async def _declare(self, channel: Any) -> None:
+    async def _declare(self, channel: Any) -> str:
+        """Return the queue's name in the broker's answer: RabbitMQ leaves out line breaks (observed)."""
         config = self._config
         declare = config.declare
         if declare is None:
-            await channel.declare_queue(config.queue, passive=True)
-            return
+            return str((await channel.declare_queue(config.queue, passive=True)).name)
         queue = await channel.declare_queue(config.queue, durable=declare.durable, arguments=declare.arguments or None)
         if declare.exchange:
             exchange = await channel.declare_exchange(declare.exchange, declare.type, durable=declare.durable)
             for binding in declare.bindings or [Binding()]:
                 await queue.bind(exchange, binding.key, arguments=binding.arguments or None)
+        return str(queue.name)
 
     async def _on_message(self, message: DeliveredMessage) -> None:
         tag = message.delivery_tag or 0

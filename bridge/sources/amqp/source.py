@@ -24,6 +24,7 @@ from bridge.errors import Disconnected, describe_error
 from bridge.model.event import Details, Event
 from bridge.observe.logs import RepeatedLog, logger
 from bridge.sources.amqp.consumer_check import ConsumerCheck
+from bridge.sources.amqp.library import lift_limits
 from bridge.sources.amqp.promise import PromiseLog
 from bridge.sources.amqp.session import AmqpSession, describe_end
 from bridge.sources.amqp.stream import StreamPosition, StreamReader, no_stream
@@ -52,6 +53,7 @@ class AmqpSource:
         *,
         consumer_check: ConsumerCheck | None = None,
     ) -> None:
+        lift_limits()
         self.name = name
         self._config = config
         self._sink = sink

@@ -109,6 +109,7 @@ class StreamReader:
         # An earlier process may have ended while it processed one of the first events: see `poison.py`.
         self._suspects_left = config.window.events
         self._connection: Any = None
+        self._queue = config.queue
         # Jumps of the offset, from the one expected to the one that came, that wait for a look.
         self._jumps: list[tuple[int, int]] = []
         self._looking: list[asyncio.Task[None]] = []
@@ -121,14 +122,18 @@ class StreamReader:
         """
         self._next = await self._position.read() if self.is_known else None
 
-    async def begin(self, connection: Any, *, can_look: bool) -> dict[str, Any]:
-        """Return the arguments of the consumer; `can_look` says whether the broker allows `connection` another channel."""
-        config, start = self._config, self._config.start
+    async def begin(self, connection: Any, queue: str, *, can_look: bool) -> dict[str, Any]:
+        """Return the arguments of the consumer of `queue`, by the broker's spelling of its name.
+
+        `can_look` says whether the broker allows `connection` another channel.
+        """
+        start = self._config.start
+        self._queue = queue
         self._connection = connection if can_look else None
         self._has_taken = False
         if self._next is None and start == "new" and can_look:
             # Otherwise a process that ends before its first write would lose what comes until the next start.
-            self._next = await self._position.begin(await find_end(connection, config.queue))
+            self._next = await self._position.begin(await find_end(connection, queue))
         elif self._next is None and isinstance(start, int):
             self._next = await self._position.begin(start)
         if self._next and can_look:
@@ -178,7 +183,7 @@ class StreamReader:
             Exception: whatever the AMQP library raises.
         """
         at = "first" if self._next is None and self._config.start == "beginning" else self._next
-        if at is not None and await look(connection, self._config.queue, at, **self._filter()) is not None:
+        if at is not None and await look(connection, self._queue, at, **self._filter()) is not None:
             return f"stream {self._config.queue!r} has events from offset {at} on, and none comes"
         await self._look_whether_shorter(connection)
         return ""
@@ -209,7 +214,7 @@ class StreamReader:
     async def _look_whether_shorter(self, connection: Any) -> None:
         """Say so if the stream ends before the offset that the connection begins at: it brings nothing until then."""
         at = self._next
-        if not at or self._has_taken or await look(connection, self._config.queue, at - 1) is not None:
+        if not at or self._has_taken or await look(connection, self._queue, at - 1) is not None:
             return
         if not self._has_taken:
             key = self._position.key
@@ -229,7 +234,7 @@ class StreamReader:
         """Count what retention has deleted: all between two events that lies before the first one that is left."""
         while self._jumps:
             try:
-                first = await look(self._connection, self._config.queue, "first")
+                first = await look(self._connection, self._queue, "first")
             except Exception:  # noqa: BLE001 - aiormq raises anything
                 first = None
             if first is None:
