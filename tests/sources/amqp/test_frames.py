@@ -25,7 +25,7 @@ async def test_properties_that_cannot_be_read_are_left_out(properties: bytes) ->
     assert isinstance(parsed, ContentHeader)
     assert parsed.body_size == 8
     assert parsed.properties == Basic.Properties()
-    ((tag, cause),) = reader.unreadable_properties.items()
+    ((tag, (cause, _)),) = reader.unreadable_properties.items()
     assert tag == 7
     assert "a property can't be read" in cause
     assert reader.unreadable_names == {}
