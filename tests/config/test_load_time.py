@@ -12,6 +12,9 @@ from bridge import config
 from bridge.errors import ConfigError
 from bridge.routing.compiler import check_routes
 
+# Coverage's tracer takes a multiple of the CPU time that is measured here.
+pytestmark = pytest.mark.no_cover
+
 _SOURCE: Final = "sources: {s: {type: mqtt, url: mqtt://localhost, client_id: c}}\nroutes:\n"
 _ROUTE: Final = """\
   - {{from: s, name: r{0}, actor: hot, topic: "plants/p{0}/{{oven}}/t", when: payload.c > 250, args: [$payload.c, $oven],
