@@ -46,10 +46,18 @@ LONGEST = (
 )
 
 
+#: Whose tests have the bridge in processes of its own. These measure their coverage themselves; in the test's own process
+#: the tracer would find no code of the bridge, and take a multiple of the time.
+ELSEWHERE = frozenset({"new_bridge", "brokers"})
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Put the files that take long to the beginning."""
+    """Put the files that take long to the beginning; trace no test whose bridge runs elsewhere."""
     places = {f"tests/{name}.py": place for place, name in enumerate(LONGEST)}
     items.sort(key=lambda item: places.get(item.nodeid.partition("::")[0], len(places)))
+    for item in items:
+        if isinstance(item, pytest.Function) and not ELSEWHERE.isdisjoint(item.fixturenames):
+            item.add_marker(pytest.mark.no_cover)
 
 
 #: How many descriptors a process of the tests may have open after a test. paho's loop waits with select, which takes none
