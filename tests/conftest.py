@@ -43,6 +43,17 @@ LONGEST = (
     "delivery/test_backpressure_floods",
     *("sources/amqp/test_transport", "spool/test_spool", "routing/test_deduplication", "sources/test_redis_pubsub"),
     *("sources/mqtt/test_backlog", "sources/mqtt/test_subscription_store"),
+    *("sources/amqp/test_amqp", "sources/redis_stream/test_lost_group", "demo/test_demo", "connecting/test_program"),
+    *("process/test_ready", "faults/test_matrix_spool", "sources/test_contract", "sources/amqp/test_odd_brokers"),
+    *(
+        "sources/mqtt/test_promise",
+        "process/test_bridge",
+        "delivery/test_sink_promise",
+        "sources/test_idle_connections",
+    ),
+    *("sources/redis_stream/test_group", "sources/test_tls", "sources/test_token", "observe/test_log_writer"),
+    *("sources/redis_stream/test_oversized", "sources/amqp/test_oversized", "sources/mqtt/test_oversized"),
+    *("sources/amqp/test_promise", "support/test_brokers", "config/test_config", "routing/test_bombs"),
 )
 
 
