@@ -127,6 +127,7 @@ def test_check_notes_settings_that_are_rarely_intended(run: Terminal, path: Path
     assert output.count("note:") == 3
 
 
+@pytest.mark.no_cover  # the tracer takes a multiple of the CPU time that is measured
 def test_topics_that_no_channel_has_are_found_soon_among_ten_thousand() -> None:
     """In a fifth of a second, and not by asking each route for each channel; the bound is tenfold."""
     source = {"type": "redis-pubsub", "url": "redis://localhost", "channels": [f"c{n}" for n in range(10_000)]}
