@@ -53,6 +53,7 @@ LONGEST = (
     ),
     *("sources/redis_stream/test_group", "sources/test_tls", "sources/test_token", "observe/test_log_writer"),
     *("sources/redis_stream/test_oversized", "sources/amqp/test_oversized", "sources/mqtt/test_oversized"),
+    *("sources/amqp/test_stream", "sources/amqp/test_names", "sources/mqtt/test_rabbitmq"),
     *("sources/amqp/test_promise", "support/test_brokers", "config/test_config", "routing/test_bombs"),
 )
 
@@ -156,7 +157,14 @@ def mosquitto(_shared_mosquitto: Mosquitto) -> Mosquitto:
 @pytest.fixture
 def rabbitmq(_shared_rabbitmq: RabbitMQ) -> RabbitMQ:
     """The shared RabbitMQ; what other tests left in it is still there."""
-    return _shared_rabbitmq
+    return _running(_shared_rabbitmq)
+
+
+def _running(rabbitmq: RabbitMQ) -> RabbitMQ:
+    """Start it where a test that failed has left it stopped: tests of `feed` stop and restart it."""
+    if not rabbitmq.running:
+        rabbitmq.start()
+    return rabbitmq
 
 
 @pytest.fixture
@@ -243,9 +251,12 @@ def unique() -> Callable[[str], str]:
 
 @pytest.fixture(scope="module", params=FEEDS, ids=lambda feed: feed.kind)
 def broker(request: pytest.FixtureRequest) -> Iterator[tuple[type[Feed], Broker]]:
-    """The broker of one kind of source, the module's own: tests restart it."""
+    """The broker of one kind of source, which tests restart: the module's own, but for RabbitMQ, which takes long to start."""
     kind: type[Feed] = request.param
     need(BROKERS[kind])
+    if BROKERS[kind] is RabbitMQ:
+        yield kind, _running(request.getfixturevalue("_shared_rabbitmq"))
+        return
     made = Redis(appendonly=True) if BROKERS[kind] is Redis else BROKERS[kind]()
     with made:
         yield kind, made
