@@ -289,7 +289,7 @@ for q = 1, QUEUES do
     local next_number, of_numbers = string.gmatch(numbers, '%d+')
     for m = 0, count - 1 do
       local index = indexes == '' and m or tonumber(next_index(of_indexes))
-      if not was_written(index, routes[tonumber(next_number(of_numbers) or 0)] or '') then
+      if not was_written(index, routes[numbers ~= '' and tonumber(next_number(of_numbers)) or 0] or '') then
         kept[n + 1], kept[n + 2] = ARGV[first + 2 * m], ARGV[first + 2 * m + 1]
         n = n + 2
       end
