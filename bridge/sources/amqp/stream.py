@@ -33,7 +33,7 @@ log = logger()
 _PATIENCE_S: Final = 1.0
 #: Between two looks at what retention has deleted.
 _LOOK_INTERVAL_S: Final = 5.0
-#: So many jumps of the offset wait for a look at most; one more is added to the last of them.
+#: So many jumps of the offset wait for a look at most, and then the last of them is made longer.
 _MAX_JUMPS: Final = 1000
 _SHORTER: Final = (
     "the stream has no event at the offset before it: it was made anew, or a replica lags behind;"
@@ -110,9 +110,10 @@ class StreamReader:
         self._suspects_left = config.window.events
         self._connection: Any = None
         self._queue = config.queue
-        # Jumps of the offset, from the one expected to the one that came, that wait for a look.
+        # Jumps of the offset, from the one expected to the one that came, that wait for a look, if need be on the next connection.
         self._jumps: list[tuple[int, int]] = []
-        self._looking: list[asyncio.Task[None]] = []
+        self._looking_at_jumps: asyncio.Task[None] | None = None
+        self._looking_at_start: asyncio.Task[None] | None = None
 
     async def read_position(self) -> None:
         """Read where to go on; waits for Redis.
@@ -137,16 +138,16 @@ class StreamReader:
         elif self._next is None and isinstance(start, int):
             self._next = await self._position.begin(start)
         if self._next and can_look:
-            self._look_later(self._look_at_start())
+            self._looking_at_start = asyncio.create_task(self._look_at_start(), name=f"source:{self._source}:look")
+        self._look_at_jumps_later()
         return {"x-stream-offset": self._begin_at(), **self._filter()}
 
     def end(self) -> None:
         """Look no more: the connection ends."""
-        for task in self._looking:
-            task.cancel()
-        self._looking.clear()
-        self._jumps.clear()
-        self._connection = None
+        for task in (self._looking_at_start, self._looking_at_jumps):
+            if task is not None:
+                task.cancel()
+        self._looking_at_start = self._looking_at_jumps = self._connection = None
 
     async def discover(self, event: Event) -> str:
         """Return why the connection has to end at its first event: it shows a stream whose offset is kept; "" otherwise."""
@@ -201,10 +202,6 @@ class StreamReader:
             return {}
         return {"x-stream-filter": self._config.filter, "x-stream-match-unfiltered": self._config.match_unfiltered}
 
-    def _look_later(self, looking: Any) -> None:
-        self._looking = [task for task in self._looking if not task.done()]
-        self._looking.append(asyncio.create_task(looking, name=f"source:{self._source}:look"))
-
     async def _look_at_start(self) -> None:
         await asyncio.sleep(_PATIENCE_S)
         # An answer that does not come is found by the checks of the consumer.
@@ -221,14 +218,16 @@ class StreamReader:
             self._say("source.stream_shorter", offset=at, key=key, cause=_SHORTER)
 
     def _note_jump(self, expected: int, offset: int) -> None:
-        if self._connection is None:
-            return
         if len(self._jumps) < _MAX_JUMPS:
             self._jumps.append((expected, offset))
         else:
             self._jumps[-1] = (self._jumps[-1][0], offset)
-        if len(self._jumps) == 1:
-            self._look_later(self._look_at_jumps())
+        self._look_at_jumps_later()
+
+    def _look_at_jumps_later(self) -> None:
+        is_looking = self._looking_at_jumps is not None and not self._looking_at_jumps.done()
+        if self._jumps and self._connection is not None and not is_looking:
+            self._looking_at_jumps = asyncio.create_task(self._look_at_jumps(), name=f"source:{self._source}:jumps")
 
     async def _look_at_jumps(self) -> None:
         """Count what retention has deleted: all between two events that lies before the first one that is left."""

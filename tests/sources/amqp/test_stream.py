@@ -233,9 +233,19 @@ async def test_only_what_is_gone_counts_as_lost(
     monkeypatch.setattr(stream_module, "_LOOK_INTERVAL_S", 0.0)
     config = Amqp.model_validate({"type": "amqp", "url": "amqp://localhost", "queue": "q", "stream": True})
     reader = StreamReader("s", config, StreamPosition("s", "q", Dramatiq.model_validate({"url": "redis://localhost"})))
-    reader._jumps = list(jumps)
-    await reader._look_at_jumps()
+    for jump in jumps:  # without a connection they wait for the next one
+        reader._note_jump(*jump)
+    assert reader.deleted == 0
+    await reader.begin(object(), "q", can_look=True)
+    for _ in range(20):
+        await asyncio.sleep(0)
     assert reader.deleted == lost
+    assert reader._jumps == []
+    reader._note_jump(200, 201)
+    reader.end()
+    reader._note_jump(*jumps[0])
+    assert reader._looking_at_jumps is None
+    assert reader._jumps == [(200, 201), jumps[0]]
 
 
 def test_a_stream_that_was_made_anew_is_said(feed: AmqpStreamFeed, redis_server: Redis, either_bridge: Bridges) -> None:
