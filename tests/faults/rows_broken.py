@@ -18,6 +18,8 @@ _MOST_LOG_BYTES: Final = 64 * 1024
 #: Longer than the waits take to grow to 90 s: two minutes with 5 s at most, then 10, 20, 40 and 80 s, and time-outs of 10 s.
 _SETTLE_S: Final = 300.0
 _MEASURE_S: Final = 60.0
+#: After the last event, before the cost of the others is measured.
+_QUIET_S: Final = 2.0
 _GOOD: Final = ("amqp", "mqtt", "stream-elsewhere")
 
 
@@ -43,7 +45,7 @@ def _beside(stage: Stage, count: int, ways: tuple[str, ...]) -> None:
     time.sleep(5.0 if stage.short else _SETTLE_S)
     share, log_bytes = _cost(stage, measure_s)
     stage.notes.append(
-        f"{len(dead)} dead sources: {100 * (share - alone):.1f} % of a core beside {100 * alone:.1f} % of the good ones,"
+        f"{len(dead)} dead sources: {100 * (share - alone):.1f} % of a core beside {100 * alone:.1f} % of the good ones, all idle,"
         f" {log_bytes / 1000:.1f} KB of log a minute"
     )
     if stage.short:
@@ -59,12 +61,19 @@ def _failed(stage: Stage) -> set[str]:
 
 
 def _cost(stage: Stage, seconds: float) -> tuple[float, float]:
-    """Return the bridge's share of a core, and the bytes of its log in a minute."""
+    """Return the bridge's share of a core while no event comes, and the bytes of its log in a minute."""
+    rates = {name: load.rate for name, load in stage.loads.items()}
+    for load in stage.loads.values():
+        load.rate = 0
+    time.sleep(_QUIET_S)
     began, cpu_s, lines = time.monotonic(), _cpu_s(stage.bridge.pid), len(stage.bridge.lines)
     time.sleep(seconds)
     took = time.monotonic() - began
+    used_s = _cpu_s(stage.bridge.pid) - cpu_s
     written = sum(len(line) + 1 for line in stage.bridge.lines[lines:])
-    return (_cpu_s(stage.bridge.pid) - cpu_s) / took, written * 60 / took
+    for name, rate in rates.items():
+        stage.loads[name].rate = rate
+    return used_s / took, written * 60 / took
 
 
 def _cpu_s(pid: int) -> float:

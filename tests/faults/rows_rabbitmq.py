@@ -51,14 +51,14 @@ def outage(stage: Stage) -> None:
 @row("rabbitmq-connections-closed", **_AMQP | {"again": 3})
 def connections_closed(stage: Stage) -> None:
     """RabbitMQ closes all connections (rabbitmqctl close_all_connections), three times."""
-    queues, seen = [feed.name for feed in stage.feeds.values()], dict[str, str]()
+    seen: set[str] = set()
 
     def consumed_again() -> bool:
         nonlocal seen
-        lines = stage.rabbitmq.ctl("list_consumers", "-q").splitlines()
-        before, seen = seen, {queue: line for line in lines for queue in queues if queue in line}
-        # Each channel has another pid.
-        return len(seen) == len(queues) and all(before.get(queue) != line for queue, line in seen.items())
+        # RabbitMQ lists no consumers of a stream, but the channels that have one.
+        lines = stage.rabbitmq.ctl("list_channels", "--silent", "pid", "consumer_count").splitlines()
+        before, seen = seen, {pid for pid, _, count in (line.partition("\t") for line in lines) if count == "1"}
+        return len(seen) == len(stage.feeds) and not seen & before
 
     assert consumed_again()
     for _ in range(3):
