@@ -13,13 +13,19 @@ from fnmatch import fnmatch
 from importlib import import_module
 from pathlib import Path
 from types import MappingProxyType
-from typing import ClassVar
+from typing import ClassVar, Final
 
 from tests.interop import brokers
 from tests.support.broker import Broker
 
+#: Values of `protocols`.
+AMQP: Final = frozenset({"amqp"})
+MQTT: Final = frozenset({"mqtt-5", "mqtt-3.1.1"})
+MQTT_3_1_1: Final = frozenset({"mqtt-3.1.1"})
+REDIS: Final = frozenset({"redis"})
 
-class Unavailable(Exception):  # noqa: N818 - a broker that could not be had is no fault of the program
+
+class Unavailable(Exception):
     """A broker could not be fetched or built here; the text says why."""
 
 
@@ -36,6 +42,11 @@ class InteropBroker(Broker):
     @classmethod
     def prepare(cls, cache: Path) -> None:
         """Fetch and build in `cache` what is not there yet; Unavailable where that cannot be done."""
+
+    @classmethod
+    def version(cls) -> str:
+        """Return the exact version, once `prepare` has returned; "" where the name says it."""
+        return ""
 
 
 def every_broker(patterns: str = "*") -> list[type[InteropBroker]]:

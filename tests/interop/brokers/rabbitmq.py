@@ -1,0 +1,75 @@
+"""RabbitMQ, as three releases of Debian have it: for AMQP, and with its plugin for MQTT."""
+
+from __future__ import annotations
+
+import socket
+from typing import Final
+
+from tests.interop.broker import AMQP, MQTT, MQTT_3_1_1, InteropBroker
+from tests.interop.roots import InRoot
+from tests.support.brokers import RabbitMQ, mqtt_hello
+
+
+class _Amqp(InRoot, RabbitMQ):
+    package = "rabbitmq-server"
+    folder = "/usr/lib/rabbitmq/bin"
+    protocols = AMQP
+
+
+class _Mqtt(_Amqp):
+    scheme = "mqtt"
+    plugins = "rabbitmq_mqtt"
+
+    def _listeners(self) -> dict[str, object]:
+        return {"listeners.tcp": "none", "mqtt.listeners.tcp.1": f"127.0.0.1:{self.port}"}
+
+    def _hello(self, link: socket.socket) -> bool:
+        return mqtt_hello(link)
+
+
+class Amqp310(_Amqp):
+    """Debian 12's."""
+
+    name = "rabbitmq-3.10"
+    suite = "bookworm"
+
+
+class Amqp40(_Amqp):
+    """Debian 13's."""
+
+    name = "rabbitmq-4.0"
+    suite = "trixie"
+
+
+class Amqp43(_Amqp):
+    """That of Debian's unstable."""
+
+    name = "rabbitmq-4.3"
+    suite = "sid"
+
+
+class Mqtt310(_Mqtt):
+    """Debian 12's; it knows MQTT 3.1.1 alone."""
+
+    name = "rabbitmq-mqtt-3.10"
+    suite = "bookworm"
+    protocols = MQTT_3_1_1
+
+
+class Mqtt40(_Mqtt):
+    """Debian 13's."""
+
+    name = "rabbitmq-mqtt-4.0"
+    suite = "trixie"
+    protocols = MQTT
+
+
+class Mqtt43(_Mqtt):
+    """That of Debian's unstable."""
+
+    name = "rabbitmq-mqtt-4.3"
+    suite = "sid"
+    protocols = MQTT
+
+
+BROKERS: Final[tuple[type[InteropBroker], ...]] = (Amqp310, Amqp40, Amqp43, Mqtt310, Mqtt40, Mqtt43)
