@@ -1,0 +1,27 @@
+"""mochi, a program of ours around its server, with its bolt storage."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from tests.interop import builds, golang
+from tests.interop.mqtt_broker import MqttBroker
+
+
+class Mochi(MqttBroker):
+    """mochi 2.7.9; its sessions and messages are in one bolt file."""
+
+    name = "mochi-2.7.9"
+    program = "mochi"
+    protocols = frozenset({"mqtt-5", "mqtt-3.1.1"})
+
+    @classmethod
+    def prepare(cls, cache: Path) -> None:
+        """See InteropBroker."""
+        cls.built = golang.build(cache)
+
+    def _command(self) -> list[str]:
+        return builds.command([f"{self.built}/mochi", f"127.0.0.1:{self.port}", f"{self.directory}/bolt"])
+
+
+BROKERS = (Mochi,)

@@ -1,0 +1,43 @@
+"""Apache Qpid Broker-J with its Derby store."""
+
+from __future__ import annotations
+
+import socket
+from pathlib import Path
+from typing import ClassVar
+
+from tests.interop import maven
+from tests.interop.broker import InteropBroker
+
+
+class Qpid(InteropBroker):
+    """Qpid Broker-J 9.2.1, which speaks AMQP 0-9-1 here; its queues and messages are in a Derby database."""
+
+    name = "qpid-broker-j-9.2.1"
+    program = "qpid"
+    scheme = "amqp"
+    grace = 30.0
+    protocols = frozenset({"amqp"})
+    #: The folder of its jars and its configuration.
+    built: ClassVar[Path]
+
+    def __init__(self) -> None:
+        super().__init__(user="guest", password="guest")
+
+    @classmethod
+    def prepare(cls, cache: Path) -> None:
+        """See InteropBroker."""
+        cls.built = maven.build("qpid", cache)
+
+    def _command(self) -> list[str]:
+        options = [f"-DQPID_WORK={self.directory}"]
+        config = ["-icp", f"{self.built}/config.json", "-prop", f"qpid.amqp_port={self.port}"]
+        return maven.command(self.built, "org.apache.qpid.server.Main", config, options)
+
+    def _hello(self, link: socket.socket) -> bool:
+        link.sendall(b"AMQP\x00\x00\x09\x01")
+        # connection.start, a method's frame of channel 0; a protocol's header would be a refusal.
+        return link.recv(3) == b"\x01\x00\x00"
+
+
+BROKERS = (Qpid,)
