@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
+import uuid
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Coroutine, Sequence
 from contextlib import suppress
@@ -93,7 +94,10 @@ class AmqpPublisher(Publisher):
             runner.close()
 
     async def _connect(self) -> None:
-        self._connection = await aio_pika.connect(self.feed.broker.url)
+        connection: Any = await aio_pika.connect(self.feed.broker.url)
+        self._connection = connection
+        # A broker that announces no capabilities may have this one all the same.
+        connection.transport.connection.server_properties.setdefault("capabilities", {"publisher_confirms": True})
         self._exchange = await self._open(await self._connection.channel(on_return_raises=True))
 
     async def _open(self, channel: Any) -> Any:
@@ -129,7 +133,9 @@ class MqttPublisher(Publisher):
     def connect(self) -> None:
         """See Publisher."""
         self.close()
-        client = self._client = Client(CallbackAPIVersion.VERSION2, reconnect_on_failure=False)
+        # With an id: not every broker gives a client one.
+        client_id = f"publisher-{uuid.uuid4().hex[:8]}"
+        client = self._client = Client(CallbackAPIVersion.VERSION2, client_id, reconnect_on_failure=False)
         connected = threading.Event()
         client.on_connect = lambda *_: connected.set()
         client.connect_timeout = _TIMEOUT_S

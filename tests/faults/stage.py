@@ -35,7 +35,8 @@ WINDOW_BYTES: Final = 1 << 20
 class Brokers:
     """Brokers that are started when they are asked for, and serve many experiments; use it as a context manager.
 
-    `sink` is Dramatiq's Redis, `events` another one, both with every write synced to an append-only file.
+    `sink` is Dramatiq's Redis, `events` another one, both with every write synced to an append-only file. `others` are made
+    in place of these, or beside them, by name.
     """
 
     _MAKE: Final[dict[str, Callable[[], Broker]]] = {
@@ -47,14 +48,15 @@ class Brokers:
 
     KINDS: Final[tuple[type[Broker], ...]] = (Redis, Mosquitto, RabbitMQ)
 
-    def __init__(self) -> None:
+    def __init__(self, **others: Callable[[], Broker]) -> None:
+        self._make = {**self._MAKE, **others}
         self._started: dict[str, Broker] = {}
 
     def get(self, name: str) -> Broker:
         """Return a broker that runs, Redis emptied of what others left."""
         broker = self._started.get(name)
         if broker is None:
-            broker = self._started[name] = self._MAKE[name]()
+            broker = self._started[name] = self._make[name]()
         if not broker.running:
             broker.start()
         if isinstance(broker, Redis):
@@ -164,6 +166,10 @@ class Stage:
     def mosquitto(self) -> Mosquitto:
         """Mosquitto."""
         return self._broker("mosquitto", Mosquitto)
+
+    def brokers(self) -> list[Broker]:
+        """Return the brokers of the sources."""
+        return [self._here[name] for name in sorted({KINDS[source].broker for source in self.sources})]
 
     @property
     def bridge(self) -> BridgeProcess:

@@ -1,0 +1,88 @@
+"""Tries brokers: `python -m tests.interop --brokers 'rabbitmq-*'`. Everything that is fetched lies in INTEROP_DIR."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import sys
+import time
+from pathlib import Path
+
+from tests.interop import table
+from tests.interop.broker import InteropBroker, Unavailable, every_broker
+from tests.interop.checks import CHECKS, Check, family_of, name_of
+from tests.interop.outcome import Outcome, Outcomes, Report
+from tests.interop.roots import CACHE
+from tests.interop.sources import sources_of
+from tests.interop.trial import Trial
+
+
+def main() -> int:
+    """Try the brokers that were asked for, one after the other; 1 if one fails or could not be had."""
+    parser = argparse.ArgumentParser(prog="python -m tests.interop", description=__doc__)
+    parser.add_argument("--brokers", default="*", metavar="PATTERN", help="names as in 'rabbitmq-*,mosquitto-2.0.21'")
+    parser.add_argument("--checks", default="", metavar="NAME,...", help="only these checks")
+    parser.add_argument("--markdown", type=Path, metavar="FILE", help="write the table there too, of a whole run")
+    parser.add_argument("--list", action="store_true", help="list the brokers and try none")
+    options = parser.parse_args()
+    brokers = every_broker(options.brokers)
+    if options.list:
+        for broker in brokers:
+            print(f"{broker.name:<26} {', '.join(sorted(broker.protocols))}")
+        return 0
+    if not brokers:
+        parser.error(f"no broker is called {options.brokers}")
+    # The publishers' libraries report each outage; the ledger does so as well.
+    logging.disable()
+    reports = []
+    for broker in brokers:
+        reports.append(report_on(broker, set(filter(None, options.checks.split(",")))))
+        print(table.summary(reports[-1]), flush=True)
+    if options.markdown and len(brokers) == len(every_broker()) and not options.checks:
+        options.markdown.write_text(table.markdown(reports, "make interop"))
+    failed = [report.name for report in reports if report.failed]
+    print(f"\n{len(reports)} brokers, {len(failed)} failed{': ' + ', '.join(failed) if failed else ''}")
+    return 1 if failed else 0
+
+
+def report_on(broker: type[InteropBroker], only: set[str]) -> Report:
+    """Fetch a broker, and run its checks; `only` those of these names, if there are any."""
+    report = Report(broker.name, broker.protocols)
+    since = time.monotonic()
+    try:
+        broker.prepare(CACHE)
+        report.version = broker.version()
+    except Unavailable as error:
+        report.unavailable = str(error)
+        return report
+    trial = Trial(broker)
+    with trial.brokers:
+        try:
+            trial.admit()
+        except AssertionError as error:
+            report.outcomes["start"] = {broker.name: Outcome("FAILED", str(error).partition("\n")[0], str(error))}
+            return report
+        for check in CHECKS[family_of(broker.protocols)]:
+            if not only or name_of(check) in only:
+                report.outcomes[name_of(check)] = _outcomes(check, trial)
+    report.notes = trial.notes
+    report.seconds = time.monotonic() - since
+    return report
+
+
+def _outcomes(check: Check, trial: Trial) -> Outcomes:
+    name, every = name_of(check), sources_of(trial.kind)
+    if lack := trial.kind.lacks.get(name):
+        return dict.fromkeys(every, Outcome("broker", lack))
+    if not trial.sources():
+        return trial.refused
+    try:
+        found = check(trial)
+    except (AssertionError, OSError, TimeoutError) as error:
+        trial.brokers.close()
+        found = dict.fromkeys(trial.sources(), Outcome("FAILED", str(error).partition("\n")[0], str(error)))
+    return {**found, **{source: trial.refused[source] for source in every if source in trial.refused}}
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,138 @@
+"""One broker under trial: its sources, and the experiments with them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import Any, Final
+
+from tests.faults.experiment import Result, run
+from tests.faults.rows import Row
+from tests.faults.sources import KINDS
+from tests.faults.stage import Brokers, Stage
+from tests.interop.broker import InteropBroker
+from tests.interop.control import Control, control_of
+from tests.interop.outcome import Outcome, Outcomes, judge
+from tests.interop.sources import sources_of
+from tests.support.brokers import Redis
+from tests.support.children import wait_until
+from tests.support.processes import BridgeProcess
+
+#: What is done to the broker or the bridge, with the plain client beside it, if there is one.
+Act = Callable[[Stage, Control | None], None]
+_RECOVERY_S: Final = 20.0
+_ANSWER_S: Final = 20.0
+_CONNECTION_LINES: Final = frozenset({"source.unavailable", "source.disconnected", "sink.unavailable"})
+
+
+class Trial:
+    """One kind of broker; use `brokers` as a context manager around it."""
+
+    def __init__(self, kind: type[InteropBroker]) -> None:
+        self.kind = kind
+        make: dict[str, Callable[[], Any]] = {"sink": kind, "events": kind} if self.is_redis else {"broker": kind}
+        self.brokers = Brokers(**make)
+        #: Sources that the bridge refuses, with its words, or that the broker cannot give.
+        self.refused: Outcomes = {}
+        #: Of the broker and of the bridge about it, in words.
+        self.notes: list[str] = []
+
+    @property
+    def is_redis(self) -> bool:
+        """Whether the broker is Dramatiq's Redis too."""
+        return "redis" in self.kind.protocols
+
+    def sources(self, *, at_most_once: bool = False) -> tuple[str, ...]:
+        """Return the sources that the bridge has taken; those that promise at most once only on request."""
+        every = sources_of(self.kind, at_most_once=at_most_once)
+        return tuple(source for source in every if source not in self.refused)
+
+    def note(self, text: str) -> None:
+        """Keep what was found out about the broker, once."""
+        if text not in self.notes:
+            self.notes.append(text)
+
+    def admit(self) -> None:
+        """Find out which sources the bridge takes at all, and what it says about the broker at its start."""
+        self.refused = {
+            source: Outcome("refused", words) for source, words in self._ask(self.sources(at_most_once=True))
+        }
+
+    def refusal(self, source: str, settings: Mapping[str, Any]) -> str:
+        """Return with which words the bridge refuses a source that has these `settings`; "" if it takes it."""
+        return next((words for _, words in self._ask((source,), settings)), "")
+
+    def _ask(self, sources: tuple[str, ...], settings: Mapping[str, Any] | None = None) -> list[tuple[str, str]]:
+        feeds = {source: KINDS[source].feed(self.brokers.get(KINDS[source].broker)) for source in sources}
+        for feed in feeds.values():
+            feed.prepare()
+        sink = self.brokers.get("sink")
+        assert isinstance(sink, Redis)
+        config = {
+            "dramatiq": {"url": sink.url_of(0)},
+            "sources": {source: {**feed.source, **(settings or {})} for source, feed in feeds.items()},
+            "routes": [{"from": source, "actor": "record"} for source in sources],
+        }
+        with BridgeProcess(config) as bridge:
+            refused: dict[str, str] = {}
+
+            def answered() -> bool:
+                assert bridge.running, bridge.log_tail()
+                for log in bridge.events("source.unavailable"):
+                    refused[log["source"]] = log["cause"]
+                for log in bridge.events("sink.unavailable"):
+                    refused.update(dict.fromkeys(sources, log["cause"]))
+                for log in bridge.events("source.connected"):
+                    refused.pop(log["source"], None)
+                return len(refused) + len(bridge.events("source.connected")) >= len(sources)
+
+            wait_until(answered, _ANSWER_S, "an answer to each source")
+            for log in list(bridge.logs):
+                if log.get("level") == "warning" and log["event"] not in _CONNECTION_LINES:
+                    self.note(f"the bridge says {log['event']}: {log.get('cause') or log.get('guarantee')}")
+            return list(refused.items())
+
+    def experiment(
+        self,
+        act: Act,
+        *,
+        sources: tuple[str, ...] | None = None,
+        stage: Mapping[str, Any] | None = None,
+        controlled: bool = True,
+        **row: Any,
+    ) -> Outcomes:
+        """Run `act` under load, and return what has become of each source; `row` and `stage` are those of Row."""
+        chosen = self.sources() if sources is None else sources
+        controls: list[Control] = []
+        loads: dict[str, list[int]] = {}
+
+        def controlled_act(staged: Stage) -> None:
+            loads.update({source: load.ledger.confirmed for source, load in staged.loads.items()})
+            control = control_of(staged) if controlled else None
+            controls.extend([control] if control else [])
+            act(staged, control)
+
+        settings = {"most_lines": 100, "recovery_s": _RECOVERY_S, **row}
+        name = getattr(act, "__name__", "act")
+        result = run(Row(name, name, controlled_act, sources=chosen, stage=stage, **settings), self.brokers)
+        own_loss = None
+        if controls:
+            own_loss = {source: len(controls[0].missed(source, loads[source])) for source in loads}
+        return {source: _judge(source, result, own_loss, settings) for source in chosen}
+
+
+def _judge(source: str, result: Result, own_loss: Mapping[str, int] | None, row: Mapping[str, Any]) -> Outcome:
+    promised = KINDS[source].guarantee or row.get("keeps_all", False)
+    outcome = judge(source, result.failures, result.missing.get(source, []) if promised else [], own_loss)
+    return replace(outcome, log=result.log) if outcome.failed else outcome
+
+
+def each(sources: tuple[str, ...], check: Callable[[str], Outcome]) -> Outcomes:
+    """Return the outcome of each source; an AssertionError of its check is a failure."""
+    outcomes = {}
+    for source in sources:
+        try:
+            outcomes[source] = check(source)
+        except AssertionError as error:
+            outcomes[source] = Outcome("FAILED", str(error).partition("\n")[0], str(error))
+    return outcomes
