@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+from types import MappingProxyType
 from typing import Final
 
 from tests.interop.broker import AMQP, MQTT, MQTT_3_1_1, InteropBroker
@@ -14,6 +15,7 @@ class _Amqp(InRoot, RabbitMQ):
     package = "rabbitmq-server"
     folder = "/usr/lib/rabbitmq/bin"
     protocols = AMQP
+    limits = MappingProxyType({"channel_max": 1, "frame_max": 8192})
 
 
 class _Mqtt(_Amqp):
