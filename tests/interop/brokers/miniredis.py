@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from pathlib import Path
 from typing import ClassVar
 
@@ -27,6 +28,11 @@ class Miniredis(InteropBroker, Redis):
 
     def _command(self) -> list[str]:
         return builds.command([f"{self.built}/miniredis", f"127.0.0.1:{self.port}"])
+
+    def _hello(self, link: socket.socket) -> bool:
+        # It takes no inline commands.
+        link.sendall(b"*1\r\n$4\r\nPING\r\n")
+        return link.recv(64).startswith(b"+PONG")
 
 
 BROKERS = (Miniredis,)

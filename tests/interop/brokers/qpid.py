@@ -23,6 +23,7 @@ class Qpid(InteropBroker):
 
     def __init__(self) -> None:
         super().__init__(user="guest", password="guest")
+        self._starts = 0
 
     @classmethod
     def prepare(cls, cache: Path) -> None:
@@ -30,6 +31,7 @@ class Qpid(InteropBroker):
         cls.built = maven.build("qpid", cache)
 
     def _command(self) -> list[str]:
+        self._starts += 1
         options = [f"-DQPID_WORK={self.directory}"]
         config = ["-icp", f"{self.built}/config.json", "-prop", f"qpid.amqp_port={self.port}"]
         return maven.command(self.built, "org.apache.qpid.server.Main", config, options)
@@ -37,7 +39,10 @@ class Qpid(InteropBroker):
     def _hello(self, link: socket.socket) -> bool:
         link.sendall(b"AMQP\x00\x00\x09\x01")
         # connection.start, a method's frame of channel 0; a protocol's header would be a refusal.
-        return link.recv(3) == b"\x01\x00\x00"
+        if link.recv(3) != b"\x01\x00\x00":
+            return False
+        # It listens before its virtual host is there, and refuses to open it.
+        return self.log.read_text(errors="replace").count("Qpid Broker Ready") == self._starts
 
 
 BROKERS = (Qpid,)
