@@ -167,9 +167,9 @@ class Stage:
         """Mosquitto."""
         return self._broker("mosquitto", Mosquitto)
 
-    def brokers(self) -> list[Broker]:
-        """Return the brokers of the sources."""
-        return [self._here[name] for name in sorted({KINDS[source].broker for source in self.sources})]
+    def brokers(self, kind: type[B]) -> list[B]:
+        """Return the brokers of one kind, of the sources and for Dramatiq."""
+        return [broker for broker in self._here.values() if isinstance(broker, kind)]
 
     @property
     def bridge(self) -> BridgeProcess:
@@ -178,7 +178,7 @@ class Stage:
 
     def client(self, timeout_s: float = 5.0) -> redis.Redis:
         """Return a client of Dramatiq's Redis that sends nothing twice."""
-        return plain_client(self.sink.port, timeout_s)
+        return plain_client(self.sink.direct_port, timeout_s)
 
     def wait(self, least_s: float, most_s: float, long_s: float | None = None) -> None:
         """Let between `least_s` and `most_s` seconds pass; in a long run up to `long_s`."""

@@ -49,6 +49,8 @@ class Report:
     outcomes: dict[str, Outcomes] = field(default_factory=dict)
     #: What it announces, and what the bridge logs about it, in the order of their discovery.
     notes: list[str] = field(default_factory=list)
+    #: How long each check took, and all of it.
+    took_s: dict[str, float] = field(default_factory=dict)
     seconds: float = 0.0
 
     @property

@@ -6,10 +6,11 @@ from collections.abc import Iterable
 from functools import partial
 from typing import Any, Final
 
-from tests.faults.publishers import AmqpTopicPublisher, MqttPublisher, Qos0Publisher
+from tests.faults.publishers import AmqpTopicPublisher, MqttPublisher, Qos0Publisher, StreamPublisher
 from tests.faults.sources import KINDS, AmqpTopicsFeed, Kind, MqttTopicsFeed
 from tests.interop.broker import MQTT, InteropBroker
 from tests.support.broker import Broker
+from tests.support.feeds import StreamFeed
 
 _PATHS: Final = {"fast": True, "library": False}
 #: Whether a broker keeps to Receive Maximum differs: some send up to twice as much after a backlog.
@@ -52,12 +53,14 @@ def _name(protocol: str) -> str:
 
 
 KINDS.update(_kinds())
+#: A stream of this machine's own Redis, where the broker under trial is Dramatiq's.
+KINDS["into-sink"] = Kind("plain", StreamFeed, StreamPublisher)
 
 
 def sources_of(broker: type[InteropBroker], protocol: str = "", *, at_most_once: bool = False) -> tuple[str, ...]:
     """Return the names of a broker's sources; with `protocol` of this one only, `at_most_once` with those too."""
     if "redis" in broker.protocols:
-        names = ["stream", "stream-elsewhere", "pubsub"]
+        names = ["into-sink", "stream", "stream-elsewhere", "pubsub"]
     else:
         wanted = [protocol] if protocol else sorted(broker.protocols, reverse=True)
         names = [f"{_name(one)}{qos}-{path}" for one in wanted for qos in ("", "-qos0") for path in _PATHS]

