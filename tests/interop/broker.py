@@ -38,6 +38,8 @@ class InteropBroker(Broker):
     protocols: ClassVar[frozenset[str]]
     #: By the name of a check: why this broker cannot give it. A plain client has shown each.
     lacks: ClassVar[Mapping[str, str]] = MappingProxyType({})
+    #: By a source's name, a part of the words with which the bridge has to refuse it: another refusal is a failure.
+    refused: ClassVar[Mapping[str, str]] = MappingProxyType({})
     #: Lines of its configuration that make it as narrow as the protocol allows.
     limits: ClassVar[Mapping[str, object]] = MappingProxyType({})
 

@@ -57,7 +57,11 @@ class Trial:
     def admit(self) -> None:
         """Find out which sources the bridge takes at all, and what it says about the broker at its start."""
         answers = self.refusals({source: (source, {}) for source in self.sources(at_most_once=True)})
-        self.refused = {source: Outcome("refused", words) for source, words in answers.items()}
+        self.refused = {source: self._refusal(source, words) for source, words in answers.items()}
+
+    def _refusal(self, source: str, words: str) -> Outcome:
+        wanted = self.kind.refused.get(source)
+        return Outcome("refused" if wanted is not None and wanted in words else "FAILED", words)
 
     def refusals(self, asked: Mapping[str, tuple[str, Mapping[str, Any]]]) -> dict[str, str]:
         """Return the words with which the bridge refuses sources, by name; those that it takes are not there.

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import functools
 from pathlib import Path
+from types import MappingProxyType
 from typing import Final, Self
 
 import redis
@@ -25,6 +26,7 @@ class Envoy(KeepingRedis):
 
     name = "envoy-redis-proxy-1.40"
     program = "envoy"
+    refused = MappingProxyType({"stream": "XREADGROUP", "stream-elsewhere": "XREADGROUP", "pubsub": "SUBSCRIBE"})
 
     def __init__(self) -> None:
         super().__init__()

@@ -51,9 +51,9 @@ def prefetch(trial: Trial) -> Outcomes:
 
     def act(stage: Stage, _: Any) -> None:
         stage.sink.kill()
-        stage.bridge.wait_for("sink.unavailable")
         for load in stage.loads.values():
             load.burst(_PREFETCHED)
+        stage.bridge.wait_for("sink.unavailable")
         stage.wait(1, 1)
         for source, load in stage.loads.items():
             ready = asyncio.run(_ready(stage, source))

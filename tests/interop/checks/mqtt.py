@@ -113,7 +113,9 @@ def _retained(source: str, first: int, both: int) -> Outcome:
 def _shared(trial: Trial, source: str) -> Outcome:
     group = f"$share/{uuid.uuid4().hex[:8]}/shared"
     if refused := trial.refusals({"shared": (source, {"topics": [group]})}):
-        return Outcome("refused", refused["shared"])
+        words = refused["shared"]
+        taken = _takes_shared(trial.brokers.get("broker").port)
+        return Outcome("FAILED", f"{words}: but a plain client may") if taken else Outcome("refused", words)
 
     def act(stage: Stage, _: Any) -> None:
         for load in stage.loads.values():
@@ -122,6 +124,24 @@ def _shared(trial: Trial, source: str) -> Outcome:
     settings = {"replicas": 2, "rate": 0}
     (outcome,) = trial.experiment(act, sources=(source,), stage=settings, controlled=False, recovery_s=None).values()
     return outcome
+
+
+def _takes_shared(port: int) -> bool:
+    """Whether a plain client of MQTT 5 may subscribe to a shared subscription, as CONNACK and SUBACK say."""
+    answers: list[Any] = []
+    client = Client(CallbackAPIVersion.VERSION2, f"shared-{uuid.uuid4().hex[:8]}", protocol=MQTTv5)
+    client.on_connect = lambda _client, _data, _flags, _reason, connack: answers.append(connack)
+    client.on_subscribe = lambda _client, _data, _mid, reasons, _properties: answers.append(reasons[0])
+    connect(client, port)
+    if getattr(answers[0], "SharedSubscriptionAvailable", 1) == 0:
+        client.disconnect()
+        client.loop_stop()
+        return False
+    client.subscribe("$share/plain/shared", qos=1)
+    wait_until(lambda: len(answers) > 1 or not client.is_connected(), 10, "the broker's SUBACK")
+    client.disconnect()
+    client.loop_stop()
+    return len(answers) > 1 and not answers[1].is_failure
 
 
 def _connack(stage: Stage) -> dict[str, Any]:
