@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import socket
 from pathlib import Path
-from typing import ClassVar
+from types import MappingProxyType
+from typing import ClassVar, Final
 
 from tests.interop import builds, golang
 from tests.interop.broker import InteropBroker
 from tests.support.brokers import Redis
+
+_IN_MEMORY: Final = "keeps everything in memory: a key that redis-py has set is gone after a restart"
 
 
 class Miniredis(InteropBroker, Redis):
@@ -18,6 +21,7 @@ class Miniredis(InteropBroker, Redis):
     program = "miniredis"
     scheme = "redis"
     protocols = frozenset({"redis"})
+    lacks = MappingProxyType({"broker-restart": _IN_MEMORY, "broker-kill": _IN_MEMORY})
     #: The folder of its program.
     built: ClassVar[Path]
 

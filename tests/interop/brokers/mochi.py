@@ -3,9 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import MappingProxyType
+from typing import Final
 
 from tests.interop import builds, golang
 from tests.interop.mqtt_broker import MqttBroker
+
+_CANNOT_RESEND: Final = (
+    "closes, after a restart, each connection to a session with unacknowledged messages (`resend inflight: protocol "
+    "violation: missing packet id`): a plain client gets none of 300"
+)
 
 
 class Mochi(MqttBroker):
@@ -14,6 +21,14 @@ class Mochi(MqttBroker):
     name = "mochi-2.7.9"
     program = "mochi"
     protocols = frozenset({"mqtt-5", "mqtt-3.1.1"})
+    lacks = MappingProxyType(
+        {
+            "bridge-kill": "loses messages that are published while it resumes a session: a plain client misses 42 of 478, in "
+            "three resumptions",
+            "broker-restart": _CANNOT_RESEND,
+            "broker-kill": _CANNOT_RESEND,
+        }
+    )
 
     @classmethod
     def prepare(cls, cache: Path) -> None:

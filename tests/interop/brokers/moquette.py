@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import MappingProxyType
 
 from tests.interop import maven
 from tests.interop.mqtt_broker import MqttBroker
@@ -14,6 +15,13 @@ class Moquette(MqttBroker):
     name = "moquette-0.17"
     program = "moquette"
     protocols = frozenset({"mqtt-3.1.1"})
+    lacks = MappingProxyType(
+        {
+            "bridge-kill": "loses messages when a connection is lost under load: a plain client misses 1 of 490, in three losses",
+            "broker-restart": "has forgotten, after it was stopped, the sessions of clients that were connected: those of four "
+            "plain clients of four",
+        }
+    )
 
     @classmethod
     def prepare(cls, cache: Path) -> None:

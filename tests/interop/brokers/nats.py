@@ -11,9 +11,11 @@ from tests.support.children import free_port
 
 _CONFIG: Final = """
 server_name: interop
+max_payload: 4194304
 listen: "127.0.0.1:{own_port}"
 jetstream {{ store_dir: "{directory}/jetstream" }}
-mqtt {{ listen: "127.0.0.1:{port}" }}
+# It sends again only after `ack_wait`, also to a client that comes back: 30 s by itself.
+mqtt {{ listen: "127.0.0.1:{port}", ack_wait: "5s" }}
 """
 
 
