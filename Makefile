@@ -7,6 +7,8 @@ TEST_PROCESSES ?= 4
 N ?= 10
 # A part of the tests reaches a part of the code only: coverage is measured, and has to be high enough, in a whole run.
 COVERAGE = $(if $(strip $(PYTEST_ARGS)),,--cov=$(CURDIR)/bridge --cov-report= -p tests.support.coverage_report)
+# The tests start the bridge many hundred times: without kept bytecode each start compiles it anew.
+KEEP_BYTECODE := PYTHONDONTWRITEBYTECODE=
 LOCK_ARGS ?=
 # `make test-debian13` makes this root once, and keeps it; without it the next run begins with a bare one.
 DEBIAN13_ROOT ?= /var/tmp/dramatiq-bridge-debian13
@@ -67,7 +69,8 @@ brokers: ## install redis-server, mosquitto and rabbitmq-server with apt where t
 	@.ci/brokers
 
 test: venv brokers ## run the tests against real brokers (PYTEST_ARGS="-k name" for some of them)
-	@data=$$(mktemp -d) && trap 'rm -rf "$$data"' EXIT INT TERM && COVERAGE_FILE=$$data/coverage $(BIN)/python -m pytest \
+	@data=$$(mktemp -d) && trap 'rm -rf "$$data"' EXIT INT TERM && COVERAGE_FILE=$$data/coverage \
+		$(KEEP_BYTECODE) $(BIN)/python -m pytest \
 		--numprocesses $(TEST_PROCESSES) --dist loadfile --no-loadscope-reorder $(COVERAGE) $(PYTEST_ARGS)
 
 test-repeat: venv brokers ## run the tests N times in a row (N=10), and say how many runs were green

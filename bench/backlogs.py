@@ -157,6 +157,35 @@ class AmqpBacklog(Backlog):
             return queue.declaration_result.message_count or 0
 
 
+class AmqpStreamBacklog(AmqpBacklog):
+    """A stream of RabbitMQ, bound to the same exchange; it keeps its events, and the bridge keeps the offset."""
+
+    kind = "amqp-stream"
+    _POSITION: ClassVar[str] = f'dramatiq-bridge:position:["bench", "{AMQP_QUEUE}"]'
+
+    @property
+    def source(self) -> dict[str, Any]:
+        """See Backlog."""
+        return {**super().source, "stream": True}
+
+    def fill(self, bodies: Sequence[bytes]) -> None:
+        """See Backlog."""
+        Backlog.fill(self, bodies)
+
+    def held(self) -> int:
+        """RabbitMQ does not know what was read: none."""
+        return 0
+
+    async def _declare(self) -> None:
+        with self.sink.client() as client:
+            client.delete(self._POSITION)
+        async with await aio_pika.connect(self.broker.url) as connection, connection.channel() as channel:
+            exchange = await channel.declare_exchange(AMQP_EXCHANGE, aio_pika.ExchangeType.TOPIC, durable=True)
+            await channel.queue_delete(AMQP_QUEUE)
+            queue = await channel.declare_queue(AMQP_QUEUE, durable=True, arguments={"x-queue-type": "stream"})
+            await queue.bind(exchange, "plants.#")
+
+
 class MqttBacklog(Backlog):
     """A persistent session at QoS 1 with an unlimited queue."""
 
@@ -290,5 +319,5 @@ class PubsubBacklog(Backlog):
 
 
 BACKLOGS: Final[dict[str, type[Backlog]]] = {
-    backlog.kind: backlog for backlog in (AmqpBacklog, MqttBacklog, StreamBacklog, PubsubBacklog)
+    backlog.kind: backlog for backlog in (AmqpBacklog, AmqpStreamBacklog, MqttBacklog, StreamBacklog, PubsubBacklog)
 }

@@ -199,6 +199,10 @@ PEERS: Final[dict[str, tuple[Contestant, ...]]] = {
         Peer(FASTSTREAM, 5_000, "faststream_amqp"),
         Peer(SCRIPT, 5_000, "script_amqp"),
     ),
+    "amqp-stream": (
+        Bridge(BRIDGE, 80_000),
+        Peer(SCRIPT, 5_000, "script_amqp_stream"),
+    ),
     "mqtt": (
         Bridge(BRIDGE, 120_000),
         Peer(NATIVE, 80_000, "mq_bridge_native", "mqtt", messages=False),
@@ -227,7 +231,7 @@ def variants(kind: str) -> tuple[Contestant, ...]:
         Bridge("bridge, 100 routes", events, routes=100),
         Bridge("bridge, asyncio", events, uvloop=False),
     ]
-    if kind in {"amqp", "mqtt"}:
+    if kind in {"amqp", "amqp-stream", "mqtt"}:
         bridges.append(Bridge("bridge, fast_path: false", events // 5, of_source={"fast_path": False}))
     if kind == "mqtt":
         bridges.append(Bridge("bridge, wide window", events, of_source={"window": {"events": 4_000}}))

@@ -65,6 +65,7 @@ _ALWAYS: Final = (("bridge, 100 routes", 0.85), ("bridge, processes: 2", 1.0))
 RATIOS: Final = (
     *_pair("amqp", NATIVE, 1.5, 0.5),
     *_pair("amqp", SCRIPT, 14, 1 / 35),
+    *_pair("amqp-stream", SCRIPT, 10, 1 / 20),
     *_pair("mqtt", NATIVE, 2, 0.35),
     *_pair("mqtt", SCRIPT, 30, 1 / 35),
     *_pair("redis-stream", NATIVE, 1, 1),

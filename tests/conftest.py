@@ -43,13 +43,33 @@ LONGEST = (
     "delivery/test_backpressure_floods",
     *("sources/amqp/test_transport", "spool/test_spool", "routing/test_deduplication", "sources/test_redis_pubsub"),
     *("sources/mqtt/test_backlog", "sources/mqtt/test_subscription_store"),
+    *("sources/amqp/test_amqp", "sources/redis_stream/test_lost_group", "demo/test_demo", "connecting/test_program"),
+    *("process/test_ready", "faults/test_matrix_spool", "sources/test_contract", "sources/amqp/test_odd_brokers"),
+    *(
+        "sources/mqtt/test_promise",
+        "process/test_bridge",
+        "delivery/test_sink_promise",
+        "sources/test_idle_connections",
+    ),
+    *("sources/redis_stream/test_group", "sources/test_tls", "sources/test_token", "observe/test_log_writer"),
+    *("sources/redis_stream/test_oversized", "sources/amqp/test_oversized", "sources/mqtt/test_oversized"),
+    *("sources/amqp/test_stream", "sources/amqp/test_names", "sources/mqtt/test_rabbitmq"),
+    *("sources/amqp/test_promise", "support/test_brokers", "config/test_config", "routing/test_bombs"),
 )
 
 
+#: Whose tests have the bridge in processes of its own. These measure their coverage themselves; in the test's own process
+#: the tracer would find no code of the bridge, and take a multiple of the time.
+ELSEWHERE = frozenset({"new_bridge", "brokers"})
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Put the files that take long to the beginning."""
+    """Put the files that take long to the beginning; trace no test whose bridge runs elsewhere."""
     places = {f"tests/{name}.py": place for place, name in enumerate(LONGEST)}
     items.sort(key=lambda item: places.get(item.nodeid.partition("::")[0], len(places)))
+    for item in items:
+        if isinstance(item, pytest.Function) and not ELSEWHERE.isdisjoint(item.fixturenames):
+            item.add_marker(pytest.mark.no_cover)
 
 
 #: How many descriptors a process of the tests may have open after a test. paho's loop waits with select, which takes none
@@ -137,7 +157,14 @@ def mosquitto(_shared_mosquitto: Mosquitto) -> Mosquitto:
 @pytest.fixture
 def rabbitmq(_shared_rabbitmq: RabbitMQ) -> RabbitMQ:
     """The shared RabbitMQ; what other tests left in it is still there."""
-    return _shared_rabbitmq
+    return _running(_shared_rabbitmq)
+
+
+def _running(rabbitmq: RabbitMQ) -> RabbitMQ:
+    """Start it where a test that failed has left it stopped: tests of `feed` stop and restart it."""
+    if not rabbitmq.running:
+        rabbitmq.start()
+    return rabbitmq
 
 
 @pytest.fixture
@@ -224,9 +251,12 @@ def unique() -> Callable[[str], str]:
 
 @pytest.fixture(scope="module", params=FEEDS, ids=lambda feed: feed.kind)
 def broker(request: pytest.FixtureRequest) -> Iterator[tuple[type[Feed], Broker]]:
-    """The broker of one kind of source, the module's own: tests restart it."""
+    """The broker of one kind of source, which tests restart: the module's own, but for RabbitMQ, which takes long to start."""
     kind: type[Feed] = request.param
     need(BROKERS[kind])
+    if BROKERS[kind] is RabbitMQ:
+        yield kind, _running(request.getfixturevalue("_shared_rabbitmq"))
+        return
     made = Redis(appendonly=True) if BROKERS[kind] is Redis else BROKERS[kind]()
     with made:
         yield kind, made

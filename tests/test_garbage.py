@@ -16,6 +16,7 @@ from bridge.errors import Disconnected
 from bridge.garbage import collect_soon
 from bridge.sources.amqp.source import AmqpSource
 from bridge.sources.amqp.transport import FastTransport
+from tests.support.amqp_wire import NOWHERE
 from tests.support.broken_servers import BrokenServers
 
 
@@ -66,7 +67,7 @@ async def test_attempts_at_a_silent_broker_keep_no_buffer() -> None:
     servers = BrokenServers(("silent",)).start()
     try:
         settings = {**servers.sources(1)["dead-silent-amqp-0"], "connect_timeout": "100ms"}
-        source = AmqpSource("s", Amqp.model_validate(settings))
+        source = AmqpSource("s", Amqp.model_validate(settings), NOWHERE)
         for _ in range(3):
             with pytest.raises(Disconnected):
                 async with source.connect():

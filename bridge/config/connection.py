@@ -94,6 +94,8 @@ Bytes = Annotated[
     int, BeforeValidator(parse_size), WithJsonSchema({"type": "string", "pattern": rf"^({SIZE}|\$\{{.*)$"})
 ]
 Timeout = Annotated[Milliseconds, at_least(1)]
+#: AMQP and MQTT count these in seconds, in two bytes.
+Seconds16 = Annotated[Milliseconds, at_least(1_000, 65_535_000)]
 Integer = Annotated[int, BeforeValidator(coerced)]
 Boolean = Annotated[bool, BeforeValidator(coerced)]
 Name = Annotated[str, Field(min_length=1)]

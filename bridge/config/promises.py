@@ -34,7 +34,7 @@ AMQP: Final = Promise(
     "at least once",
     _WINDOW,
     "durable queue, persistent messages; a quorum queue on RabbitMQ 4 has `x-delivery-limit: -1` or a dead-letter exchange"
-    " (AMQP shows nobody which it has); not a RabbitMQ stream",
+    " (AMQP shows nobody which it has)",
     _ORDER,
     (
         "bridge-kill",
@@ -43,6 +43,20 @@ AMQP: Final = Promise(
         "rabbitmq-consumer-timeout-quorum",
         "rabbitmq-delivery-limit-sink-paused",
         "identity-kill",
+    ),
+)
+AMQP_STREAM: Final = Promise(
+    "exactly once enqueued",
+    "none",
+    "`declare:` makes it, or `stream: true`; retention deletes no events before they are read (they are counted)",
+    "that of the stream",
+    (
+        "bridge-kill",
+        "bridge-kill-unsettled",
+        "rabbitmq-kill",
+        "rabbitmq-connections-closed",
+        "bridge-replicas",
+        "redis-cut-replies",
     ),
 )
 MQTT_QOS_1: Final = Promise(
@@ -85,6 +99,7 @@ STREAM_ELSEWHERE: Final = Promise(
 #: By the name in the README's table.
 PROMISES: Final[Mapping[str, Promise]] = {
     "AMQP": AMQP,
+    "RabbitMQ streams": AMQP_STREAM,
     "MQTT, QoS 1": MQTT_QOS_1,
     "MQTT, QoS 0": MQTT_QOS_0,
     "Redis pub/sub": PUBSUB,

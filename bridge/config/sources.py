@@ -1,4 +1,4 @@
-"""The sources: the settings and the traits of each protocol, one class each.
+"""The sources: the settings and the traits of each protocol, one class each; those of AMQP are in `amqp.py`.
 
 No other file outside `bridge/sources` knows a protocol by its name.
 """
@@ -13,21 +13,20 @@ from typing import Annotated, Any, ClassVar, Final, Literal, get_args
 from pydantic import BeforeValidator, Field, WithJsonSchema
 
 from bridge.config import promises
-from bridge.config.connection import Boolean, Milliseconds, Model, Name, Timeout, at_least
+from bridge.config.amqp import Amqp
+from bridge.config.connection import Boolean, Milliseconds, Name, Seconds16, Timeout, at_least
+from bridge.config.names import MqttFilter, MqttName, mqtt_login_mistakes, split
 from bridge.config.promises import Promise
 from bridge.config.source_model import DeduplicatedSource, SourceModel, WideWindow
-from bridge.config.substitution import coerced, unmarked
+from bridge.config.starts import EntryStart
+from bridge.config.substitution import coerced
 from bridge.config.traits import Surroundings, Traits
 from bridge.config.units import spell_duration, spell_size
-from bridge.config.urls import split_url
-from bridge.config.wording import describe
-from bridge.errors import Diagnostic, InvalidValue
-from bridge.topics.amqp import AmqpTopics
+from bridge.errors import Diagnostic
 from bridge.topics.mqtt import MqttTopics
 from bridge.topics.redis import RedisTopics
 
-#: Protocols count these in seconds, in two or four bytes.
-Seconds16 = Annotated[Milliseconds, at_least(1_000, 65_535_000)]
+#: MQTT counts these in seconds, in four bytes.
 Seconds32 = Annotated[Milliseconds, at_least(0, 4_294_967_295_000)]
 
 
@@ -35,133 +34,6 @@ def _version(value: object) -> object:
     value = coerced(value)
     # A 5 needs no quotes, as 3.1.1 needs none.
     return str(value) if isinstance(value, (int, float)) and not isinstance(value, bool) else value
-
-
-class Binding(Model):
-    """A binding of the queue to the exchange."""
-
-    key: str = Field(default="", description="routing key")
-    arguments: Annotated[dict[str, Any], BeforeValidator(unmarked)] = Field(
-        default={}, description="headers to fit, and x-match: all or any, where the exchange is of type headers"
-    )
-
-
-def _binding(value: object) -> object:
-    if isinstance(value, str):
-        return {"key": value}
-    if not isinstance(value, dict):
-        raise InvalidValue(f"takes a routing key, or a mapping, not {describe(value)}", "quote a key")
-    return value
-
-
-class Declare(Model):
-    """The queue that the bridge declares in RabbitMQ, and the exchange that it binds the queue to."""
-
-    exchange: Name | None = Field(default=None, description="exchange to declare and to bind the queue to")
-    type: Literal["direct", "topic", "fanout", "headers"] = Field(default="topic", description="type of the exchange")
-    bindings: list[
-        Annotated[
-            Binding,
-            BeforeValidator(_binding),
-            WithJsonSchema({"anyOf": [{"type": "string"}, Binding.model_json_schema()]}),
-        ]
-    ] = Field(default=[], description="routing keys that the queue is bound with, or {key, arguments}")
-    durable: Boolean = Field(default=True, description="whether queue and exchange survive a restart of the broker")
-    arguments: Annotated[dict[str, Any], BeforeValidator(unmarked)] = Field(
-        default={}, description="arguments of the queue, such as x-queue-type"
-    )
-
-
-def _why_not_shareable_amqp(source: Amqp) -> str | None:
-    if source.declare and source.declare.arguments.get("x-queue-type") == "stream":
-        return "every consumer of a stream gets every event"
-    return None
-
-
-def _mistakes_amqp(source: Mapping[str, Any]) -> Iterator[Diagnostic]:
-    declare = source.get("declare")
-    if not isinstance(declare, dict):
-        return
-    bindings = declare.get("bindings")
-    if bindings and not declare.get("exchange"):
-        yield Diagnostic(("declare", "bindings"), "the queue is bound to no exchange", "add exchange", at_key=True)
-    if declare.get("type") == "headers":
-        problem = "a headers exchange sends everything to a binding without arguments"
-        hint = "as in bindings: [{arguments: {x-match: any, name: value}}]"
-        if not bindings:
-            yield Diagnostic(("declare", "type"), problem, hint)
-        for index, binding in enumerate(bindings if isinstance(bindings, list) else ()):
-            if not isinstance(binding, dict) or not binding.get("arguments"):
-                yield Diagnostic(("declare", "bindings", index), problem, hint)
-
-
-#: Arguments of a queue by which RabbitMQ drops events, and when.
-_DROPPING: Final = {
-    "x-message-ttl": "drops an event that has waited for so long",
-    "x-expires": "deletes the queue, and its events, when it was unused for so long",
-    "x-max-length": "drops the oldest events of a longer queue",
-    "x-max-length-bytes": "drops the oldest events of a larger queue",
-}
-
-
-def _notes_amqp(source: Amqp) -> Iterator[str]:
-    declare = source.declare
-    if declare is None:
-        return
-    if declare.arguments.get("x-queue-type") == "stream":
-        yield (
-            "declares a stream: each connection begins at its next entry, and what is added while the bridge is away is lost;"
-            " use a classic or a quorum queue, bound to the same exchange"
-        )
-    if not declare.durable:
-        yield "declares a queue that is not durable: its events are lost when the broker restarts"
-    refuses = str(declare.arguments.get("x-overflow", "")).startswith("reject-publish")
-    kept = "x-dead-letter-exchange" in declare.arguments
-    for argument, what in _DROPPING.items():
-        if argument in declare.arguments and not kept and not (refuses and argument.startswith("x-max-length")):
-            yield f"declares a queue with {argument}: RabbitMQ {what}, without a trace"
-    if declare.arguments.get("x-queue-type") == "quorum" and (limit := delivery_limit(declare.arguments)):
-        yield (
-            f"declares a quorum queue of which RabbitMQ 4 drops an event that it has delivered {limit} times;"
-            " add x-delivery-limit: -1 or x-dead-letter-exchange to its arguments"
-        )
-
-
-def delivery_limit(arguments: Mapping[str, Any]) -> int | None:
-    """Return how often RabbitMQ 4 delivers an event of a quorum queue with these arguments before it drops it; None: never."""
-    limit = arguments.get("x-delivery-limit", 20)
-    # A dead-letter exchange may be the default one, "".
-    return None if limit == -1 or "x-dead-letter-exchange" in arguments else limit
-
-
-class Amqp(DeduplicatedSource):
-    """A queue of RabbitMQ."""
-
-    schemes: ClassVar[tuple[str, ...]] = ("amqp", "amqps")
-    tls_scheme: ClassVar[str] = "amqps"
-    traits: ClassVar[Traits[Any]] = Traits["Amqp"](
-        topics=AmqpTopics,
-        known_topics=lambda _: None,
-        promise=lambda *_: promises.AMQP,
-        dead_letters_unmatched=True,
-        presents_json=lambda _: False,
-        no_deduplicate=None,
-        why_not_shareable=_why_not_shareable_amqp,
-        for_process=lambda source, _: source,
-        mistakes=_mistakes_amqp,
-        notes=_notes_amqp,
-    )
-
-    type: Literal["amqp"] = Field(description="protocol of the source")
-    url: str = Field(description="where to connect, as in amqp://localhost/")
-    queue: Annotated[Name, Field(max_length=255)] = Field(description="queue to consume")
-    heartbeat: Seconds16 = Field(
-        default=10_000, description="interval of heartbeats; a dead link is noticed after about three"
-    )
-    declare: Declare | None = Field(default=None, description="what to declare; without it the queue must exist")
-    fast_path: Boolean = Field(
-        default=True, description="whether the bridge itself reads deliveries, instead of the AMQP library"
-    )
 
 
 def process_client_id(first: str, number: int) -> str:
@@ -206,10 +78,10 @@ def _for_process_mqtt(source: Mqtt, number: int) -> Mqtt:
 
 
 def _mistakes_mqtt(source: Mapping[str, Any]) -> Iterator[Diagnostic]:
+    yield from mqtt_login_mistakes(source)
     if source.get("session_expiry") not in (None, "0s") and source.get("client_id") is None:
         yield Diagnostic(("session_expiry",), "a session is kept for a fixed client only", "add client_id")
-    url = source.get("url")
-    parts = split_url(url) if isinstance(url, str) else None
+    parts = split(source.get("url"))
     has_user = bool(source.get("username") or (parts and parts.username))
     if source.get("password") not in (None, "") and not has_user and str(source.get("version")) == "3.1.1":
         yield Diagnostic(("password",), "MQTT 3.1.1 takes no password without a username", "add username")
@@ -248,14 +120,16 @@ class Mqtt(DeduplicatedSource):
 
     type: Literal["mqtt"] = Field(description="protocol of the source")
     url: str = Field(description="where to connect, as in mqtt://localhost:1883")
-    client_id: Name | None = Field(default=None, description="fixed id, which a persistent session needs")
+    client_id: MqttName | None = Field(default=None, description="fixed id, which a persistent session needs")
     version: Annotated[
         Literal["5", "3.1.1"], BeforeValidator(_version), WithJsonSchema({"enum": [5, "5", "3.1.1"]})
     ] = Field(default="5", description="version of MQTT")
     qos: Annotated[Literal[0, 1], BeforeValidator(coerced)] = Field(
         default=1, description="quality of service to subscribe at"
     )
-    topics: list[Name] = Field(default=[], description="filters to subscribe to; without them, what the routes need")
+    topics: list[MqttFilter] = Field(
+        default=[], description="filters to subscribe to; without them, what the routes need"
+    )
     keepalive: Seconds16 = Field(default=30_000, description="interval of pings")
     session_expiry: Seconds32 = Field(default=7 * 86_400_000, description="how long the broker keeps the session")
     fast_path: Boolean = Field(
@@ -332,7 +206,9 @@ class RedisStream(SourceModel):
     consumer: Name | None = Field(
         default=None, description="name in the group; without it, one that is this host's own"
     )
-    start: Literal["beginning", "new"] = Field(default="beginning", description="where a new group starts")
+    start: EntryStart = Field(
+        default="beginning", description="where a new group starts: beginning, new, the id of an entry, or a time"
+    )
     field: Name | None = Field(
         default=None,
         description="field of an entry that is the body; without it the payload is the object of all fields",

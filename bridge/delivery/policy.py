@@ -13,7 +13,7 @@ from bridge.delivery.sink_context import SinkContext
 from bridge.errors import SinkUnavailable
 from bridge.model.accounting import Accounts, Counts, Outcome
 from bridge.model.batch import Batch, Written
-from bridge.model.event import OnceByKey, OnceByXack
+from bridge.model.event import OF_A_LOG
 from bridge.observe.log_fields import without_numbers
 from bridge.observe.logs import RepeatedLog, logger
 from bridge.routing.router import Router
@@ -100,7 +100,7 @@ class DeliveryPolicy:
         session, events = delivery.session, delivery.batch.events
         if session is None or not session.ended or not self._accounts.are_redelivered(events):
             return False
-        return not all(isinstance(event.write_once, (OnceByXack, OnceByKey)) for event in events)
+        return not all(isinstance(event.write_once, OF_A_LOG) for event in events)
 
     def routes_later(self, delivery: Delivery) -> bool:
         """Whether not to route the batch on receipt: it will be spooled as it is, or redelivered events need care."""

@@ -66,8 +66,21 @@ class OncePerRoute(msgspec.Struct, frozen=True):
     lifetime_ms: int
 
 
+class OnceByPosition(msgspec.Struct, frozen=True):
+    """Write an event of a log whose reader receives it in order, only if the reader's position is not behind it.
+
+    The event's deduplication key is its offset, one number in decimal digits. The write moves the position to the
+    offset behind it: every event before the position is written, and none after it.
+    `log` is as in `OnceByXack`.
+    """
+
+    log: str
+
+
 #: The condition under which an event is written, so that it is written at most once (see `sink/enqueue.lua`).
-WriteOnce = OnceByXack | OnceByKey | OncePerRoute
+WriteOnce = OnceByXack | OnceByKey | OncePerRoute | OnceByPosition
+#: The conditions of the events of a log, for whose reader the write keeps a position.
+OF_A_LOG: Final = (OnceByXack, OnceByKey, OnceByPosition)
 
 
 def already_parsed(raw: Any) -> Details:

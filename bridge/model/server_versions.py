@@ -15,9 +15,15 @@ OLDEST: Final = {"Redis": (6, 2), "Valkey": (7, 2), "RabbitMQ": (3, 8)}
 _VERSION: Final = re.compile(r"(\d{1,9})\.(\d{1,9})")
 
 
+def is_older(version: str, than: tuple[int, int]) -> bool:
+    """Return whether a version's text is of an older one; False where it is none."""
+    found = _VERSION.match(version)
+    return found is not None and (int(found[1]), int(found[2])) < than
+
+
 def outdated(product: str, version: str) -> str:
     """Return that the server is older than supported; "" for one that is not, and where the two words do not tell."""
-    oldest, found = OLDEST.get(product), _VERSION.match(version)
-    if oldest is None or found is None or (int(found[1]), int(found[2])) >= oldest:
+    oldest = OLDEST.get(product)
+    if oldest is None or not is_older(version, oldest):
         return ""
     return f"{product} {version} is older than {oldest[0]}.{oldest[1]}, the oldest supported: nobody tests the bridge with it"

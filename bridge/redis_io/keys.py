@@ -19,8 +19,9 @@ def sequence_key(namespace: str, name: str) -> str:
 
 
 def position_key(namespace: str, log: str) -> str:
-    """Return the key of the highest id among the events of a log that are written; the write's own script keeps it.
+    """Return the key of a log's position, which the write's own script keeps.
 
+    It is the highest id among the events that are written; of a log that is read by offsets, the offset behind them.
     A log is a source that can be read again from any place; `log` names its reader, as `WriteOnce.log` does.
     """
     return f"{namespace}-bridge:position:{log}"

@@ -7,13 +7,15 @@
 --         then two keys of each log: its position, and its restart; then the keys of the conditions. The keys that remember
 --         entries of 'a' are not among them: in the usual case none is touched.
 -- ARGV    the batch's number, the lifetime of the sequence's key (s), the number of dead letters, the number of queues;
---         the number of logs, for each the highest id of its events in this batch, from which its reader goes on;
+--         the number of logs, for each the position from which its reader goes on: the highest id of its events in this
+--         batch, or with 'p' the offset behind them;
 --         the number of conditions (0: none), each for a run of consecutive events:
 --           '-' events                                    no condition
 --           'a' events key# group log# seen lifetime again entry-id*
 --                                                         a stream in this Redis: XACK must say 1, or, where the group
 --                                                         was lost, the key of `seen` and the id must be new; with
 --                                                         again = 1 another consumer may hold them too
+--           'p' events log# offset*                       the log's position must not be behind the offset
 --           's' events first-key# lifetime (ms)           a key for each event's deduplication key: SET NX must succeed
 --           'r' events first-key# lifetime (ms)           the same keys, each with the routes that were written: a message
 --                                                         is written if its route is not among them
@@ -215,6 +217,15 @@ for _ = 1, tonumber(take()) do
       end
     end
     at = at + events
+  elseif kind == 'p' then
+    local position = tonumber(positions[tonumber(take())] or 0)
+    for i = at + 1, at + events do
+      event = event + 1
+      if tonumber(ARGV[i]) < position then
+        mark_duplicate(event)
+      end
+    end
+    at = at + events
   else
     local first, lifetime = tonumber(take()), take()
     for k = first, first + events - 1 do
@@ -273,10 +284,12 @@ for q = 1, QUEUES do
   at = at + 2 * count
   if duplicates > 0 or numbers ~= '' then
     local kept, n = {}, 0
-    local next_index, next_number = string.gmatch(indexes, '%d+'), string.gmatch(numbers, '%d+')
+    -- Other servers' iterators want what gmatch returns behind them (miniredis).
+    local next_index, of_indexes = string.gmatch(indexes, '%d+')
+    local next_number, of_numbers = string.gmatch(numbers, '%d+')
     for m = 0, count - 1 do
-      local index = indexes == '' and m or tonumber(next_index())
-      if not was_written(index, routes[tonumber(next_number() or 0)] or '') then
+      local index = indexes == '' and m or tonumber(next_index(of_indexes))
+      if not was_written(index, routes[tonumber(next_number(of_numbers) or 0)] or '') then
         kept[n + 1], kept[n + 2] = ARGV[first + 2 * m], ARGV[first + 2 * m + 1]
         n = n + 2
       end

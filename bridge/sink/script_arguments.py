@@ -9,7 +9,7 @@ from typing import Final
 
 from bridge.model.batch import Batch, Column
 from bridge.model.entry_ids import highest_id
-from bridge.model.event import Event, OnceByKey, OnceByXack, OncePerRoute, WriteOnce
+from bridge.model.event import OF_A_LOG, Event, OnceByPosition, OnceByXack, OncePerRoute, WriteOnce
 from bridge.redis_io.connection import Word, encode_command, encode_word
 from bridge.redis_io.keys import (
     dead_letter_books_key,
@@ -79,16 +79,16 @@ class ScriptArguments:
         self._values += map(encode_word, values)
 
     def _add_logs(self, runs: Sequence[_Run]) -> None:
-        """Add the keys of each log, and the highest id of its events."""
+        """Add the keys of each log, and the position behind its events."""
         logs: dict[str, list[Event]] = {}
         for condition, events in runs:
-            if isinstance(condition, (OnceByXack, OnceByKey)):
+            if isinstance(condition, OF_A_LOG):
                 known = logs.get(condition.log)
                 logs[condition.log] = events if known is None else known + events
         for number, log in enumerate(logs, 1):
             self._logs[log] = number
             self._keys += (position_key(self._namespace, log), restart_key(self._namespace, log))
-        self._add(len(logs), *map(highest_id, logs.values()))
+        self._add(len(logs), *map(_position, logs.values()))
 
     def _add_condition(self, condition: WriteOnce | None, keys: list[bytes], *, again: bool) -> None:
         first = len(self._keys) + 1
@@ -98,13 +98,19 @@ class ScriptArguments:
             self._keys.append(condition.stream)
             self._add("a", len(keys), first, condition.group, self._logs[condition.log])
             self._add(seen_key(self._namespace, condition.prefix), condition.lifetime_ms, int(again))
-            self._count += len(keys)
-            self._values += [b"$%d\r\n%b\r\n" % (len(entry_id), entry_id) for entry_id in keys]
+            self._add_ids(keys)
+        elif isinstance(condition, OnceByPosition):
+            self._add("p", len(keys), self._logs[condition.log])
+            self._add_ids(keys)
         else:
             prefix = seen_key(self._namespace, condition.prefix).encode()
             self._keys += [prefix + key for key in keys]
             kind = "r" if isinstance(condition, OncePerRoute) else "s"
             self._add(kind, len(keys), first, condition.lifetime_ms)
+
+    def _add_ids(self, ids: list[bytes]) -> None:
+        self._count += len(ids)
+        self._values += [b"$%d\r\n%b\r\n" % (len(entry_id), entry_id) for entry_id in ids]
 
     def _add_column(self, column: Column, routes: dict[str, int], *, conditional: bool) -> None:
         # The script needs each message's event only to leave out events that were written before.
@@ -143,6 +149,13 @@ def _runs(events: list[Event], conditions: list[WriteOnce | None]) -> list[_Run]
         else:
             runs.append((condition, of_run))
     return runs
+
+
+def _position(events: Sequence[Event]) -> bytes:
+    """Return where the reader of a log goes on: from an offset, or behind the highest id."""
+    if isinstance(events[0].write_once, OnceByPosition):
+        return b"%d" % (int(events[-1].deduplication_key) + 1)
+    return highest_id(events)
 
 
 def _route_word(name: str) -> bytes:

@@ -36,7 +36,7 @@ class SourceContext:
 
 
 def _amqp(context: SourceContext) -> Source:
-    return AmqpSource(context.name, context.settings, context.sink)
+    return AmqpSource(context.name, context.settings, context.dramatiq, context.sink)
 
 
 def _mqtt(context: SourceContext) -> Source:

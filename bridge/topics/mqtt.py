@@ -52,6 +52,19 @@ def _regex(text: str) -> str:
     return "(?s)" + "/".join(parts) + tail
 
 
+def check_filter(text: str) -> None:
+    """Raise InvalidValue for a filter that no broker may take, also within a shared subscription, `$share/NAME/FILTER`."""
+    shared, _, rest = text.removeprefix("$share/").partition("/") if text.startswith("$share/") else ("-", "", text)
+    if not shared or not rest or set(shared) & set("+#"):
+        raise InvalidValue("a shared subscription has a name without + and #, and a filter", "as in $share/bridge/a/+")
+    *parents, _ = levels = rest.split("/")
+    for level in levels:
+        if len(level) > 1 and set(level) & set("+#"):
+            raise InvalidValue("a wildcard, + or #, is a level of its own", "as in a/+/c, or a/#")
+    if "#" in parents:
+        raise InvalidValue("# must be the last level", "use + for one level in the middle")
+
+
 def subscription(text: str) -> str:
     """Return the filter that brings every topic that the pattern `text` fits: `{name}` becomes `+`."""
     return CAPTURE.sub("+", text)

@@ -99,7 +99,7 @@ def test_check_summarises_a_correct_configuration(run: Terminal, path: Path) -> 
     guarantee: at least once
       duplicates: at most the window (1,000) after a crash or a lost connection; with deduplicate none
       if: durable queue, persistent messages; a quorum queue on RabbitMQ 4 has x-delivery-limit: -1 or a dead-letter\
- exchange (AMQP shows nobody which it has); not a RabbitMQ stream
+ exchange (AMQP shows nobody which it has)
       order: as received; what is delivered again comes late; with processes only within each of them
   idle  redis-pubsub redis://localhost:1?password=***
     guarantee: at most once; no spool, so in an outage of Redis what comes beyond 4000 events or 16MiB is lost
@@ -127,6 +127,7 @@ def test_check_notes_settings_that_are_rarely_intended(run: Terminal, path: Path
     assert output.count("note:") == 3
 
 
+@pytest.mark.no_cover  # the tracer takes a multiple of the CPU time that is measured
 def test_topics_that_no_channel_has_are_found_soon_among_ten_thousand() -> None:
     """In a fifth of a second, and not by asking each route for each channel; the bound is tenfold."""
     source = {"type": "redis-pubsub", "url": "redis://localhost", "channels": [f"c{n}" for n in range(10_000)]}
@@ -142,7 +143,6 @@ def test_topics_that_no_channel_has_are_found_soon_among_ten_thousand() -> None:
     [
         ("{arguments: {x-queue-type: quorum}}", "RabbitMQ 4 drops an event that it has delivered 20 times"),
         ("{arguments: {x-queue-type: quorum, x-delivery-limit: 3}}", "drops an event that it has delivered 3 times"),
-        ("{arguments: {x-queue-type: stream}}", "what is added while the bridge is away is lost"),
         ("{durable: false}", "its events are lost when the broker restarts"),
         ("{arguments: {x-message-ttl: 1000}}", "drops an event that has waited for so long, without a trace"),
         ("{arguments: {x-expires: 1000}}", "deletes the queue, and its events, when it was unused"),

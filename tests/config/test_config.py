@@ -48,7 +48,14 @@ def test_every_example_loads_with_an_empty_environment(path: Path) -> None:
 
 @pytest.mark.parametrize(
     "name",
-    ["bridge", "examples/iot-fleet", "examples/legacy-rabbitmq", "examples/redis-pubsub", "examples/audit-stream"],
+    [
+        "bridge",
+        "examples/iot-fleet",
+        "examples/legacy-rabbitmq",
+        "examples/rabbitmq-stream",
+        "examples/redis-pubsub",
+        "examples/audit-stream",
+    ],
 )
 def test_an_editor_finds_the_schema(name: str) -> None:
     """The first line of an example names the schema, relative to the file."""

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from bridge.config import Amqp, load
+from bridge.config import Amqp, Mqtt, load
 
 HEADERS = (
     "a headers exchange sends everything to a binding without arguments; as in bindings: [{arguments: {x-match: any"
@@ -45,6 +47,91 @@ def test_bindings_are_keys_or_mappings(tmp_path: Path) -> None:
     assert isinstance(source, Amqp)
     assert source.declare is not None
     assert [(each.key, each.arguments) for each in source.declare.bindings] == [("a.#", {}), ("b", {"x": 1})]
+
+
+#: 128 characters.
+TOO_LONG = "ü" * 128
+LIMIT = "takes text of at most 255 bytes, AMQP's own limit; this one has 256"
+FIELD = "takes names of at most 128 bytes, AMQP's own limit; 'ü"
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"queue": TOO_LONG}, f"queue: {LIMIT}"),
+        ({"declare": {"exchange": TOO_LONG}}, f"declare.exchange: {LIMIT}"),
+        ({"declare": {"exchange": "e", "bindings": [TOO_LONG]}}, f"declare.bindings[0].key: {LIMIT}"),
+        ({"declare": {"arguments": {TOO_LONG: 1}}}, f"declare.arguments: {FIELD}"),
+        (
+            {"declare": {"exchange": "e", "type": "headers", "bindings": [{"arguments": {TOO_LONG: 1}}]}},
+            f"declare.bindings[0].arguments: {FIELD}",
+        ),
+        ({"url": "amqp://h/" + "%C3%BC" * 128}, "url: a virtual host has at most 255 bytes, AMQP's own limit"),
+    ],
+)
+def test_amqp_names_are_bounded_in_bytes(settings: dict[str, Any], words: str, mistakes: Callable[[str], str]) -> None:
+    """`check` refuses names that no frame of AMQP holds, which were tried for ever, and names of arguments that were cut."""
+    source = {"type": "amqp", "url": "amqp://localhost", "queue": "q", **settings}
+    assert f"sources.s.{words}" in mistakes(json.dumps({"sources": {"s": source}}))
+
+
+def test_amqp_names_of_255_bytes_are_fine(tmp_path: Path) -> None:
+    """Everything else is left to the broker."""
+    name = "ü" * 127 + "|"
+    declare = {"exchange": name, "bindings": [name], "arguments": {"ü" * 64: 1}}
+    url = "amqp://localhost/" + "%C3%BC" * 127 + "%7C"
+    source = {"type": "amqp", "url": url, "queue": name, "declare": declare}
+    path = tmp_path / "bridge.yaml"
+    rest = {"dramatiq": {"url": "redis://localhost"}, "routes": [{"from": "s", "actor": "a"}]}
+    path.write_text(json.dumps({**rest, "sources": {"s": source}}, ensure_ascii=False))
+    config = load(str(path), environ={}).sources["s"]
+    assert isinstance(config, Amqp)
+    assert config.queue == name
+
+
+WILDCARD = "a wildcard, + or #, is a level of its own; as in a/+/c, or a/#"
+SHARED = "a shared subscription has a name without + and #, and a filter; as in $share/bridge/a/+"
+LOGIN = "user name and password of MQTT have at most 65,535 bytes each, and no character NUL"
+NUL = "takes text without the character NUL, which MQTT forbids"
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"topics": ["a+/b"]}, f"topics[0]: {WILDCARD}"),
+        ({"topics": ["a", "ü#"]}, f"topics[1]: {WILDCARD}"),
+        ({"topics": ["a/#/b"]}, "topics[0]: # must be the last level; use + for one level in the middle"),
+        ({"topics": ["$share/a+/b"]}, f"topics[0]: {SHARED}"),
+        ({"topics": ["$share/a"]}, f"topics[0]: {SHARED}"),
+        ({"topics": ["$share//a"]}, f"topics[0]: {SHARED}"),
+        ({"topics": ["$share/a/b#"]}, f"topics[0]: {WILDCARD}"),
+        ({"topics": ["a\0b"]}, f"topics[0]: {NUL}"),
+        ({"topics": [TOO_LONG * 512]}, "topics[0]: takes text of at most 65,535 bytes, MQTT's own limit"),
+        ({"client_id": "c\0"}, f"client_id: {NUL}"),
+        ({"client_id": "c" * 65_536}, "client_id: takes text of at most 65,535 bytes, MQTT's own limit"),
+        ({"username": "u\0", "password": "p"}, f"username: {LOGIN}"),
+        ({"username": "u", "password": "p" * 65_536}, f"password: {LOGIN}"),
+        ({"url": "mqtt://user%00:password@localhost"}, f"url: {LOGIN}"),
+    ],
+)
+def test_what_no_packet_of_mqtt_holds_is_refused(
+    settings: dict[str, Any], words: str, mistakes: Callable[[str], str]
+) -> None:
+    """`check` refuses filters that no broker may take, and text that ended the bridge, or made a broker hang up without a word."""
+    source = {"type": "mqtt", "url": "mqtt://localhost", **settings}
+    assert f"sources.s.{words}" in mistakes(json.dumps({"sources": {"s": source}}))
+
+
+def test_mqtt_names_are_the_brokers_matter(tmp_path: Path) -> None:
+    """Everything else is left to the broker, control characters too."""
+    topics = ["ü/+/\N{ROCKET}/#", "#", "+", "/", "$share/ü \x01|/+/#", "$share", "$app/x", "x" * 65_535, "\x01"]
+    source = {"type": "mqtt", "url": "mqtt://localhost", "topics": topics, "client_id": "ü \x01\N{ROCKET}/#+"}
+    path = tmp_path / "bridge.yaml"
+    rest = {"dramatiq": {"url": "redis://localhost"}, "routes": [{"from": "s", "actor": "a"}]}
+    path.write_text(json.dumps({**rest, "sources": {"s": source}}, ensure_ascii=False))
+    config = load(str(path), environ={}).sources["s"]
+    assert isinstance(config, Mqtt)
+    assert config.topics == topics
 
 
 @pytest.mark.parametrize("settings", ["", "username: ''", "url: mqtt://h"])

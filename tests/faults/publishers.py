@@ -94,10 +94,7 @@ class AmqpPublisher(Publisher):
             runner.close()
 
     async def _connect(self) -> None:
-        connection: Any = await aio_pika.connect(self.feed.broker.url)
-        self._connection = connection
-        # A broker that announces no capabilities may have this one all the same.
-        connection.transport.connection.server_properties.setdefault("capabilities", {"publisher_confirms": True})
+        self._connection = await amqp_connection(self.feed.broker.url)
         self._exchange = await self._open(await self._connection.channel(on_return_raises=True))
 
     async def _open(self, channel: Any) -> Any:
@@ -106,6 +103,14 @@ class AmqpPublisher(Publisher):
     def _run(self, work: Coroutine[Any, Any, None]) -> None:
         assert self._runner is not None
         self._runner.run(_in_time(work))
+
+
+async def amqp_connection(url: str) -> Any:
+    """Return an open connection of aio-pika."""
+    connection: Any = await aio_pika.connect(url, timeout=10)
+    # aiormq fails where a broker announces no capabilities; it may confirm all the same.
+    connection.transport.connection.server_properties.setdefault("capabilities", {"publisher_confirms": True})
+    return connection
 
 
 class AmqpTopicPublisher(AmqpPublisher):

@@ -76,7 +76,7 @@ def sigterm_redis_away(stage: Stage) -> None:
 @row(
     "bridge-replicas",
     again=2,
-    sources=("amqp", "mqtt", "stream", "stream-elsewhere"),
+    sources=("amqp", "amqp-stream", "mqtt", "stream", "stream-elsewhere"),
     stage={"replicas": 2},
 )
 def replicas(stage: Stage) -> None:

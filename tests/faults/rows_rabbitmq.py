@@ -12,11 +12,16 @@ from tests.faults.stage import Stage
 from tests.support.children import wait_until
 
 _AMQP: Final[dict[str, Any]] = {
-    "sources": ("amqp",),
-    "says": (Says("source.disconnected", "amqp"),),
+    "sources": ("amqp", "amqp-stream"),
+    "says": (Says("source.disconnected", "amqp"), Says("source.disconnected", "amqp-stream")),
     "recovery_s": 15.0,
     "again": 1,
 }
+
+
+_SOON_NOTICED: Final = {name: {"heartbeat": "1s"} for name in ("amqp", "amqp-stream")}
+#: A queue alone: of a stream there is another fault, or none.
+_QUEUE: Final[dict[str, Any]] = {"sources": ("amqp",), "says": (Says("source.disconnected", "amqp"),)}
 
 
 @row("rabbitmq-restart", **_AMQP)
@@ -46,12 +51,14 @@ def outage(stage: Stage) -> None:
 @row("rabbitmq-connections-closed", **_AMQP | {"again": 3})
 def connections_closed(stage: Stage) -> None:
     """RabbitMQ closes all connections (rabbitmqctl close_all_connections), three times."""
-    queue, consumers = stage.feeds["amqp"].name, ""
+    queues, seen = [feed.name for feed in stage.feeds.values()], dict[str, str]()
 
     def consumed_again() -> bool:
-        nonlocal consumers
-        before, consumers = consumers, stage.rabbitmq.ctl("list_consumers", "-q")
-        return queue in consumers and consumers != before  # the channel has another pid
+        nonlocal seen
+        lines = stage.rabbitmq.ctl("list_consumers", "-q").splitlines()
+        before, seen = seen, {queue: line for line in lines for queue in queues if queue in line}
+        # Each channel has another pid.
+        return len(seen) == len(queues) and all(before.get(queue) != line for queue, line in seen.items())
 
     assert consumed_again()
     for _ in range(3):
@@ -64,7 +71,7 @@ def connections_closed(stage: Stage) -> None:
     "rabbitmq-queue-deleted",
     own_loss="a deleted queue's messages are gone",
     losers=("amqp",),
-    **_AMQP,
+    **_AMQP | _QUEUE,
 )
 def queue_deleted(stage: Stage) -> None:
     """The queue is deleted and, a second later, declared again."""
@@ -73,7 +80,7 @@ def queue_deleted(stage: Stage) -> None:
     stage.feeds["amqp"].prepare()
 
 
-@row("rabbitmq-pause", **_AMQP, stage={"per_source": {"amqp": {"heartbeat": "1s"}}})
+@row("rabbitmq-pause", **_AMQP, stage={"per_source": _SOON_NOTICED})
 def pause(stage: Stage) -> None:
     """RabbitMQ is stopped by SIGSTOP for longer than its heartbeat (1 s) allows, so that the link is half-open."""
     stage.rabbitmq.pause()
@@ -86,7 +93,7 @@ def pause(stage: Stage) -> None:
 @row(
     "rabbitmq-half-open",
     **_AMQP,
-    stage={"through": ("rabbitmq",), "per_source": {"amqp": {"heartbeat": "1s"}}},
+    stage={"through": ("rabbitmq",), "per_source": _SOON_NOTICED},
 )
 def half_open(stage: Stage) -> None:
     """The connection goes silent without an end (heartbeat 1 s); a new one would work."""
@@ -117,7 +124,7 @@ def _short_consumer_timeout(stage: Stage, source: str) -> Iterator[None]:
         stage.rabbitmq.ctl("eval", "application:set_env(rabbit, channel_tick_interval, 60000).")
 
 
-@row("rabbitmq-consumer-timeout", **_AMQP | {"again": 2})
+@row("rabbitmq-consumer-timeout", **_AMQP | _QUEUE | {"again": 2})
 def consumer_timeout(stage: Stage) -> None:
     """Redis is away for longer than RabbitMQ waits for an acknowledgement (2 s), and the channel is closed."""
     with _short_consumer_timeout(stage, "amqp"):

@@ -17,7 +17,7 @@ from tests.faults.publishers import (
     Qos0Publisher,
     StreamPublisher,
 )
-from tests.support.feeds import AmqpFeed, Feed, MqttFeed, PubsubFeed, StreamFeed
+from tests.support.feeds import AmqpFeed, AmqpStreamFeed, Feed, MqttFeed, PubsubFeed, StreamFeed
 
 
 class Qos0Feed(MqttFeed):
@@ -93,6 +93,7 @@ class Kind:
 
 KINDS: Final[dict[str, Kind]] = {
     "amqp": Kind("rabbitmq", AmqpFeed, AmqpPublisher, again=1),
+    "amqp-stream": Kind("rabbitmq", AmqpStreamFeed, AmqpPublisher),
     # After a backlog mosquitto 2.0.11 has up to twice as many unacknowledged as it was asked for (observed).
     "mqtt": Kind("mosquitto", MqttFeed, MqttPublisher, again=2),
     "mqtt-qos0": Kind("mosquitto", Qos0Feed, Qos0Publisher, guarantee=False),
@@ -106,4 +107,4 @@ KINDS: Final[dict[str, Kind]] = {
     "pubsub-topics": Kind("events", PubsubTopicsFeed, PubsubPublisher, guarantee=False),
 }
 #: What most rows put under load.
-EVERY: Final = ("amqp", "mqtt", "mqtt-qos0", "pubsub", "stream", "stream-elsewhere")
+EVERY: Final = ("amqp", "amqp-stream", "mqtt", "mqtt-qos0", "pubsub", "stream", "stream-elsewhere")

@@ -12,7 +12,6 @@ import time
 import warnings
 from pathlib import Path
 
-from tests.faults.experiment import BROKEN_OFF
 from tests.interop import table
 from tests.interop.broker import InteropBroker, Unavailable, every_broker
 from tests.interop.checks import CHECKS, Check, family_of, name_of
@@ -87,8 +86,8 @@ def report_on(broker: type[InteropBroker], only: set[str]) -> Report:
     with trial.brokers:
         try:
             trial.admit()
-        except BROKEN_OFF as error:
-            report.outcomes["start"] = {broker.name: Outcome("FAILED", str(error).partition("\n")[0], str(error))}
+        except Exception as error:  # noqa: BLE001 - a library's own; the other brokers are still to be tried
+            report.outcomes["start"] = {broker.name: _broken_off(error)}
             return report
         for check in CHECKS[family_of(broker.protocols)]:
             if not only or name_of(check) in only:
@@ -109,10 +108,14 @@ def _outcomes(check: Check, trial: Trial) -> Outcomes:
         return trial.refused
     try:
         found = check(trial)
-    except BROKEN_OFF as error:
+    except Exception as error:  # noqa: BLE001 - as above
         trial.brokers.close()
-        found = dict.fromkeys(trial.sources(), Outcome("FAILED", str(error).partition("\n")[0], str(error)))
+        found = dict.fromkeys(trial.sources(), _broken_off(error))
     return {**found, **{source: trial.refused[source] for source in every if source in trial.refused}}
+
+
+def _broken_off(error: Exception) -> Outcome:
+    return Outcome("FAILED", f"{type(error).__name__}: {error}".partition("\n")[0], str(error))
 
 
 if __name__ == "__main__":

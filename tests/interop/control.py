@@ -11,11 +11,11 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import Any, Final
 
-import aio_pika
 from paho.mqtt.client import Client
 from paho.mqtt.enums import CallbackAPIVersion
 
 from tests.faults.checker import number_of
+from tests.faults.publishers import amqp_connection
 from tests.faults.stage import Stage
 from tests.support.children import wait_until
 from tests.support.feeds import Feed
@@ -127,7 +127,7 @@ class AmqpControl(Control):
             await asyncio.sleep(_RETRY_S)
 
     async def _session(self) -> None:
-        async with await aio_pika.connect(next(iter(self.feeds.values())).broker.url, timeout=5) as connection:
+        async with await amqp_connection(next(iter(self.feeds.values())).broker.url) as connection:
             channel = await connection.channel(publisher_confirms=False)
             ended = asyncio.Event()
             channel.close_callbacks.add(lambda *_: ended.set())

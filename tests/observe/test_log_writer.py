@@ -19,8 +19,9 @@ from bridge.observe.log_writer import MAX_WAITING_BYTES, LogWriter
 from tests.support.children import REPOSITORY, wait_until
 
 SETUP = "from bridge.observe import logs\nimport os, sys\nlogs.configure('json')\nlog = logs.logger()\n"
-#: Lines of some 100 bytes: ten times more than a pipe and the queue hold together.
-MANY = 100_000
+#: Lines of some 300 bytes: more than ten times what a pipe and the queue hold together. Each has a field as long as may be.
+MANY = 40_000
+WRITE_MANY = f"for i in range({MANY}): log.info('x', i=i, text='x' * 200)\n"
 
 
 def child(program: str, stderr: Any) -> subprocess.Popen[str]:
@@ -51,7 +52,7 @@ def describe(count: int, _since: float) -> bytes:
 
 def test_a_log_that_nobody_reads_stops_nothing(pipe: tuple[int, int]) -> None:
     """A process whose standard error is a full pipe works on, and ends by itself."""
-    program = f"for i in range({MANY}): log.info('x', i=i)\nprint('worked on', flush=True)"
+    program = f"{WRITE_MANY}print('worked on', flush=True)"
     done = child(program, pipe[1])
     assert done.communicate(timeout=60)[0] == "worked on\n"
     assert done.returncode == 0
@@ -59,9 +60,7 @@ def test_a_log_that_nobody_reads_stops_nothing(pipe: tuple[int, int]) -> None:
 
 def test_lines_left_out_are_counted_and_said(pipe: tuple[int, int]) -> None:
     """Once somebody reads, the lines that waited come, then a line with the number and the time of those that did not, then new ones."""
-    program = (
-        f"for i in range({MANY}): log.info('x', i=i)\nprint('full', flush=True)\nsys.stdin.readline()\nlog.info('last')"
-    )
+    program = f"{WRITE_MANY}print('full', flush=True)\nsys.stdin.readline()\nlog.info('last')"
     process = child(program, pipe[1])
     assert process.stdout is not None
     assert process.stdout.readline() == "full\n"

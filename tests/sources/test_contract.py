@@ -7,7 +7,8 @@ import gc
 import json
 import threading
 import weakref
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
 import pytest
@@ -17,10 +18,10 @@ from bridge import sources
 from bridge.config import load
 from bridge.errors import Disconnected
 from bridge.routing.compiler import check_routes
-from bridge.sources import Source
+from bridge.sources import Session, Source
 from tests.support.brokers import Redis
 from tests.support.children import wait_until
-from tests.support.feeds import REDELIVERING, AmqpFeed, Feed, MqttFeed, PubsubFeed, StreamFeed
+from tests.support.feeds import SETTLING, AmqpFeed, Feed, MqttFeed, PubsubFeed, StreamFeed
 from tests.support.processes import BridgeProcess, Worker, assert_no_orphans, assert_queue_empty, queue_messages
 
 #: Less than the 32 KiB of properties that are read where the AMQP library reads.
@@ -101,7 +102,7 @@ def test_unwritten_events_come_again_after_kill_9(
         assert_no_orphans(client)
 
 
-@pytest.mark.parametrize("broker", REDELIVERING, ids=lambda feed: feed.kind, indirect=True)
+@pytest.mark.parametrize("broker", SETTLING, ids=lambda feed: feed.kind, indirect=True)
 def test_an_event_is_acknowledged_only_after_its_message_is_in_redis(
     feed: Feed, sink: Redis, new_bridge: Callable[..., BridgeProcess]
 ) -> None:
@@ -218,7 +219,7 @@ async def test_a_late_acknowledgement_is_ignored(feed: Feed, sink: Redis, tmp_pa
         await session.acknowledge(events)
     if not feed.redelivers:
         return
-    async with source.connect() as session:
+    async with _connected_again(source) as session:
         again = await session.receive()
         while len(again) < 5:
             again += await session.receive()
@@ -250,10 +251,12 @@ async def test_late_calls_to_a_closed_session_do_no_harm(feed: Feed, sink: Redis
     if not feed.redelivers:
         return
     async with source.connect() as session:
+        # Of a stream the write alone says what is done, and here nothing was written.
+        expected = [2, 3, 4] if feed.settles else [0, 1, 2, 3, 4]
         again = await session.receive()
-        while len(again) < 3:
+        while len(again) < len(expected):
             again += await session.receive()
-        assert [json.loads(event.body)["n"] for event in again] == [2, 3, 4]
+        assert [json.loads(event.body)["n"] for event in again] == expected
         await session.acknowledge(again)
 
 
@@ -291,6 +294,19 @@ def _source(feed: Feed, sink: Redis, tmp_path: Path) -> Source:
     path.write_text(json.dumps(feed.config(sink)))
     config = load(path, check=check_routes)
     return sources.make("feed", config)
+
+
+@asynccontextmanager
+async def _connected_again(source: Source) -> AsyncIterator[Session]:
+    """Connect as soon as the restarted broker takes it: a stream of RabbitMQ is not there at once."""
+    async with AsyncExitStack() as ends, asyncio.timeout(30):
+        while True:
+            try:
+                session = await ends.enter_async_context(source.connect())
+                break
+            except Disconnected:
+                await asyncio.sleep(0.2)
+        yield session
 
 
 async def _in_thread(function: Callable[..., object], *args: object) -> None:

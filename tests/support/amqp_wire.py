@@ -7,12 +7,16 @@ import struct
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final
 
 from pamqp import frame as pamqp
 from pamqp.commands import Basic, Channel, Connection, Queue
 from pamqp.common import FieldTable
 
+from bridge.config import Dramatiq
+
+#: Dramatiq's Redis, for a source of a queue: only that of a stream asks it.
+NOWHERE: Final = Dramatiq.model_validate({"url": "redis://127.0.0.1:1"})
 TAG = "dramatiq-bridge"
 HEARTBEAT = b"\x08\x00\x00\x00\x00\x00\x00\xce"
 #: Properties as they stand on the wire: two bytes of flags, then the values.

@@ -24,6 +24,15 @@ if TYPE_CHECKING:
     from tests.support.certificates import Certificates
 
 
+def answers_mqtt(link: socket.socket) -> bool:
+    """Connect to an MQTT broker by version 3.1.1, and tell whether it answered; a refusal is an answer too."""
+    # A clean session, and the client id "hello": not every broker takes an empty one.
+    link.sendall(b"\x10\x11\x00\x04MQTT\x04\x02\x00\x0a\x00\x05hello")
+    answered = link.recv(4)[:1] == b"\x20"
+    link.sendall(b"\xe0\x00")
+    return answered
+
+
 class Redis(Broker):
     """redis-server; nothing is written to disk unless `appendonly` (each write synced, so it survives a kill)."""
 
@@ -124,25 +133,16 @@ class Mosquitto(Broker):
         return [self._find(self.program), "-c", self._write("mosquitto.conf", {**lines, **self.config})]
 
     def _hello(self, link: socket.socket) -> bool:
-        return mqtt_hello(link)
-
-
-def mqtt_hello(link: socket.socket) -> bool:
-    """Connect to an MQTT broker by version 3.1.1, and tell whether it answered; a refusal is an answer too."""
-    # A clean session, and the client id "hello": not every broker takes an empty one.
-    link.sendall(b"\x10\x11\x00\x04MQTT\x04\x02\x00\x0a\x00\x05hello")
-    answered = link.recv(4)[:1] == b"\x20"
-    link.sendall(b"\xe0\x00")
-    return answered
+        return answers_mqtt(link)
 
 
 class RabbitMQ(Broker):
-    """rabbitmq-server with no plugins but its `plugins`, and with an Erlang port mapper (epmd) of its own; takes 6 to 10 s to start."""
+    """rabbitmq-server with `plugins`, by default none, and an Erlang port mapper (epmd) of its own; takes 6 to 10 s to start."""
 
     program = "rabbitmq-server"
     scheme = "amqp"
     grace = 30.0
-    plugins: ClassVar[str] = ""
+    plugins: ClassVar[tuple[str, ...]] = ()
 
     def __init__(
         self,
@@ -234,7 +234,7 @@ class RabbitMQ(Broker):
         }
 
     def _command(self) -> list[str]:
-        (self.directory / "plugins").write_text(f"[{self.plugins}].")
+        (self.directory / "plugins").write_text(f"[{','.join(self.plugins)}].")
         lines: dict[str, object] = {
             "default_user": self.user,
             "default_pass": self.password,

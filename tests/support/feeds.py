@@ -33,6 +33,8 @@ class Feed(ABC):
 
     kind: ClassVar[str]
     redelivers: ClassVar[bool] = True
+    #: Whether an event that was acknowledged in a session, though it was not written, does not come to the next one.
+    settles: ClassVar[bool] = True
     fast: ClassVar[bool] = True
 
     def __init__(self, broker: Broker) -> None:
@@ -124,6 +126,35 @@ class LibraryAmqpFeed(AmqpFeed):
     """The same, read by aio-pika itself."""
 
     kind = "amqp-library"
+    fast = False
+
+    @property
+    def source(self) -> dict[str, Any]:
+        """See Feed; elsewhere the caller that starts the bridge sets `fast_path`."""
+        return {**super().source, "fast_path": False}
+
+
+class AmqpStreamFeed(AmqpFeed):
+    """A stream of RabbitMQ, whose offset the bridge keeps in Dramatiq's Redis."""
+
+    kind = "amqp-stream"
+    settles = False
+
+    @property
+    def source(self) -> dict[str, Any]:
+        """See Feed."""
+        return {**super().source, "stream": True}
+
+    async def _declare(self) -> None:
+        arguments: Any = {"x-queue-type": "stream"}
+        async with await aio_pika.connect(self.broker.url) as connection, connection.channel() as channel:
+            await channel.declare_queue(self.name, durable=True, arguments=arguments)
+
+
+class LibraryAmqpStreamFeed(AmqpStreamFeed):
+    """The same, read by aio-pika itself."""
+
+    kind = "amqp-stream-library"
     fast = False
 
     @property
@@ -266,13 +297,26 @@ class StreamFeed(Feed):
             return int(groups[0]["pending"]) + int(groups[0]["lag"] or 0)
 
 
-FEEDS: tuple[type[Feed], ...] = (AmqpFeed, LibraryAmqpFeed, MqttFeed, LibraryMqttFeed, PubsubFeed, StreamFeed)
+FEEDS: tuple[type[Feed], ...] = (
+    AmqpFeed,
+    LibraryAmqpFeed,
+    AmqpStreamFeed,
+    LibraryAmqpStreamFeed,
+    MqttFeed,
+    LibraryMqttFeed,
+    PubsubFeed,
+    StreamFeed,
+)
 #: All but pub/sub, which keeps nothing for a bridge that is away.
 REDELIVERING: tuple[type[Feed], ...] = tuple(feed for feed in FEEDS if feed.redelivers)
+#: Of these, all whose broker knows what is acknowledged.
+SETTLING: tuple[type[Feed], ...] = tuple(feed for feed in REDELIVERING if feed.settles)
 
 BROKERS: dict[type[Feed], type[Broker]] = {
     AmqpFeed: RabbitMQ,
     LibraryAmqpFeed: RabbitMQ,
+    AmqpStreamFeed: RabbitMQ,
+    LibraryAmqpStreamFeed: RabbitMQ,
     MqttFeed: Mosquitto,
     LibraryMqttFeed: Mosquitto,
     PubsubFeed: Redis,

@@ -4,6 +4,8 @@ AMQP has no method that lists consumers. A passive declare, on a channel of its 
 and how many messages wait in it, and changes nothing. (Consuming again under the same tag ends the connection if the tag
 is still in use, and basic.get would make a redelivery.)
 
+A stream is asked in another way (see `stream.py`): RabbitMQ counts no consumers of it, and every event waits in it for ever.
+
 Zero consumers proves that ours is gone. Waiting messages don't: we may be the standby of a single active consumer, or
 have a lower priority than others. Therefore waiting messages end a session only once, until a delivery comes again.
 """
@@ -11,7 +13,7 @@ have a lower priority than others. Therefore waiting messages end a session only
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
 from aiormq.exceptions import ChannelNotFoundEntity
@@ -40,36 +42,46 @@ class ConsumerCheck:
         """Look whether another channel was refused: a user's own limit is not announced, so it costs one connection."""
         self._refused = self._refused or "number of channels" in str(error)
 
-    async def wait_until_lost(self, connection: Any, received_count: Callable[[], int | None]) -> str:
+    async def wait_until_lost(
+        self,
+        connection: Any,
+        received_count: Callable[[], int | None],
+        find_lost: Callable[[Any], Awaitable[str]] | None = None,
+    ) -> str:
         """Return once the consumer is lost, with the cause.
 
-        `received_count` returns how many deliveries have come, or None while no more are expected.
+        `received_count` returns how many deliveries have come, or None while no more are expected. `find_lost` is asked
+        instead of the queue: it returns the cause or "", and raises whatever the library raises.
         """
+        find_lost = find_lost or self._look_at_queue
         count: int | None = 0
         while True:
             await asyncio.sleep(self._quiet_interval_s)
             previous, count = count, received_count()
             if count:
                 self._ended_for_waiting = False
-            if count is None or count != previous or not await self._find_cause(connection):
+            if count is None or count != previous or not await self._find_cause(connection, find_lost):
                 continue
             await asyncio.sleep(self._quiet_interval_s / 6)
-            if received_count() == count and (cause := await self._find_cause(connection)):
+            if received_count() == count and (cause := await self._find_cause(connection, find_lost)):
                 self._ended_for_waiting = True
                 return cause
 
-    async def _find_cause(self, connection: Any) -> str:
+    async def _find_cause(self, connection: Any, find_lost: Callable[[Any], Awaitable[str]]) -> str:
         """Return why the consumer seems lost, or ""; also without an answer, since the connection has its own watchdog."""
         try:
             async with asyncio.timeout(_ANSWER_TIMEOUT_S):
-                channel = await connection.channel(publisher_confirms=False)
-                queue = await channel.queue_declare(self._queue, passive=True)
-                await channel.close()
-        except ChannelNotFoundEntity:
-            return f"queue {self._queue!r} is gone, and the broker has not said so"
+                return await find_lost(connection)
+        except ChannelNotFoundEntity as error:
+            return f"queue {self._queue!r} is gone, and the broker has not said so" if "no queue" in str(error) else ""
         except Exception as error:  # noqa: BLE001 - aiormq raises anything
             self.note_refusal(error)
             return ""
+
+    async def _look_at_queue(self, connection: Any) -> str:
+        channel = await connection.channel(publisher_confirms=False)
+        queue = await channel.queue_declare(self._queue, passive=True)
+        await channel.close()
         if queue.consumer_count == 0:
             return f"queue {self._queue!r} has no consumer any more, and the broker has not said so"
         if queue.message_count and not self._ended_for_waiting:

@@ -18,6 +18,7 @@ from pamqp.header import ContentHeader
 
 from bridge.errors import BadEvent
 from bridge.model.event import KEPT_BODY_BYTES
+from bridge.sources.amqp.offsets import offset_in
 from bridge.sources.amqp.properties import parse_properties
 
 METHOD: Final = 1
@@ -87,17 +88,19 @@ class FrameReader(asyncio.StreamReader):
     connection. `unreadable_names` and `unreadable_properties` hold the
     error by delivery tag, for deliveries that were repaired. Of a body of more than `max_bytes` the library gets the
     beginning only; `skipped` holds the size of the rest by delivery tag. `sizes` holds the bytes of a delivery without its
-    body: names and properties.
+    body: names and properties. All of them are of the deliveries on one `channel`.
     """
 
     def __init__(self, loop: asyncio.AbstractEventLoop, max_bytes: int = MAX_BODY_BYTES) -> None:
         super().__init__(limit=2**20, loop=loop)
         #: The largest payload of a frame that is accepted, in bytes.
         self.frame_max = INITIAL_FRAME_MAX
+        self.channel = 1
         self.last_tag = 0
         self.close_reason = ""
         self.unreadable_names: dict[int, str] = {}
-        self.unreadable_properties: dict[int, str] = {}
+        #: With the offset of an event of a stream.
+        self.unreadable_properties: dict[int, tuple[str, int | None]] = {}
         self.skipped: dict[int, int] = {}
         self.sizes: dict[int, int] = {}
         self._max_bytes = max_bytes
@@ -128,8 +131,10 @@ class FrameReader(asyncio.StreamReader):
 
     async def _next_frame(self) -> bytes:
         start = await super().readexactly(7)
-        kind, _, size = parse_frame_start(start, 0, self.frame_max)
+        kind, channel, size = parse_frame_start(start, 0, self.frame_max)
         frame = start + await super().readexactly(size + 1)
+        if channel not in {0, self.channel}:
+            return frame
         if kind == METHOD and frame[7:11] == DELIVER:
             frame = self._repair_names(frame)
             self.sizes[self.last_tag] = size
@@ -183,7 +188,7 @@ class FrameReader(asyncio.StreamReader):
             if len(frame) > _LIBRARY_MAX_BYTES:
                 raise BadEvent("decode", f"properties of more than {_LIBRARY_MAX_BYTES} bytes need fast_path: true")
         except BadEvent as error:
-            self.unreadable_properties[self.last_tag] = error.detail
+            self.unreadable_properties[self.last_tag] = error.detail, offset_in(frame, 7)
             return _with_payload(frame, ContentHeader(body_size=int.from_bytes(frame[11:19])).marshal())
         return frame
 

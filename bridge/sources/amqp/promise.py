@@ -4,7 +4,7 @@ AMQP shows nobody the arguments and policies of a queue: beyond `declare:`, only
 
 - A quorum queue: RabbitMQ 4 drops an event that it has delivered 20 times, without a trace, unless the queue has a
   dead-letter exchange, or `x-delivery-limit: -1`. Events that are delivered again have `x-delivery-count`.
-- A stream: each connection begins at its next entry. Every event has `x-stream-offset`.
+- A stream of which the file does not say so: each connection begins at its next entry. Every event has `x-stream-offset`.
 """
 
 from __future__ import annotations
@@ -13,22 +13,37 @@ from collections.abc import Mapping
 from typing import Final
 
 from bridge.config import Amqp
-from bridge.config.sources import delivery_limit
+from bridge.config.amqp import delivery_limit
 from bridge.errors import BadEvent
 from bridge.model.event import Event
-from bridge.model.server_versions import outdated
+from bridge.model.server_versions import is_older, outdated
 from bridge.observe.logs import logger
+from bridge.sources.amqp.library import capabilities
+from bridge.sources.amqp.offsets import offset_of
 
 log = logger()
-#: The promise for a stream.
+#: The promise for a stream of which the file does not say so.
 STREAM_GUARANTEE: Final = (
     "at most once: each connection begins at the stream's next entry, and what it held comes not again"
 )
-_STREAM_REMEDY: Final = "use a classic or a quorum queue, bound to the same exchange"
+_STREAM_REMEDY: Final = "set `stream: true` in the source: then each event is written exactly once"
+_STREAM_REMEDY_DEDUPLICATE: Final = (
+    "set `stream: true` in the source instead of `deduplicate`: then each event is written exactly once"
+)
 _REMEDY: Final = "set x-delivery-limit: -1 or a dead-letter exchange for the queue"
+_FILTERS_SINCE: Final = (3, 13)
+_UNFILTERED: Final = "RabbitMQ {} knows no filters of streams, as 3.13 does: every event comes, and the routes decide"
 _UNCHECKED: Final = (
     "the broker allows no second channel (channel_max, or the user's max-channels):"
     " a consumer that it forgets without a word is not noticed"
+)
+_STREAM_UNCHECKED: Final = (
+    "the broker allows one channel: not noticed are a consumer that it forgets, what retention deletes unread, and with"
+    " `start: new` what comes before the first write while the bridge is away"
+)
+_CANCEL_UNANNOUNCED: Final = (
+    "the broker does not announce `consumer_cancel_notify`: the end of the consumer, as of a queue that is deleted,"
+    " is noticed only after half a minute to a minute"
 )
 
 
@@ -40,14 +55,15 @@ class PromiseLog:
         self._queue = config.queue
         self._arguments = config.declare.arguments if config.declare else {}
         self._limit = delivery_limit(self._arguments)
-        #: Whether the queue is known to be a stream.
-        self.is_stream = self._arguments.get("x-queue-type") == "stream"
+        self._remedy = _STREAM_REMEDY if config.deduplicate is None else _STREAM_REMEDY_DEDUPLICATE
+        self._is_filtered = bool(config.filter)
+        self._is_stream = config.is_stream
+        #: The promise that the queue keeps, where it is less than the source's; else None.
+        self.guarantee: str | None = None
         self._said: set[str] = set()
 
     def log_declared(self) -> None:
         """Log the limits of a queue that the bridge itself declares."""
-        if self.is_stream:
-            self._log_stream()
         if self._arguments.get("x-queue-type") == "quorum":
             self._log_limit("a quorum queue of which RabbitMQ 4 drops an event that it has delivered {} times")
 
@@ -56,17 +72,26 @@ class PromiseLog:
         self._say("source.fast_path_unavailable", cause=cause)
 
     def look_at_server(self, properties: Mapping[str, object], *, checked: bool) -> None:
-        """Log that the broker is older than supported, and that the consumer is not `checked`."""
-        if cause := outdated(_text(properties.get("product")), _text(properties.get("version"))):
-            self._say("source.old_server", cause=cause)
-        if not checked:
-            self._say("source.consumer_unchecked", cause=_UNCHECKED)
+        """Log that the broker is older than supported or than filters, and how its consumer is checked, if at all.
 
-    def look_at_first(self, event: Event) -> None:
-        """Log the limits that the first delivery of a connection shows."""
-        self.is_stream = "x-stream-offset" in _headers(event)
-        if self.is_stream:
-            self._log_stream()
+        Of the extensions of AMQP 0-9-1 the bridge uses `consumer_cancel_notify` alone; none of its guarantees rests on it.
+        """
+        product, version = _text(properties.get("product")), _text(properties.get("version"))
+        if cause := outdated(product, version):
+            self._say("source.old_server", cause=cause)
+        if self._is_filtered and product == "RabbitMQ" and is_older(version, _FILTERS_SINCE):
+            self._say("source.filter_ignored", cause=_UNFILTERED.format(version))
+        if not checked:
+            self._say("source.consumer_unchecked", cause=_STREAM_UNCHECKED if self._is_stream else _UNCHECKED)
+        elif not capabilities(properties).get("consumer_cancel_notify"):
+            self._say("source.cancel_unannounced", cause=_CANCEL_UNANNOUNCED)
+
+    def look_at_first(self, event: Event, *, is_kept: bool) -> None:
+        """Log the limits that the first delivery of a connection shows; `is_kept`: the offset of a stream is kept."""
+        self.guarantee = None
+        if not is_kept and offset_of(event) is not None:
+            self.guarantee = STREAM_GUARANTEE
+            self._say("source.stream_queue", guarantee=STREAM_GUARANTEE, remedy=self._remedy)
 
     def count(self, event: Event) -> int:
         """Return the event's `x-delivery-count`, 0 without one."""
@@ -81,9 +106,6 @@ class PromiseLog:
     def _log_limit(self, cause: str) -> None:
         if self._limit is not None:
             self._say("source.delivery_limit", cause=cause.format(self._limit), remedy=_REMEDY)
-
-    def _log_stream(self) -> None:
-        self._say("source.stream_queue", guarantee=STREAM_GUARANTEE, remedy=_STREAM_REMEDY)
 
     def _say(self, event: str, **fields: str) -> None:
         if event not in self._said:

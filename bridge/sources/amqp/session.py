@@ -17,8 +17,10 @@ from bridge.errors import BadEvent, Disconnected, describe_error
 from bridge.model.event import Details, Event
 from bridge.sources.amqp.consumer_check import ConsumerCheck
 from bridge.sources.amqp.frames import INITIAL_FRAME_MAX, BadFrame
-from bridge.sources.amqp.promise import STREAM_GUARANTEE, PromiseLog
+from bridge.sources.amqp.offsets import UnreadableEntry
+from bridge.sources.amqp.promise import PromiseLog
 from bridge.sources.amqp.properties import details
+from bridge.sources.amqp.stream import StreamReader
 from bridge.sources.amqp.transport import FastTransport, LibraryTransport
 from bridge.sources.contract import WindowedSession
 from bridge.sources.window import InFlightWindow
@@ -46,17 +48,19 @@ class AmqpSession(WindowedSession):
         config: Amqp,
         transport: FastTransport | LibraryTransport,
         promise: PromiseLog,
-        consumer_check: ConsumerCheck,
         *,
+        stream: StreamReader,
+        consumer_check: ConsumerCheck,
         log_waiting: Callable[[str], None],
     ) -> None:
         self._name = name
         self._config = config
         self._transport = transport
         self._promise = promise
+        self._stream = stream
         self._consumer_check = consumer_check
         self._log_waiting = log_waiting
-        self.guarantee = STREAM_GUARANTEE if promise.is_stream else None
+        self.guarantee = promise.guarantee
         self._has_received = False
         # The transport, once deliveries come through it.
         self._fast: FastTransport | None = None
@@ -81,7 +85,7 @@ class AmqpSession(WindowedSession):
         channel.close_callbacks.add(self._on_close)
         # The prefetch bounds the events that are not acknowledged: aio-pika's own buffer has no bound.
         await channel.set_qos(prefetch_count=self._config.window.events)
-        await self._declare(channel)
+        queue = await self._declare(channel)
         self._channel = await channel.get_underlay_channel()
         self._channel.on_consumer_cancel_callbacks.add(self._on_cancel)
         self._has_spare_channel = self._consumer_check.is_possible(self._channel.connection)
@@ -94,19 +98,30 @@ class AmqpSession(WindowedSession):
             else:
                 cause = "aiormq has not asked our transport for its connection"
                 self._promise.fast_path_unavailable(cause)
-        await self._channel.basic_consume(self._config.queue, self._on_message, consumer_tag=_CONSUMER_TAG)
+        else:
+            self._transport.stream.channel = self._channel.number
+        arguments = await self._stream_arguments(queue)
+        await self._channel.basic_consume(queue, self._on_message, arguments=arguments, consumer_tag=_CONSUMER_TAG)
 
     async def watch_consumer(self) -> None:
         """Fail the session once its consumer is lost; return at once where the broker allows no channel for the check."""
         if self._has_spare_channel:
-            self.fail(await self._consumer_check.wait_until_lost(self._channel.connection, self._received_count))
+            find_lost = self._stream.find_lost if self._stream.is_known else None
+            connection = self._channel.connection
+            self.fail(await self._consumer_check.wait_until_lost(connection, self._received_count, find_lost))
 
     async def receive(self) -> list[Event]:
         """See `Session`; a session that is to end does so once all its events are acknowledged."""
         events = await self._window.take()
         if events and not self._has_received:
             self._has_received = True
-            self._promise.look_at_first(events[0])
+            if cause := await self._stream.discover(events[0]):
+                self.fail(cause)
+                raise Disconnected(cause)
+            self._promise.look_at_first(events[0], is_kept=self._stream.is_known)
+        if events and self._stream.is_known and (cause := self._stream.take(events)):
+            self.fail(cause)
+            raise Disconnected(cause)
         if events or not self._end_cause:
             return events
         while self._window.held and not self._window.failed:
@@ -143,6 +158,7 @@ class AmqpSession(WindowedSession):
 
     async def close(self, connection: aio_pika.Connection) -> None:
         """Close the connection once every acknowledgement is sent."""
+        self._stream.end()
         if self._fast is None and self._channel is not None:
             with contextlib.suppress(Exception):
                 # Closing a connection, aiormq drops the frames that it has queued (7.2.4, observed); these go first.
@@ -155,17 +171,23 @@ class AmqpSession(WindowedSession):
         else:
             await self._channel.basic_ack(tag, multiple=True, wait=False)
 
-    async def _declare(self, channel: Any) -> None:
+    async def _stream_arguments(self, queue: str) -> dict[str, Any] | None:
+        if not self._stream.is_known:
+            return None
+        return await self._stream.begin(self._channel.connection, queue, can_look=self._has_spare_channel)
+
+    async def _declare(self, channel: Any) -> str:
+        """Return the queue's name in the broker's answer: RabbitMQ leaves out line breaks (observed)."""
         config = self._config
         declare = config.declare
         if declare is None:
-            await channel.declare_queue(config.queue, passive=True)
-            return
+            return str((await channel.declare_queue(config.queue, passive=True)).name)
         queue = await channel.declare_queue(config.queue, durable=declare.durable, arguments=declare.arguments or None)
         if declare.exchange:
             exchange = await channel.declare_exchange(declare.exchange, declare.type, durable=declare.durable)
             for binding in declare.bindings or [Binding()]:
                 await queue.bind(exchange, binding.key, arguments=binding.arguments or None)
+        return str(queue.name)
 
     async def _on_message(self, message: DeliveredMessage) -> None:
         tag = message.delivery_tag or 0
@@ -192,7 +214,7 @@ class AmqpSession(WindowedSession):
             event.size = len(message.body) + self._transport.stream.sizes.pop(tag, 0)
             event.defect = self._transport.stream.unreadable_names.pop(tag, "")
             event.skip(self._transport.stream.skipped.pop(tag, 0))
-            unreadable = self._transport.stream.unreadable_properties.pop(tag, "")
+            unreadable = self._transport.stream.unreadable_properties.pop(tag, None)
             if unreadable:
                 event.raw, event.read = unreadable, _raise_unreadable
         return event
@@ -285,8 +307,9 @@ def _read_details(raw: tuple[Any, str, bool]) -> Details:
     return details(*raw)
 
 
-def _raise_unreadable(unreadable: str) -> Details:
-    raise BadEvent("decode", unreadable)
+def _raise_unreadable(unreadable: tuple[str, int | None]) -> Details:
+    detail, offset = unreadable
+    raise BadEvent("decode", detail) if offset is None else UnreadableEntry(detail, offset)
 
 
 def describe_end(error: BaseException) -> str:

@@ -18,14 +18,16 @@ from aio_pika.connection import make_url
 from aiormq.exceptions import ChannelNotFoundEntity, ChannelPreconditionFailed
 from yarl import URL
 
-from bridge.config import Amqp, tls
+from bridge.config import Amqp, Dramatiq, tls
 from bridge.connecting.attempt import Attempt, Server
 from bridge.errors import Disconnected, describe_error
 from bridge.model.event import Details, Event
 from bridge.observe.logs import RepeatedLog, logger
 from bridge.sources.amqp.consumer_check import ConsumerCheck
+from bridge.sources.amqp.library import lift_limits
 from bridge.sources.amqp.promise import PromiseLog
 from bridge.sources.amqp.session import AmqpSession, describe_end
+from bridge.sources.amqp.stream import StreamPosition, StreamReader, no_stream
 from bridge.sources.amqp.transport import FastTransport, LibraryTransport, TransportFactory
 from bridge.sources.contract import SinkWatch
 from bridge.sources.oversized import ROOM_BYTES
@@ -43,14 +45,22 @@ class AmqpSource:
     read: Callable[[Any], Details] | None = None
 
     def __init__(
-        self, name: str, config: Amqp, sink: SinkWatch | None = None, *, consumer_check: ConsumerCheck | None = None
+        self,
+        name: str,
+        config: Amqp,
+        dramatiq: Dramatiq,
+        sink: SinkWatch | None = None,
+        *,
+        consumer_check: ConsumerCheck | None = None,
     ) -> None:
+        lift_limits()
         self.name = name
         self._config = config
         self._sink = sink
         self._consumer_check = consumer_check or ConsumerCheck(config.queue)
         self._repeated = RepeatedLog()
         self._promise = PromiseLog(name, config)
+        self._stream = StreamReader(name, config, StreamPosition(name, config.queue, dramatiq))
         self.deliveries: Callable[[Event], int] | None = self._promise.count
 
     @asynccontextmanager
@@ -61,7 +71,13 @@ class AmqpSource:
         max_bytes = config.max_body + ROOM_BYTES
         transport = FastTransport(self.name, loop, max_bytes) if config.fast_path else LibraryTransport(loop, max_bytes)
         session = AmqpSession(
-            self.name, config, transport, self._promise, self._consumer_check, log_waiting=self._log_waiting
+            self.name,
+            config,
+            transport,
+            self._promise,
+            stream=self._stream,
+            consumer_check=self._consumer_check,
+            log_waiting=self._log_waiting,
         )
         attempt, url = Attempt(config.connect_timeout / 1000), self._url()
         connection = aio_pika.Connection(url)
@@ -75,6 +91,7 @@ class AmqpSource:
                 is_connected = True
                 # Wait only now, so that a mistake in the connection is logged at once.
                 await self._wait_for_sink()
+                await self._stream.read_position()
                 async with asyncio.timeout(config.connect_timeout / 1000):
                     await session.start(connection, transport_used=factory.used)
                 self._promise.log_declared()
@@ -128,8 +145,11 @@ class AmqpSource:
 
 def _describe_refusal(error: BaseException, config: Amqp) -> str:
     """Return which queue or exchange the broker refused to declare or to find; "" if it did not."""
-    if isinstance(error, ChannelNotFoundEntity) and config.declare is None:
+    # The other one is "down or inaccessible": a stream, or a queue of another node, for a moment after a start.
+    if isinstance(error, ChannelNotFoundEntity) and "no queue" in str(error) and config.declare is None:
         return f"queue {config.queue!r} does not exist: declare it at the broker, or add `declare:` to the source"
+    if isinstance(error, ChannelPreconditionFailed) and "x-stream-offset" in str(error):
+        return no_stream(config.queue)
     if isinstance(error, ChannelPreconditionFailed):
         exchange = f"exchange {config.declare.exchange!r}" if config.declare else ""
         # RabbitMQ names the argument that differs, and its queue or exchange.

@@ -53,6 +53,11 @@ def no_answer(*, v5: bool, secure: bool) -> str:
     return f"the connection ended before the broker's answer: perhaps {version}{likely}"
 
 
+def silence(*, v5: bool) -> str:
+    """Return the likely cause where the broker has never answered, "" if none is known."""
+    return ": perhaps the broker speaks no MQTT 5 (version: 3.1.1)" if v5 else ""
+
+
 def missing(topics: Sequence[str], properties: Any) -> str:
     """Return why the broker can never give these subscriptions, as its CONNACK says; "" if it can."""
     if getattr(properties, "SharedSubscriptionAvailable", 1) == 0 and any(

@@ -18,7 +18,7 @@ from bridge.model.event import Details, Event
 from bridge.observe.logs import logger
 from bridge.sources.mqtt.overlap import OverlapIds
 from bridge.sources.mqtt.paho_client import self_test
-from bridge.sources.mqtt.promise import PromiseLog
+from bridge.sources.mqtt.promise import PromiseLog, silence
 from bridge.sources.mqtt.properties import details
 from bridge.sources.mqtt.session import MqttSession
 from bridge.sources.mqtt.subscription_store import SubscriptionStore
@@ -48,6 +48,7 @@ class MqttSource:
         if config.keeps_session:
             self._store = SubscriptionStore(name, config, topics, dramatiq, orphaned=orphaned)
         self._takeover = TakeoverDetector(config.client_id)
+        self._has_connected = False
         self._promise = PromiseLog(name)
         self._fast = config.fast_path
         if self._fast and (cause := self_test()):
@@ -67,8 +68,13 @@ class MqttSource:
             try:
                 async with Attempt(self._config.connect_timeout / 1000) as attempt:
                     await session.start(attempt)
+            except TimeoutError as error:
+                # amqtt leaves the CONNECT of a version that it doesn't know unanswered (0.12.1, observed).
+                v5 = self._config.version == "5" and not self._has_connected
+                raise Disconnected(f"{error}{silence(v5=v5)}") from None
             except (OSError, ssl.SSLError, ValueError) as error:
                 raise Disconnected(tls.explain(error, self._config.url)) from None
+            self._has_connected = True
             self.redelivers = session.durable
             yield session
         except Disconnected as ended:

@@ -18,6 +18,7 @@ from typing import Any, Final
 from redis.exceptions import ResponseError
 
 from bridge.config import RedisStream
+from bridge.config.starts import entry_before
 from bridge.errors import Disconnected
 from bridge.model.entry_ids import entry_order
 from bridge.observe.logs import RepeatedLog, logger
@@ -148,7 +149,7 @@ class Group:
         renewed = last_id is not None and behind is not None and entry_order(last_id) < entry_order(behind)
         start = _BEFORE_ALL if renewed else behind
         if behind is None:
-            start = _BEFORE_ALL if self._config.start == "beginning" else last_id
+            start = entry_before(self._config.start) or last_id
         if self._positions.in_sink:
             last_known = _later(_now(), last_id, read, written) if had_been_there else None
             status = await self._positions.make(stream, known=recorded, start=start or b"$", last_known=last_known)

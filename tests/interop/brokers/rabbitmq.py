@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import socket
 from types import MappingProxyType
 from typing import Final
 
 from tests.interop.broker import AMQP, MQTT, MQTT_3_1_1, InteropBroker
 from tests.interop.roots import InRoot
-from tests.support.brokers import RabbitMQ, mqtt_hello
+from tests.support.brokers import RabbitMQ
+from tests.support.other_brokers import MqttRabbitMQ
 
 
 class _Amqp(InRoot, RabbitMQ):
@@ -18,15 +18,9 @@ class _Amqp(InRoot, RabbitMQ):
     limits = MappingProxyType({"channel_max": 1, "frame_max": 8192})
 
 
-class _Mqtt(_Amqp):
-    scheme = "mqtt"
-    plugins = "rabbitmq_mqtt"
-
-    def _listeners(self) -> dict[str, object]:
-        return {"listeners.tcp": "none", "mqtt.listeners.tcp.1": f"127.0.0.1:{self.port}"}
-
-    def _hello(self, link: socket.socket) -> bool:
-        return mqtt_hello(link)
+class _Mqtt(InRoot, MqttRabbitMQ):
+    package = "rabbitmq-server"
+    folder = "/usr/lib/rabbitmq/bin"
 
 
 class Amqp310(_Amqp):

@@ -11,6 +11,7 @@ import aio_pika
 
 from tests.faults import checker
 from tests.faults.ledger import body
+from tests.faults.publishers import amqp_connection
 from tests.faults.stage import Brokers, Stage
 from tests.interop.outcome import HELD, Outcome, Outcomes
 from tests.interop.trial import Trial, each
@@ -115,20 +116,20 @@ def _declared(trial: Trial, source: str, kind: str) -> str:
 
 
 async def _publish(stage: Stage, exchange: str, key: str) -> None:
-    async with await aio_pika.connect(stage.feeds[stage.sources[0]].broker.url) as connection:
+    async with await amqp_connection(stage.feeds[stage.sources[0]].broker.url) as connection:
         channel = await connection.channel(publisher_confirms=False)
         target = await channel.get_exchange(exchange, ensure=False)
         await target.publish(aio_pika.Message(body(1), headers={"kind": "event"}), key)
 
 
 async def _ready(stage: Stage, source: str) -> int:
-    async with await aio_pika.connect(stage.feeds[stage.sources[0]].broker.url) as connection:
+    async with await amqp_connection(stage.feeds[stage.sources[0]].broker.url) as connection:
         channel = await connection.channel(publisher_confirms=False)
         queue = await channel.declare_queue(stage.feeds[source].name, passive=True)
         return int(queue.declaration_result.message_count or 0)
 
 
 async def _tuned(broker: Broker) -> str:
-    async with await aio_pika.connect(broker.url) as connection:
-        tune = connection.transport.connection.connection_tune  # type: ignore[union-attr]
+    async with await amqp_connection(broker.url) as connection:
+        tune = connection.transport.connection.connection_tune
         return f"channel_max {tune.channel_max}, frame_max {tune.frame_max}, heartbeat {tune.heartbeat}"

@@ -14,10 +14,11 @@ import aio_pika
 import pytest
 from aio_pika.abc import AbstractChannel
 
-from bridge.config.sources import Amqp
+from bridge.config import Amqp
 from bridge.errors import Disconnected
 from bridge.sources.amqp.consumer_check import ConsumerCheck
 from bridge.sources.amqp.source import AmqpSource
+from tests.support.amqp_wire import NOWHERE
 from tests.support.brokers import RabbitMQ, Redis
 from tests.support.children import wait_until
 from tests.support.feeds import AmqpFeed
@@ -228,7 +229,7 @@ def test_an_outage_with_the_window_full_by_bytes_is_survived(
 
 def _source(feed: AmqpFeed, fast_path: bool, quiet_s: float) -> AmqpSource:
     config = Amqp.model_validate({**feed.source, "fast_path": fast_path})
-    return AmqpSource("feed", config, consumer_check=ConsumerCheck(feed.name, quiet_s))
+    return AmqpSource("feed", config, NOWHERE, consumer_check=ConsumerCheck(feed.name, quiet_s))
 
 
 def _forget(feed: AmqpFeed, tag: str) -> None:

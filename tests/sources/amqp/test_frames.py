@@ -25,7 +25,7 @@ async def test_properties_that_cannot_be_read_are_left_out(properties: bytes) ->
     assert isinstance(parsed, ContentHeader)
     assert parsed.body_size == 8
     assert parsed.properties == Basic.Properties()
-    ((tag, cause),) = reader.unreadable_properties.items()
+    ((tag, (cause, _)),) = reader.unreadable_properties.items()
     assert tag == 7
     assert "a property can't be read" in cause
     assert reader.unreadable_names == {}
@@ -38,7 +38,7 @@ async def test_properties_that_the_library_would_read_slowly_are_left_out() -> N
     _, kept, _, repaired = await _read(reader, [deliver(1), header(8, small), deliver(2), header(8, large)])
     assert kept == header(8, small)
     assert pamqp.unmarshal(repaired)[2].properties == Basic.Properties()  # type: ignore[union-attr]
-    assert reader.unreadable_properties == {2: "properties of more than 32768 bytes need fast_path: true"}
+    assert reader.unreadable_properties == {2: ("properties of more than 32768 bytes need fast_path: true", None)}
 
 
 async def test_a_routing_key_that_is_not_utf8_is_escaped() -> None:

@@ -14,6 +14,7 @@ from bridge.errors import Disconnected
 from bridge.sources.amqp.consumer_check import ConsumerCheck
 from bridge.sources.amqp.source import AmqpSource
 from tests.faults.proxy import Proxy
+from tests.support.amqp_wire import NOWHERE
 from tests.support.brokers import RabbitMQ, Redis
 from tests.support.feeds import AmqpFeed
 from tests.support.processes import Bridges
@@ -24,7 +25,7 @@ _QUIET_S = 0.2
 
 def _source(feed: AmqpFeed, *, fast_path: bool) -> AmqpSource:
     config = Amqp.model_validate({**feed.source, "fast_path": fast_path})
-    return AmqpSource("feed", config, consumer_check=ConsumerCheck(feed.name, _QUIET_S))
+    return AmqpSource("feed", config, NOWHERE, consumer_check=ConsumerCheck(feed.name, _QUIET_S))
 
 
 @contextmanager
@@ -75,7 +76,7 @@ async def test_a_refused_channel_is_learned_where_a_cancel_is_explained(rabbitmq
     check = ConsumerCheck(feed.name)
     config = Amqp.model_validate({**feed.source, "fast_path": fast_path})
     with one_channel(rabbitmq):
-        async with AmqpSource("feed", config, consumer_check=check).connect() as session, asyncio.timeout(20):
+        async with AmqpSource("feed", config, NOWHERE, consumer_check=check).connect() as session, asyncio.timeout(20):
             connection = session._channel.connection
             assert check.is_possible(connection)
             await asyncio.to_thread(rabbitmq.ctl, "delete_queue", feed.name)

@@ -18,7 +18,18 @@ from bridge.model.event import KEPT_BODY_BYTES, Event
 from bridge.sources.amqp.deliveries import DeliveryReader
 from bridge.sources.amqp.frames import BadFrame, FrameReader
 from bridge.sources.amqp.source import AmqpSource
-from tests.support.amqp_wire import BAD_PROPERTIES, HEARTBEAT, TAG, Broker, bodies, deliver, frame, header, message
+from tests.support.amqp_wire import (
+    BAD_PROPERTIES,
+    HEARTBEAT,
+    NOWHERE,
+    TAG,
+    Broker,
+    bodies,
+    deliver,
+    frame,
+    header,
+    message,
+)
 from tests.support.brokers import RabbitMQ, Redis
 from tests.support.children import UNMEASURED, wait_until
 from tests.support.feeds import AmqpFeed
@@ -44,7 +55,7 @@ async def _received(broker: Broker, fast_path: bool, count: int, **settings: Any
         )
         events: list[Event] = []
         try:
-            async with AmqpSource("s", config).connect() as session, asyncio.timeout(20):
+            async with AmqpSource("s", config, NOWHERE).connect() as session, asyncio.timeout(20):
                 while len(events) < count:
                     events += await session.receive()
                 await session.acknowledge(events)

@@ -19,7 +19,7 @@ from bridge.sources.amqp import session as session_module
 from bridge.sources.amqp.promise import PromiseLog
 from bridge.sources.amqp.source import AmqpSource
 from tests.support import amqp_wire
-from tests.support.amqp_wire import TAG, message
+from tests.support.amqp_wire import NOWHERE, TAG, message
 from tests.support.brokers import RabbitMQ, Redis
 from tests.support.children import wait_until
 from tests.support.feeds import AmqpFeed
@@ -33,7 +33,7 @@ def source_of(port: int, *, fast_path: bool, **settings: Any) -> AmqpSource:
     """Return a source of the queue `q`."""
     url = f"amqp://guest:guest@127.0.0.1:{port}/"
     config = {"type": "amqp", "url": url, "queue": "q", "fast_path": fast_path, **settings}
-    return AmqpSource("s", Amqp.model_validate(config))
+    return AmqpSource("s", Amqp.model_validate(config), NOWHERE)
 
 
 @PATHS
@@ -169,28 +169,6 @@ def test_a_queue_that_is_quorum_by_its_vhost(arguments: dict[str, Any], limit: i
         deliveries = PromiseLog("s", Amqp.model_validate(config))
         assert [deliveries.count(counted) for _ in range(2)] == [2, 2]
     assert [f"delivered {limit} times" in line["cause"] for line in lines] == [True] * (limit is not None)
-
-
-@pytest.mark.parametrize("declared", [True, False], ids=["declared", "found by its header"])
-def test_a_stream_is_said(
-    declared: bool, rabbitmq: RabbitMQ, redis_server: Redis, new_bridge: Callable[..., Any]
-) -> None:
-    """It is no queue: an event that was held is not delivered again."""
-    feed = AmqpFeed(rabbitmq)
-    stream = {"x-queue-type": "stream"}
-    if not declared:
-        asyncio.run(_declare(rabbitmq, feed.name, stream))
-    settings = {"declare": {"arguments": stream}} if declared else {}
-    bridge = new_bridge(feed.config(redis_server, {"args": ["$payload.n"]}, **settings)).ready()
-    feed.publish([{"n": 1}])
-    said = bridge.wait_for("source.stream_queue", source="feed", queue=feed.name)
-    assert said["guarantee"].startswith("at most once")
-    assert ("at most once" in bridge.wait_for("source.connected")["guarantee"]) == declared
-
-
-async def _declare(rabbitmq: RabbitMQ, name: str, arguments: dict[str, Any]) -> None:
-    async with await aio_pika.connect(rabbitmq.url) as connection:
-        await (await connection.channel()).declare_queue(name, durable=True, arguments=arguments)
 
 
 async def test_a_reset_after_the_handshake_is_no_mistake_of_tls() -> None:

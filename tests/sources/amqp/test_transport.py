@@ -13,13 +13,24 @@ import uvloop
 from pamqp import frame as pamqp
 from pamqp.commands import Basic, Channel, Connection
 
-from bridge.config.sources import Amqp
+from bridge.config import Amqp
 from bridge.errors import BadEvent, Disconnected
 from bridge.model.event import Event
 from bridge.sources.amqp.session import AmqpSession
 from bridge.sources.amqp.source import AmqpSource
 from bridge.sources.amqp.transport import FastTransport
-from tests.support.amqp_wire import BAD_PROPERTIES, HEARTBEAT, TAG, Broker, bodies, deliver, frame, header, message
+from tests.support.amqp_wire import (
+    BAD_PROPERTIES,
+    HEARTBEAT,
+    NOWHERE,
+    TAG,
+    Broker,
+    bodies,
+    deliver,
+    frame,
+    header,
+    message,
+)
 
 
 def _config(broker: Broker, fast_path: bool, **settings: Any) -> Amqp:
@@ -33,7 +44,7 @@ async def _session(
 ) -> AsyncIterator[AmqpSession]:
     async with broker.serve():
         config = _config(broker, fast_path, heartbeat=heartbeat, window=window, connect_timeout="10s")
-        async with AmqpSource("feed", config).connect() as session:
+        async with AmqpSource("feed", config, NOWHERE).connect() as session:
             yield session
 
 
@@ -159,7 +170,7 @@ async def test_a_server_that_is_no_broker(fast_path: bool, greeting: bytes, caus
         # Short only for the server that says nothing.
         config = _config(broker, fast_path, connect_timeout="10s" if cause else "500ms")
         with pytest.raises(Disconnected) as caught:
-            async with AmqpSource("feed", config).connect():
+            async with AmqpSource("feed", config, NOWHERE).connect():
                 pass
     assert cause in caught.value.cause
 
@@ -300,7 +311,7 @@ async def test_a_closed_channel_acknowledges_nothing_anywhere(fast_path: bool) -
         broker.writer.write(pamqp.marshal(Channel.Close(406, "PRECONDITION_FAILED - timed out", 0, 0), 1))
         with pytest.raises(Disconnected, match="timed out"):
             await session.receive()
-        async with AmqpSource("feed", _config(broker, fast_path)).connect() as other:
+        async with AmqpSource("feed", _config(broker, fast_path), NOWHERE).connect() as other:
             assert [event.token for event in await other.receive()] == [1]
             await session.acknowledge(events)
             await other.pause()  # its answer comes after any acknowledgement

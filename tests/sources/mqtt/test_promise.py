@@ -97,6 +97,20 @@ async def test_each_refusal_has_words_of_its_own(
     assert words in await refused(fast_path, answered, **settings)
 
 
+@pytest.mark.parametrize(
+    ("version", "words"),
+    [("5", "timed out: perhaps the broker speaks no MQTT 5 (version: 3.1.1)"), ("3.1.1", "timed out")],
+)
+async def test_a_broker_that_ignores_the_version(version: str, words: str, fast_path: bool) -> None:
+    """A CONNECT that is never answered has its likely cause in words, until the broker has once spoken MQTT 5."""
+    script = Script()
+    script.connack = b""
+    with pytest.raises(Disconnected) as ended:
+        async with connected(fast_path, script=script, version=version, connect_timeout="1s"):
+            pass
+    assert str(ended.value) == words
+
+
 async def test_a_refused_subscription_has_the_brokers_explanation(fast_path: bool) -> None:
     """The reason string of SUBACK, and of DISCONNECT."""
     reason = Properties(PacketTypes.SUBACK)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import time
 from collections.abc import Callable
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -151,6 +152,25 @@ def test_where_a_new_group_starts(start: str, expected: list[int], feed: StreamF
     new_bridge(feed.config(feed.broker, start=start)).ready()
     feed.publish([{"n": 2}])
     assert [n for (n,) in _args(feed.broker, len(expected))] == expected
+
+
+@pytest.mark.parametrize("elsewhere", [False, True], ids=["in-dramatiqs-redis", "elsewhere"])
+@pytest.mark.parametrize("start", ["an id", "a time"])
+def test_a_new_group_starts_at_an_entry_or_a_time(
+    start: str, elsewhere: bool, feed: StreamFeed, new_redis: Callable[..., Redis], new_bridge: Bridges
+) -> None:
+    """The entry of the id is read, and the first one that was added at the time or later."""
+    sink = new_redis() if elsewhere else feed.broker
+    feed.publish([{"n": 0}, {"n": 1}])
+    time.sleep(0.01)
+    began = datetime.now(UTC)
+    feed.publish([{"n": 2}, {"n": 3}])
+    with feed.broker.client() as client:
+        entries: Any = client.xrange(feed.name)
+    given = began.isoformat() if start == "a time" else entries[2][0].decode()
+    new_bridge(feed.config(sink, start=given)).ready()
+    feed.publish([{"n": 4}])
+    assert [n for (n,) in _args(sink, 3)] == [2, 3, 4]
 
 
 def test_in_dramatiqs_redis_the_write_acknowledges(feed: StreamFeed, new_bridge: Bridges) -> None:
