@@ -29,6 +29,9 @@ class Control(ABC):
     def __init__(self, feeds: Mapping[str, Feed]) -> None:
         self.feeds = feeds
         self.seen: dict[str, Counter[int]] = {source: Counter() for source in feeds}
+        #: Whether the broker has forgotten its session, as the answer to a new connection says.
+        self.forgotten = False
+        self._newest: dict[str, int] = {}
 
     @property
     @abstractmethod
@@ -38,6 +41,16 @@ class Control(ABC):
     @abstractmethod
     def close(self) -> None:
         """Take no more."""
+
+    def broker_died(self, newest: Mapping[str, int]) -> None:
+        """Note the newest confirmed number of each source at the broker's death."""
+        self._newest.update(newest)
+
+    def forgotten_numbers(self, source: str, window_events: int) -> range:
+        """Return the numbers that may have been under way to any subscriber when the broker died, if it then forgot sessions."""
+        if not self.forgotten or source not in self._newest:
+            return range(0)
+        return range(self._newest[source] - window_events, self._newest[source] + 1)
 
     def missed(self, source: str, confirmed: Sequence[int]) -> list[int]:
         """Return the confirmed numbers that it has not seen, of those after the first that it has."""
@@ -56,7 +69,7 @@ class MqttControl(Control):
     def __init__(self, feeds: Mapping[str, Feed]) -> None:
         super().__init__(feeds)
         self._by_topic = {feed.topic: source for source, feed in feeds.items()}
-        self._subscribed = False
+        self._subscribed = self._has_session = False
         client = self._client = Client(CallbackAPIVersion.VERSION2, f"control-{uuid.uuid4().hex[:8]}", False)
         client.reconnect_delay_set(1, 1)
         client.on_connect = self._subscribe
@@ -79,7 +92,10 @@ class MqttControl(Control):
         self._client.disconnect()
         self._client.loop_stop()
 
-    def _subscribe(self, *_: Any) -> None:
+    def _subscribe(self, _client: Any, _data: Any, flags: Any, *_: Any) -> None:
+        # The first time there is none yet.
+        self.forgotten |= self._has_session and not flags.session_present
+        self._has_session = True
         # One filter a request: not every broker answers all in one.
         for topic in self._by_topic:
             self._client.subscribe(topic, qos=1)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final, Literal
 
@@ -59,23 +58,26 @@ class Report:
         return bool(self.unavailable) or any(one.failed for each in self.outcomes.values() for one in each.values())
 
 
-def judge(source: str, failures: list[str], missing: list[int], own_loss: Mapping[str, int] | None = None) -> Outcome:
+def judge(
+    source: str, failures: list[str], missing: list[int], by_itself: int = 0, forgotten: range = range(0)
+) -> Outcome:
     """Return the outcome of a source from an experiment's `failures`, those of all sources, and its `missing` numbers.
 
-    `own_loss` tells by source how many of the events the plain client beside the bridge has missed; None: there was none.
+    `by_itself` is how many of the events the plain client beside the bridge has missed; `forgotten` are the numbers that were
+    under way when the broker died, if it then had forgotten the plain client's session too.
     """
     own = [failure.removeprefix(f"{source}: ") for failure in failures if concerns(failure, source)]
-    by_itself = (own_loss or {}).get(source, 0)
-    if by_itself and missing:
-        # The same fault of the broker hits two subscribers differently; ten times as much would be another fault.
-        if len(missing) <= 10 * by_itself:
-            own = [failure for failure in own if not failure.startswith("lost ")]
-            if not own:
-                return Outcome("broker", f"loses events itself: {len(missing)}, of a plain client's {by_itself}")
+    others = [failure for failure in own if not failure.startswith("lost ")]
+    if not missing or len(others) == len(own):
+        return Outcome("FAILED", "; ".join(own)) if own else HELD
+    # The same fault of the broker hits two subscribers differently; ten times as much would be another fault.
+    if len(missing) > 10 * by_itself and not set(missing) <= set(forgotten):
         return Outcome("LOST", f"{len(missing)}, a plain client {by_itself}")
-    if missing and any(failure.startswith("lost ") for failure in own):
-        return Outcome("LOST", str(len(missing)))
-    return Outcome("FAILED", "; ".join(own)) if own else HELD
+    if others:
+        return Outcome("FAILED", "; ".join(others))
+    if by_itself:
+        return Outcome("broker", f"loses events itself: {len(missing)}, of a plain client's {by_itself}")
+    return Outcome("broker", f"has forgotten all sessions, a plain client's too: {len(missing)} events were under way")
 
 
 def concerns(failure: str, source: str) -> bool:

@@ -9,7 +9,7 @@ from typing import Any, Final
 from tests.faults.experiment import Result, run
 from tests.faults.rows import Row
 from tests.faults.sources import KINDS
-from tests.faults.stage import Brokers, Stage
+from tests.faults.stage import WINDOW_EVENTS, Brokers, Stage
 from tests.interop.broker import InteropBroker
 from tests.interop.control import Control, control_of
 from tests.interop.outcome import Outcome, Outcomes, judge
@@ -121,15 +121,19 @@ class Trial:
         settings = {"most_lines": 100, "recovery_s": _RECOVERY_S, **row}
         name = getattr(act, "__name__", "act")
         result = run(Row(name, name, controlled_act, sources=chosen, stage=stage, **settings), self.brokers)
-        own_loss = None
-        if controls:
-            own_loss = {source: len(controls[0].missed(source, loads[source])) for source in loads}
-        return {source: _judge(source, result, own_loss, settings) for source in chosen}
+        keeps_all = settings.get("keeps_all", False)
+        return {source: _judge(source, result, controls, loads, keeps_all=keeps_all) for source in chosen}
 
 
-def _judge(source: str, result: Result, own_loss: Mapping[str, int] | None, row: Mapping[str, Any]) -> Outcome:
-    promised = KINDS[source].guarantee or row.get("keeps_all", False)
-    outcome = judge(source, result.failures, result.missing.get(source, []) if promised else [], own_loss)
+def _judge(
+    source: str, result: Result, controls: list[Control], confirmed: Mapping[str, list[int]], *, keeps_all: bool
+) -> Outcome:
+    missing = result.missing.get(source, []) if KINDS[source].guarantee or keeps_all else []
+    by_itself, forgotten = 0, range(0)
+    for control in controls:
+        by_itself = len(control.missed(source, confirmed[source]))
+        forgotten = control.forgotten_numbers(source, WINDOW_EVENTS)
+    outcome = judge(source, result.failures, missing, by_itself, forgotten)
     return replace(outcome, log=result.log) if outcome.failed else outcome
 
 

@@ -67,6 +67,8 @@ def broker_kill(trial: Trial) -> Outcomes:
             broker.kill()
         for load in stage.loads.values():
             load.rate = 0
+        if control is not None:
+            control.broker_died({name: max(load.ledger.confirmed) for name, load in stage.loads.items()})
         for broker in stage.brokers(trial.kind):
             broker.start()
         wait_until(lambda: control is None or control.connected, 30, "the plain client")
