@@ -31,7 +31,7 @@ def markdown(reports: Sequence[Report], command: str) -> str:
         f"Printed by `{command}` on {date}. Each broker is a real one, and every check is made with all its sources: both ways",
         "to read, each version of MQTT. **held**: everything arrived, and no more often than promised. **broker**: it cannot give",
         "this, or loses events by itself, as a plain client beside the bridge shows. **refused**: the bridge says so in these words.",
-        "**LOST** and **FAILED** fail the run.",
+        "**LOST** and **FAILED** fail the run. **-**: it has no source for this, as MQTT 3.1.1 announces and shares nothing.",
     ]
     for family, title in _TITLES.items():
         if of_family := [report for report in reports if family_of(report.protocols) == family]:
@@ -40,7 +40,8 @@ def markdown(reports: Sequence[Report], command: str) -> str:
     lines += ["", "## What they announce, and what the bridge says about them", ""]
     for report in reports:
         known = [f"version {report.version}"] if report.version else []
-        lines.append(f"- **{report.name}**: " + "; ".join([*known, *report.notes]))
+        if known or report.notes:
+            lines.append(f"- **{report.name}**: " + "; ".join([*known, *report.notes]))
     return "\n".join(lines) + "\n"
 
 
