@@ -21,6 +21,11 @@ FAULTS_ARGS ?=
 FAULTS_TABLE = $(if $(filter *,$(ROWS)),--markdown tests/faults/results.md --command 'make faults RUNS=$(RUNS)')
 MINUTES ?= 30
 SOAK_ARGS ?=
+# Of `make interop`: patterns of brokers, and the folder where everything that it fetches or builds lies, once. The table
+# of all brokers is kept.
+BROKERS ?= *
+INTEROP_DIR ?= /var/tmp/dramatiq-bridge-interop
+INTEROP_ARGS ?=
 
 # Of the benchmark: parts and sources (empty: all of them), rounds (empty: the program's own number), and other options of
 # `python -m bench` or `python -m bench.against`. REV is the revision that bench-against compares this tree with: HEAD~1
@@ -44,7 +49,7 @@ COMPILE = $(BIN)/uv pip compile --no-strip-extras --quiet --universal --python-v
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help venv brokers test test-repeat test-debian13 red-before faults soak lint words format check run demo bench bench-against bench-micro lock clean
+.PHONY: help venv brokers test test-repeat test-debian13 red-before faults soak interop lint words format check run demo bench bench-against bench-micro lock clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -82,6 +87,9 @@ faults: venv brokers ## break everything under load and count what is lost, abou
 
 soak: venv brokers ## random faults one after another against one bridge (MINUTES=30, SOAK_ARGS=--help)
 	@$(BIN)/python -m tests.faults.soak --minutes $(MINUTES) $(SOAK_ARGS)
+
+interop: venv brokers ## try brokers of many kinds, which it fetches, below an hour, as root or with sudo (BROKERS='rabbitmq-*', INTEROP_DIR=DIR, INTEROP_ARGS=--list)
+	@INTEROP_DIR='$(INTEROP_DIR)' $(BIN)/python -m tests.interop --brokers '$(BROKERS)' --markdown tests/interop/results.md $(INTEROP_ARGS)
 
 lint: venv ## ruff, mypy, and the count of words
 	@$(BIN)/ruff check .

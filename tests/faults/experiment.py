@@ -42,6 +42,8 @@ class Result:
     #: What the row has measured.
     notes: list[str] = field(default_factory=list)
     confirmed: int = 0
+    #: The numbers of each source that are missing, promised or not.
+    missing: dict[str, list[int]] = field(default_factory=dict)
     #: Missing although the row promises them; by the broker's own fault; of sources that promise at most once.
     lost: int = 0
     own_loss: int = 0
@@ -173,7 +175,7 @@ def _check_events(row: Row, stage: Stage, result: Result) -> None:
         arrived = checker.look(client, stage.sources)
     for source, its in arrived.items():
         kind, ledger = KINDS[source], stage.loads[source].ledger
-        missing = its.missing(ledger)
+        missing = result.missing[source] = its.missing(ledger)
         result.confirmed += len(ledger.confirmed)
         if not kind.guarantee and not row.keeps_all:
             result.not_promised += len(missing)

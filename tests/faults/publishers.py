@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
+import uuid
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Coroutine, Sequence
 from contextlib import suppress
@@ -93,7 +94,7 @@ class AmqpPublisher(Publisher):
             runner.close()
 
     async def _connect(self) -> None:
-        self._connection = await aio_pika.connect(self.feed.broker.url)
+        self._connection = await amqp_connection(self.feed.broker.url)
         self._exchange = await self._open(await self._connection.channel(on_return_raises=True))
 
     async def _open(self, channel: Any) -> Any:
@@ -102,6 +103,14 @@ class AmqpPublisher(Publisher):
     def _run(self, work: Coroutine[Any, Any, None]) -> None:
         assert self._runner is not None
         self._runner.run(_in_time(work))
+
+
+async def amqp_connection(url: str) -> Any:
+    """Return an open connection of aio-pika."""
+    connection: Any = await aio_pika.connect(url, timeout=10)
+    # aiormq fails where a broker announces no capabilities; it may confirm all the same.
+    connection.transport.connection.server_properties.setdefault("capabilities", {"publisher_confirms": True})
+    return connection
 
 
 class AmqpTopicPublisher(AmqpPublisher):
@@ -129,7 +138,9 @@ class MqttPublisher(Publisher):
     def connect(self) -> None:
         """See Publisher."""
         self.close()
-        client = self._client = Client(CallbackAPIVersion.VERSION2, reconnect_on_failure=False)
+        # With an id: not every broker gives a client one.
+        client_id = f"publisher-{uuid.uuid4().hex[:8]}"
+        client = self._client = Client(CallbackAPIVersion.VERSION2, client_id, reconnect_on_failure=False)
         connected = threading.Event()
         client.on_connect = lambda *_: connected.set()
         client.connect_timeout = _TIMEOUT_S

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, ClassVar, Final
 
@@ -84,7 +85,7 @@ class Kind:
     """
 
     broker: str
-    feed: type[Feed]
+    feed: Callable[[Any], Feed]
     publisher: type[Publisher]
     guarantee: bool = True
     again: int = 0

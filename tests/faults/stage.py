@@ -35,7 +35,8 @@ WINDOW_BYTES: Final = 1 << 20
 class Brokers:
     """Brokers that are started when they are asked for, and serve many experiments; use it as a context manager.
 
-    `sink` is Dramatiq's Redis, `events` another one, both with every write synced to an append-only file.
+    `sink` is Dramatiq's Redis, `events` another one, both with every write synced to an append-only file. `others` are made
+    in place of these, or beside them, by name.
     """
 
     _MAKE: Final[dict[str, Callable[[], Broker]]] = {
@@ -47,14 +48,15 @@ class Brokers:
 
     KINDS: Final[tuple[type[Broker], ...]] = (Redis, Mosquitto, RabbitMQ)
 
-    def __init__(self) -> None:
+    def __init__(self, **others: Callable[[], Broker]) -> None:
+        self._make = {**self._MAKE, **others}
         self._started: dict[str, Broker] = {}
 
     def get(self, name: str) -> Broker:
         """Return a broker that runs, Redis emptied of what others left."""
         broker = self._started.get(name)
         if broker is None:
-            broker = self._started[name] = self._MAKE[name]()
+            broker = self._started[name] = self._make[name]()
         if not broker.running:
             broker.start()
         if isinstance(broker, Redis):
@@ -166,6 +168,10 @@ class Stage:
         """Mosquitto."""
         return self._broker("mosquitto", Mosquitto)
 
+    def brokers(self, kind: type[B]) -> list[B]:
+        """Return the brokers of one kind, of the sources and for Dramatiq."""
+        return [broker for broker in self._here.values() if isinstance(broker, kind)]
+
     @property
     def bridge(self) -> BridgeProcess:
         """The only bridge, or the first one."""
@@ -173,7 +179,7 @@ class Stage:
 
     def client(self, timeout_s: float = 5.0) -> redis.Redis:
         """Return a client of Dramatiq's Redis that sends nothing twice."""
-        return plain_client(self.sink.port, timeout_s)
+        return plain_client(self.sink.direct_port, timeout_s)
 
     def wait(self, least_s: float, most_s: float, long_s: float | None = None) -> None:
         """Let between `least_s` and `most_s` seconds pass; in a long run up to `long_s`."""

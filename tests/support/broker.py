@@ -76,6 +76,16 @@ class Broker(ABC):
     def _env(self) -> dict[str, str]:
         return {**os.environ, "HOME": str(self.directory)}
 
+    def _find(self, name: str) -> str:
+        """Return the path of one of the broker's programs; AssertionError where it is not installed."""
+        program = find_program(name)
+        assert program is not None, f"{name} is not installed"
+        return program
+
+    def _entered(self, command: list[str]) -> list[str]:
+        """Return the command that becomes `command` where the broker's programs are; here they are this machine's."""
+        return command
+
     @property
     def url(self) -> str:
         """The broker's address with its credentials, as a bridge's configuration takes it."""
@@ -98,7 +108,7 @@ class Broker(ABC):
         """Start the broker and wait until it answers; AssertionError with the log's end if it does not."""
         assert not self.running, f"{self.program} runs already"
         with self.log.open("ab") as log:
-            self._child = Child(self._command(), env=self._env(), cwd=self.directory, stdout=log)
+            self._child = Child(self._entered(self._command()), env=self._env(), cwd=self.directory, stdout=log)
         deadline = time.monotonic() + timeout
         while not self._answers():
             ended = not self._child.running

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, ClassVar, Self
 
 import redis
 
-from tests.support.broker import Broker, find_program
+from tests.support.broker import Broker
 from tests.support.children import Child, free_port, wait_until
 
 if TYPE_CHECKING:
@@ -25,8 +25,9 @@ if TYPE_CHECKING:
 
 
 def answers_mqtt(link: socket.socket) -> bool:
-    """Say CONNECT of MQTT 3.1.1 with a clean session and no client id; any CONNACK is an answer, a refusal too."""
-    link.sendall(b"\x10\x0c\x00\x04MQTT\x04\x02\x00\x0a\x00\x00")
+    """Connect to an MQTT broker by version 3.1.1, and tell whether it answered; a refusal is an answer too."""
+    # A clean session, and the client id "hello": not every broker takes an empty one.
+    link.sendall(b"\x10\x11\x00\x04MQTT\x04\x02\x00\x0a\x00\x05hello")
     answered = link.recv(4)[:1] == b"\x20"
     link.sendall(b"\xe0\x00")
     return answered
@@ -61,12 +62,7 @@ class Redis(Broker):
             lines |= {"user default": "off", f"user {self.user}": f"on >{self.password} ~* &* +@all"}
         elif self.password:
             lines |= {"requirepass": self.password}
-        return [self._path(), self._write("redis.conf", {**lines, **self.config})]
-
-    def _path(self) -> str:
-        program = find_program(self.program)
-        assert program is not None, f"{self.program} is not installed"
-        return program
+        return [self._find(self.program), self._write("redis.conf", {**lines, **self.config})]
 
     def _hello(self, link: socket.socket) -> bool:
         link.sendall(b"PING\r\n")
@@ -76,6 +72,11 @@ class Redis(Broker):
     def url_of(self, db: int) -> str:
         """Return the URL of one database."""
         return f"{self.url}/{db}"
+
+    @property
+    def direct_port(self) -> int:
+        """The port of the server itself, where `port` is that of a proxy before it."""
+        return self.port
 
     def client(self, db: int = 0) -> redis.Redis:
         """Return a synchronous client whose answers are bytes."""
@@ -112,8 +113,6 @@ class Mosquitto(Broker):
         self.max_inflight_messages = max_inflight_messages
 
     def _command(self) -> list[str]:
-        program = find_program(self.program)
-        assert program is not None, "mosquitto is not installed"
         lines: dict[str, object] = {"listener": f"{self.port} 127.0.0.1", "max_queued_messages": 0}
         if os.geteuid() == 0:
             # It would change to the user `mosquitto`, who may not write to our directory.
@@ -126,13 +125,12 @@ class Mosquitto(Broker):
             lines |= {"cafile": self.tls.ca, "certfile": self.tls.cert, "keyfile": self.tls.key}
         if self.user and self.password:
             passwords = self.directory / "passwords"
-            tool = find_program("mosquitto_passwd")
-            assert tool is not None, "mosquitto_passwd is not installed"
+            tool = self._find("mosquitto_passwd")
             subprocess.run([tool, "-b", "-c", passwords, self.user, self.password], check=True, capture_output=True)
             lines |= {"allow_anonymous": "false", "password_file": passwords}
         else:
             lines["allow_anonymous"] = "true"
-        return [program, "-c", self._write("mosquitto.conf", {**lines, **self.config})]
+        return [self._find(self.program), "-c", self._write("mosquitto.conf", {**lines, **self.config})]
 
     def _hello(self, link: socket.socket) -> bool:
         return answers_mqtt(link)
@@ -160,11 +158,10 @@ class RabbitMQ(Broker):
 
     def start(self, timeout: float = 60.0) -> Self:
         """Start epmd and the broker, and wait until it answers."""
-        epmd = find_program("epmd")
-        assert epmd is not None, "epmd (Erlang) is not installed"
         if self._epmd is None:
             # The broker would start one that stays behind as a daemon; it finds this one and leaves it at that.
-            self._epmd = Child([epmd, "-port", str(self._epmd_port), "-address", "127.0.0.1"], env=self._env())
+            epmd = [self._find("epmd"), "-port", str(self._epmd_port), "-address", "127.0.0.1"]
+            self._epmd = Child(self._entered(epmd), env=self._env())
             wait_until(self._epmd_answers, what="epmd listening")
         return super().start(timeout)
 
@@ -180,11 +177,10 @@ class RabbitMQ(Broker):
 
     def ctl(self, *arguments: str, timeout: float = 60.0) -> str:
         """Run rabbitmqctl against this broker and return what it prints; AssertionError if it fails."""
-        program = find_program(self.program)
-        assert program is not None
+        program = Path(self._find(self.program)).with_name("rabbitmqctl")
         for _ in range(3):
             done = subprocess.run(
-                [str(Path(program).with_name("rabbitmqctl")), *arguments],
+                self._entered([str(program), *arguments]),
                 env=self._env(),
                 cwd=self.directory,
                 stdin=subprocess.DEVNULL,
@@ -238,10 +234,7 @@ class RabbitMQ(Broker):
         }
 
     def _command(self) -> list[str]:
-        program = find_program(self.program)
-        assert program is not None, "rabbitmq-server is not installed"
         (self.directory / "plugins").write_text(f"[{','.join(self.plugins)}].")
-        listener = f"127.0.0.1:{self.port}"
         lines: dict[str, object] = {
             "default_user": self.user,
             "default_pass": self.password,
@@ -249,13 +242,15 @@ class RabbitMQ(Broker):
             "max_message_size": 128 << 20,  # the default before RabbitMQ 4.0
             "log.console.level": "info",
         }
-        if self.tls:
-            lines |= {"listeners.tcp": "none", "listeners.ssl.1": listener, "ssl_options.cacertfile": self.tls.ca}
-            lines |= {"ssl_options.certfile": self.tls.cert, "ssl_options.keyfile": self.tls.key}
-        else:
-            lines["listeners.tcp.1"] = listener
-        self._write("rabbitmq.conf", {**lines, **self.config}, " = ")
-        return [program]
+        self._write("rabbitmq.conf", {**lines, **self._listeners(), **self.config}, " = ")
+        return [self._find(self.program)]
+
+    def _listeners(self) -> dict[str, object]:
+        listener = f"127.0.0.1:{self.port}"
+        if self.tls is None:
+            return {"listeners.tcp.1": listener}
+        lines = {"listeners.tcp": "none", "listeners.ssl.1": listener, "ssl_options.cacertfile": self.tls.ca}
+        return lines | {"ssl_options.certfile": self.tls.cert, "ssl_options.keyfile": self.tls.key}
 
     def _hello(self, link: socket.socket) -> bool:
         # The protocol header; the answer is the method frame Connection.Start. It listens only when it is ready.

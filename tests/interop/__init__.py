@@ -1,0 +1,1 @@
+"""Which brokers the bridge works with: real ones of many kinds, each tried in the same way."""
