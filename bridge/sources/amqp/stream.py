@@ -21,10 +21,9 @@ from typing import Any, Final
 from bridge.config import Amqp, Dramatiq
 from bridge.errors import Disconnected
 from bridge.model.event import Event, OnceByPosition
-from bridge.observe.log_fields import without_numbers
 from bridge.observe.logs import RepeatedLog, logger
 from bridge.redis_io.keys import position_key
-from bridge.redis_io.patience import ask_until_answered
+from bridge.redis_io.positions import PositionRedis
 from bridge.sources.amqp.look import find_end, look
 from bridge.sources.amqp.offsets import offset_of
 
@@ -53,9 +52,7 @@ class StreamPosition:
         #: See `WriteOnce.log`.
         self.log = json.dumps([source, queue])
         self.key = position_key(dramatiq.namespace, self.log)
-        self._source = source
-        self._dramatiq = dramatiq
-        self._repeated = RepeatedLog()
+        self._redis = PositionRedis(source, dramatiq)
 
     async def read(self) -> int | None:
         """Return the offset; waits for Redis.
@@ -63,29 +60,16 @@ class StreamPosition:
         Raises:
             Disconnected: the key holds no offset.
         """
-        (value,) = await self._ask("GET", self.key)
+        value = await self._redis.ask("GET", self.key)
         if value is not None and not value.isdigit():
             raise Disconnected(f"key {self.key!r} in Dramatiq's Redis holds no offset: delete it, or mend it")
         return None if value is None else int(value)
 
     async def begin(self, offset: int) -> int:
         """Begin at `offset`, unless another process has begun meanwhile; return where; waits for Redis."""
-        await self._ask("SET", self.key, offset, "NX")
+        await self._redis.ask("SET", self.key, offset, "NX")
         begun = await self.read()
         return offset if begun is None else begun
-
-    async def _ask(self, *command: str | int) -> list[Any]:
-        return await ask_until_answered(self._dramatiq, [command], self._log_failure)
-
-    def _log_failure(self, cause: str, wait_s: float) -> None:
-        self._repeated.write(
-            without_numbers(cause),
-            log.warning,
-            "source.position_unknown",
-            source=self._source,
-            cause=cause,
-            retry_in=round(wait_s, 2),
-        )
 
 
 class StreamReader:

@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import json
-from typing import Any, Final
+from typing import Final
 
 from redis.exceptions import ResponseError
 
 from bridge.config import Dramatiq
 from bridge.errors import Disconnected
-from bridge.observe.log_fields import without_numbers
-from bridge.observe.logs import RepeatedLog, logger
 from bridge.redis_io.connection import plain_error
 from bridge.redis_io.keys import position_key, restart_key
-from bridge.redis_io.patience import ask, ask_until_answered
+from bridge.redis_io.patience import ask
+from bridge.redis_io.positions import PositionRedis
 
-log = logger()
 #: How long the write remembers each entry that a group which was made again may deliver a second time.
 SEEN_MS: Final = 86_400_000
 _LATER: Final = """
@@ -74,7 +72,7 @@ class Positions:
         self._group = group
         self._dramatiq = dramatiq
         self.in_sink = in_sink
-        self._repeated = RepeatedLog()
+        self._redis = PositionRedis(source, dramatiq)
 
     def log(self, stream: str) -> str:
         """Return the name under which the write keeps the position (`WriteOnce.log`)."""
@@ -82,8 +80,7 @@ class Positions:
 
     async def read(self, stream: str) -> bytes | None:
         """Return the highest id that was written, None where none is known; waits for Redis."""
-        (value,) = await self._ask("GET", self._position_key(stream))
-        return value  # type: ignore[no-any-return]
+        return await self._redis.ask("GET", self._position_key(stream))  # type: ignore[no-any-return]
 
     async def read_at_once(self, stream: str) -> bytes | None:
         """Return the same; None as well if Redis does not answer."""
@@ -95,11 +92,11 @@ class Positions:
 
     async def begin(self, stream: str, entry_id: bytes, *, anew: bool) -> None:
         """Record where a new group begins, unless something was written meanwhile, or the stream is `anew`; waits for Redis."""
-        await self._ask("SET", self._position_key(stream), entry_id, *(() if anew else ("NX",)))
+        await self._redis.ask("SET", self._position_key(stream), entry_id, *(() if anew else ("NX",)))
 
     async def restart(self, stream: str, last_id: bytes) -> None:
         """Let the write remember each entry up to `last_id`, because the group was lost; waits for Redis."""
-        await self._ask("EVAL", _RAISE, 1, self._restart_key(stream), last_id, SEEN_MS)
+        await self._redis.ask("EVAL", _RAISE, 1, self._restart_key(stream), last_id, SEEN_MS)
 
     async def make(self, stream: str, *, known: bytes | None, start: bytes, last_known: bytes | None) -> str:
         """Make the group of a stream in Dramatiq's Redis, if `known` is still its position; waits for Redis.
@@ -109,7 +106,7 @@ class Positions:
         """
         keys = self._restart_key(stream), self._position_key(stream), stream
         arguments = self._group, known or b"", start, last_known or b"", SEEN_MS
-        (status,) = await self._ask("EVAL", _MAKE, 3, *keys, *arguments)
+        status = await self._redis.ask("EVAL", _MAKE, 3, *keys, *arguments)
         return plain_error(str(status, "utf-8", "backslashreplace"))
 
     def _restart_key(self, stream: str) -> str:
@@ -117,16 +114,3 @@ class Positions:
 
     def _position_key(self, stream: str) -> str:
         return position_key(self._dramatiq.namespace, self.log(stream))
-
-    async def _ask(self, *command: str | bytes | int) -> list[Any]:
-        return await ask_until_answered(self._dramatiq, [command], self._log_failure)
-
-    def _log_failure(self, cause: str, wait_s: float) -> None:
-        self._repeated.write(
-            without_numbers(cause),
-            log.warning,
-            "source.position_unknown",
-            source=self._source,
-            cause=cause,
-            retry_in=round(wait_s, 2),
-        )
