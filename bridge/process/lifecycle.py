@@ -87,8 +87,9 @@ class Lifecycle:
     def ready(self) -> None:
         """Report that every source is connected, and that the sink takes writes."""
         self._announced = True
-        log.info("bridge.ready", **self._sizes)
+        # Before the line: who waits for it may stop the bridge at once, and READY=1 must not follow STOPPING=1.
         systemd.notify("READY=1\nSTATUS=running")
+        log.info("bridge.ready", **self._sizes)
 
     async def watch(self, stuck: Callable[[], Sequence[str]], unready: Callable[[], str]) -> None:
         """Report whenever the bridge becomes ready or ceases to be, for ever: sources are `stuck`, or it is `unready`.
