@@ -64,12 +64,12 @@ _LONG_S: Final = 10
 
 @pytest.mark.no_cover  # the tracer takes a multiple of the CPU time that is measured
 def test_5000_routes_are_loaded_soon(tmp_path: Path) -> None:
-    """Read, checked and compiled in less than 2 s of CPU; the tests run on any machine, so they allow a multiple."""
+    """Read, checked and compiled in less than 2 s of CPU; the tests run on any machine, so they allow tenfold."""
     path = tmp_path / "bridge.yaml"
     path.write_text(_SOURCE + "".join(_ROUTE.format(number) for number in range(5000)))
     began = time.process_time()
     loaded = config.load(path, check=check_routes)
-    assert time.process_time() - began < 4
+    assert time.process_time() - began < 20
     assert len(loaded.routes) == 5000
 
 
