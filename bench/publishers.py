@@ -85,13 +85,17 @@ class Publisher(ABC):
 
 
 class AmqpPublisher(Publisher):
-    """Persistent messages to a topic exchange, with publisher confirms."""
+    """Persistent messages to an exchange, by default the benchmark's, with publisher confirms."""
+
+    def __init__(self, url: str, exchange: str = AMQP_EXCHANGE, routing_key: str = DOTTED_TOPIC) -> None:
+        self._address = commands.Basic.Publish(exchange=exchange, routing_key=routing_key)
+        super().__init__(url)
 
     def _greet(self) -> None:
         self._buffer = bytearray()
         self._unconfirmed: dict[int, None] = {}
         self._tag = 0
-        self._publish = frame.marshal(commands.Basic.Publish(exchange=AMQP_EXCHANGE, routing_key=DOTTED_TOPIC), 1)
+        self._publish = frame.marshal(self._address, 1)
         self._headers: dict[int, bytes] = {}
         self._socket.sendall(b"AMQP\x00\x00\x09\x01")
         self._await("Connection.Start")

@@ -126,9 +126,21 @@ def removed(stage: Stage) -> None:
     """The spool's directory is removed while Redis is away, with all that it holds: it is made again, and nothing is lost."""
     stage.sink.kill()
     stage.wait(3, 4, 20)
-    shutil.rmtree(stage.spool)
+    _remove(stage.spool)
     stage.wait(1, 2, 10)
     stage.sink.start()
+
+
+def _remove(directory: Path) -> None:
+    """Remove it with all that it holds, though the bridge makes files in it meanwhile."""
+    for attempt in range(20):
+        try:
+            shutil.rmtree(directory)
+        except OSError:
+            if attempt == 19:
+                raise
+        else:
+            return
 
 
 def _fill(stage: Stage) -> None:

@@ -8,12 +8,11 @@ from tests.faults.experiment import run
 from tests.faults.rows import named
 from tests.faults.slope import Slope
 from tests.faults.stage import Brokers
-from tests.support.children import UNMEASURED
 
 
 def test_memory_is_flat_while_redis_refuses(brokers: Brokers) -> None:
     """However Redis refuses, with a full window of large bodies memory grows by less than 1 MiB a minute; nothing is lost."""
-    result = run(named("redis-refusals-memory"), brokers, env=UNMEASURED)
+    result = run(named("redis-refusals-memory"), brokers)
     assert not result.failures, result.report()
 
 

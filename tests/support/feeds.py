@@ -20,6 +20,7 @@ from paho.mqtt.enums import CallbackAPIVersion
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 
+from bench.publishers import AmqpPublisher
 from tests.support.broker import Broker
 from tests.support.brokers import Mosquitto, RabbitMQ, Redis
 from tests.support.children import wait_until
@@ -90,7 +91,14 @@ class AmqpFeed(Feed):
 
     def publish(self, payloads: Sequence[Payload], **properties: Any) -> None:
         """See Feed."""
-        asyncio.run(self._publish(payloads, properties))
+        if properties or any("id" in payload for payload in payloads):
+            asyncio.run(self._publish(payloads, properties))
+            return
+        publisher = AmqpPublisher(self.broker.url, exchange="", routing_key=self.name)
+        try:
+            publisher.publish([json.dumps(payload).encode() for payload in payloads])
+        finally:
+            publisher.close()
 
     def unacknowledged(self) -> int:
         """See Feed."""
