@@ -87,8 +87,15 @@ class Publisher(ABC):
 class AmqpPublisher(Publisher):
     """Persistent messages to an exchange, by default the benchmark's, with publisher confirms."""
 
-    def __init__(self, url: str, exchange: str = AMQP_EXCHANGE, routing_key: str = DOTTED_TOPIC) -> None:
+    def __init__(
+        self,
+        url: str,
+        exchange: str = AMQP_EXCHANGE,
+        routing_key: str = DOTTED_TOPIC,
+        content_type: str | None = "application/json",
+    ) -> None:
         self._address = commands.Basic.Publish(exchange=exchange, routing_key=routing_key)
+        self._content_type = content_type
         super().__init__(url)
 
     def _greet(self) -> None:
@@ -101,7 +108,7 @@ class AmqpPublisher(Publisher):
         self._await("Connection.Start")
         self._send_method(commands.Connection.StartOk({}, "PLAIN", "\0guest\0guest", "en_US"), 0)
         self._await("Connection.Tune")
-        self._send_method(commands.Connection.TuneOk(channel_max=2047, frame_max=131072, heartbeat=0), 0)
+        self._send_method(commands.Connection.TuneOk(channel_max=1, frame_max=131072, heartbeat=0), 0)
         self._call(commands.Connection.Open("/"), "Connection.OpenOk", 0)
         self._call(commands.Channel.Open(), "Channel.OpenOk", 1)
         self._call(commands.Confirm.Select(), "Confirm.SelectOk", 1)
@@ -111,7 +118,7 @@ class AmqpPublisher(Publisher):
         self._unconfirmed[self._tag] = None
         size = len(body)
         if size not in self._headers:
-            properties = commands.Basic.Properties(delivery_mode=2, content_type="application/json")
+            properties = commands.Basic.Properties(delivery_mode=2, content_type=self._content_type)
             self._headers[size] = frame.marshal(header.ContentHeader(0, size, properties), 1)
         return b"%b%b\x03\x00\x01%b%b\xce" % (self._publish, self._headers[size], struct.pack(">I", size), body)
 

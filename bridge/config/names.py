@@ -66,6 +66,12 @@ def split(url: object) -> SplitResult | None:
     return split_url(url) if isinstance(url, str) else None
 
 
+def virtual_host(url: str) -> str:
+    """Return the virtual host of an AMQP URL."""
+    parts = split(url)
+    return unquote(parts.path[1:]) or "/" if parts else "/"
+
+
 def virtual_host_mistakes(url: object) -> Iterator[Diagnostic]:
     """Yield the mistake in an AMQP URL whose virtual host no frame can hold."""
     parts = split(url)

@@ -74,12 +74,19 @@ end
 for q = 1, QUEUES do
   wrong = wrong or must_be(KEYS[1 + 2 * q], 'list') or must_be(KEYS[2 + 2 * q], 'hash')
 end
-local LOGS, streams = 2 + 2 * QUEUES, {}
+local LOGS, streams, positions = 2 + 2 * QUEUES, {}, {}
 local first_condition_key = LOGS + 2 * tonumber(ARGV[5]) + 1
 for k = LOGS + 1, first_condition_key - 1 do
   local broken = must_be(KEYS[k], 'string')
   if broken then
     return redis.error_reply('POSITIONS ' .. broken.err)
+  end
+end
+for log = 1, tonumber(ARGV[5]) do
+  local key = KEYS[LOGS + 2 * log - 1]
+  positions[log] = redis.call('GET', key)
+  if positions[log] and not string.match(positions[log], '^%d+-?%d*$') then
+    return redis.error_reply('POSITIONS ' .. key .. ' holds no position: stop the bridge, and delete it or mend it')
   end
 end
 for k = first_condition_key, #KEYS do
@@ -158,8 +165,14 @@ local function take()
 end
 
 -- Tell whether an id of a log comes after another: `milliseconds-number`, or one number. Lua's numbers hold 53 bits of
--- the 64, so they are compared as text.
+-- the 64, so only short ones are compared as numbers, which is sooner done, and the others as text.
 local function is_later(id, other)
+  if #id < 16 and #other < 16 then
+    local number, other_number = tonumber(id), tonumber(other)
+    if number and other_number then
+      return number > other_number
+    end
+  end
   local major, minor = string.match(id, '^(%d+)-?(%d*)$')
   local other_major, other_minor = string.match(other, '^(%d+)-?(%d*)$')
   if major == other_major then
@@ -171,9 +184,9 @@ local function is_later(id, other)
   return major > other_major
 end
 
-local positions, highest = {}, {}
+local highest = {}
 for log = 1, tonumber(take()) do
-  positions[log], highest[log] = redis.call('GET', KEYS[LOGS + 2 * log - 1]), take()
+  highest[log] = take()
 end
 
 -- Usually every condition holds and `duplicate` stays empty: then no message has to be left out below.
@@ -218,10 +231,10 @@ for _ = 1, tonumber(take()) do
     end
     at = at + events
   elseif kind == 'p' then
-    local position = tonumber(positions[tonumber(take())] or 0)
+    local position = positions[tonumber(take())] or '0'
     for i = at + 1, at + events do
       event = event + 1
-      if tonumber(ARGV[i]) < position then
+      if is_later(position, ARGV[i]) then
         mark_duplicate(event)
       end
     end

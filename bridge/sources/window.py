@@ -70,7 +70,9 @@ class InFlightWindow:
         return self._cause is not None
 
     def put(self, events: Sequence[Event]) -> None:
-        """Add received events, in order."""
+        """Add received events, in order; once the session has failed, only those that nobody redelivers."""
+        if self._cause is not None and self.redelivered:
+            events = [event for event in events if event.token is None]
         self._waiting.extend(events)
         self._events += len(events)
         self._bytes += _size(events)

@@ -9,7 +9,7 @@ import pytest
 import redis
 
 from bridge.model.batch import BatchSequence, DeadLetter, Written
-from bridge.model.event import OnceByXack
+from bridge.model.event import OnceByPosition, OnceByXack
 from bridge.sink.attempts import RedisAttempts
 from tests.support.batches import DEAD, Entry, Sinks, answer, batch, batch_of, copied, event, message, numbers
 from tests.support.brokers import Redis
@@ -202,3 +202,30 @@ async def test_the_minimal_acl_is_enough(redis_server: Redis, make: Sinks) -> No
             await attempts.forget("a", [b"1"])
         finally:
             client.execute_command("ACL", "DELUSER", "bridge")
+
+
+@pytest.mark.parametrize(
+    ("position", "offset", "written"),
+    [
+        (None, 0, 1),
+        (5, 4, 0),
+        (5, 5, 1),
+        (10, 9, 0),
+        (10**15, 10**15 - 1, 0),
+        (2**53 + 1, 2**53, 0),
+        (2**53 + 1, 2**53 + 1, 1),
+    ],
+)
+async def test_an_offset_before_the_position_is_a_duplicate(
+    redis_server: Redis, make: Sinks, position: int | None, offset: int, written: int
+) -> None:
+    """Also of offsets that Lua's numbers do not hold."""
+    once = OnceByPosition("log")
+    with redis_server.client() as client:
+        if position is not None:
+            client.set("dramatiq-bridge:position:log", position)
+        result = await make(redis_server).write(
+            batch_of([Entry(event(once, deduplication_key=b"%d" % offset), [message(1)])])
+        )
+        assert result == Written(written, 1 - written)
+        assert client.get("dramatiq-bridge:position:log") == b"%d" % max(position or 0, offset + 1)

@@ -45,6 +45,18 @@ async def test_waiting_events_are_taken_at_once_and_in_order() -> None:
     assert await later == [sent[0]]
 
 
+@pytest.mark.parametrize("redelivered", [True, False])
+async def test_what_comes_after_the_failure(redelivered: bool) -> None:
+    """What the broker redelivers is not handed over: of a stream it would move the position over what was dropped."""
+    window, _ = make_window(redelivered=redelivered)
+    window.put([event(1)])
+    window.fail("over")
+    window.put([event(2), event(3, token=None)])
+    assert [taken.topic for taken in await window.take()] == (["3"] if redelivered else ["1", "2", "3"])
+    with pytest.raises(Disconnected):
+        await window.take()
+
+
 async def test_one_batch_is_bounded() -> None:
     """However much has been received, one write does not keep Redis busy for long."""
     window, _ = make_window(65_535, 1 << 30)

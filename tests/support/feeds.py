@@ -19,6 +19,7 @@ from paho.mqtt.client import Client, MQTTv5
 from paho.mqtt.enums import CallbackAPIVersion
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
+from pamqp.commands import Basic
 
 from bench.publishers import AmqpPublisher
 from tests.support.broker import Broker
@@ -94,11 +95,15 @@ class AmqpFeed(Feed):
         if properties or any("id" in payload for payload in payloads):
             asyncio.run(self._publish(payloads, properties))
             return
-        publisher = AmqpPublisher(self.broker.url, exchange="", routing_key=self.name)
+        publisher = AmqpPublisher(self.broker.url, exchange="", routing_key=self.name, content_type=None)
         try:
             publisher.publish([json.dumps(payload).encode() for payload in payloads])
         finally:
             publisher.close()
+
+    def publish_raw(self, body: bytes, properties: bytes) -> None:
+        """Publish one event with these bytes as its properties: their flags, and the values."""
+        asyncio.run(self._publish_raw(body, properties))
 
     def unacknowledged(self) -> int:
         """See Feed."""
@@ -128,6 +133,21 @@ class AmqpFeed(Feed):
                         for payload in payloads[start : start + 500]
                     )
                 )
+
+    async def _publish_raw(self, body: bytes, properties: bytes) -> None:
+        raw = _RawProperties()
+        raw.raw = properties
+        async with await aio_pika.connect(self.broker.url) as connection, connection.channel() as channel:
+            underlay = await channel.get_underlay_channel()
+            await underlay.basic_publish(body, routing_key=self.name, properties=raw)
+
+
+class _RawProperties(Basic.Properties):
+    raw = b""
+
+    def marshal(self) -> bytes:
+        """Return them as they were given."""
+        return self.raw
 
 
 class LibraryAmqpFeed(AmqpFeed):

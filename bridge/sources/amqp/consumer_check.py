@@ -46,14 +46,13 @@ class ConsumerCheck:
         self,
         connection: Any,
         received_count: Callable[[], int | None],
-        find_lost: Callable[[Any], Awaitable[str]] | None = None,
+        find_lost: Callable[[Any], Awaitable[str]],
     ) -> str:
         """Return once the consumer is lost, with the cause.
 
-        `received_count` returns how many deliveries have come, or None while no more are expected. `find_lost` is asked
-        instead of the queue: it returns the cause or "", and raises whatever the library raises.
+        `received_count` returns how many deliveries have come, or None while no more are expected. `find_lost`, such as
+        `look_at_queue`, returns the cause or "", and raises whatever the library raises.
         """
-        find_lost = find_lost or self._look_at_queue
         count: int | None = 0
         while True:
             await asyncio.sleep(self._quiet_interval_s)
@@ -78,7 +77,12 @@ class ConsumerCheck:
             self.note_refusal(error)
             return ""
 
-    async def _look_at_queue(self, connection: Any) -> str:
+    async def look_at_queue(self, connection: Any) -> str:
+        """Return why the queue seems to have lost our consumer, or "".
+
+        Raises:
+            Exception: whatever the AMQP library raises.
+        """
         channel = await connection.channel(publisher_confirms=False)
         queue = await channel.queue_declare(self._queue, passive=True)
         await channel.close()

@@ -36,6 +36,7 @@ from bridge.sources.amqp.frames import (
     METHOD,
     BadFrame,
     bound_frame_max,
+    for_a_look,
     parse_frame_start,
 )
 from bridge.sources.amqp.properties import details, parse_properties
@@ -209,7 +210,8 @@ class DeliveryReader:
             raise BadFrame("a frame without its end")
         delivery = self._delivery
         if channel != self._channel or kind == HEARTBEAT:
-            for_library.append(bound_frame_max(data[at:end]))
+            frame = data[at:end]
+            for_library.append(for_a_look(frame) if channel else bound_frame_max(frame))
         elif kind == METHOD and delivery is None:
             if data.startswith(self._consumer, at + 7):
                 self._delivery = self._begin_delivery(data, at, end)

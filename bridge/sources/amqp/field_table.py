@@ -52,6 +52,23 @@ def read_properties(header: bytes) -> Basic.Properties:
     return properties
 
 
+def field_end(data: bytes, at: int) -> int:
+    """Return where the field of a table at `at` ends; its name and its value are not decoded.
+
+    Raises:
+        IndexError: it is cut off.
+        ValueError: its type is unknown.
+    """
+    type_at = at + 1 + data[at]
+    kind = data[type_at]
+    size = _SIZES.get(kind)
+    if size is not None:
+        return type_at + 1 + size
+    if kind in _SIZED:
+        return type_at + 5 + int.from_bytes(data[type_at + 1 : type_at + 5], "big")
+    raise ValueError(f"unknown type {data[type_at : type_at + 1]!r}")
+
+
 def _cut(data: bytes, at: int, size: int) -> tuple[bytes, int]:
     end = at + size
     if end > len(data):
@@ -151,3 +168,10 @@ _TYPES: Final[dict[int, Callable[[bytes, int], _Value]]] = {
         "S": _long_text, "A": _array, "T": _fixed(">Q", _time), "F": _table, "V": _nothing, "\0": _nothing, "x": _sized,
     }.items()
 }  # fmt: skip
+#: How many bytes a value of each type takes, unless it is of those behind a size (4).
+_SIZES: Final = {
+    ord(letter): size
+    for letters, size in (("V\0", 0), ("tbB", 1), ("su", 2), ("Iif", 4), ("D", 5), ("lLdT", 8))
+    for letter in letters
+}
+_SIZED: Final = frozenset(b"SAFx")

@@ -18,7 +18,7 @@ from pamqp.header import ContentHeader
 
 from bridge.errors import BadEvent
 from bridge.model.event import KEPT_BODY_BYTES
-from bridge.sources.amqp.offsets import offset_in
+from bridge.sources.amqp.offsets import OFFSET_HEADER, offset_in
 from bridge.sources.amqp.properties import parse_properties
 
 METHOD: Final = 1
@@ -69,6 +69,20 @@ def bound_frame_max(frame: bytes) -> bytes:
     if frame[7:11] == TUNE and not 0 < int.from_bytes(frame[13:17]) <= _DEFAULT_FRAME_MAX:
         return frame[:13] + _DEFAULT_FRAME_MAX.to_bytes(4) + frame[17:]
     return frame
+
+
+def for_a_look(frame: bytes) -> bytes:
+    """Return a frame of a delivery on a channel that only looks at offsets (see `look.py`), as the library can read it.
+
+    It brings no body, no name, and of the properties only the offset: whatever a producer has sent, the connection holds.
+    """
+    if frame[0] == METHOD and frame[7:11] == DELIVER:
+        return _with_payload(frame, DELIVER + _without_names(frame[11:-1]))
+    if frame[0] == HEADER:
+        offset = offset_in(frame, 7)
+        properties = Basic.Properties(headers=None if offset is None else {OFFSET_HEADER: offset})
+        return _with_payload(frame, ContentHeader(body_size=0, properties=properties).marshal())
+    return HEARTBEAT_FRAME if frame[0] == BODY else bound_frame_max(frame)
 
 
 def close_reason(data: bytes) -> str:
@@ -134,7 +148,7 @@ class FrameReader(asyncio.StreamReader):
         kind, channel, size = parse_frame_start(start, 0, self.frame_max)
         frame = start + await super().readexactly(size + 1)
         if channel not in {0, self.channel}:
-            return frame
+            return for_a_look(frame)
         if kind == METHOD and frame[7:11] == DELIVER:
             frame = self._repair_names(frame)
             self.sizes[self.last_tag] = size
@@ -195,6 +209,12 @@ class FrameReader(asyncio.StreamReader):
 
 def _with_payload(frame: bytes, payload: bytes) -> bytes:
     return frame[:3] + struct.pack(">I", len(payload)) + payload + END
+
+
+def _without_names(deliver: bytes) -> bytes:
+    """Return the arguments of basic.deliver without exchange and routing key."""
+    end = 10 + int.from_bytes(deliver[:1])  # the consumer tag; the delivery tag (8) and `redelivered` (1)
+    return deliver[:end] + b"\0\0"
 
 
 def _escape_names(deliver: bytes) -> bytes:

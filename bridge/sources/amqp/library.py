@@ -41,5 +41,10 @@ def capabilities(server_properties: Mapping[str, Any]) -> Mapping[str, Any]:
     return found if isinstance(found, dict) else {}
 
 
+def shown(value: object) -> str:
+    """Return a property of the broker as text."""
+    return value.decode("utf-8", "backslashreplace") if isinstance(value, bytes) else str(value)
+
+
 def _capabilities(connection: aiormq.Connection) -> Mapping[str, Any]:
     return capabilities(connection.server_properties)

@@ -1,6 +1,6 @@
-"""The offset of an event of a RabbitMQ stream: the header `x-stream-offset`, which the broker adds behind all others.
+"""The offset of an event of a RabbitMQ stream: the header `x-stream-offset`, which the broker adds.
 
-A header of this name that a producer has set is replaced (RabbitMQ 3.10.8 and 4.0.5, observed).
+A header of this name that a producer has set is replaced; all of them are sorted by name (RabbitMQ 3.10.8 and 4.0.5, observed).
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from bridge.errors import BadEvent
 from bridge.model.event import Event
-from bridge.sources.amqp.field_table import read_properties
+from bridge.sources.amqp.field_table import field_end
 
 OFFSET_HEADER: Final = "x-stream-offset"
 _NAME_AND_TYPE: Final = bytes([len(OFFSET_HEADER)]) + OFFSET_HEADER.encode() + b"l"
@@ -20,7 +20,7 @@ _FLAGS_AT: Final = 12
 def offset_in(header: bytes, at: int = 0) -> int | None:
     """Return the offset in the content header that begins at `at`, None if it has none.
 
-    Also of a header that can't be decoded otherwise: only its last field is read.
+    Also of a header that can't be decoded otherwise: no other name or value is read, but only where it ends.
     """
     flags = int.from_bytes(header[at + _FLAGS_AT : at + _FLAGS_AT + 2], "big")
     if not flags & _HEADERS or flags & _MORE_FLAGS:
@@ -30,15 +30,20 @@ def offset_in(header: bytes, at: int = 0) -> int | None:
         for flag in (_CONTENT_TYPE, _CONTENT_ENCODING):
             if flags & flag:
                 table_at += 1 + header[table_at]
-    except IndexError:
+        field_at = table_at + 4
+        end = field_at + int.from_bytes(header[table_at:field_at], "big")
+        while not header.startswith(_NAME_AND_TYPE, field_at):
+            field_at = field_end(header, field_at)
+            if field_at >= end:
+                return None
+    except (IndexError, ValueError):
         return None
-    end = table_at + 4 + int.from_bytes(header[table_at : table_at + 4], "big")
-    if header[end - 8 - len(_NAME_AND_TYPE) : end - 8] == _NAME_AND_TYPE:
-        return int.from_bytes(header[end - 8 : end], "big")
-    try:
-        return _number(read_properties(header[at:]).headers)
-    except (ValueError, RecursionError):
-        return None
+    value_at = field_at + len(_NAME_AND_TYPE)
+    return (
+        _number(int.from_bytes(header[value_at : value_at + 8], "big", signed=True))
+        if value_at + 8 <= min(end, len(header))
+        else None
+    )
 
 
 def offset_of(event: Event) -> int | None:
@@ -49,7 +54,7 @@ def offset_of(event: Event) -> int | None:
         exchange_end = 10 + raw[9]
         return offset_in(raw, exchange_end + 1 + raw[exchange_end] + 8)
     try:
-        return _number(event.details()[0])
+        return _number((event.details()[0] or {}).get(OFFSET_HEADER))
     except BadEvent as error:
         return error.offset if isinstance(error, UnreadableEntry) else None
 
@@ -62,6 +67,5 @@ class UnreadableEntry(BadEvent):
         self.offset = offset
 
 
-def _number(headers: Any) -> int | None:
-    offset = headers.get(OFFSET_HEADER) if headers else None
-    return offset if isinstance(offset, int) and offset >= 0 else None
+def _number(value: Any) -> int | None:
+    return value if isinstance(value, int) and value >= 0 else None

@@ -18,13 +18,13 @@ from bridge.errors import BadEvent
 from bridge.model.event import Event
 from bridge.model.server_versions import is_older, outdated
 from bridge.observe.logs import logger
-from bridge.sources.amqp.library import capabilities
+from bridge.sources.amqp.library import capabilities, shown
 from bridge.sources.amqp.offsets import offset_of
 
 log = logger()
 #: The promise for a stream of which the file does not say so.
 STREAM_GUARANTEE: Final = (
-    "at most once: each connection begins at the stream's next entry, and what it held comes not again"
+    "at most once in each process: each connection begins at the stream's next entry, and what it held comes not again"
 )
 _STREAM_REMEDY: Final = "set `stream: true` in the source: then each event is written exactly once"
 _STREAM_REMEDY_DEDUPLICATE: Final = (
@@ -76,7 +76,7 @@ class PromiseLog:
 
         Of the extensions of AMQP 0-9-1 the bridge uses `consumer_cancel_notify` alone; none of its guarantees rests on it.
         """
-        product, version = _text(properties.get("product")), _text(properties.get("version"))
+        product, version = shown(properties.get("product")), shown(properties.get("version"))
         if cause := outdated(product, version):
             self._say("source.old_server", cause=cause)
         if self._is_filtered and product == "RabbitMQ" and is_older(version, _FILTERS_SINCE):
@@ -90,8 +90,12 @@ class PromiseLog:
         """Log the limits that the first delivery of a connection shows; `is_kept`: the offset of a stream is kept."""
         self.guarantee = None
         if not is_kept and offset_of(event) is not None:
-            self.guarantee = STREAM_GUARANTEE
-            self._say("source.stream_queue", guarantee=STREAM_GUARANTEE, remedy=self._remedy)
+            self.say_stream()
+
+    def say_stream(self) -> None:
+        """Log that the queue is a stream, and what is promised while the file does not say so."""
+        self.guarantee = STREAM_GUARANTEE
+        self._say("source.stream_queue", guarantee=STREAM_GUARANTEE, remedy=self._remedy)
 
     def count(self, event: Event) -> int:
         """Return the event's `x-delivery-count`, 0 without one."""
@@ -111,10 +115,6 @@ class PromiseLog:
         if event not in self._said:
             self._said.add(event)
             log.warning(event, source=self._source, queue=self._queue, **fields)
-
-
-def _text(value: object) -> str:
-    return value.decode("utf-8", "backslashreplace") if isinstance(value, bytes) else str(value)
 
 
 def _headers(event: Event) -> Mapping[str, object]:

@@ -17,6 +17,7 @@ from bridge.errors import BadEvent, Disconnected, describe_error
 from bridge.model.event import Details, Event
 from bridge.sources.amqp.consumer_check import ConsumerCheck
 from bridge.sources.amqp.frames import INITIAL_FRAME_MAX, BadFrame
+from bridge.sources.amqp.look import is_stream
 from bridge.sources.amqp.offsets import UnreadableEntry
 from bridge.sources.amqp.promise import PromiseLog
 from bridge.sources.amqp.properties import details
@@ -106,8 +107,7 @@ class AmqpSession(WindowedSession):
     async def watch_consumer(self) -> None:
         """Fail the session once its consumer is lost; return at once where the broker allows no channel for the check."""
         if self._has_spare_channel:
-            find_lost = self._stream.find_lost if self._stream.is_known else None
-            connection = self._channel.connection
+            connection, find_lost = self._channel.connection, self._find_lost
             self.fail(await self._consumer_check.wait_until_lost(connection, self._received_count, find_lost))
 
     async def receive(self) -> list[Event]:
@@ -269,6 +269,19 @@ class AmqpSession(WindowedSession):
         self._window.fail(cause)
         self._acknowledged.set()
 
+    async def _find_lost(self, connection: Any) -> str:
+        if self._stream.is_known:
+            return await self._stream.find_lost(connection)
+        if self._stream.is_seen:
+            return ""
+        cause = await self._consumer_check.look_at_queue(connection)
+        # RabbitMQ counts no consumers of a stream, and every event waits in it for ever.
+        if cause and await is_stream(connection, self._config.queue):
+            self._stream.is_seen = True
+            self._promise.say_stream()
+            return ""
+        return cause
+
     async def _on_cancel(self, _frame: object) -> None:
         self._cancelling = asyncio.create_task(self._explain_cancel(), name=f"source:{self._name}:cancelled")
 
@@ -297,6 +310,8 @@ class AmqpSession(WindowedSession):
             self._end_once_acknowledged(f"{cause} {queue!r} (was it made again?)")
 
     async def _on_close(self, _sender: object, error: BaseException | None = None, *_: object) -> None:
+        if isinstance(error, Exception):
+            self._consumer_check.note_refusal(error)
         if self._channel is not None and self._channel.connection.is_connection_was_stuck:
             self.fail("the broker has shown no sign of life for about three heartbeats")
         else:

@@ -19,6 +19,7 @@ from aiormq.exceptions import ChannelNotFoundEntity, ChannelPreconditionFailed
 from yarl import URL
 
 from bridge.config import Amqp, Dramatiq, tls
+from bridge.config.names import virtual_host
 from bridge.connecting.attempt import Attempt, Server
 from bridge.errors import Disconnected, describe_error
 from bridge.model.event import Details, Event
@@ -60,7 +61,8 @@ class AmqpSource:
         self._consumer_check = consumer_check or ConsumerCheck(config.queue)
         self._repeated = RepeatedLog()
         self._promise = PromiseLog(name, config)
-        self._stream = StreamReader(name, config, StreamPosition(name, config.queue, dramatiq))
+        position = StreamPosition(name, virtual_host(config.url), config.queue, dramatiq)
+        self._stream = StreamReader(name, config, position, self._consumer_check.note_refusal)
         self.deliveries: Callable[[Event], int] | None = self._promise.count
 
     @asynccontextmanager
@@ -96,6 +98,7 @@ class AmqpSource:
                     await session.start(connection, transport_used=factory.used)
                 self._promise.log_declared()
             except Exception as error:  # noqa: BLE001 - aiormq raises anything, a bare Exception among it
+                self._consumer_check.note_refusal(error)
                 cause = transport.close_reason or _describe_refusal(error, config)
                 raise Disconnected(cause or _describe_failure(error, config.url, connected=is_connected)) from None
             watching = asyncio.create_task(session.watch_consumer(), name=f"source:{self.name}:consumer-check")

@@ -12,9 +12,8 @@ the stream still has is known by consuming it on a second channel: see `look.py`
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from typing import Any, Final
 
@@ -35,8 +34,12 @@ _LOOK_INTERVAL_S: Final = 5.0
 #: So many jumps of the offset wait for a look at most, and then the last of them is made longer.
 _MAX_JUMPS: Final = 1000
 _SHORTER: Final = (
-    "the stream has no event at the offset before it: it was made anew, or a replica lags behind;"
-    " to read a new stream from its `start`, stop the bridge and delete the key"
+    "the stream ends before it, and brings nothing until then: it was made anew, or `start` lies beyond its end, or a replica"
+    " lags behind; to read it from its `start`, stop the bridge and delete the key"
+)
+_UNKNOWN_END: Final = (
+    "the broker shows no event of the stream, though it counts some, or could not be asked:"
+    " until the first write, what comes while the bridge is away is not read"
 )
 
 
@@ -48,9 +51,9 @@ def no_stream(queue: str) -> str:
 class StreamPosition:
     """The offset from which a source goes on in its stream, in Dramatiq's Redis; None until it is known."""
 
-    def __init__(self, source: str, queue: str, dramatiq: Dramatiq) -> None:
-        #: See `WriteOnce.log`.
-        self.log = json.dumps([source, queue])
+    def __init__(self, source: str, virtual_host: str, queue: str, dramatiq: Dramatiq) -> None:
+        #: See `WriteOnce.log`. A broker's address may change, and is no part of it.
+        self.log = json.dumps(["amqp", source, virtual_host, queue])
         self.key = position_key(dramatiq.namespace, self.log)
         self._redis = PositionRedis(source, dramatiq)
 
@@ -75,16 +78,22 @@ class StreamPosition:
 class StreamReader:
     """Says where each connection of a source consumes its stream from, and gives the events their offsets.
 
-    `is_known` says whether the queue is known to be a stream; while it is not, the reader does nothing.
+    `is_known` says whether the queue is known to be a stream; while it is not, the reader does nothing. `note_refusal` is
+    called with each error of a look: the broker may have refused its channel.
     """
 
-    def __init__(self, source: str, config: Amqp, position: StreamPosition) -> None:
+    def __init__(
+        self, source: str, config: Amqp, position: StreamPosition, note_refusal: Callable[[Exception], None]
+    ) -> None:
         self.is_known = config.is_stream
+        #: Whether the queue has turned out to be a stream, though the file does not say so.
+        self.is_seen = False
         #: How many events retention has deleted before they were read, at most.
         self.deleted = 0
         self._source = source
         self._config = config
         self._position = position
+        self._note_refusal = note_refusal
         self._once = OnceByPosition(position.log)
         self._repeated = RepeatedLog()
         # Of this connection: where it goes on, None where only the broker knows; and whether an event has come.
@@ -96,6 +105,8 @@ class StreamReader:
         self._queue = config.queue
         # Jumps of the offset, from the one expected to the one that came, that wait for a look, if need be on the next connection.
         self._jumps: list[tuple[int, int]] = []
+        # What retention has deleted before it is counted.
+        self._counted_up_to = 0
         self._looking_at_jumps: asyncio.Task[None] | None = None
         self._looking_at_start: asyncio.Task[None] | None = None
 
@@ -118,13 +129,20 @@ class StreamReader:
         self._has_taken = False
         if self._next is None and start == "new" and can_look:
             # Otherwise a process that ends before its first write would lose what comes until the next start.
-            self._next = await self._position.begin(await find_end(connection, queue))
+            await self._begin_at_the_end(connection, queue)
         elif self._next is None and isinstance(start, int):
             self._next = await self._position.begin(start)
         if self._next and can_look:
             self._looking_at_start = asyncio.create_task(self._look_at_start(), name=f"source:{self._source}:look")
         self._look_at_jumps_later()
         return {"x-stream-offset": self._begin_at(), **self._filter()}
+
+    async def _begin_at_the_end(self, connection: Any, queue: str) -> None:
+        end = await find_end(connection, queue, self._config.connect_timeout / 2000)
+        if end is None:
+            self._say("source.start_unknown", cause=_UNKNOWN_END)
+        else:
+            self._next = await self._position.begin(end)
 
     def end(self) -> None:
         """Look no more: the connection ends."""
@@ -135,7 +153,8 @@ class StreamReader:
 
     async def discover(self, event: Event) -> str:
         """Return why the connection has to end at its first event: it shows a stream whose offset is kept; "" otherwise."""
-        if self.is_known or self._config.deduplicate is not None or offset_of(event) is None:
+        self.is_seen = offset_of(event) is not None
+        if self.is_known or self._config.deduplicate is not None or not self.is_seen:
             return ""
         self.is_known = await self._position.read() is not None
         return (
@@ -189,19 +208,25 @@ class StreamReader:
     async def _look_at_start(self) -> None:
         await asyncio.sleep(_PATIENCE_S)
         # An answer that does not come is found by the checks of the consumer.
-        with contextlib.suppress(Exception):
+        try:
             await self._look_whether_shorter(self._connection)
+        except Exception as error:  # noqa: BLE001 - aiormq raises anything
+            self._note_refusal(error)
 
     async def _look_whether_shorter(self, connection: Any) -> None:
         """Say so if the stream ends before the offset that the connection begins at: it brings nothing until then."""
         at = self._next
         if not at or self._has_taken or await look(connection, self._queue, at - 1) is not None:
             return
-        if not self._has_taken:
-            key = self._position.key
-            self._say("source.stream_shorter", offset=at, key=key, cause=_SHORTER)
+        # Retention may have deleted it, or the broker is slow: the stream's end decides.
+        end = await find_end(connection, self._queue)
+        if end is not None and end < at and not self._has_taken:
+            self._say("source.stream_shorter", offset=at, end=end, key=self._position.key, cause=_SHORTER)
 
     def _note_jump(self, expected: int, offset: int) -> None:
+        expected = max(expected, self._counted_up_to)
+        if offset <= expected:
+            return
         if len(self._jumps) < _MAX_JUMPS:
             self._jumps.append((expected, offset))
         else:
@@ -218,12 +243,14 @@ class StreamReader:
         while self._jumps:
             try:
                 first = await look(self._connection, self._queue, "first")
-            except Exception:  # noqa: BLE001 - aiormq raises anything
+            except Exception as error:  # noqa: BLE001 - aiormq raises anything
+                self._note_refusal(error)
                 first = None
             if first is None:
                 await asyncio.sleep(_LOOK_INTERVAL_S)
                 continue
             jumps, self._jumps = self._jumps, []
+            self._counted_up_to = max(self._counted_up_to, jumps[-1][1])
             if lost := sum(max(0, min(first, offset) - expected) for expected, offset in jumps):
                 self.deleted += lost
                 self._say("source.entries_trimmed", sums=["lost"], lost=lost, total=self.deleted)

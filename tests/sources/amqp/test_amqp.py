@@ -15,7 +15,6 @@ from typing import Any
 import aio_pika
 import pytest
 from aio_pika.abc import AbstractChannel
-from pamqp.commands import Basic
 
 from bridge import sources
 from bridge.config import load
@@ -181,7 +180,7 @@ def test_an_unreadable_property_is_a_dead_letter_where_it_is_asked_for(
     config["routes"].append({"from": "feed", "actor": "record", "queue": "other", "args": ["$payload.n"]})
     bridge = either_bridge(config).ready()
     feed.publish([{"n": 1}])
-    _at(feed, lambda channel: _publish_raw(channel, feed.name, b'{"n": 2}', BAD_PROPERTIES[name]))
+    feed.publish_raw(b'{"n": 2}', BAD_PROPERTIES[name])
     feed.publish([{"n": 3}])
     assert _args(redis_server, 2) == [[1, 0], [3, 0]]
     (letter,) = _dead(redis_server, 1)
@@ -195,22 +194,6 @@ def test_an_unreadable_property_is_a_dead_letter_where_it_is_asked_for(
     bridge.terminate()
     assert bridge.wait() == 0
     _nothing_left(feed)
-
-
-class _Raw(Basic.Properties):
-    """Properties given as bytes of the wire."""
-
-    raw = b""
-
-    def marshal(self) -> bytes:
-        return self.raw
-
-
-async def _publish_raw(channel: AbstractChannel, queue: str, body: bytes, properties: bytes) -> None:
-    raw = _Raw()
-    raw.raw = properties
-    underlay = await channel.get_underlay_channel()
-    await underlay.basic_publish(body, routing_key=queue, properties=raw)
 
 
 def test_bodies_of_every_size_arrive_whole(feed: AmqpFeed, redis_server: Redis, either_bridge: Bridges) -> None:

@@ -15,6 +15,18 @@ from bridge.sources.amqp.properties import details
 
 _FIELD = b"\x0fx-stream-offset" + b"l" + struct.pack(">q", 77)
 
+_FORGED = b"\x0fx-stream-offset" + b"l" + struct.pack(">q", 5000)
+_SIZED = struct.pack(">I", 2) + b"ab"
+#: A field of each type that RabbitMQ sends; `F` and `A` are as unreadable as they may be.
+_EACH_TYPE = b"".join(
+    b"\x01" + kind + kind + value
+    for kind, value in (
+        *((kind.to_bytes(), b"\xff") for kind in b"tbB"), *((kind.to_bytes(), b"\xff" * 2) for kind in b"su"),
+        *((kind.to_bytes(), b"\xff" * 4) for kind in b"Iif"), *((kind.to_bytes(), b"\xff" * 8) for kind in b"lLdT"),
+        (b"D", b"\xff" * 5), (b"V", b""), *((kind.to_bytes(), _SIZED) for kind in b"SAFx"),
+    )
+)  # fmt: skip
+
 
 def _header(**properties: Any) -> bytes:
     return bytes(ContentHeader(0, 3, Basic.Properties(**properties)).marshal())
@@ -43,16 +55,29 @@ def _raw(flags: int, before: bytes, table: bytes, behind: bytes = b"") -> bytes:
         (_raw(0x2000, b"", _FIELD + b"\x01kt\x01"), 77),
         # Names that are no UTF-8 make the event a dead letter, of which the offset is known all the same.
         (_raw(0x2000, b"", b"\x01\xfft\x01" + _FIELD), 77),
+        (_raw(0x2000, b"", _FIELD + b"\x03z\xffzt\x01"), 77),
+        (_raw(0xA000, b"\x03te\xe9", _FIELD + b"\x04zoneS\x00\x00\x00\x01v"), 77),
         (_raw(0x2000, b"", b"\x01\xfft\x01"), None),
+        # A value that looks like the field, behind it and before it.
+        (_raw(0x2000, b"", _FIELD + b"\x01zS" + struct.pack(">I", len(_FORGED)) + _FORGED), 77),
+        (_raw(0x2000, b"", b"\x01aS" + struct.pack(">I", len(_FORGED)) + _FORGED + _FIELD), 77),
+        (_raw(0x2000, b"", b"\x01aS" + struct.pack(">I", len(_FORGED)) + _FORGED), None),
+        (_raw(0x2000, b"", _EACH_TYPE + _FIELD), 77),
+        (_raw(0x2000, b"", b"\x01a?" + _FIELD), None),
+        (_raw(0x2000, b"", _FIELD[:-1]), None),
+        (_raw(0x2000, b"", b"\x01aS\xff\xff\xff\xff" + _FIELD), None),
+        (_raw(0x2000, b"", b""), None),
         (_raw(0x8000, b"\xffa", b""), None),
         (_header(content_type="text/plain"), None),
-        (_header(headers={"x-stream-offset": 5}), 5),
+        # RabbitMQ's own is a 64-bit number.
+        (_header(headers={"x-stream-offset": 5}), None),
+        (_raw(0x2000, b"", b"\x0fx-stream-offsetl" + struct.pack(">q", -5)), None),
         (_header(headers={"x-stream-offset": "5"}), None),
         (_header(headers={"x-stream-offset": -5}), None),
     ],
 )
 def test_the_offset_of_a_header(header: bytes, offset: int | None) -> None:
-    """It is the last field; where it stands elsewhere, the header is read whole."""
+    """It is the field of that name, wherever it stands; a value or another property that looks alike is none."""
     assert offset_in(header) == offset
     assert offset_in(b"before" + header + b"behind", 6) == offset
 

@@ -22,7 +22,7 @@ from tests.support.children import wait_until
 from tests.support.feeds import AmqpFeed, AmqpStreamFeed
 from tests.support.processes import BridgeProcess, Bridges, queue_messages
 
-_KEY = 'dramatiq-bridge:position:["feed", "{}"]'
+_KEY = 'dramatiq-bridge:position:["amqp", "feed", "/", "{}"]'
 
 
 @pytest.fixture
@@ -158,7 +158,9 @@ def test_a_stream_of_which_the_file_does_not_say_so(
     bridge = either_bridge(queue.config(redis_server)).ready()
     _publish(feed, 0)
     said = bridge.wait_for("source.stream_queue", source="feed", queue=feed.name)
-    assert said["guarantee"].startswith("at most once: each connection begins at the stream's next entry")
+    assert said["guarantee"].startswith(
+        "at most once in each process: each connection begins at the stream's next entry"
+    )
     assert "`stream: true`" in said["remedy"]
     _stop(bridge)
     known = either_bridge(feed.config(redis_server, start=1)).ready()
@@ -199,8 +201,9 @@ def test_what_retention_deletes_unread_is_counted(
     _publish(feed, 0, 1, 2)
     _wait_for(redis_server, range(3))
     _stop(bridge)
-    for first in range(3, 1003, 100):  # each in a chunk of its own, so that segments end
-        feed.publish([{"n": n, "text": "x" * 1000} for n in range(first, first + 100)])
+    for first in range(3, 1003, 100):  # in chunks of their own, so that segments end; the library sends slowly enough
+        numbers = range(first, first + 100)
+        feed.publish([{"n": n, "text": "x" * 1000} for n in numbers], content_type="application/json")
     bridge.start().ready()
     said = bridge.wait_for("source.entries_trimmed", source="feed", stream=feed.name)
     wait_until(lambda: _numbers(redis_server)[-1] == 1002, 30, "the last")
@@ -232,7 +235,8 @@ async def test_only_what_is_gone_counts_as_lost(
     monkeypatch.setattr(stream_module, "look", look)
     monkeypatch.setattr(stream_module, "_LOOK_INTERVAL_S", 0.0)
     config = Amqp.model_validate({"type": "amqp", "url": "amqp://localhost", "queue": "q", "stream": True})
-    reader = StreamReader("s", config, StreamPosition("s", "q", Dramatiq.model_validate({"url": "redis://localhost"})))
+    position = StreamPosition("s", "/", "q", Dramatiq.model_validate({"url": "redis://localhost"}))
+    reader = StreamReader("s", config, position, lambda _: None)
     for jump in jumps:  # without a connection they wait for the next one
         reader._note_jump(*jump)
     assert reader.deleted == 0
@@ -243,9 +247,9 @@ async def test_only_what_is_gone_counts_as_lost(
     assert reader._jumps == []
     reader._note_jump(200, 201)
     reader.end()
-    reader._note_jump(*jumps[0])
+    reader._note_jump(300, 301)
     assert reader._looking_at_jumps is None
-    assert reader._jumps == [(200, 201), jumps[0]]
+    assert reader._jumps == [(200, 201), (300, 301)]
 
 
 def test_a_stream_that_was_made_anew_is_said(feed: AmqpStreamFeed, redis_server: Redis, either_bridge: Bridges) -> None:
