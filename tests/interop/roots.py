@@ -13,6 +13,7 @@ import subprocess
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
+from signal import SIGKILL
 from typing import ClassVar, Final
 
 from tests.interop.broker import InteropBroker, Unavailable
@@ -57,7 +58,9 @@ class InRoot(InteropBroker):
     @classmethod
     def prepare(cls, cache: Path) -> None:
         """See InteropBroker."""
-        make(cls.suite, cache)
+        program = make(cls.suite, cache) / cls.folder.lstrip("/") / cls.program
+        if not os.path.lexists(program):  # a link in a root may lead to the root
+            raise Unavailable(f"{program} is not there")
 
     @classmethod
     def version(cls) -> str:
@@ -72,17 +75,39 @@ class InRoot(InteropBroker):
         return command(make(self.suite), argv)
 
 
-@functools.cache
 def make(suite: str, cache: Path = CACHE) -> Path:
-    """Return the folder of a root in `cache`, which is made where there is none; Unavailable with the reason where it cannot be."""
-    programs = [package for package in PACKAGES[suite] if package.endswith(("-server", "mosquitto"))]
-    installed = all(Path("/var/lib/dpkg/info", f"{package}.list").exists() for package in programs)
-    if platform.freedesktop_os_release().get("VERSION_CODENAME") == suite and installed:
+    """Return the folder of a root in `cache`, which is made where there is none; Unavailable with the reason where it cannot be.
+
+    It is tried once: the suite's next broker gets the same answer.
+    """
+    made = _made(suite, cache)
+    if isinstance(made, str):
+        raise Unavailable(made)
+    return made
+
+
+@functools.cache
+def _made(suite: str, cache: Path) -> Path | str:
+    try:
+        return _make(suite, cache)
+    except (OSError, Unavailable) as error:
+        return f"Debian {suite}: {error}"
+
+
+def _make(suite: str, cache: Path) -> Path:
+    if platform.freedesktop_os_release().get("VERSION_CODENAME") == suite and are_installed(PACKAGES[suite]):
         return _MACHINE
     root = cache / "roots" / suite
     root.parent.mkdir(parents=True, exist_ok=True)
     run([str(REPOSITORY / ".ci" / "root"), suite, str(root), *PACKAGES[suite]], REPOSITORY, timeout_s=_MAKING_S)
     return root
+
+
+def are_installed(packages: Sequence[str]) -> bool:
+    """Whether this machine has all of these packages of Debian."""
+    show = ["dpkg-query", "--show", "--showformat", "${db:Status-Status}\n", *packages]
+    found = subprocess.run(show, capture_output=True, text=True, check=False)
+    return found.returncode == 0 and found.stdout.split() == ["installed"] * len(packages)
 
 
 def command(root: Path, argv: Sequence[str]) -> list[str]:
@@ -98,7 +123,8 @@ def command(root: Path, argv: Sequence[str]) -> list[str]:
 def run(argv: Sequence[str], folder: Path, *, timeout_s: float = 900.0) -> str:
     """Run a command that fetches or builds in `folder`, and return what it printed; Unavailable with the end of that."""
     try:
-        done = subprocess.run(
+        # A session of its own: its time-out ends its children too.
+        child = subprocess.Popen(
             argv,
             cwd=folder,
             stdin=subprocess.DEVNULL,
@@ -106,11 +132,18 @@ def run(argv: Sequence[str], folder: Path, *, timeout_s: float = 900.0) -> str:
             stderr=subprocess.STDOUT,
             text=True,
             errors="replace",
-            timeout=timeout_s,
-            check=False,
+            start_new_session=True,
         )
-    except (OSError, subprocess.TimeoutExpired) as error:
+    except OSError as error:
         raise Unavailable(str(error)) from None
-    if done.returncode != 0:
-        raise Unavailable(" / ".join(done.stdout.strip().splitlines()[-3:]))
-    return done.stdout
+    with child:
+        try:
+            printed, _ = child.communicate(timeout=timeout_s)
+        except BaseException as error:
+            os.killpg(child.pid, SIGKILL)
+            if isinstance(error, subprocess.TimeoutExpired):
+                raise Unavailable(f"{argv[0]} did not end within {timeout_s:g} s") from None
+            raise
+    if child.returncode != 0:
+        raise Unavailable(" / ".join(printed.strip().splitlines()[-3:]))
+    return printed
