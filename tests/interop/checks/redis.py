@@ -27,7 +27,7 @@ def worker(trial: Trial) -> Outcomes:
             numbers = sorted(call["args"][0] for call in calls if call["queue"] == source)
             with stage.sink.client() as client:
                 wait_until(
-                    lambda: queue_state(client, source) == {"list": [], "hash": {}}, 10, f"{source}: an empty queue"
+                    lambda: queue_state(client, source) == {"list": [], "hash": {}}, what=f"{source}: an empty queue"
                 )
             return HELD if numbers == list(range(_EVENTS)) else Outcome("FAILED", f"ran {numbers}")
 
