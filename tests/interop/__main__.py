@@ -5,20 +5,28 @@ from __future__ import annotations
 import argparse
 import logging
 import os
+import re
 import shutil
 import subprocess
 import sys
 import time
 import warnings
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Final
 
 from tests.interop import table
-from tests.interop.broker import InteropBroker, Unavailable, every_broker
+from tests.interop.broker import InteropBroker, Unavailable, every_broker, misnamed
 from tests.interop.checks import CHECKS, Check, family_of, name_of
 from tests.interop.outcome import Outcome, Outcomes, Report
 from tests.interop.roots import CACHE
 from tests.interop.sources import sources_of
 from tests.interop.trial import Trial
+
+#: For this program, and for the clients that fetch.
+_KEPT: Final = re.compile(
+    r"INTEROP_DIR|PYTHONPATH|PIP_[A-Z_]+|[A-Za-z]+_(PROXY|proxy)|SSL_CERT_(FILE|DIR)|(REQUESTS|CURL)_CA_BUNDLE|GO(PROXY|NOSUMDB|PRIVATE)"
+)
 
 
 def main() -> int:
@@ -60,9 +68,19 @@ def _become_root() -> None:
         and shutil.which("sudo")
         and subprocess.run(["sudo", "-n", "true"], check=False).returncode == 0
     ):
-        same = [f"{name}={value}" for name, value in os.environ.items()]
         program = [sys.executable, "-B", "-m", "tests.interop", *sys.argv[1:]]
-        os.execvp("sudo", ["sudo", "-n", "env", *same, *program])
+        os.execvp("sudo", as_root(program, os.environ))
+
+
+def as_root(program: list[str], environ: Mapping[str, str]) -> list[str]:
+    """Return the command that runs `program` as root, with the few variables of the environment that it needs.
+
+    A proxy's address or a package index's may hold a password, which no command line shows.
+    """
+    kept = ",".join(sorted(name for name in environ if _KEPT.fullmatch(name)))
+    # sudo has a PATH and a HOME of its own.
+    same = [f"{name}={environ[name]}" for name in ("HOME", "PATH") if name in environ]
+    return ["sudo", "-n", *([f"--preserve-env={kept}"] if kept else []), "env", *same, *program]
 
 
 def _write(path: Path, text: str) -> None:
@@ -82,12 +100,18 @@ def report_on(broker: type[InteropBroker], only: set[str]) -> Report:
     except Unavailable as error:
         report.unavailable = str(error)
         return report
+    except Exception as error:  # noqa: BLE001 - a full disk, or a folder of somebody else; the other brokers are still to be tried
+        report.unavailable = f"{type(error).__name__}: {error}"
+        return report
     trial = Trial(broker)
+    if wrong := misnamed(broker.name, report.version):
+        trial.note(wrong)
     with trial.brokers:
         try:
             trial.admit()
         except Exception as error:  # noqa: BLE001 - a library's own; the other brokers are still to be tried
             report.outcomes["start"] = {broker.name: _broken_off(error)}
+            report.notes = trial.notes
             return report
         for check in CHECKS[family_of(broker.protocols)]:
             if not only or name_of(check) in only:
@@ -103,7 +127,7 @@ def _outcomes(check: Check, trial: Trial) -> Outcomes:
     name = name_of(check)
     every = sources_of(trial.kind, at_most_once=name == "events")
     if lack := trial.kind.lacks.get(name):
-        return dict.fromkeys(every, Outcome("broker", lack))
+        return dict.fromkeys(every, Outcome("broker", str(lack)))
     if not trial.sources():
         return trial.refused
     try:

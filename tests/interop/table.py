@@ -31,7 +31,8 @@ def markdown(reports: Sequence[Report], command: str) -> str:
         f"Printed by `{command}` on {date}. Each broker is a real one, and every check is made with all its sources: both ways",
         "to read, each version of MQTT. **held**: everything arrived, and no more often than promised. **broker**: it cannot give",
         "this, or loses events by itself, as a plain client beside the bridge shows. **refused**: the bridge says so in these words.",
-        "**LOST** and **FAILED** fail the run. **-**: it has no source for this, as MQTT 3.1.1 announces and shares nothing.",
+        "**LOST** and **FAILED** fail the run. **-**: it has no source for this, as MQTT 3.1.1 announces and shares nothing. With",
+        "**observed on** a plain client has shown it on that day, and the check was not made now.",
     ]
     for family, title in _TITLES.items():
         if of_family := [report for report in reports if family_of(report.protocols) == family]:
@@ -62,6 +63,8 @@ def _table(reports: Iterable[Report], checks: Iterable[Check]) -> list[str]:
     for report in reports:
         if report.unavailable:
             cells = [f"could not be had: {report.unavailable}", *[""] * (len(names) - 1)]
+        elif "start" in report.outcomes:
+            cells = [f"at its start: {cell(report.outcomes['start'])}", *[""] * (len(names) - 1)]
         else:
             cells = [cell(report.outcomes.get(name, {})) for name in names]
         lines.append("| " + " | ".join([report.name, *(_escaped(one) for one in cells)]) + " |")

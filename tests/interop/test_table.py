@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.interop.broker import AMQP, MQTT, every_broker
+from tests.interop.broker import AMQP, MQTT, Lack, every_broker
 from tests.interop.checks import CHECKS, family_of, name_of
 from tests.interop.outcome import HELD, Outcome, Report
 from tests.interop.roots import command
@@ -38,6 +38,24 @@ def test_the_document_has_a_line_for_each_broker_and_a_word_on_each_check() -> N
     for check in (*CHECKS["mqtt"], *CHECKS["amqp"]):
         assert f"- **{name_of(check)}**: " in text
     assert "- **broker-1**: version 1.2" in text
+
+
+def test_a_broker_that_fails_at_its_start_has_its_reason_in_the_document() -> None:
+    """A row of dashes would say that there was nothing to try."""
+    report = Report("broker-1", MQTT, outcomes={"start": {"broker-1": Outcome("FAILED", "ended at once")}})
+    assert "| broker-1 | at its start: FAILED: ended at once |" in markdown([report], "make interop")
+
+
+def test_a_broker_that_announces_nothing_has_no_bullet() -> None:
+    """And the document says what a dash means."""
+    text = markdown([Report("broker-1", MQTT)], "make interop")
+    assert "**broker-1**" not in text
+    assert "**-**: " in text
+
+
+def test_a_lack_says_when_it_was_observed() -> None:
+    """Its numbers are not those of the run that prints the table."""
+    assert str(Lack("loses 1 of 490", "2026-11-27")) == "loses 1 of 490 (observed on 2026-11-27)"
 
 
 def test_the_terminal_gets_the_log_of_a_failure_once() -> None:

@@ -8,10 +8,12 @@ from types import MappingProxyType
 from typing import ClassVar, Final
 
 from tests.interop import builds, golang
-from tests.interop.broker import InteropBroker
+from tests.interop.broker import InteropBroker, Lack
 from tests.support.brokers import Redis
 
-_IN_MEMORY: Final = "keeps everything in memory: a key that redis-py has set is gone after a restart"
+_IN_MEMORY: Final = Lack(
+    "keeps everything in memory: a key that redis-py has set is gone after a restart", "2026-11-27"
+)
 
 
 class Miniredis(InteropBroker, Redis):
