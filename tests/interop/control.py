@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 import uuid
 from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any, Final
 
@@ -15,23 +16,36 @@ from paho.mqtt.client import Client
 from paho.mqtt.enums import CallbackAPIVersion
 
 from tests.faults.checker import number_of
+from tests.faults.ledger import Load
 from tests.faults.publishers import amqp_connection
 from tests.faults.stage import Stage
+from tests.interop.outcome import Witness
 from tests.support.children import wait_until
 from tests.support.feeds import Feed
 
 _RETRY_S: Final = 0.2
+#: As of an experiment's sources.
+_DRAIN_S: Final = 60.0
+_QUIET_S: Final = 10.0
+#: A stream is consumed with a prefetch only.
+_PREFETCH: Final = 100
 
 
 class Control(ABC):
-    """Takes the events of each feed, by its source's name, from its beginning until `close`."""
+    """Takes the events of each load, by its source's name, from its beginning until `close`."""
 
-    def __init__(self, feeds: Mapping[str, Feed]) -> None:
+    def __init__(self, feeds: Mapping[str, Feed], loads: Mapping[str, Load]) -> None:
         self.feeds = feeds
         self.seen: dict[str, Counter[int]] = {source: Counter() for source in feeds}
         #: Whether the broker has forgotten its session, as the answer to a new connection says.
         self.forgotten = False
-        self._newest: dict[str, int] = {}
+        self._ledgers = {source: load.ledger for source, load in loads.items()}
+        self._since = dict.fromkeys(feeds, 0)
+
+    def begin(self) -> None:
+        """Wait until it is subscribed: from then on it has to see every event."""
+        wait_until(lambda: self.connected, what="the plain client's subscription")
+        self._since = {source: ledger.sent for source, ledger in self._ledgers.items()}
 
     @property
     @abstractmethod
@@ -42,21 +56,30 @@ class Control(ABC):
     def close(self) -> None:
         """Take no more."""
 
-    def broker_died(self, newest: Mapping[str, int]) -> None:
-        """Note the newest confirmed number of each source at the broker's death."""
-        self._newest.update(newest)
+    def finish(self) -> None:
+        """Wait until it has seen everything, or until nothing more comes; then take no more."""
+        deadline, total, since = time.monotonic() + _DRAIN_S, -1, time.monotonic()
+        while time.monotonic() < min(deadline, since + _QUIET_S) and any(map(self._missed, self.feeds)):
+            time.sleep(_RETRY_S)
+            if (now := sum(seen.total() for seen in self.seen.values())) != total:
+                total, since = now, time.monotonic()
+        self.close()
 
-    def forgotten_numbers(self, source: str, window_events: int) -> range:
-        """Return the numbers that may have been under way to any subscriber when the broker died, if it then forgot sessions."""
-        if not self.forgotten or source not in self._newest:
-            return range(0)
-        return range(self._newest[source] - window_events, self._newest[source] + 1)
+    def witness(self, source: str, unacknowledged: frozenset[int] = frozenset()) -> Witness:
+        """Return what it has shown of a source; `unacknowledged` are numbers that the bridge has never acknowledged."""
+        expected = any(number >= self._since[source] for number in self._ledgers[source].confirmed)
+        return Witness(
+            self._since[source],
+            self._missed(source),
+            blind=expected and not self.seen[source],
+            forgotten=unacknowledged if self.forgotten else frozenset(),
+        )
 
-    def missed(self, source: str, confirmed: Sequence[int]) -> list[int]:
-        """Return the confirmed numbers that it has not seen, of those after the first that it has."""
-        seen = self.seen[source]
-        first = min(seen, default=0)
-        return [number for number in confirmed if number > first and number not in seen]
+    def _missed(self, source: str) -> frozenset[int]:
+        ledger, seen = self._ledgers[source], self.seen[source]
+        return frozenset(
+            number for number in list(ledger.confirmed) if number >= self._since[source] and number not in seen
+        )
 
     def _take(self, source: str, body: bytes) -> None:
         if (number := number_of(body)) is not None:
@@ -66,10 +89,11 @@ class Control(ABC):
 class MqttControl(Control):
     """paho, in a persistent session of its own, at QoS 1."""
 
-    def __init__(self, feeds: Mapping[str, Feed]) -> None:
-        super().__init__(feeds)
+    def __init__(self, feeds: Mapping[str, Feed], loads: Mapping[str, Load]) -> None:
+        super().__init__(feeds, loads)
         self._by_topic = {feed.topic: source for source, feed in feeds.items()}
-        self._subscribed = self._has_session = False
+        self._has_session = False
+        self._granted = 0
         client = self._client = Client(CallbackAPIVersion.VERSION2, f"control-{uuid.uuid4().hex[:8]}", False)
         client.reconnect_delay_set(1, 1)
         client.on_connect = self._subscribe
@@ -80,12 +104,11 @@ class MqttControl(Control):
         )
         client.connect("127.0.0.1", next(iter(feeds.values())).broker.port)
         client.loop_start()
-        wait_until(lambda: self.connected, what="the plain client's subscription")
 
     @property
     def connected(self) -> bool:
         """See Control."""
-        return self._subscribed
+        return self._granted >= len(self._by_topic)
 
     def close(self) -> None:
         """See Control."""
@@ -101,24 +124,23 @@ class MqttControl(Control):
             self._client.subscribe(topic, qos=1)
 
     def _begin(self, *_: Any) -> None:
-        self._subscribed = True
+        self._granted += 1
 
     def _end(self, *_: Any) -> None:
-        self._subscribed = False
+        self._granted = 0
 
 
 class AmqpControl(Control):
-    """aio-pika, with a durable queue of its own at each exchange."""
+    """aio-pika, with a durable queue of its own at each exchange; a stream it reads from its beginning, at each connection."""
 
-    def __init__(self, feeds: Mapping[str, Feed]) -> None:
-        super().__init__(feeds)
+    def __init__(self, feeds: Mapping[str, Feed], loads: Mapping[str, Load]) -> None:
+        super().__init__(feeds, loads)
         self._suffix = uuid.uuid4().hex[:8]
         self._consuming = False
         self._loop = asyncio.new_event_loop()
         self._task = self._loop.create_task(self._run())
         self._thread = threading.Thread(target=self._serve, name="control", daemon=True)
         self._thread.start()
-        wait_until(lambda: self.connected, what="the plain client's consumers")
 
     @property
     def connected(self) -> bool:
@@ -147,7 +169,12 @@ class AmqpControl(Control):
             channel = await connection.channel(publisher_confirms=False)
             ended = asyncio.Event()
             channel.close_callbacks.add(lambda *_: ended.set())
+            await channel.set_qos(_PREFETCH)
             for source, feed in self.feeds.items():
+                if feed.source.get("stream"):
+                    stream = await channel.get_queue(feed.name, ensure=False)
+                    await stream.consume(self._taker(source), arguments={"x-stream-offset": "first"})
+                    continue
                 queue = await channel.declare_queue(f"{feed.name}-{self._suffix}", durable=True)
                 await queue.bind(feed.name, "#")
                 await queue.consume(self._taker(source))
@@ -169,6 +196,7 @@ def control_of(stage: Stage) -> Control | None:
     kind = kinds.get(name.partition("-")[0])
     if kind is None:
         return None
-    control: Control = kind(stage.feeds)
-    stage.later(control.close)
+    control: Control = kind(stage.feeds, stage.loads)
+    stage.later(control.finish)
+    control.begin()
     return control

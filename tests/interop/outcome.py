@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Final, Literal
 
+from tests.faults.checker import shown
 from tests.faults.sources import KINDS
 
 #: The kinds of outcomes, the worst first.
@@ -58,26 +59,48 @@ class Report:
         return bool(self.unavailable) or any(one.failed for each in self.outcomes.values() for one in each.values())
 
 
-def judge(
-    source: str, failures: list[str], missing: list[int], by_itself: int = 0, forgotten: range = range(0)
-) -> Outcome:
+@dataclass(frozen=True, slots=True)
+class Witness:
+    """A plain client beside the bridge, once nothing more comes to it: what it has seen of a source's events.
+
+    `since` is the first number that it had to see, `missed` are those of the confirmed ones from there on that it has not.
+    `forgotten` are the numbers that the bridge has not acknowledged to a broker that has then forgotten its sessions.
+    """
+
+    since: int = 0
+    missed: frozenset[int] = frozenset()
+    blind: bool = False
+    forgotten: frozenset[int] = frozenset()
+
+
+def judge(source: str, failures: list[str], missing: list[int], witness: Witness | None = None) -> Outcome:
     """Return the outcome of a source from an experiment's `failures`, those of all sources, and its `missing` numbers.
 
-    `by_itself` is how many of the events the plain client beside the bridge has missed; `forgotten` are the numbers that were
-    under way when the broker died, if it then had forgotten the plain client's session too.
+    The broker has lost what the witness misses too. Of the numbers before its first, which it cannot show, as many are the
+    broker's as it misses others.
     """
     own = [failure.removeprefix(f"{source}: ") for failure in failures if concerns(failure, source)]
     others = [failure for failure in own if not failure.startswith("lost ")]
+    if witness is not None and witness.blind:
+        return Outcome(
+            "FAILED", "; ".join(["the plain client beside the bridge saw nothing, and proves nothing", *own])
+        )
     if not missing or len(others) == len(own):
         return Outcome("FAILED", "; ".join(own)) if own else HELD
-    # The same fault of the broker hits two subscribers differently; ten times as much would be another fault.
-    if len(missing) > 10 * by_itself and not set(missing) <= set(forgotten):
-        return Outcome("LOST", f"{len(missing)}, a plain client {by_itself}")
+    seen = witness or Witness()
+    ours = set(missing) - seen.missed - seen.forgotten
+    earlier = {number for number in ours if number < seen.since}
+    if len(earlier) <= len(seen.missed - set(missing)):
+        ours -= earlier
+    if ours:
+        return Outcome("LOST", f"{len(missing)}, of which the broker has not lost {shown(sorted(ours))}")
     if others:
         return Outcome("FAILED", "; ".join(others))
-    if by_itself:
-        return Outcome("broker", f"loses events itself: {len(missing)}, of a plain client's {by_itself}")
-    return Outcome("broker", f"has forgotten all sessions, a plain client's too: {len(missing)} events were under way")
+    if set(missing) <= seen.forgotten:
+        return Outcome(
+            "broker", f"has forgotten all sessions, a plain client's too: {len(missing)} events were under way"
+        )
+    return Outcome("broker", f"loses events itself: {len(missing)}, a plain client misses {len(seen.missed)}")
 
 
 def concerns(failure: str, source: str) -> bool:

@@ -6,11 +6,11 @@ from collections.abc import Iterable
 from functools import partial
 from typing import Any, Final
 
-from tests.faults.publishers import AmqpTopicPublisher, MqttPublisher, Qos0Publisher, StreamPublisher
+from tests.faults.publishers import AmqpPublisher, AmqpTopicPublisher, MqttPublisher, Qos0Publisher, StreamPublisher
 from tests.faults.sources import KINDS, AmqpTopicsFeed, Kind, MqttTopicsFeed
-from tests.interop.broker import MQTT, InteropBroker
+from tests.interop.broker import MQTT, STREAM, InteropBroker
 from tests.support.broker import Broker
-from tests.support.feeds import StreamFeed
+from tests.support.feeds import AmqpStreamFeed, StreamFeed
 
 _PATHS: Final = {"fast": True, "library": False}
 #: Whether a broker keeps to Receive Maximum differs: some send up to twice as much after a backlog.
@@ -39,9 +39,22 @@ class _AmqpFeed(AmqpTopicsFeed):
         return {**super().source, "fast_path": self._fast_path}
 
 
+class _StreamFeed(AmqpStreamFeed):
+    def __init__(self, broker: Broker, *, fast: bool) -> None:
+        super().__init__(broker)
+        self._fast_path = fast
+
+    @property
+    def source(self) -> dict[str, Any]:
+        """See Feed."""
+        return {**super().source, "fast_path": self._fast_path}
+
+
 def _kinds() -> Iterable[tuple[str, Kind]]:
     for path, fast in _PATHS.items():
         yield f"amqp-{path}", Kind("broker", partial(_AmqpFeed, fast=fast), AmqpTopicPublisher, again=1)
+        # Its offset is written with the events: none comes twice.
+        yield f"{STREAM}-{path}", Kind("broker", partial(_StreamFeed, fast=fast), AmqpPublisher)
         for protocol in MQTT:
             feed, name = partial(_MqttFeed, version=protocol.removeprefix("mqtt-"), fast=fast), _name(protocol)
             yield f"{name}-{path}", Kind("broker", partial(feed, qos=1), MqttPublisher, again=_AGAIN)
@@ -57,11 +70,11 @@ KINDS.update(_kinds())
 KINDS["into-sink"] = Kind("plain", StreamFeed, StreamPublisher)
 
 
-def sources_of(broker: type[InteropBroker], protocol: str = "", *, at_most_once: bool = False) -> tuple[str, ...]:
-    """Return the names of a broker's sources; with `protocol` of this one only, `at_most_once` with those too."""
+def sources_of(broker: type[InteropBroker], *, at_most_once: bool = False, streams: bool = False) -> tuple[str, ...]:
+    """Return the names of a broker's sources; `at_most_once` and `streams` of RabbitMQ with those too."""
     if "redis" in broker.protocols:
         names = ["into-sink", "stream", "stream-elsewhere", "pubsub"]
     else:
-        wanted = [protocol] if protocol else sorted(broker.protocols, reverse=True)
+        wanted = sorted(broker.protocols - (set() if streams else {STREAM}), reverse=True)
         names = [f"{_name(one)}{qos}-{path}" for one in wanted for qos in ("", "-qos0") for path in _PATHS]
     return tuple(name for name in names if name in KINDS and (at_most_once or KINDS[name].guarantee))

@@ -2,25 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from typing import Any, Final
 
-from tests.faults.experiment import Result, run
+from tests.faults.experiment import run
 from tests.faults.rows import Row
 from tests.faults.sources import KINDS
-from tests.faults.stage import WINDOW_EVENTS, Brokers, Stage
+from tests.faults.stage import Brokers, Stage
 from tests.interop.broker import InteropBroker
 from tests.interop.control import Control, control_of
 from tests.interop.outcome import Outcome, Outcomes, judge
 from tests.interop.sources import sources_of
+from tests.interop.tap import Tap
 from tests.support.brokers import Redis
 from tests.support.children import wait_until
 from tests.support.processes import BridgeProcess
 
 #: What is done to the broker or the bridge, with the plain client beside it, if there is one.
 Act = Callable[[Stage, Control | None], None]
-_RECOVERY_S: Final = 20.0
 _ANSWER_S: Final = 20.0
 _CONNECTION_LINES: Final = frozenset({"source.unavailable", "source.disconnected", "sink.unavailable"})
 
@@ -44,9 +45,9 @@ class Trial:
         """Whether the broker is Dramatiq's Redis too."""
         return "redis" in self.kind.protocols
 
-    def sources(self, *, at_most_once: bool = False) -> tuple[str, ...]:
-        """Return the sources that the bridge has taken; those that promise at most once only on request."""
-        every = sources_of(self.kind, at_most_once=at_most_once)
+    def sources(self, *, at_most_once: bool = False, streams: bool = False) -> tuple[str, ...]:
+        """Return the sources that the bridge has taken; those that promise at most once, and RabbitMQ's streams, on request."""
+        every = sources_of(self.kind, at_most_once=at_most_once, streams=streams)
         return tuple(source for source in every if source not in self.refused)
 
     def note(self, text: str) -> None:
@@ -56,7 +57,7 @@ class Trial:
 
     def admit(self) -> None:
         """Find out which sources the bridge takes at all, and what it says about the broker at its start."""
-        answers = self.refusals({source: (source, {}) for source in self.sources(at_most_once=True)})
+        answers = self.refusals({source: (source, {}) for source in self.sources(at_most_once=True, streams=True)})
         self.refused = {source: self._refusal(source, words) for source, words in answers.items()}
 
     def _refusal(self, source: str, words: str) -> Outcome:
@@ -68,6 +69,12 @@ class Trial:
 
         `asked` has by any name a source, and settings of this one.
         """
+        with self.answers(asked) as (_, refused):
+            return refused
+
+    @contextmanager
+    def answers(self, asked: Mapping[str, tuple[str, Mapping[str, Any]]]) -> Iterator[tuple[Redis, dict[str, str]]]:
+        """Give Dramatiq's Redis and the refusals while the bridge runs; each source's messages go to the queue of its name."""
         feeds = {}
         for name, (source, _) in asked.items():
             feeds[name] = KINDS[source].feed(self.brokers.get(KINDS[source].broker))
@@ -77,7 +84,7 @@ class Trial:
         config = {
             "dramatiq": {"url": sink.url_of(0)},
             "sources": {name: {**feed.source, **asked[name][1]} for name, feed in feeds.items()},
-            "routes": [{"from": name, "actor": "record"} for name in asked],
+            "routes": [{"from": name, "actor": "record", "args": ["$payload.n"], "queue": name} for name in asked],
         }
         with BridgeProcess(config) as bridge:
             refused: dict[str, str] = {}
@@ -96,7 +103,7 @@ class Trial:
             for log in list(bridge.logs):
                 if log.get("level") == "warning" and log["event"] not in _CONNECTION_LINES:
                     self.note(f"the bridge says {log['event']}: {log.get('cause') or log.get('guarantee')}")
-            return refused
+            yield sink, refused
 
     def experiment(
         self,
@@ -105,36 +112,41 @@ class Trial:
         sources: tuple[str, ...] | None = None,
         stage: Mapping[str, Any] | None = None,
         controlled: bool = True,
+        tapped: bool = False,
         **row: Any,
     ) -> Outcomes:
-        """Run `act` under load, and return what has become of each source; `row` and `stage` are those of Row."""
+        """Run `act` under load, and return what has become of each source; `row` and `stage` are those of Row.
+
+        A plain client stands beside a controlled one. `tapped`: a tap shows which events an MQTT bridge has acknowledged.
+        """
         chosen = self.sources() if sources is None else sources
         controls: list[Control] = []
-        loads: dict[str, list[int]] = {}
+        topics: dict[str, str] = {}
 
         def controlled_act(staged: Stage) -> None:
-            loads.update({source: load.ledger.confirmed for source, load in staged.loads.items()})
+            topics.update({source: feed.topic for source, feed in staged.feeds.items()})
             control = control_of(staged) if controlled else None
             controls.extend([control] if control else [])
             act(staged, control)
 
-        settings = {"most_lines": 100, "recovery_s": _RECOVERY_S, **row}
+        settings = {"most_lines": 100, **row}
         name = getattr(act, "__name__", "act")
-        result = run(Row(name, name, controlled_act, sources=chosen, stage=stage, **settings), self.brokers)
-        keeps_all = settings.get("keeps_all", False)
-        return {source: _judge(source, result, controls, loads, keeps_all=keeps_all) for source in chosen}
-
-
-def _judge(
-    source: str, result: Result, controls: list[Control], confirmed: Mapping[str, list[int]], *, keeps_all: bool
-) -> Outcome:
-    missing = result.missing.get(source, []) if KINDS[source].guarantee or keeps_all else []
-    by_itself, forgotten = 0, range(0)
-    for control in controls:
-        by_itself = len(control.missed(source, confirmed[source]))
-        forgotten = control.forgotten_numbers(source, WINDOW_EVENTS)
-    outcome = judge(source, result.failures, missing, by_itself, forgotten)
-    return replace(outcome, log=result.log) if outcome.failed else outcome
+        with ExitStack() as ends:
+            tap = None
+            if tapped and chosen[0].startswith("mqtt"):
+                tap = ends.enter_context(Tap(self.brokers.get("broker").port))
+                url = {"url": f"mqtt://127.0.0.1:{tap.port}"}
+                stage = {**(stage or {}), "per_source": dict.fromkeys(chosen, url)}
+            result = run(Row(name, name, controlled_act, sources=chosen, stage=stage, **settings), self.brokers)
+        outcomes = {}
+        for source in chosen:
+            promised = KINDS[source].guarantee or settings.get("keeps_all", False)
+            missing = result.missing.get(source, []) if promised else []
+            lost = frozenset(missing) - tap.acknowledged[topics[source]] if tap else frozenset()
+            witness = controls[0].witness(source, lost) if controls else None
+            outcome = judge(source, result.failures, missing, witness)
+            outcomes[source] = replace(outcome, log=result.log) if outcome.failed else outcome
+        return outcomes
 
 
 def each(sources: tuple[str, ...], check: Callable[[str], Outcome]) -> Outcomes:
