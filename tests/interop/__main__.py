@@ -17,7 +17,7 @@ from typing import Final
 
 from tests.interop import table
 from tests.interop.broker import InteropBroker, Unavailable, every_broker, misnamed
-from tests.interop.checks import CHECKS, Check, family_of, name_of
+from tests.interop.checks import CHECKS, STREAMED, Check, family_of, name_of
 from tests.interop.outcome import Outcome, Outcomes, Report
 from tests.interop.roots import CACHE
 from tests.interop.sources import sources_of
@@ -125,7 +125,7 @@ def report_on(broker: type[InteropBroker], only: set[str]) -> Report:
 
 def _outcomes(check: Check, trial: Trial) -> Outcomes:
     name = name_of(check)
-    every = sources_of(trial.kind, at_most_once=name == "events")
+    every = sources_of(trial.kind, at_most_once=name == "events", streams=name in STREAMED)
     if lack := trial.kind.lacks.get(name):
         return dict.fromkeys(every, Outcome("broker", str(lack)))
     if not trial.sources():

@@ -58,6 +58,13 @@ def test_a_lack_says_when_it_was_observed() -> None:
     assert str(Lack("loses 1 of 490", "2026-11-27")) == "loses 1 of 490 (observed on 2026-11-27)"
 
 
+def test_streams_are_tried_only_where_they_are_asked_for() -> None:
+    """Of one broker: its streams have the checks of the common ones that say something about them."""
+    (rabbitmq,) = every_broker("rabbitmq-4.0")
+    assert sources_of(rabbitmq) == ("amqp-fast", "amqp-library")
+    assert set(sources_of(rabbitmq, streams=True)) == {*sources_of(rabbitmq), "amqp-stream-fast", "amqp-stream-library"}
+
+
 def test_the_terminal_gets_the_log_of_a_failure_once() -> None:
     """All sources of one experiment have the same log."""
     failed = Outcome("FAILED", "exit code 1", "the last line of the log")

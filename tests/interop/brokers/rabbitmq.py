@@ -5,7 +5,7 @@ from __future__ import annotations
 from types import MappingProxyType
 from typing import Final
 
-from tests.interop.broker import AMQP, MQTT, MQTT_3_1_1, InteropBroker
+from tests.interop.broker import AMQP, MQTT, MQTT_3_1_1, STREAM, InteropBroker
 from tests.interop.roots import InRoot
 from tests.support.brokers import RabbitMQ
 from tests.support.other_brokers import MqttRabbitMQ
@@ -14,7 +14,7 @@ from tests.support.other_brokers import MqttRabbitMQ
 class _Amqp(InRoot, RabbitMQ):
     package = "rabbitmq-server"
     folder = "/usr/lib/rabbitmq/bin"
-    protocols = AMQP
+    protocols = AMQP | {STREAM}
     limits = MappingProxyType({"channel_max": 1, "frame_max": 8192})
 
 

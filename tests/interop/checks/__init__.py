@@ -20,9 +20,11 @@ _COMMON: Final[tuple[Check, ...]] = (
     common.broker_kill,
     common.large_bodies,
 )
+#: The checks that RabbitMQ's streams have too.
+STREAMED: Final = frozenset({"events", "bridge-kill", "broker-restart", "broker-kill", "filter"})
 #: By family, in the order in which they are run.
 CHECKS: Final[dict[str, tuple[Check, ...]]] = {
-    "amqp": (*_COMMON, amqp.limits, amqp.prefetch, amqp.names, amqp.declarations),
+    "amqp": (*_COMMON, amqp.limits, amqp.prefetch, amqp.names, amqp.declarations, amqp.filter_),
     "mqtt": (*_COMMON, mqtt.limits, mqtt.wildcards, mqtt.shared, mqtt.retained),
     "redis": (*_COMMON, redis.worker),
 }
@@ -30,7 +32,7 @@ CHECKS: Final[dict[str, tuple[Check, ...]]] = {
 
 def name_of(check: Check) -> str:
     """Return a check's name in the table and in `lacks`."""
-    return getattr(check, "__name__", "").replace("_", "-")
+    return getattr(check, "__name__", "").rstrip("_").replace("_", "-")
 
 
 def family_of(protocols: frozenset[str]) -> str:

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import uuid
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Iterable
+from contextlib import suppress
 from typing import Any, Final
 
 import aio_pika
@@ -13,14 +16,19 @@ from tests.faults import checker
 from tests.faults.ledger import body
 from tests.faults.publishers import amqp_connection
 from tests.faults.stage import Brokers, Stage
+from tests.interop.broker import STREAM
 from tests.interop.outcome import HELD, Outcome, Outcomes
 from tests.interop.trial import Trial, each
 from tests.support.broker import Broker
 from tests.support.children import wait_until
+from tests.support.feeds import AmqpStreamFeed
 
 #: Legal names that a library's own rules may refuse, each with an own end.
 _NAMES: Final = ("with spaces", "ünï.cöde", "a|b", "orders[1]", "{tenant}.q", "a*b", "x=y", "a;b", '"quoted"', "$t#")
 _TYPES: Final = ("direct", "topic", "fanout", "headers")
+#: The filter values of a stream's events; the last one is wanted.
+_WANTED: Final = "wanted"
+_FILTERED: Final = ("other", _WANTED, "third", "other", _WANTED)
 _PREFETCHED: Final = 300
 _LARGE: Final = 30
 
@@ -57,24 +65,29 @@ def prefetch(trial: Trial) -> Outcomes:
 
 
 def names(trial: Trial) -> Outcomes:
-    """Queues with legal and odd names are declared and read."""
+    """Queues with legal and odd names are declared, and an event that is published to each arrives."""
     sources = trial.sources()
-    odd = {f"q{number}": f"{name} {uuid.uuid4().hex[:6]}" for number, name in enumerate(_NAMES)}
-    asked = {
-        f"{source}-{key}": (source, {"queue": f"{queue} {source}", "declare": {}})
+    queues = {
+        f"{source}-q{number}": f"{name} {uuid.uuid4().hex[:6]} {source}"
         for source in sources
-        for key, queue in odd.items()
+        for number, name in enumerate(_NAMES)
     }
-    refused = trial.refusals(asked)
+    asked = {key: (key.rpartition("-q")[0], {"queue": queue, "declare": {}}) for key, queue in queues.items()}
+    with trial.answers(asked) as (sink, refused):
+        taken = {key: queue for key, queue in queues.items() if key not in refused}
+        asyncio.run(_publish_to(trial.brokers.get("broker"), list(taken.values())))
+        with sink.client() as client:
+            with suppress(AssertionError):  # the queues that stay empty are told below
+                wait_until(lambda: min(checker.lengths(client, taken).values(), default=1))
+            lengths = checker.lengths(client, taken)
+    wrong = {key: f"{length} events arrived" for key, length in lengths.items() if length != 1} | refused
 
     def check(source: str) -> Outcome:
-        own = {
-            _NAMES[int(name.rpartition("-q")[2])]: words for name, words in refused.items() if name.startswith(source)
-        }
+        own = {_NAMES[int(key.rpartition("-q")[2])]: words for key, words in wrong.items() if key.startswith(source)}
         if not own:
             return HELD
         first, words = next(iter(own.items()))
-        return Outcome("FAILED", f"refuses {len(own)} of {len(_NAMES)} legal names, as {first!r}: {words}")
+        return Outcome("FAILED", f"{len(own)} of {len(_NAMES)} legal names, as {first!r}: {words}")
 
     return each(sources, check)
 
@@ -90,6 +103,57 @@ def declarations(trial: Trial) -> Outcomes:
     return outcomes
 
 
+def filter_(trial: Trial) -> Outcomes:
+    """Of a stream with `filter`, the events of that value come, and no chunk of another one."""
+    sources = tuple(source for source in trial.sources(streams=True) if source.startswith(STREAM))
+    if not sources:
+        return {}
+    settings = {source: {"filter": [_WANTED]} for source in sources}
+    with Stage(trial.brokers, sources, short=True, rate=0, per_source=settings) as stage:
+
+        def check(source: str) -> Outcome:
+            feed = stage.feeds[source]
+            assert isinstance(feed, AmqpStreamFeed)
+            # Each is confirmed before the next one is sent, and so has a chunk of its own.
+            for number, value in enumerate(_FILTERED):
+                feed.publish([{"n": number}], headers={"x-stream-filter-value": value})
+            wanted = {number for number, value in enumerate(_FILTERED) if value == _WANTED}
+            with stage.client() as client:
+                wait_until(
+                    lambda: wanted <= checker.look(client, [source])[source].queued.keys(), what="the wanted events"
+                )
+                queued = checker.look(client, [source])[source].queued
+            if queued == Counter(wanted):
+                return HELD
+            plain = asyncio.run(_filtered(feed, max(wanted)))
+            if queued == plain:
+                return Outcome("broker", "knows no filters of streams: a plain client gets all events too")
+            return Outcome("FAILED", f"the bridge got {dict(queued)}, a plain client {dict(plain)}")
+
+        return each(sources, check)
+
+
+async def _filtered(feed: AmqpStreamFeed, last: int) -> Counter[int]:
+    """Return what a plain client gets of the filtered stream, up to the number `last`."""
+    seen: Counter[int] = Counter()
+    async with await amqp_connection(feed.broker.url) as connection, asyncio.timeout(60):
+        channel = await connection.channel(publisher_confirms=False)
+        await channel.set_qos(100)
+        queue = await channel.get_queue(feed.name, ensure=False)
+        arguments: Any = {"x-stream-offset": "first", "x-stream-filter": [_WANTED]}
+        ended = asyncio.Event()
+
+        async def take(message: Any) -> None:
+            seen[json.loads(message.body)["n"]] += 1
+            await message.ack()
+            if last in seen:
+                ended.set()
+
+        await queue.consume(take, arguments=arguments)
+        await ended.wait()
+    return seen
+
+
 def _declared(trial: Trial, source: str, kind: str) -> str:
     name = f"declared-{uuid.uuid4().hex[:8]}"
     binding: Any = {"arguments": {"x-match": "any", "kind": "event"}} if kind == "headers" else "a.key"
@@ -99,7 +163,7 @@ def _declared(trial: Trial, source: str, kind: str) -> str:
         asyncio.run(_publish(stage, name, "a.key"))
         with stage.client() as client:
             try:
-                wait_until(lambda: checker.look(client, [source])[source].queued[1], 5, "the event")
+                wait_until(lambda: checker.look(client, [source])[source].queued[1], what="the event")
             except AssertionError as error:
                 return str(error)
     return ""
@@ -115,7 +179,7 @@ def _limited(trial: Trial, brokers: Brokers) -> Outcomes:
             ledger = stage.loads[source].ledger
             assert len(ledger.confirmed) == _LARGE, f"the broker took {len(ledger.confirmed)} of {_LARGE} bodies"
             with stage.client() as client:
-                wait_until(lambda: not checker.look(client, [source])[source].missing(ledger), 10, "the bodies")
+                wait_until(lambda: not checker.look(client, [source])[source].missing(ledger), what="the bodies")
             return HELD
 
         return each(sources, check)
@@ -126,6 +190,13 @@ async def _publish(stage: Stage, exchange: str, key: str) -> None:
         channel = await connection.channel(publisher_confirms=False)
         target = await channel.get_exchange(exchange, ensure=False)
         await target.publish(aio_pika.Message(body(1), headers={"kind": "event"}), key)
+
+
+async def _publish_to(broker: Broker, queues: Iterable[str]) -> None:
+    async with await amqp_connection(broker.url) as connection:
+        channel = await connection.channel(publisher_confirms=False)
+        for queue in queues:
+            await channel.default_exchange.publish(aio_pika.Message(body(1)), queue)
 
 
 async def _ready(stage: Stage, source: str) -> int:
