@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import MappingProxyType
 
 from tests.interop import builds, npm
+from tests.interop.broker import Lack
 from tests.interop.mqtt_broker import MqttBroker
 
 
@@ -14,6 +16,15 @@ class Aedes(MqttBroker):
     name = "aedes-1.2.0"
     program = "aedes"
     protocols = frozenset({"mqtt-3.1.1"})
+    lacks = MappingProxyType(
+        {
+            "broker-kill": Lack(
+                "loses events that it has confirmed when it is killed: each of six plain clients misses 14 of 267, in the sixth "
+                "of six kills",
+                "2026-11-27",
+            )
+        }
+    )
 
     @classmethod
     def prepare(cls, cache: Path) -> None:
