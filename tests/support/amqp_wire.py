@@ -68,7 +68,7 @@ class Broker:
     acknowledged: list[tuple[int, bool]] = field(default_factory=list)
     writer: asyncio.StreamWriter | None = None
     #: The answers to queue.declare, one after another; the last one stays.
-    found: tuple[Queue.DeclareOk, ...] = (Queue.DeclareOk("q", 0, 0),)
+    found: tuple[Queue.DeclareOk | Channel.Close, ...] = (Queue.DeclareOk("q", 0, 0),)
     #: Other answers than the usual ones, by the name of the request.
     replies: dict[str, Any] = field(default_factory=dict)
     #: Requests at which the connection is reset.

@@ -13,6 +13,7 @@ have a lower priority than others. Therefore waiting messages end a session only
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
@@ -21,6 +22,8 @@ from aiormq.exceptions import ChannelNotFoundEntity
 #: Interval of the checks while no delivery comes; a suspicion is checked again after a sixth of it.
 QUIET_INTERVAL_S: Final = 30.0
 _ANSWER_TIMEOUT_S: Final = 10.0
+#: RabbitMQ's words in a NOT_FOUND for a queue that is there: a stream, or a queue of another node, for a moment after a start.
+_UNREACHABLE: Final = re.compile(r"is down|inaccessible|due to timeout|is stopped|has crashed")
 
 
 class ConsumerCheck:
@@ -72,7 +75,8 @@ class ConsumerCheck:
             async with asyncio.timeout(_ANSWER_TIMEOUT_S):
                 return await find_lost(connection)
         except ChannelNotFoundEntity as error:
-            return f"queue {self._queue!r} is gone, and the broker has not said so" if "no queue" in str(error) else ""
+            is_gone = says_gone(error, self._queue)
+            return f"queue {self._queue!r} is gone, and the broker has not said so" if is_gone else ""
         except Exception as error:  # noqa: BLE001 - aiormq raises anything
             self.note_refusal(error)
             return ""
@@ -92,3 +96,8 @@ class ConsumerCheck:
             waiting = f"{queue.message_count} messages wait in queue {self._queue!r}, and none comes"
             return f"{waiting} (does another consumer come first? then it stays so)"
         return ""
+
+
+def says_gone(error: BaseException, queue: str) -> bool:
+    """Tell whether a broker's error says that there is no `queue`: each has words of its own for it."""
+    return isinstance(error, ChannelNotFoundEntity) and not _UNREACHABLE.search(str(error).replace(f"'{queue}'", ""))

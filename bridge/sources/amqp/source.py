@@ -15,7 +15,7 @@ from typing import Any, Final
 
 import aio_pika
 from aio_pika.connection import make_url
-from aiormq.exceptions import ChannelNotFoundEntity, ChannelPreconditionFailed
+from aiormq.exceptions import ChannelPreconditionFailed
 from yarl import URL
 
 from bridge.config import Amqp, Dramatiq, tls
@@ -24,7 +24,7 @@ from bridge.connecting.attempt import Attempt, Server
 from bridge.errors import Disconnected, describe_error
 from bridge.model.event import Details, Event
 from bridge.observe.logs import RepeatedLog, logger
-from bridge.sources.amqp.consumer_check import ConsumerCheck
+from bridge.sources.amqp.consumer_check import ConsumerCheck, says_gone
 from bridge.sources.amqp.library import lift_limits
 from bridge.sources.amqp.promise import PromiseLog
 from bridge.sources.amqp.session import AmqpSession, describe_end
@@ -148,8 +148,7 @@ class AmqpSource:
 
 def _describe_refusal(error: BaseException, config: Amqp) -> str:
     """Return which queue or exchange the broker refused to declare or to find; "" if it did not."""
-    # The other one is "down or inaccessible": a stream, or a queue of another node, for a moment after a start.
-    if isinstance(error, ChannelNotFoundEntity) and "no queue" in str(error) and config.declare is None:
+    if config.declare is None and says_gone(error, config.queue):
         return f"queue {config.queue!r} does not exist: declare it at the broker, or add `declare:` to the source"
     if isinstance(error, ChannelPreconditionFailed) and "x-stream-offset" in str(error):
         return no_stream(config.queue)

@@ -8,17 +8,27 @@ import sys
 from typing import Any
 
 import pytest
+from aiormq.exceptions import ChannelNotFoundEntity
 from pamqp import frame as pamqp
-from pamqp.commands import Connection, Queue
+from pamqp.commands import Channel, Connection, Queue
 
 from bridge.config import Amqp
 from bridge.errors import Disconnected
-from bridge.sources.amqp.consumer_check import ConsumerCheck
+from bridge.sources.amqp.consumer_check import ConsumerCheck, says_gone
 from bridge.sources.amqp.library import COMMANDS, capabilities, lift_limits
 from bridge.sources.amqp.source import AmqpSource
 from tests.support.amqp_wire import NOWHERE, Broker, message
 
 QUIET_S = 0.1
+#: The words of brokers for a queue that is not there: RabbitMQ, Qpid Broker-J.
+GONE = ("NOT_FOUND - no queue 'q' in vhost '/'", "Queue: 'q' not found on VirtualHost 'default'.")
+#: RabbitMQ's words for a queue that is there, and cannot be reached for a moment.
+UNREACHABLE = (
+    "NOT_FOUND - home node 'rabbit@a' of durable queue 'q' in vhost '/' is down or inaccessible",
+    "NOT_FOUND - failed to perform operation on queue 'q' in vhost '/' due to timeout",
+    "NOT_FOUND - queue 'q' in vhost '/' process is stopped by supervisor",
+    "NOT_FOUND - queue 'q' in vhost '/' has crashed and failed to restart",
+)
 #: Run by itself, since a test before may have lifted the limits. It prints the limits that the libraries do not have.
 LIMITS = """
 import asyncio
@@ -112,9 +122,60 @@ async def test_a_consumer_that_ends_without_a_word(fast_path: bool) -> None:
     broker = _silent({})
     async with (
         broker.serve(),
-        asyncio.timeout(20),
+        asyncio.timeout(60),
         _source(broker, QUIET_S, fast_path=fast_path).connect() as session,
     ):
         await session.acknowledge(await session.receive())
         with pytest.raises(Disconnected, match="has no consumer any more"):
             await session.receive()
+
+
+def _refusal(words: str) -> Channel.Close:
+    return Channel.Close(404, words, 50, 10)
+
+
+@pytest.mark.parametrize("words", GONE)
+async def test_a_queue_that_is_gone_without_a_word(fast_path: bool, words: str) -> None:
+    """The check of the consumer notices it, by whatever words the broker says that it has no such queue."""
+    broker = Broker([message(1, b"one")], found=(Queue.DeclareOk("q", 0, 1), _refusal(words)))
+    async with (
+        broker.serve(),
+        asyncio.timeout(60),
+        _source(broker, QUIET_S, fast_path=fast_path).connect() as session,
+    ):
+        await session.acknowledge(await session.receive())
+        with pytest.raises(Disconnected, match="queue 'q' is gone"):
+            await session.receive()
+
+
+@pytest.mark.parametrize("words", UNREACHABLE)
+async def test_a_queue_that_is_unreachable_is_not_gone(fast_path: bool, words: str) -> None:
+    """The session goes on: the connection has a watchdog of its own."""
+    broker = Broker([message(1, b"one")], found=(Queue.DeclareOk("q", 0, 1), _refusal(words)))
+    async with broker.serve(), _source(broker, QUIET_S, fast_path=fast_path).connect() as session:
+        await session.acknowledge(await session.receive())
+        await asyncio.sleep(10 * QUIET_S)
+        assert not session.ended
+
+
+@pytest.mark.parametrize(
+    ("words", "said"), [*((gone, True) for gone in GONE), *((down, False) for down in UNREACHABLE)]
+)
+async def test_a_queue_that_does_not_exist(words: str, said: bool) -> None:
+    """A connection says what to do where there is no queue, and the broker's own words where it is only unreachable."""
+    broker = Broker([], found=(_refusal(words),))
+    async with broker.serve():
+        with pytest.raises(Disconnected) as caught:
+            async with _source(broker, QUIET_S, fast_path=True).connect():
+                pass
+    assert ("queue 'q' does not exist: declare it at the broker" in str(caught.value)) == said
+    assert (words in str(caught.value)) != said
+
+
+@pytest.mark.parametrize("name", ["i", "is down", "inaccessible"])
+def test_the_name_of_a_queue_says_nothing(name: str) -> None:
+    """A queue may be called like a word of the broker's, or a part of one."""
+    for words in GONE:
+        assert says_gone(ChannelNotFoundEntity(words.replace("'q'", f"'{name}'")), name)
+    for words in UNREACHABLE:
+        assert not says_gone(ChannelNotFoundEntity(words.replace("'q'", f"'{name}'")), name)
