@@ -4,9 +4,9 @@ from bridge.config.amqp import Amqp, Binding, Declare
 from bridge.config.connection import Connection, Tls
 from bridge.config.document import MAX_MISTAKES
 from bridge.config.loading import Check, load
-from bridge.config.models import MAX_PROCESSES, Config, DeadLetters, Dramatiq, Log, Route
+from bridge.config.models import Config, DeadLetters, Dramatiq, Log, Route
 from bridge.config.schema import schema
-from bridge.config.source_model import Deduplicate, SourceModel, Window
+from bridge.config.source_model import MAX_PROCESSES, Deduplicate, SourceModel, Window
 from bridge.config.sources import Mqtt, RedisPubsub, RedisStream, SourceConfig
 from bridge.config.units import parse_duration, parse_size
 from bridge.config.urls import redacted_url

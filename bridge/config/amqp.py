@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
 from typing import Annotated, Any, ClassVar, Final, Literal
 
 from pydantic import BeforeValidator, Field, WithJsonSchema
@@ -12,6 +13,7 @@ from bridge.config.connection import Boolean, Model, Name, Seconds16
 from bridge.config.names import AmqpArguments, AmqpKey, AmqpName, virtual_host_mistakes
 from bridge.config.source_model import DeduplicatedSource
 from bridge.config.starts import OffsetStart
+from bridge.config.substitution import coerced
 from bridge.config.traits import Traits
 from bridge.config.wording import describe
 from bridge.errors import Diagnostic, InvalidValue
@@ -58,13 +60,16 @@ def _why_not_shareable_amqp(source: Amqp) -> str | None:
 def _mistakes_stream(source: Mapping[str, Any], declare: Mapping[str, Any] | None) -> Iterator[Diagnostic]:
     arguments = (declare or {}).get("arguments")
     declares_stream = _is_stream(arguments) if isinstance(arguments, dict) else False
-    if source.get("stream") is True and declare is not None and not declares_stream:
+    is_called_stream = coerced(source.get("stream"))
+    if is_called_stream is True and declare is not None and not declares_stream:
         hint = "add arguments: {x-queue-type: stream}, or remove stream"
         yield Diagnostic(("declare",), "this declares a queue, and no stream", hint, at_key=True)
-    if declares_stream or source.get("stream") not in (None, False):
+    if declares_stream or is_called_stream not in (None, False):
         if source.get("deduplicate") is not None:
             problem = "an event of a stream is always recognised, by its offset"
             yield Diagnostic(("deduplicate",), problem, "remove it", at_key=True)
+        if coerced(source.get("match_unfiltered")) is True and not source.get("filter"):
+            yield Diagnostic(("match_unfiltered",), "there is no filter", "add filter, or remove it", at_key=True)
         return
     for key in ("start", "filter", "match_unfiltered"):
         if key in source:
@@ -75,12 +80,25 @@ def _is_stream(arguments: Mapping[str, Any]) -> bool:
     return arguments.get("x-queue-type") == "stream"
 
 
+#: Types of queues that RabbitMQ refuses to declare without `durable`; how a message calls each.
+_ALWAYS_DURABLE: Final = {"stream": "stream", "quorum": "quorum queue"}
+
+
 def _mistakes_amqp(source: Mapping[str, Any]) -> Iterator[Diagnostic]:
     yield from virtual_host_mistakes(source.get("url"))
     declare = source.get("declare")
     yield from _mistakes_stream(source, declare if isinstance(declare, dict) else None)
     if not isinstance(declare, dict):
         return
+    arguments = declare.get("arguments")
+    kind = arguments.get("x-queue-type") if isinstance(arguments, dict) else None
+    if isinstance(kind, str) and kind in _ALWAYS_DURABLE and coerced(declare.get("durable")) is False:
+        yield Diagnostic(
+            ("declare", "durable"),
+            f"RabbitMQ has no {_ALWAYS_DURABLE[kind]} that is not durable",
+            "remove it",
+            at_key=True,
+        )
     bindings = declare.get("bindings")
     if bindings and not declare.get("exchange"):
         yield Diagnostic(("declare", "bindings"), "the queue is bound to no exchange", "add exchange", at_key=True)
@@ -105,6 +123,11 @@ _DROPPING: Final = {
 
 def _notes_amqp(source: Amqp) -> Iterator[str]:
     declare = source.declare
+    if isinstance(source.start, datetime) and source.start > datetime.now(UTC):
+        yield (
+            "has a start that is in the future: RabbitMQ does not wait for it, and brings what comes from now on;"
+            " write start: new if that is meant"
+        )
     if declare is None or source.is_stream:  # what a stream's retention deletes unread is counted
         return
     if not declare.durable:

@@ -6,7 +6,7 @@ Durations are milliseconds, sizes are bytes.
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema, field_validator
 
@@ -23,13 +23,13 @@ from bridge.config.connection import (
     or_null,
 )
 from bridge.config.message_options import check_actor_name, check_options, check_queue_name
+from bridge.config.source_model import MAX_PROCESSES
 from bridge.config.sources import SourceConfig
 from bridge.config.substitution import coerced, unmarked
 from bridge.config.units import DURATION, SHARE, parse_duration, parse_share
 from bridge.config.wording import describe
 from bridge.errors import Diagnostic, InvalidValue
 
-MAX_PROCESSES: Final = 64
 _EXPRESSION = {"type": "string", "pattern": r"^\$"}
 _DEPTH = {"anyOf": [{"type": "integer", "minimum": 1}, {"type": "string", "pattern": r"^\$\{"}]}
 

@@ -16,6 +16,8 @@ from bridge.errors import InvalidValue
 Decode = Literal["json", "text", "msgpack", "cbor", "bytes", "auto"]
 Unmatched = Literal["dead-letter", "drop"]
 _DEDUPLICATE: Final = "deduplicate: {key: $meta.message_id, within: 1d}"
+#: Of one bridge.
+MAX_PROCESSES: Final = 64
 #: The earlier names of `deduplicate`.
 _OLD_KEYS: Final = ("identity", "identity_window")
 

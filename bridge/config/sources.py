@@ -15,7 +15,7 @@ from pydantic import BeforeValidator, Field, WithJsonSchema
 from bridge.config import promises
 from bridge.config.amqp import Amqp
 from bridge.config.connection import Boolean, Milliseconds, Name, Seconds16, Timeout, at_least
-from bridge.config.names import MqttFilter, MqttName, mqtt_login_mistakes, split
+from bridge.config.names import ClientId, MqttFilter, mqtt_login_mistakes, process_client_id, split
 from bridge.config.promises import Promise
 from bridge.config.source_model import DeduplicatedSource, SourceModel, WideWindow
 from bridge.config.starts import EntryStart
@@ -34,11 +34,6 @@ def _version(value: object) -> object:
     value = coerced(value)
     # A 5 needs no quotes, as 3.1.1 needs none.
     return str(value) if isinstance(value, (int, float)) and not isinstance(value, bool) else value
-
-
-def process_client_id(first: str, number: int) -> str:
-    """Return the client_id of process `number`, from 1; `first` is that of process 0. Its suffix makes a clash unlikely."""
-    return f"{first}-worker-{number}"
 
 
 def _promise_mqtt(source: Mqtt, surroundings: Surroundings) -> Promise:
@@ -120,7 +115,7 @@ class Mqtt(DeduplicatedSource):
 
     type: Literal["mqtt"] = Field(description="protocol of the source")
     url: str = Field(description="where to connect, as in mqtt://localhost:1883")
-    client_id: MqttName | None = Field(default=None, description="fixed id, which a persistent session needs")
+    client_id: ClientId | None = Field(default=None, description="fixed id, which a persistent session needs")
     version: Annotated[
         Literal["5", "3.1.1"], BeforeValidator(_version), WithJsonSchema({"enum": [5, "5", "3.1.1"]})
     ] = Field(default="5", description="version of MQTT")

@@ -82,7 +82,7 @@ def _schema(number: dict[str, Any]) -> WithJsonSchema:
 OffsetStart = Annotated[
     Literal["beginning", "new"] | int | datetime,
     BeforeValidator(_offset_start),
-    _schema({"type": "integer", "minimum": 0}),
+    _schema({"type": ["string", "integer"], "pattern": "^[0-9]{1,19}$", "minimum": 0, "maximum": _MAX_OFFSET}),
 ]
 #: Where a Redis stream is read from: a word, an entry's id as `milliseconds-number` (the first one is read), or a time.
 EntryStart = Annotated[

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 import re2
 
 from bridge.errors import InvalidValue
 from bridge.topics.index import MANY, ONE, PatternIndex, Token
 from bridge.topics.pattern import CAPTURE, Pattern, capture_names, compile_regex, split_levels
+
+#: A string of MQTT, in bytes of UTF-8 (MQTT 5, 1.5.4).
+MAX_STRING: Final = 65_535
 
 
 class MqttTopics:
@@ -15,7 +20,9 @@ class MqttTopics:
     @staticmethod
     def compile(text: str) -> Pattern:
         """See `TopicSyntax`."""
-        return compile_regex(text, capture_names(text), _regex(text))
+        pattern = compile_regex(text, capture_names(text), _regex(text))
+        check_filter(subscription(text))
+        return pattern
 
     @staticmethod
     def tokens(text: str) -> list[Token]:
@@ -52,8 +59,17 @@ def _regex(text: str) -> str:
     return "(?s)" + "/".join(parts) + tail
 
 
+def check_string(text: str) -> None:
+    """Raise InvalidValue for text that no packet holds."""
+    if (size := len(text.encode())) > MAX_STRING:
+        raise InvalidValue(f"takes text of at most {MAX_STRING:,} bytes, MQTT's own limit; this one has {size:,}")
+    if "\0" in text:
+        raise InvalidValue("takes text without the character NUL, which MQTT forbids")
+
+
 def check_filter(text: str) -> None:
     """Raise InvalidValue for a filter that no broker may take, also within a shared subscription, `$share/NAME/FILTER`."""
+    check_string(text)
     shared, _, rest = text.removeprefix("$share/").partition("/") if text.startswith("$share/") else ("-", "", text)
     if not shared or not rest or set(shared) & set("+#"):
         raise InvalidValue("a shared subscription has a name without + and #, and a filter", "as in $share/bridge/a/+")

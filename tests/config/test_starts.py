@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
-from datetime import UTC, datetime
+import re
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from bridge.config import Config, load
+from bridge.commands import check
+from bridge.config import Config, load, schema
 from bridge.config.starts import entry_before
 from bridge.errors import ConfigError
 
@@ -28,6 +30,7 @@ def _load(tmp_path: Path, source: dict[str, Any], **environ: str) -> Config:
     ("start", "offset", "entry"),
     [
         ("beginning", "beginning", "beginning"),
+        ("1500", 1500, "1500-0"),
         ("new", "new", "new"),
         (1500, 1500, "1500-0"),
         ("${START}", 1500, "1500-0"),
@@ -84,7 +87,9 @@ def test_a_group_begins_to_read_at_its_start(start: str | datetime, behind: byte
     assert entry_before(start) == behind
 
 
-_DECLARED = {"declare": {"arguments": {"x-queue-type": "stream"}}}
+_STREAM = {"arguments": {"x-queue-type": "stream"}}
+_QUORUM = {"arguments": {"x-queue-type": "quorum"}}
+_DECLARED = {"declare": _STREAM}
 
 
 @pytest.mark.parametrize(
@@ -94,6 +99,9 @@ _DECLARED = {"declare": {"arguments": {"x-queue-type": "stream"}}}
         ({"filter": ["a"]}, r"filter: only a stream has it"),
         ({"match_unfiltered": True}, r"match_unfiltered: only a stream has it"),
         ({"stream": False, "start": "new"}, r"start: only a stream has it"),
+        ({"stream": True, "match_unfiltered": True}, r"match_unfiltered: there is no filter; add filter, or remove it"),
+        ({"declare": {**_STREAM, "durable": False}}, r"declare.durable: RabbitMQ has no stream that is not durable"),
+        ({"declare": {**_QUORUM, "durable": False}}, r"declare.durable: RabbitMQ has no quorum queue that is not"),
         ({"stream": True, "declare": {}}, r"declare: this declares a queue, and no stream; add arguments"),
         ({"stream": True, "deduplicate": {"key": "$topic"}}, r"deduplicate: an event of a stream is always recognised"),
         ({**_DECLARED, "deduplicate": {"key": "$topic"}}, r"deduplicate: an event of a stream is always recognised"),
@@ -107,8 +115,38 @@ def test_settings_that_contradict_each_other(settings: dict[str, Any], problem: 
 
 
 @pytest.mark.parametrize(
+    ("settings", "problem"),
+    [
+        ("stream: ${NO}\n    start: new", "start: only a stream has it"),
+        ("stream: ${YES}\n    declare: {}", "declare: this declares a queue, and no stream"),
+        ("stream: ${YES}\n    match_unfiltered: ${YES}", "match_unfiltered: there is no filter"),
+        (
+            "declare:\n      durable: ${NO}\n      arguments: {x-queue-type: stream}",
+            "declare.durable: RabbitMQ has no stream that is not durable",
+        ),
+    ],
+)
+def test_settings_out_of_the_environment_contradict_each_other_too(settings: str, problem: str, tmp_path: Path) -> None:
+    """A reference stands for what is true or false in it."""
+    path = tmp_path / "bridge.yaml"
+    source = f"type: amqp\n    url: amqp://localhost\n    queue: q\n    {settings}"
+    path.write_text(f"sources:\n  s:\n    {source}\nroutes: [{{from: s, actor: a}}]\n")
+    with pytest.raises(ConfigError, match=problem):
+        load(path, environ={"YES": "true", "NO": "false"})
+
+
+@pytest.mark.parametrize(
     ("settings", "is_stream"),
-    [({}, False), ({"stream": True}, True), (_DECLARED, True), ({"stream": True, **_DECLARED, "start": 5}, True)],
+    [
+        ({}, False),
+        ({"stream": True}, True),
+        (_DECLARED, True),
+        ({"stream": True, **_DECLARED, "start": 5}, True),
+        ({"stream": True, "filter": ["a"], "match_unfiltered": True}, True),
+        ({"stream": True, "match_unfiltered": False}, True),
+        ({"declare": {"durable": False, "arguments": {"x-queue-type": "classic"}}}, False),
+        ({"declare": {"durable": False, "arguments": {"x-queue-type": ["stream"]}}}, False),
+    ],
     ids=repr,
 )
 def test_which_sources_are_streams(settings: dict[str, Any], is_stream: bool, tmp_path: Path) -> None:
@@ -116,3 +154,25 @@ def test_which_sources_are_streams(settings: dict[str, Any], is_stream: bool, tm
     source: Any = _load(tmp_path, {**_AMQP, **settings}).sources["s"]
     assert source.is_stream == is_stream
     assert (source.traits.why_not_shareable(source) is not None) == is_stream
+
+
+@pytest.mark.parametrize(
+    ("start", "is_noted"),
+    [(timedelta(hours=1), True), (timedelta(hours=-1), False), ("new", False), (5, False)],
+    ids=str,
+)
+def test_a_start_in_the_future_is_noted(start: object, is_noted: bool, tmp_path: Path) -> None:
+    """RabbitMQ brings at once what comes before that time."""
+    at = (datetime.now(UTC) + start).isoformat() if isinstance(start, timedelta) else start
+    notes = list(check.notes(_load(tmp_path, {**_AMQP, "stream": True, "start": at})))
+    assert any(note.startswith("sources.s has a start that is in the future") for note in notes) == is_noted
+
+
+def test_an_editor_takes_an_offset_as_the_program_does() -> None:
+    """A number, or the same in quotes; `${NAME}` stands for either."""
+    kinds = schema()["$defs"]["Amqp"]["properties"]["start"]["anyOf"]
+    (offset,) = (kind for kind in kinds if "integer" in kind.get("type", ""))
+    assert offset["type"] == ["string", "integer"]
+    assert re.search(offset["pattern"], "1500")
+    assert not re.search(offset["pattern"], "-1")
+    assert (offset["minimum"], offset["maximum"]) == (0, 2**63 - 1)

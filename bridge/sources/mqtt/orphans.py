@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bridge.config import MAX_PROCESSES, Dramatiq, Mqtt
-from bridge.config.sources import process_client_id
+from bridge.config.names import process_client_id
 from bridge.observe.logs import RepeatedLog
 from bridge.sources.mqtt.subscription_store import record_key, redis_answers
 

@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import subprocess
 import sys
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 from aiormq.exceptions import ChannelNotFoundEntity
 from pamqp import frame as pamqp
 from pamqp.commands import Channel, Connection, Queue
+from pydantic import ValidationError
 
 from bridge.config import Amqp
 from bridge.errors import Disconnected
@@ -81,6 +83,20 @@ def test_a_name_is_what_the_wire_holds() -> None:
             assert received[attribute] == name
         with pytest.raises(TypeError, match="255"):
             pamqp.marshal(command(**{attribute: "ü" * 128}), 0)
+
+
+@pytest.mark.parametrize("nest", [lambda table: table, lambda table: {"t": table}, lambda table: {"t": [1, table]}])
+def test_the_names_of_arguments_are_sent_whole(nest: Callable[[Any], Any]) -> None:
+    """Names of 128 bytes are, at any depth; the library cuts longer ones, so the configuration takes none."""
+    longest, longer = "ü" * 64, "ü" * 64 + "x"
+    settings = {"type": "amqp", "url": "amqp://localhost", "queue": "q"}
+    source = Amqp.model_validate({**settings, "declare": {"arguments": nest({longest: 1})}})
+    assert source.declare is not None
+    sent = pamqp.marshal(Queue.Declare(queue="q", arguments=source.declare.arguments), 1)
+    assert bytes([128]) + longest.encode() in sent
+    assert longer.encode() not in pamqp.marshal(Queue.Declare(queue="q", arguments=nest({longer: 1})), 1)
+    with pytest.raises(ValidationError, match="at most 128 bytes"):
+        Amqp.model_validate({**settings, "declare": {"arguments": nest({longer: 1})}})
 
 
 @pytest.mark.parametrize("announced", [None, "none", {}])
