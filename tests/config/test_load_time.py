@@ -59,17 +59,17 @@ _UNTRACED: Final = {
     *("unknown keys", "misspelt secrets", "unknown types", "a million values", "unquoted wildcards", "taken names"),
 }
 #: Tenfold of what a file of 1 MiB may take.
-_LONG_S: Final = 10
+_LONG_S: Final = 20
 
 
 @pytest.mark.no_cover  # the tracer takes a multiple of the CPU time that is measured
 def test_5000_routes_are_loaded_soon(tmp_path: Path) -> None:
-    """Read, checked and compiled in less than 2 s of CPU; the tests run on any machine, so they allow tenfold."""
+    """Read, checked and compiled in less than 3 s of CPU; the tests run on any machine, so they allow tenfold."""
     path = tmp_path / "bridge.yaml"
     path.write_text(_SOURCE + "".join(_ROUTE.format(number) for number in range(5000)))
     began = time.process_time()
     loaded = config.load(path, check=check_routes)
-    assert time.process_time() - began < 20
+    assert time.process_time() - began < 30
     assert len(loaded.routes) == 5000
 
 
@@ -81,7 +81,7 @@ def test_5000_routes_are_loaded_soon(tmp_path: Path) -> None:
     ],
 )
 def test_a_hostile_file_is_refused_soon(tmp_path: Path, text: str) -> None:
-    """In about 1 s of CPU; the tests run on any machine, so they allow tenfold."""
+    """In less than 2 s of CPU; the tests run on any machine, so they allow tenfold."""
     path = tmp_path / "bridge.yaml"
     path.write_text(text[: 1 << 20])
     began = time.process_time()

@@ -47,7 +47,7 @@ async def pressing(
 
 async def admitted(waiting: asyncio.Task[None]) -> None:
     """Wait until a source may write."""
-    await asyncio.wait_for(asyncio.shield(waiting), 30)
+    await asyncio.wait_for(asyncio.shield(waiting), 60)
 
 
 async def admits_at_once(pressure: Backpressure) -> bool:

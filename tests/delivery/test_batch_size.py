@@ -95,7 +95,7 @@ async def test_a_stop_finds_every_part_of_a_batch_that_is_not_written(redelivers
     )
     await until(lambda: sink.attempts)
     await moved.stop(asyncio.get_running_loop().time() + 0.2)
-    await asyncio.wait_for(task, 20)
+    await asyncio.wait_for(task, 60)
     assert source.log == []
     assert moved.counts == (Counts(received=250, returned=250) if redelivers else Counts(received=250, lost=250))
 

@@ -34,7 +34,7 @@ async def _taken(session: MemorySession) -> None:
 
 
 async def _stop(moved: SourcePipeline, within_s: float = 0.2) -> None:
-    await asyncio.wait_for(moved.stop(asyncio.get_running_loop().time() + within_s), 30)
+    await asyncio.wait_for(moved.stop(asyncio.get_running_loop().time() + within_s), 60)
 
 
 async def _spool(moved: SourcePipeline, path: Path, max_bytes: int = 1 << 20) -> SpoolDirectory:
@@ -187,7 +187,7 @@ async def test_a_stop_without_a_spool_returns_or_loses_unwritten_events(redelive
         for start in (0, 3, 6):
             await _taken(await source.deliver(*_events(range(start, start + 3), source)))
         await _stop(moved)
-        await asyncio.wait_for(task, 20)
+        await asyncio.wait_for(task, 60)
     assert source.log == []
     assert moved.counts == counts
     assert not moved.drained
@@ -280,7 +280,7 @@ async def test_a_stop_does_not_wait_for_a_disk_that_hangs(token: int | None, cou
             await _taken(await source.deliver(event(start, token), event(start + 1), event(start + 2)))
         await source.deliver(event(9, token), event(10), event(11))
         await _stop(moved)
-        await asyncio.wait_for(task, 20)
+        await asyncio.wait_for(task, 60)
     assert source.log == []
     assert moved.counts == counts
 
@@ -321,7 +321,7 @@ async def test_a_stop_before_the_start_starts_nothing() -> None:
     source = MemorySource(redelivers=REDELIVERED)
     moved = pipeline(source, MemorySink(source))
     await _stop(moved)
-    await asyncio.wait_for(moved.run(), 20)
+    await asyncio.wait_for(moved.run(), 60)
     assert source.session is None
 
 

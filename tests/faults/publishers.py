@@ -107,7 +107,7 @@ class AmqpPublisher(Publisher):
 
 async def amqp_connection(url: str) -> Any:
     """Return an open connection of aio-pika."""
-    connection: Any = await aio_pika.connect(url, timeout=10)
+    connection: Any = await aio_pika.connect(url, timeout=60)
     # aiormq fails where a broker announces no capabilities; it may confirm all the same.
     connection.transport.connection.server_properties.setdefault("capabilities", {"publisher_confirms": True})
     return connection

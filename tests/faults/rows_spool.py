@@ -139,6 +139,7 @@ def _remove(directory: Path) -> None:
         except OSError:
             if attempt == 19:
                 raise
+            time.sleep(0.05)
         else:
             return
 

@@ -224,7 +224,7 @@ async def test_a_cancellation_is_never_swallowed(redis_server: Redis) -> None:
             await asyncio.sleep(0)
         if not opening.done():
             opening.cancel()
-            await asyncio.wait([opening], timeout=30)
+            await asyncio.wait([opening], timeout=60)
             ended.append(opening.cancelled())
         await opened.close()
     assert ended

@@ -130,7 +130,7 @@ async def test_a_sink_that_flaps_is_said_once_a_minute(monkeypatch: pytest.Monke
 async def test_a_writer_waits_for_its_own_recovery() -> None:
     """`wait_until_available` returns once the writer's own write has succeeded, and not with another's."""
     health = SinkHealth()
-    await asyncio.wait_for(health.wait_until_available("plant"), 20)
+    await asyncio.wait_for(health.wait_until_available("plant"), 60)
     health.mark_unavailable("plant", "away", 1.0)
     health.mark_unavailable("audit", "away", 1.0)
     waiting = asyncio.create_task(health.wait_until_available("plant"))
@@ -140,4 +140,4 @@ async def test_a_writer_waits_for_its_own_recovery() -> None:
         await asyncio.sleep(0)
     assert not waiting.done()
     health.mark_available("plant")
-    await asyncio.wait_for(waiting, 20)
+    await asyncio.wait_for(waiting, 60)

@@ -299,7 +299,7 @@ def _source(feed: Feed, sink: Redis, tmp_path: Path) -> Source:
 @asynccontextmanager
 async def _connected_again(source: Source) -> AsyncIterator[Session]:
     """Connect as soon as the restarted broker takes it: a stream of RabbitMQ is not there at once."""
-    async with AsyncExitStack() as ends, asyncio.timeout(30):
+    async with AsyncExitStack() as ends, asyncio.timeout(60):
         while True:
             try:
                 session = await ends.enter_async_context(source.connect())

@@ -42,7 +42,7 @@ def _config(sink: Redis, sources: Mapping[str, Mapping[str, Any]]) -> dict[str, 
 def _arrive(sink: Redis, bridge: Any, expected: Mapping[str, str]) -> None:
     """Wait for an event of each source; each has the topic that belongs to its source."""
     with sink.client() as client:
-        wait_until(lambda: client.llen("dramatiq:default") >= len(expected), 30, f"{len(expected)} messages")
+        wait_until(lambda: client.llen("dramatiq:default") >= len(expected), 60, f"{len(expected)} messages")
         found = sorted(message["args"] for message in queue_messages(client, "default"))
     hashes = {name: hashlib.sha256(topic.encode()).hexdigest() for name, topic in expected.items()}
     assert found == sorted(map(list, hashes.items()))

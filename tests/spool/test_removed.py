@@ -139,7 +139,7 @@ async def test_a_directory_that_is_made_again_stays_with_its_owner(tmp_path: Pat
     await asyncio.sleep(0.5)
     assert not waiting.done()
     await spools.close()
-    assert await asyncio.wait_for(waiting, 30)
+    assert await asyncio.wait_for(waiting, 60)
 
 
 async def test_a_removed_directory_that_another_bridge_has_made_is_left_to_it(tmp_path: Path) -> None:

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 REPOSITORY: Final = Path(__file__).resolve().parents[2]
 #: The timeout of a wait is enough for a quiet machine. A busy one gets so many times as long: a wait is no measurement.
 PATIENCE: Final = 3
+#: And no wait for something that must happen ends sooner, on a machine that is slow for a while.
+_LEAST_PATIENCE_S: Final = 60.0
 #: The environment of a bridge whose coverage is not measured, which takes time and memory.
 UNMEASURED: Final = {"COVERAGE_PROCESS_CONFIG": ""}
 
@@ -81,12 +83,17 @@ def with_fault(*names: str) -> dict[str, str]:
     return {"PYTHONPATH": os.pathsep.join(map(str, [*folders, REPOSITORY]))}
 
 
+def patient(timeout: float) -> float:
+    """Return how many seconds to wait for something that must happen, and that takes at most `timeout` on a quiet machine."""
+    return max(_LEAST_PATIENCE_S, PATIENCE * timeout)
+
+
 def wait_until(condition: Callable[[], object], timeout: float = 30.0, what: str = "the condition") -> None:
-    """Return as soon as `condition()` is true; AssertionError after `timeout` seconds, and `PATIENCE`."""
-    deadline = time.monotonic() + PATIENCE * timeout
+    """Return as soon as `condition()` is true; AssertionError after `patient(timeout)` seconds."""
+    deadline = time.monotonic() + patient(timeout)
     while not condition():
         if time.monotonic() > deadline:
-            raise AssertionError(f"{what} did not come true within {PATIENCE * timeout:g} s")
+            raise AssertionError(f"{what} did not come true within {patient(timeout):g} s")
         time.sleep(0.02)
 
 

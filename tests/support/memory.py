@@ -167,7 +167,7 @@ def pipeline(source: MemorySource, sink: MemorySink, routes: list[dict[str, Any]
 
 
 async def until(condition: Callable[[], object]) -> None:
-    """Return once `condition` holds; it does within 20 s, or the test fails."""
-    async with asyncio.timeout(20):
+    """Return once `condition` holds; it does within 60 s, or the test fails."""
+    async with asyncio.timeout(60):
         while not condition():  # noqa: ASYNC110 - a condition of any kind, as a test puts it
             await asyncio.sleep(0.001)

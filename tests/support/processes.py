@@ -18,7 +18,7 @@ from typing import IO, TYPE_CHECKING, Any, Self
 import redis
 import yaml
 
-from tests.support.children import PATIENCE, Child, wait_until
+from tests.support.children import Child, patient, wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -103,7 +103,7 @@ class BridgeProcess:
 
     def wait_for(self, event: str, timeout: float = 30.0, times: int = 1, **fields: object) -> dict[str, Any]:
         """Return the log event of this name with these fields, the `times`th of them, waiting for it if need be."""
-        deadline = time.monotonic() + PATIENCE * timeout
+        deadline = time.monotonic() + patient(timeout)
         while True:
             # Asked before the lines are looked at: what an ended process wrote is all there then.
             ended = not self.running
@@ -114,7 +114,7 @@ class BridgeProcess:
                 return found[times - 1]
             wanted = f"{event} {fields or ''}".strip()
             assert not ended, f"the bridge ended without {wanted}\n{self.log_tail()}"
-            assert time.monotonic() < deadline, f"no {wanted} within {PATIENCE * timeout:g} s\n{self.log_tail()}"
+            assert time.monotonic() < deadline, f"no {wanted} within {patient(timeout):g} s\n{self.log_tail()}"
             time.sleep(0.02)
 
     def events(self, event: str) -> list[dict[str, Any]]:

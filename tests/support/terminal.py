@@ -13,7 +13,7 @@ from contextlib import suppress
 from signal import SIGTERM
 from typing import TYPE_CHECKING, Self
 
-from tests.support.children import PATIENCE, REPOSITORY
+from tests.support.children import REPOSITORY, patient
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -41,7 +41,7 @@ class Terminal:
 
     def read_until(self, words: str, timeout: float = 30.0) -> None:
         """Read until `words` have been printed, wherever the terminal breaks the line; AssertionError if they are not."""
-        deadline = time.monotonic() + PATIENCE * timeout
+        deadline = time.monotonic() + patient(timeout)
         while words not in self.plain:
             assert time.monotonic() < deadline, f"no {words!r} in {self.text!r}"
             if not self._read(0.2):
@@ -59,7 +59,7 @@ class Terminal:
 
     def wait(self, timeout: float = 30.0) -> int:
         """Return the exit code of a process that ends by itself; AssertionError if it does not."""
-        deadline = time.monotonic() + PATIENCE * timeout
+        deadline = time.monotonic() + patient(timeout)
         while self._process.poll() is None:
             assert time.monotonic() < deadline, f"it does not end: {self.text!r}"
             self._read(0.1)

@@ -131,12 +131,12 @@ def test_no_topic_makes_the_index_slow(protocol: str, patterns: list[str], topic
     ids=["stars", "captures", "many"],
 )
 def test_a_long_channel_is_looked_up_soon_and_nothing_is_missed(globs: list[str], length: int) -> None:
-    """A level of it is one character; the bound is tenfold of what 1 MiB may take."""
+    """A level of it is one character. 20 ms of CPU at most; the tests run on any machine, so they allow tenfold."""
     indexed = Indexed("redis-pubsub", globs)
     beginning = "plant:" + "".join(f"d{number:03}" for number in range(0, 1000, 7))
     for topic in (f"{beginning}{'a:' * length}"[:length], f"plant:{'a' * length}:b:temp"):
         began = time.process_time()
         found = indexed.candidates(topic)
-        assert time.process_time() - began < 0.1
+        assert time.process_time() - began < 0.2
         assert indexed.fitting(topic) == indexed.fitting_by_loop(topic)
         assert set(indexed.fitting_by_loop(topic)) <= set(found)

@@ -269,10 +269,10 @@ async def test_a_forgotten_consumer_is_found(feed: AmqpFeed, fast_path: bool, ot
             if others:
                 await asyncio.to_thread(feed.publish, [{"n": n} for n in (2, 3)])
             with pytest.raises(Disconnected) as caught:
-                async with asyncio.timeout(30):
+                async with asyncio.timeout(60):
                     await session.receive()
         assert ("1 messages wait" if others else "has no consumer any more") in caught.value.cause
-        async with source.connect() as session, asyncio.timeout(30):
+        async with source.connect() as session, asyncio.timeout(60):
             if not others:
                 await asyncio.to_thread(feed.publish, [{"n": 3}])
             assert await _next(session) == [3]
@@ -290,7 +290,7 @@ async def test_a_consumer_that_stands_by_is_left_in_peace(feed: AmqpFeed, fast_p
         await asyncio.to_thread(feed.publish, [{"n": n} for n in (1, 2, 3)])
         async with source.connect() as session:
             with pytest.raises(Disconnected, match=r"2 messages wait in queue .* another consumer"):
-                async with asyncio.timeout(30):
+                async with asyncio.timeout(60):
                     await session.receive()
         stands_by = source.connect()
         session = await stands_by.__aenter__()
@@ -298,7 +298,7 @@ async def test_a_consumer_that_stands_by_is_left_in_peace(feed: AmqpFeed, fast_p
             async with asyncio.timeout(3):
                 await session.receive()
     received: list[int] = []
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         while len(received) < 3:
             received += await _next(session)
     assert sorted(received) == [1, 2, 3]

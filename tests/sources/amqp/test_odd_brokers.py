@@ -61,7 +61,7 @@ async def test_a_user_with_one_channel_loses_one_connection(rabbitmq: RabbitMQ, 
     await asyncio.to_thread(feed.prepare)
     source = _source(feed, fast_path=fast_path)
     with one_channel(rabbitmq):
-        async with source.connect() as session, asyncio.timeout(20):
+        async with source.connect() as session, asyncio.timeout(60):
             with pytest.raises(Disconnected, match="number of channels"):
                 await session.receive()
         async with source.connect() as session:
@@ -76,7 +76,7 @@ async def test_a_refused_channel_is_learned_where_a_cancel_is_explained(rabbitmq
     check = ConsumerCheck(feed.name)
     config = Amqp.model_validate({**feed.source, "fast_path": fast_path})
     with one_channel(rabbitmq):
-        async with AmqpSource("feed", config, NOWHERE, consumer_check=check).connect() as session, asyncio.timeout(20):
+        async with AmqpSource("feed", config, NOWHERE, consumer_check=check).connect() as session, asyncio.timeout(60):
             connection = session._channel.connection
             assert check.is_possible(connection)
             await asyncio.to_thread(rabbitmq.ctl, "delete_queue", feed.name)

@@ -55,7 +55,7 @@ async def _received(broker: Broker, fast_path: bool, count: int, **settings: Any
         )
         events: list[Event] = []
         try:
-            async with AmqpSource("s", config, NOWHERE).connect() as session, asyncio.timeout(20):
+            async with AmqpSource("s", config, NOWHERE).connect() as session, asyncio.timeout(60):
                 while len(events) < count:
                     events += await session.receive()
                 await session.acknowledge(events)

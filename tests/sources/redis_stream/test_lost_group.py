@@ -217,7 +217,7 @@ async def write_newest_first(
     sink: RedisSink, first: asyncio.Task[list[Event]], second: asyncio.Task[list[Event]], held: list[Event]
 ) -> None:
     """Write the entry that one of the two receives, then those that were held before: each is written."""
-    done, _ = await asyncio.wait([first, second], timeout=10, return_when=asyncio.FIRST_COMPLETED)
+    done, _ = await asyncio.wait([first, second], timeout=60, return_when=asyncio.FIRST_COMPLETED)
     (newest,) = [event for task in done for event in task.result()]
     assert await sink.write(entries([newest])) == Written(1, 0)
     assert await sink.write(entries(held)) == Written(3, 0)
@@ -243,7 +243,7 @@ async def test_held_entries_of_a_group_without_a_position(start: str, redis_serv
                 assert await sink.write(entries(held)) == Written(3, 0)
                 if start == "new":
                     client.xadd("s", {"data": "4"})
-                events = await asyncio.wait_for(again, 10)
+                events = await asyncio.wait_for(again, 60)
                 assert (await sink.write(entries(events))).messages == 1
         assert numbers(client) == [0, 1, 2, 3 if start == "beginning" else 4]
 
