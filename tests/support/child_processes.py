@@ -36,7 +36,7 @@ def children(bridge: BridgeProcess) -> dict[int, psutil.Process]:
 
 def wait_gone(processes: dict[int, psutil.Process]) -> None:
     """Wait until none of them runs."""
-    _, alive = psutil.wait_procs(processes.values(), timeout=20)
+    _, alive = psutil.wait_procs(processes.values(), timeout=60)
     assert not alive
 
 

@@ -102,7 +102,7 @@ async def fetch(connection: AbstractConnection, queue: str) -> bytes:
     """Take one message from a durable queue."""
     channel = await connection.channel()
     declared = await channel.declare_queue(queue, durable=True)
-    message = await declared.get(timeout=10)
+    message = await declared.get(timeout=60)
     assert message is not None
     await message.ack()
     return message.body
