@@ -51,9 +51,10 @@ def test_a_stream_in_dramatiqs_redis_is_enqueued_exactly_once(
 def _kill_five_times(
     feed: Feed, sink: Redis, new_bridge: Callable[..., BridgeProcess], *, most_duplicates: int
 ) -> None:
+    """Or twice, where a library reads."""
     bridge = new_bridge(feed.config(sink)).ready()
     with sink.client() as client:
-        for round_ in range(5):
+        for round_ in range(5 if feed.fast else 2):
             client.delete("dramatiq:default", "dramatiq:default.msgs")
             numbers = range(round_ * 5000, (round_ + 1) * 5000)
             publisher = threading.Thread(target=feed.publish, args=([{"n": n} for n in numbers],))

@@ -28,6 +28,8 @@ from tests.support.children import wait_until
 from tests.support.odd_servers import OddServer
 
 Payload = dict[str, Any]
+#: A body that AMQP sends as one frame, in bytes.
+_MAX_FRAME = 100_000
 
 
 class Feed(ABC):
@@ -92,12 +94,13 @@ class AmqpFeed(Feed):
 
     def publish(self, payloads: Sequence[Payload], **properties: Any) -> None:
         """See Feed."""
-        if properties or any("id" in payload for payload in payloads):
+        bodies = [json.dumps(payload).encode() for payload in payloads]
+        if properties or any("id" in payload for payload in payloads) or max(map(len, bodies), default=0) > _MAX_FRAME:
             asyncio.run(self._publish(payloads, properties))
             return
         publisher = AmqpPublisher(self.broker.url, exchange="", routing_key=self.name, content_type=None)
         try:
-            publisher.publish([json.dumps(payload).encode() for payload in payloads])
+            publisher.publish(bodies)
         finally:
             publisher.close()
 
