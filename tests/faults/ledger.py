@@ -50,7 +50,9 @@ class Load:
         """Publish nothing more; what was sent is confirmed or given up when this returns."""
         self._stop.set()
         self._thread.join(30)
-        self._publisher.close()
+        # A burst may be at it.
+        with self._lock:
+            self._publisher.close()
 
     def spread(self, topics: Sequence[str]) -> None:
         """Publish one event to each of `topics`; AssertionError where the broker does not take them."""
