@@ -58,9 +58,24 @@ LONGEST = (
 )
 
 
-#: Whose tests have the bridge in processes of its own. These measure their coverage themselves; in the test's own process
-#: the tracer would find no code of the bridge, and take a multiple of the time.
+#: Whose tests have the bridge in processes of its own: in the test's own process the tracer would find no code of the
+#: bridge, and take a multiple of the time.
 ELSEWHERE = frozenset({"new_bridge", "brokers"})
+#: Whose bridges measure their coverage themselves: they run code that no test runs in its own process.
+MEASURED = tuple(
+    f"tests/{name}"
+    for name in (
+        *("process/test_bridge", "process/test_supervisor", "process/test_children", "process/test_ready"),
+        *(
+            "sources/test_contract",
+            "sources/test_redis_pubsub",
+            "sources/amqp/test_stream",
+            "sources/amqp/test_promise",
+        ),
+        *("sources/mqtt/test_promise", "sources/mqtt/test_subscription_store", "sources/redis_stream/test_group"),
+        *("delivery/test_sink_promise", "delivery/test_pipeline", "spool/test_spool"),
+    )
+)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -204,12 +219,13 @@ def new_rabbitmq() -> Iterator[Callable[..., RabbitMQ]]:
 
 
 @pytest.fixture
-def new_bridge() -> Iterator[Bridges]:
+def new_bridge(request: pytest.FixtureRequest) -> Iterator[Bridges]:
     """Start a bridge with the arguments of BridgeProcess; `.ready()` waits for it."""
+    measured = request.node.nodeid.startswith(MEASURED)
     with ExitStack() as ends:
 
         def start(*args: Any, **options: Any) -> BridgeProcess:
-            return ends.enter_context(BridgeProcess(*args, **options))
+            return ends.enter_context(BridgeProcess(*args, measured=measured, **options))
 
         yield start
 

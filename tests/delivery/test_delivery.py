@@ -13,7 +13,7 @@ import pytest
 import redis
 
 from tests.support.brokers import Redis
-from tests.support.children import UNMEASURED, wait_until
+from tests.support.children import wait_until
 from tests.support.feeds import REDELIVERING, Feed, StreamFeed
 from tests.support.processes import BridgeProcess, assert_no_orphans
 
@@ -110,7 +110,7 @@ def test_while_redis_is_away_for_ten_seconds_nothing_is_lost(
 def test_memory_stays_where_it_was(feed: Feed, redis_server: Redis, new_bridge: Callable[..., BridgeProcess]) -> None:
     """100,000 events leave the process within 32 MiB of where it was; fewer where reading or publishing takes longer."""
     total, chunk = {0: 100_000, 1: 40_000, 2: 20_000}[(not feed.fast) + (not feed.settles)], 10_000
-    bridge = new_bridge(feed.config(redis_server), env=UNMEASURED).ready()
+    bridge = new_bridge(feed.config(redis_server)).ready()
     with redis_server.client() as client:
 
         def move(count: int) -> None:

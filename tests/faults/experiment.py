@@ -17,7 +17,7 @@ from tests.faults import checker
 from tests.faults.rows import Row
 from tests.faults.sources import KINDS
 from tests.faults.stage import Brokers, Stage
-from tests.support.children import PATIENCE, UNMEASURED
+from tests.support.children import PATIENCE
 
 #: What delivery.md allows over the idle process, beside the windows.
 MEMORY_BYTES: Final = 64 * 2**20
@@ -71,13 +71,9 @@ def run(
     seconds: float | None = None,
     env: Mapping[str, str] | None = None,
 ) -> Result:
-    """Run a row once, on one of the two ways to read AMQP and MQTT; for `seconds` see Stage.
-
-    `env` is the bridge's. It measures no coverage: other tests run its code, and beside them a measured one is too slow.
-    """
+    """Run a row once, on one of the two ways to read AMQP and MQTT; `env` is the bridge's, for `seconds` see Stage."""
     result = Result(row, fast)
-    options: dict[str, Any] = {"fast": fast, "short": short, "seconds": seconds, **(row.stage or {})}
-    options["env"] = {**UNMEASURED, **(env or {}), **options.get("env", {})}
+    options: dict[str, Any] = {"fast": fast, "short": short, "seconds": seconds, "env": env, **(row.stage or {})}
     stage = Stage(brokers, row.sources, **options)
     try:
         with stage:

@@ -14,7 +14,7 @@ from paho.mqtt.enums import CallbackAPIVersion
 
 from tests.faults.rows import every_row
 from tests.support.brokers import Mosquitto, Redis
-from tests.support.children import UNMEASURED, wait_until
+from tests.support.children import wait_until
 from tests.support.feeds import MqttFeed, PubsubFeed, StreamFeed, connect
 from tests.support.processes import BridgeProcess, Bridges
 
@@ -55,7 +55,7 @@ def test_topics_that_are_all_different_fill_no_memory(
     source = {"type": "redis-pubsub", "url": feed.broker.url_of(0), "patterns": [f"{feed.name}:*"]}
     route = {"from": "feed", "topic": f"{feed.name}:*", "actor": "record", "args": ["$payload.n"]}
     config = {"dramatiq": {"url": redis_server.url_of(0)}, "sources": {"feed": source}, "routes": [route]}
-    bridge = new_bridge(config, env=UNMEASURED).ready()
+    bridge = new_bridge(config).ready()
     before, peak = bridge.rss_bytes(), 0
     client: Any
     with feed.broker.client() as broker, redis_server.client() as client:
@@ -77,7 +77,7 @@ def test_entries_of_many_small_fields_fill_the_window(
     feed, sink = StreamFeed(redis_server), new_redis()
     feed.prepare()
     settings: dict[str, Any] = {"window": {"bytes": "4MiB"}}
-    bridge = new_bridge(feed.config(sink, {"args": ["$len(headers)"]}, **settings), env=UNMEASURED).ready()
+    bridge = new_bridge(feed.config(sink, {"args": ["$len(headers)"]}, **settings)).ready()
     before = bridge.rss_bytes()
     fields: Any = {"data": '{"n": 1}', **{f"{number:x}": b"" for number in range(5000)}}
     sink.pause()
@@ -103,7 +103,7 @@ def test_messages_of_all_forms_fill_no_memory(mosquitto: Mosquitto, redis_server
     feed = MqttFeed(mosquitto)
     feed.prepare()
     config = feed.config(redis_server, {"args": ["$len(payload)"]}, topics=[f"{feed.name}/#"], decode="text")
-    bridge = new_bridge(config, env=UNMEASURED).ready()
+    bridge = new_bridge(config).ready()
     before = bridge.rss_bytes()
     client = Client(CallbackAPIVersion.VERSION2)
     client.max_queued_messages_set(0)

@@ -14,7 +14,7 @@ import redis
 
 from bridge.sources.redis_pubsub import MAX_SILENCE_S
 from tests.support.brokers import Redis
-from tests.support.children import UNMEASURED, wait_until
+from tests.support.children import wait_until
 from tests.support.feeds import PubsubFeed
 from tests.support.processes import BridgeProcess, Bridges, queue_messages
 
@@ -214,7 +214,7 @@ def test_a_huge_message_ends_the_connection_and_fills_nothing(
 ) -> None:
     """A message of 100 MiB, where Redis sets its subscribers no limit: the gap is said, and the bridge stays small."""
     feed = PubsubFeed(new_redis({"client-output-buffer-limit": "pubsub 0 0 0"}))
-    bridge = new_bridge(feed.config(redis_server), env=UNMEASURED).ready()
+    bridge = new_bridge(feed.config(redis_server)).ready()
     before, grown = bridge.rss_bytes(), 0
 
     def gap_is_said() -> bool:

@@ -21,8 +21,6 @@ REPOSITORY: Final = Path(__file__).resolve().parents[2]
 PATIENCE: Final = 3
 #: And no wait for something that must happen ends sooner, on a machine that is slow for a while.
 _LEAST_PATIENCE_S: Final = 60.0
-#: The environment of a bridge whose coverage is not measured, which takes time and memory.
-UNMEASURED: Final = {"COVERAGE_PROCESS_CONFIG": ""}
 
 # Below the range from which the kernel gives ports to outgoing connections (32768 and up on Linux): the port of a broker
 # that is down for a while must not go to somebody else, nor may a client that keeps trying connect to itself.

@@ -21,7 +21,7 @@ from bridge.config import load
 from bridge.routing.compiler import check_routes
 from tests.support.amqp_wire import BAD_PROPERTIES
 from tests.support.brokers import RabbitMQ, Redis
-from tests.support.children import UNMEASURED, wait_until
+from tests.support.children import wait_until
 from tests.support.feeds import AmqpFeed
 from tests.support.processes import Bridges, queue_messages
 
@@ -219,7 +219,7 @@ def test_the_window_bounds_memory(
     sink = new_redis()
     feed.prepare()
     route = {"args": ["$payload.n"]}
-    bridge = either_bridge(feed.config(sink, route, window={"events": 1000, "bytes": "256KiB"}), env=UNMEASURED)
+    bridge = either_bridge(feed.config(sink, route, window={"events": 1000, "bytes": "256KiB"}))
     bridge.ready()
     feed.publish([{"n": n, "text": "x" * 65_536} for n in range(5)])
     _args(sink, 5)

@@ -31,7 +31,7 @@ from tests.support.amqp_wire import (
     message,
 )
 from tests.support.brokers import RabbitMQ, Redis
-from tests.support.children import UNMEASURED, wait_until
+from tests.support.children import wait_until
 from tests.support.feeds import AmqpFeed
 from tests.support.processes import Bridges, queue_messages
 
@@ -156,7 +156,7 @@ def test_a_huge_body_stops_none_behind_it(
     """100 MiB cost less than 40 MiB of memory: it is a dead letter with its true size, and five good events arrive."""
     feed, sink = AmqpFeed(rabbitmq), new_redis()
     feed.prepare()
-    bridge = either_bridge(feed.config(sink), env=UNMEASURED).ready()
+    bridge = either_bridge(feed.config(sink)).ready()
     before = bridge.rss_bytes()
     payloads: list[dict[str, Any]] = [{"n": -1, "text": "x" * (100 << 20)}, *({"n": n} for n in range(5))]
     publishing = threading.Thread(target=feed.publish, args=(payloads,), daemon=True)

@@ -23,7 +23,7 @@ from bridge.sources.mqtt.properties import subscription_ids
 from bridge.sources.oversized import ROOM_BYTES
 from tests.sources.mqtt.test_packets import packed, packet, publish
 from tests.support.brokers import Mosquitto, Redis
-from tests.support.children import UNMEASURED, wait_until
+from tests.support.children import wait_until
 from tests.support.feeds import MqttFeed
 from tests.support.mqtt_wire import Script, cause_of_the_end, connected, receive
 from tests.support.processes import Bridges, queue_messages
@@ -177,7 +177,7 @@ def test_a_huge_message_in_the_queue_stops_none_behind_it(
     feed.prepare()
     feed.publish([{"n": -1, "text": "x" * (200 << 20)}])
     feed.publish([{"n": n} for n in range(5)])
-    bridge = either_bridge(feed.config(redis_server, version=version), env=UNMEASURED)
+    bridge = either_bridge(feed.config(redis_server, version=version))
     resource.prlimit(bridge.pid, resource.RLIMIT_AS, (600 << 20, resource.RLIM_INFINITY))
     bridge.ready()
     with redis_server.client() as client:
@@ -211,7 +211,7 @@ def test_large_properties_fill_the_window(
     feed.prepare()
     route = {"args": ["$len(headers.k)"], "when": "headers.k != ''"}
     settings: dict[str, Any] = {"decode": "bytes", "window": {"bytes": "4MiB"}}
-    bridge = either_bridge(feed.config(sink, route, **settings), env=UNMEASURED).ready()
+    bridge = either_bridge(feed.config(sink, route, **settings)).ready()
     before = bridge.rss_bytes()
     sink.pause()
     try:

@@ -10,7 +10,7 @@ import pytest
 from bridge.config import Dramatiq, RedisStream
 from bridge.sources.redis_stream.source import RedisStreamSource
 from tests.support.brokers import Redis
-from tests.support.children import UNMEASURED, wait_until
+from tests.support.children import wait_until
 from tests.support.feeds import StreamFeed
 from tests.support.processes import BridgeProcess, Bridges, queue_messages
 
@@ -36,7 +36,7 @@ def test_entries_that_become_large_all_at_once_have_a_bound(
     """40 entries of 4 MiB after small ones: a reply ends at four windows, then they are read one by one, each once."""
     feed = StreamFeed(new_redis())
     feed.prepare()
-    bridge = new_bridge(feed.config(redis_server, window={"bytes": "2MiB"}), env=UNMEASURED).ready()
+    bridge = new_bridge(feed.config(redis_server, window={"bytes": "2MiB"})).ready()
     feed.publish([{"n": n} for n in range(400)])
     client: Any
     with redis_server.client() as client, feed.broker.client() as source:
