@@ -62,7 +62,7 @@ class AmqpSource:
         self._repeated = RepeatedLog()
         self._promise = PromiseLog(name, config)
         position = StreamPosition(name, virtual_host(config.url), config.queue, dramatiq)
-        self._stream = StreamReader(name, config, position, self._consumer_check.note_refusal)
+        self._stream = StreamReader(name, config, position)
         self.deliveries: Callable[[Event], int] | None = self._promise.count
 
     @asynccontextmanager

@@ -12,8 +12,9 @@ the stream still has is known by consuming it on a second channel: see `look.py`
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any, Final
 
@@ -78,13 +79,10 @@ class StreamPosition:
 class StreamReader:
     """Says where each connection of a source consumes its stream from, and gives the events their offsets.
 
-    `is_known` says whether the queue is known to be a stream; while it is not, the reader does nothing. `note_refusal` is
-    called with each error of a look: the broker may have refused its channel.
+    `is_known` says whether the queue is known to be a stream; while it is not, the reader does nothing.
     """
 
-    def __init__(
-        self, source: str, config: Amqp, position: StreamPosition, note_refusal: Callable[[Exception], None]
-    ) -> None:
+    def __init__(self, source: str, config: Amqp, position: StreamPosition) -> None:
         self.is_known = config.is_stream
         #: Whether the queue has turned out to be a stream, though the file does not say so.
         self.is_seen = False
@@ -93,7 +91,6 @@ class StreamReader:
         self._source = source
         self._config = config
         self._position = position
-        self._note_refusal = note_refusal
         self._once = OnceByPosition(position.log)
         self._repeated = RepeatedLog()
         # Of this connection: where it goes on, None where only the broker knows; and whether an event has come.
@@ -208,10 +205,8 @@ class StreamReader:
     async def _look_at_start(self) -> None:
         await asyncio.sleep(_PATIENCE_S)
         # An answer that does not come is found by the checks of the consumer.
-        try:
+        with contextlib.suppress(Exception):
             await self._look_whether_shorter(self._connection)
-        except Exception as error:  # noqa: BLE001 - aiormq raises anything
-            self._note_refusal(error)
 
     async def _look_whether_shorter(self, connection: Any) -> None:
         """Say so if the stream ends before the offset that the connection begins at: it brings nothing until then."""
@@ -243,8 +238,7 @@ class StreamReader:
         while self._jumps:
             try:
                 first = await look(self._connection, self._queue, "first")
-            except Exception as error:  # noqa: BLE001 - aiormq raises anything
-                self._note_refusal(error)
+            except Exception:  # noqa: BLE001 - aiormq raises anything
                 first = None
             if first is None:
                 await asyncio.sleep(_LOOK_INTERVAL_S)

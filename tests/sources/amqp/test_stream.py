@@ -236,7 +236,7 @@ async def test_only_what_is_gone_counts_as_lost(
     monkeypatch.setattr(stream_module, "_LOOK_INTERVAL_S", 0.0)
     config = Amqp.model_validate({"type": "amqp", "url": "amqp://localhost", "queue": "q", "stream": True})
     position = StreamPosition("s", "/", "q", Dramatiq.model_validate({"url": "redis://localhost"}))
-    reader = StreamReader("s", config, position, lambda _: None)
+    reader = StreamReader("s", config, position)
     for jump in jumps:  # without a connection they wait for the next one
         reader._note_jump(*jump)
     assert reader.deleted == 0

@@ -125,7 +125,7 @@ def test_new_while_events_come(feed: AmqpStreamFeed, redis_server: Redis, either
 def _reader(**settings: Any) -> StreamReader:
     config = Amqp.model_validate({"type": "amqp", "url": "amqp://localhost", "queue": "q", "stream": True, **settings})
     position = StreamPosition("s", "/", "q", Dramatiq.model_validate({"url": "redis://localhost"}))
-    return StreamReader("s", config, position, lambda _: None)
+    return StreamReader("s", config, position)
 
 
 async def test_an_end_that_is_not_shown_is_not_taken_for_the_beginning(monkeypatch: pytest.MonkeyPatch) -> None:
