@@ -10,7 +10,7 @@ from tests.faults.publishers import AmqpPublisher, AmqpTopicPublisher, MqttPubli
 from tests.faults.sources import KINDS, AmqpTopicsFeed, Kind, MqttTopicsFeed
 from tests.interop.broker import MQTT, STREAM, InteropBroker
 from tests.support.broker import Broker
-from tests.support.feeds import AmqpStreamFeed, StreamFeed
+from tests.support.feeds import AmqpStreamFeed, LibraryAmqpStreamFeed, StreamFeed
 
 _PATHS: Final = {"fast": True, "library": False}
 #: Whether a broker keeps to Receive Maximum differs: some send up to twice as much after a backlog.
@@ -39,22 +39,11 @@ class _AmqpFeed(AmqpTopicsFeed):
         return {**super().source, "fast_path": self._fast_path}
 
 
-class _StreamFeed(AmqpStreamFeed):
-    def __init__(self, broker: Broker, *, fast: bool) -> None:
-        super().__init__(broker)
-        self._fast_path = fast
-
-    @property
-    def source(self) -> dict[str, Any]:
-        """See Feed."""
-        return {**super().source, "fast_path": self._fast_path}
-
-
 def _kinds() -> Iterable[tuple[str, Kind]]:
     for path, fast in _PATHS.items():
         yield f"amqp-{path}", Kind("broker", partial(_AmqpFeed, fast=fast), AmqpTopicPublisher, again=1)
         # Its offset is written with the events: none comes twice.
-        yield f"{STREAM}-{path}", Kind("broker", partial(_StreamFeed, fast=fast), AmqpPublisher)
+        yield f"{STREAM}-{path}", Kind("broker", AmqpStreamFeed if fast else LibraryAmqpStreamFeed, AmqpPublisher)
         for protocol in MQTT:
             feed, name = partial(_MqttFeed, version=protocol.removeprefix("mqtt-"), fast=fast), _name(protocol)
             yield f"{name}-{path}", Kind("broker", partial(feed, qos=1), MqttPublisher, again=_AGAIN)
