@@ -12,7 +12,7 @@ from tests.conftest import need
 from tests.support.brokers import Mosquitto, Redis
 from tests.support.children import wait_until
 from tests.support.feeds import Feed, LibraryMqttFeed, MqttFeed, PubsubFeed
-from tests.support.processes import BridgeProcess, Bridges, queue_messages
+from tests.support.processes import BridgeProcess, Bridges, written_numbers
 
 
 class MqttQos0Feed(MqttFeed):
@@ -62,15 +62,10 @@ def _payloads(start: int, stop: int) -> list[dict[str, int]]:
     return [{"n": n} for n in range(start, stop)]
 
 
-def _numbers(sink: Redis) -> list[int]:
-    with sink.client() as client:
-        return [message["args"][0] for message in queue_messages(client, "default")]
-
-
 def _wait_for(sink: Redis, count: int) -> list[int]:
     with sink.client() as client:
         wait_until(lambda: client.llen("dramatiq:default") >= count, 30, f"{count} messages")
-    return _numbers(sink)
+    return written_numbers(sink)
 
 
 def _spooled_bytes(directory: Path) -> int:
@@ -151,7 +146,7 @@ def test_a_full_spool_drops_the_newest_and_counts_them(
     assert _spooled_bytes(tmp_path) <= 1 << 20
     sink.start()
     wait_until(lambda: bridge.state()["received"] == 800, what="all of it written or lost")
-    found = _numbers(sink)
+    found = written_numbers(sink)
     assert found[:100] == list(range(100))
     assert found == sorted(set(found))
     bridge.terminate()

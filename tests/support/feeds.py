@@ -59,6 +59,10 @@ class Feed(ABC):
     def publish(self, payloads: Sequence[Payload]) -> None:
         """Publish, and return once the broker has taken everything."""
 
+    def publish_numbers(self, *numbers: int) -> None:
+        """Publish an event for each, whose message's first argument is the number."""
+        self.publish([{"n": number} for number in numbers])
+
     @abstractmethod
     def prepare(self) -> None:
         """Make the queue, session or group that must exist before the bridge starts; events published from now on must arrive."""

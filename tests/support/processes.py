@@ -18,6 +18,7 @@ from typing import IO, TYPE_CHECKING, Any, Final, Self
 import redis
 import yaml
 
+from tests.support.brokers import Redis
 from tests.support.children import Child, patient, wait_until
 
 if TYPE_CHECKING:
@@ -321,6 +322,12 @@ def queue_messages(client: redis.Redis, queue: str, namespace: str = "dramatiq")
     state = queue_state(client, queue, namespace)
     _assert_agreement(f"{namespace}:{queue}", state["list"], state["hash"])
     return [state["hash"][redis_id] for redis_id in state["list"]]
+
+
+def written_numbers(sink: Redis) -> list[int]:
+    """Return the number of each event that stands in the queue `default`, in order: each message's first argument."""
+    with sink.client() as client:
+        return [message["args"][0] for message in queue_messages(client, "default")]
 
 
 def assert_no_orphans(client: redis.Redis, namespace: str = "dramatiq") -> None:

@@ -22,7 +22,7 @@ from tests.support.amqp_wire import NOWHERE
 from tests.support.brokers import RabbitMQ, Redis
 from tests.support.children import wait_until
 from tests.support.feeds import AmqpFeed
-from tests.support.processes import Bridges, queue_messages
+from tests.support.processes import Bridges, written_numbers
 
 
 @pytest.fixture
@@ -68,13 +68,8 @@ async def _ready(queue: str, feed: AmqpFeed) -> int:
         return (await channel.declare_queue(queue, passive=True)).declaration_result.message_count or 0
 
 
-def _numbers(sink: Redis) -> list[int]:
-    with sink.client() as client:
-        return [message["args"][0] for message in queue_messages(client, "default")]
-
-
 def _wait_for(sink: Redis, numbers: range) -> None:
-    wait_until(lambda: set(_numbers(sink)) >= set(numbers), 30, f"the events {numbers}")
+    wait_until(lambda: set(written_numbers(sink)) >= set(numbers), 30, f"the events {numbers}")
 
 
 def _publish_in_parts(feed: AmqpFeed, numbers: range) -> None:
@@ -93,7 +88,7 @@ def test_a_deleted_queue_is_declared_again(feed: AmqpFeed, redis_server: Redis, 
     bridge.wait_for("source.connected", times=2, source="feed")
     feed.publish([{"n": 1}])
     _wait_for(redis_server, range(1, 2))
-    assert _numbers(redis_server) == [1]
+    assert written_numbers(redis_server) == [1]
 
 
 def test_events_that_a_deleted_queue_delivered_are_not_lost(
@@ -111,7 +106,7 @@ def test_events_that_a_deleted_queue_delivered_are_not_lost(
     feed.publish([{"n": 50}])
     sink.start()
     _wait_for(sink, range(51))
-    assert Counter(_numbers(sink)) == Counter(range(51))
+    assert Counter(written_numbers(sink)) == Counter(range(51))
     assert len(bridge.events("source.disconnected")) == 1
 
 
@@ -142,7 +137,7 @@ def test_an_outage_wears_out_no_quorum_queue(
     assert asyncio.run(_ready(feed.name, feed)) == 200
     sink.start()
     _wait_for(sink, range(200))
-    assert set(Counter(_numbers(sink)).values()) <= {1, 2}
+    assert set(Counter(written_numbers(sink)).values()) <= {1, 2}
     wait_until(lambda: feed.unacknowledged() == 0, 20, "nothing left in the queue")
     assert asyncio.run(_ready(dead.name, feed)) == 0
     assert len(bridge.events("source.disconnected")) == 1
@@ -186,7 +181,7 @@ def test_an_alarm_at_the_broker_holds_up_nothing(
         feed.broker.ctl("set_vm_memory_high_watermark", "0.4")
     feed.publish([{"n": 100}])
     _wait_for(sink, range(101))
-    assert Counter(_numbers(sink)) == Counter(range(101))
+    assert Counter(written_numbers(sink)) == Counter(range(101))
 
 
 def test_a_broker_that_says_nothing_is_found(feed: AmqpFeed, redis_server: Redis, either_bridge: Bridges) -> None:
@@ -219,7 +214,7 @@ def test_an_outage_with_the_window_full_by_bytes_is_survived(
     finally:
         sink.resume()
     _wait_for(sink, range(200))
-    assert Counter(_numbers(sink)) == Counter(range(200))
+    assert Counter(written_numbers(sink)) == Counter(range(200))
     (lost,) = bridge.events("source.disconnected")
     assert "the window was full for long" in lost["cause"]
     bridge.terminate()

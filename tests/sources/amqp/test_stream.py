@@ -20,39 +20,22 @@ from bridge.sources.amqp.stream import StreamPosition, StreamReader
 from tests.support.brokers import RabbitMQ, Redis
 from tests.support.children import wait_until
 from tests.support.feeds import AmqpFeed, AmqpStreamFeed
-from tests.support.processes import BridgeProcess, Bridges, queue_messages
+from tests.support.processes import BridgeProcess, Bridges, written_numbers
 
 _KEY = 'dramatiq-bridge:position:["amqp", "feed", "/", "{}"]'
 
 
-@pytest.fixture
-def feed(rabbitmq: RabbitMQ) -> AmqpStreamFeed:
-    """A stream of its own."""
-    made = AmqpStreamFeed(rabbitmq)
-    made.prepare()
-    return made
-
-
-def _numbers(sink: Redis) -> list[int]:
-    with sink.client() as client:
-        return [call["args"][0] for call in queue_messages(client, "default")]
-
-
 def _wait_for(sink: Redis, numbers: Sequence[int]) -> None:
     """Wait until exactly these have been written, in this order."""
-    wait_until(lambda: len(_numbers(sink)) >= len(numbers), 40, f"{len(numbers)} messages")
+    wait_until(lambda: len(written_numbers(sink)) >= len(numbers), 40, f"{len(numbers)} messages")
     time.sleep(0.3)  # what would come twice
-    assert _numbers(sink) == list(numbers)
+    assert written_numbers(sink) == list(numbers)
 
 
 def _position(sink: Redis, feed: AmqpFeed) -> int | None:
     with sink.client() as client:
         value: Any = client.get(_KEY.format(feed.name))
         return None if value is None else int(value)
-
-
-def _publish(feed: AmqpFeed, *numbers: int) -> None:
-    feed.publish([{"n": n} for n in numbers])
 
 
 def _stop(bridge: BridgeProcess) -> None:
@@ -70,21 +53,21 @@ def _declare(rabbitmq: RabbitMQ, name: str, **arguments: Any) -> None:
 
 
 def test_a_bridge_goes_on_where_it_has_written(
-    feed: AmqpStreamFeed, redis_server: Redis, either_bridge: Bridges
+    stream: AmqpStreamFeed, redis_server: Redis, either_bridge: Bridges
 ) -> None:
     """After a stop and after kill -9 alike: what came meanwhile is written, and nothing twice."""
-    bridge = either_bridge(feed.config(redis_server)).ready()
-    _publish(feed, 0, 1, 2)
+    bridge = either_bridge(stream.config(redis_server)).ready()
+    stream.publish_numbers(0, 1, 2)
     _wait_for(redis_server, range(3))
     _stop(bridge)
-    _publish(feed, 3, 4)
+    stream.publish_numbers(3, 4)
     bridge.start().ready()
     _wait_for(redis_server, range(5))
     bridge.kill()
-    _publish(feed, 5)
+    stream.publish_numbers(5)
     bridge.start().ready()
     _wait_for(redis_server, range(6))
-    assert (_position(redis_server, feed) or 0) >= 6
+    assert (_position(redis_server, stream) or 0) >= 6
 
 
 def test_a_declared_stream_is_known(rabbitmq: RabbitMQ, redis_server: Redis, either_bridge: Bridges) -> None:
@@ -93,83 +76,83 @@ def test_a_declared_stream_is_known(rabbitmq: RabbitMQ, redis_server: Redis, eit
     config = feed.config(redis_server, declare={"arguments": {"x-queue-type": "stream"}})
     bridge = either_bridge(config).ready()
     assert bridge.wait_for("source.connected")["guarantee"] == "exactly once enqueued"
-    _publish(feed, 0, 1)
+    feed.publish_numbers(0, 1)
     _wait_for(redis_server, range(2))
     assert not bridge.events("source.stream_queue")
 
 
-def test_two_bridges_write_each_event_once(feed: AmqpStreamFeed, redis_server: Redis, new_bridge: Bridges) -> None:
+def test_two_bridges_write_each_event_once(stream: AmqpStreamFeed, redis_server: Redis, new_bridge: Bridges) -> None:
     """Every consumer of a stream gets every event: the write decides whose it is."""
-    bridges = [new_bridge(feed.config(redis_server)) for _ in range(2)]
+    bridges = [new_bridge(stream.config(redis_server)) for _ in range(2)]
     for bridge in bridges:
         bridge.ready()
-    _publish(feed, *range(2000))
-    wait_until(lambda: len(_numbers(redis_server)) >= 2000, 60, "all")
+    stream.publish_numbers(*range(2000))
+    wait_until(lambda: len(written_numbers(redis_server)) >= 2000, 60, "all")
     for bridge in bridges:
         _stop(bridge)
-    assert _numbers(redis_server) == list(range(2000))
+    assert written_numbers(redis_server) == list(range(2000))
 
 
 @pytest.mark.parametrize(
     ("start", "expected"), [("beginning", [0, 1, 2, 3]), ("new", [3]), (1, [1, 2, 3]), (3, [3])], ids=str
 )
 def test_where_a_stream_is_read_from_at_first(
-    start: str | int, expected: list[int], feed: AmqpStreamFeed, redis_server: Redis, new_bridge: Bridges
+    start: str | int, expected: list[int], stream: AmqpStreamFeed, redis_server: Redis, new_bridge: Bridges
 ) -> None:
     """The beginning, the end, or an offset."""
-    _publish(feed, 0, 1, 2)
-    new_bridge(feed.config(redis_server, start=start)).ready()
-    _publish(feed, 3)
+    stream.publish_numbers(0, 1, 2)
+    new_bridge(stream.config(redis_server, start=start)).ready()
+    stream.publish_numbers(3)
     _wait_for(redis_server, expected)
 
 
-def test_a_time_to_begin_at(feed: AmqpStreamFeed, redis_server: Redis, new_bridge: Bridges) -> None:
+def test_a_time_to_begin_at(stream: AmqpStreamFeed, redis_server: Redis, new_bridge: Bridges) -> None:
     """RabbitMQ begins with the chunk that holds the time: nothing after it is left out, and little before it comes."""
-    _publish(feed, *range(5))
+    stream.publish_numbers(*range(5))
     time.sleep(1.1)
     start = datetime.now(UTC)
     time.sleep(1.1)
-    _publish(feed, 5, 6)
-    new_bridge(feed.config(redis_server, start=start.isoformat())).ready()
+    stream.publish_numbers(5, 6)
+    new_bridge(stream.config(redis_server, start=start.isoformat())).ready()
     _wait_for(redis_server, [5, 6])
 
 
 @pytest.mark.parametrize("before", [(), (0, 1, 2)], ids=["an empty stream", "with events"])
 def test_new_means_the_first_start(
-    before: tuple[int, ...], feed: AmqpStreamFeed, redis_server: Redis, either_bridge: Bridges
+    before: tuple[int, ...], stream: AmqpStreamFeed, redis_server: Redis, either_bridge: Bridges
 ) -> None:
     """Killed before it has written anything, the bridge goes on at the end that it had found at first."""
     if before:
-        _publish(feed, *before)
-    bridge = either_bridge(feed.config(redis_server, start="new")).ready()
-    assert _position(redis_server, feed) == len(before)
+        stream.publish_numbers(*before)
+    bridge = either_bridge(stream.config(redis_server, start="new")).ready()
+    assert _position(redis_server, stream) == len(before)
     bridge.kill()
-    _publish(feed, 7, 8)
+    stream.publish_numbers(7, 8)
     bridge.start().ready()
     _wait_for(redis_server, [7, 8])
 
 
 def test_a_stream_of_which_the_file_does_not_say_so(
-    feed: AmqpStreamFeed, redis_server: Redis, either_bridge: Bridges
+    stream: AmqpStreamFeed, redis_server: Redis, either_bridge: Bridges
 ) -> None:
     """Its first event shows it. Without a kept offset the lesser guarantee is said; with one it is read from there."""
-    queue = AmqpFeed(feed.broker)
-    queue.name = feed.name
+    queue = AmqpFeed(stream.broker)
+    queue.name = stream.name
     bridge = either_bridge(queue.config(redis_server)).ready()
-    _publish(feed, 0)
-    said = bridge.wait_for("source.stream_queue", source="feed", queue=feed.name)
+    stream.publish_numbers(0)
+    said = bridge.wait_for("source.stream_queue", source="feed", queue=stream.name)
     assert said["guarantee"].startswith(
         "at most once in each process: each connection begins at the stream's next entry"
     )
     assert "`stream: true`" in said["remedy"]
     _stop(bridge)
-    known = either_bridge(feed.config(redis_server, start=1)).ready()
-    _publish(feed, 1)
+    known = either_bridge(stream.config(redis_server, start=1)).ready()
+    stream.publish_numbers(1)
     _wait_for(redis_server, [0, 1])
     _stop(known)
-    _publish(feed, 2)  # nobody reads
+    stream.publish_numbers(2)  # nobody reads
     bridge.start().ready()
-    _publish(feed, 3)
+    stream.publish_numbers(3)
     _wait_for(redis_server, range(4))
     lost = bridge.wait_for("source.disconnected")
     assert "is a stream: it is consumed again, from the offset that is kept" in lost["cause"]
@@ -181,13 +164,13 @@ def test_a_queue_that_is_no_stream(kind: str, rabbitmq: RabbitMQ, redis_server: 
     """`stream: true` of a queue is said at once, or at its first event; the event stays at the broker."""
     feed = AmqpFeed(rabbitmq)
     _declare(rabbitmq, feed.name, **{"x-queue-type": kind})
-    _publish(feed, 0)
+    feed.publish_numbers(0)
     bridge = either_bridge(feed.config(redis_server, stream=True))
     said = bridge.wait_for("source.unavailable")
     assert said["cause"] == f"queue {feed.name!r} is no stream: remove `stream: true` from the source"
     _stop(bridge)
     wait_until(lambda: feed.unacknowledged() == 1, 20, "the event at the broker")
-    assert _numbers(redis_server) == []
+    assert written_numbers(redis_server) == []
 
 
 def test_what_retention_deletes_unread_is_counted(
@@ -198,7 +181,7 @@ def test_what_retention_deletes_unread_is_counted(
     bounds = {"x-max-length-bytes": 40_000, "x-stream-max-segment-size-bytes": 10_000}
     _declare(rabbitmq, feed.name, **bounds)
     bridge = either_bridge(feed.config(redis_server)).ready()
-    _publish(feed, 0, 1, 2)
+    feed.publish_numbers(0, 1, 2)
     _wait_for(redis_server, range(3))
     _stop(bridge)
     for first in range(3, 1003, 100):  # in chunks of their own, so that segments end; the library sends slowly enough
@@ -206,10 +189,10 @@ def test_what_retention_deletes_unread_is_counted(
         feed.publish([{"n": n, "text": "x" * 1000} for n in numbers], content_type="application/json")
     bridge.start().ready()
     said = bridge.wait_for("source.entries_trimmed", source="feed", stream=feed.name)
-    wait_until(lambda: _numbers(redis_server)[-1] == 1002, 30, "the last")
-    first = _numbers(redis_server)[3]
+    wait_until(lambda: written_numbers(redis_server)[-1] == 1002, 30, "the last")
+    first = written_numbers(redis_server)[3]
     assert first > 100
-    assert _numbers(redis_server)[3:] == list(range(first, 1003))
+    assert written_numbers(redis_server)[3:] == list(range(first, 1003))
     # A segment of 10 events has one entry of RabbitMQ's own.
     assert first - 3 <= said["lost"] <= (first - 3) * 1.15
     assert said["total"] == said["lost"]
@@ -252,18 +235,20 @@ async def test_only_what_is_gone_counts_as_lost(
     assert reader._jumps == [(200, 201), (300, 301)]
 
 
-def test_a_stream_that_was_made_anew_is_said(feed: AmqpStreamFeed, redis_server: Redis, either_bridge: Bridges) -> None:
+def test_a_stream_that_was_made_anew_is_said(
+    stream: AmqpStreamFeed, redis_server: Redis, either_bridge: Bridges
+) -> None:
     """Its offsets begin again, and the kept one lies beyond its end: no event would come, and nobody would know."""
-    bridge = either_bridge(feed.config(redis_server)).ready()
-    _publish(feed, *range(5))
+    bridge = either_bridge(stream.config(redis_server)).ready()
+    stream.publish_numbers(*range(5))
     _wait_for(redis_server, range(5))
     _stop(bridge)
-    feed.broker.ctl("delete_queue", feed.name)
-    feed.prepare()
-    _publish(feed, 10, 11)
+    stream.broker.ctl("delete_queue", stream.name)
+    stream.prepare()
+    stream.publish_numbers(10, 11)
     bridge.start().ready()
-    said = bridge.wait_for("source.stream_shorter", source="feed", stream=feed.name)
-    key = _KEY.format(feed.name)
+    said = bridge.wait_for("source.stream_shorter", source="feed", stream=stream.name)
+    key = _KEY.format(stream.name)
     assert said["key"] == key
     assert "delete the key" in said["cause"]
     _stop(bridge)
@@ -273,12 +258,12 @@ def test_a_stream_that_was_made_anew_is_said(feed: AmqpStreamFeed, redis_server:
     _wait_for(redis_server, [*range(5), 10, 11])
 
 
-def test_a_filter(feed: AmqpStreamFeed, redis_server: Redis, new_bridge: Bridges) -> None:
+def test_a_filter(stream: AmqpStreamFeed, redis_server: Redis, new_bridge: Bridges) -> None:
     """RabbitMQ from 3.13 on leaves out chunks of other values; one before it sends everything, which is said."""
     for value, n in (("b", 0), ("a", 1), ("b", 2)):
-        feed.publish([{"n": n}], headers={"x-stream-filter-value": value})
-    bridge = new_bridge(feed.config(redis_server, filter=["a"])).ready()
-    version = [int(part) for part in feed.broker.ctl("version").strip().split(".")[:2]]
+        stream.publish([{"n": n}], headers={"x-stream-filter-value": value})
+    bridge = new_bridge(stream.config(redis_server, filter=["a"])).ready()
+    version = [int(part) for part in stream.broker.ctl("version").strip().split(".")[:2]]
     if version < [3, 13]:
         assert "knows no filters of streams" in bridge.wait_for("source.filter_ignored", source="feed")["cause"]
         _wait_for(redis_server, [0, 1, 2])
@@ -294,10 +279,10 @@ async def _source(feed: AmqpFeed, sink: Redis, *, fast_path: bool, quiet_s: floa
     return AmqpSource("feed", config, dramatiq, consumer_check=ConsumerCheck(feed.name, quiet_s))
 
 
-async def test_a_quiet_stream_keeps_its_session(feed: AmqpStreamFeed, redis_server: Redis, fast_path: bool) -> None:
+async def test_a_quiet_stream_keeps_its_session(stream: AmqpStreamFeed, redis_server: Redis, fast_path: bool) -> None:
     """RabbitMQ counts no consumers of a stream, and all its events wait for ever: neither says that ours is lost."""
-    await asyncio.to_thread(_publish, feed, 0, 1)
-    source = await _source(feed, redis_server, fast_path=fast_path, quiet_s=0.5)
+    await asyncio.to_thread(stream.publish_numbers, 0, 1)
+    source = await _source(stream, redis_server, fast_path=fast_path, quiet_s=0.5)
     async with source.connect() as session:
         events = await session.receive()
         while len(events) < 2:
@@ -308,44 +293,44 @@ async def test_a_quiet_stream_keeps_its_session(feed: AmqpStreamFeed, redis_serv
 
 
 async def test_a_consumer_that_brings_nothing_is_found(
-    feed: AmqpStreamFeed, redis_server: Redis, fast_path: bool
+    stream: AmqpStreamFeed, redis_server: Redis, fast_path: bool
 ) -> None:
     """The stream has events behind the last one that came: the consumer is lost."""
-    source = await _source(feed, redis_server, fast_path=fast_path, quiet_s=0.5)
+    source = await _source(stream, redis_server, fast_path=fast_path, quiet_s=0.5)
     async with source.connect() as session, asyncio.timeout(30):
-        await asyncio.to_thread(_publish, feed, 0)
+        await asyncio.to_thread(stream.publish_numbers, 0)
         await session.acknowledge(await session.receive())
         # As if the broker had forgotten it.
         await session._channel.basic_cancel("dramatiq-bridge")
-        await asyncio.to_thread(_publish, feed, 1)
+        await asyncio.to_thread(stream.publish_numbers, 1)
         with pytest.raises(Disconnected, match="has events from offset 1 on, and none comes"):
             await session.receive()
 
 
-async def test_a_position_that_is_no_offset(feed: AmqpStreamFeed, redis_server: Redis) -> None:
+async def test_a_position_that_is_no_offset(stream: AmqpStreamFeed, redis_server: Redis) -> None:
     """A key that somebody has overwritten is an error in words."""
     with redis_server.client() as client:
-        client.set(_KEY.format(feed.name), "tomorrow")
-    source = await _source(feed, redis_server, fast_path=True, quiet_s=30)
+        client.set(_KEY.format(stream.name), "tomorrow")
+    source = await _source(stream, redis_server, fast_path=True, quiet_s=30)
     with pytest.raises(Disconnected, match="holds no offset: delete it, or mend it"):
         async with source.connect():
             pass
 
 
 def test_events_that_cannot_be_read_have_their_offsets(
-    feed: AmqpStreamFeed, redis_server: Redis, either_bridge: Bridges
+    stream: AmqpStreamFeed, redis_server: Redis, either_bridge: Bridges
 ) -> None:
     """A dead letter moves the position too, on the library's path also with headers that the library must not read."""
-    bridge = either_bridge(feed.config(redis_server)).ready()
-    feed.publish([{"n": 0}], headers={"k": "x" * 40_000})
-    feed.publish([{"no": "n"}])
-    _publish(feed, 1)
-    wait_until(lambda: 1 in _numbers(redis_server), 30, "the last")
-    numbers = _numbers(redis_server)
-    assert _position(redis_server, feed) == 3
+    bridge = either_bridge(stream.config(redis_server)).ready()
+    stream.publish([{"n": 0}], headers={"k": "x" * 40_000})
+    stream.publish([{"no": "n"}])
+    stream.publish_numbers(1)
+    wait_until(lambda: 1 in written_numbers(redis_server), 30, "the last")
+    numbers = written_numbers(redis_server)
+    assert _position(redis_server, stream) == 3
     bridge.kill()
     bridge.start().ready()
-    _publish(feed, 2)
+    stream.publish_numbers(2)
     _wait_for(redis_server, [*numbers, 2])
     with redis_server.client() as client:
         assert client.xlen("dramatiq-bridge:dead-letters") == 3 - len(numbers)
@@ -357,26 +342,26 @@ def test_a_stream_with_one_channel(
     """Where the broker allows no second channel the events flow; what can't be known then is said."""
     feed = AmqpStreamFeed(new_rabbitmq({"channel_max": "1"}))
     feed.prepare()
-    _publish(feed, 0)
+    feed.publish_numbers(0)
     bridge = either_bridge(feed.config(redis_server, start="new")).ready()
     said = bridge.wait_for("source.consumer_unchecked", source="feed")
     assert said["cause"].endswith("`start: new` what comes before the first write while the bridge is away")
-    _publish(feed, 1)
+    feed.publish_numbers(1)
     _wait_for(redis_server, [1])
     bridge.kill()
-    _publish(feed, 2)
+    feed.publish_numbers(2)
     bridge.start().ready()
     _wait_for(redis_server, [1, 2])
 
 
-def test_fewer_processes_change_nothing(feed: AmqpStreamFeed, redis_server: Redis, new_bridge: Bridges) -> None:
+def test_fewer_processes_change_nothing(stream: AmqpStreamFeed, redis_server: Redis, new_bridge: Bridges) -> None:
     """A stream is read by the first process; its position is the source's, however many there are."""
-    config = {**feed.config(redis_server), "processes": 2}
+    config = {**stream.config(redis_server), "processes": 2}
     bridge = new_bridge(config).ready()
-    _publish(feed, *range(50))
-    wait_until(lambda: len(_numbers(redis_server)) == 50, 30, "fifty")
+    stream.publish_numbers(*range(50))
+    wait_until(lambda: len(written_numbers(redis_server)) == 50, 30, "fifty")
     _stop(bridge)
-    _publish(feed, *range(50, 100))
+    stream.publish_numbers(*range(50, 100))
     bridge.configure({**config, "processes": 1})
     bridge.start().ready()
     _wait_for(redis_server, range(100))

@@ -18,31 +18,14 @@ from bridge.sources.amqp.consumer_check import ConsumerCheck
 from bridge.sources.amqp.promise import STREAM_GUARANTEE
 from bridge.sources.amqp.source import AmqpSource
 from bridge.sources.amqp.stream import StreamPosition, StreamReader
-from tests.support.brokers import RabbitMQ, Redis
+from tests.support.brokers import Redis
 from tests.support.children import wait_until
-from tests.support.feeds import AmqpFeed, AmqpStreamFeed
-from tests.support.processes import Bridges, queue_messages
-
-
-@pytest.fixture
-def feed(rabbitmq: RabbitMQ) -> AmqpStreamFeed:
-    """A stream of its own."""
-    made = AmqpStreamFeed(rabbitmq)
-    made.prepare()
-    return made
-
-
-def _numbers(sink: Redis) -> list[int]:
-    with sink.client() as client:
-        return [call["args"][0] for call in queue_messages(client, "default")]
+from tests.support.feeds import AmqpStreamFeed
+from tests.support.processes import Bridges, written_numbers
 
 
 def _wait_for(sink: Redis, *numbers: int) -> None:
-    wait_until(lambda: _numbers(sink) == list(numbers), 60, f"the messages {numbers}")
-
-
-def _publish(feed: AmqpFeed, *numbers: int) -> None:
-    feed.publish([{"n": n} for n in numbers])
+    wait_until(lambda: written_numbers(sink) == list(numbers), 60, f"the messages {numbers}")
 
 
 def _field(name: bytes, value: bytes) -> bytes:
@@ -66,14 +49,14 @@ _HOSTILE = {
 
 @pytest.mark.parametrize("name", _HOSTILE)
 def test_what_a_producer_sends_moves_no_position(
-    feed: AmqpStreamFeed, redis_server: Redis, either_bridge: Bridges, name: str
+    stream: AmqpStreamFeed, redis_server: Redis, either_bridge: Bridges, name: str
 ) -> None:
     """Its event has its own offset, and the ones behind it come; also on a connection that looks at it, after a restart."""
-    bridge = either_bridge(feed.config(redis_server)).ready()
-    feed.publish_raw(b'{"n": 0}', _HOSTILE[name])
-    _publish(feed, 1, 2)
+    bridge = either_bridge(stream.config(redis_server)).ready()
+    stream.publish_raw(b'{"n": 0}', _HOSTILE[name])
+    stream.publish_numbers(1, 2)
     _wait_for(redis_server, 0, 1, 2)
-    feed.publish_raw(b'{"n": 3}', _HOSTILE[name])
+    stream.publish_raw(b'{"n": 3}', _HOSTILE[name])
     _wait_for(redis_server, 0, 1, 2, 3)
     bridge.kill()
     bridge.start().ready()
@@ -81,43 +64,43 @@ def test_what_a_producer_sends_moves_no_position(
     time.sleep(2.5)  # the look at the start comes after a second
     assert not bridge.events("source.disconnected")
     assert not bridge.events("source.stream_shorter")
-    _publish(feed, 4)
+    stream.publish_numbers(4)
     _wait_for(redis_server, 0, 1, 2, 3, 4)
 
 
 @pytest.mark.parametrize("name", [next(iter(_HOSTILE)), "a content type that is no UTF-8"])
 def test_new_behind_an_event_that_is_hard_to_read(
-    feed: AmqpStreamFeed, redis_server: Redis, either_bridge: Bridges, name: str
+    stream: AmqpStreamFeed, redis_server: Redis, either_bridge: Bridges, name: str
 ) -> None:
     """The end is found all the same; nothing from before is written."""
-    _publish(feed, 0, 1)
-    feed.publish_raw(b'{"n": 2}', _HOSTILE[name])
-    bridge = either_bridge(feed.config(redis_server, start="new")).ready()
-    _publish(feed, 3)
+    stream.publish_numbers(0, 1)
+    stream.publish_raw(b'{"n": 2}', _HOSTILE[name])
+    bridge = either_bridge(stream.config(redis_server, start="new")).ready()
+    stream.publish_numbers(3)
     _wait_for(redis_server, 3)
     assert not bridge.events("source.disconnected")
 
 
-def test_new_while_events_come(feed: AmqpStreamFeed, redis_server: Redis, either_bridge: Bridges) -> None:
+def test_new_while_events_come(stream: AmqpStreamFeed, redis_server: Redis, either_bridge: Bridges) -> None:
     """The stream is never quiet for as long as its end is looked for; all the same it is read, from about now on."""
-    _publish(feed, *range(100))
+    stream.publish_numbers(*range(100))
     ended = threading.Event()
 
     def go_on() -> None:
         for n in itertools.count(100):
-            _publish(feed, n)
+            stream.publish_numbers(n)
             if ended.wait(0.1):
                 return
 
     publisher = threading.Thread(target=go_on)
     publisher.start()
     try:
-        either_bridge(feed.config(redis_server, start="new", connect_timeout="5s")).ready()
-        wait_until(lambda: len(_numbers(redis_server)) > 20, 60, "events while they come")
+        either_bridge(stream.config(redis_server, start="new", connect_timeout="5s")).ready()
+        wait_until(lambda: len(written_numbers(redis_server)) > 20, 60, "events while they come")
     finally:
         ended.set()
         publisher.join()
-    numbers = _numbers(redis_server)
+    numbers = written_numbers(redis_server)
     assert numbers[0] >= 100
     assert numbers == list(range(numbers[0], numbers[0] + len(numbers)))
 
@@ -172,44 +155,44 @@ async def test_a_jump_counts_once(monkeypatch: pytest.MonkeyPatch) -> None:
         assert reader.deleted == deleted
 
 
-async def test_a_position_begins_once(feed: AmqpStreamFeed, redis_server: Redis) -> None:
+async def test_a_position_begins_once(stream: AmqpStreamFeed, redis_server: Redis) -> None:
     """Of two first starts, the second one begins where the first one has; each source of each virtual host has its own."""
     dramatiq = Dramatiq.model_validate({"url": redis_server.url_of(0)})
-    position = StreamPosition("feed", "/", feed.name, dramatiq)
+    position = StreamPosition("feed", "/", stream.name, dramatiq)
     assert [await position.begin(3), await position.begin(7), await position.read()] == [3, 3, 3]
-    for other in (("feed", "other", feed.name), ("other", "/", feed.name), ("feed", "/", "other")):
+    for other in (("feed", "other", stream.name), ("other", "/", stream.name), ("feed", "/", "other")):
         assert await StreamPosition(*other, dramatiq).read() is None
 
 
-def test_a_user_with_one_channel(feed: AmqpStreamFeed, redis_server: Redis, either_bridge: Bridges) -> None:
+def test_a_user_with_one_channel(stream: AmqpStreamFeed, redis_server: Redis, either_bridge: Bridges) -> None:
     """RabbitMQ does not announce this limit: it costs one connection, and then the events flow."""
-    name = f"one-{feed.name}"
-    feed.broker.ctl("add_user", name, "one")
-    feed.broker.ctl("set_permissions", name, ".*", ".*", ".*")
-    feed.broker.ctl("set_user_limits", name, '{"max-channels": 1}')
-    url = feed.broker.url.replace("guest:guest", f"{name}:one")
-    _publish(feed, 0)
-    config = feed.config(redis_server, url=url, start="new")
+    name = f"one-{stream.name}"
+    stream.broker.ctl("add_user", name, "one")
+    stream.broker.ctl("set_permissions", name, ".*", ".*", ".*")
+    stream.broker.ctl("set_user_limits", name, '{"max-channels": 1}')
+    url = stream.broker.url.replace("guest:guest", f"{name}:one")
+    stream.publish_numbers(0)
+    config = stream.config(redis_server, url=url, start="new")
     bridge = either_bridge(config).ready()
     bridge.wait_for("source.consumer_unchecked", source="feed")
-    _publish(feed, 1)
+    stream.publish_numbers(1)
     _wait_for(redis_server, 1)
     bridge.kill()
     bridge.start().ready()
     bridge.wait_for("source.connected", source="feed", times=2)
     time.sleep(3)
     assert len(bridge.events("source.connected")) == 2
-    _publish(feed, 2)
+    stream.publish_numbers(2)
     _wait_for(redis_server, 1, 2)
 
 
 async def test_a_quiet_stream_that_nobody_has_declared(
-    feed: AmqpStreamFeed, redis_server: Redis, fast_path: bool
+    stream: AmqpStreamFeed, redis_server: Redis, fast_path: bool
 ) -> None:
     """Before any event has come, RabbitMQ's count of no consumers says that the queue is a stream, and not that ours is lost."""
-    settings = {"type": "amqp", "url": feed.broker.url, "queue": feed.name, "fast_path": fast_path}
+    settings = {"type": "amqp", "url": stream.broker.url, "queue": stream.name, "fast_path": fast_path}
     dramatiq = Dramatiq.model_validate({"url": redis_server.url_of(0)})
-    source = AmqpSource("feed", Amqp.model_validate(settings), dramatiq, consumer_check=ConsumerCheck(feed.name, 0.3))
+    source = AmqpSource("feed", Amqp.model_validate(settings), dramatiq, consumer_check=ConsumerCheck(stream.name, 0.3))
     async with source.connect() as session:
         await asyncio.sleep(3)
         assert not session.ended
@@ -217,16 +200,16 @@ async def test_a_quiet_stream_that_nobody_has_declared(
 
 
 def test_a_position_that_is_overwritten_is_named(
-    feed: AmqpStreamFeed, redis_server: Redis, new_bridge: Callable[..., Any]
+    stream: AmqpStreamFeed, redis_server: Redis, new_bridge: Callable[..., Any]
 ) -> None:
     """Nothing is written until the key is mended, and then everything is."""
-    bridge = new_bridge(feed.config(redis_server)).ready()
-    _publish(feed, 0)
+    bridge = new_bridge(stream.config(redis_server)).ready()
+    stream.publish_numbers(0)
     _wait_for(redis_server, 0)
-    key = f'dramatiq-bridge:position:["amqp", "feed", "/", "{feed.name}"]'
+    key = f'dramatiq-bridge:position:["amqp", "feed", "/", "{stream.name}"]'
     with redis_server.client() as client:
         client.set(key, "tomorrow")
-        _publish(feed, 1)
+        stream.publish_numbers(1)
         cause = bridge.wait_for("sink.unavailable")["cause"]
         assert key in cause
         assert "holds no position" in cause
