@@ -133,8 +133,9 @@ class Stage:
         self._per_source = per_source or {}
         self._replicas = replicas
         self._twins = twins
-        # The libraries read a fraction of what the bridge reads by itself: seven sources of 200 fill a core.
-        self._rate = (200 if fast else 100) if rate is None else rate
+        # The libraries read a fraction of what the bridge reads by itself: seven sources of 200 fill a core. The short form
+        # runs beside other tests.
+        self._rate = (60 if short else 200 if fast else 100) if rate is None else rate
         self._text = None if body_bytes is None else "x" * body_bytes
         self._spool_size = spool
         #: Where a bridge with a spool keeps it.
