@@ -6,10 +6,12 @@ Exit codes: 0, 1 (failed), 2 (usage), 78 (the configuration is wrong; EX_CONFIG 
 from __future__ import annotations
 
 import argparse
+import gc
 import importlib
 import os
 import sys
 from collections.abc import Sequence
+from types import ModuleType
 from typing import Final, NoReturn
 
 import bridge
@@ -23,8 +25,7 @@ EX_CONFIG: Final = 78
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command that `argv` names; return the exit code."""
     arguments = _parser().parse_args(argv)
-    # Imported only here: `--help` and `schema` do not load the libraries of every protocol.
-    command = importlib.import_module(f"bridge.commands.{arguments.command}")
+    command = _imported(f"bridge.commands.{arguments.command}")
     try:
         code = int(command.main(arguments))
         sys.stdout.flush()  # inside the try: a closed pipe must not end in a traceback
@@ -46,6 +47,16 @@ def main(argv: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     return code
+
+
+def _imported(name: str) -> ModuleType:
+    """Import a command, only now: `--help` and `schema` do not load the libraries of every protocol."""
+    # Modules stay. To walk through them again and again while they come takes the collector a fifth of the start.
+    gc.disable()
+    try:
+        return importlib.import_module(name)
+    finally:
+        gc.enable()
 
 
 class _Parser(argparse.ArgumentParser):
