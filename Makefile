@@ -82,7 +82,7 @@ test-debian13: ## run the README's two commands on a bare Debian 13, as root or 
 red-before: venv brokers ## run the tests that are new since REV with the code of REV, and list the red ones (REV=HEAD~1)
 	@$(BIN)/python .ci/red_before.py '$(REV)'
 
-faults: venv brokers ## break everything under load and count what is lost, about half an hour (ROWS='redis-*', RUNS=1, FAULTS_ARGS=--help)
+faults: venv brokers ## break everything under load and count what is lost, an hour and a quarter (ROWS='redis-*', RUNS=1, FAULTS_ARGS=--help)
 	@$(BIN)/python -m tests.faults --rows '$(ROWS)' --runs $(RUNS) $(FAULTS_TABLE) $(FAULTS_ARGS)
 
 soak: venv brokers ## random faults one after another against one bridge (MINUTES=30, SOAK_ARGS=--help)

@@ -34,6 +34,8 @@ _RETAINED: Final = 1
 #: For `wait_until`, which waits three times as long.
 _MINUTE_S: Final = 20.0
 _SHARED: Final = 300
+#: Some brokers deal shared events out by chance, and now and then one of two subscribers gets all.
+_TRIES: Final = 5
 
 
 def limits(trial: Trial) -> Outcomes:
@@ -168,6 +170,20 @@ def _shared(trial: Trial, source: str) -> Outcome:
         taken = _takes_shared(trial.brokers.get("broker").port)
         return Outcome("FAILED", f"{words}: but a plain client may") if taken else Outcome("refused", words)
 
+    tries = []
+    for _ in range(_TRIES):
+        outcome, took = _share(trial, source)
+        if outcome != HELD or min(took) > 0:
+            return outcome
+        plain = _plain_pair(trial.brokers.get("broker").port)
+        if min(plain) < _SHARED // 20:
+            return Outcome("broker", f"gives one subscriber nearly all, now and then: of two plain clients {plain}")
+        tries.append(f"the bridges took {took} of {_SHARED}, two plain clients {plain}")
+    return Outcome("FAILED", "; ".join(tries))
+
+
+def _share(trial: Trial, source: str) -> tuple[Outcome, list[int]]:
+    """Return whether each event arrived once, and how many events each of two bridges took."""
     took: list[int] = []
 
     def act(stage: Stage, _: Any) -> None:
@@ -177,12 +193,7 @@ def _shared(trial: Trial, source: str) -> Outcome:
 
     settings = {"replicas": 2, "rate": 0}
     (outcome,) = trial.experiment(act, sources=(source,), stage=settings, controlled=False, recovery_s=None).values()
-    if outcome != HELD or min(took) > 0:
-        return outcome
-    plain = _plain_pair(trial.brokers.get("broker").port)
-    if min(plain) > 0:
-        return Outcome("FAILED", f"the bridges took {took} of {_SHARED}, two plain clients {plain}")
-    return Outcome("broker", f"gives one subscriber all: of two plain clients {plain}")
+    return outcome, took
 
 
 def _plain_pair(port: int) -> list[int]:
