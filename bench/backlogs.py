@@ -161,7 +161,6 @@ class AmqpStreamBacklog(AmqpBacklog):
     """A stream of RabbitMQ, bound to the same exchange; it keeps its events, and the bridge keeps the offset."""
 
     kind = "amqp-stream"
-    _POSITION: ClassVar[str] = f'dramatiq-bridge:position:["bench", "{AMQP_QUEUE}"]'
 
     @property
     def source(self) -> dict[str, Any]:
@@ -178,7 +177,8 @@ class AmqpStreamBacklog(AmqpBacklog):
 
     async def _declare(self) -> None:
         with self.sink.client() as client:
-            client.delete(self._POSITION)
+            for key in client.scan_iter("dramatiq-bridge:position:*"):
+                client.delete(key)
         async with await aio_pika.connect(self.broker.url) as connection, connection.channel() as channel:
             exchange = await channel.declare_exchange(AMQP_EXCHANGE, aio_pika.ExchangeType.TOPIC, durable=True)
             await channel.queue_delete(AMQP_QUEUE)
