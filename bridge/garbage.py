@@ -1,13 +1,15 @@
-"""The garbage of connections that failed: libraries leave rings behind, which only Python's collector finds.
+"""Python's collector: when it runs, and when it is kept off.
 
-In an outage nothing else makes it run for hours, and it does not see how much a TLS object or a buffer holds.
+Libraries leave rings behind of connections that failed, which only the collector finds. In an outage nothing else makes it
+run for hours, and it does not see how much a TLS object or a buffer holds.
 """
 
 from __future__ import annotations
 
-import asyncio
 import gc
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Final
 
 #: Later, because the caller still holds its connection, and rarely, because each time takes 1 ms.
@@ -20,8 +22,22 @@ _due = 0.0
 _full_at = time.monotonic()
 
 
+@contextmanager
+def without_collector() -> Iterator[None]:
+    """Keep the collector off while much is made that stays."""
+    was_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_on:
+            gc.enable()
+
+
 def collect_soon() -> None:
     """Collect the garbage in a moment: a connection has ended, or could not be made. On the event loop's thread."""
+    import asyncio  # noqa: PLC0415 - the command line imports this file for `--help` too
+
     global _due  # noqa: PLW0603 - one collector in the process
     now = time.monotonic()
     if now >= _due:

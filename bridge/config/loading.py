@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import gc
 import os
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any, Final
 
@@ -22,6 +20,7 @@ from bridge.config.substitution import Substitution
 from bridge.config.validation_errors import translate
 from bridge.config.wording import bounded_hints
 from bridge.errors import ConfigError, Diagnostic, LocatedDiagnostic
+from bridge.garbage import without_collector
 
 Check = Callable[[Config], list[Diagnostic]]
 #: How long a program that writes the configuration into a pipe may take.
@@ -40,20 +39,9 @@ def load(
         ConfigError: with every mistake in the file; no content of a file raises anything else.
     """
     file = os.fspath(path)
-    with _without_collector(), bounded_hints():
+    # Of 5,000 routes, which stay, the collector would walk through all again and again.
+    with without_collector(), bounded_hints():
         return _load(file, environ, check)
-
-
-@contextmanager
-def _without_collector() -> Iterator[None]:
-    """Keep the garbage collector off: of 5,000 routes, which stay, it would walk through all again and again."""
-    was_on = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if was_on:
-            gc.enable()
 
 
 def _load(file: str, environ: Mapping[str, str], check: Check | None) -> Config:
