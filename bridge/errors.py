@@ -14,7 +14,8 @@ KeyPath = tuple[str | int, ...]
 
 
 #: Why an event is a dead letter, for machines: the field `reason` in Redis and in the log. `poison` is an event during
-#: whose processing the bridge ended again and again; `refused-by-redis`, one whose message Redis will never take.
+#: whose processing the bridge ended again and again; `arguments`, one whose actor can't be called so (`enforce_manifest`);
+#: `refused-by-redis`, one whose message Redis will never take.
 DeadLetterReason = Literal[
     "decode",
     "too-large",
@@ -22,6 +23,7 @@ DeadLetterReason = Literal[
     "wrong-type",
     "not-json",
     "option",
+    "arguments",
     "unmatched",
     "refused-by-redis",
     "poison",

@@ -23,9 +23,11 @@ from bridge.topics.amqp import AmqpTopics
 class Binding(Model):
     """A binding of the queue to the exchange."""
 
-    key: AmqpKey = Field(default="", description="routing key")
+    key: AmqpKey = Field(default="", description="routing key", examples=["order.created.*"])
     arguments: AmqpArguments = Field(
-        default={}, description="headers to fit, and x-match: all or any, where the exchange is of type headers"
+        default={},
+        description="headers to fit, and x-match: all or any, where the exchange is of type headers",
+        examples=[{"x-match": "any", "kind": "alarm"}],
     )
 
 
@@ -40,17 +42,31 @@ def _binding(value: object) -> object:
 class Declare(Model):
     """The queue that the bridge declares in RabbitMQ, and the exchange that it binds the queue to."""
 
-    exchange: AmqpName | None = Field(default=None, description="exchange to declare and to bind the queue to")
-    type: Literal["direct", "topic", "fanout", "headers"] = Field(default="topic", description="type of the exchange")
+    exchange: AmqpName | None = Field(
+        default=None, description="exchange to declare and to bind the queue to", examples=["shop"]
+    )
+    type: Literal["direct", "topic", "fanout", "headers"] = Field(
+        default="topic", description="type of the exchange", examples=["fanout"]
+    )
     bindings: list[
         Annotated[
             Binding,
             BeforeValidator(_binding),
             WithJsonSchema({"anyOf": [{"type": "string"}, Binding.model_json_schema()]}),
         ]
-    ] = Field(default=[], description="routing keys that the queue is bound with, or {key, arguments}")
-    durable: Boolean = Field(default=True, description="whether queue and exchange survive a restart of the broker")
-    arguments: AmqpArguments = Field(default={}, description="arguments of the queue, such as x-queue-type")
+    ] = Field(
+        default=[],
+        description="routing keys that the queue is bound with, or {key, arguments}",
+        examples=[["order.created.#"], [{"arguments": {"x-match": "any", "kind": "alarm"}}]],
+    )
+    durable: Boolean = Field(
+        default=True, description="whether queue and exchange survive a restart of the broker", examples=[False]
+    )
+    arguments: AmqpArguments = Field(
+        default={},
+        description="arguments of the queue, such as x-queue-type",
+        examples=[{"x-queue-type": "quorum", "x-delivery-limit": -1}],
+    )
 
 
 def _why_not_shareable_amqp(source: Amqp) -> str | None:
@@ -121,26 +137,32 @@ _DROPPING: Final = {
 }
 
 
-def _notes_amqp(source: Amqp) -> Iterator[str]:
+def _notes_amqp(source: Amqp) -> Iterator[tuple[str, str]]:
     declare = source.declare
     if isinstance(source.start, datetime) and source.start > datetime.now(UTC):
         yield (
-            "has a start that is in the future: RabbitMQ does not wait for it, and brings what comes from now on;"
-            " write start: new if that is meant"
+            "start",
+            (
+                "has a start that is in the future: RabbitMQ does not wait for it, and brings what comes from now on;"
+                " write start: new if that is meant"
+            ),
         )
     if declare is None or source.is_stream:  # what a stream's retention deletes unread is counted
         return
     if not declare.durable:
-        yield "declares a queue that is not durable: its events are lost when the broker restarts"
+        yield "declare", "declares a queue that is not durable: its events are lost when the broker restarts"
     refuses = str(declare.arguments.get("x-overflow", "")).startswith("reject-publish")
     kept = "x-dead-letter-exchange" in declare.arguments
     for argument, what in _DROPPING.items():
         if argument in declare.arguments and not kept and not (refuses and argument.startswith("x-max-length")):
-            yield f"declares a queue with {argument}: RabbitMQ {what}, without a trace"
+            yield "declare", f"declares a queue with {argument}: RabbitMQ {what}, without a trace"
     if declare.arguments.get("x-queue-type") == "quorum" and (limit := delivery_limit(declare.arguments)):
         yield (
-            f"declares a quorum queue of which RabbitMQ 4 drops an event that it has delivered {limit} times;"
-            " add x-delivery-limit: -1 or x-dead-letter-exchange to its arguments"
+            "declare",
+            (
+                f"declares a quorum queue of which RabbitMQ 4 drops an event that it has delivered {limit} times;"
+                " add x-delivery-limit: -1 or x-dead-letter-exchange to its arguments"
+            ),
         )
 
 
@@ -159,9 +181,11 @@ class Amqp(DeduplicatedSource):
     traits: ClassVar[Traits[Any]] = Traits["Amqp"](
         topics=AmqpTopics,
         known_topics=lambda _: None,
+        why_not_brought=lambda _source, _topics, _topic: "",
         promise=lambda source, _: promises.AMQP_STREAM if source.is_stream else promises.AMQP,
         dead_letters_unmatched=True,
         presents_json=lambda _: False,
+        exclusive=lambda _: None,
         no_deduplicate=None,
         why_not_shareable=_why_not_shareable_amqp,
         for_process=lambda source, _: source,
@@ -170,27 +194,38 @@ class Amqp(DeduplicatedSource):
     )
 
     type: Literal["amqp"] = Field(description="protocol of the source")
-    url: str = Field(description="where to connect, as in amqp://localhost/")
-    queue: AmqpName = Field(description="queue to consume")
+    url: str = Field(
+        description="where to connect, as in amqp://localhost/", examples=["amqps://rabbit.example.com/production"]
+    )
+    queue: AmqpName = Field(description="queue to consume", examples=["orders"])
     stream: Boolean = Field(
-        default=False, description="whether the queue is a stream; one that `declare` makes is known"
+        default=False, description="whether the queue is a stream; one that `declare` makes is known", examples=[True]
     )
     start: OffsetStart = Field(
         default="beginning",
         description="where a stream is read from at first: beginning, new, an offset, or a time (of which earlier events come too)",
+        examples=["new", 1500, "2026-11-27T06:00:00Z"],
     )
     filter: list[Name] = Field(
-        default=[], description="values of x-stream-filter-value: RabbitMQ leaves out most of a stream's other events"
+        default=[],
+        description="values of x-stream-filter-value: RabbitMQ leaves out most of a stream's other events",
+        examples=[["alarms"]],
     )
     match_unfiltered: Boolean = Field(
-        default=False, description="with `filter`: whether events without a value come too"
+        default=False, description="with `filter`: whether events without a value come too", examples=[True]
     )
     heartbeat: Seconds16 = Field(
         default=10_000, description="interval of heartbeats; a dead link is noticed after about three"
     )
-    declare: Declare | None = Field(default=None, description="what to declare; without it the queue must exist")
+    declare: Declare | None = Field(
+        default=None,
+        description="what to declare; without it the queue must exist",
+        examples=[{"exchange": "shop", "bindings": ["order.#"]}],
+    )
     fast_path: Boolean = Field(
-        default=True, description="whether the bridge itself reads deliveries, instead of the AMQP library"
+        default=True,
+        description="whether the bridge itself reads deliveries, instead of the AMQP library",
+        examples=[False],
     )
 
     @property

@@ -42,6 +42,7 @@ def check(document: Document) -> Iterator[Diagnostic]:
             if isinstance(source, dict):
                 yield from _connection(source, path, document)
                 yield from _source(source, path)
+        yield from _exclusive(sources)
     routes = config.get("routes")
     if isinstance(routes, list):
         yield from _routes(routes, sources if isinstance(sources, dict) else None)
@@ -70,6 +71,25 @@ def _source(source: dict[str, Any], path: KeyPath) -> Iterator[Diagnostic]:
     if isinstance(kind, str) and kind in SOURCES:
         for diagnostic in SOURCES[kind].traits.mistakes(source):
             yield diagnostic.below(path)
+
+
+def _exclusive(sources: dict[str, Any]) -> Iterator[Diagnostic]:
+    """Yield the mistake of two sources that would take each other's place at the broker, for ever."""
+    holders: dict[object, str] = {}
+    for name, source in sources.items():
+        kind = source.get("type") if isinstance(source, dict) else None
+        if not isinstance(kind, str) or kind not in SOURCES:
+            continue
+        found = SOURCES[kind].traits.exclusive(source)
+        if found is None:
+            continue
+        key, identity = found
+        if identity in holders:
+            message = (
+                f"sources.{holders[identity]} has this {key} too: the broker would end one for the other, for ever"
+            )
+            yield Diagnostic(("sources", name, key), message, "give each source its own")
+        holders.setdefault(identity, name)
 
 
 def _connection(settings: dict[str, Any], path: KeyPath, document: Document) -> Iterator[Diagnostic]:

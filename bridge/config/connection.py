@@ -147,16 +147,22 @@ def _holds(value: object, secrets: set[str]) -> bool:
 class Tls(Model):
     """The verification of a TLS connection, and the certificate that it presents."""
 
-    ca: Name | None = Field(default=None, description="file with the certificates of the authorities to trust")
-    cert: Name | None = Field(default=None, description="file with the certificate to present")
-    key: Name | None = Field(default=None, description="file with the key of the certificate")
+    ca: Name | None = Field(
+        default=None, description="file with the certificates of the authorities to trust", examples=["/etc/ssl/ca.pem"]
+    )
+    cert: Name | None = Field(
+        default=None, description="file with the certificate to present", examples=["/etc/dramatiq-bridge/client.pem"]
+    )
+    key: Name | None = Field(
+        default=None, description="file with the key of the certificate", examples=["/etc/dramatiq-bridge/client.key"]
+    )
     key_password: Annotated[SecretStr | None, BeforeValidator(or_null(_key_password))] = Field(
-        default=None, description="password of the key, if it is encrypted"
+        default=None, description="password of the key, if it is encrypted", examples=["${KEY_PASSWORD}"]
     )
     server_name: Annotated[Name, AfterValidator(_server_name)] | None = Field(
-        default=None, description="name to expect in the server's certificate"
+        default=None, description="name to expect in the server's certificate", examples=["broker.example.com"]
     )
-    verify: Boolean = Field(default=True, description="whether the server's certificate is verified")
+    verify: Boolean = Field(default=True, description="whether the server's certificate is verified", examples=[False])
 
 
 class Connection(Model):
@@ -166,14 +172,22 @@ class Connection(Model):
     schemes: ClassVar[tuple[str, ...]] = ("redis", "rediss", "unix")
     tls_scheme: ClassVar[str] = "rediss"
 
-    url: str = Field(description="where to connect, as in redis://localhost:6379/0")
+    url: str = Field(
+        description="where to connect, as in redis://localhost:6379/0", examples=["redis://localhost:6379/0"]
+    )
     username: Annotated[str | None, BeforeValidator(or_null(lambda value: value))] = Field(
-        default=None, description="user's name, instead of one in the URL"
+        default=None, description="user's name, instead of one in the URL", examples=["bridge"]
     )
     password: Annotated[SecretStr | None, BeforeValidator(or_null(_secret))] = Field(
-        default=None, description="password, instead of one in the URL: it needs no percent-encoding here"
+        default=None,
+        description="password, instead of one in the URL: it needs no percent-encoding here",
+        examples=["${REDIS_PASSWORD}"],
     )
-    tls: Tls | None = Field(default=None, description="settings of TLS, which the URL's scheme turns on")
+    tls: Tls | None = Field(
+        default=None,
+        description="settings of TLS, which the URL's scheme turns on",
+        examples=[{"ca": "/etc/ssl/ca.pem"}],
+    )
     connect_timeout: Timeout = Field(default=10_000, description="how long connecting may take")
 
     def secrets(self) -> set[str]:

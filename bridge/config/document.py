@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
-from typing import Final, NamedTuple
+from collections.abc import Iterator, Mapping
+from typing import Any, Final, NamedTuple
 
 from bridge.config.redaction import RedactedSource
-from bridge.config.substitution import Piece
+from bridge.config.substitution import Piece, Substituted, refilled
 from bridge.config.wording import spell_path
 from bridge.errors import Diagnostic, KeyPath, LocatedDiagnostic
 
@@ -85,6 +85,33 @@ class Document:
             shown = self.source.show(line, column)
             located.append(LocatedDiagnostic(self.file, line, column, where, message, hint, shown))
         return located
+
+    def refill(self, placeholders: Mapping[KeyPath, str]) -> bool:
+        """Put a placeholder into the unset references of the value at each path; return whether there is one."""
+        found = False
+        for path, placeholder in placeholders.items():
+            text, pieces = self.substituted.get(path, ("", []))
+            if any(piece.unset for piece in pieces):
+                found = True
+                inside: Any = self.value
+                for step in path[:-1]:
+                    inside = inside[step]
+                inside[path[-1]] = Substituted(refilled(text, pieces, placeholder))
+        return found
+
+    def unset(self, path: KeyPath) -> list[LocatedDiagnostic]:
+        """Return a mistake for each reference without a value in the part of the file at `path`."""
+        for place, (text, pieces) in self.substituted.items():
+            for piece in pieces:
+                if piece.unset and place[: len(path)] == path:
+                    reference = text[piece.start : piece.end]
+                    self.add_at(self.values[place].start, place, f"{reference} has no value here", "set it")
+        return self.diagnostics()
+
+    def position(self, path: KeyPath, *, at_key: bool = False) -> tuple[int, int]:
+        """Return the line and the column, from 1, at which the value at `path` begins, or its key."""
+        span = self.keys[path] if at_key and path in self.keys else self.values[path]
+        return self.source.position(span.start)
 
     def _index(self, diagnostic: Diagnostic) -> int:
         """Return the character that a diagnostic is about, or the nearest key or value around it."""

@@ -3,28 +3,41 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import replace
-from typing import Any, Final
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Final, Generic, TypeVar
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from bridge.config import checks
+from bridge.config.cases import Case, CaseFile
 from bridge.config.document import Document
 from bridge.config.files import UnreadableFile, read_file
+from bridge.config.manifest import ManifestError, read_manifest
 from bridge.config.models import Config, Route
 from bridge.config.reader import MAX_BYTES, parse
 from bridge.config.source_model import Deduplicate, SourceModel
 from bridge.config.sources import SOURCES
-from bridge.config.substitution import Substitution
-from bridge.config.validation_errors import translate
+from bridge.config.substitution import PLACEHOLDERS, Substitution
+from bridge.config.validation_errors import first_choices, translate
 from bridge.config.wording import bounded_hints
 from bridge.errors import ConfigError, Diagnostic, LocatedDiagnostic
 from bridge.garbage import without_collector
 
 Check = Callable[[Config], list[Diagnostic]]
+_Model = TypeVar("_Model", bound=BaseModel)
 #: How long a program that writes the configuration into a pipe may take.
 _PIPE_TIMEOUT_S: Final = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded(Generic[_Model]):
+    """What a file holds, where it stands there, and the references without a value on this machine."""
+
+    model: _Model
+    document: Document
+    unset: Sequence[str]
 
 
 def load(
@@ -38,15 +51,41 @@ def load(
     Raises:
         ConfigError: with every mistake in the file; no content of a file raises anything else.
     """
-    file = os.fspath(path)
+    return load_with_places(path, Substitution(environ), check).model
+
+
+def load_with_places(
+    path: str | os.PathLike[str], substitution: Substitution, check: Check | None = None
+) -> Loaded[Config]:
+    """Return the configuration as `load` does, and where each part of it stands."""
     # Of 5,000 routes, which stay, the collector would walk through all again and again.
     with without_collector(), bounded_hints():
-        return _load(file, environ, check)
+        return _load(os.fspath(path), substitution, check)
 
 
-def _load(file: str, environ: Mapping[str, str], check: Check | None) -> Config:
-    document = parse(_read(file), file, Substitution(environ))
-    config = _validate(document)
+def load_cases(
+    path: str | os.PathLike[str],
+    substitution: Substitution,
+    check: Callable[[Sequence[Case]], Sequence[Diagnostic]],
+) -> Loaded[CaseFile]:
+    """Return the tests in a file of tests, and where they stand. `check` finds further mistakes.
+
+    Raises:
+        ConfigError: with every mistake in the file.
+    """
+    with without_collector(), bounded_hints():
+        document = parse(_read(os.fspath(path)), os.fspath(path), substitution)
+        cases = _validate(document, CaseFile)
+        for diagnostic in check(cases.tests) if cases is not None else ():
+            document.add(diagnostic)
+        if cases is None or not document.flawless:
+            raise ConfigError(document.diagnostics())
+        return Loaded(cases, document, substitution.unset)
+
+
+def _load(file: str, substitution: Substitution, check: Check | None) -> Loaded[Config]:
+    document = parse(_read(file), file, substitution)
+    config = _with_manifest(_validate(document, Config), document)
     if check is not None and document.complete and not document.is_hopeless:
         draft, places = (config, None) if config is not None else _draft(document)
         for diagnostic in check(draft):
@@ -54,7 +93,21 @@ def _load(file: str, environ: Mapping[str, str], check: Check | None) -> Config:
     if config is None or not document.flawless:
         # Not raised while handling pydantic's error: a chained error would show the values.
         raise ConfigError(document.diagnostics())
-    return config
+    return Loaded(config, document, substitution.unset)
+
+
+def _with_manifest(config: Config | None, document: Document) -> Config | None:
+    if config is None or config.manifest is None:
+        if config is not None and config.enforce_manifest:
+            document.add(
+                Diagnostic(("enforce_manifest",), "there is no manifest to enforce", "add manifest: FILE", at_key=True)
+            )
+        return config
+    try:
+        return config.with_actors(read_manifest(Path(document.file).parent / config.manifest).actors)
+    except ManifestError as error:
+        document.add(Diagnostic(("manifest",), f"the file {error}"))
+        return config
 
 
 def _read(file: str) -> bytes:
@@ -65,22 +118,31 @@ def _read(file: str) -> bytes:
     raise ConfigError([LocatedDiagnostic(file, 1, 1, "", message)])
 
 
-def _validate(document: Document) -> Config | None:
+def _validate(document: Document, model: type[_Model]) -> _Model | None:
     if not document.complete:
         return None
     if document.value is None:
-        document.add_at(0, (), "the file is empty", "a configuration has at least sources")
+        hint = "a file of tests has tests" if model is CaseFile else "a configuration has at least sources"
+        document.add_at(0, (), "the file is empty", hint)
         return None
-    secrets = {piece.value for _, pieces in document.substituted.values() for piece in pieces if piece.value}
-    if not _add_all(checks.check(document), document):
+    pieces = [piece for _, pieces in document.substituted.values() for piece in pieces]
+    secrets = {piece.value for piece in pieces if piece.value and not piece.unset}
+    if model is Config and not _add_all(checks.check(document), document):
         return None
-    try:
-        # By alias only: a `source:` in a route would otherwise pass for `from:`.
-        config = Config.model_validate(document.value, by_alias=True, by_name=False, context={"secrets": secrets})
-    except ValidationError as error:
-        _add_all(translate(error, Config), document)
-        return None
-    return config if document.flawless else None
+    for placeholder in (*PLACEHOLDERS[1:], ""):
+        try:
+            # By alias only: a `source:` in a route would otherwise pass for `from:`.
+            valid = model.model_validate(document.value, by_alias=True, by_name=False, context={"secrets": secrets})
+        except ValidationError as error:
+            mistakes = list(translate(error, model))
+            choices = first_choices(error, model)
+            placeholders = {mistake.path: choices.get(mistake.path, placeholder) for mistake in mistakes}
+            if placeholder and document.refill(placeholders):
+                continue
+            _add_all(iter(mistakes), document)
+            return None
+        return valid if document.flawless else None
+    return None
 
 
 def _add_all(diagnostics: Iterator[Diagnostic], document: Document) -> bool:

@@ -5,11 +5,13 @@ Durations are milliseconds, sizes are bytes.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema, field_validator
+from pydantic import AfterValidator, BeforeValidator, Field, PrivateAttr, WithJsonSchema, field_validator
 
+from bridge.config.cases import Case
 from bridge.config.connection import (
     Boolean,
     Bytes,
@@ -22,6 +24,7 @@ from bridge.config.connection import (
     at_least,
     or_null,
 )
+from bridge.config.manifest import Actor
 from bridge.config.message_options import check_actor_name, check_options, check_queue_name
 from bridge.config.source_model import MAX_PROCESSES
 from bridge.config.sources import SourceConfig
@@ -117,9 +120,13 @@ def _depth(value: object, hint: str = "") -> int:
 class Dramatiq(Connection):
     """The Redis in which the workers look for messages."""
 
-    url: str = Field(default="redis://localhost:6379/0", description="the workers' Redis")
+    url: str = Field(
+        default="redis://localhost:6379/0",
+        description="the workers' Redis",
+        examples=["rediss://redis.example.com:6380/0"],
+    )
     namespace: Annotated[str, AfterValidator(_namespace)] = Field(
-        default="dramatiq", description="the workers' namespace"
+        default="dramatiq", description="the workers' namespace", examples=["dramatiq"]
     )
     timeout: Timeout = Field(default=10_000, description="how long one write may take")
     max_queue_depth: Annotated[
@@ -129,21 +136,27 @@ class Dramatiq(Connection):
     ] = Field(
         default=None,
         description="messages in a queue from which its sources pause; or a mapping of queues, * for the others",
+        examples=[100_000, {"alarms": 5_000, "*": 100_000}],
     )
     max_memory: Annotated[
         int | None,
         BeforeValidator(or_null(parse_share)),
         WithJsonSchema({"type": ["string", "null"], "pattern": rf"^({SHARE}|\$\{{.*)$"}),
-    ] = Field(default=90, description="share of Redis's maxmemory from which every source pauses")
+    ] = Field(default=90, description="share of Redis's maxmemory from which every source pauses", examples=["80%"])
     allow_eviction: Boolean = Field(
-        default=False, description="whether the bridge is ready though Redis deletes messages when it is full"
+        default=False,
+        description="whether the bridge is ready though Redis deletes messages when it is full",
+        examples=[True],
     )
 
 
 class SpoolSettings(Model):
     """The disk that keeps events while Redis is away and no broker holds them."""
 
-    directory: Name = Field(description="directory of this bridge alone; it is made where it is missing")
+    directory: Name = Field(
+        description="directory of this bridge alone; it is made where it is missing",
+        examples=["/var/lib/dramatiq-bridge/spool"],
+    )
     max_size: Annotated[Bytes, AfterValidator(_at_least_1_mib)] = Field(
         default=256 << 20, description="how much of the disk all sources may take together"
     )
@@ -152,7 +165,9 @@ class SpoolSettings(Model):
 class DeadLetters(Model):
     """The list of events that cannot become messages."""
 
-    max_length: Annotated[Integer, Field(ge=1, le=1 << 53)] = Field(default=10_000, description="entries that are kept")
+    max_length: Annotated[Integer, Field(ge=1, le=1 << 53)] = Field(
+        default=10_000, description="entries that are kept", examples=[50_000]
+    )
     max_size: Annotated[Bytes, AfterValidator(_at_least_1_mib)] = Field(
         default=64 << 20, description="how much of Redis's memory they may take; at most a tenth of its maxmemory"
     )
@@ -165,38 +180,62 @@ class Log(Model):
     """How the bridge logs."""
 
     format: Literal["json", "console"] | None = Field(
-        default=None, description="without it console on a terminal, JSON lines otherwise"
+        default=None, description="without it console on a terminal, JSON lines otherwise", examples=["json"]
     )
     level: Literal["debug", "info", "warning", "error"] = Field(
-        default="info", description="least level that is logged"
+        default="info", description="least level that is logged", examples=["debug"]
     )
 
 
 class Route(Model):
     """Which events of a source become which message."""
 
-    name: str | None = Field(default=None, description="name in logs and metrics; without it the actor's")
-    source: str = Field(validation_alias="from", serialization_alias="from", description="name of a source")
-    topic: str | None = Field(default=None, description="topic in the source's own wildcards, and {name} for captures")
-    when: Annotated[str | None, BeforeValidator(or_null(_condition))] = Field(
-        default=None, description="condition, an expression"
+    name: str | None = Field(
+        default=None, description="name in logs and metrics; without it the actor's", examples=["oven-too-hot"]
     )
-    actor: Annotated[str, BeforeValidator(_actor)] = Field(description="actor to call")
-    queue: Annotated[str, BeforeValidator(_queue)] = Field(default="default", description="queue of the message")
+    source: str = Field(
+        validation_alias="from", serialization_alias="from", description="name of a source", examples=["plant"]
+    )
+    topic: str | None = Field(
+        default=None,
+        description="topic in the source's own wildcards, and {name} for captures",
+        examples=["plants/{plant}/ovens/+/temperature"],
+    )
+    when: Annotated[str | None, BeforeValidator(or_null(_condition))] = Field(
+        default=None, description="condition, an expression", examples=["payload.celsius > 250 and not meta.retain"]
+    )
+    actor: Annotated[str, BeforeValidator(_actor)] = Field(description="actor to call", examples=["raise_alarm"])
+    queue: Annotated[str, BeforeValidator(_queue)] = Field(
+        default="default", description="queue of the message", examples=["alarms"]
+    )
     args: Annotated[
         list[Any] | str, BeforeValidator(_list), WithJsonSchema({"anyOf": [{"type": "array"}, _EXPRESSION]})
-    ] = Field(default_factory=list, description="positional arguments")
+    ] = Field(
+        default_factory=list,
+        description="positional arguments",
+        examples=[["$plant", "$payload.celsius"], "$payload.args"],
+    )
     kwargs: Annotated[
         dict[str, Any] | str, BeforeValidator(_mapping), WithJsonSchema({"anyOf": [{"type": "object"}, _EXPRESSION]})
-    ] = Field(default_factory=dict, description="keyword arguments")
+    ] = Field(
+        default_factory=dict,
+        description="keyword arguments",
+        examples=[{"severity": "high", "at": "$received_at"}, "$payload"],
+    )
     options: Annotated[dict[str, Any], BeforeValidator(check_options)] = Field(
-        default_factory=dict, description="Dramatiq's message options"
+        default_factory=dict,
+        description="Dramatiq's message options",
+        examples=[{"max_retries": 5, "time_limit": "30s"}],
     )
     delay: Annotated[
         int | str | None,
         BeforeValidator(or_null(_delay)),
         WithJsonSchema({"type": ["string", "null"], "pattern": rf"^({DURATION}|\$.*)$"}),
-    ] = Field(default=None, description="how long after the event the message becomes due")
+    ] = Field(
+        default=None,
+        description="how long after the event the message becomes due",
+        examples=["10s", "$payload.wait_ms"],
+    )
 
 
 class Config(Model):
@@ -204,18 +243,40 @@ class Config(Model):
 
     dramatiq: Annotated[Dramatiq, Field(description="where the workers look")] = Dramatiq()
     sources: Annotated[dict[str, SourceConfig], Field(min_length=1)] = Field(
-        description="where events come from, by names of your own"
+        description="where events come from, by names of your own",
+        examples=[{"orders": {"type": "amqp", "url": "amqp://localhost/", "queue": "orders"}}],
     )
-    routes: list[Route] = Field(default=[], description="which events become which messages")
+    routes: list[Route] = Field(
+        default=[],
+        description="which events become which messages",
+        examples=[[{"from": "orders", "actor": "reserve_stock", "args": ["$payload.id"]}]],
+    )
     log: Annotated[Log, Field(description="how the bridge logs")] = Log()
     processes: Annotated[Integer, Field(ge=1, le=MAX_PROCESSES)] = Field(
-        default=1, description="how many processes share the events of sources that can be shared"
+        default=1, description="how many processes share the events of sources that can be shared", examples=[4]
     )
     drain_timeout: Milliseconds = Field(default=20_000, description="how long what was received may take when stopping")
     spool: SpoolSettings | None = Field(
-        default=None, description="disk for what no broker holds while Redis is away; without it that is lost"
+        default=None,
+        description="disk for what no broker holds while Redis is away; without it that is lost",
+        examples=[{"directory": "/var/lib/dramatiq-bridge/spool"}],
     )
     dead_letters: Annotated[DeadLetters, Field(description="where unusable events go")] = DeadLetters()
+    manifest: Name | None = Field(
+        default=None,
+        description="file of `dramatiq-bridge actors`, beside this one: calls are checked against it",
+        examples=["actors.json"],
+    )
+    enforce_manifest: Boolean = Field(
+        default=False,
+        description="whether an event becomes a dead letter if its actor can't be called with its arguments",
+        examples=[True],
+    )
+    tests: list[Case] = Field(
+        default=[],
+        description="events, and the messages that are right for them",
+        examples=[[{"name": "an order", "event": {"from": "orders", "payload": {"id": 1}}, "expect": [{"args": [1]}]}]],
+    )
 
     @field_validator("routes")
     @classmethod
@@ -237,6 +298,25 @@ class Config(Model):
             else:
                 named.append(route)
         return named
+
+    _actors: Mapping[str, Actor] | None = PrivateAttr(default=None)
+
+    @property
+    def actors(self) -> Mapping[str, Actor] | None:
+        """The actors of the manifest, None without one."""
+        return self._actors
+
+    def with_actors(self, actors: Mapping[str, Actor]) -> Config:
+        """Return this configuration with a manifest: a route that names no queue takes its actor's."""
+        routes = [
+            route
+            if "queue" in route.model_fields_set or route.actor not in actors
+            else route.model_copy(update={"queue": actors[route.actor].queue})
+            for route in self.routes
+        ]
+        changed = self.model_copy(update={"routes": routes})
+        changed._actors = actors  # noqa: SLF001 - its own class
+        return changed
 
     def secrets(self) -> set[str]:
         """Return the texts of every connection that no log may show."""

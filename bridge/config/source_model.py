@@ -48,14 +48,18 @@ Size = Annotated[Bytes, AfterValidator(_at_least_1b)]
 class Window(Model):
     """The bounds of the events that are received and not yet acknowledged."""
 
-    events: Annotated[Integer, Field(ge=1, le=65_535)] = Field(default=1_000, description="events at most")
+    events: Annotated[Integer, Field(ge=1, le=65_535)] = Field(
+        default=1_000, description="events at most", examples=[100]
+    )
     bytes: Size = Field(default=16 << 20, description="bytes of their bodies, topics and headers at most")
 
 
 class WideWindow(Window):
     """The window of sources whose events are never duplicated after a crash, so it can be larger."""
 
-    events: Annotated[Integer, Field(ge=1, le=65_535)] = Field(default=4_000, description="events at most")
+    events: Annotated[Integer, Field(ge=1, le=65_535)] = Field(
+        default=4_000, description="events at most", examples=[8_000]
+    )
 
 
 class SourceModel(Connection):
@@ -65,10 +69,11 @@ class SourceModel(Connection):
     #: Keys that this source does not have, each with the reason or the remedy.
     without: ClassVar[Mapping[str, str]] = {}
 
-    decode: Decode = Field(default="json", description="how a body becomes the payload")
+    decode: Decode = Field(default="json", description="how a body becomes the payload", examples=["msgpack"])
     unmatched: Unmatched | None = Field(
         default=None,
         description="what becomes of an event that fits no route's topic; dead-letter for queues and streams, otherwise drop",
+        examples=["drop"],
     )
     window: Annotated[Window, Field(description="how much may be in flight")] = Window()
     max_body: Size = Field(default=256 << 10, description="size of a body from which an event is a dead letter")
@@ -105,7 +110,8 @@ class Deduplicate(Model):
     """How a source's events are told apart."""
 
     key: Annotated[str, BeforeValidator(_key), WithJsonSchema({"type": "string", "pattern": r"^\$"})] = Field(
-        description="expression that tells an event from every other; one that comes again is dropped"
+        description="expression that tells an event from every other; one that comes again is dropped",
+        examples=["$meta.message_id"],
     )
     within: Annotated[Milliseconds, at_least(1_000)] = Field(
         default=86_400_000, description="how long a key is remembered"
@@ -116,5 +122,7 @@ class DeduplicatedSource(SourceModel):
     """The settings of a source whose broker may deliver an event again, without an id that is always the event's own."""
 
     deduplicate: Annotated[Deduplicate | None, BeforeValidator(or_null(_deduplicate))] = Field(
-        default=None, description="how an event that comes again is recognised; without it, it is written again"
+        default=None,
+        description="how an event that comes again is recognised; without it, it is written again",
+        examples=[{"key": "$meta.message_id", "within": "1d"}],
     )

@@ -5,8 +5,9 @@ No other file outside `bridge/sources` knows a protocol by its name.
 
 from __future__ import annotations
 
+import re
 import socket
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Annotated, Any, ClassVar, Final, Literal, get_args
 
@@ -23,9 +24,12 @@ from bridge.config.substitution import coerced
 from bridge.config.traits import Surroundings, Traits
 from bridge.config.units import spell_duration, spell_size
 from bridge.errors import Diagnostic
-from bridge.topics.mqtt import MqttTopics
+from bridge.topics.mqtt import MqttTopics, covers, needed_filters, without_share
+from bridge.topics.pattern import Pattern
 from bridge.topics.redis import RedisTopics
 
+#: So many names are shown of those that a source has.
+_MAX_LISTED: Final = 10
 #: MQTT counts these in seconds, in four bytes.
 Seconds32 = Annotated[Milliseconds, at_least(0, 4_294_967_295_000)]
 
@@ -82,17 +86,53 @@ def _mistakes_mqtt(source: Mapping[str, Any]) -> Iterator[Diagnostic]:
         yield Diagnostic(("password",), "MQTT 3.1.1 takes no password without a username", "add username")
 
 
-def _notes_mqtt(source: Mqtt) -> Iterator[str]:
+def _notes_mqtt(source: Mqtt) -> Iterator[tuple[str, str]]:
     if source.qos > 0 and source.client_id is None:
         yield (
-            "has no client_id, so its session ends with the connection:"
-            " what is published while the bridge is away is lost"
+            "",
+            (
+                "has no client_id, so its session ends with the connection:"
+                " what is published while the bridge is away is lost"
+            ),
         )
     if source.version == "3.1.1" and any(topic.startswith("$share/") for topic in source.topics):
         yield (
-            "uses a shared subscription with MQTT 3.1.1, which does not know them: a broker without them takes $share/..."
-            " for a topic, and nothing comes"
+            "topics",
+            (
+                "uses a shared subscription with MQTT 3.1.1, which does not know them: a broker without them takes $share/..."
+                " for a topic, and nothing comes"
+            ),
         )
+    if source.dead_letter_unmatched and not source.topics:
+        yield (
+            "unmatched",
+            (
+                "makes no dead letter of an unmatched event: it subscribes to what its routes need, and gets no other event;"
+                " add topics"
+            ),
+        )
+
+
+def _exclusive_mqtt(source: Mapping[str, Any]) -> tuple[str, object] | None:
+    parts = split(source.get("url"))
+    client_id = source.get("client_id")
+    if parts is None or not isinstance(client_id, str):
+        return None
+    return "client_id", (parts.hostname, parts.port, client_id)
+
+
+def _why_not_brought_mqtt(source: Mqtt, topics: Sequence[str | None], topic: str) -> str:
+    filters = needed_filters(source.topics, topics)
+    if any(covers(without_share(each), topic) for each in filters):
+        return ""
+    return (
+        f"the bridge does not subscribe to this topic: {_listed('it subscribes to', filters) or 'no route needs one'}"
+    )
+
+
+def _listed(words: str, names: Sequence[str]) -> str:
+    more = f" and {len(names) - _MAX_LISTED} more" if len(names) > _MAX_LISTED else ""
+    return f"{words} {', '.join(names[:_MAX_LISTED])}{more}" if names else ""
 
 
 class Mqtt(DeduplicatedSource):
@@ -103,32 +143,42 @@ class Mqtt(DeduplicatedSource):
     traits: ClassVar[Traits[Any]] = Traits["Mqtt"](
         topics=MqttTopics,
         known_topics=lambda _: None,
+        why_not_brought=_why_not_brought_mqtt,
         promise=_promise_mqtt,
         dead_letters_unmatched=False,
         presents_json=lambda _: False,
         no_deduplicate=None,
+        exclusive=_exclusive_mqtt,
         why_not_shareable=_why_not_shareable_mqtt,
         for_process=_for_process_mqtt,
         mistakes=_mistakes_mqtt,
         notes=_notes_mqtt,
     )
 
-    type: Literal["mqtt"] = Field(description="protocol of the source")
-    url: str = Field(description="where to connect, as in mqtt://localhost:1883")
-    client_id: ClientId | None = Field(default=None, description="fixed id, which a persistent session needs")
+    type: Literal["mqtt"] = Field(description="protocol of the source", examples=["mqtt"])
+    url: str = Field(
+        description="where to connect, as in mqtt://localhost:1883", examples=["mqtts://broker.example.com:8883"]
+    )
+    client_id: ClientId | None = Field(
+        default=None, description="fixed id, which a persistent session needs", examples=["bridge-plant"]
+    )
     version: Annotated[
         Literal["5", "3.1.1"], BeforeValidator(_version), WithJsonSchema({"enum": [5, "5", "3.1.1"]})
-    ] = Field(default="5", description="version of MQTT")
+    ] = Field(default="5", description="version of MQTT", examples=["3.1.1"])
     qos: Annotated[Literal[0, 1], BeforeValidator(coerced)] = Field(
-        default=1, description="quality of service to subscribe at"
+        default=1, description="quality of service to subscribe at", examples=[0]
     )
     topics: list[MqttFilter] = Field(
-        default=[], description="filters to subscribe to; without them, what the routes need"
+        default=[],
+        description="filters to subscribe to; without them, what the routes need",
+        examples=[["plants/#"], ["$share/bridge/plants/#"]],
     )
     keepalive: Seconds16 = Field(default=30_000, description="interval of pings")
     session_expiry: Seconds32 = Field(default=7 * 86_400_000, description="how long the broker keeps the session")
     fast_path: Boolean = Field(
-        default=True, description="whether the bridge itself reads messages, instead of the MQTT library"
+        default=True,
+        description="whether the bridge itself reads messages, instead of the MQTT library",
+        examples=[False],
     )
 
     @property
@@ -142,9 +192,32 @@ class Mqtt(DeduplicatedSource):
         return self.qos > 0 and self.keeps_session
 
 
+def _notes_pubsub(source: RedisPubsub) -> Iterator[tuple[str, str]]:
+    for channel in source.channels:
+        if set(channel) & set("*?["):
+            yield "channels", f"has the channel {channel!r}, whose wildcard is a character: wildcards stand in patterns"
+    patterns = [_redis_pattern(pattern) for pattern in source.patterns]
+    for channel in source.channels:
+        if any(pattern.match(channel) is not None for pattern in patterns):
+            yield "patterns", f"gets each event of {channel!r} twice: as a channel, and by a pattern that fits it"
+
+
+def _redis_pattern(text: str) -> Pattern:
+    # One of ours but for the captures: Redis takes braces as characters.
+    return RedisTopics.compile(re.sub(r"[{}]", r"\\\g<0>", text))
+
+
 def _mistakes_pubsub(source: Mapping[str, Any]) -> Iterator[Diagnostic]:
     if source.get("channels", []) == [] and source.get("patterns", []) == []:
         yield Diagnostic((), "this source subscribes to nothing", "add channels or patterns", at_key=True)
+
+
+def _why_not_brought_pubsub(source: RedisPubsub, _topics: Sequence[str | None], topic: str) -> str:
+    fits = any(_redis_pattern(pattern).match(topic) is not None for pattern in source.patterns)
+    if topic in source.channels or fits:
+        return ""
+    names = [*source.channels, *source.patterns]
+    return f"the bridge does not subscribe to this channel: {_listed('it subscribes to', names)}"
 
 
 class RedisPubsub(SourceModel):
@@ -153,24 +226,34 @@ class RedisPubsub(SourceModel):
     traits: ClassVar[Traits[Any]] = Traits["RedisPubsub"](
         topics=RedisTopics,
         known_topics=lambda source: None if source.patterns else source.channels,
+        why_not_brought=_why_not_brought_pubsub,
         promise=lambda source, surroundings: _at_most_once(promises.PUBSUB, source, surroundings),
         dead_letters_unmatched=False,
         presents_json=lambda _: False,
+        exclusive=lambda _: None,
         no_deduplicate="Redis pub/sub never delivers a message again, so there is nothing to recognise",
         why_not_shareable=lambda _: "every subscriber of a channel gets every event",
         for_process=lambda source, _: source,
         mistakes=_mistakes_pubsub,
-        notes=lambda _: (),
+        notes=_notes_pubsub,
     )
 
     window: Annotated[WideWindow, Field(description="how much may be in flight")] = WideWindow()
     type: Literal["redis-pubsub"] = Field(description="protocol of the source")
-    channels: list[Name] = Field(default=[], description="channels to subscribe to")
-    patterns: list[Name] = Field(default=[], description="patterns of channels to subscribe to")
+    channels: list[Name] = Field(default=[], description="channels to subscribe to", examples=[["signups"]])
+    patterns: list[Name] = Field(
+        default=[], description="patterns of channels to subscribe to", examples=[["legacy.*"]]
+    )
 
 
 def _promise_stream(_source: RedisStream, surroundings: Surroundings) -> Promise:
     return promises.STREAM_IN_SINK if surroundings.in_sink else promises.STREAM_ELSEWHERE
+
+
+def _why_not_brought_stream(source: RedisStream, _topics: Sequence[str | None], topic: str) -> str:
+    if topic in source.streams:
+        return ""
+    return f"the bridge does not read this stream: {_listed('it reads', source.streams)}"
 
 
 def _for_process_stream(source: RedisStream, number: int) -> RedisStream:
@@ -183,10 +266,12 @@ class RedisStream(SourceModel):
     traits: ClassVar[Traits[Any]] = Traits["RedisStream"](
         topics=RedisTopics,
         known_topics=lambda source: source.streams,
+        why_not_brought=_why_not_brought_stream,
         promise=_promise_stream,
         dead_letters_unmatched=True,
         # Without a chosen field, an entry is the JSON object of all its fields.
         presents_json=lambda source: source.field is None,
+        exclusive=lambda _: None,
         no_deduplicate="an entry of a stream is always recognised, by its id",
         why_not_shareable=lambda _: None,
         for_process=_for_process_stream,
@@ -196,17 +281,22 @@ class RedisStream(SourceModel):
 
     window: Annotated[WideWindow, Field(description="how much may be in flight")] = WideWindow()
     type: Literal["redis-stream"] = Field(description="protocol of the source")
-    streams: Annotated[list[Name], Field(min_length=1)] = Field(description="keys of the streams to read")
-    group: Name = Field(description="consumer group; it is made where it is missing")
+    streams: Annotated[list[Name], Field(min_length=1)] = Field(
+        description="keys of the streams to read", examples=[["audit"]]
+    )
+    group: Name = Field(description="consumer group; it is made where it is missing", examples=["bridge"])
     consumer: Name | None = Field(
-        default=None, description="name in the group; without it, one that is this host's own"
+        default=None, description="name in the group; without it, one that is this host's own", examples=["bridge-1"]
     )
     start: EntryStart = Field(
-        default="beginning", description="where a new group starts: beginning, new, the id of an entry, or a time"
+        default="beginning",
+        description="where a new group starts: beginning, new, the id of an entry, or a time",
+        examples=["new", "1764223200000-0", "2026-11-27T06:00:00Z"],
     )
     field: Name | None = Field(
         default=None,
         description="field of an entry that is the body; without it the payload is the object of all fields",
+        examples=["data"],
     )
     claim_after: Timeout = Field(default=60_000, description="when an entry that another consumer holds is taken over")
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -13,6 +13,12 @@ from bridge.model.json_limits import is_encodable
 
 #: A secret in a file is short; a bound keeps a wrong path (/dev/zero, a dump) from filling the memory.
 MAX_FILE_BYTES: Final = 64 * 1024
+
+#: Stand for the text of a reference without a value, where that is allowed: the first one that its key takes.
+PLACEHOLDERS: Final = (
+    *("unset", "1", "1000000", "10s", "1h", "1MiB", "true", "50%", "/unset"),
+    *("rediss://unset", "amqps://unset", "mqtts://unset"),
+)
 
 _REFERENCE = re.compile(r"\$\$\{|\$\{([^{}]*)(\}?)")
 _VARIABLE = re.compile(r"([A-Za-z_][A-Za-z0-9_]*)(?::-(.*))?", re.DOTALL)
@@ -46,18 +52,41 @@ def unmarked(value: object) -> object:
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """One replaced reference: where it was in the text, and the value (a secret) that took its place."""
+    """One replaced reference: where it was in the text, and the value (a secret) that took its place.
+
+    Of an `unset` one the value is a placeholder.
+    """
 
     start: int
     end: int
     value: str
+    unset: bool = False
+
+
+def refilled(text: str, pieces: Sequence[Piece], placeholder: str) -> str:
+    """Return `text` with its pieces, and with `placeholder` in the place of each unset one."""
+    parts, end = [], 0
+    for piece in pieces:
+        parts += [text[end : piece.start].replace("$${", "${"), placeholder if piece.unset else piece.value]
+        end = piece.end
+    return "".join([*parts, text[end:].replace("$${", "${")])
+
+
+class _Unset(InvalidValue):
+    """A reference without a value on this machine."""
 
 
 class Substitution:
-    """Replaces references, with the environment it was given."""
+    """Replaces references, with the environment it was given.
 
-    def __init__(self, environ: Mapping[str, str]) -> None:
+    With `allow_unset`, a placeholder takes the place of one that has no value on this machine: a variable, a file or a
+    credential. `unset` collects these references.
+    """
+
+    def __init__(self, environ: Mapping[str, str], *, allow_unset: bool = False) -> None:
         self._environ = environ
+        self._allow_unset = allow_unset
+        self.unset: list[str] = []
         self._files: dict[str, str] = {}
 
     def apply(self, text: str) -> tuple[str, list[Piece], list[Diagnostic]]:
@@ -74,6 +103,10 @@ class Substitution:
             try:
                 value = self._value(reference[1], closed=bool(reference[2]))
             except InvalidValue as error:
+                if self._allow_unset and isinstance(error, _Unset):
+                    self.unset.append(reference[1])
+                    pieces.append(Piece(reference.start(), reference.end(), PLACEHOLDERS[0], unset=True))
+                    return PLACEHOLDERS[0]
                 unresolved.extend(diagnostic.below((), reference.start()) for diagnostic in error.diagnostics)
                 return ""
             pieces.append(Piece(reference.start(), reference.end(), value))
@@ -100,7 +133,7 @@ class Substitution:
         if fallback is not None and not value:
             return fallback
         if value is None:
-            raise InvalidValue(f"the environment variable {name} is not set", f"set it, or write ${{{name}:-fallback}}")
+            raise _Unset(f"the environment variable {name} is not set", f"set it, or write ${{{name}:-fallback}}")
         if not is_encodable(value):
             raise InvalidValue(f"the environment variable {name} is not UTF-8 text")
         return value
@@ -110,7 +143,7 @@ class Substitution:
             raise InvalidValue("this is not the name of a credential", "a file's name of letters, digits and _ . - @")
         directory = self._environ.get("CREDENTIALS_DIRECTORY")
         if not directory:
-            raise InvalidValue(
+            raise _Unset(
                 f"there is no credential {name}: CREDENTIALS_DIRECTORY is not set",
                 "systemd sets it for a unit with LoadCredential=",
             )
@@ -128,7 +161,7 @@ def _read(path: str) -> str:
     try:
         body = read_file(path, MAX_FILE_BYTES)
     except UnreadableFile as error:
-        raise InvalidValue(f"{path} {error}") from None
+        raise _Unset(f"{path} {error}") from None
     try:
         text = body.decode()
     except UnicodeDecodeError:

@@ -40,12 +40,18 @@ class Traits(Generic[_Settings]):
     topics: TopicSyntax
     #: The topics that its events can have; None where only the broker knows.
     known_topics: Callable[[_Settings], Sequence[str] | None]
+    #: Why it does not bring a topic, "" where it does or where only the broker knows; given the settings, and the topics
+    #: of its routes (None of a route that takes every one).
+    why_not_brought: Callable[[_Settings, Sequence[str | None], str], str]
     #: The promise; its guarantee begins with "at most once" where the broker never delivers an event again.
     promise: Callable[[_Settings, Surroundings], Promise]
     #: Whether an event that fits no route's topic is a dead letter, where `unmatched` is not set.
     dead_letters_unmatched: bool
     #: Whether the source makes a JSON object of each event, so that `decode` has no say.
     presents_json: Callable[[_Settings], bool]
+    #: The key of a name that one source alone may have at its broker, and all that makes it so; given the source's mapping
+    #: as it stands in the file. None where there is no such name.
+    exclusive: Callable[[Mapping[str, Any]], tuple[str, object] | None]
     #: Why there is no `deduplicate` among its settings; None where there is.
     no_deduplicate: str | None
     #: Why only one process can run it; None where its broker gives each event to one of several.
@@ -56,5 +62,6 @@ class Traits(Generic[_Settings]):
     #: The mistakes between several keys of a source, given its mapping as it stands in the file, also beside other
     #: mistakes. The paths begin at the source.
     mistakes: Callable[[Mapping[str, Any]], Iterable[Diagnostic]]
-    #: Notes of `check` on settings that are allowed, yet seldom meant. Each goes on after the source's name.
-    notes: Callable[[_Settings], Iterable[str]]
+    #: Notes of `check` on settings that are allowed, yet seldom meant: the key, "" for the source itself, and words that go
+    #: on after the source's name.
+    notes: Callable[[_Settings], Iterable[tuple[str, str]]]

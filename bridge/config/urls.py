@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Final
 from urllib.parse import SplitResult, parse_qs, quote, unquote, urlsplit
 
@@ -97,6 +97,11 @@ def split_url(url: str) -> SplitResult | None:
     return parts
 
 
+#: Schemes of other programs for a connection without TLS, and for one with it.
+_PLAIN: Final = frozenset({"tcp", "plain", "plaintext"})
+_SECURE: Final = frozenset({"ssl", "tls", "mqtt+ssl", "mqtt+tls", "amqp+ssl", "redis+ssl", "tcps"})
+
+
 def check_url(url: str, schemes: Iterable[str]) -> str:
     """Return the URL if it has one of the schemes, a host (a path for `unix`), a possible port, and no option of TLS.
 
@@ -104,7 +109,7 @@ def check_url(url: str, schemes: Iterable[str]) -> str:
     """
     begins = listed(f"{scheme}://" for scheme in schemes)
     if not any(url.startswith(f"{scheme}://") for scheme in schemes):
-        raise InvalidValue(f"takes a URL that begins with {begins}")
+        raise InvalidValue(f"takes a URL that begins with {begins}", _scheme_hint(url, list(schemes)))
     if any(char.isspace() or not char.isprintable() for char in url):
         raise InvalidValue("a URL cannot hold spaces or control characters", "percent-encode them")
     parts = split_url(url)
@@ -122,6 +127,16 @@ def check_url(url: str, schemes: Iterable[str]) -> str:
     if parts.scheme in _REDIS:
         _check_database(parts)
     return url
+
+
+def _scheme_hint(url: str, schemes: Sequence[str]) -> str:
+    scheme = url.partition("://")[0] if "://" in url else ""
+    if scheme.lower() in schemes:
+        return f"write {scheme.lower()}:// in small letters"
+    ours = {_PLAIN: schemes[0], _SECURE: schemes[1] if len(schemes) > 1 else schemes[0]}
+    return next(
+        (f"{scheme}:// is called {name}:// here" for words, name in ours.items() if scheme.lower() in words), ""
+    )
 
 
 def _check_path(parts: SplitResult) -> None:

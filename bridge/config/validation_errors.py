@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import types
 import typing
 from collections.abc import Iterator, Sequence
@@ -31,16 +32,52 @@ _BOUNDS: Final = {
     "string_too_long": "takes text of at most {max_length} characters",
     "too_short": "takes at least one entry",
 }
-#: Keys of other programs, and ours for the same thing.
-_SYNONYMS: Final = {
-    "source": "from",
-    "if": "when",
-    "condition": "when",
-    "uri": "url",
-    "channel": "channels",
-    "stream": "streams",
-    "task": "actor",
-    "user": "username",
+#: The first of the values in pydantic's words.
+_CHOICE: Final = re.compile(r"'([^']*)'")
+#: Keys of other programs, and ours for the same thing: the first one that is known where the key stands.
+_SYNONYMS: Final[dict[str, tuple[str, ...]]] = {
+    **dict.fromkeys(("source", "input", "trigger"), ("from",)),
+    **dict.fromkeys(("if", "condition", "filter", "where", "match"), ("when",)),
+    **dict.fromkeys(("uri", "urls", "host", "hosts", "hostname", "server", "servers", "broker", "address"), ("url",)),
+    **dict.fromkeys(("port", "db", "database", "vhost", "virtual_host", "dsn", "connection", "endpoint"), ("url",)),
+    **dict.fromkeys(("channel", "topics", "topic", "subject"), ("topic", "channels", "topics", "streams")),
+    **dict.fromkeys(("stream", "streams", "key"), ("streams", "stream")),
+    **dict.fromkeys(("task", "job", "function", "target", "handler"), ("actor",)),
+    **dict.fromkeys(("user", "login"), ("username",)),
+    **dict.fromkeys(("pass", "passwd", "pwd", "secret"), ("password",)),
+    **dict.fromkeys(("ssl", "use_ssl", "use_tls", "tls_config"), ("tls",)),
+    **dict.fromkeys(("cafile", "ca_file", "ca_cert", "ca_certs", "root_cas_file"), ("ca",)),
+    **dict.fromkeys(("certfile", "cert_file", "certificate"), ("cert",)),
+    **dict.fromkeys(("keyfile", "key_file", "private_key"), ("key",)),
+    **dict.fromkeys(("consumer_group", "group_id", "group_name"), ("group",)),
+    **dict.fromkeys(("clientid", "client_name", "client"), ("client_id", "consumer")),
+    **dict.fromkeys(("clean_session", "clean_start", "persistent"), ("session_expiry",)),
+    **dict.fromkeys(("keep_alive", "ping_interval"), ("keepalive", "heartbeat")),
+    **dict.fromkeys(
+        ("prefetch", "prefetch_count", "max_in_flight", "qos_prefetch", "batch_size", "count"), ("window",)
+    ),
+    **dict.fromkeys(("exchange", "bindings", "routing_key", "routing_keys", "durable", "queue_declare"), ("declare",)),
+    **dict.fromkeys(("queue_name", "queues"), ("queue",)),
+    **dict.fromkeys(("codec", "format", "encoding", "parser", "data_format", "decoder"), ("decode",)),
+    **dict.fromkeys(("max_bytes", "max_size", "max_message_size"), ("max_body",)),
+    **dict.fromkeys(("dedupe", "dedup", "idempotency_key"), ("deduplicate",)),
+    **dict.fromkeys(("params", "parameters", "arguments", "positional"), ("args",)),
+    **dict.fromkeys(("eta", "countdown", "schedule"), ("delay",)),
+    **dict.fromkeys(("retries", "max_retries", "time_limit", "max_age", "priority", "timeout"), ("options",)),
+    **dict.fromkeys(("workers", "concurrency", "threads", "replicas"), ("processes",)),
+    **dict.fromkeys(("logging", "logger"), ("log",)),
+    **dict.fromkeys(("inputs", "brokers"), ("sources",)),
+    **dict.fromkeys(("rules", "outputs", "pipeline", "mappings", "actors"), ("routes",)),
+    **dict.fromkeys(("redis", "sink", "output"), ("dramatiq",)),
+    **dict.fromkeys(("dead_letter", "dlq", "dead_letter_queue"), ("dead_letters",)),
+}
+#: How some of ours are written for another program's key.
+_AS_IN: Final = {
+    "window": "window: {events: 100}",
+    "declare": "declare: {exchange: orders, bindings: [order.#]}",
+    "options": "options: {max_retries: 5}",
+    "url": "url: mqtt://host:1883, amqp://host/vhost or redis://host:6379/0",
+    "session_expiry": "session_expiry: 0s",
 }
 
 
@@ -96,6 +133,13 @@ def _remedy(expected: str, value: object) -> str:
     return ""
 
 
+def first_choices(error: ValidationError, config: type[BaseModel]) -> dict[KeyPath, str]:
+    """Return the first of the allowed values, by the path of each value that is none of them."""
+    wrong = (details for details in error.errors(include_url=False) if details["type"] == "literal_error")
+    found = ((_path(details["loc"], config)[0], _CHOICE.search(details["ctx"]["expected"])) for details in wrong)
+    return {path: choice[1] for path, choice in found if choice is not None}
+
+
 def _missing(path: KeyPath, model: type[BaseModel] | None) -> Diagnostic:
     key = str(path[-1])
     field = _fields(model).get(key)
@@ -107,9 +151,14 @@ def _unknown_key(path: KeyPath, model: type[BaseModel] | None) -> Diagnostic:
     key, known = str(path[-1]), list(_fields(model))
     if reason := getattr(model, "without", {}).get(key):
         return Diagnostic(path, f"there is no {quoted(key)} here", reason, at_key=True)
-    synonym = _SYNONYMS.get(key, "")
-    hint = f"did you mean '{synonym}'?" if synonym in known else near_miss(key, known)
+    synonym = next((ours for ours in _SYNONYMS.get(key, ()) if ours in known), "")
+    near = near_miss(key, known, 0.8)
+    hint = near or (f"it is called {synonym} here{_as_in(synonym)}" if synonym else near_miss(key, known))
     return Diagnostic(path, f"unknown key {quoted(key)}", hint or f"known keys: {', '.join(known)}", at_key=True)
+
+
+def _as_in(key: str) -> str:
+    return f", as in {_AS_IN[key]}" if key in _AS_IN else ""
 
 
 def _fields(model: type[BaseModel] | None) -> dict[str, Any]:

@@ -47,7 +47,7 @@ routes:
 bridge.yaml:4:5: routes[0]: the key 'from' is missing; add from: name of a source
       - source: plant
         ^
-bridge.yaml:4:5: routes[0].source: unknown key 'source'; did you mean 'from'?
+bridge.yaml:4:5: routes[0].source: unknown key 'source'; it is called from here
       - source: plant
         ^
 """,

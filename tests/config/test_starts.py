@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from bridge.commands import check
+from bridge.commands.notes import notes
 from bridge.config import Config, load, schema
 from bridge.config.starts import entry_before
 from bridge.errors import ConfigError
@@ -164,8 +164,8 @@ def test_which_sources_are_streams(settings: dict[str, Any], is_stream: bool, tm
 def test_a_start_in_the_future_is_noted(start: object, is_noted: bool, tmp_path: Path) -> None:
     """RabbitMQ brings at once what comes before that time."""
     at = (datetime.now(UTC) + start).isoformat() if isinstance(start, timedelta) else start
-    notes = list(check.notes(_load(tmp_path, {**_AMQP, "stream": True, "start": at})))
-    assert any(note.startswith("sources.s has a start that is in the future") for note in notes) == is_noted
+    noted = list(notes(_load(tmp_path, {**_AMQP, "stream": True, "start": at})))
+    assert any(note.text.startswith("sources.s has a start that is in the future") for note in noted) == is_noted
 
 
 def test_an_editor_takes_an_offset_as_the_program_does() -> None:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from typing import Annotated, Any, ClassVar, Literal
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Annotated, Any, ClassVar, Final, Literal
 
 import re2
 from pydantic import Field
@@ -19,6 +19,10 @@ from bridge.topics.pattern import Pattern, capture_names, compile_regex, split_l
 
 class LinesTopics:
     """Levels end with `>`; `?` is one level, `**` all that follow."""
+
+    level: Final = "level"
+    wildcards: Final = ("?", "**")
+    strict: Final = "?"
 
     @staticmethod
     def compile(text: str) -> Pattern:
@@ -51,6 +55,10 @@ def _mistakes(source: Mapping[str, Any]) -> Iterator[Diagnostic]:
         yield Diagnostic(("tail",), "it contradicts skip", "write one of them")
 
 
+def _why_not_brought(source: Lines, _topics: Sequence[str | None], topic: str) -> str:
+    return f"it brings only {', '.join(source.only)}" if source.only and topic not in source.only else ""
+
+
 class Lines(DeduplicatedSource):
     """A file of lines."""
 
@@ -59,14 +67,16 @@ class Lines(DeduplicatedSource):
     traits: ClassVar[Traits[Any]] = Traits["Lines"](
         topics=LinesTopics,
         known_topics=lambda source: source.only or None,
+        why_not_brought=_why_not_brought,
         promise=_at_least_once,
         dead_letters_unmatched=True,
         presents_json=lambda source: source.tail,
+        exclusive=lambda _: None,
         no_deduplicate=None,
         why_not_shareable=lambda source: None if source.tail else "every process reads the whole file",
         for_process=lambda source, number: source.model_copy(update={"skip": number}),
         mistakes=_mistakes,
-        notes=lambda source: ["reads the end of the file only"] if source.tail else [],
+        notes=lambda source: [("tail", "reads the end of the file only")] if source.tail else [],
     )
 
     type: Literal["lines"] = Field(description="protocol of the source")
