@@ -15,7 +15,7 @@ from bridge.sources.mqtt.source import MqttSource
 from bridge.sources.redis_pubsub import RedisPubsubSource
 from bridge.sources.redis_stream.source import RedisStreamSource
 from bridge.sources.sharding import why_not_shareable
-from bridge.topics.mqtt import subscription, without_covered
+from bridge.topics.mqtt import needed_filters
 
 __all__ = ["Session", "Source", "make", "orphaned_sessions"]
 
@@ -52,8 +52,7 @@ async def _mqtt_orphans(context: SourceContext, first: int) -> Mapping[str, Sour
 
 
 def _mqtt_filters(context: SourceContext) -> list[str]:
-    needed = [subscription(topic) if topic is not None else "#" for topic in context.topics]
-    return without_covered(context.settings.topics or needed)
+    return needed_filters(context.settings.topics, context.topics)
 
 
 def _pubsub(context: SourceContext) -> Source:

@@ -15,6 +15,10 @@ _WORD: Final = r"[^.]*"
 class AmqpTopics:
     """See `TopicSyntax`."""
 
+    level: Final = "word"
+    wildcards: Final = ("*", "#")
+    strict: Final = "an empty routing key has no words, and fits only #"
+
     @staticmethod
     def compile(text: str) -> Pattern:
         """See `TopicSyntax`."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final
 
 import re2
@@ -16,6 +17,10 @@ MAX_STRING: Final = 65_535
 
 class MqttTopics:
     """See `TopicSyntax`."""
+
+    level: Final = "level"
+    wildcards: Final = ("+", "#")
+    strict: Final = "wildcards in the first level take no topic that begins with $"
 
     @staticmethod
     def compile(text: str) -> Pattern:
@@ -84,6 +89,17 @@ def check_filter(text: str) -> None:
 def subscription(text: str) -> str:
     """Return the filter that brings every topic that the pattern `text` fits: `{name}` becomes `+`."""
     return CAPTURE.sub("+", text)
+
+
+def without_share(text: str) -> str:
+    """Return the filter inside a shared subscription, and any other as it is."""
+    return text.split("/", 2)[2] if text.startswith("$share/") else text
+
+
+def needed_filters(configured: Sequence[str], topics: Sequence[str | None]) -> list[str]:
+    """Return the filters to subscribe to: those that are configured, or those that the routes' topics need."""
+    needed = [subscription(topic) if topic is not None else "#" for topic in topics]
+    return without_covered(list(configured) or needed)
 
 
 def covers(wide: str, narrow: str) -> bool:

@@ -41,7 +41,19 @@ class Pattern:
 
 
 class TopicSyntax(Protocol):
-    """The wildcards of one protocol; `tokens` and `levels` are for a `PatternIndex`."""
+    """The wildcards of one protocol; `tokens` and `levels` are for a `PatternIndex`.
+
+    `level` is the protocol's word for a level. `strict` says where a pattern takes less than its tokens do.
+    """
+
+    @property
+    def level(self) -> str: ...  # noqa: D102
+
+    @property
+    def wildcards(self) -> Sequence[str]: ...  # noqa: D102
+
+    @property
+    def strict(self) -> str: ...  # noqa: D102
 
     def compile(self, text: str) -> Pattern:
         """Compile a route's topic.

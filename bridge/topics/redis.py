@@ -20,6 +20,10 @@ _CLASS_PART: Final = re.compile(r"(\\.|.)(?:-(\\.|.))?", re.DOTALL)
 class RedisTopics:
     """See `TopicSyntax`; a capture takes a run of characters without `:`, `.` and `/`."""
 
+    level: Final = "character"
+    wildcards: Final = ("*", "?", "[abc]")
+    strict: Final = "a capture takes one or more characters, and none of : . /"
+
     @staticmethod
     def compile(text: str) -> Pattern:
         """See `TopicSyntax`."""
