@@ -23,8 +23,11 @@ from typing import Any, Final
 
 from bridge.config import MAX_MISTAKES, Config, SourceConfig
 from bridge.config import Route as RouteConfig
+from bridge.config.manifest import Actor
 from bridge.config.source_model import DeduplicatedSource
 from bridge.errors import Diagnostic, InvalidValue, KeyPath
+from bridge.manifest.binding import Binding
+from bridge.manifest.checks import check_calls
 from bridge.model.message import Template
 from bridge.routing import expressions
 from bridge.routing.deduplication import FUNCTIONS as DEDUPLICATION_FUNCTIONS
@@ -39,20 +42,30 @@ def check_routes(config: Config) -> list[Diagnostic]:
     return compile_routes(config)[1]
 
 
-def compile_routes(config: Config) -> tuple[dict[str, RouteTable], list[Diagnostic]]:
-    """Compile every route; return each source's route table, and the mistakes in the routes, up to MAX_MISTAKES."""
+def compile_routes(
+    config: Config, *, functions: Mapping[str, object] = RUNTIME
+) -> tuple[dict[str, RouteTable], list[Diagnostic]]:
+    """Compile every route; return each source's route table, and the mistakes in the routes, up to MAX_MISTAKES.
+
+    `functions` are the globals that the expressions can reach: a dry run has a `now()` of its own.
+    """
     diagnostics: list[Diagnostic] = []
     routes: dict[str, list[Route]] = {name: [] for name in config.sources}
     parsed: _Parsed = {}
+    enforced = config.actors if config.enforce_manifest else None
     for index, route in enumerate(config.routes):
         if len(diagnostics) >= MAX_MISTAKES:
             break  # nobody reads more
         if route.source not in config.sources:
             continue  # the configuration's own checks report it
         topics = config.sources[route.source].traits.topics
-        compiled = _RouteCompiler(route, ("routes", index), topics, diagnostics, parsed).compile()
+        compiled = _RouteCompiler(
+            route, ("routes", index), topics, diagnostics, parsed, functions=functions, enforced=enforced
+        ).compile()
         if compiled is not None:
             routes[route.source].append(compiled)
+    if config.actors is not None:
+        diagnostics += check_calls(config, config.actors)
     keys = {name: _compile_deduplication(name, source, diagnostics) for name, source in config.sources.items()}
     tables = {
         name: RouteTable(compiled, config.sources[name].traits.topics, keys[name]) for name, compiled in routes.items()
@@ -97,12 +110,17 @@ class _RouteCompiler:
         topics: TopicSyntax,
         diagnostics: list[Diagnostic],
         parsed: _Parsed,
+        *,
+        functions: Mapping[str, object],
+        enforced: Mapping[str, Actor] | None,
     ) -> None:
         self._config = config
         self._path = path
         self._topics = topics
         self._diagnostics = diagnostics
         self._parsed = parsed
+        self._functions = functions
+        self._enforced = enforced
         self._source_map: dict[int, tuple[str, Expression]] = {}
         self._names: tuple[str, ...] = tuple(expressions.NAMES)
         self._used: set[str] = set()
@@ -133,15 +151,24 @@ class _RouteCompiler:
             build, body = template.fill, body[:2]
         else:
             delay = config.delay if isinstance(config.delay, int) else None
-            build = message_builder(template, delay, dynamic_delay=isinstance(config.delay, str))
+            build = message_builder(
+                template, delay, dynamic_delay=isinstance(config.delay, str), binding=self._binding()
+            )
         return Route(
             name=config.name,
             queue=template.queue,
             pattern=pattern,
-            run=compile_function((self._used, captures), when, body, build, filename),
+            run=compile_function((self._used, captures), when, body, build, filename, functions=self._functions),
             filename=filename,
             source_map=self._source_map,
         )
+
+    def _binding(self) -> Binding | None:
+        """Return the actor's parameters, if each call is to be checked; a call that is written out was checked already."""
+        config = self._config
+        if self._enforced is None or (isinstance(config.args, list) and isinstance(config.kwargs, dict)):
+            return None
+        return Binding(config.actor, self._enforced[config.actor]) if config.actor in self._enforced else None
 
     def _pattern(self) -> Pattern | None:
         if self._config.topic is None:
@@ -291,10 +318,10 @@ def _skeleton(captures: tuple[str, ...]) -> tuple[ast.Module, list[ast.stmt]]:
     return module, function.body
 
 
-def compile_condition(route: Route) -> tuple[str, Callable[..., Any]]:
-    """Return the text of the route's `when`, and a function that evaluates only this expression."""
-    expression = next(expression for place, expression in route.source_map.values() if place == "when")
+def compile_part(
+    route: Route, expression: Expression, part: ast.expr, functions: Mapping[str, object] = RUNTIME
+) -> Callable[..., Any]:
+    """Return a function that evaluates only one part of one of the route's expressions; it takes the route's arguments."""
     captures = route.pattern.captures if route.pattern else ()
-    return expression.text, compile_function(
-        (expression.names, captures), None, [expression.node], lambda value, _ids: value, route.filename
-    )
+    names = (expression.names, captures)
+    return compile_function(names, None, [part], lambda value, _ids: value, route.filename, functions=functions)

@@ -146,19 +146,28 @@ _CONTENT_TYPES: Final = {
 
 
 def _decode_auto(event: Event) -> object:
+    return _DECODERS[format_of("auto", event)](event)
+
+
+def format_of(kind: str, event: Event) -> str:
+    """Return the format of an event's body: `kind`, unless that is "auto".
+
+    Raises:
+        BadEvent: the event's content type has no decoder.
+    """
+    if kind != "auto":
+        return kind
     _, meta = event.details()
     declared = meta.get("content_type")
     if not declared:
-        return _decode_json(event)
+        return "json"
     media = str(declared).partition(";")[0].strip().lower()
-    kind = _CONTENT_TYPES.get(media)
-    if kind is None and media.startswith("text/"):
-        kind = "text"
-    if kind is None:
-        kind = media.rpartition("+")[2]  # application/senml+cbor, application/vnd.x+json
-        if kind not in ("json", "cbor"):
+    named = "text" if media.startswith("text/") else _CONTENT_TYPES.get(media)
+    if named is None:
+        named = media.rpartition("+")[2]  # application/senml+cbor, application/vnd.x+json
+        if named not in ("json", "cbor"):
             raise BadEvent("decode", f"no decoder for the content type {media[:80]!r}")
-    return _DECODERS[kind](event)
+    return named
 
 
 def decoder(kind: str) -> Decode:

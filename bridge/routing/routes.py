@@ -9,6 +9,7 @@ from typing import Final
 
 from bridge.config import message_options
 from bridge.errors import BadEvent
+from bridge.manifest.binding import Binding
 from bridge.model.message import MessageIds, Template, check_arguments, encode_dynamic_options
 from bridge.routing import expressions
 from bridge.routing.deduplication import Deduplication
@@ -38,6 +39,11 @@ class Route:
     filename: str
     source_map: dict[int, tuple[str, Expression]]
 
+    @property
+    def when(self) -> Expression | None:
+        """The condition, None without one."""
+        return next((expression for place, expression in self.source_map.values() if place == "when"), None)
+
     def dead_letter_reason(self, error: Exception) -> BadEvent | None:
         """Return the reason for a dead letter after `run` raised `error`; None if `when` misses a field, which is no error.
 
@@ -55,18 +61,21 @@ class Route:
 
 
 def message_builder(
-    template: Template, static_delay_ms: int | None, *, dynamic_delay: bool
+    template: Template, static_delay_ms: int | None, *, dynamic_delay: bool, binding: Binding | None = None
 ) -> Callable[[object, object, MessageIds, dict[str, object], object], tuple[bytes, bytes]]:
     """Return a function that checks an event's values and builds the message.
 
     Its parameters are args, kwargs, ids, options and delay, as the route's expressions returned them. It returns
-    redis_message_id and body, and raises BadEvent for a value that a Dramatiq worker could not use.
+    redis_message_id and body, and raises BadEvent for a value that a Dramatiq worker could not use; with `binding`, also
+    for arguments that the actor does not take.
     """
 
     def build(
         args: object, kwargs: object, ids: MessageIds, options: dict[str, object], delay: object
     ) -> tuple[bytes, bytes]:
         check_arguments(args, kwargs)
+        if binding is not None:
+            _check_call(binding, args, kwargs)  # type: ignore[arg-type]  # checked by check_arguments
         eta_ms = None
         if dynamic_delay:
             eta_ms = ids.now_ms + _check_delay(delay)
@@ -75,6 +84,12 @@ def message_builder(
         return template.fill(args, kwargs, ids, encode_dynamic_options(_check_options(options), eta_ms))
 
     return build
+
+
+def _check_call(binding: Binding, args: list[object], kwargs: dict[str, object]) -> None:
+    misfit = next(binding.misfits(len(args), kwargs), None)
+    if misfit is not None:
+        raise BadEvent("arguments", str(misfit))
 
 
 def _check_delay(delay: object) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import math
+import re
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 from typing import Any, Final
@@ -15,7 +16,13 @@ from bridge.model.json_limits import is_encodable
 from bridge.routing.expressions.arithmetic import OPERATORS
 from bridge.routing.expressions.fstrings import native, path_of
 from bridge.routing.expressions.functions import FUNCTIONS
-from bridge.routing.expressions.hints import FOREIGN_CONSTANTS, METHODS, REFUSED_CONSTRUCTS
+from bridge.routing.expressions.hints import (
+    FOREIGN_CONSTANTS,
+    FOREIGN_FUNCTIONS,
+    FOREIGN_NAMES,
+    METHODS,
+    REFUSED_CONSTRUCTS,
+)
 from bridge.routing.expressions.regex import compile_regex
 from bridge.routing.expressions.syntax import MAX_DEPTH, TOO_DEEP, Text
 from bridge.routing.expressions.text import check_spec
@@ -26,7 +33,9 @@ NAMES: Final = ("payload", "topic", "headers", "meta", "source", "received_at")
 _CONSTANTS: Final = {"true": True, "false": False, "null": None}
 #: Names are short, so a lower similarity than the default of `near_miss` is worth a hint.
 _SIMILARITY: Final = 0.6
-
+#: A path to a field with hyphens, as a user would write one.
+_HYPHENATED: Final = re.compile(r"([A-Za-z_][\w.]*)\.(\w+(?:-\w+)+)")
+_TEXTS: Final = 'texts are put together as in f"{payload.a}-{payload.b}"'
 
 _PLACE: Final = ("lineno", "end_lineno", "col_offset", "end_col_offset")
 
@@ -134,7 +143,9 @@ class _Rewriter:
         hint = (
             f"write '{constant}'" if constant else near_miss(node.id, [*self._names.values(), *FUNCTIONS], _SIMILARITY)
         )
-        if not hint and "payload" in self._names:
+        if node.id in FOREIGN_NAMES:
+            hint = "the decoded body is called payload"
+        elif not hint and "payload" in self._names:
             hint = f"a field of the payload is written payload.{node.id}"
         raise self._error(node, f"there is no name {quoted(node.id)}", hint)
 
@@ -176,7 +187,21 @@ class _Rewriter:
         return ast.Compare(left, list(node.ops), right)
 
     def _boolop(self, node: ast.BoolOp) -> ast.expr:
-        return ast.BoolOp(node.op, self._all(node.values))
+        values = self._all(node.values)
+        for written, value in zip(node.values, values, strict=True):
+            if isinstance(value, ast.Constant):
+                raise self._error(written, *self._constant_condition(node, value))
+        return ast.BoolOp(node.op, values)
+
+    def _constant_condition(self, node: ast.BoolOp, value: ast.Constant) -> tuple[str, str]:
+        word = "and" if isinstance(node.op, ast.And) else "or"
+        message = f"this side of {word!r} is always {'true' if value.value else 'false'}"
+        first = node.values[0]
+        if not isinstance(first, ast.Compare) or not isinstance(first.ops[0], ast.Eq | ast.NotEq):
+            return message, "compare it with something, or leave it out"
+        texts = [self._text.written(first.comparators[0]), *map(self._text.written, node.values[1:])]
+        membership = "in" if isinstance(first.ops[0], ast.Eq) else "not in"
+        return message, f"write {self._text.written(first.left)} {membership} [{', '.join(texts)}]"
 
     def _ifexp(self, node: ast.IfExp) -> ast.expr:
         return ast.IfExp(*self._all([node.test, node.body, node.orelse]))
@@ -192,9 +217,32 @@ class _Rewriter:
         return _call(type(node.op).__name__, value)
 
     def _binop(self, node: ast.BinOp) -> ast.expr:
+        if isinstance(node.op, ast.BitOr) and (filtered := self._filtered(node)):
+            raise self._error(node, "a filter behind '|' can't be used in an expression", f"write {filtered}")
         if type(node.op) not in OPERATORS:
             raise self._text.refused(node, node.op)
-        return _call(type(node.op).__name__, self._rewrite(node.left), self._rewrite(node.right))
+        if isinstance(node.op, ast.Sub):
+            self._check_hyphen(node)
+        left, right = self._rewrite(node.left), self._rewrite(node.right)
+        for written, side in ((node.left, left), (node.right, right)):
+            if isinstance(side, ast.Constant) and type(side.value) not in (int, float):
+                raise self._error(written, f"arithmetic takes numbers, not {describe(side.value)}", _TEXTS)
+        return _call(type(node.op).__name__, left, right)
+
+    def _filtered(self, node: ast.BinOp) -> str:
+        """Return how `value | function` is written here, or "" where the right side is no function."""
+        name = node.right.func if isinstance(node.right, ast.Call) else node.right
+        if not isinstance(name, ast.Name) or name.id not in FUNCTIONS:
+            return ""
+        arguments = node.right.args if isinstance(node.right, ast.Call) else []
+        return f"{name.id}({', '.join(map(self._text.written, [node.left, *arguments]))})"
+
+    def _check_hyphen(self, node: ast.BinOp) -> None:
+        """Refuse `payload.a-b`, where `b` is no name: it is a field with a hyphen."""
+        written = self._text.written(node)
+        match = _HYPHENATED.fullmatch(written)
+        if match and isinstance(node.right, ast.Name) and node.right.id not in self._names:
+            raise self._error(node, "'-' subtracts here", f'write {match[1]}["{match[2]}"] for a field with a hyphen')
 
     def _list(self, node: ast.List | ast.Tuple) -> ast.expr:
         return ast.List(self._all(node.elts), ast.Load())
@@ -268,7 +316,11 @@ class _Rewriter:
             return function.id
         if function.id in self._names:
             raise self._error(function, f"{quoted(function.id)} is not a function")
-        hint = near_miss(function.id, FUNCTIONS, _SIMILARITY) or f"the functions are {', '.join(FUNCTIONS)}"
+        hint = (
+            FOREIGN_FUNCTIONS.get(function.id.lower())
+            or near_miss(function.id, FUNCTIONS, _SIMILARITY)
+            or f"the functions are {', '.join(FUNCTIONS)}"
+        )
         raise self._error(function, f"there is no function {quoted(function.id)}", hint)
 
     def _check_regex(self, node: ast.expr, pattern: ast.expr) -> None:

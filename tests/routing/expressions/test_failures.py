@@ -28,7 +28,7 @@ pytestmark = pytest.mark.timeout(60)
         ("1 in payload.name", "1 in payload.name", False, "'in' can't look for a number in text"),
         ("1 in payload.celsius", "1 in payload.celsius", False, "'in' can't look into a number"),
         ("payload.name + 1", "payload.name + 1", False, "'+' takes numbers, not text"),
-        ("2 * (true + 1)", "true + 1", False, "'+' takes numbers, not true or false"),
+        ("2 * (has(payload.tags) + 1)", "has(payload.tags) + 1", False, "'+' takes numbers, not true or false"),
         ("1 / (payload.celsius - 300)", "1 / (payload.celsius - 300)", False, "division by zero"),
         ("1e308 * 10", "1e308 * 10", False, "'*': a number is not finite"),
         ("(-8) ** 0.5", "(-8) ** 0.5", False, "'**': a fractional power of a negative number"),

@@ -6,9 +6,11 @@ import json
 from collections.abc import Callable
 from typing import Any
 
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
+from bridge.errors import InvalidValue
+from bridge.routing.expressions import NAMES, parse
 from tests.support.evaluation import evaluate, failure
 
 
@@ -105,10 +107,20 @@ def outcome(compute: Callable[[], object]) -> str:
         return "error"
 
 
+def _is_refused(text: str) -> bool:
+    """Whether Python would take it, and it is a mistake all the same: a constant beside `and`, text beside `+`."""
+    try:
+        parse(text, NAMES)
+    except InvalidValue as error:
+        return str(error).startswith(("this side of", "arithmetic takes numbers"))
+    return False
+
+
 @settings(max_examples=1500, deadline=None)
 @given(anything, payloads)
 def test_the_common_subset_is_python(text: str, payload: dict[str, object]) -> None:
     """An expression that is also Python gives exactly the same value, or both give an error."""
+    assume(not _is_refused(text))
     ours = outcome(lambda: evaluate(text, payload))
     theirs = outcome(lambda: eval(text, dict(PYTHON), {"payload": wrap(payload)}))  # noqa: S307
     if ours != theirs:

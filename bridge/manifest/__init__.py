@@ -1,0 +1,1 @@
+"""The manifest: the actors of a Dramatiq application as data, and whether a call of one binds."""
