@@ -1,0 +1,120 @@
+"""Why a condition is not true: the comparison that decides it, and the values that it saw."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any, Final
+
+from bridge.dry_run.wording import shown
+from bridge.routing.expressions import EXPRESSION_ERRORS, Expression, explain_failure
+
+#: So many values are shown of one comparison.
+_MAX_VALUES: Final = 5
+#: Calls that read a field by themselves: see `default` and `has` in the rewriter.
+_READERS: Final = {"_pick", "_default", "_present", "_has"}
+#: Names that stand for everything there is: their fields are shown, and not they.
+_WHOLE: Final = {"payload", "headers", "meta"}
+
+
+@dataclass(frozen=True, slots=True)
+class Falsehood:
+    """The part of a condition that makes it false. `values` holds the values it saw, by their text in the condition.
+
+    `error` says why the part could not be evaluated, or is "".
+    """
+
+    part: str
+    values: dict[str, object]
+    error: str = ""
+    #: Whether the part is true where the condition wants it false, behind `not`.
+    negated: bool = False
+
+    def __str__(self) -> str:
+        """Return it as one sentence."""
+        if self.error:
+            return f"`{self.part}`: {self.error}"
+        is_value = list(self.values) == [self.part]
+        verdict = f"is {shown(self.values[self.part])}" if is_value else f"is {'true' if self.negated else 'false'}"
+        values = "" if is_value else "; ".join(f"{text} is {shown(value)}" for text, value in self.values.items())
+        wanted = ", and `not` wants it false" if self.negated else ""
+        return f"`{self.part}` {verdict}{wanted}{f': {values}' if values else ''}"
+
+
+class Condition:
+    """A route's `when` on one event. `evaluate` returns the value of a part of it, or raises one of EXPRESSION_ERRORS."""
+
+    def __init__(self, when: Expression, filename: str, evaluate: Callable[[ast.expr], Any]) -> None:
+        self._text = when.text.encode()
+        self._node = when.node
+        self._filename = filename
+        self._evaluate = evaluate
+
+    def falsehoods(self) -> list[Falsehood]:
+        """Return the parts that make the condition false: more than one where each of several would do (`or`)."""
+        return list(self._explain(self._node, wanted=True))
+
+    def _explain(self, node: ast.expr, *, wanted: bool) -> Iterator[Falsehood]:
+        if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.Not):
+            yield from self._explain(node.operand, wanted=not wanted)
+        elif isinstance(node, ast.BoolOp):
+            yield from self._explain_several(node, wanted=wanted)
+        elif isinstance(node, ast.IfExp):
+            failure = self._failure(node.test)
+            if failure is not None:
+                yield failure
+            else:
+                yield from self._explain(node.body if self._evaluate(node.test) else node.orelse, wanted=wanted)
+        else:
+            yield self._failure(node) or Falsehood(self._written(node), self._values(node), negated=not wanted)
+
+    def _explain_several(self, node: ast.BoolOp, *, wanted: bool) -> Iterator[Falsehood]:
+        # Of `and` one false part is enough, of `or` all have to be; behind `not` it is the other way round.
+        one_is_enough = isinstance(node.op, ast.And) == wanted
+        for part in node.values:
+            failure = self._failure(part)
+            if failure is not None:
+                yield failure
+                return
+            if bool(self._evaluate(part)) != wanted:
+                yield from self._explain(part, wanted=wanted)
+                if one_is_enough:
+                    return
+
+    def _failure(self, node: ast.expr) -> Falsehood | None:
+        try:
+            self._evaluate(node)
+        except EXPRESSION_ERRORS as error:
+            failure = explain_failure(error, self._filename)
+            part = self._text[failure.text_start : failure.text_end].decode() or self._written(node)
+            return Falsehood(part, {}, failure.cause)
+        return None
+
+    def _values(self, node: ast.expr) -> dict[str, object]:
+        values: dict[str, object] = {}
+        for read in _reads(node):
+            text = self._written(read)
+            if text not in values and self._failure(read) is None:
+                values[text] = self._evaluate(read)
+                if len(values) == _MAX_VALUES:
+                    break
+        return values
+
+    def _written(self, node: ast.expr) -> str:
+        return self._text[node.col_offset : node.end_col_offset].decode()
+
+
+def _reads(node: ast.AST) -> Iterator[ast.expr]:
+    """Yield the parts of an expression that read the event: fields, captures, `topic`, and calls that read a field."""
+    if isinstance(node, ast.Subscript) or (isinstance(node, ast.Name) and node.id not in _WHOLE):
+        if not (isinstance(node, ast.Name) and node.id.startswith("_")):
+            yield node
+        return
+    if isinstance(node, ast.Call):
+        function = node.func
+        if isinstance(function, ast.Attribute) or (isinstance(function, ast.Name) and function.id in _READERS):
+            yield node
+            return
+    for child in ast.iter_child_nodes(node):
+        yield from _reads(child)

@@ -1,0 +1,168 @@
+"""The tests of one configuration: those in the file, and those of NAME_test.yaml beside NAME.yaml."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+from bridge.config import Config
+from bridge.config.cases import Case, ExpectedDeadLetter
+from bridge.config.document import Document
+from bridge.config.loading import load_cases, load_with_places
+from bridge.config.substitution import Substitution
+from bridge.config.wording import near_miss, quoted
+from bridge.dry_run.comparison import compare, message_fields
+from bridge.dry_run.coverage import Coverage
+from bridge.dry_run.events import described_event
+from bridge.dry_run.runs import DryRun, Result
+from bridge.dry_run.wording import cut, shown
+from bridge.errors import Diagnostic, InvalidValue, KeyPath
+from bridge.model.event import Event
+from bridge.routing.compiler import check_routes
+
+#: The time of a test that sets none: 2026-01-01T00:00:00Z.
+DEFAULT_NOW_MS: Final = 1_767_225_600_000
+_SUFFIX: Final = "_test"
+
+
+@dataclass(frozen=True, slots=True)
+class CaseResult:
+    """What came of one test; it has passed if there are no `differences`."""
+
+    name: str
+    file: str
+    line: int
+    seconds: float
+    #: Each difference from what was expected, then the event and the routes, one line each.
+    differences: list[str] = field(default_factory=list)
+    context: list[str] = field(default_factory=list)
+
+
+class Suite:
+    """Loads the tests of the configuration at `path`, and runs them.
+
+    Raises:
+        ConfigError: either file has mistakes.
+    """
+
+    def __init__(self, path: str) -> None:
+        directory = Path(path).parent
+        substitution = Substitution(os.environ, allow_unset=True)
+        loaded = load_with_places(path, substitution, lambda config: _check(config, directory))
+        self.config = loaded.model
+        self.coverage = Coverage.of(self.config)
+        self._routes = loaded.document
+        self._route_lines = {
+            str(route.name): loaded.document.position(("routes", index))[0]
+            for index, route in enumerate(self.config.routes)
+        }
+        self._dry_run = DryRun(self.config)
+        self._cases = [(case, loaded.document, index) for index, case in enumerate(self.config.tests)]
+        beside = companion(path)
+        if beside.exists():
+            own = load_cases(beside, substitution, lambda cases: [*case_mistakes(cases, self.config, directory)])
+            self._cases += [(case, own.document, index) for index, case in enumerate(own.model.tests)]
+        self.unset: Sequence[str] = list(dict.fromkeys(substitution.unset))
+
+    def names(self) -> list[str]:
+        """Return the tests' names."""
+        return [case.name for case, _, _ in self._cases]
+
+    def run(self, selected: Sequence[int]) -> Iterator[CaseResult]:
+        """Run the tests with these numbers."""
+        for number in selected:
+            case, document, index = self._cases[number]
+            yield self._run(case, document, index)
+
+    def _run(self, case: Case, document: Document, index: int) -> CaseResult:
+        started = time.perf_counter()
+        now_ms = DEFAULT_NOW_MS if case.now is None else case.now
+        directory = Path(document.file).parent
+        event = described_event(case.event, self.config.sources[case.event.source], directory, now_ms)
+        result = self._dry_run.run(event, now_ms)
+        self.coverage.add(result)
+        differences = list(_differences(case, result, now_ms))
+        context = list(self._context(event, result)) if differences else []
+        line = document.position(("tests", index))[0]
+        return CaseResult(case.name, document.file, line, time.perf_counter() - started, differences, context)
+
+    def _context(self, event: Event, result: Result) -> Iterator[str]:
+        topic = f" {event.topic}" if event.topic else ""
+        yield f"event: from {event.source}{topic}: {cut(event.body.decode(errors='replace'))}"
+        if result.not_brought:
+            yield result.not_brought
+        if result.dead_letter is not None:
+            yield f"dead letter: {result.dead_letter}"
+        for one in result.explained():
+            place = f"{self._routes.file}:{self._route_lines[one.route]}: route {one.route}"
+            if one.message is not None:
+                yield f"{place}: makes {one.message['actor_name']}{_call(one.message)}"
+            elif one.dead_letter is not None:
+                yield f"{place}: dead letter: {one.dead_letter}"
+            else:
+                yield f"{place}: {one.why}"
+
+
+def companion(path: str | os.PathLike[str]) -> Path:
+    """Return the path of the file of tests beside a configuration."""
+    file = Path(path)
+    return file.with_name(f"{file.stem}{_SUFFIX}{file.suffix}")
+
+
+def _call(message: dict[str, object]) -> str:
+    return f", args {shown(message['args'])}, kwargs {shown(message['kwargs'])}"
+
+
+def _differences(case: Case, result: Result, now_ms: int) -> Iterator[str]:
+    made = [message_fields(one, now_ms) for one in result.messages]
+    yield from compare(case.expect or [], made)
+    left = result.dead_letters
+    for expected in case.expect_dead_letter:
+        met = next((letter for letter in left if _meets(expected, letter[0].reason, letter[1])), None)
+        if met is None:
+            of = f" of the route {expected.route}" if expected.route else ""
+            yield f"missing: a dead letter{of} with the reason {expected.reason}"
+        else:
+            left.remove(met)
+    for letter, route in left:
+        yield f"not expected: a dead letter{f' of the route {route}' if route else ''}: {letter}"
+
+
+def _meets(expected: ExpectedDeadLetter, reason: str, route: str | None) -> bool:
+    return expected.reason == reason and expected.route in (None, route)
+
+
+def _check(config: Config, directory: Path) -> list[Diagnostic]:
+    """Return the mistakes in the routes, and then in the tests, which need them."""
+    return check_routes(config) or [*case_mistakes(config.tests, config, directory)]
+
+
+def case_mistakes(cases: Sequence[Case], config: Config, directory: Path) -> Iterator[Diagnostic]:
+    """Yield the mistakes in tests that need the configuration, or a file in `directory`."""
+    routes = {str(route.name): route.source for route in config.routes}
+    for index, case in enumerate(cases):
+        path: KeyPath = ("tests", index)
+        source = config.sources.get(case.event.source)
+        if source is None:
+            yield _unknown((*path, "event", "from"), "source", case.event.source, config.sources)
+            continue
+        try:
+            described_event(case.event, source, directory, DEFAULT_NOW_MS)
+        except InvalidValue as error:
+            yield from (diagnostic.below((*path, "event")) for diagnostic in error.diagnostics)
+        expected: list[tuple[KeyPath, str | None]] = [
+            (("expect", number), one.route) for number, one in enumerate(case.expect or [])
+        ]
+        expected += [(("expect_dead_letter",), one.route) for one in case.expect_dead_letter]
+        for place, route in expected:
+            if route is not None and route not in routes:
+                yield _unknown((*path, *place, "route"), "route", route, routes)
+
+
+def _unknown(path: KeyPath, kind: str, name: str, known: Collection[str]) -> Diagnostic:
+    hint = near_miss(name, known) or f"{kind}s: {', '.join(list(known)[:20])}"
+    return Diagnostic(path, f"no {kind} is named {quoted(name)}", hint)

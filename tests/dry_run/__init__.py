@@ -1,0 +1,1 @@
+"""Dry runs: what becomes of an event, without any broker."""
