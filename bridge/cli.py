@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from typing import Final, NoReturn
 
 import bridge
+from bridge.commands.arguments import add_commands
 from bridge.errors import BridgeError, ConfigError, UsageError
 from bridge.garbage import without_collector
 from bridge.observe.log_fields import escape
@@ -64,44 +65,5 @@ def _parser() -> argparse.ArgumentParser:
         prog="dramatiq-bridge", description="Events from AMQP, MQTT and Redis become Dramatiq messages in Redis."
     )
     parser.add_argument("--version", action="version", version=f"dramatiq-bridge {bridge.__version__}")
-    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-
-    run = commands.add_parser("run", help="run the bridge until SIGTERM or SIGINT")
-    run.add_argument("config", metavar="CONFIG")
-    run.add_argument("--log-format", choices=("json", "console"), help="console on a terminal, JSON lines otherwise")
-    run.add_argument("--log-level", choices=("debug", "info", "warning", "error"))
-
-    check = commands.add_parser("check", help="check a configuration; connects to nothing")
-    check.add_argument("config", metavar="CONFIG")
-
-    route = commands.add_parser("route", help="show what the routes make of one event; connects to nothing")
-    route.add_argument("config", metavar="CONFIG")
-    route.add_argument("--from", dest="source", required=True, metavar="SOURCE", help="the source's name")
-    route.add_argument("--topic", default="", help="MQTT topic, AMQP routing key, Redis channel or stream")
-    route.add_argument(
-        "--payload", default="null", metavar="BODY", help="the event's body, as the source would bring it"
-    )
-    route.add_argument("--header", action="append", default=[], metavar="NAME=VALUE")
-    route.add_argument("--meta", action="append", default=[], metavar="NAME=VALUE", help="such as retain=true")
-    route.add_argument("--json", action="store_true", help="print JSON")
-
-    send = commands.add_parser("send", help="send one message to an actor, from a shell or a cron job")
-    send.add_argument("actor", metavar="ACTOR")
-    send.add_argument("args", nargs="*", metavar="ARG", help="JSON where it parses, otherwise text")
-    send.add_argument("--kwarg", action="append", default=[], metavar="NAME=VALUE")
-    send.add_argument("--queue", default="default")
-    send.add_argument("--delay", metavar="DURATION", help="such as 10s")
-    target = send.add_mutually_exclusive_group()
-    target.add_argument(
-        "--redis",
-        metavar="URL",
-        help="redis://localhost:6379/0 if neither is given; '${NAME}' in it keeps a password out of the process list",
-    )
-    target.add_argument("--config", metavar="CONFIG", help="take `dramatiq:` from this file")
-    send.add_argument("--namespace", default="dramatiq", help="with --redis")
-
-    commands.add_parser("schema", help="print the configuration's JSON Schema, for editors")
-
-    demo = commands.add_parser("demo", help="run everything in miniature: brokers, bridge, worker, events")
-    demo.add_argument("--seconds", type=float, help="stop after this long; otherwise Ctrl-C does")
+    add_commands(parser.add_subparsers(dest="command", required=True, metavar="COMMAND"))
     return parser

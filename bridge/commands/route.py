@@ -5,103 +5,150 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import re
+import sys
 import time
-from typing import Any
+from typing import Any, Final
 
 from bridge import config
+from bridge.commands.paint import Paint
 from bridge.commands.send import parse_pairs
-from bridge.config import Config
-from bridge.errors import BadEvent, UsageError
+from bridge.config.cases import parse_time
+from bridge.config.files import UnreadableFile, read_file
+from bridge.dry_run.runs import DryRun, Result, RouteResult
+from bridge.errors import InvalidValue, UsageError
 from bridge.model.event import META_NAMES, Event
-from bridge.model.message import MessageIds, check_growth
-from bridge.routing import expressions, router
-from bridge.routing.compiler import check_routes, compile_condition, compile_routes
-from bridge.routing.expressions import EXPRESSION_ERRORS
-from bridge.routing.routes import ROUTE_ERRORS, Route
+from bridge.routing.compiler import check_routes
+
+EX_NO_ROUTE: Final = 3
+EX_DEAD_LETTER: Final = 4
+_MAX_BODY: Final = 64 << 20
+_EXPECTATION: Final = re.compile(r"fits:(?P<route>.+)|none|dead-letter")
 
 
 def main(arguments: argparse.Namespace) -> int:
-    """Print the result of every route of the source for this event; return 0 even if no route fits."""
+    """Print what each route of the source makes of this event.
+
+    Returns:
+        0 if a route fits, EX_DEAD_LETTER if the event becomes a dead letter, otherwise EX_NO_ROUTE; with `--expect`, 0
+        if it is as expected, otherwise 1.
+    """
+    expected = _expectation(arguments.expect)
     loaded = config.load(arguments.config, check=check_routes)
-    source = loaded.sources.get(arguments.source)
-    if source is None:
-        raise UsageError(
-            f"--from: no source {arguments.source!r} in {arguments.config}; it has {', '.join(loaded.sources)}"
-        )
-    event = _event(arguments)
-    table = compile_routes(loaded)[0][arguments.source]
+    if arguments.source not in loaded.sources:
+        names = ", ".join(loaded.sources)
+        raise UsageError(f"--from: no source {arguments.source!r} in {arguments.config}; it has {names}")
+    now_ms = time.time_ns() // 1_000_000 if arguments.at is None else _time(arguments.at)
+    if expected and expected not in {route.name for route in loaded.routes}:
+        raise UsageError(f"--expect: no route {expected!r} in {arguments.config}")
+    result = DryRun(loaded).run(_event(arguments, now_ms), now_ms)
+    print(json.dumps(_json(result), indent=2) if arguments.json else _text(result, Paint(arguments.color)))
+    return _code(result) if arguments.expect is None else _as_expected(result, arguments.expect, expected)
+
+
+def _expectation(text: str | None) -> str:
+    """Return the route that `--expect` names, or ""."""
+    match = _EXPECTATION.fullmatch(text or "none")
+    if match is None:
+        raise UsageError(f"--expect takes fits:ROUTE, none or dead-letter, not {text!r}")
+    return match["route"] or ""
+
+
+def _time(text: str) -> int:
     try:
-        # As in a running bridge, an event that fits no topic is not decoded.
-        payload = router.make(source, table).payload(event) if table.matches(event.topic) else None
-        results = [_explain(route, event, payload) for route in table.routes]
-    except BadEvent as error:
-        results = [{"route": None, "dead_letter": error.reason, "why": error.detail}]
-    else:
-        if not table.matches(event.topic):
-            results.append(_unmatched(loaded, arguments.source))
-    print(json.dumps(results, indent=2) if arguments.json else _text(results))
-    return 0
+        return parse_time(int(text) if text.isdecimal() else text)
+    except InvalidValue as error:
+        raise UsageError(f"--at {error}") from None
 
 
-def _event(arguments: argparse.Namespace) -> Event:
+def _event(arguments: argparse.Namespace, now_ms: int) -> Event:
     meta = parse_pairs(arguments.meta, "--meta")
     for name in meta:
         if name not in META_NAMES:
             raise UsageError(f"--meta: no {name!r}; there are {', '.join(META_NAMES)}")
     headers = parse_pairs(arguments.header, "--header")
-    now_ms = time.time_ns() // 1_000_000
     # Arguments are bytes; Python shows those that are not UTF-8 as lone surrogates.
     topic = os.fsencode(arguments.topic).decode("utf-8", "backslashreplace")
-    body = os.fsencode(arguments.payload)
+    body = _body(arguments.payload)
     size = len(topic) + len(body) + sum(len(f"{name}{value}") for name, value in headers.items())
     return Event(arguments.source, topic, body, now_ms, raw=(headers, meta), size=size)
 
 
-def _explain(route: Route, event: Event, payload: object) -> dict[str, Any]:
-    result: dict[str, Any] = {"route": route.name}
-    captures = () if route.pattern is None else route.pattern.match(event.topic)
-    if captures is None:
-        assert route.pattern is not None  # noqa: S101 - a route without a topic always matches
-        return {**result, "fits": False, "why": f"the topic does not fit {route.pattern.text}"}
+def _body(text: str) -> bytes:
+    """Return the body that `--payload` gives: itself, a file's, or that of standard input."""
+    if text == "-":
+        return sys.stdin.buffer.read(_MAX_BODY)
+    if not text.startswith("@"):
+        return os.fsencode(text)
     try:
-        message = route.run(event, payload, captures, MessageIds(event.received_at_ms))
-        if message is not None:
-            check_growth(len(message[1]), event.size)
-    except ROUTE_ERRORS as error:
-        cause = route.dead_letter_reason(error)
-        if cause is not None:
-            return {**result, "fits": True, "dead_letter": cause.reason, "why": cause.detail}
-        message = None
-    if message is None:
-        return {**result, "fits": False, "why": _why_not(route, captures, event, payload)}
-    return {**result, "fits": True, "queue": route.queue, "message": json.loads(message[1])}
+        return read_file(text[1:], _MAX_BODY)
+    except UnreadableFile as error:
+        raise UsageError(f"--payload: the file {text[1:]} {error}") from None
 
 
-def _why_not(route: Route, captures: tuple[str, ...], event: Event, payload: object) -> str:
-    """Evaluate `when` again, without the guard that treats a missing field as false."""
-    text, evaluate = compile_condition(route)
-    try:
-        evaluate(event, payload, captures, None)
-    except EXPRESSION_ERRORS as error:
-        return f"when: {expressions.explain_failure(error, route.filename).cause} in `{text}`"
-    return f"when: `{text}` is not true"
+def _code(result: Result) -> int:
+    if result.dead_letters:
+        return EX_DEAD_LETTER
+    return 0 if result.messages else EX_NO_ROUTE
 
 
-def _unmatched(loaded: Config, source: str) -> dict[str, Any]:
-    if loaded.sources[source].dead_letter_unmatched:
-        return {"route": None, "dead_letter": "unmatched", "why": "no route's topic fits"}
-    return {"route": None, "why": "no route's topic fits: the event is dropped (unmatched: drop)"}
+def _as_expected(result: Result, text: str, route: str) -> int:
+    code = _code(result)
+    if route:
+        met = any(one.route == route for one in result.messages)
+    else:
+        met = code == (EX_NO_ROUTE if text == "none" else EX_DEAD_LETTER)
+    if not met:
+        print(f"dramatiq-bridge: not as expected: {text}", file=sys.stderr)
+    return 0 if met else 1
 
 
-def _text(results: list[dict[str, Any]]) -> str:
+def _json(result: Result) -> dict[str, Any]:
+    code = _code(result)
+    outcome = {0: "fits", EX_NO_ROUTE: "none", EX_DEAD_LETTER: "dead-letter"}[code]
+    whole: dict[str, Any] = {"result": outcome, "routes": [_route_json(one) for one in result.explained()]}
+    if result.dead_letter is not None:
+        whole |= {"dead_letter": result.dead_letter.reason, "why": result.dead_letter.detail}
+    elif result.not_brought:
+        whole |= {"why": result.not_brought}
+    return whole
+
+
+def _route_json(one: RouteResult) -> dict[str, Any]:
+    shown: dict[str, Any] = {
+        "route": one.route,
+        "verdict": one.verdict,
+        "fits": one.verdict in {"message", "dead-letter"},
+    }
+    if one.captures:
+        shown["captures"] = one.captures
+    if one.dead_letter is not None:
+        shown |= {"dead_letter": one.dead_letter.reason, "why": one.dead_letter.detail}
+    elif one.message is not None:
+        shown |= {"queue": one.message["queue_name"], "message": one.message}
+    else:
+        shown["why"] = one.why
+    if one.falsehoods:
+        shown["false"] = [{"part": each.part, "values": each.values, "error": each.error} for each in one.falsehoods]
+    return shown
+
+
+def _text(result: Result, paint: Paint) -> str:
     lines = []
-    for result in results:
-        name = result["route"] or "event"
-        if "message" in result:
-            lines.append(f"{name}: fits; to queue {result['queue']}:")
-            lines.append(json.dumps(result["message"], indent=2))
-        elif "dead_letter" in result:
-            lines.append(f"{name}: dead letter ({result['dead_letter']}): {result['why']}")
+    for one in result.explained():
+        name = paint(one.route, "bold")
+        if one.message is not None:
+            lines.append(f"{name}: {paint('fits', 'green')}; to queue {one.message['queue_name']}:")
+            lines.append(json.dumps(one.message, indent=2))
+        elif one.dead_letter is not None:
+            lines.append(f"{name}: {paint('dead letter', 'red')} ({one.dead_letter.reason}): {one.dead_letter.detail}")
         else:
-            lines.append(f"{name}: {result['why']}")
+            lines.append(f"{name}: {paint(one.why, 'dim')}")
+    if result.dead_letter is not None:
+        letter = result.dead_letter
+        lines.append(f"event: {paint('dead letter', 'red')} ({letter.reason}): {letter.detail}")
+    elif result.not_brought:
+        lines.append(f"event: {paint(result.not_brought, 'yellow')}")
+    elif result.unmatched:
+        lines.append("event: no route's topic fits: it is dropped (unmatched: drop)")
     return "\n".join(lines)

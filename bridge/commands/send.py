@@ -6,17 +6,21 @@ import argparse
 import asyncio
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
 import msgspec
 from pydantic import ValidationError
 
-from bridge import config
+from bridge.commands.manifests import manifest_actors
 from bridge.config import DeadLetters, Dramatiq, message_options, parse_duration
 from bridge.config.checks import ends_early
+from bridge.config.loading import load_with_places
+from bridge.config.manifest import Actor
 from bridge.config.substitution import Substitution
-from bridge.errors import BridgeError, SinkUnavailable, UsageError
+from bridge.config.wording import near_miss, quoted
+from bridge.errors import BridgeError, ConfigError, SinkUnavailable, UsageError
+from bridge.manifest.binding import Binding
 from bridge.model.batch import Batch
 from bridge.model.event import Event
 from bridge.model.message import Message, MessageIds, Template, encode_dynamic_options
@@ -30,8 +34,9 @@ T = TypeVar("T")
 
 def main(arguments: argparse.Namespace) -> int:
     """Write the message; print its message_id."""
-    message = _message(arguments)
-    asyncio.run(_write(*_settings(arguments), message))
+    dramatiq, dead_letters, actors = _settings(arguments)
+    message = _message(arguments, actors)
+    asyncio.run(_write(dramatiq, dead_letters, message))
     print(msgspec.json.decode(message.body)["message_id"])
     return 0
 
@@ -66,16 +71,33 @@ def parse_pairs(pairs: list[str], option: str) -> dict[str, Any]:
     return values
 
 
-def _message(arguments: argparse.Namespace) -> Message:
+def _message(arguments: argparse.Namespace, actors: Mapping[str, Actor] | None) -> Message:
     _checked("ACTOR", message_options.check_actor_name, arguments.actor)
-    _checked("--queue", message_options.check_queue_name, arguments.queue)
+    args = [parse_value(text) for text in arguments.args]
+    kwargs = parse_pairs(arguments.kwarg, "--kwarg")
+    queue = arguments.queue
+    if actors is not None:
+        _check_call(arguments.actor, actors, args, kwargs)
+        queue = queue or actors[arguments.actor].queue
+    queue = queue or "default"
+    _checked("--queue", message_options.check_queue_name, queue)
     delay_ms = None if arguments.delay is None else _checked("--delay", parse_duration, arguments.delay)
     now_ms = time.time_ns() // 1_000_000
-    template = Template(arguments.actor, arguments.queue, delayed=delay_ms is not None)
+    template = Template(arguments.actor, queue, delayed=delay_ms is not None)
     options = encode_dynamic_options({}, None if delay_ms is None else now_ms + delay_ms)
-    args = [parse_value(text) for text in arguments.args]
-    redis_id, body = template.fill(args, parse_pairs(arguments.kwarg, "--kwarg"), MessageIds(now_ms), options)
+    redis_id, body = template.fill(args, kwargs, MessageIds(now_ms), options)
     return Message(template.queue, redis_id, body)
+
+
+def _check_call(name: str, actors: Mapping[str, Actor], args: list[Any], kwargs: dict[str, Any]) -> None:
+    if name not in actors:
+        near = near_miss(name, actors, 0.6) or f"there are {', '.join(sorted(actors)[:20])}"
+        raise UsageError(f"ACTOR: the manifest has no actor {quoted(name)}; {near}")
+    binding = Binding(name, actors[name])
+    given: list[tuple[int | str, Any]] = [*enumerate(args), *kwargs.items()]
+    wrong = [*map(str, binding.misfits(len(args), kwargs)), *(binding.excluded(at, value) for at, value in given)]
+    for why in filter(None, wrong):
+        raise UsageError(why)
 
 
 def _checked(option: str, check: Callable[[str], T], text: str) -> T:
@@ -85,10 +107,15 @@ def _checked(option: str, check: Callable[[str], T], text: str) -> T:
         raise UsageError(f"{option}: {error}") from None
 
 
-def _settings(arguments: argparse.Namespace) -> tuple[Dramatiq, DeadLetters]:
+def _settings(arguments: argparse.Namespace) -> tuple[Dramatiq, DeadLetters, Mapping[str, Actor] | None]:
+    manifest = manifest_actors(arguments.manifest)
     if arguments.config is not None:
-        loaded = config.load(arguments.config, check=check_routes)
-        return loaded.dramatiq, loaded.dead_letters
+        # The secrets of the sources may not be there: only those of `dramatiq:` are needed.
+        loaded = load_with_places(arguments.config, Substitution(os.environ, allow_unset=True), check_routes)
+        unset = loaded.document.unset(("dramatiq",))
+        if unset:
+            raise ConfigError(unset)
+        return loaded.model.dramatiq, loaded.model.dead_letters, manifest or loaded.model.actors
     # As in the file: a process list shows ${NAME}, and no password.
     text = arguments.redis or "redis://localhost:6379/0"
     url, pieces, unresolved = Substitution(os.environ).apply(text)
@@ -99,7 +126,7 @@ def _settings(arguments: argparse.Namespace) -> tuple[Dramatiq, DeadLetters]:
             "--redis: the substituted text holds a character that has a meaning in URLs: percent-encode it"
         )
     try:
-        return Dramatiq(url=url, namespace=arguments.namespace), DeadLetters()
+        return Dramatiq(url=url, namespace=arguments.namespace), DeadLetters(), manifest
     except ValidationError as error:
         # Pydantic's own message would show the URL, which may hold a password.
         first = error.errors()[0]

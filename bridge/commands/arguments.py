@@ -1,0 +1,133 @@
+"""The arguments of every command, with a sentence, an example and the exit codes in each `--help`.
+
+It imports no command: `--help` loads no library of a protocol.
+"""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any, Final
+
+_EXIT_CODES: Final = "exit codes: 0, 1 (failed), 2 (usage), 78 (mistakes in the configuration)"
+_ROUTE_CODES: Final = (
+    "exit codes: 0 (a route fits, or it is as --expect says), 1 (it is not), 2 (usage), 3 (no route fits),\n"
+    "            4 (a dead letter), 78 (mistakes in the configuration)"
+)
+_COLORS: Final = ("auto", "always", "never")
+
+_Commands = Any
+
+
+def add_commands(commands: _Commands) -> None:
+    """Add every command to the subparsers of `dramatiq-bridge`."""
+    for add in (_run, _check, _test, _route, _send, _actors, _schema, _demo):
+        add(commands)
+
+
+def _command(commands: _Commands, name: str, sentence: str, example: str, codes: str = _EXIT_CODES) -> Any:
+    return commands.add_parser(
+        name,
+        help=sentence,
+        description=f"{sentence[0].upper()}{sentence[1:]}.",
+        epilog=f"example:\n  {example}\n\n{codes}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+
+
+def _color(parser: Any) -> None:
+    parser.add_argument("--color", choices=_COLORS, default="auto", help="auto: on a terminal, unless NO_COLOR is set")
+
+
+def _run(commands: _Commands) -> None:
+    run = _command(commands, "run", "run the bridge until SIGTERM or SIGINT", "dramatiq-bridge run bridge.yaml")
+    run.add_argument("config", metavar="CONFIG")
+    run.add_argument("--log-format", choices=("json", "console"), help="console on a terminal, JSON lines otherwise")
+    run.add_argument("--log-level", choices=("debug", "info", "warning", "error"))
+
+
+def _check(commands: _Commands) -> None:
+    example = "dramatiq-bridge check --allow-unset --manifest actors.json config/*.yaml"
+    check = _command(commands, "check", "check configurations, and connect to nothing", example)
+    check.add_argument("config", nargs="+", metavar="CONFIG", help="a file, or - for standard input")
+    known = check.add_mutually_exclusive_group()
+    known.add_argument("--actors", action="append", metavar="MODULE", help="check the calls against this application")
+    known.add_argument("--manifest", metavar="FILE", help="check the calls against what `actors` has written")
+    check.add_argument(
+        "--allow-unset", action="store_true", help="for CI: put placeholders for what has no value on this machine"
+    )
+    check.add_argument("--json", action="store_true", help="print JSON")
+    _color(check)
+
+
+def _test(commands: _Commands) -> None:
+    example = "dramatiq-bridge test --coverage --at-least 90 bridge.yaml"
+    test = _command(commands, "test", "run the tests of the routes, and connect to nothing", example)
+    test.add_argument("config", nargs="+", metavar="CONFIG", help="NAME_test.yaml beside NAME.yaml is read too")
+    test.add_argument("--run", metavar="REGEX", help="only the tests whose names it is found in")
+    test.add_argument("--junit", metavar="FILE", help="write the results there too")
+    test.add_argument("--coverage", action="store_true", help="show what no test covers")
+    test.add_argument("--at-least", type=float, metavar="PERCENT", help="with --coverage: fail below")
+    test.add_argument("-q", "--quiet", action="store_true", help="print failures and the summary only")
+    _color(test)
+
+
+def _route(commands: _Commands) -> None:
+    example = "dramatiq-bridge route bridge.yaml --from plant --topic plants/3 --payload '{\"celsius\": 300}'"
+    sentence = "show what the routes make of one event, and connect to nothing"
+    route = _command(commands, "route", sentence, example, _ROUTE_CODES)
+    route.add_argument("config", metavar="CONFIG")
+    route.add_argument("--from", dest="source", required=True, metavar="SOURCE", help="the source's name")
+    route.add_argument("--topic", default="", help="MQTT topic, AMQP routing key, Redis channel or stream")
+    route.add_argument(
+        "--payload",
+        default="null",
+        metavar="BODY",
+        help="the event's body, as the source would bring it; @FILE reads a file, and - standard input",
+    )
+    route.add_argument("--header", action="append", default=[], metavar="NAME=VALUE")
+    route.add_argument("--meta", action="append", default=[], metavar="NAME=VALUE", help="such as retain=true")
+    route.add_argument("--at", metavar="TIME", help="when it comes, as in 2026-11-27T06:00:00Z; without it, now")
+    route.add_argument(
+        "--expect", metavar="RESULT", help="fits:ROUTE, none or dead-letter: exit with 0 only if it is so"
+    )
+    route.add_argument("--json", action="store_true", help="print JSON; the ids in it are the same in each run")
+    _color(route)
+
+
+def _send(commands: _Commands) -> None:
+    example = "dramatiq-bridge send send_report 2026-11-27 --kwarg urgent=true --config bridge.yaml"
+    send = _command(commands, "send", "send one message to an actor, from a shell or a cron job", example)
+    send.add_argument("actor", metavar="ACTOR")
+    send.add_argument("args", nargs="*", metavar="ARG", help="JSON where it parses, otherwise text")
+    send.add_argument("--kwarg", action="append", default=[], metavar="NAME=VALUE")
+    send.add_argument("--queue", help="without it, the actor's by the manifest, or default")
+    send.add_argument("--manifest", metavar="FILE", help="check the call against what `actors` has written")
+    send.add_argument("--delay", metavar="DURATION", help="such as 10s")
+    target = send.add_mutually_exclusive_group()
+    target.add_argument(
+        "--redis",
+        metavar="URL",
+        help="redis://localhost:6379/0 if neither is given; '${NAME}' in it keeps a password out of the process list",
+    )
+    target.add_argument("--config", metavar="CONFIG", help="take `dramatiq:` from this file")
+    send.add_argument("--namespace", default="dramatiq", help="with --redis")
+
+
+def _actors(commands: _Commands) -> None:
+    example = "dramatiq-bridge actors my_app.tasks --output actors.json"
+    sentence = "write the manifest of a Dramatiq application, in the application's environment"
+    actors = _command(commands, "actors", sentence, example)
+    actors.add_argument("module", nargs="+", metavar="MODULE", help="as for `dramatiq` itself: my_app.tasks")
+    actors.add_argument("-o", "--output", metavar="FILE", help="write it there; without it, to standard output")
+
+
+def _schema(commands: _Commands) -> None:
+    example = "dramatiq-bridge schema --manifest actors.json > bridge.schema.json"
+    schema = _command(commands, "schema", "print the configuration's JSON Schema, for editors", example)
+    schema.add_argument("--manifest", metavar="FILE", help="complete the names of these actors and their queues")
+
+
+def _demo(commands: _Commands) -> None:
+    sentence = "run everything in miniature: brokers, bridge, worker, events"
+    demo = _command(commands, "demo", sentence, "dramatiq-bridge demo --seconds 20")
+    demo.add_argument("--seconds", type=float, help="stop after this long; otherwise Ctrl-C does")

@@ -1,0 +1,137 @@
+"""The notes of `check`: settings that are allowed, yet seldom meant. Each has its place in the file."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from bridge.config import Config, Route, SourceConfig
+from bridge.config.message_options import OPTIONS
+from bridge.errors import KeyPath
+from bridge.sources.sharding import why_not_shareable
+from bridge.topics.index import PatternIndex
+
+#: Text that was probably meant as an expression: its $ is missing.
+_MISSING_DOLLAR: Final = re.compile(r"\{?(payload|headers|meta)[.\[].*")
+#: A wildcard of any protocol, as a whole level.
+_WILDCARD: Final = re.compile(r"(?:^|(?<=[/.:]))[+*#](?=[/.:]|$)")
+#: A place in text, as other programs write it.
+_BRACES: Final = re.compile(r"\{\{?\s*([A-Za-z_][\w.]*)\s*\}?\}")
+
+
+@dataclass(frozen=True, slots=True)
+class Note:
+    """A note, and the path of the value that it is about; with `at_key`, of the key."""
+
+    path: KeyPath
+    text: str
+    at_key: bool = False
+
+
+def notes(loaded: Config) -> Iterator[Note]:
+    """Yield every note on a configuration without mistakes."""
+    routes = routes_by_source(loaded)
+    for name, source in loaded.sources.items():
+        for key, text in source.traits.notes(source):
+            yield Note(("sources", name, key) if key else ("sources", name), f"sources.{name} {text}", at_key=True)
+        if name not in routes:
+            yield Note(("sources", name), f"sources.{name} has no route", at_key=True)
+    if loaded.processes > 1:
+        yield from _not_shareable(loaded)
+    written = {"*", *(route.queue for route in loaded.routes)}
+    for queue in sorted((loaded.dramatiq.max_queue_depth or {}).keys() - written):
+        text = f"dramatiq.max_queue_depth: no route writes to the queue {queue}"
+        yield Note(("dramatiq", "max_queue_depth", queue), text, at_key=True)
+    unreached = {name: _unreached(loaded.sources[name], own) for name, own in routes.items()}
+    for index, route in enumerate(loaded.routes):
+        path: KeyPath = ("routes", index)
+        if route.topic in unreached[route.source]:
+            text = f"route {route.name}: no topic that sources.{route.source} brings fits {route.topic}"
+            yield Note((*path, "topic"), text)
+        yield from _wildcards(loaded, route, path)
+        yield from _values(loaded, route, path)
+
+
+def _wildcards(loaded: Config, route: Route, path: KeyPath) -> Iterator[Note]:
+    """Yield the wildcards of another protocol, which are characters in this one."""
+    syntax = loaded.sources[route.source].traits.topics
+    foreign = {sign for sign in _WILDCARD.findall(route.topic or "") if sign not in syntax.wildcards}
+    for sign in sorted(foreign):
+        kind, own = loaded.sources[route.source].type, " and ".join(syntax.wildcards)
+        text = f"route {route.name}: {sign} is a character in a topic of {kind}; its wildcards are {own}"
+        yield Note((*path, "topic"), text)
+
+
+def _values(loaded: Config, route: Route, path: KeyPath) -> Iterator[Note]:
+    syntax = loaded.sources[route.source].traits.topics
+    captures = syntax.compile(route.topic).captures if route.topic is not None else ()
+    for below, text in _texts(("args",), route.args):
+        yield from _text(route, (*path, *below), text, captures)
+    for below, text in _texts(("kwargs",), route.kwargs):
+        yield from _text(route, (*path, *below), text, captures)
+    for name in route.options:
+        if name == "priority":
+            text = f"route {route.name}: Dramatiq's Redis broker ignores the priority of a message; use another queue"
+            yield Note((*path, "options", name), text, at_key=True)
+        elif name not in OPTIONS:
+            text = f"route {route.name}: Dramatiq does not know the option {name}; it is written all the same, for a middleware"
+            yield Note((*path, "options", name), text, at_key=True)
+
+
+def _text(route: Route, path: KeyPath, text: str, captures: Sequence[str]) -> Iterator[Note]:
+    if _MISSING_DOLLAR.fullmatch(text):
+        meant = f"as in ${text.strip('{}')}"
+        yield Note(path, f"route {route.name}: {text!r} is text; an expression begins with $, {meant}")
+    elif text in captures:
+        yield Note(path, f"route {route.name}: {text!r} is text; the capture is written ${text}")
+    elif match := _BRACES.search(text):
+        meant = f'$f"{_BRACES.sub(lambda one: "{" + one[1] + "}", text)}"'
+        yield Note(path, f"route {route.name}: {match[0]!r} is text; {meant} puts values into one")
+
+
+def _not_shareable(loaded: Config) -> Iterator[Note]:
+    answers = {name: why_not_shareable(source) for name, source in loaded.sources.items()}
+    reasons = {name: reason for name, reason in answers.items() if reason is not None}
+    for name, reason in reasons.items():
+        text = f"sources.{name} runs in one of the {loaded.processes} processes only: {reason}"
+        yield Note(("sources", name), text, at_key=True)
+    if len(reasons) == len(loaded.sources):
+        yield Note(("processes",), f"processes: {loaded.processes} has no effect: no source shares its events out")
+
+
+def routes_by_source(loaded: Config) -> dict[str, list[Route]]:
+    """Return the routes of each source that has any."""
+    routes: dict[str, list[Route]] = {}
+    for route in loaded.routes:
+        routes.setdefault(route.source, []).append(route)
+    return routes
+
+
+def _unreached(source: SourceConfig, routes: list[Route]) -> set[str]:
+    """Return the topics of the routes that no topic of the source's fits, as far as those are known."""
+    topics = source.traits.known_topics(source)
+    if topics is None:
+        return set()
+    syntax = source.traits.topics
+    unreached = {route.topic: syntax.compile(route.topic) for route in routes if route.topic is not None}
+    index: PatternIndex[str] = PatternIndex()
+    for text in unreached:
+        index.add(syntax.tokens(text), text)
+    for topic in topics:
+        for text in index.find(syntax.levels(topic)):
+            if text in unreached and unreached[text].match(topic) is not None:
+                del unreached[text]
+    return set(unreached)
+
+
+def _texts(path: KeyPath, value: object) -> Iterator[tuple[KeyPath, str]]:
+    if isinstance(value, str):
+        yield path, value
+    elif isinstance(value, dict):
+        for key, item in value.items():
+            yield from _texts((*path, key), item)
+    elif isinstance(value, list):
+        for index, item in enumerate(value):
+            yield from _texts((*path, index), item)

@@ -1,0 +1,186 @@
+"""`check`: a summary, the notes, and every mistake with its place; for people and as JSON."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import pytest
+
+from bridge.commands.notes import notes
+from bridge.config import Config
+from tests.commands.conftest import CONFIG, Terminal
+
+
+def test_check_summarises_a_correct_configuration(run: Terminal, path: Path) -> None:
+    """`check` prints the routes and the guarantee of each source as it is configured, without passwords; it connects to nothing."""
+    assert (
+        run("check", "CONFIG")
+        == f"""\
+{path}: ok
+  dramatiq  redis://bridge:***@localhost:1/0, namespace workers
+  plant  mqtt mqtt://localhost:1
+    hot: plants/{{plant}}/ovens/{{oven}} -> raise_alarm (queue alarms)
+    note: plants/# -> note (queue default)
+    guarantee: at most once; no spool, so in an outage of Redis what comes beyond 1000 events or 16MiB is lost
+      duplicates: none
+      if: a spool
+      order: as received, also out of the spool
+  orders  amqp amqp://bridge:***@localhost:1/
+    reserve: order.# -> reserve (queue default)
+    guarantee: at least once
+      duplicates: at most the window (1,000) after a crash or a lost connection; with deduplicate none
+      if: durable queue, persistent messages; a quorum queue on RabbitMQ 4 has x-delivery-limit: -1 or a dead-letter\
+ exchange (AMQP shows nobody which it has)
+      order: as received; what is delivered again comes late; with processes only within each of them
+  idle  redis-pubsub redis://localhost:1?password=***
+    guarantee: at most once; no spool, so in an outage of Redis what comes beyond 4000 events or 16MiB is lost
+      duplicates: none with one bridge
+      if: a spool
+      order: as received, also out of the spool
+  {path}:3:3: note: sources.plant has no client_id, so its session ends with the connection:\
+ what is published while the bridge is away is lost
+  {path}:5:3: note: sources.idle has no route
+"""
+    )
+
+
+def test_check_notes_settings_that_are_rarely_intended(run: Terminal, path: Path) -> None:
+    """A missing $, a topic that the source never brings and a bound for a queue without a route are allowed, with a note."""
+    path.write_text(
+        'dramatiq: {max_queue_depth: {default: 5, alarm: 5, "*": 9}}\n'
+        "sources: {s: {type: redis-pubsub, url: redis://localhost:1, channels: [news]}}\n"
+        "routes:\n  - {from: s, topic: nws, actor: a, args: [payload.user, 'no payload.user']}\n"
+    )
+    output = run("check", "CONFIG")
+    assert "note: route a: no topic that sources.s brings fits nws\n" in output
+    assert "note: route a: 'payload.user' is text; an expression begins with $, as in $payload.user\n" in output
+    assert "note: dramatiq.max_queue_depth: no route writes to the queue alarm\n" in output
+    assert output.count("note:") == 3
+
+
+@pytest.mark.no_cover  # the tracer takes a multiple of the CPU time that is measured
+def test_topics_that_no_channel_has_are_found_soon_among_ten_thousand() -> None:
+    """In less than 1 s of CPU, and not by asking each route for each channel; the tests run on any machine, so they allow tenfold."""
+    source = {"type": "redis-pubsub", "url": "redis://localhost", "channels": [f"c{n}" for n in range(10_000)]}
+    routes = [{"from": "s", "name": f"r{n}", "topic": f"c{n}", "actor": "a"} for n in range(1, 10_001)]
+    loaded = Config.model_validate({"sources": {"s": source}, "routes": [*routes, {"from": "s", "actor": "all"}]})
+    began = time.process_time()
+    assert [note.text for note in notes(loaded)] == ["route r10000: no topic that sources.s brings fits c10000"]
+    assert time.process_time() - began < 10
+
+
+@pytest.mark.parametrize(
+    ("declare", "words"),
+    [
+        ("{arguments: {x-queue-type: quorum}}", "RabbitMQ 4 drops an event that it has delivered 20 times"),
+        ("{arguments: {x-queue-type: quorum, x-delivery-limit: 3}}", "drops an event that it has delivered 3 times"),
+        ("{durable: false}", "its events are lost when the broker restarts"),
+        ("{arguments: {x-message-ttl: 1000}}", "drops an event that has waited for so long, without a trace"),
+        ("{arguments: {x-expires: 1000}}", "deletes the queue, and its events, when it was unused"),
+        ("{arguments: {x-max-length: 5}}", "drops the oldest events of a longer queue, without a trace"),
+        ("{arguments: {x-max-length-bytes: 5, x-overflow: drop-head}}", "drops the oldest events of a larger queue"),
+    ],
+)
+def test_check_notes_a_queue_that_loses_events(run: Terminal, path: Path, declare: str, words: str) -> None:
+    """What the file itself declares takes something from the promise: it is said before anything runs."""
+    route = "routes: [{from: s, actor: a}]\n"
+    path.write_text(f"sources: {{s: {{type: amqp, url: amqp://localhost, queue: q, declare: {declare}}}}}\n{route}")
+    assert words in run("check", "CONFIG").partition("note: sources.s declares a")[2]
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        "{x-queue-type: quorum, x-delivery-limit: -1}",
+        "{x-queue-type: quorum, x-dead-letter-exchange: dlx}",
+        '{x-queue-type: quorum, x-message-ttl: 1000, x-dead-letter-exchange: "", x-dead-letter-routing-key: letters}',
+        "{x-max-length: 5, x-overflow: reject-publish}",
+        "{x-message-ttl: 1000, x-dead-letter-exchange: dlx}",
+        "{x-queue-type: classic}",
+    ],
+)
+def test_check_notes_no_queue_that_keeps_events(run: Terminal, path: Path, arguments: str) -> None:
+    """A limit with a place for what it removes is meant."""
+    source = f"{{type: amqp, url: amqp://localhost, queue: q, declare: {{arguments: {arguments}}}}}"
+    path.write_text(f"sources: {{s: {source}}}\nroutes: [{{from: s, actor: a}}]\n")
+    assert "note:" not in run("check", "CONFIG")
+
+
+def test_check_notes_a_shared_subscription_of_mqtt_3_1_1(run: Terminal, path: Path) -> None:
+    """It is part of MQTT 5: a broker that does not know it takes it for a topic."""
+    source = "{type: mqtt, url: mqtt://localhost, client_id: c, version: 3.1.1, topics: [$share/g/t]}"
+    path.write_text(f"sources: {{s: {source}}}\nroutes: [{{from: s, actor: a}}]\n")
+    assert "note: sources.s uses a shared subscription with MQTT 3.1.1" in run("check", "CONFIG")
+
+
+def test_check_finds_a_file_of_tls_that_cannot_be_read(run: Terminal, path: Path, tmp_path: Path) -> None:
+    """With its place and its name; of the sink and of every source."""
+    tls = f"tls: {{ca: {tmp_path}/ca.pem}}"
+    sources = f"  a: {{type: mqtt, url: mqtts://h, {tls}}}\n  b: {{type: amqp, url: 'amqps://h/', queue: q, {tls}}}\n"
+    path.write_text(f"dramatiq: {{url: 'rediss://h', {tls}}}\nsources:\n{sources}")
+    run("check", str(path), code=78)
+    for where in ("dramatiq.tls.ca", "sources.a.tls.ca", "sources.b.tls.ca"):
+        assert f"{where}: {tmp_path}/ca.pem cannot be read: No such file or directory" in run.err
+
+
+def test_check_finds_every_mistake_in_one_go(run: Terminal, path: Path) -> None:
+    """Every mistake of the file and of its expressions is printed with line, column and caret; the exit code is 78."""
+    path.write_text(CONFIG.replace("$int(oven)", "$itn(oven)").replace("plants/#,", "pl#,"))
+    assert run("check", "CONFIG", code=78) == ""
+    assert f"{path}:13:21: routes[0].args[1]: there is no function 'itn'; did you mean" in run.err
+    assert f"{path}:16:28: routes[1].topic: # must stand alone" in run.err
+    assert run.err.endswith("dramatiq-bridge: 2 mistakes in the configuration\n")
+    assert " " * 31 + "^" in run.err
+
+
+def test_check_as_json(run: Terminal, path: Path) -> None:
+    """Every file with its mistakes and notes, each at its place; the exit code is 78 if one has a mistake."""
+    other = path.with_name("other.yaml")
+    other.write_text(CONFIG.replace("$int(oven)", "$itn(oven)"))
+    good, bad = run.json("check", "CONFIG", str(other), code=78)
+    assert (good["file"], good["ok"], good["mistakes"]) == (str(path), True, [])
+    assert [(note["line"], note["column"]) for note in good["notes"]] == [(3, 3), (5, 3)]
+    (mistake,) = bad["mistakes"]
+    assert (mistake["line"], mistake["column"], mistake["where"]) == (13, 21, "routes[0].args[1]")
+    assert not bad["ok"]
+
+
+def test_check_reports_every_file(run: Terminal, path: Path) -> None:
+    """A mistake in the first one keeps no other from being checked."""
+    other = path.with_name("other.yaml")
+    other.write_text(CONFIG.replace("$int(oven)", "$itn(oven)"))
+    assert f"{path}: ok" in run("check", str(other), "CONFIG", code=78)
+    assert f"{other}:13:21" in run.err
+
+
+def test_check_allow_unset_puts_placeholders(run: Terminal, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In CI no secret is set: a placeholder of the type that its key takes stands for each, and is named."""
+    monkeypatch.setenv("SET", "s3cret-five")
+    path.write_text(
+        'dramatiq: {url: "redis://u:${PW}@${HOST}/0", timeout: "${TIMEOUT}", max_memory: "${SHARE}", password: "${SET}"}\n'
+        "processes: ${N}\n"
+        'log: {level: "${LEVEL}"}\n'
+        'spool: {directory: "${file:/nowhere/dir}", max_size: "${SIZE}"}\n'
+        "sources:\n"
+        '  m: {type: mqtt, url: "${MQTT}", qos: "${QOS}", tls: {ca: "${credential:ca}"}}\n'
+        '  a: {type: amqp, url: "amqp://${HOST}:${PORT}/", queue: "${QUEUE}", fast_path: "${FAST}"}\n'
+        "routes:\n"
+        '  - {from: m, actor: "${ACTOR}", args: ["${ARG}"]}\n'
+    )
+    run("check", "CONFIG", code=78)
+    assert run.err.count("is not set") == 16
+    path.write_text(path.read_text().replace('password: "${SET}"', 'username: "${SET}"').replace("u:${PW}@", ""))
+    output = run("check", "CONFIG", "--allow-unset")
+    assert "note: ${LEVEL} has no value here; a placeholder stands for it" in output
+    assert "note: ${credential:ca} has no value here" in output
+    assert "${SET}" not in output
+
+
+def test_check_allow_unset_forgives_nothing_else(run: Terminal, path: Path) -> None:
+    """A mistake beside an unset variable, or in its syntax, is one."""
+    path.write_text('sources: {m: {type: mqtt, url: "${MQTT}", qos: 7}, n: {type: mqtt, url: "mqtt://${"}}\n')
+    run("check", "CONFIG", "--allow-unset", code=78)
+    assert "sources.m.qos: takes 0 or 1" in run.err
+    assert "sources.n.url: a ${ that is not closed" in run.err
+    assert run.err.endswith("2 mistakes in the configuration\n")

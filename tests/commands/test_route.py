@@ -1,0 +1,169 @@
+"""`route`: which routes fit, why the others don't, and the exact messages; for people, for scripts and as JSON."""
+
+from __future__ import annotations
+
+import io
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.commands.conftest import Terminal
+
+HOT = ["route", "CONFIG", "--from=plant", "--topic=plants/3/ovens/7"]
+FITS = '--payload={"celsius": 300, "unit": "C"}'
+
+
+def _routes(run: Terminal, *words: str, code: int = 0) -> dict[str, Any]:
+    """Return the results by the routes' names."""
+    return {result["route"]: result for result in run.json(*words, code=code)["routes"]}
+
+
+def test_route_shows_which_routes_fit_and_the_exact_json(run: Terminal) -> None:
+    """`route` prints the routes that fit and the exact JSON of their messages."""
+    results = _routes(run, *HOT, FITS, "--header=sent-by=me", "--meta=retain=false")
+    message = results["hot"]["message"]
+    assert results["hot"]["queue"] == message["queue_name"] == "alarms.DQ"
+    assert results["hot"]["captures"] == {"plant": "3", "oven": "7"}
+    assert message["args"] == ["3", 7, 300]
+    assert message["kwargs"] == {"unit": "C", "sent_by": "me"}
+    assert message["options"]["eta"] - message["message_timestamp"] == 10_000
+    assert results["note"]["message"]["actor_name"] == "note"
+    text = run(*HOT, FITS)
+    assert "hot: fits; to queue alarms.DQ:" in text
+    assert '"actor_name": "raise_alarm"' in text
+
+
+def test_two_runs_print_the_same(run: Terminal) -> None:
+    """With `--at` nothing differs: scripts compare the output of two versions of a file."""
+    first = run.json(*HOT, FITS, "--at=2026-11-27T06:00:00Z")
+    assert first == run.json(*HOT, FITS, "--at=1795759200000")
+    assert first["routes"][0]["message"]["message_timestamp"] == 1_795_759_200_000
+    ids = [route["message"]["message_id"] for route in first["routes"]]
+    assert len({*ids}) == len(ids) == 2
+
+
+@pytest.mark.parametrize(
+    ("words", "why", "false"),
+    [
+        (["--payload={}"], "when: `payload.celsius`: no field 'celsius'", [("payload.celsius", {})]),
+        (
+            ['--payload={"celsius": 1}'],
+            "when: `payload.celsius > 250` is false: payload.celsius is 1",
+            [("payload.celsius > 250", {"payload.celsius": 1})],
+        ),
+        (
+            ['--payload={"celsius": 300}', "--meta=retain=true"],
+            "when: `meta.retain` is true, and `not` wants it false",
+            [("meta.retain", {"meta.retain": True})],
+        ),
+        (
+            ["--topic=plants/3"],
+            (
+                "topic: 'plants/3' does not fit plants/{plant}/ovens/{oven}: the topic ends after level 2, the route takes"
+                " 'ovens' next"
+            ),
+            [],
+        ),
+    ],
+)
+def test_route_shows_why_the_others_do_not_fit(run: Terminal, words: list[str], why: str, false: list[Any]) -> None:
+    """The part of the topic, or the comparison with the values that it saw."""
+    result = _routes(run, *HOT, *words)["hot"]
+    assert result["fits"] is False
+    assert result["why"] == why
+    assert [(part["part"], part["values"]) for part in result.get("false", [])] == false
+    assert f"hot: {why}" in run(*HOT, *words)
+
+
+def test_route_shows_dead_letters(run: Terminal) -> None:
+    """`route` prints the reason of each dead letter that the event would become, and exits with 4."""
+    results = _routes(run, *HOT, '--payload={"celsius": 300}', code=4)
+    assert (results["hot"]["dead_letter"], results["hot"]["why"]) == (
+        "missing-field", "kwargs.unit: no field 'unit' in `payload.unit`",
+    )  # fmt: skip
+    assert "message" in results["note"]
+    assert run.json(*HOT, "--payload=nonsense", code=4)["dead_letter"] == "decode"
+    assert run.json(*HOT, "--payload=\udcff", code=4)["dead_letter"] == "decode"
+    big = run.json("route", "CONFIG", "--from=orders", "--topic=order.x", f'--payload="{"x" * 2000}"', code=4)
+    assert big["dead_letter"] == "too-large"
+    assert "dead letter (decode)" in run(*HOT, "--payload=nonsense", code=4)
+
+
+@pytest.mark.parametrize("payload", ["null", "nonsense"])
+def test_route_shows_the_fate_of_an_unmatched_event(run: Terminal, path: Path, payload: str) -> None:
+    """An event that fits no topic is dropped or becomes a dead letter, as its source's `unmatched` says; its body is not decoded."""
+    path.write_text(path.read_text().replace("password: s3cret-two", "password: s3cret-two, topics: ['#']"))
+    words = ["route", "CONFIG", "--from=plant", "--topic=x", f"--payload={payload}"]
+    assert "event: no route's topic fits: it is dropped (unmatched: drop)" in run(*words, code=3)
+    result = run.json(*words, code=3)
+    assert (result["result"], result.get("dead_letter")) == ("none", None)
+    result = run.json("route", "CONFIG", "--from=orders", "--topic=x\udcff", f"--payload={payload}", code=4)
+    assert result["dead_letter"] == "unmatched"
+
+
+@pytest.mark.parametrize(
+    ("source", "topic", "says"),
+    [
+        ("plant", "plans/3", "the bridge does not subscribe to this topic: it subscribes to plants/#"),
+        ("idle", "x", "the bridge does not subscribe to this channel: it subscribes to c"),
+    ],
+)
+def test_an_event_that_never_comes(run: Terminal, source: str, topic: str, says: str) -> None:
+    """Its topic is none that the bridge subscribes to: that is said, and the exit code is 3."""
+    words = ["route", "CONFIG", f"--from={source}", f"--topic={topic}"]
+    assert run.json(*words, code=3)["why"] == says
+    assert f"event: {says}" in run(*words, code=3)
+
+
+def test_the_payload_comes_from_a_file_or_a_pipe(
+    run: Terminal, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`@FILE` and `-`, byte for byte."""
+    (tmp_path / "body.json").write_bytes(b'{"celsius": 300, "unit": "C"}')
+    assert "hot: fits" in run(*HOT, f"--payload=@{tmp_path}/body.json")
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b'{"celsius": 1}')))
+    assert "payload.celsius is 1" in run(*HOT, "--payload=-")
+    run(*HOT, f"--payload=@{tmp_path}/missing", code=2)
+    assert "missing cannot be read: No such file or directory" in run.err
+
+
+@pytest.mark.parametrize(
+    ("words", "expect", "code"),
+    [
+        ([FITS], "fits:hot", 0),
+        ([FITS], "fits:note", 0),
+        ([FITS], "fits:reserve", 1),
+        (['--payload={"celsius": 1}'], "fits:hot", 1),
+        ([FITS], "none", 1),
+        ([FITS], "dead-letter", 1),
+        (["--payload=nonsense"], "dead-letter", 0),
+        (["--topic=x"], "none", 0),
+        (["--topic=x"], "dead-letter", 1),
+    ],
+)
+def test_a_script_expects_a_result(run: Terminal, words: list[str], expect: str, code: int) -> None:
+    """`--expect` turns the exit code into yes or no."""
+    run(*HOT, *words, f"--expect={expect}", code=code)
+    assert (f"not as expected: {expect}" in run.err) == (code == 1)
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["--from=nobody"], "no source 'nobody' in"),
+        (["--from=plant", "--meta=nope=1"], "--meta: no 'nope'; there are message_id"),
+        (["--from=plant", "--header=x"], "--header takes NAME=VALUE, not 'x'"),
+        (["--from=plant", "--at=2026-11-27T06:00:00"], "--at takes a time after 1970 with its zone"),
+        (["--from=plant", "--at=tomorrow"], "--at takes a time that exists"),
+        (["--from=plant", "--expect=hot"], "--expect takes fits:ROUTE, none or dead-letter, not 'hot'"),
+        (["--from=plant", "--expect=fits:x"], "--expect: no route 'x' in"),
+    ],
+)
+def test_route_refuses_unknown_names(run: Terminal, words: list[str], says: str) -> None:
+    """An unknown name, a malformed header or time: errors of one line, with exit code 2."""
+    run("route", "CONFIG", *words, code=2)
+    assert run.err.startswith("dramatiq-bridge: ")
+    assert says in run.err
+    assert run.err.count("\n") == 1
