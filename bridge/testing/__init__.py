@@ -1,0 +1,16 @@
+"""For an application's own tests: events run through the routes of a file, and their messages reach its actors.
+
+    from bridge.testing import Bridge
+
+    def test_a_hot_oven_raises_the_alarm(stub_broker, stub_worker):
+        bridge = Bridge("bridge.yaml")
+        bridge.deliver(stub_broker, {"from": "plant", "topic": "plants/3/ovens/7", "payload": {"celsius": 300}})
+        stub_broker.join("alarms")
+
+With pytest, the fixture `dramatiq_bridge` is such a Bridge: of the file that `dramatiq_bridge_config` in pytest's own
+configuration names.
+"""
+
+from bridge.testing.bridge import Bridge, Delivery, NotDelivered
+
+__all__ = ["Bridge", "Delivery", "NotDelivered"]

@@ -1,0 +1,121 @@
+"""An event through the routes of a file into a broker of Dramatiq's, in the process of an application's tests."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from pydantic import ValidationError
+
+from bridge.config import Config
+from bridge.config.cases import EventCase
+from bridge.config.loading import load_with_places
+from bridge.config.substitution import Substitution
+from bridge.config.validation_errors import translate
+from bridge.config.wording import quoted, spell_path
+from bridge.dry_run.events import described_event
+from bridge.dry_run.runs import DryRun, Result
+from bridge.errors import InvalidValue
+from bridge.routing.compiler import check_routes
+
+
+class NotDelivered(AssertionError):
+    """The event made no message, or a dead letter; the text says what each route made of it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """A message that a route has made, as its worker gets it."""
+
+    route: str
+    actor: str
+    queue: str
+    args: list[Any]
+    kwargs: dict[str, Any]
+    options: dict[str, Any]
+
+
+class Bridge:
+    """The routes of a configuration. References without a value get placeholders, as with `dramatiq-bridge test`.
+
+    Raises:
+        ConfigError: the file has mistakes.
+    """
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self._directory = Path(path).parent
+        self.config: Config = load_with_places(path, Substitution(os.environ, allow_unset=True), check_routes).model
+        self._dry_run = DryRun(self.config, unique=True)
+
+    def route(self, event: Mapping[str, Any], *, now_ms: int | None = None) -> list[Delivery]:
+        """Return the messages that the routes make of `event`, written as in `tests:`; [] if none fits.
+
+        Raises:
+            ValueError: it is no event of this configuration.
+            NotDelivered: it becomes a dead letter.
+        """
+        return [_delivery(route, message) for route, message in self._messages(event, now_ms)]
+
+    def deliver(self, broker: Any, event: Mapping[str, Any], *, now_ms: int | None = None) -> list[Delivery]:
+        """Put the messages of `event` into a broker of Dramatiq's, such as its StubBroker, and return them.
+
+        Raises:
+            ValueError: it is no event of this configuration.
+            NotDelivered: no route fits, or it becomes a dead letter.
+        """
+        made = self._messages(event, now_ms)
+        if not made:
+            raise NotDelivered(self._explained(event, "no route fits", now_ms))
+        message_class = importlib.import_module("dramatiq").Message
+        for _, message in made:
+            broker.enqueue(message_class.decode(msgspec.json.encode(message)))
+        return [_delivery(route, message) for route, message in made]
+
+    def _messages(self, event: Mapping[str, Any], now_ms: int | None) -> list[tuple[str, dict[str, Any]]]:
+        result = self._run(event, now_ms)
+        if result.dead_letters:
+            raise NotDelivered(_explanation("the event becomes a dead letter", result))
+        return [(one.route, one.message) for one in result.messages if one.message is not None]
+
+    def _explained(self, event: Mapping[str, Any], verdict: str, now_ms: int | None) -> str:
+        return _explanation(verdict, self._run(event, now_ms))
+
+    def _run(self, event: Mapping[str, Any], now_ms: int | None) -> Result:
+        case = _case(event)
+        source = self.config.sources.get(case.source)
+        if source is None:
+            raise ValueError(f"no source is named {quoted(case.source)}; there are {', '.join(self.config.sources)}")
+        now = time.time_ns() // 1_000_000 if now_ms is None else now_ms
+        try:
+            return self._dry_run.run(described_event(case, source, self._directory, now), now)
+        except InvalidValue as error:
+            raise ValueError(f"event: {error}") from None
+
+
+def _case(event: Mapping[str, Any]) -> EventCase:
+    try:
+        return EventCase.model_validate(dict(event), by_alias=True, by_name=False)
+    except ValidationError as error:
+        mistakes = [f"{spell_path(('event', *each.path))}: {each}" for each in translate(error, EventCase)]
+        raise ValueError("\n".join(mistakes)) from None
+
+
+def _explanation(verdict: str, result: Result) -> str:
+    lines = [verdict]
+    if result.not_brought:
+        lines.append(result.not_brought)
+    if result.dead_letter is not None:
+        lines.append(str(result.dead_letter))
+    lines += [f"route {one.route}: {one.why}" for one in result.explained() if one.message is None]
+    return "\n  ".join(lines)
+
+
+def _delivery(route: str, message: dict[str, Any]) -> Delivery:
+    queue = message["queue_name"].removesuffix(".DQ")
+    return Delivery(route, message["actor_name"], queue, message["args"], message["kwargs"], message["options"])
