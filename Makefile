@@ -39,6 +39,8 @@ REV ?= HEAD~1
 
 VENV := .venv
 BIN := $(VENV)/bin
+OLDEST_VENV := .venv-oldest
+OLDEST_BIN := $(OLDEST_VENV)/bin
 BENCH_VENV := .venv-bench
 BENCH_BIN := $(BENCH_VENV)/bin
 COMMA := ,
@@ -65,10 +67,19 @@ $(VENV)/.installed: $(BIN)/python requirements/dev.txt pyproject.toml
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
 	@touch $@
 
+$(OLDEST_BIN)/python:
+	@echo "making .venv-oldest with the oldest libraries that the bridge works with (about half a minute, once) ..." >&2
+	@.ci/python $(OLDEST_VENV)
+
+$(OLDEST_VENV)/.installed: $(OLDEST_BIN)/python requirements/oldest.txt pyproject.toml
+	@$(OLDEST_BIN)/python -m pip install --quiet --disable-pip-version-check --use-pep517 --require-hashes -r requirements/oldest.txt
+	@$(OLDEST_BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@
+
 brokers: ## install redis-server, mosquitto and rabbitmq-server with apt where they are missing
 	@.ci/brokers
 
-test: venv brokers ## run the tests against real brokers (PYTEST_ARGS="-k name" for some of them)
+test: venv $(OLDEST_VENV)/.installed brokers ## run the tests against real brokers (PYTEST_ARGS="-k name" for some of them)
 	@data=$$(mktemp -d) && trap 'rm -rf "$$data"' EXIT INT TERM && COVERAGE_FILE=$$data/coverage \
 		$(KEEP_BYTECODE) $(BIN)/python -m pytest \
 		--numprocesses $(TEST_PROCESSES) --dist loadfile --no-loadscope-reorder $(COVERAGE) $(PYTEST_ARGS)
@@ -135,11 +146,12 @@ lock: $(BIN)/uv ## write requirements/*.txt from pyproject.toml (LOCK_ARGS=--upg
 	@$(COMPILE) pyproject.toml --extra dev --output-file requirements/dev.txt
 	@$(COMPILE) pyproject.toml --extra uvloop --constraint requirements/dev.txt --output-file requirements/run.txt
 	@$(COMPILE) pyproject.toml requirements/bench.in --extra uvloop --constraint requirements/dev.txt --output-file requirements/bench.txt
+	@$(COMPILE) requirements/oldest.in --output-file requirements/oldest.txt
 	@echo 'hatchling>=1.27' | $(COMPILE) - --constraint requirements/dev.txt --output-file requirements/build.txt
 
 $(BIN)/uv: $(BIN)/python
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check 'uv>=0.9'
 
 clean: ## remove everything that make has made
-	@rm -rf $(VENV) $(BENCH_VENV) build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	@rm -rf $(VENV) $(OLDEST_VENV) $(BENCH_VENV) build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +

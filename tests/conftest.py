@@ -38,6 +38,7 @@ settings.load_profile("ci" if os.environ.get("CI") == "true" else "here")
 LONGEST = (
     *("delivery/test_delivery", "sources/amqp/test_amqp_faults", "faults/test_matrix_sources", "faults/test_matrix"),
     *("faults/test_matrix_memory", "faults/test_matrix_time", "process/test_stop", "process/test_clock"),
+    "test_oldest",
     *("delivery/test_poison", "process/test_children_ending", "sources/mqtt/test_mqtt_faults"),
     *("sources/mqtt/test_takeover", "process/test_watchdog", "delivery/test_backpressure", "process/test_supervisor"),
     "delivery/test_backpressure_floods",

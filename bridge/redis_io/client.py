@@ -9,19 +9,22 @@ from typing import Any, Final
 from redis.asyncio.connection import AbstractConnection, DefaultParser, parse_url
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
-from redis.driver_info import DriverInfo
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import RedisError
 
 from bridge.config import Connection, tls
 from bridge.connecting.attempt import Attempt, Server
 
+try:
+    from redis.driver_info import DriverInfo
+except ImportError:  # an older redis-py finds its version once, when it is imported
+    DriverInfo = None  # type: ignore[assignment, misc]
+
 #: Everything that connecting can raise when the connection or the server is at fault.
 #: uvloop raises RuntimeError for a transport that has been closed.
 FAULTS: Final = (RedisError, OSError, TimeoutError, ssl.SSLError, RuntimeError)
 #: Made once: for each connection redis-py would look for its own version on the disk, which takes 1 ms of CPU (8.1.0, observed).
-_DRIVER_INFO: Final = DriverInfo()
-
+_DRIVER: Final[dict[str, Any]] = {"driver_info": DriverInfo()} if DriverInfo is not None else {}
 
 #: How the errors begin by which a server refuses a connection. redis-py knows one of them alone; others it would take for
 #: replies to CLIENT SETINFO, and ignore.
@@ -57,7 +60,7 @@ class Login(AbstractConnection):
             socket_connect_timeout=connection.connect_timeout / 1000,
             protocol=2,  # RESP3's replies have other shapes
             parser_class=_Parser,
-            driver_info=_DRIVER_INFO,
+            **_DRIVER,
         )
         self._unsent: list[bytes] = []
 
