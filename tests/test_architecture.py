@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from functools import cache
 from typing import Final
 
@@ -84,3 +86,11 @@ def test_a_protocol_is_imported_by_the_registry_alone(protocol: str) -> None:
     inside = f"bridge.sources.{protocol}"
     importers = {importer for importer, imported in _imports() if imported.startswith(inside)}
     assert {importer for importer in importers if not importer.startswith(inside)} <= {"bridge.sources"}
+
+
+@pytest.mark.parametrize("module", ["bridge.commands.run", "bridge.testing", "bridge.commands.check"])
+def test_a_protocols_library_is_loaded_when_a_source_needs_it(module: str) -> None:
+    """Neither a bridge that reads Redis alone nor an application's tests pay for the others'."""
+    program = f"import sys, {module}; print(sorted({{'aio_pika', 'paho'}} & sys.modules.keys()))"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=True)
+    assert done.stdout.strip() == "[]"

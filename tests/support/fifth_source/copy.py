@@ -24,8 +24,8 @@ _CHANGES: Final = {
     ),
     "bridge/sources/__init__.py": (
         (
-            "from bridge.sources.mqtt.source import",
-            "from bridge.sources.lines import LinesSource\nfrom bridge.sources.mqtt.source import",
+            "from bridge.sources.redis_pubsub import",
+            "from bridge.sources.lines import LinesSource\nfrom bridge.sources.redis_pubsub import",
         ),
         (
             '    "mqtt": _Protocol(',

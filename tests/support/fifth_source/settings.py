@@ -10,6 +10,7 @@ from pydantic import Field
 
 from bridge.config.connection import Integer
 from bridge.config.promises import Promise
+from bridge.config.properties import Properties
 from bridge.config.source_model import DeduplicatedSource
 from bridge.config.traits import Surroundings, Traits
 from bridge.errors import Diagnostic
@@ -38,6 +39,10 @@ class LinesTopics:
     def tokens(text: str) -> list[Token]:
         """See `TopicSyntax`."""
         return [MANY if level == "**" else ONE if level == "?" or "{" in level else level for level in text.split(">")]
+
+    @staticmethod
+    def check_topic(topic: str) -> None:
+        """See `TopicSyntax`."""
 
     @staticmethod
     def levels(topic: str) -> list[str]:
@@ -70,6 +75,7 @@ class Lines(DeduplicatedSource):
         why_not_brought=_why_not_brought,
         promise=_at_least_once,
         dead_letters_unmatched=True,
+        properties=lambda _: Properties({}, None, "a line has no headers"),
         presents_json=lambda source: source.tail,
         exclusive=lambda _: None,
         no_deduplicate=None,
