@@ -149,13 +149,15 @@ class SinkUnavailable(BridgeError):
 class BadEvent(BridgeError):
     """An event, or one route of it, that can never become a message: a dead letter.
 
-    `reason` is for machines; `detail` describes the fault for people, and never quotes the body at length.
+    `reason` is for machines; `detail` describes the fault for people, and never quotes the body at length. `place` is that
+    of the expression that failed, as in `kwargs.unit`, or "".
     """
 
-    def __init__(self, reason: DeadLetterReason, detail: str) -> None:
+    def __init__(self, reason: DeadLetterReason, detail: str, place: str = "") -> None:
         super().__init__(f"{reason}: {detail}")
         self.reason = reason
         self.detail = detail
+        self.place = place
 
 
 def describe_error(error: BaseException) -> str:

@@ -1,4 +1,4 @@
-"""Annotations of Python as types of JSON, as far as JSON can break them."""
+"""The types of JSON that a Python annotation allows."""
 
 from __future__ import annotations
 
@@ -12,8 +12,9 @@ from bridge.config.manifest import JsonType
 _TYPES: Final[dict[Any, tuple[JsonType, ...]]] = {
     str: ("string",),
     bool: ("boolean",),
-    int: ("integer",),
-    float: ("integer", "number"),
+    # True is an int of Python's.
+    int: ("integer", "boolean"),
+    float: ("integer", "number", "boolean"),
     dict: ("object",),
     list: ("array",),
     tuple: ("array",),
@@ -26,22 +27,31 @@ _TYPES: Final[dict[Any, tuple[JsonType, ...]]] = {
     collections.abc.Collection: ("array", "object", "string"),
 }
 
+_NAMES: Final[dict[type, JsonType]] = {
+    bool: "boolean",
+    int: "integer",
+    float: "number",
+    str: "string",
+    list: "array",
+    dict: "object",
+}
+
 Allowed = tuple[tuple[JsonType, ...] | None, tuple[Any, ...] | None]
 _ANY: Final[Allowed] = (None, None)
 
 
-def allowed(annotation: Any) -> Allowed:
+def json_types_of(annotation: Any) -> Allowed:
     """Return the types of JSON that an annotation allows, and the only values; None for each that it leaves open."""
     if isinstance(annotation, typing.NewType):
-        return allowed(annotation.__supertype__)
+        return json_types_of(annotation.__supertype__)
     origin, arguments = typing.get_origin(annotation), typing.get_args(annotation)
     if origin is typing.Annotated:
-        return allowed(arguments[0])
+        return json_types_of(arguments[0])
     if origin is typing.Literal:
         values = tuple(arguments)
         return (None, values) if all(type(value) in {str, int, bool, type(None)} for value in values) else _ANY
     if origin in {typing.Union, types.UnionType}:
-        return _union([allowed(argument) for argument in arguments])
+        return _union([json_types_of(argument) for argument in arguments])
     if typing.is_typeddict(annotation):
         return ("object",), None
     try:
@@ -64,12 +74,4 @@ def json_type(value: object) -> JsonType:
     """Return the type of JSON that a value has."""
     if value is None:
         return "null"
-    names: dict[type, JsonType] = {
-        bool: "boolean",
-        int: "integer",
-        float: "number",
-        str: "string",
-        list: "array",
-        dict: "object",
-    }
-    return names[type(value)]
+    return _NAMES[type(value)]

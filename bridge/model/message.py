@@ -57,10 +57,14 @@ class MessageIds:
 
     def renew(self) -> None:
         """Make 4,096 new ids; call it once `suffixes` is empty."""
-        h = os.urandom(32).hex()
+        h = self._random().hex()
         self.redis_id_prefix = _uuid_prefix(h[:32])
         self.message_id_prefix = b'},"message_id":"' + _uuid_prefix(h[32:])
         self.suffixes += _SUFFIXES
+
+    def _random(self) -> bytes:
+        """Return 32 bytes: 16 for the redis_message_ids, 16 for the message_ids."""
+        return os.urandom(32)
 
 
 class Template:

@@ -23,7 +23,9 @@ from typing import Any, Final
 
 from bridge.config import MAX_MISTAKES, Config, SourceConfig
 from bridge.config import Route as RouteConfig
+from bridge.config.dollar import is_expression, literal_text
 from bridge.config.manifest import Actor
+from bridge.config.message_options import with_queues
 from bridge.config.source_model import DeduplicatedSource
 from bridge.errors import Diagnostic, InvalidValue, KeyPath
 from bridge.manifest.binding import Binding
@@ -37,9 +39,18 @@ from bridge.routing.routes import Route, RouteTable, message_builder
 from bridge.topics.pattern import Pattern, TopicSyntax
 
 
-def check_routes(config: Config) -> list[Diagnostic]:
-    """Return every mistake in the routes' topics and expressions, and in the sources' deduplication keys."""
-    return compile_routes(config)[1]
+def check_routes(config: Config, actors: Mapping[str, Actor] | None = None) -> list[Diagnostic]:
+    """Return every mistake in the routes' topics and expressions, in the sources' deduplication keys, and in the calls.
+
+    Calls are checked by the `actors` of another manifest than the file's, if they are given.
+    """
+    return [*compile_routes(config)[1], *call_mistakes(config, actors)]
+
+
+def call_mistakes(config: Config, actors: Mapping[str, Actor] | None = None) -> list[Diagnostic]:
+    """Return the mistakes in the routes' calls by `actors`, or by the file's manifest; none without either."""
+    known = config.actors if actors is None else actors
+    return [] if known is None else check_calls(config, known).mistakes
 
 
 def compile_routes(
@@ -52,6 +63,7 @@ def compile_routes(
     diagnostics: list[Diagnostic] = []
     routes: dict[str, list[Route]] = {name: [] for name in config.sources}
     parsed: _Parsed = {}
+    queues = config.actor_queues
     enforced = config.actors if config.enforce_manifest else None
     for index, route in enumerate(config.routes):
         if len(diagnostics) >= MAX_MISTAKES:
@@ -60,12 +72,10 @@ def compile_routes(
             continue  # the configuration's own checks report it
         topics = config.sources[route.source].traits.topics
         compiled = _RouteCompiler(
-            route, ("routes", index), topics, diagnostics, parsed, functions=functions, enforced=enforced
+            route, ("routes", index), topics, diagnostics, parsed, functions=functions, enforced=enforced, queues=queues
         ).compile()
         if compiled is not None:
             routes[route.source].append(compiled)
-    if config.actors is not None:
-        diagnostics += check_calls(config, config.actors)
     keys = {name: _compile_deduplication(name, source, diagnostics) for name, source in config.sources.items()}
     tables = {
         name: RouteTable(compiled, config.sources[name].traits.topics, keys[name]) for name, compiled in routes.items()
@@ -113,6 +123,7 @@ class _RouteCompiler:
         *,
         functions: Mapping[str, object],
         enforced: Mapping[str, Actor] | None,
+        queues: Mapping[str, str],
     ) -> None:
         self._config = config
         self._path = path
@@ -121,6 +132,7 @@ class _RouteCompiler:
         self._parsed = parsed
         self._functions = functions
         self._enforced = enforced
+        self._queues = queues
         self._source_map: dict[int, tuple[str, Expression]] = {}
         self._names: tuple[str, ...] = tuple(expressions.NAMES)
         self._used: set[str] = set()
@@ -168,7 +180,8 @@ class _RouteCompiler:
         config = self._config
         if self._enforced is None or (isinstance(config.args, list) and isinstance(config.kwargs, dict)):
             return None
-        return Binding(config.actor, self._enforced[config.actor]) if config.actor in self._enforced else None
+        actor = self._enforced.get(config.actor)
+        return Binding(config.actor, actor) if actor is not None and actor.certain else None
 
     def _pattern(self) -> Pattern | None:
         if self._config.topic is None:
@@ -188,7 +201,7 @@ class _RouteCompiler:
         """Split the options into constants and those that contain an expression."""
         static: dict[str, object] = {}
         dynamic: dict[str, object] = {}
-        for name, value in self._config.options.items():
+        for name, value in with_queues(self._config.options, self._queues).items():
             (dynamic if _has_expression(value) else static)[name] = value
         return _literal(static), dynamic
 
@@ -208,10 +221,9 @@ class _RouteCompiler:
 
     def _value(self, value: object, place: KeyPath) -> ast.expr:
         if isinstance(value, str):
-            if value.startswith("$$"):
-                return _placed(ast.Constant(value[1:]))
-            if value.startswith("$"):
+            if is_expression(value):
                 return self._expression(value[1:], place, prefix=1)
+            return _placed(ast.Constant(literal_text(value)))
         if isinstance(value, dict):
             for key in value:
                 if key.startswith("$"):
@@ -231,7 +243,7 @@ class _RouteCompiler:
 
 def _has_expression(value: object) -> bool:
     if isinstance(value, str):
-        return value.startswith("$") and not value.startswith("$$")
+        return is_expression(value)
     if isinstance(value, dict):
         return any(map(_has_expression, value.values()))
     return isinstance(value, list) and any(map(_has_expression, value))
@@ -240,7 +252,7 @@ def _has_expression(value: object) -> bool:
 def _literal(value: Any) -> Any:
     """Return a value without expressions, with `$$` at the beginning of a string replaced by `$`."""
     if isinstance(value, str):
-        return value[1:] if value.startswith("$$") else value
+        return literal_text(value)
     if isinstance(value, dict):
         return {key: _literal(item) for key, item in value.items()}
     return [_literal(item) for item in value] if isinstance(value, list) else value

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from sys import getsizeof
 from typing import Final
 
@@ -57,7 +58,7 @@ class Route:
             return None
         part = expression.text.encode()[failure.text_start : failure.text_end].decode() if expression else ""
         at = f" in `{part}`" if part else ""
-        return BadEvent("missing-field" if failure.missing else "wrong-type", f"{place}: {failure.cause}{at}")
+        return BadEvent("missing-field" if failure.missing else "wrong-type", f"{place}: {failure.cause}{at}", place)
 
 
 def message_builder(
@@ -69,13 +70,12 @@ def message_builder(
     redis_message_id and body, and raises BadEvent for a value that a Dramatiq worker could not use; with `binding`, also
     for arguments that the actor does not take.
     """
+    check = check_arguments if binding is None else partial(_check_call, binding)
 
     def build(
         args: object, kwargs: object, ids: MessageIds, options: dict[str, object], delay: object
     ) -> tuple[bytes, bytes]:
-        check_arguments(args, kwargs)
-        if binding is not None:
-            _check_call(binding, args, kwargs)  # type: ignore[arg-type]  # checked by check_arguments
+        check(args, kwargs)
         eta_ms = None
         if dynamic_delay:
             eta_ms = ids.now_ms + _check_delay(delay)
@@ -86,8 +86,9 @@ def message_builder(
     return build
 
 
-def _check_call(binding: Binding, args: list[object], kwargs: dict[str, object]) -> None:
-    misfit = next(binding.misfits(len(args), kwargs), None)
+def _check_call(binding: Binding, args: object, kwargs: object) -> None:
+    check_arguments(args, kwargs)
+    misfit = next(binding.misfits(len(args), kwargs), None)  # type: ignore[arg-type] # a list and a mapping, as checked
     if misfit is not None:
         raise BadEvent("arguments", str(misfit))
 

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated, Any, Literal, NewType, TypedDict
 
 import dramatiq
+import pydantic
 from dramatiq.brokers.stub import StubBroker
 
 if TYPE_CHECKING:
@@ -114,3 +115,78 @@ def on_failure(message: dict[str, Any], error: dict[str, str]) -> None:
 @dramatiq.actor(broker=broker)
 def no_callback(only: int) -> None:
     """Too few parameters for a callback."""
+
+
+def _with_session(function: Callable[..., None]) -> Callable[..., None]:
+    @functools.wraps(function)
+    def call(*args: Any, **kwargs: Any) -> None:
+        function("session", *args, **kwargs)
+
+    return call
+
+
+@dramatiq.actor(broker=broker)
+@_with_session
+def injected(session: str, user: int) -> None:
+    """Its decorator gives it the first argument."""
+
+
+def _positional(function: Callable[..., None]) -> Callable[..., None]:
+    @functools.wraps(function)
+    def call(*args: Any) -> None:
+        function(*args)
+
+    return call
+
+
+@dramatiq.actor(broker=broker)
+@_positional
+def without_keywords(a: int) -> None:
+    """Its decorator takes no keywords."""
+
+
+@dramatiq.actor(broker=broker)
+@pydantic.validate_call
+def converting(a: int) -> None:
+    """Takes "5" for a number."""
+
+
+@dramatiq.actor(broker=broker)
+def implicit(a: int = None, flag: int = 0) -> None:  # type: ignore[assignment]  # noqa: RUF013 - old code is written so
+    """Its default is not of its type."""
+
+
+class OwnCall(dramatiq.GenericActor):
+    """A class that is called in another way."""
+
+    class Meta:
+        """Its options."""
+
+        broker = broker
+
+    def __call__(self, job: str) -> None:
+        """Look the job up, and do it."""
+        self.perform({}, job)
+
+    def perform(self, session: dict[str, Any], job: str) -> None:
+        """Do it."""
+
+
+class _TenantActor(dramatiq.Actor[Any, Any]):
+    def __call__(self, tenant: str, *args: Any, **kwargs: Any) -> Any:
+        return super().__call__(*args, **kwargs)
+
+
+@dramatiq.actor(broker=broker, actor_class=_TenantActor)
+def with_actor_class(a: int) -> None:
+    """Its class takes an argument away."""
+
+
+@dramatiq.actor(broker=broker, pipe_ignore=True)
+def ignoring() -> None:
+    """Its result is not given to the next message of a pipeline."""
+
+
+@dramatiq.actor(broker=broker)
+def no_arguments() -> None:
+    """Takes nothing."""

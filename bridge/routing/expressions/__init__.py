@@ -9,13 +9,14 @@ valid expression that fails on one event.
 """
 
 from bridge.routing.expressions.failures import EXPRESSION_ERRORS, ExpressionFailure, explain_failure, is_missing
-from bridge.routing.expressions.functions import FUNCTIONS, RUNTIME
+from bridge.routing.expressions.functions import FUNCTIONS, READERS, RUNTIME
 from bridge.routing.expressions.rewriter import NAMES, Expression, parse
 
 __all__ = [
     "EXPRESSION_ERRORS",
     "FUNCTIONS",
     "NAMES",
+    "READERS",
     "RUNTIME",
     "Expression",
     "ExpressionFailure",

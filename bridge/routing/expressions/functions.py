@@ -100,3 +100,5 @@ RUNTIME: Final[dict[str, object]] = {
     "_type": type,
     "_text": str,
 }
+#: Those of them that read a field by themselves.
+READERS: Final = frozenset({"_pick", "_present", "_default", "_has"})

@@ -102,9 +102,14 @@ _TOKENS: Final = re.compile(
     rf"""|(?P<bracket>[()\[\]{{}}])|\.\s*(?P<keyword>{"|".join(keyword.kwlist)})\b"""
 )
 
+#: As in JSONPath's `$.a`, behind its dollar.
+_FIELD_OF_NOTHING: Final = re.compile(r"\s*(\.[A-Za-z_]\w*)")
+
 
 def explain(text: str) -> None:
     """Raise InvalidValue if a wrong expression holds one of these mistakes."""
+    if match := _FIELD_OF_NOTHING.match(text):
+        raise InvalidValue(f"{match[1]!r} is a field of nothing", f"write payload{match[1]}", match.start(1))
     opened: list[re.Match[str]] = []
     for match in _TOKENS.finditer(text):
         sign = match.group()

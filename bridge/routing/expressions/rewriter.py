@@ -34,7 +34,7 @@ _CONSTANTS: Final = {"true": True, "false": False, "null": None}
 #: Names are short, so a lower similarity than the default of `near_miss` is worth a hint.
 _SIMILARITY: Final = 0.6
 #: A path to a field with hyphens, as a user would write one.
-_HYPHENATED: Final = re.compile(r"([A-Za-z_][\w.]*)\.(\w+(?:-\w+)+)")
+_HYPHENATED: Final = re.compile(r"[A-Za-z_]\w*(?:\.\w+(?:-\w+)*)+")
 _TEXTS: Final = 'texts are put together as in f"{payload.a}-{payload.b}"'
 
 _PLACE: Final = ("lineno", "end_lineno", "col_offset", "end_col_offset")
@@ -240,9 +240,13 @@ class _Rewriter:
     def _check_hyphen(self, node: ast.BinOp) -> None:
         """Refuse `payload.a-b`, where `b` is no name: it is a field with a hyphen."""
         written = self._text.written(node)
-        match = _HYPHENATED.fullmatch(written)
-        if match and isinstance(node.right, ast.Name) and node.right.id not in self._names:
-            raise self._error(node, "'-' subtracts here", f'write {match[1]}["{match[2]}"] for a field with a hyphen')
+        right = node.right
+        while isinstance(right, ast.Attribute):
+            right = right.value
+        if _HYPHENATED.fullmatch(written) and isinstance(right, ast.Name) and right.id not in self._names:
+            first, *steps = written.split(".")
+            field = first + "".join(f'["{step}"]' if "-" in step else f".{step}" for step in steps)
+            raise self._error(node, "'-' subtracts here", f"write {field} for a field with a hyphen")
 
     def _list(self, node: ast.List | ast.Tuple) -> ast.expr:
         return ast.List(self._all(node.elts), ast.Load())
