@@ -11,6 +11,7 @@ from pydantic import BeforeValidator, Field, WithJsonSchema
 from bridge.config import promises
 from bridge.config.connection import Boolean, Model, Name, Seconds16
 from bridge.config.names import AmqpArguments, AmqpKey, AmqpName, virtual_host_mistakes
+from bridge.config.properties import Properties, Property, flag, seconds, text, whole_second
 from bridge.config.source_model import DeduplicatedSource
 from bridge.config.starts import OffsetStart
 from bridge.config.substitution import coerced
@@ -173,6 +174,21 @@ def delivery_limit(arguments: Mapping[str, Any]) -> int | None:
     return None if limit == -1 or "x-dead-letter-exchange" in arguments else limit
 
 
+_META: Final = {
+    "message_id": Property(text),
+    "correlation_id": Property(text),
+    "reply_to": Property(text),
+    "content_type": Property(text),
+    "timestamp": Property(whole_second),
+    "expires_in": Property(seconds),
+    "exchange": Property(text, ""),
+    "redelivered": Property(flag, default=False),
+}
+_PROPERTIES: Final = Properties(_META, "json")
+#: RabbitMQ gives each event of a stream its offset.
+_STREAM_PROPERTIES: Final = Properties(_META, "json", default_headers={"x-stream-offset": 0})
+
+
 class Amqp(DeduplicatedSource):
     """A queue of RabbitMQ."""
 
@@ -184,6 +200,7 @@ class Amqp(DeduplicatedSource):
         why_not_brought=lambda _source, _topics, _topic: "",
         promise=lambda source, _: promises.AMQP_STREAM if source.is_stream else promises.AMQP,
         dead_letters_unmatched=True,
+        properties=lambda source: _STREAM_PROPERTIES if source.is_stream else _PROPERTIES,
         presents_json=lambda _: False,
         exclusive=lambda _: None,
         no_deduplicate=None,

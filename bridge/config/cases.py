@@ -4,83 +4,57 @@ from __future__ import annotations
 
 import base64
 import binascii
-from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any, Final, Literal
 
-from pydantic import BeforeValidator, Field, WithJsonSchema, model_validator
+from pydantic import BeforeValidator, Field, ValidationError, WithJsonSchema, model_validator
 
 from bridge.config.connection import Model, Name, or_null
-from bridge.config.message_options import OPTIONS, Kind
+from bridge.config.message_options import OPTIONS, Kind, check_options
 from bridge.config.substitution import unmarked
+from bridge.config.times import parse_time
 from bridge.config.units import parse_duration
+from bridge.config.validation_errors import translate
 from bridge.config.wording import describe
 from bridge.errors import DeadLetterReason, Diagnostic, InvalidValue
-from bridge.model.event import META_NAMES
 
-_TIME: Final = "2026-11-27T06:00:00Z"
-_EPOCH: Final = datetime.fromtimestamp(0, UTC)
+_AS_LETTER: Final = "as in {reason: missing-field}"
 _BODIES: Final = ("payload", "body", "payload_base64", "payload_file")
-
-
-def parse_time(value: object) -> int:
-    """Return the milliseconds since 1970 of a time with its zone, or of milliseconds."""
-    if isinstance(value, int) and not isinstance(value, bool) and value >= 0:
-        return int(value)
-    if not isinstance(value, str):
-        raise InvalidValue(f"takes a time, or milliseconds since 1970, not {describe(value)}", f"as in {_TIME}")
-    try:
-        time = datetime.fromisoformat(value)
-    except ValueError:
-        raise InvalidValue("takes a time that exists", f"as in {_TIME}") from None
-    if time.tzinfo is None or time < _EPOCH:
-        raise InvalidValue("takes a time after 1970 with its zone", f"as in {_TIME}")
-    return (time - _EPOCH) // timedelta(milliseconds=1)
 
 
 def _base64(value: object) -> object:
     if not isinstance(value, str):
         raise InvalidValue(f"takes text, not {describe(value)}")
     try:
-        return base64.b64decode(value, validate=True)
+        return base64.b64decode("".join(value.split()), validate=True)
     except (binascii.Error, ValueError):
         raise InvalidValue("takes bytes in base64", "`base64 FILE` prints them") from None
 
 
-def _meta(value: object) -> object:
-    if not isinstance(value, dict):
-        raise InvalidValue(f"takes a mapping, not {describe(value)}")
-    unknown = [
-        Diagnostic((name,), f"meta has no {name!r}", f"it has {', '.join(META_NAMES)}", at_key=True)
-        for name in value
-        if name not in META_NAMES
-    ]
-    if unknown:
-        raise InvalidValue.of(unknown)
-    return unmarked(value)
+def _options(value: object) -> dict[str, object]:
+    """Return expected options in the form of a message: durations in milliseconds, pipelines with their defaults."""
+    return check_options(_with_units(value))
 
 
-def _options(value: object) -> object:
-    """Return expected options with durations as a worker reads them, in milliseconds."""
-    if not isinstance(value, dict):
-        raise InvalidValue(f"takes a mapping of options, not {describe(value)}")
+def _with_units(options: object) -> object:
+    """Return options as a route writes them: milliseconds, which is how a failure shows a duration, get their unit."""
+    if not isinstance(options, dict):
+        return options
     read: dict[str, object] = {}
-    for name, option in value.items():
-        is_duration = OPTIONS.get(name) is Kind.MILLISECONDS and isinstance(option, str)
-        try:
-            read[name] = parse_duration(option) if is_duration else unmarked(option)
-        except InvalidValue as error:
-            raise InvalidValue.of([diagnostic.below((name,)) for diagnostic in error.diagnostics]) from None
+    for name, value in options.items():
+        kind = OPTIONS.get(name)
+        if kind is Kind.MILLISECONDS and type(value) is int:
+            read[name] = f"{value}ms"
+        elif kind is Kind.MESSAGES and isinstance(value, list):
+            read[name] = [_message(item) for item in value]
+        else:
+            read[name] = _message(value) if kind is Kind.MESSAGE else value
     return read
 
 
-def _one_or_many(entry: dict[str, Any]) -> None:
-    """Let the schema of a list take one of its items as well."""
-    entry["anyOf"] = [entry["items"], {"type": entry.pop("type"), "items": entry.pop("items")}]
-
-
-def _letters(value: object) -> object:
-    """Take one dead letter for a list of one."""
-    return [value] if isinstance(value, dict) else value
+def _message(value: object) -> object:
+    if isinstance(value, dict) and "options" in value:
+        return {**value, "options": _with_units(value["options"])}
+    return value
 
 
 #: Milliseconds since 1970.
@@ -121,9 +95,9 @@ class EventCase(Model):
     headers: Annotated[dict[str, Any], BeforeValidator(unmarked)] = Field(
         default={}, description="AMQP's headers or MQTT's user properties", examples=[{"x-tenant": "north"}]
     )
-    meta: Annotated[dict[str, Any], BeforeValidator(_meta)] = Field(
+    meta: Annotated[dict[str, Any], BeforeValidator(unmarked)] = Field(
         default={},
-        description="properties of the protocol, as in {message_id: m-1, retain: true}",
+        description="properties that the protocol has; without one, its default",
         examples=[{"message_id": "m-1", "retain": True}],
     )
     received_at: Time | None = Field(
@@ -160,6 +134,12 @@ class ExpectedMessage(Model):
         default=None, description="how long after now it becomes due", examples=["10s"]
     )
 
+    @model_validator(mode="after")
+    def _names_a_field(self) -> ExpectedMessage:
+        if not self.model_fields_set:
+            raise InvalidValue("every message fits this", "name its route, and the args that it must have")
+        return self
+
 
 class ExpectedDeadLetter(Model):
     """A dead letter that a test expects."""
@@ -168,6 +148,33 @@ class ExpectedDeadLetter(Model):
     route: str | None = Field(
         default=None, description="the route that failed; without it, any", examples=["oven-too-hot"]
     )
+
+
+def _letters(value: object) -> object:
+    """Take one dead letter, or a list of them; the places of their mistakes are those in the file."""
+    if isinstance(value, list):
+        letters: list[object] = []
+        mistakes: list[Diagnostic] = []
+        for number, each in enumerate(value):
+            try:
+                letters.append(_letter(each))
+            except InvalidValue as error:
+                mistakes += [diagnostic.below((number,)) for diagnostic in error.diagnostics]
+        if mistakes:
+            raise InvalidValue.of(mistakes)
+        return letters
+    if not isinstance(value, (dict, ExpectedDeadLetter)):
+        raise InvalidValue(f"takes a mapping, or a list of them, not {describe(value)}", _AS_LETTER)
+    return _letter(value)
+
+
+def _letter(value: object) -> ExpectedDeadLetter:
+    if not isinstance(value, (dict, ExpectedDeadLetter)):
+        raise InvalidValue(f"takes a mapping, not {describe(value)}", _AS_LETTER)
+    try:
+        return ExpectedDeadLetter.model_validate(value, by_alias=True, by_name=False)
+    except ValidationError as error:
+        raise InvalidValue.of([*translate(error, ExpectedDeadLetter)]) from None
 
 
 class Case(Model):
@@ -187,16 +194,21 @@ class Case(Model):
         description="every message that the routes make of the event; [] means none",
         examples=[[{"route": "oven-too-hot", "args": ["3", 300]}], []],
     )
-    expect_dead_letter: Annotated[list[ExpectedDeadLetter], BeforeValidator(_letters)] = Field(
+    expect_dead_letter: Annotated[ExpectedDeadLetter | list[ExpectedDeadLetter], BeforeValidator(_letters)] = Field(
         default=[],
         description="the dead letter of the event, or a list of them",
         examples=[{"reason": "missing-field"}],
-        json_schema_extra=_one_or_many,
     )
+
+    @property
+    def dead_letters(self) -> list[ExpectedDeadLetter]:
+        """The dead letters that the test expects."""
+        letters = self.expect_dead_letter
+        return letters if isinstance(letters, list) else [letters]
 
     @model_validator(mode="after")
     def _expects(self) -> Case:
-        if self.expect is None and not self.expect_dead_letter:
+        if self.expect is None and not self.dead_letters:
             message = "this test expects nothing"
             raise InvalidValue.of([Diagnostic((), message, "add expect: [], if no message is right", at_key=True)])
         return self

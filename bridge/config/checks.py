@@ -42,7 +42,7 @@ def check(document: Document) -> Iterator[Diagnostic]:
             if isinstance(source, dict):
                 yield from _connection(source, path, document)
                 yield from _source(source, path)
-        yield from _exclusive(sources)
+        yield from _exclusive(sources, document)
     routes = config.get("routes")
     if isinstance(routes, list):
         yield from _routes(routes, sources if isinstance(sources, dict) else None)
@@ -73,7 +73,7 @@ def _source(source: dict[str, Any], path: KeyPath) -> Iterator[Diagnostic]:
             yield diagnostic.below(path)
 
 
-def _exclusive(sources: dict[str, Any]) -> Iterator[Diagnostic]:
+def _exclusive(sources: dict[str, Any], document: Document) -> Iterator[Diagnostic]:
     """Yield the mistake of two sources that would take each other's place at the broker, for ever."""
     holders: dict[object, str] = {}
     for name, source in sources.items():
@@ -81,7 +81,7 @@ def _exclusive(sources: dict[str, Any]) -> Iterator[Diagnostic]:
         if not isinstance(kind, str) or kind not in SOURCES:
             continue
         found = SOURCES[kind].traits.exclusive(source)
-        if found is None:
+        if found is None or document.is_unset(("sources", name, "url")):
             continue
         key, identity = found
         if identity in holders:

@@ -32,6 +32,26 @@ class Span(NamedTuple):
     quote: str | None = None
 
 
+def _offset_in_lines(text: str, offset: int, *, is_block: bool) -> int:
+    """Translate an offset inside the value of a scalar of several lines, each of which is one of the value.
+
+    Return 0, the beginning, where a line does not stand for itself: an empty one may stand for a line break or for nothing.
+    """
+    lines = text.splitlines(keepends=True)
+    at = len(lines.pop(0)) if is_block else 0
+    indent = next((len(line) - len(line.lstrip()) for line in lines if line.strip()), 0)
+    for line in lines:
+        content = line[indent:].rstrip("\r\n") if is_block else line.strip()
+        start = at + (indent if is_block else len(line) - len(line.lstrip()))
+        if not content:
+            return 0
+        if offset <= len(content):
+            return start + offset
+        offset -= len(content) + 1
+        at += len(line)
+    return 0
+
+
 class Document:
     """A parsed file: `value`, where everything stands, and the mistakes that were found."""
 
@@ -86,13 +106,17 @@ class Document:
             located.append(LocatedDiagnostic(self.file, line, column, where, message, hint, shown))
         return located
 
+    def is_unset(self, path: KeyPath) -> bool:
+        """Tell whether the value at `path` holds a reference that has no value on this machine."""
+        return any(piece.unset for piece in self.substituted.get(path, ("", []))[1])
+
     def refill(self, placeholders: Mapping[KeyPath, str]) -> bool:
         """Put a placeholder into the unset references of the value at each path; return whether there is one."""
         found = False
         for path, placeholder in placeholders.items():
-            text, pieces = self.substituted.get(path, ("", []))
-            if any(piece.unset for piece in pieces):
+            if self.is_unset(path):
                 found = True
+                text, pieces = self.substituted[path]
                 inside: Any = self.value
                 for step in path[:-1]:
                     inside = inside[step]
@@ -132,7 +156,9 @@ class Document:
     def raw_offset(self, span: Span, offset: int) -> int:
         """Translate an offset inside a value to one inside its text: past the quote and its escapes."""
         text = self.text[span.start : span.end]
-        if "\n" in text or span.quote in {"|", ">"}:
+        if span.quote in {"|", ">"} or ("\n" in text and span.quote is None):
+            return _offset_in_lines(text, offset, is_block=span.quote is not None)
+        if "\n" in text:
             return 0
         if span.quote not in {"'", '"'}:
             return min(offset, max(len(text) - 1, 0))

@@ -6,9 +6,14 @@ import os
 import select
 import stat
 import time
+from pathlib import Path
+from typing import Final
 
 from bridge.config.units import spell_size
 from bridge.errors import BridgeError
+
+#: The path of standard input, and its name in messages.
+STANDARD_INPUT: Final = "/dev/stdin"
 
 
 class UnreadableFile(BridgeError):
@@ -20,7 +25,7 @@ class InaccessibleFile(UnreadableFile):
 
 
 def read_file(path: str | os.PathLike[str], max_bytes: int, *, pipe_timeout_s: float | None = None) -> bytes:
-    """Return the bytes of a file: at most `max_bytes`, and never from a device or a socket.
+    """Return the bytes of a file: at most `max_bytes`, and never from a device, or from a socket but standard input.
 
     Nothing is waited for, but with `pipe_timeout_s` a pipe is read as well, such as the shell's `<(...)`: its end has to
     come within that time.
@@ -29,13 +34,13 @@ def read_file(path: str | os.PathLike[str], max_bytes: int, *, pipe_timeout_s: f
         UnreadableFile: in words that can follow the path.
     """
     try:
-        # Not blocking: to open a named pipe without a writer takes for ever. A terminal must not become ours.
-        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY)
+        descriptor = _open(path)
         try:
             mode = os.fstat(descriptor).st_mode
             if stat.S_ISDIR(mode):
                 raise InaccessibleFile("cannot be read: Is a directory")
-            if not stat.S_ISREG(mode) and not (stat.S_ISFIFO(mode) and pipe_timeout_s is not None):
+            is_stream = stat.S_ISFIFO(mode) or (stat.S_ISSOCK(mode) and path == STANDARD_INPUT)
+            if not stat.S_ISREG(mode) and not (is_stream and pipe_timeout_s is not None):
                 raise UnreadableFile("cannot be read: it is not a file")
             body = _read(descriptor, max_bytes, pipe_timeout_s or 0.0)
         finally:
@@ -45,6 +50,13 @@ def read_file(path: str | os.PathLike[str], max_bytes: int, *, pipe_timeout_s: f
     if len(body) > max_bytes:
         raise UnreadableFile(f"is larger than {spell_size(max_bytes)}")
     return body
+
+
+def _open(path: str | os.PathLike[str]) -> int:
+    if path == STANDARD_INPUT:
+        return os.dup(0)  # by its path nobody opens a socket, which Node gives to a child (ENXIO, observed)
+    # Not blocking: to open a named pipe without a writer takes for ever. A terminal must not become ours.
+    return os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY)
 
 
 def _read(descriptor: int, max_bytes: int, timeout_s: float) -> bytes:
@@ -61,3 +73,9 @@ def _read(descriptor: int, max_bytes: int, timeout_s: float) -> bytes:
             break
         body += part
     return bytes(body)
+
+
+def base_directory(file: str | os.PathLike[str]) -> Path:
+    """Return where the relative paths in `file` begin: its folder; of standard input or a pipe, the current one."""
+    path = Path(file)
+    return Path() if path.parts[:2] in {("/", "dev"), ("/", "proc")} else path.parent

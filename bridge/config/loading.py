@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any, Final, Generic, TypeVar
 
 from pydantic import BaseModel, ValidationError
@@ -13,7 +12,8 @@ from pydantic import BaseModel, ValidationError
 from bridge.config import checks
 from bridge.config.cases import Case, CaseFile
 from bridge.config.document import Document
-from bridge.config.files import UnreadableFile, read_file
+from bridge.config.dollar import is_expression
+from bridge.config.files import UnreadableFile, base_directory, read_file
 from bridge.config.manifest import ManifestError, read_manifest
 from bridge.config.models import Config, Route
 from bridge.config.reader import MAX_BYTES, parse
@@ -27,8 +27,8 @@ from bridge.garbage import without_collector
 
 Check = Callable[[Config], list[Diagnostic]]
 _Model = TypeVar("_Model", bound=BaseModel)
-#: How long a program that writes the configuration into a pipe may take.
-_PIPE_TIMEOUT_S: Final = 10.0
+#: How long a program that writes a file into a pipe, such as the shell's `<(...)`, may take.
+PIPE_TIMEOUT_S: Final = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,26 +85,32 @@ def load_cases(
 
 def _load(file: str, substitution: Substitution, check: Check | None) -> Loaded[Config]:
     document = parse(_read(file), file, substitution)
-    config = _with_manifest(_validate(document, Config), document)
+    config = _validate(document, Config)
+    if config is not None:
+        config = _with_manifest(config, document)
     if check is not None and document.complete and not document.is_hopeless:
         draft, places = (config, None) if config is not None else _draft(document)
+        if config is None and isinstance(draft.manifest, str):
+            draft = _with_manifest(draft, document)
         for diagnostic in check(draft):
-            document.add(_in_file(diagnostic, places, document))
+            placed = _in_file(diagnostic, places, document)
+            if _is_certain(placed, document):
+                document.add(placed)
     if config is None or not document.flawless:
         # Not raised while handling pydantic's error: a chained error would show the values.
         raise ConfigError(document.diagnostics())
     return Loaded(config, document, substitution.unset)
 
 
-def _with_manifest(config: Config | None, document: Document) -> Config | None:
-    if config is None or config.manifest is None:
-        if config is not None and config.enforce_manifest:
+def _with_manifest(config: Config, document: Document) -> Config:
+    if config.manifest is None or document.is_unset(("manifest",)):
+        if config.manifest is None and config.enforce_manifest:
             document.add(
                 Diagnostic(("enforce_manifest",), "there is no manifest to enforce", "add manifest: FILE", at_key=True)
             )
         return config
     try:
-        return config.with_actors(read_manifest(Path(document.file).parent / config.manifest).actors)
+        return config.with_manifest(read_manifest(base_directory(document.file) / config.manifest))
     except ManifestError as error:
         document.add(Diagnostic(("manifest",), f"the file {error}"))
         return config
@@ -112,7 +118,7 @@ def _with_manifest(config: Config | None, document: Document) -> Config | None:
 
 def _read(file: str) -> bytes:
     try:
-        return read_file(file, MAX_BYTES, pipe_timeout_s=_PIPE_TIMEOUT_S)
+        return read_file(file, MAX_BYTES, pipe_timeout_s=PIPE_TIMEOUT_S)
     except UnreadableFile as error:
         message = str(error) if str(error).startswith("cannot") else f"the file {error}"
     raise ConfigError([LocatedDiagnostic(file, 1, 1, "", message)])
@@ -127,7 +133,8 @@ def _validate(document: Document, model: type[_Model]) -> _Model | None:
         return None
     pieces = [piece for _, pieces in document.substituted.values() for piece in pieces]
     secrets = {piece.value for piece in pieces if piece.value and not piece.unset}
-    if model is Config and not _add_all(checks.check(document), document):
+    certain = (diagnostic for diagnostic in checks.check(document) if _is_certain(diagnostic, document))
+    if model is Config and not _add_all(certain, document):
         return None
     for placeholder in (*PLACEHOLDERS[1:], ""):
         try:
@@ -143,6 +150,15 @@ def _validate(document: Document, model: type[_Model]) -> _Model | None:
             return None
         return valid if document.flawless else None
     return None
+
+
+def _is_certain(diagnostic: Diagnostic, document: Document) -> bool:
+    """Tell whether a diagnostic does not come from a placeholder, which stands for any value.
+
+    In a test it counts all the same: no test can run with a placeholder for its source or its file.
+    """
+    path = diagnostic.path
+    return diagnostic.at_key or path[:1] == ("tests",) or not document.is_unset(path)
 
 
 def _add_all(diagnostics: Iterator[Diagnostic], document: Document) -> bool:
@@ -175,14 +191,14 @@ def _draft(document: Document) -> tuple[Config, list[int]]:
         kind = raw.get("type") if isinstance(raw, dict) else None
         if isinstance(kind, str) and kind in SOURCES:
             drafts[name] = SOURCES[kind].model_construct(type=kind, deduplicate=_deduplicate(raw))
-    return Config.model_construct(sources=drafts, routes=sound), places
+    return Config.model_construct(sources=drafts, routes=sound, manifest=value.get("manifest")), places
 
 
 def _deduplicate(source: dict[str, Any]) -> Deduplicate | None:
     """Return the `deduplicate` of a source as far as its key is an expression, whatever else is wrong with it."""
     raw = source.get("deduplicate")
     key = raw.get("key") if isinstance(raw, dict) else None
-    if isinstance(key, str) and key.startswith("$") and not key.startswith("$$"):
+    if is_expression(key):
         return Deduplicate.model_construct(key=key)
     return None
 

@@ -12,8 +12,9 @@ from bridge.errors import BridgeError
 
 FORMAT: Final = 1
 _MAX_BYTES: Final = 16 << 20
+_REMEDY: Final = "`dramatiq-bridge actors` writes it"
 
-Kind = Literal["positional-only", "positional-or-keyword", "var-positional", "keyword-only", "var-keyword"]
+ParameterKind = Literal["positional-only", "positional-or-keyword", "var-positional", "keyword-only", "var-keyword"]
 JsonType = Literal["null", "boolean", "integer", "number", "string", "array", "object"]
 
 
@@ -24,12 +25,12 @@ class ManifestError(BridgeError):
 class Parameter(msgspec.Struct, frozen=True, omit_defaults=True):
     """One parameter of an actor's function.
 
-    `types` are the types of JSON that its annotation allows, `values` the only values; None where it says nothing that
-    JSON could break. `required` is whether a call needs it.
+    `types` are the types of JSON that its annotation allows, `values` the only values; None where it allows any.
+    `required` is whether a call needs it.
     """
 
     name: str
-    kind: Kind
+    kind: ParameterKind
     annotation: str = ""
     types: tuple[JsonType, ...] | None = None
     values: tuple[Any, ...] | None = None
@@ -38,41 +39,54 @@ class Parameter(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class Actor(msgspec.Struct, frozen=True, omit_defaults=True):
-    """One actor: its queue, its parameters in their order, and the options that it was declared with."""
+    """One actor: its queue, its parameters in their order, and the options that it was declared with.
+
+    `certain` is false where a decorator could change a call on its way to these parameters.
+    """
 
     queue: str
     parameters: tuple[Parameter, ...] = ()
     options: dict[str, Any] = {}
     description: str = ""
+    certain: bool = True
 
 
 class Manifest(msgspec.Struct, frozen=True):
-    """The actors of an application by their names. `dramatiq` is the version that declared them."""
+    """The actors of an application by their names. `dramatiq` is the version that declared them.
+
+    `options` are those that its brokers and their middleware know.
+    """
 
     manifest: int
     dramatiq: str
     modules: tuple[str, ...]
     actors: dict[str, Actor]
+    options: tuple[str, ...] = ()
+
+
+class _Format(msgspec.Struct):
+    manifest: int
 
 
 def read_manifest(path: str | os.PathLike[str]) -> Manifest:
     """Return the manifest in a file.
 
     Raises:
-        ManifestError: it can't be read, or is no manifest of this format; the message can follow the path.
+        ManifestError: it can't be read, or is no manifest of this format; the message begins with the path.
     """
     try:
-        manifest = msgspec.json.decode(read_file(path, _MAX_BYTES), type=Manifest)
+        body = read_file(path, _MAX_BYTES)
+        version = msgspec.json.decode(body, type=_Format).manifest
+        if version != FORMAT:
+            raise ManifestError(f"{path} has the format {version}, this version reads {FORMAT}; {_REMEDY}")
+        return msgspec.json.decode(body, type=Manifest)
     except UnreadableFile as error:
-        raise ManifestError(str(error)) from None
-    except msgspec.DecodeError as error:
-        raise ManifestError(f"is no manifest: {error}; `dramatiq-bridge actors` writes one") from None
-    if manifest.manifest != FORMAT:
-        raise ManifestError(f"has the format {manifest.manifest}, this version reads {FORMAT}; write it anew")
-    return manifest
+        raise ManifestError(f"{path} {error}; {_REMEDY}") from None
+    except (ValueError, RecursionError) as error:  # msgspec.DecodeError and UnicodeDecodeError are ValueErrors
+        raise ManifestError(f"{path} is no manifest: {error}; {_REMEDY}") from None
 
 
-def write_manifest(manifest: Manifest) -> bytes:
-    """Return the JSON of a manifest, in an order of its own, so that a repository shows what has changed."""
+def manifest_json(manifest: Manifest) -> bytes:
+    """Return the JSON of a manifest with sorted keys, so that a repository shows real changes only."""
     body = msgspec.json.format(msgspec.json.encode(manifest, order="sorted"), indent=2)
     return body + b"\n"

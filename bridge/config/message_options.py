@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import enum
 import re
-from collections.abc import Callable
-from typing import Final
+from collections.abc import Callable, Mapping
+from typing import Any, Final
 
 from bridge.config.document import INVALID
+from bridge.config.dollar import is_expression
 from bridge.config.substitution import coerced, unmarked
 from bridge.config.units import MAX_MILLISECONDS, parse_duration
 from bridge.config.wording import describe, near_miss, quoted
@@ -236,12 +237,13 @@ def _filled(value: dict[str, object], path: KeyPath, report: _Report, *, literal
         message, hint = "the key 'actor_name' is missing", "add actor_name: the actor of this step"
         report.append(Diagnostic(path, message, hint, at_key=True))
     parts = {
-        "queue_name": _part(check_queue_name, value.get("queue_name", "default"), (*path, "queue_name"), report),
         "actor_name": _part(check_actor_name, value.get("actor_name", INVALID), (*path, "actor_name"), report),
     }
+    if "queue_name" in value:
+        parts["queue_name"] = _part(check_queue_name, value["queue_name"], (*path, "queue_name"), report)
     for key, expected, default in (("args", list, []), ("kwargs", dict, {})):
         part = parts[key] = value.get(key, default)
-        later = literal and isinstance(part, str) and part.startswith("$") and not part.startswith("$$")
+        later = literal and is_expression(part)
         if not isinstance(part, expected) and not later and part is not INVALID:
             report.append(Diagnostic((*path, key), f"takes {describe(default)}, not {describe(part)}"))
     parts["options"] = options = value.get("options", {})
@@ -253,3 +255,19 @@ def _filled(value: dict[str, object], path: KeyPath, report: _Report, *, literal
     elif options is not INVALID:
         report.append(Diagnostic((*path, "options"), f"takes a mapping of options, not {describe(options)}"))
     return parts
+
+
+def with_queues(options: Mapping[str, Any], queues: Mapping[str, str]) -> dict[str, Any]:
+    """Return checked options in which each message of a pipeline has a queue: its actor's in `queues`, or default."""
+
+    def complete(message: dict[str, Any]) -> dict[str, Any]:
+        queue = message.get("queue_name") or queues.get(message["actor_name"], "default")
+        return {**message, "queue_name": queue, "options": with_queues(message["options"], queues)}
+
+    completed = dict(options)
+    for name, value in options.items():
+        if OPTIONS.get(name) is Kind.MESSAGE:
+            completed[name] = complete(value)
+        elif OPTIONS.get(name) is Kind.MESSAGES:
+            completed[name] = [complete(message) for message in value]
+    return completed

@@ -5,7 +5,7 @@ Durations are milliseconds, sizes are bytes.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 from typing import Annotated, Any, Literal
 
@@ -24,7 +24,8 @@ from bridge.config.connection import (
     at_least,
     or_null,
 )
-from bridge.config.manifest import Actor
+from bridge.config.dollar import is_expression
+from bridge.config.manifest import Actor, Manifest
 from bridge.config.message_options import check_actor_name, check_options, check_queue_name
 from bridge.config.source_model import MAX_PROCESSES
 from bridge.config.sources import SourceConfig
@@ -37,24 +38,20 @@ _EXPRESSION = {"type": "string", "pattern": r"^\$"}
 _DEPTH = {"anyOf": [{"type": "integer", "minimum": 1}, {"type": "string", "pattern": r"^\$\{"}]}
 
 
-def _is_expression(value: object) -> bool:
-    return isinstance(value, str) and value.startswith("$") and not value.startswith("$$")
-
-
 def _list(value: object) -> object:
-    if isinstance(value, list) or _is_expression(value):
+    if isinstance(value, list) or is_expression(value):
         return unmarked(value)
     raise InvalidValue(f"takes a list, not {describe(value)}", "or an expression that gives one, as in $payload.items")
 
 
 def _mapping(value: object) -> object:
-    if isinstance(value, dict) or _is_expression(value):
+    if isinstance(value, dict) or is_expression(value):
         return unmarked(value)
     raise InvalidValue(f"takes a mapping, not {describe(value)}", "or an expression that gives one, as in $payload")
 
 
 def _delay(value: object) -> object:
-    return str(value) if _is_expression(value) else parse_duration(value)
+    return str(value) if is_expression(value) else parse_duration(value)
 
 
 def _actor(value: object) -> object:
@@ -211,19 +208,19 @@ class Route(Model):
     args: Annotated[
         list[Any] | str, BeforeValidator(_list), WithJsonSchema({"anyOf": [{"type": "array"}, _EXPRESSION]})
     ] = Field(
-        default_factory=list,
+        default=[],
         description="positional arguments",
         examples=[["$plant", "$payload.celsius"], "$payload.args"],
     )
     kwargs: Annotated[
         dict[str, Any] | str, BeforeValidator(_mapping), WithJsonSchema({"anyOf": [{"type": "object"}, _EXPRESSION]})
     ] = Field(
-        default_factory=dict,
+        default={},
         description="keyword arguments",
         examples=[{"severity": "high", "at": "$received_at"}, "$payload"],
     )
     options: Annotated[dict[str, Any], BeforeValidator(check_options)] = Field(
-        default_factory=dict,
+        default={},
         description="Dramatiq's message options",
         examples=[{"max_retries": 5, "time_limit": "30s"}],
     )
@@ -238,10 +235,20 @@ class Route(Model):
     )
 
 
+def _with_queue(route: Route, actors: Mapping[str, Actor]) -> Route:
+    if "queue" in route.model_fields_set or route.actor not in actors:
+        return route
+    completed = route.model_copy(update={"queue": actors[route.actor].queue})
+    completed.model_fields_set.discard("queue")  # model_copy marks it as given; the file does not give it
+    return completed
+
+
 class Config(Model):
     """A whole configuration."""
 
-    dramatiq: Annotated[Dramatiq, Field(description="where the workers look")] = Dramatiq()
+    dramatiq: Annotated[
+        Dramatiq, Field(description="where the workers look", examples=[{"url": "redis://localhost:6379/0"}])
+    ] = Dramatiq()
     sources: Annotated[dict[str, SourceConfig], Field(min_length=1)] = Field(
         description="where events come from, by names of your own",
         examples=[{"orders": {"type": "amqp", "url": "amqp://localhost/", "queue": "orders"}}],
@@ -251,7 +258,7 @@ class Config(Model):
         description="which events become which messages",
         examples=[[{"from": "orders", "actor": "reserve_stock", "args": ["$payload.id"]}]],
     )
-    log: Annotated[Log, Field(description="how the bridge logs")] = Log()
+    log: Annotated[Log, Field(description="how the bridge logs", examples=[{"level": "debug"}])] = Log()
     processes: Annotated[Integer, Field(ge=1, le=MAX_PROCESSES)] = Field(
         default=1, description="how many processes share the events of sources that can be shared", examples=[4]
     )
@@ -261,7 +268,9 @@ class Config(Model):
         description="disk for what no broker holds while Redis is away; without it that is lost",
         examples=[{"directory": "/var/lib/dramatiq-bridge/spool"}],
     )
-    dead_letters: Annotated[DeadLetters, Field(description="where unusable events go")] = DeadLetters()
+    dead_letters: Annotated[
+        DeadLetters, Field(description="where unusable events go", examples=[{"max_length": 50_000}])
+    ] = DeadLetters()
     manifest: Name | None = Field(
         default=None,
         description="file of `dramatiq-bridge actors`, beside this one: calls are checked against it",
@@ -299,23 +308,27 @@ class Config(Model):
                 named.append(route)
         return named
 
-    _actors: Mapping[str, Actor] | None = PrivateAttr(default=None)
+    _known: Manifest | None = PrivateAttr(default=None)
 
     @property
     def actors(self) -> Mapping[str, Actor] | None:
         """The actors of the manifest, None without one."""
-        return self._actors
+        return None if self._known is None else self._known.actors
 
-    def with_actors(self, actors: Mapping[str, Actor]) -> Config:
+    @property
+    def actor_queues(self) -> Mapping[str, str]:
+        """The queue of each actor in the manifest."""
+        return {} if self._known is None else {name: actor.queue for name, actor in self._known.actors.items()}
+
+    @property
+    def actor_options(self) -> Collection[str]:
+        """The options that the brokers in the manifest know."""
+        return () if self._known is None else self._known.options
+
+    def with_manifest(self, manifest: Manifest) -> Config:
         """Return this configuration with a manifest: a route that names no queue takes its actor's."""
-        routes = [
-            route
-            if "queue" in route.model_fields_set or route.actor not in actors
-            else route.model_copy(update={"queue": actors[route.actor].queue})
-            for route in self.routes
-        ]
-        changed = self.model_copy(update={"routes": routes})
-        changed._actors = actors  # noqa: SLF001 - its own class
+        changed = self.model_copy(update={"routes": [_with_queue(route, manifest.actors) for route in self.routes]})
+        changed._known = manifest  # noqa: SLF001 - its own class
         return changed
 
     def secrets(self) -> set[str]:

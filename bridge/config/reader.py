@@ -15,7 +15,7 @@ import yaml
 from bridge.config.document import INVALID, MAX_MISTAKES, Document, Span
 from bridge.config.redaction import is_address, is_reference, is_secret_path, url_secrets
 from bridge.config.scalars import resolve
-from bridge.config.substitution import Substituted, Substitution
+from bridge.config.substitution import Substituted, Substitution, refilled
 from bridge.config.syntax import MAX_DEPTH, SyntaxFault, explain, repair
 from bridge.config.wording import quoted
 from bridge.errors import InvalidValue, KeyPath
@@ -266,6 +266,9 @@ class _Reader:
             return INVALID
         if pieces:
             document.substituted[path] = (text, pieces)
+            if path[:1] == ("routes",) and path[2:] == ("when",) and document.is_unset(path):
+                # A number is an operand and may be a text in quotes; a name would be an unknown one.
+                value = refilled(text, pieces, "1")
             if value.startswith("$") and path[:1] == ("routes",) and len(path) > 2 and path[2] in _WITH_EXPRESSIONS:
                 # A substituted text is a value: it cannot become an expression.
                 value = f"${value}"

@@ -8,6 +8,7 @@ from typing import Annotated, Any, ClassVar, Final, Literal
 from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema
 
 from bridge.config.connection import Bytes, Connection, Integer, Milliseconds, Model, at_least, or_null
+from bridge.config.dollar import is_expression
 from bridge.config.traits import Traits
 from bridge.config.units import spell_size
 from bridge.config.wording import describe
@@ -37,7 +38,7 @@ def _deduplicate(value: object) -> object:
 def _key(value: object) -> object:
     if not isinstance(value, str):
         raise InvalidValue(f"takes an expression, not {describe(value)}", "as in $meta.message_id")
-    if not value.startswith("$") or value.startswith("$$"):
+    if not is_expression(value):
         raise InvalidValue("takes an expression, which begins with $", "as in $meta.message_id")
     return str(value)
 
@@ -75,7 +76,9 @@ class SourceModel(Connection):
         description="what becomes of an event that fits no route's topic; dead-letter for queues and streams, otherwise drop",
         examples=["drop"],
     )
-    window: Annotated[Window, Field(description="how much may be in flight")] = Window()
+    window: Annotated[
+        Window, Field(description="how much may be in flight", examples=[{"events": 2_000, "bytes": "32MiB"}])
+    ] = Window()
     max_body: Size = Field(default=256 << 10, description="size of a body from which an event is a dead letter")
 
     @property

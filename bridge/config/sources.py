@@ -9,6 +9,7 @@ import re
 import socket
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from itertools import combinations
 from typing import Annotated, Any, ClassVar, Final, Literal, get_args
 
 from pydantic import BeforeValidator, Field, WithJsonSchema
@@ -18,18 +19,21 @@ from bridge.config.amqp import Amqp
 from bridge.config.connection import Boolean, Milliseconds, Name, Seconds16, Timeout, at_least
 from bridge.config.names import ClientId, MqttFilter, mqtt_login_mistakes, process_client_id, split
 from bridge.config.promises import Promise
+from bridge.config.properties import Properties, Property, entry_id, flag, text, up_to, whole_seconds
 from bridge.config.source_model import DeduplicatedSource, SourceModel, WideWindow
 from bridge.config.starts import EntryStart
 from bridge.config.substitution import coerced
 from bridge.config.traits import Surroundings, Traits
 from bridge.config.units import spell_duration, spell_size
 from bridge.errors import Diagnostic
-from bridge.topics.mqtt import MqttTopics, covers, needed_filters, without_share
+from bridge.topics.mqtt import MqttTopics, covers, needed_filters, subscription, without_share
 from bridge.topics.pattern import Pattern
-from bridge.topics.redis import RedisTopics
+from bridge.topics.redis import RedisTopics, can_overlap
 
 #: So many names are shown of those that a source has.
 _MAX_LISTED: Final = 10
+#: So many patterns of a source are compared with each other.
+_MAX_COMPARED: Final = 100
 #: MQTT counts these in seconds, in four bytes.
 Seconds32 = Annotated[Milliseconds, at_least(0, 4_294_967_295_000)]
 
@@ -118,13 +122,16 @@ def _exclusive_mqtt(source: Mapping[str, Any]) -> tuple[str, object] | None:
     client_id = source.get("client_id")
     if parts is None or not isinstance(client_id, str):
         return None
-    return "client_id", (parts.hostname, parts.port, client_id)
+    default = 8883 if parts.scheme == "mqtts" else 1883
+    return "client_id", (parts.hostname, parts.port or default, client_id)
 
 
 def _why_not_brought_mqtt(source: Mqtt, topics: Sequence[str | None], topic: str) -> str:
-    filters = needed_filters(source.topics, topics)
-    if any(covers(without_share(each), topic) for each in filters):
+    # Of thousands of filters it takes far longer to find those that are needed than to ask all of them.
+    wanted = source.topics or [subscription(each) if each is not None else "#" for each in topics]
+    if any(covers(without_share(each), topic) for each in wanted):
         return ""
+    filters = needed_filters(source.topics, topics)
     return (
         f"the bridge does not subscribe to this topic: {_listed('it subscribes to', filters) or 'no route needs one'}"
     )
@@ -133,6 +140,16 @@ def _why_not_brought_mqtt(source: Mqtt, topics: Sequence[str | None], topic: str
 def _listed(words: str, names: Sequence[str]) -> str:
     more = f" and {len(names) - _MAX_LISTED} more" if len(names) > _MAX_LISTED else ""
     return f"{words} {', '.join(names[:_MAX_LISTED])}{more}" if names else ""
+
+
+def _properties_mqtt(source: Mqtt) -> Properties:
+    meta = {"qos": Property(up_to(source.qos), source.qos), "retain": Property(flag, default=False)}
+    meta["redelivered"] = Property(flag, default=False)
+    if source.version != "5":
+        return Properties(meta, None, "MQTT 3.1.1 has no user properties")
+    for name in ("reply_to", "content_type", "correlation_id"):
+        meta[name] = Property(text)
+    return Properties({**meta, "expires_in": Property(whole_seconds)}, "text")
 
 
 class Mqtt(DeduplicatedSource):
@@ -146,6 +163,7 @@ class Mqtt(DeduplicatedSource):
         why_not_brought=_why_not_brought_mqtt,
         promise=_promise_mqtt,
         dead_letters_unmatched=False,
+        properties=_properties_mqtt,
         presents_json=lambda _: False,
         no_deduplicate=None,
         exclusive=_exclusive_mqtt,
@@ -200,11 +218,20 @@ def _notes_pubsub(source: RedisPubsub) -> Iterator[tuple[str, str]]:
     for channel in source.channels:
         if any(pattern.match(channel) is not None for pattern in patterns):
             yield "patterns", f"gets each event of {channel!r} twice: as a channel, and by a pattern that fits it"
+    # A class may keep two patterns apart; among hundreds of patterns each pair would take too long.
+    plain = [pattern for pattern in source.patterns if "[" not in pattern][:_MAX_COMPARED]
+    for first, second in combinations(plain, 2):
+        if can_overlap(*map(_without_captures, (first, second))):
+            yield "patterns", f"gets each event twice whose channel fits both {first!r} and {second!r}"
 
 
 def _redis_pattern(text: str) -> Pattern:
-    # One of ours but for the captures: Redis takes braces as characters.
-    return RedisTopics.compile(re.sub(r"[{}]", r"\\\g<0>", text))
+    return RedisTopics.compile(_without_captures(text))
+
+
+def _without_captures(text: str) -> str:
+    """Return a pattern of Redis as one of ours: Redis takes braces as characters."""
+    return re.sub(r"[{}]", r"\\\g<0>", text)
 
 
 def _mistakes_pubsub(source: Mapping[str, Any]) -> Iterator[Diagnostic]:
@@ -229,6 +256,7 @@ class RedisPubsub(SourceModel):
         why_not_brought=_why_not_brought_pubsub,
         promise=lambda source, surroundings: _at_most_once(promises.PUBSUB, source, surroundings),
         dead_letters_unmatched=False,
+        properties=lambda _: Properties({}, None, "Redis pub/sub has no headers"),
         presents_json=lambda _: False,
         exclusive=lambda _: None,
         no_deduplicate="Redis pub/sub never delivers a message again, so there is nothing to recognise",
@@ -238,7 +266,9 @@ class RedisPubsub(SourceModel):
         notes=_notes_pubsub,
     )
 
-    window: Annotated[WideWindow, Field(description="how much may be in flight")] = WideWindow()
+    window: Annotated[
+        WideWindow, Field(description="how much may be in flight", examples=[{"events": 2_000, "bytes": "32MiB"}])
+    ] = WideWindow()
     type: Literal["redis-pubsub"] = Field(description="protocol of the source")
     channels: list[Name] = Field(default=[], description="channels to subscribe to", examples=[["signups"]])
     patterns: list[Name] = Field(
@@ -260,6 +290,13 @@ def _for_process_stream(source: RedisStream, number: int) -> RedisStream:
     return source.model_copy(update={"consumer": f"{source.consumer or socket.gethostname()}-{number}"})
 
 
+def _properties_stream(source: RedisStream) -> Properties:
+    meta = {"entry_id": Property(entry_id, "1767225600000-0")}
+    if source.field is None:
+        return Properties(meta, None, "without `field`, all fields of an entry are its payload")
+    return Properties(meta, "text")
+
+
 class RedisStream(SourceModel):
     """Streams of Redis, read by a consumer group."""
 
@@ -269,6 +306,7 @@ class RedisStream(SourceModel):
         why_not_brought=_why_not_brought_stream,
         promise=_promise_stream,
         dead_letters_unmatched=True,
+        properties=_properties_stream,
         # Without a chosen field, an entry is the JSON object of all its fields.
         presents_json=lambda source: source.field is None,
         exclusive=lambda _: None,
@@ -279,7 +317,9 @@ class RedisStream(SourceModel):
         notes=lambda _: (),
     )
 
-    window: Annotated[WideWindow, Field(description="how much may be in flight")] = WideWindow()
+    window: Annotated[
+        WideWindow, Field(description="how much may be in flight", examples=[{"events": 2_000, "bytes": "32MiB"}])
+    ] = WideWindow()
     type: Literal["redis-stream"] = Field(description="protocol of the source")
     streams: Annotated[list[Name], Field(min_length=1)] = Field(
         description="keys of the streams to read", examples=[["audit"]]

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
 from bridge.config.promises import Promise
+from bridge.config.properties import Properties
 from bridge.errors import Diagnostic
 from bridge.topics.pattern import TopicSyntax
 
@@ -47,6 +48,8 @@ class Traits(Generic[_Settings]):
     promise: Callable[[_Settings, Surroundings], Promise]
     #: Whether an event that fits no route's topic is a dead letter, where `unmatched` is not set.
     dead_letters_unmatched: bool
+    #: The headers and the `meta` of its events.
+    properties: Callable[[_Settings], Properties]
     #: Whether the source makes a JSON object of each event, so that `decode` has no say.
     presents_json: Callable[[_Settings], bool]
     #: The key of a name that one source alone may have at its broker, and all that makes it so; given the source's mapping

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import re
 import types
 import typing
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
 from pydantic import BaseModel, ValidationError
 
 from bridge.config.substitution import Substituted
+from bridge.config.synonyms import renamed
 from bridge.config.wording import describe, listed, near_miss, quoted
 from bridge.errors import Diagnostic, InvalidValue, KeyPath
 
@@ -31,53 +31,6 @@ _BOUNDS: Final = {
     "string_too_short": "takes text that is not empty",
     "string_too_long": "takes text of at most {max_length} characters",
     "too_short": "takes at least one entry",
-}
-#: The first of the values in pydantic's words.
-_CHOICE: Final = re.compile(r"'([^']*)'")
-#: Keys of other programs, and ours for the same thing: the first one that is known where the key stands.
-_SYNONYMS: Final[dict[str, tuple[str, ...]]] = {
-    **dict.fromkeys(("source", "input", "trigger"), ("from",)),
-    **dict.fromkeys(("if", "condition", "filter", "where", "match"), ("when",)),
-    **dict.fromkeys(("uri", "urls", "host", "hosts", "hostname", "server", "servers", "broker", "address"), ("url",)),
-    **dict.fromkeys(("port", "db", "database", "vhost", "virtual_host", "dsn", "connection", "endpoint"), ("url",)),
-    **dict.fromkeys(("channel", "topics", "topic", "subject"), ("topic", "channels", "topics", "streams")),
-    **dict.fromkeys(("stream", "streams", "key"), ("streams", "stream")),
-    **dict.fromkeys(("task", "job", "function", "target", "handler"), ("actor",)),
-    **dict.fromkeys(("user", "login"), ("username",)),
-    **dict.fromkeys(("pass", "passwd", "pwd", "secret"), ("password",)),
-    **dict.fromkeys(("ssl", "use_ssl", "use_tls", "tls_config"), ("tls",)),
-    **dict.fromkeys(("cafile", "ca_file", "ca_cert", "ca_certs", "root_cas_file"), ("ca",)),
-    **dict.fromkeys(("certfile", "cert_file", "certificate"), ("cert",)),
-    **dict.fromkeys(("keyfile", "key_file", "private_key"), ("key",)),
-    **dict.fromkeys(("consumer_group", "group_id", "group_name"), ("group",)),
-    **dict.fromkeys(("clientid", "client_name", "client"), ("client_id", "consumer")),
-    **dict.fromkeys(("clean_session", "clean_start", "persistent"), ("session_expiry",)),
-    **dict.fromkeys(("keep_alive", "ping_interval"), ("keepalive", "heartbeat")),
-    **dict.fromkeys(
-        ("prefetch", "prefetch_count", "max_in_flight", "qos_prefetch", "batch_size", "count"), ("window",)
-    ),
-    **dict.fromkeys(("exchange", "bindings", "routing_key", "routing_keys", "durable", "queue_declare"), ("declare",)),
-    **dict.fromkeys(("queue_name", "queues"), ("queue",)),
-    **dict.fromkeys(("codec", "format", "encoding", "parser", "data_format", "decoder"), ("decode",)),
-    **dict.fromkeys(("max_bytes", "max_size", "max_message_size"), ("max_body",)),
-    **dict.fromkeys(("dedupe", "dedup", "idempotency_key"), ("deduplicate",)),
-    **dict.fromkeys(("params", "parameters", "arguments", "positional"), ("args",)),
-    **dict.fromkeys(("eta", "countdown", "schedule"), ("delay",)),
-    **dict.fromkeys(("retries", "max_retries", "time_limit", "max_age", "priority", "timeout"), ("options",)),
-    **dict.fromkeys(("workers", "concurrency", "threads", "replicas"), ("processes",)),
-    **dict.fromkeys(("logging", "logger"), ("log",)),
-    **dict.fromkeys(("inputs", "brokers"), ("sources",)),
-    **dict.fromkeys(("rules", "outputs", "pipeline", "mappings", "actors"), ("routes",)),
-    **dict.fromkeys(("redis", "sink", "output"), ("dramatiq",)),
-    **dict.fromkeys(("dead_letter", "dlq", "dead_letter_queue"), ("dead_letters",)),
-}
-#: How some of ours are written for another program's key.
-_AS_IN: Final = {
-    "window": "window: {events: 100}",
-    "declare": "declare: {exchange: orders, bindings: [order.#]}",
-    "options": "options: {max_retries: 5}",
-    "url": "url: mqtt://host:1883, amqp://host/vhost or redis://host:6379/0",
-    "session_expiry": "session_expiry: 0s",
 }
 
 
@@ -109,7 +62,7 @@ def _plain_words(kind: str, context: dict[str, Any], value: object) -> tuple[str
     if expected := _EXPECTED.get(kind):
         return f"takes {expected}, not {_shape(value, expected)}", _remedy(expected, value)
     if kind == "literal_error":
-        choices = [word.strip("' ") for word in context["expected"].replace(" or ", ",").split(",")]
+        choices = _choices(context)
         if isinstance(value, int) and choices[0].isdecimal():
             return f"takes {listed(choices)}", ""
         if not isinstance(value, str):
@@ -135,9 +88,16 @@ def _remedy(expected: str, value: object) -> str:
 
 def first_choices(error: ValidationError, config: type[BaseModel]) -> dict[KeyPath, str]:
     """Return the first of the allowed values, by the path of each value that is none of them."""
-    wrong = (details for details in error.errors(include_url=False) if details["type"] == "literal_error")
-    found = ((_path(details["loc"], config)[0], _CHOICE.search(details["ctx"]["expected"])) for details in wrong)
-    return {path: choice[1] for path, choice in found if choice is not None}
+    return {
+        _path(details["loc"], config)[0]: _choices(details["ctx"])[0]
+        for details in error.errors(include_url=False)
+        if details["type"] == "literal_error"
+    }
+
+
+def _choices(context: Mapping[str, Any]) -> list[str]:
+    """Return the values that a Literal takes, out of pydantic's words: `'a', 'b' or 'c'`."""
+    return [word.strip("' ") for word in context["expected"].replace(" or ", ",").split(",")]
 
 
 def _missing(path: KeyPath, model: type[BaseModel] | None) -> Diagnostic:
@@ -151,14 +111,9 @@ def _unknown_key(path: KeyPath, model: type[BaseModel] | None) -> Diagnostic:
     key, known = str(path[-1]), list(_fields(model))
     if reason := getattr(model, "without", {}).get(key):
         return Diagnostic(path, f"there is no {quoted(key)} here", reason, at_key=True)
-    synonym = next((ours for ours in _SYNONYMS.get(key, ()) if ours in known), "")
     near = near_miss(key, known, 0.8)
-    hint = near or (f"it is called {synonym} here{_as_in(synonym)}" if synonym else near_miss(key, known))
+    hint = near or renamed(key, known) or near_miss(key, known)
     return Diagnostic(path, f"unknown key {quoted(key)}", hint or f"known keys: {', '.join(known)}", at_key=True)
-
-
-def _as_in(key: str) -> str:
-    return f", as in {_AS_IN[key]}" if key in _AS_IN else ""
 
 
 def _fields(model: type[BaseModel] | None) -> dict[str, Any]:

@@ -45,7 +45,9 @@ def quoted(value: object) -> str:
         return text if len(text) <= _MAX_QUOTED else f"{text[: _MAX_QUOTED - 2]}…{text[0]}"
     if isinstance(value, int) and value.bit_length() > _MAX_QUOTED_BITS:
         return "a huge number"
-    return repr(value) if value is None or isinstance(value, (bool, int, float)) else describe(value)
+    if value is None or isinstance(value, bool):
+        return {None: "null", True: "true", False: "false"}[value]
+    return repr(value) if isinstance(value, (int, float)) else describe(value)
 
 
 @contextmanager
@@ -92,10 +94,10 @@ def _may_be_near(word: str, known: str, cutoff: float) -> bool:
     return sum(min(word.count(char), known.count(char)) for char in set(known)) >= least
 
 
-def listed(words: Iterable[object]) -> str:
+def listed(words: Iterable[object], conjunction: str = "or") -> str:
     """Return `a, b or c`."""
     *first, last = map(str, words)
-    return f"{', '.join(first)} or {last}" if first else last
+    return f"{', '.join(first)} {conjunction} {last}" if first else last
 
 
 def spell_path(path: KeyPath) -> str:

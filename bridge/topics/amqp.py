@@ -6,9 +6,12 @@ from typing import Final
 
 import re2
 
+from bridge.errors import InvalidValue
 from bridge.topics.index import MANY, ONE, Token
 from bridge.topics.pattern import Pattern, capture_names, compile_regex, split_levels
 
+#: A routing key, in bytes of UTF-8.
+MAX_KEY: Final = 255
 _WORD: Final = r"[^.]*"
 
 
@@ -30,6 +33,12 @@ class AmqpTopics:
     def tokens(text: str) -> list[Token]:
         """See `TopicSyntax`."""
         return [MANY if word == "#" else ONE if word == "*" or word[:1] == "{" else word for word in text.split(".")]
+
+    @staticmethod
+    def check_topic(topic: str) -> None:
+        """See `TopicSyntax`."""
+        if (size := len(topic.encode())) > MAX_KEY:
+            raise InvalidValue(f"a routing key has at most {MAX_KEY} bytes, AMQP's own limit; this one has {size:,}")
 
     @staticmethod
     def levels(topic: str) -> list[str]:

@@ -37,6 +37,19 @@ class MqttTopics:
         ]
 
     @staticmethod
+    def check_topic(topic: str) -> None:
+        """See `TopicSyntax`."""
+        check_string(topic)
+        if not topic:
+            raise InvalidValue("an event of MQTT has a topic", "add the topic that it is published to")
+        if topic.startswith("$share/"):
+            raise InvalidValue("no event has a topic that begins with $share/", "write the topic it is published to")
+        for wildcard in "+#":
+            if wildcard in topic:
+                hint = "write the topic of one event"
+                raise InvalidValue(f"no event has a topic with the wildcard {wildcard}", hint, topic.index(wildcard))
+
+    @staticmethod
     def levels(topic: str) -> list[str]:
         """See `TopicSyntax`."""
         return topic.split("/")

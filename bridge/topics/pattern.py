@@ -67,6 +67,10 @@ class TopicSyntax(Protocol):
         """Return the tokens of a pattern that `compile` takes. They fit every topic that the pattern fits."""
         ...
 
+    def check_topic(self, topic: str) -> None:
+        """Raise InvalidValue for a topic that no event of the protocol has."""
+        ...
+
     def levels(self, topic: str) -> Sequence[str]:
         """Split a topic into the levels that tokens stand for."""
         ...

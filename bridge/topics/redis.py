@@ -36,9 +36,34 @@ class RedisTopics:
         return [_token(piece[0]) for piece in _PIECE.finditer(text)]
 
     @staticmethod
+    def check_topic(topic: str) -> None:
+        """See `TopicSyntax`; a channel and a key hold any text."""
+
+    @staticmethod
     def levels(topic: str) -> str:
         """See `TopicSyntax`."""
         return topic
+
+
+def can_overlap(first: str, second: str) -> bool:
+    """Tell whether a channel can fit both globs; a class counts as any character."""
+    left, right = RedisTopics.tokens(first), RedisTopics.tokens(second)
+    waiting, seen = [(0, 0)], {(0, 0)}
+    while waiting:
+        at, other = waiting.pop()
+        if (at, other) == (len(left), len(right)):
+            return True
+        one, two = left[at : at + 1], right[other : other + 1]
+        steps = []
+        if one == [MANY]:
+            steps += [(at + 1, other), (at, other + bool(two))]
+        if two == [MANY]:
+            steps += [(at, other + 1), (at + bool(one), other)]
+        if one and two and (ONE in {*one, *two} or one == two):
+            steps.append((at + 1, other + 1))
+        waiting += {*steps} - seen
+        seen.update(steps)
+    return False
 
 
 def _token(piece: str) -> Token:

@@ -154,7 +154,6 @@ routes:
         "min_backoff": "$payload.backoff",
         "of_my_own": [1],
         "pipe_target": {
-            "queue_name": "default",
             "actor_name": "next",
             "args": ["$payload.id"],
             "kwargs": {},

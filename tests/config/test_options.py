@@ -6,7 +6,14 @@ import re
 
 import pytest
 
-from bridge.config.message_options import OPTIONS, REFUSED_OPTIONS, check_actor_name, check_option, check_queue_name
+from bridge.config.message_options import (
+    OPTIONS,
+    REFUSED_OPTIONS,
+    check_actor_name,
+    check_option,
+    check_queue_name,
+    with_queues,
+)
 
 
 @pytest.mark.parametrize(
@@ -87,11 +94,21 @@ def test_no_option_takes_an_actor_from_the_payload(name: str) -> None:
 
 
 def test_a_step_s_missing_parts_are_filled_in() -> None:
-    """A worker needs all five parts of a pipeline's step; the file needs its actor only."""
-    step = {"queue_name": "default", "actor_name": "a", "args": [], "kwargs": {}, "options": {}}
+    """A worker needs all five parts of a pipeline's step; the file needs its actor only. The queue may be the actor's."""
+    step = {"actor_name": "a", "args": [], "kwargs": {}, "options": {}}
     assert check_option("pipe_target", {"actor_name": "a"}, literal=True) == step
     assert check_option("group_completion_callbacks", [{"actor_name": "a"}], literal=False) == [step]
-    assert check_option("pipe_target", step, literal=False) == step
+    queued = {**step, "queue_name": "default"}
+    assert check_option("pipe_target", queued, literal=False) == queued
+    options = {"pipe_target": {**step, "options": {"pipe_target": step}}, "group_completion_callbacks": [step]}
+    assert with_queues(options, {}) == {
+        "pipe_target": {**queued, "options": {"pipe_target": queued}},
+        "group_completion_callbacks": [queued],
+    }
+    assert with_queues({"pipe_target": step, "max_retries": 1}, {"a": "own"}) == {
+        "pipe_target": {**step, "queue_name": "own"},
+        "max_retries": 1,
+    }
 
 
 def test_a_pipeline_has_an_end() -> None:

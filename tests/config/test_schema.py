@@ -5,25 +5,35 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any, Final
 
+import jsonschema
 import pytest
 import yaml
 
 from bridge import config
 from bridge.config import schema
 from bridge.config.models import Config
+from bridge.config.reader import parse
+from bridge.config.substitution import Substitution
 from bridge.manifest.application import import_application
 from tests.support.children import REPOSITORY
 
 ANNOTATED: Final = REPOSITORY / "config/bridge.yaml"
+EXAMPLES: Final = sorted((REPOSITORY / "config/examples").glob("*.yaml"))
+VALIDATOR: Final = jsonschema.Draft202012Validator(schema())
 
 
 def _properties() -> Iterator[tuple[str, dict[str, Any], bool]]:
     whole = schema()
-    for name, model in [("Config", whole), *whole["$defs"].items()]:
+    options = whole["$defs"]["Route"]["properties"]["options"]
+    step = options["properties"]["pipe_target"]
+    for name, model in [("Config", whole), *whole["$defs"].items(), ("step", step)]:
         for key, entry in model.get("properties", {}).items():
             yield f"{name}.{key}", entry, key in model.get("required", ())
+    for key, entry in options["properties"].items():
+        yield f"options.{key}", entry, True  # its default is the actor's
 
 
 @pytest.mark.parametrize(
@@ -32,10 +42,9 @@ def _properties() -> Iterator[tuple[str, dict[str, Any], bool]]:
 def test_every_key_is_documented(name: str, entry: dict[str, Any], required: bool) -> None:
     """A description, an example, and the default of a key that may be left out."""
     assert entry["description"], name
-    if "$ref" in entry:
-        return  # a section: its own keys have them
     assert entry["examples"], name
-    assert required or "default" in entry or entry.get("type") in {"object", "array"} or "anyOf" in entry, name
+    # The keys of a section have defaults of their own.
+    assert required or "default" in entry or "$ref" in entry, name
 
 
 def test_every_example_is_valid() -> None:
@@ -77,13 +86,20 @@ def test_the_annotated_configuration_is_valid_and_whole() -> None:
     words = set(re.findall(r"([a-z_]+):", text))
     for name, _, _ in _properties():
         model, _, key = name.partition(".")
-        if model not in {"EventCase", "ExpectedMessage", "ExpectedDeadLetter", "Case"}:
+        if model not in {"EventCase", "ExpectedMessage", "ExpectedDeadLetter", "Case", "options", "step"}:
             assert key in words, f"{name} is not in config/bridge.yaml"
 
 
 def test_a_manifest_completes_actors_and_queues() -> None:
     """Editors propose them, and take any other text."""
-    route = schema(import_application(["tests.app.shapes:broker"]).actors)["$defs"]["Route"]["properties"]
+    whole = schema(import_application(["tests.app.shapes:broker"]).actors)
+    route = whole["$defs"]["Route"]["properties"]
+    options = route["options"]["properties"]
+    step = options["pipe_target"]["properties"]
+    for entry in (options["on_failure"], options["on_retry_exhausted"], step["actor_name"]):
+        assert entry["anyOf"][0] == route["actor"]["anyOf"][0]
+    assert step["queue_name"]["anyOf"][0] == route["queue"]["anyOf"][0]
+    assert "default" not in route["queue"]
     assert "ClassBased" in route["actor"]["anyOf"][0]["enum"]
     assert route["queue"]["anyOf"][0] == {"enum": ["classes", "default", "failures"]}
     assert {"type": "string"} in route["actor"]["anyOf"]
@@ -96,3 +112,29 @@ def test_the_sections_are_those_of_the_models() -> None:
     }
     assert json.loads(json.dumps(schema())) == schema()
     assert yaml.safe_load(ANNOTATED.read_text()).keys() <= schema()["properties"].keys()
+
+
+@pytest.mark.parametrize(
+    "path", [ANNOTATED, *EXAMPLES, REPOSITORY / "bridge/demo/demo.yaml"], ids=lambda path: str(path.name)
+)
+def test_the_examples_are_valid_by_the_schema(path: Path) -> None:
+    """An editor marks nothing in them."""
+    value = parse(path.read_bytes(), str(path), Substitution({}, allow_unset=True)).value
+    assert [f"{error.json_path}: {error.message}" for error in VALIDATOR.iter_errors(value)] == []
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "log: {format: '${F:-json}', level: '${L}'}",
+        "processes: ${N}",
+        "enforce_manifest: ${B}",
+        "routes: [{from: s, actor: a, options: {pipe_target: {actor_name: b}, max_retries: null, time_limit: $payload.t}}]",
+        "tests: [{name: t, event: {from: s, payload_base64: null}, expect: [{delay: null}]}]",
+    ],
+)
+def test_what_check_takes_is_valid_by_the_schema(text: str) -> None:
+    """References and null."""
+    source = {"type": "redis-pubsub", "url": "${U}", "channels": ["${C}"], "unmatched": "${E:-drop}"}
+    value = {"sources": {"s": source}, **yaml.safe_load(text)}
+    assert [f"{error.json_path}: {error.message}" for error in VALIDATOR.iter_errors(value)] == []

@@ -10,6 +10,7 @@ from bridge.config.sources import SOURCES
 from bridge.errors import InvalidValue
 from bridge.topics.mqtt import covers, subscription, without_covered
 from bridge.topics.pattern import Pattern
+from bridge.topics.redis import can_overlap
 from tests.support.brokers import Redis
 
 
@@ -275,3 +276,24 @@ def test_the_subscription_brings_the_topics_that_the_pattern_fits(text: str, top
         pattern = pattern.replace("+", f"{{n{number}}}", 1)
     assert subscription(pattern) == text
     assert fits(pattern, "mqtt", topic) is mqtt_fits(text, topic)
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "can"),
+    [
+        ("l.*", "l.a*", True),
+        ("a", "a", True),
+        ("a", "b", False),
+        ("a*", "*b", True),
+        ("a?", "a", False),
+        ("a*c", "b*", False),
+        ("a?c", "abc", True),
+        ("*a*", "b", False),
+        (r"\*", "*", True),
+        (r"\*", "a", False),
+    ],
+)
+def test_globs_that_share_a_channel(first: str, second: str, *, can: bool) -> None:
+    """Redis delivers an event of such a channel once for each of them."""
+    assert can_overlap(first, second) is can
+    assert can_overlap(second, first) is can
