@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
 from bridge.config.cases import ExpectedMessage
+from bridge.config.message_options import with_queues
+from bridge.dry_run.matching import matching
 from bridge.dry_run.runs import RouteResult
-from bridge.dry_run.wording import shown
+from bridge.dry_run.wording import shown, shown_around, visible
 
 _KINDS: Final[dict[type, str]] = {
     type(None): "null",
@@ -39,52 +41,63 @@ def message_fields(result: RouteResult, now_ms: int) -> Fields:
     }
 
 
-def compare(expected: Sequence[ExpectedMessage], made: Sequence[Fields]) -> list[str]:
-    """Return every difference, one line each; none where each message is expected, and each expected one was made."""
-    wanted = [_given(one) for one in expected]
-    pairs = list(_paired(wanted, made))
-    lines = [line for want, got in pairs if want is not None and got is not None for line in _differences(want, got)]
-    lines += [f"missing: {_line(want)}" for want, got in pairs if want is not None and got is None]
-    lines += [f"not expected: {_line(got)}" for want, got in pairs if want is None and got is not None]
-    return lines
+def compare(
+    expected: Sequence[ExpectedMessage],
+    made: Sequence[Fields],
+    queues: Mapping[str, str],
+    mask: Callable[[str], str] = str,
+) -> list[str]:
+    """Return every difference, one line each; none where each message is expected, and each expected one was made.
 
-
-def _given(expected: ExpectedMessage) -> Fields:
-    return {name: getattr(expected, name) for name in _FIELDS if name in expected.model_fields_set}
-
-
-def _paired(wanted: list[Fields], made: Sequence[Fields]) -> Iterator[tuple[Fields | None, Fields | None]]:
-    """Pair each expected message with one that was made: an equal one, or else one of the same route or actor.
-
-    The messages of a route keep their order.
+    A message of an expected pipeline that names no queue is expected on that of its actor in `queues`. `mask` takes the
+    secrets out of a text before the text is cut.
     """
-    left = list(made)
-    unmet = []
-    for want in wanted:
-        equal = next((got for got in left if not list(_differences(want, got))), None)
-        if equal is None:
-            unmet.append(want)
+    wanted = [_given(one, queues) for one in expected]
+    pairs = matching(wanted, made, lambda want, got: all(_is_same(value, got[name]) for name, value in want.items()))
+    unmet = [want for number, want in enumerate(wanted) if number not in pairs]
+    left = [got for number, got in enumerate(made) if number not in pairs.values()]
+    lines, missing = [], []
+    for want in sorted(unmet, key=lambda want: "route" not in want):
+        alike = _alike(want, left)
+        if alike is None:
+            missing.append(want)
         else:
-            left.remove(equal)
-            yield want, equal
-    for want in unmet:
-        alike = next((got for name in ("route", "actor") for got in left if want.get(name) == got[name]), None)
-        if alike is None and not want.keys() & {"route", "actor"} and left:
-            alike = left[0]
-        if alike is not None:
             left.remove(alike)
-        yield want, alike
-    for got in left:
-        yield None, got
+            lines += [line for name, value in want.items() for line in _values(name, value, alike[name], mask)]
+    lines += [f"missing: {_line(want)}" for want in missing]
+    lines += [f"not expected: {_line(_without_empty(got))}" for got in left]
+    return [*map(visible, lines)]
 
 
-def _differences(want: Fields, got: Fields) -> Iterator[str]:
-    for name, value in want.items():
-        yield from _values(name, value, got[name])
+def _given(expected: ExpectedMessage, queues: Mapping[str, str]) -> Fields:
+    given: Fields = {name: getattr(expected, name) for name in _FIELDS if name in expected.model_fields_set}
+    if given.get("options"):
+        given["options"] = with_queues(given["options"], queues)
+    return given
 
 
-def _values(path: str, want: Any, got: Any) -> Iterator[str]:
-    """Yield where two values differ; 1, 1.0, true and "1" are four values."""
+def _alike(want: Fields, left: Sequence[Fields]) -> Fields | None:
+    """Return the message that `want` most likely means: one of its route, or else of its actor."""
+    for name in ("route", "actor"):
+        for got in left:
+            if want.get(name) == got[name]:
+                return got
+    return left[0] if left and not want.keys() & {"route", "actor"} else None
+
+
+def _is_same(want: Any, got: Any) -> bool:
+    """Tell whether two values are equal; 1, 1.0, true and "1" are four values."""
+    if type(want) is not type(got):
+        return False
+    if isinstance(want, dict):
+        return want.keys() == got.keys() and all(_is_same(value, got[key]) for key, value in want.items())
+    if isinstance(want, list):
+        return len(want) == len(got) and all(map(_is_same, want, got))
+    return bool(want == got)
+
+
+def _values(path: str, want: Any, got: Any, mask: Callable[[str], str]) -> Iterator[str]:
+    """Yield where two values differ."""
     if type(want) is type(got) and isinstance(want, (dict, list)):
         wanted, found = _by_place(path, want), _by_place(path, got)
         for place in dict.fromkeys([*wanted, *found]):
@@ -93,9 +106,10 @@ def _values(path: str, want: Any, got: Any) -> Iterator[str]:
             elif place not in wanted:
                 yield f"{place}: not expected, the message has {_typed(found[place])}"
             else:
-                yield from _values(place, wanted[place], found[place])
-    elif type(want) is not type(got) or want != got:
-        yield f"{path}: expected {_typed(want)}, the message has {_typed(got)}"
+                yield from _values(place, wanted[place], found[place], mask)
+    elif not _is_same(want, got):
+        texts = isinstance(want, str) and isinstance(got, str)
+        yield f"{path}: {_unlike_texts(mask(want), mask(got)) if texts else _unlike(want, got)}"
 
 
 def _by_place(path: str, value: Any) -> Fields:
@@ -104,10 +118,33 @@ def _by_place(path: str, value: Any) -> Fields:
     return {f"{path}[{index}]": item for index, item in enumerate(value)}
 
 
+def _unlike(want: object, got: object) -> str:
+    return f"expected {_typed(want)}, the message has {_typed(got)}"
+
+
+def _unlike_texts(want: str, got: str) -> str:
+    pairs = zip(want, got, strict=False)
+    at = next((at for at, (left, right) in enumerate(pairs) if left != right), min(len(want), len(got)))
+    line = f"expected {shown_around(want, at)} (text), the message has {shown_around(got, at)} (text)"
+    ends = want[at : at + 1], got[at : at + 1]
+    if "".join(ends).isascii():
+        return line
+    # Two that look alike: a space and one that does not break, a letter in one piece or in two, of another alphabet.
+    return f"{line}; at character {at + 1} {_code(ends[0])}, the message has {_code(ends[1])}"
+
+
+def _code(char: str) -> str:
+    return f"U+{ord(char):04X}" if char else "its end"
+
+
 def _typed(value: object) -> str:
     kind = _KINDS.get(type(value), type(value).__name__)
     return kind if value is None else f"{shown(value)} ({kind})"
 
 
+def _without_empty(fields: Fields) -> Fields:
+    return {name: value for name, value in fields.items() if value not in (None, {}, [])}
+
+
 def _line(fields: Fields) -> str:
-    return ", ".join(f"{name}: {shown(value)}" for name, value in fields.items() if value not in (None, {}, []))
+    return ", ".join(f"{name}: {shown(value)}" for name, value in fields.items())

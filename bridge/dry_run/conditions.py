@@ -8,13 +8,13 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from bridge.dry_run.wording import shown
-from bridge.routing.expressions import EXPRESSION_ERRORS, Expression, explain_failure
+from bridge.routing.expressions import EXPRESSION_ERRORS, READERS, Expression, explain_failure
 
 #: So many values are shown of one comparison.
 _MAX_VALUES: Final = 5
-#: Calls that read a field by themselves: see `default` and `has` in the rewriter.
-_READERS: Final = {"_pick", "_default", "_present", "_has"}
-#: Names that stand for everything there is: their fields are shown, and not they.
+#: The call of `now()`, as the rewriter names it.
+_CLOCK: Final = "_now"
+#: Names of whole mappings: only the fields that a condition reads are shown.
 _WHOLE: Final = {"payload", "headers", "meta"}
 
 
@@ -51,6 +51,11 @@ class Condition:
         self._filename = filename
         self._evaluate = evaluate
 
+    def is_incomplete(self) -> bool:
+        """Whether the condition misses a field of the event, and so is neither true nor false."""
+        _, failure = self._outcome(self._node)
+        return failure is not None
+
     def falsehoods(self) -> list[Falsehood]:
         """Return the parts that make the condition false: more than one where each of several would do (`or`)."""
         return list(self._explain(self._node, wanted=True))
@@ -61,44 +66,48 @@ class Condition:
         elif isinstance(node, ast.BoolOp):
             yield from self._explain_several(node, wanted=wanted)
         elif isinstance(node, ast.IfExp):
-            failure = self._failure(node.test)
+            test, failure = self._outcome(node.test)
             if failure is not None:
                 yield failure
             else:
-                yield from self._explain(node.body if self._evaluate(node.test) else node.orelse, wanted=wanted)
+                yield from self._explain(node.body if test else node.orelse, wanted=wanted)
         else:
-            yield self._failure(node) or Falsehood(self._written(node), self._values(node), negated=not wanted)
+            _, failure = self._outcome(node)
+            yield failure or Falsehood(self._written(node), self._values(node), negated=not wanted)
 
     def _explain_several(self, node: ast.BoolOp, *, wanted: bool) -> Iterator[Falsehood]:
         # Of `and` one false part is enough, of `or` all have to be; behind `not` it is the other way round.
         one_is_enough = isinstance(node.op, ast.And) == wanted
         for part in node.values:
-            failure = self._failure(part)
+            value, failure = self._outcome(part)
             if failure is not None:
                 yield failure
                 return
-            if bool(self._evaluate(part)) != wanted:
+            if bool(value) != wanted:
                 yield from self._explain(part, wanted=wanted)
                 if one_is_enough:
                     return
 
-    def _failure(self, node: ast.expr) -> Falsehood | None:
+    def _outcome(self, node: ast.expr) -> tuple[Any, Falsehood | None]:
+        """Return the value of a part; or None, and why it has none."""
         try:
-            self._evaluate(node)
+            return self._evaluate(node), None
         except EXPRESSION_ERRORS as error:
             failure = explain_failure(error, self._filename)
             part = self._text[failure.text_start : failure.text_end].decode() or self._written(node)
-            return Falsehood(part, {}, failure.cause)
-        return None
+            return None, Falsehood(part, {}, failure.cause)
 
     def _values(self, node: ast.expr) -> dict[str, object]:
         values: dict[str, object] = {}
         for read in _reads(node):
             text = self._written(read)
-            if text not in values and self._failure(read) is None:
-                values[text] = self._evaluate(read)
-                if len(values) == _MAX_VALUES:
-                    break
+            if text in values:
+                continue
+            value, failure = self._outcome(read)
+            if failure is None:
+                values[text] = value
+            if len(values) == _MAX_VALUES:
+                break
         return values
 
     def _written(self, node: ast.expr) -> str:
@@ -113,7 +122,10 @@ def _reads(node: ast.AST) -> Iterator[ast.expr]:
         return
     if isinstance(node, ast.Call):
         function = node.func
-        if isinstance(function, ast.Attribute) or (isinstance(function, ast.Name) and function.id in _READERS):
+        if isinstance(function, ast.Name) and function.id == _CLOCK:
+            yield node
+            return
+        if isinstance(function, ast.Attribute) or (isinstance(function, ast.Name) and function.id in READERS):
             yield node
             return
     for child in ast.iter_child_nodes(node):

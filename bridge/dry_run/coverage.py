@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
@@ -17,13 +18,16 @@ class _Seen:
     made: bool = False
     true: bool = False
     false: bool = False
+    #: A field was missing: `when` was neither true nor false.
+    incomplete: bool = False
     failed: bool = False
 
     def parts(self) -> Iterator[tuple[bool, str]]:
         yield self.made, "no test makes a message of it"
         if self.has_condition:
             yield self.true, "no test makes its `when` true"
-            yield self.false, "no test makes its `when` false"
+            why = ": a field is missing, so nothing is compared" if self.incomplete else ""
+            yield self.false, f"no test makes its `when` false{why}"
 
 
 @dataclass(slots=True)
@@ -44,6 +48,7 @@ class Coverage:
             seen.made |= one.message is not None
             seen.true |= one.condition is True
             seen.false |= one.condition is False
+            seen.incomplete |= one.verdict == "when" and one.condition is None
             seen.failed |= one.dead_letter is not None
 
     @property
@@ -62,3 +67,8 @@ class Coverage:
     def failed(self) -> tuple[int, int]:
         """Of how many routes a test has seen a dead letter, and how many routes there are."""
         return sum(seen.failed for seen in self._routes.values()), len(self._routes)
+
+
+def spell_percent(part: int, whole: int) -> str:
+    """Return the share with one decimal at most, rounded down: 100% is all."""
+    return f"{math.floor(1000 * part / whole) / 10 if whole else 100:g}%"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Final, Literal
@@ -22,44 +22,59 @@ from bridge.routing.expressions import RUNTIME, Expression
 from bridge.routing.routes import ROUTE_ERRORS, Route
 from bridge.topics.mismatch import mismatch
 
-#: What a route makes of an event: a message, a dead letter, or nothing, since its topic or its `when` does not fit.
-Verdict = Literal["message", "dead-letter", "topic", "when"]
-_SUFFIXES: Final = [b"%03x" % number for number in reversed(range(1, 4096))]
+#: What a route makes of an event: a message, a dead letter, or nothing, since its topic or its `when` does not fit; or since
+#: the source does not bring the topic that fits, or the event has no payload that can be read.
+Verdict = Literal["message", "dead-letter", "topic", "when", "not-brought", "no-payload"]
+_NOT_BROUGHT: Final[tuple[Verdict, str]] = "not-brought", "the source does not bring this one"
+_NO_PAYLOAD: Final[tuple[Verdict, str]] = "no-payload", "the event has no payload that can be read"
+_TOO_LONG: Final[tuple[Verdict, str]] = "topic", "this one is too long to be matched"
 
 
 @dataclass(frozen=True, slots=True)
 class RouteResult:
-    """What one route makes of the event. `why` explains each verdict but "message"."""
+    """The outcome of one route."""
 
     route: str
     verdict: Verdict
-    why: str = ""
     message: dict[str, Any] | None = None
     dead_letter: BadEvent | None = None
-    #: The parts of `when` that are false.
-    falsehoods: list[Falsehood] = field(default_factory=list)
-    #: Whether `when` was true; None where it was not asked, or where there is none.
+    #: Whether `when` was true; None where there is none, where it was not asked, and where it missed a field.
     condition: bool | None = None
     captures: dict[str, str] = field(default_factory=dict)
+    # Explanations take far longer than the run, and of a test that passes nobody asks for them.
+    _falsehoods: Callable[[], list[Falsehood]] = list
+    _why: Callable[[], str] = str
+
+    @property
+    def falsehoods(self) -> list[Falsehood]:
+        """The parts of `when` that are false."""
+        return self._falsehoods()
+
+    @property
+    def why(self) -> str:
+        """The explanation of each verdict but "message"."""
+        if self.dead_letter is not None:
+            return self.dead_letter.detail
+        return f"when: {'; and '.join(map(str, self.falsehoods))}" if self.verdict == "when" else self._why()
 
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """What becomes of one event.
+    """The outcome of one event.
 
-    `routes` are those whose topics fit. `dead_letter` is that of an event which reaches no route. `not_brought` says why the source does not bring its topic;
-    then nothing becomes of it. `unmatched` says that no route's topic fits.
+    `routes` are the routes whose topics fit. `dead_letter` is set if the event fails before any route. If the source does not
+    bring the topic, `not_brought` says why, and all else is empty. `unmatched` says that no route's topic fits.
     """
 
     routes: list[RouteResult]
     dead_letter: BadEvent | None = None
     not_brought: str = ""
     unmatched: bool = False
-    #: Explains the routes whose topics do not fit: there may be thousands, and seldom are they asked for.
-    _others: Callable[[], list[RouteResult]] = list
+    #: Explains the other routes: there may be thousands, and seldom are they asked for.
+    _others: Callable[[], Iterable[RouteResult]] = list
 
     def explained(self) -> list[RouteResult]:
-        """Return what each route of the source makes of the event, first those whose topics fit."""
+        """Return the outcome of each route of the source, first of those whose topics fit."""
         return [*self.routes, *self._others()]
 
     @property
@@ -70,8 +85,10 @@ class Result:
     @property
     def dead_letters(self) -> list[tuple[BadEvent, str | None]]:
         """Each dead letter, with the name of its route."""
-        own = [(result.dead_letter, result.route) for result in self.routes if result.dead_letter is not None]
-        return [(self.dead_letter, None), *own] if self.dead_letter is not None else [*own]
+        own: list[tuple[BadEvent, str | None]] = [
+            (result.dead_letter, result.route) for result in self.routes if result.dead_letter is not None
+        ]
+        return own if self.dead_letter is None else [(self.dead_letter, None), *own]
 
 
 class _FixedIds(MessageIds):
@@ -79,11 +96,8 @@ class _FixedIds(MessageIds):
 
     __slots__ = ()
 
-    def renew(self) -> None:
-        """See MessageIds."""
-        self.redis_id_prefix = b"00000000-0000-4000-8000-000000000"
-        self.message_id_prefix = b'},"message_id":"00000000-0000-4000-9000-000000000'
-        self.suffixes += _SUFFIXES
+    def _random(self) -> bytes:
+        return bytes(16) + bytes([1] * 16)
 
 
 class DryRun:
@@ -96,6 +110,8 @@ class DryRun:
         self._config = config
         self._ids = MessageIds if unique else _FixedIds
         self._now_ms = 0
+        #: The conditions of the routes as functions, made when one is not true for the first time.
+        self._conditions: dict[str, Callable[..., Any]] = {}
         self._functions = {**RUNTIME, "_now": lambda: self._now_ms}
         self._tables = compile_routes(config, functions=self._functions)[0]
         self._routers = {name: router.make(config.sources[name], table) for name, table in self._tables.items()}
@@ -104,23 +120,24 @@ class DryRun:
         }
 
     def run(self, event: Event, now_ms: int) -> Result:
-        """Return what becomes of `event` if it is routed at `now_ms`, milliseconds since 1970."""
+        """Return the outcome of `event` if it is routed at `now_ms`, milliseconds since 1970."""
         self._now_ms = now_ms
         source, table = self._config.sources[event.source], self._tables[event.source]
         not_brought = source.traits.why_not_brought(source, self._topics[event.source], event.topic)
-        others = partial(self._without_topic, source, event)
         if not_brought:
-            return Result([], not_brought=not_brought, _others=others)
+            return Result([], not_brought=not_brought, _others=partial(self._others, source, event, _NOT_BROUGHT))
         matches = table.matches(event.topic)
         if not matches:
-            return Result([], self._letter(event), unmatched=True, _others=others)
+            return Result(
+                [], self._letter(event), unmatched=True, _others=partial(self._others, source, event, _TOO_LONG)
+            )
         try:
             payload = self._routers[event.source].payload(event)
         except BadEvent as error:
-            return Result([], error, _others=others)
+            return Result([], error, _others=partial(self._others, source, event, _NO_PAYLOAD))
         ids = self._ids(now_ms)
         routes = [self._route(route, captures, event, payload, ids) for route, captures in matches]
-        return Result(routes, _others=others)
+        return Result(routes, _others=partial(self._others, source, event, None))
 
     def _letter(self, event: Event) -> BadEvent | None:
         """Return the dead letter of an event that reaches no route."""
@@ -128,12 +145,19 @@ class DryRun:
         self._routers[event.source].route(batch)
         return next((BadEvent(letter.reason, letter.detail) for _, letter in batch.dead_letters), None)
 
-    def _without_topic(self, source: SourceConfig, event: Event) -> list[RouteResult]:
-        return [
-            RouteResult(route.name, "topic", _why_no_topic(route, source, event.topic))
-            for route in self._tables[event.source].routes
-            if route.pattern is not None and route.pattern.match(event.topic) is None
-        ]
+    def _others(self, source: SourceConfig, event: Event, fitting: tuple[Verdict, str] | None) -> Iterator[RouteResult]:
+        """Yield the routes whose topics do not fit; and, before them, the others with the verdict `fitting`."""
+        routes = self._tables[event.source].routes
+        fits = {route.name: route.pattern is None or route.pattern.match(event.topic) is not None for route in routes}
+        if fitting is not None:
+            verdict, why = fitting
+            for route in routes:
+                if fits[route.name]:
+                    takes = "its topic fits" if route.pattern is not None else "it takes every topic"
+                    yield RouteResult(route.name, verdict, _why=partial(str, f"{takes}, but {why}"))
+        for route in routes:
+            if not fits[route.name]:
+                yield RouteResult(route.name, "topic", _why=partial(_why_no_topic, route, source, event.topic))
 
     def _route(
         self, route: Route, captures: tuple[str, ...], event: Event, payload: object, ids: MessageIds
@@ -150,22 +174,30 @@ class DryRun:
         except ROUTE_ERRORS as error:
             letter = route.dead_letter_reason(error)
             if letter is not None:
-                condition = None if when is None or letter.detail.startswith("when: ") else True
-                return RouteResult(
-                    route.name, "dead-letter", letter.detail, dead_letter=letter, condition=condition, captures=named
-                )
+                condition = None if when is None or letter.place == "when" else True
+                return RouteResult(route.name, "dead-letter", dead_letter=letter, condition=condition, captures=named)
         assert when is not None  # noqa: S101 - a route without a condition makes a message or a dead letter
-        falsehoods = self._condition(route, when, event, payload, captures).falsehoods()
-        why = f"when: {'; and '.join(map(str, falsehoods))}"
-        return RouteResult(route.name, "when", why, falsehoods=falsehoods, condition=False, captures=named)
+        asked = self._condition(route, when, event, payload, captures)
+        is_false = None if asked.is_incomplete() else False
+        return RouteResult(route.name, "when", condition=is_false, captures=named, _falsehoods=asked.falsehoods)
 
     def _condition(
         self, route: Route, when: Expression, event: Event, payload: object, captures: tuple[str, ...]
     ) -> Condition:
+        now_ms = self._now_ms
+
         def evaluate(part: ast.expr) -> Any:
-            return compile_part(route, when, part, self._functions)(event, payload, captures, None)
+            self._now_ms = now_ms  # another event may have been run since
+            return self._part(route, when, part)(event, payload, captures, None)
 
         return Condition(when, route.filename, evaluate)
+
+    def _part(self, route: Route, when: Expression, part: ast.expr) -> Callable[..., Any]:
+        if part is not when.node:
+            return compile_part(route, when, part, self._functions)
+        if route.name not in self._conditions:
+            self._conditions[route.name] = compile_part(route, when, part, self._functions)
+        return self._conditions[route.name]
 
 
 def _why_no_topic(route: Route, source: SourceConfig, topic: str) -> str:

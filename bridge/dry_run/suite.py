@@ -10,15 +10,19 @@ from pathlib import Path
 from typing import Final
 
 from bridge.config import Config
-from bridge.config.cases import Case, ExpectedDeadLetter
+from bridge.config.cases import Case, CaseFile, ExpectedDeadLetter
 from bridge.config.document import Document
-from bridge.config.loading import load_cases, load_with_places
+from bridge.config.files import base_directory
+from bridge.config.loading import Loaded, load_cases, load_with_places
 from bridge.config.substitution import Substitution
 from bridge.config.wording import near_miss, quoted
+from bridge.dry_run.companions import companion
 from bridge.dry_run.comparison import compare, message_fields
 from bridge.dry_run.coverage import Coverage
 from bridge.dry_run.events import described_event
-from bridge.dry_run.runs import DryRun, Result
+from bridge.dry_run.masking import Masking
+from bridge.dry_run.matching import matching
+from bridge.dry_run.runs import DryRun, Result, RouteResult
 from bridge.dry_run.wording import cut, shown
 from bridge.errors import Diagnostic, InvalidValue, KeyPath
 from bridge.model.event import Event
@@ -26,7 +30,8 @@ from bridge.routing.compiler import check_routes
 
 #: The time of a test that sets none: 2026-01-01T00:00:00Z.
 DEFAULT_NOW_MS: Final = 1_767_225_600_000
-_SUFFIX: Final = "_test"
+#: So many routes are explained of those that do not fit, and that no expectation names.
+_MAX_OTHERS: Final = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +45,8 @@ class CaseResult:
     #: Each difference from what was expected, then the event and the routes, one line each.
     differences: list[str] = field(default_factory=list)
     context: list[str] = field(default_factory=list)
+    #: Why the source does not bring the event, where it does not.
+    not_brought: str = ""
 
 
 class Suite:
@@ -50,7 +57,7 @@ class Suite:
     """
 
     def __init__(self, path: str) -> None:
-        directory = Path(path).parent
+        directory = base_directory(path)
         substitution = Substitution(os.environ, allow_unset=True)
         loaded = load_with_places(path, substitution, lambda config: _check(config, directory))
         self.config = loaded.model
@@ -62,10 +69,12 @@ class Suite:
         }
         self._dry_run = DryRun(self.config)
         self._cases = [(case, loaded.document, index) for index, case in enumerate(self.config.tests)]
-        beside = companion(path)
-        if beside.exists():
-            own = load_cases(beside, substitution, lambda cases: [*case_mistakes(cases, self.config, directory)])
+        documents = [loaded.document]
+        own = load_companion(path, self.config, substitution)
+        if own is not None:
+            documents.append(own.document)
             self._cases += [(case, own.document, index) for index, case in enumerate(own.model.tests)]
+        self._masking = Masking(documents)
         self.unset: Sequence[str] = list(dict.fromkeys(substitution.unset))
 
     def names(self) -> list[str]:
@@ -80,56 +89,74 @@ class Suite:
 
     def _run(self, case: Case, document: Document, index: int) -> CaseResult:
         started = time.perf_counter()
+        differences, context, not_brought = self._judged(case, base_directory(document.file))
+        line = document.position(("tests", index))[0]
+        seconds = time.perf_counter() - started
+        differences, context = ([self._masking.text(each) for each in lines] for lines in (differences, context))
+        return CaseResult(case.name, document.file, line, seconds, differences, context, not_brought)
+
+    def _judged(self, case: Case, directory: Path) -> tuple[list[str], list[str], str]:
         now_ms = DEFAULT_NOW_MS if case.now is None else case.now
-        directory = Path(document.file).parent
         event = described_event(case.event, self.config.sources[case.event.source], directory, now_ms)
         result = self._dry_run.run(event, now_ms)
         self.coverage.add(result)
-        differences = list(_differences(case, result, now_ms))
-        context = list(self._context(event, result)) if differences else []
-        line = document.position(("tests", index))[0]
-        return CaseResult(case.name, document.file, line, time.perf_counter() - started, differences, context)
+        differences = [*self._differences(case, result, now_ms)]
+        return differences, [*self._context(case, event, result)] if differences else [], result.not_brought
 
-    def _context(self, event: Event, result: Result) -> Iterator[str]:
+    def _differences(self, case: Case, result: Result, now_ms: int) -> Iterator[str]:
+        made = [message_fields(one, now_ms) for one in result.messages]
+        yield from compare(case.expect or [], made, self.config.actor_queues, self._masking.text)
+        letters = result.dead_letters
+        met = matching(
+            case.dead_letters, letters, lambda expected, letter: _meets(expected, letter[0].reason, letter[1])
+        )
+        for number, expected in enumerate(case.dead_letters):
+            if number not in met:
+                of = f" of the route {expected.route}" if expected.route else ""
+                yield f"missing: a dead letter{of} with the reason {expected.reason}"
+        for number, (letter, route) in enumerate(letters):
+            if number not in met.values():
+                yield f"not expected: a dead letter{f' of the route {route}' if route else ''}: {letter}"
+
+    def _context(self, case: Case, event: Event, result: Result) -> Iterator[str]:
         topic = f" {event.topic}" if event.topic else ""
         yield f"event: from {event.source}{topic}: {cut(event.body.decode(errors='replace'))}"
+        given: dict[str, object] = {"headers": case.event.headers, "meta": case.event.meta}
+        given |= {"received_at": case.event.received_at, "now": case.now}
+        yield from (f"{name}: {shown(value)}" for name, value in given.items() if value not in (None, {}))
         if result.not_brought:
             yield result.not_brought
         if result.dead_letter is not None:
             yield f"dead letter: {result.dead_letter}"
+        expected = {one.route for one in case.expect or []} | {one.route for one in case.dead_letters}
+        others = 0
         for one in result.explained():
-            place = f"{self._routes.file}:{self._route_lines[one.route]}: route {one.route}"
-            if one.message is not None:
-                yield f"{place}: makes {one.message['actor_name']}{_call(one.message)}"
-            elif one.dead_letter is not None:
-                yield f"{place}: dead letter: {one.dead_letter}"
-            else:
-                yield f"{place}: {one.why}"
+            if one.message is None and one.dead_letter is None and one.route not in expected:
+                others += 1
+                if others > _MAX_OTHERS:
+                    continue
+            yield f"{self._routes.file}:{self._route_lines[one.route]}: route {one.route}{_outcome(one)}"
+        if others > _MAX_OTHERS:
+            yield f"{others - _MAX_OTHERS} more routes do not fit; `dramatiq-bridge route` explains each"
 
 
-def companion(path: str | os.PathLike[str]) -> Path:
-    """Return the path of the file of tests beside a configuration."""
-    file = Path(path)
-    return file.with_name(f"{file.stem}{_SUFFIX}{file.suffix}")
+def load_companion(path: str, config: Config, substitution: Substitution) -> Loaded[CaseFile] | None:
+    """Return the tests beside the configuration at `path`; None if there is no such file.
+
+    Raises:
+        ConfigError: the file has mistakes.
+    """
+    beside = companion(path)
+    if beside is None:
+        return None
+    return load_cases(beside, substitution, lambda cases: [*case_mistakes(cases, config, base_directory(path))])
 
 
-def _call(message: dict[str, object]) -> str:
-    return f", args {shown(message['args'])}, kwargs {shown(message['kwargs'])}"
-
-
-def _differences(case: Case, result: Result, now_ms: int) -> Iterator[str]:
-    made = [message_fields(one, now_ms) for one in result.messages]
-    yield from compare(case.expect or [], made)
-    left = result.dead_letters
-    for expected in case.expect_dead_letter:
-        met = next((letter for letter in left if _meets(expected, letter[0].reason, letter[1])), None)
-        if met is None:
-            of = f" of the route {expected.route}" if expected.route else ""
-            yield f"missing: a dead letter{of} with the reason {expected.reason}"
-        else:
-            left.remove(met)
-    for letter, route in left:
-        yield f"not expected: a dead letter{f' of the route {route}' if route else ''}: {letter}"
+def _outcome(one: RouteResult) -> str:
+    if one.message is not None:
+        call = f"args {shown(one.message['args'])}, kwargs {shown(one.message['kwargs'])}"
+        return f": makes {one.message['actor_name']}, {call}"
+    return f": dead letter: {one.dead_letter}" if one.dead_letter is not None else f": {one.why}"
 
 
 def _meets(expected: ExpectedDeadLetter, reason: str, route: str | None) -> bool:
@@ -157,7 +184,11 @@ def case_mistakes(cases: Sequence[Case], config: Config, directory: Path) -> Ite
         expected: list[tuple[KeyPath, str | None]] = [
             (("expect", number), one.route) for number, one in enumerate(case.expect or [])
         ]
-        expected += [(("expect_dead_letter",), one.route) for one in case.expect_dead_letter]
+        letters = case.expect_dead_letter
+        if isinstance(letters, list):
+            expected += [(("expect_dead_letter", number), one.route) for number, one in enumerate(letters)]
+        else:
+            expected.append((("expect_dead_letter",), letters.route))
         for place, route in expected:
             if route is not None and route not in routes:
                 yield _unknown((*path, *place, "route"), "route", route, routes)
