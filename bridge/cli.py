@@ -5,15 +5,15 @@ Exit codes: 0, 1 (failed), 2 (usage), 78 (the configuration is wrong; EX_CONFIG 
 
 from __future__ import annotations
 
-import argparse
 import importlib
+import io
 import os
 import sys
 from collections.abc import Sequence
-from typing import Final, NoReturn
+from contextlib import suppress
+from typing import Final
 
-import bridge
-from bridge.commands.arguments import add_commands
+from bridge.commands.arguments import command_line
 from bridge.errors import BridgeError, ConfigError, UsageError
 from bridge.garbage import without_collector
 from bridge.observe.log_fields import escape
@@ -24,7 +24,10 @@ EX_CONFIG: Final = 78
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command that `argv` names; return the exit code."""
-    arguments = _parser().parse_args(argv)
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        with suppress(OSError):  # a file that was exchanged for a pipe
+            sys.stdout.reconfigure(errors="backslashreplace")  # a terminal may be ASCII only
+    arguments = command_line().parse_args(argv)
     # Imported only here: `--help` and `schema` do not load the libraries of every protocol. Modules stay, and to walk
     # through them again and again while they come takes the collector an eighth of the start.
     with without_collector():
@@ -50,20 +53,3 @@ def main(argv: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     return code
-
-
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        # An argument that is not understood may be a URL, and standard error a log.
-        from bridge.config import redacted_url  # noqa: PLC0415 - see `main`
-
-        super().error(" ".join(map(redacted_url, message.split(" "))))
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = _Parser(
-        prog="dramatiq-bridge", description="Events from AMQP, MQTT and Redis become Dramatiq messages in Redis."
-    )
-    parser.add_argument("--version", action="version", version=f"dramatiq-bridge {bridge.__version__}")
-    add_commands(parser.add_subparsers(dest="command", required=True, metavar="COMMAND"))
-    return parser

@@ -6,7 +6,8 @@ import argparse
 import sys
 from pathlib import Path
 
-from bridge.config.manifest import write_manifest
+from bridge.config.manifest import manifest_json
+from bridge.errors import BridgeError
 from bridge.manifest.application import import_application
 
 
@@ -15,10 +16,18 @@ def main(arguments: argparse.Namespace) -> int:
 
     Raises:
         ApplicationError: it can't be imported, or has no actors.
+        BridgeError: the file can't be written.
     """
-    body = write_manifest(import_application(arguments.module))
+    body = manifest_json(import_application(arguments.module))
     if arguments.output is None:
         sys.stdout.write(body.decode())
-    else:
-        Path(arguments.output).write_bytes(body)
+        return 0
+    # Complete or as it was: a repository, or a running bridge, may read it.
+    draft = Path(f"{arguments.output}.draft")
+    try:
+        draft.write_bytes(body)
+        draft.replace(arguments.output)
+    except OSError as error:
+        draft.unlink(missing_ok=True)
+        raise BridgeError(f"--output: {arguments.output} cannot be written: {error.strerror}") from None
     return 0

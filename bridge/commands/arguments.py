@@ -6,7 +6,10 @@ It imports no command: `--help` loads no library of a protocol.
 from __future__ import annotations
 
 import argparse
-from typing import Any, Final
+from contextlib import suppress
+from typing import Any, Final, NoReturn
+
+import bridge
 
 _EXIT_CODES: Final = "exit codes: 0, 1 (failed), 2 (usage), 78 (mistakes in the configuration)"
 _ROUTE_CODES: Final = (
@@ -18,10 +21,31 @@ _COLORS: Final = ("auto", "always", "never")
 _Commands = Any
 
 
-def add_commands(commands: _Commands) -> None:
-    """Add every command to the subparsers of `dramatiq-bridge`."""
-    for add in (_run, _check, _test, _route, _send, _actors, _schema, _demo):
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        # An argument that is not understood may be a URL, and standard error a log.
+        from bridge.config import redacted_url  # noqa: PLC0415 - see above
+
+        super().error(" ".join(map(redacted_url, message.split(" "))))
+
+
+def command_line() -> argparse.ArgumentParser:
+    """Return the parser of `dramatiq-bridge` with all its commands; `command` is the name of the one that was given."""
+    parser = _Parser(
+        prog="dramatiq-bridge", description="Events from AMQP, MQTT and Redis become Dramatiq messages in Redis."
+    )
+    parser.add_argument("--version", action="version", version=f"dramatiq-bridge {bridge.__version__}")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    for add in (_run, _check, _test, _route, _send, _actors, _schema, _completion, _demo):
         add(commands)
+    return parser
+
+
+def _percent(text: str) -> float:
+    with suppress(ValueError):
+        if 0 <= float(text) <= 100:
+            return float(text)
+    raise argparse.ArgumentTypeError(f"takes a number from 0 to 100, not {text!r}")
 
 
 def _command(commands: _Commands, name: str, sentence: str, example: str, codes: str = _EXIT_CODES) -> Any:
@@ -48,7 +72,9 @@ def _run(commands: _Commands) -> None:
 def _check(commands: _Commands) -> None:
     example = "dramatiq-bridge check --allow-unset --manifest actors.json config/*.yaml"
     check = _command(commands, "check", "check configurations, and connect to nothing", example)
-    check.add_argument("config", nargs="+", metavar="CONFIG", help="a file, or - for standard input")
+    check.add_argument(
+        "config", nargs="+", metavar="CONFIG", help="NAME_test.yaml beside NAME.yaml is read too; - is standard input"
+    )
     known = check.add_mutually_exclusive_group()
     known.add_argument("--actors", action="append", metavar="MODULE", help="check the calls against this application")
     known.add_argument("--manifest", metavar="FILE", help="check the calls against what `actors` has written")
@@ -66,14 +92,14 @@ def _test(commands: _Commands) -> None:
     test.add_argument("--run", metavar="REGEX", help="only the tests whose names it is found in")
     test.add_argument("--junit", metavar="FILE", help="write the results there too")
     test.add_argument("--coverage", action="store_true", help="show what no test covers")
-    test.add_argument("--at-least", type=float, metavar="PERCENT", help="with --coverage: fail below")
+    test.add_argument("--at-least", type=_percent, metavar="PERCENT", help="--coverage, and fail below")
     test.add_argument("-q", "--quiet", action="store_true", help="print failures and the summary only")
     _color(test)
 
 
 def _route(commands: _Commands) -> None:
     example = "dramatiq-bridge route bridge.yaml --from plant --topic plants/3 --payload '{\"celsius\": 300}'"
-    sentence = "show what the routes make of one event, and connect to nothing"
+    sentence = "show what the routes make of one event, and connect to nothing; the values of ${...} are shown as ***"
     route = _command(commands, "route", sentence, example, _ROUTE_CODES)
     route.add_argument("config", metavar="CONFIG")
     route.add_argument("--from", dest="source", required=True, metavar="SOURCE", help="the source's name")
@@ -125,6 +151,12 @@ def _schema(commands: _Commands) -> None:
     example = "dramatiq-bridge schema --manifest actors.json > bridge.schema.json"
     schema = _command(commands, "schema", "print the configuration's JSON Schema, for editors", example)
     schema.add_argument("--manifest", metavar="FILE", help="complete the names of these actors and their queues")
+
+
+def _completion(commands: _Commands) -> None:
+    example = 'eval "$(dramatiq-bridge completion bash)"'
+    completion = _command(commands, "completion", "print what makes a shell complete this command line", example)
+    completion.add_argument("shell", choices=("bash", "zsh", "fish"))
 
 
 def _demo(commands: _Commands) -> None:

@@ -5,27 +5,26 @@ from __future__ import annotations
 import argparse
 import json
 import os
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
-from bridge.commands.manifests import manifest_actors
+from bridge.commands.manifests import given_manifest
 from bridge.commands.notes import Note, notes, routes_by_source
 from bridge.commands.paint import Paint
 from bridge.config import Config, tls
 from bridge.config.document import Document
+from bridge.config.files import STANDARD_INPUT, base_directory
 from bridge.config.loading import load_with_places
-from bridge.config.manifest import Actor
+from bridge.config.manifest import Manifest
 from bridge.config.substitution import Substitution
 from bridge.config.units import spell_size
-from bridge.dry_run.suite import case_mistakes
+from bridge.dry_run.companions import configurations
+from bridge.dry_run.masking import Masking
+from bridge.dry_run.suite import case_mistakes, load_companion
 from bridge.errors import ConfigError, Diagnostic, LocatedDiagnostic
 from bridge.manifest.application import import_application
 from bridge.routing.compiler import check_routes
 from bridge.sources.promise import promise
-
-_STANDARD_INPUT: Final = "/dev/stdin"
 
 
 @dataclass(slots=True)
@@ -46,8 +45,9 @@ def main(arguments: argparse.Namespace) -> int:
         ConfigError: a file has mistakes; it holds all of them.
         UsageError: the manifest can't be read.
     """
-    actors = _actors(arguments)
-    reports = [_check(path, actors, allow_unset=arguments.allow_unset) for path in arguments.config]
+    manifest = import_application(arguments.actors) if arguments.actors else given_manifest(arguments.manifest)
+    files = configurations([STANDARD_INPUT if path == "-" else path for path in arguments.config])
+    reports = [_check(file, manifest, allow_unset=arguments.allow_unset) for file in files]
     mistakes = [mistake for report in reports for mistake in report.mistakes]
     if arguments.json:
         print(json.dumps([_json(report) for report in reports], indent=2))
@@ -60,39 +60,35 @@ def main(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _actors(arguments: argparse.Namespace) -> Mapping[str, Actor] | None:
-    if arguments.actors:
-        return import_application(arguments.actors).actors
-    return manifest_actors(arguments.manifest)
-
-
-def _check(path: str, actors: Mapping[str, Actor] | None, *, allow_unset: bool) -> _Report:
-    file = _STANDARD_INPUT if path == "-" else path
-    report = _Report(path)
+def _check(file: str, manifest: Manifest | None, *, allow_unset: bool) -> _Report:
+    report = _Report(file)
+    substitution = Substitution(os.environ, allow_unset=allow_unset)
 
     def check(loaded: Config) -> list[Diagnostic]:
-        found = check_routes(loaded if actors is None else loaded.with_actors(actors))
+        found = check_routes(loaded, None if manifest is None else manifest.actors)
         if not allow_unset:
             found += tls.mistakes(loaded)
-        return found or list(case_mistakes(loaded.tests, loaded, Path(file).parent))
+        return found or list(case_mistakes(loaded.tests, loaded, base_directory(file)))
 
     try:
-        loaded = load_with_places(file, Substitution(os.environ, allow_unset=allow_unset), check)
+        loaded = load_with_places(file, substitution, check)
+        load_companion(file, loaded.model, substitution)
     except ConfigError as error:
         report.mistakes += error.diagnostics
         return report
-    report.unset += dict.fromkeys(loaded.unset)
-    report.config = loaded.model if actors is None else loaded.model.with_actors(actors)
-    report.notes += [_located(loaded.document, note) for note in notes(report.config)]
+    report.unset += dict.fromkeys(substitution.unset)
+    report.config = loaded.model
+    masking = Masking([loaded.document])
+    report.notes += [_located(loaded.document, note, masking) for note in notes(report.config, manifest)]
     return report
 
 
-def _located(document: Document, note: Note) -> LocatedDiagnostic:
+def _located(document: Document, note: Note, masking: Masking) -> LocatedDiagnostic:
     path = note.path
     while path and path not in document.values:
         path = path[:-1]
     line, column = document.position(path, at_key=note.at_key)
-    return LocatedDiagnostic(document.file, line, column, "", note.text)
+    return LocatedDiagnostic(document.file, line, column, "", masking.text(note.text))
 
 
 def _json(report: _Report) -> dict[str, Any]:

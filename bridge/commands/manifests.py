@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
-from bridge.config.manifest import Actor, ManifestError, read_manifest
+from bridge.config.manifest import Manifest, ManifestError, read_manifest
 from bridge.errors import UsageError
 
 
-def manifest_actors(path: str | None) -> Mapping[str, Actor] | None:
-    """Return the actors of the manifest at `path`; None without one.
+def given_manifest(path: str | None) -> Manifest | None:
+    """Return the manifest at `path`; None without one.
 
     Raises:
         UsageError: it can't be read.
@@ -17,6 +15,6 @@ def manifest_actors(path: str | None) -> Mapping[str, Actor] | None:
     if path is None:
         return None
     try:
-        return read_manifest(path).actors
+        return read_manifest(path)
     except ManifestError as error:
-        raise UsageError(f"--manifest: the file {path} {error}") from None
+        raise UsageError(f"--manifest: the file {error}") from None

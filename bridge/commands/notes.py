@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 from bridge.config import Config, Route, SourceConfig
+from bridge.config.dollar import is_expression
+from bridge.config.manifest import Manifest
 from bridge.config.message_options import OPTIONS
+from bridge.config.wording import spell_path
 from bridge.errors import KeyPath
+from bridge.manifest.checks import check_calls
 from bridge.sources.sharding import why_not_shareable
 from bridge.topics.index import PatternIndex
 
@@ -18,7 +22,9 @@ _MISSING_DOLLAR: Final = re.compile(r"\{?(payload|headers|meta)[.\[].*")
 #: A wildcard of any protocol, as a whole level.
 _WILDCARD: Final = re.compile(r"(?:^|(?<=[/.:]))[+*#](?=[/.:]|$)")
 #: A place in text, as other programs write it.
-_BRACES: Final = re.compile(r"\{\{?\s*([A-Za-z_][\w.]*)\s*\}?\}")
+_BRACES: Final = re.compile(r"\{\{?\s*([A-Za-z_][\w.]*)\s*(?:\|[^{}]*)?\}?\}")
+#: Options whose value is the name of an actor.
+_ACTORS: Final = frozenset({"on_success", "on_failure", "on_retry_exhausted"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,8 +36,10 @@ class Note:
     at_key: bool = False
 
 
-def notes(loaded: Config) -> Iterator[Note]:
-    """Yield every note on a configuration without mistakes."""
+def notes(loaded: Config, manifest: Manifest | None = None) -> Iterator[Note]:
+    """Yield every note on a configuration without mistakes; calls are compared with `manifest`, or with the file's own."""
+    actors = loaded.actors if manifest is None else manifest.actors
+    options = {*OPTIONS, *(loaded.actor_options if manifest is None else manifest.options)}
     routes = routes_by_source(loaded)
     for name, source in loaded.sources.items():
         for key, text in source.traits.notes(source):
@@ -44,14 +52,19 @@ def notes(loaded: Config) -> Iterator[Note]:
     for queue in sorted((loaded.dramatiq.max_queue_depth or {}).keys() - written):
         text = f"dramatiq.max_queue_depth: no route writes to the queue {queue}"
         yield Note(("dramatiq", "max_queue_depth", queue), text, at_key=True)
-    unreached = {name: _unreached(loaded.sources[name], own) for name, own in routes.items()}
+    unreached = {name: _unreached(source, routes.get(name, [])) for name, source in loaded.sources.items()}
     for index, route in enumerate(loaded.routes):
+        if route.source not in loaded.sources:
+            continue  # the name of its source has no value on this machine
         path: KeyPath = ("routes", index)
         if route.topic in unreached[route.source]:
             text = f"route {route.name}: no topic that sources.{route.source} brings fits {route.topic}"
             yield Note((*path, "topic"), text)
         yield from _wildcards(loaded, route, path)
-        yield from _values(loaded, route, path)
+        yield from _values(loaded, route, path, options)
+    for doubt in check_calls(loaded, actors).doubts if actors is not None else ():
+        text = f"{spell_path(doubt.path)}: {doubt}, unless a decorator of the actor changes the call"
+        yield Note(doubt.path, text, at_key=doubt.at_key)
 
 
 def _wildcards(loaded: Config, route: Route, path: KeyPath) -> Iterator[Note]:
@@ -64,20 +77,33 @@ def _wildcards(loaded: Config, route: Route, path: KeyPath) -> Iterator[Note]:
         yield Note((*path, "topic"), text)
 
 
-def _values(loaded: Config, route: Route, path: KeyPath) -> Iterator[Note]:
+def _values(loaded: Config, route: Route, path: KeyPath, options: Collection[str]) -> Iterator[Note]:
     syntax = loaded.sources[route.source].traits.topics
     captures = syntax.compile(route.topic).captures if route.topic is not None else ()
-    for below, text in _texts(("args",), route.args):
-        yield from _text(route, (*path, *below), text, captures)
-    for below, text in _texts(("kwargs",), route.kwargs):
-        yield from _text(route, (*path, *below), text, captures)
-    for name in route.options:
+    call = {"args": route.args, "kwargs": route.kwargs, "options": route.options}
+    yield from _call(route, path, call, captures, options)
+
+
+def _call(
+    route: Route, path: KeyPath, call: Mapping[str, Any], captures: Sequence[str], options: Collection[str]
+) -> Iterator[Note]:
+    """Yield the notes on a message: the route's own, or one in its options; `options` are those that Dramatiq knows."""
+    for name in ("args", "kwargs"):
+        for below, text in _texts((name,), call.get(name)):
+            yield from _text(route, (*path, *below), text, captures)
+    for name, value in call.get("options", {}).items():
+        place = (*path, "options", name)
         if name == "priority":
             text = f"route {route.name}: Dramatiq's Redis broker ignores the priority of a message; use another queue"
-            yield Note((*path, "options", name), text, at_key=True)
-        elif name not in OPTIONS:
+            yield Note(place, text, at_key=True)
+        elif name not in options:
             text = f"route {route.name}: Dramatiq does not know the option {name}; it is written all the same, for a middleware"
-            yield Note((*path, "options", name), text, at_key=True)
+            yield Note(place, text, at_key=True)
+        if name == "pipe_target" and isinstance(value, dict):
+            yield from _call(route, place, value, captures, options)
+        elif name not in _ACTORS:
+            for below, text in _texts(place, value):
+                yield from _text(route, below, text, captures)
 
 
 def _text(route: Route, path: KeyPath, text: str, captures: Sequence[str]) -> Iterator[Note]:
@@ -128,7 +154,8 @@ def _unreached(source: SourceConfig, routes: list[Route]) -> set[str]:
 
 def _texts(path: KeyPath, value: object) -> Iterator[tuple[KeyPath, str]]:
     if isinstance(value, str):
-        yield path, value
+        if not is_expression(value):
+            yield path, value
     elif isinstance(value, dict):
         for key, item in value.items():
             yield from _texts((*path, key), item)

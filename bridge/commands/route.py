@@ -10,19 +10,33 @@ import sys
 import time
 from typing import Any, Final
 
-from bridge import config
 from bridge.commands.paint import Paint
 from bridge.commands.send import parse_pairs
-from bridge.config.cases import parse_time
 from bridge.config.files import UnreadableFile, read_file
+from bridge.config.loading import PIPE_TIMEOUT_S, load_with_places
+from bridge.config.source_model import SourceModel
+from bridge.config.substitution import Substitution
+from bridge.config.times import parse_time
+from bridge.config.units import spell_size
+from bridge.dry_run.events import event_without_body, with_body
+from bridge.dry_run.masking import Masking
 from bridge.dry_run.runs import DryRun, Result, RouteResult
 from bridge.errors import InvalidValue, UsageError
-from bridge.model.event import META_NAMES, Event
+from bridge.model.event import Event
 from bridge.routing.compiler import check_routes
 
 EX_NO_ROUTE: Final = 3
 EX_DEAD_LETTER: Final = 4
 _MAX_BODY: Final = 64 << 20
+#: Of milliseconds up to the year 9999.
+_MAX_DIGITS: Final = 15
+#: The option of each part of an event.
+_OPTIONS: Final[dict[str | int, str]] = {
+    "topic": "--topic",
+    "headers": "--header",
+    "meta": "--meta",
+    "body": "--payload",
+}
 _EXPECTATION: Final = re.compile(r"fits:(?P<route>.+)|none|dead-letter")
 
 
@@ -34,15 +48,23 @@ def main(arguments: argparse.Namespace) -> int:
         if it is as expected, otherwise 1.
     """
     expected = _expectation(arguments.expect)
-    loaded = config.load(arguments.config, check=check_routes)
+    substitution = Substitution(os.environ, allow_unset=True)
+    file = load_with_places(arguments.config, substitution, check_routes)
+    loaded, masking = file.model, Masking([file.document])
     if arguments.source not in loaded.sources:
         names = ", ".join(loaded.sources)
         raise UsageError(f"--from: no source {arguments.source!r} in {arguments.config}; it has {names}")
     now_ms = time.time_ns() // 1_000_000 if arguments.at is None else _time(arguments.at)
     if expected and expected not in {route.name for route in loaded.routes}:
         raise UsageError(f"--expect: no route {expected!r} in {arguments.config}")
-    result = DryRun(loaded).run(_event(arguments, now_ms), now_ms)
-    print(json.dumps(_json(result), indent=2) if arguments.json else _text(result, Paint(arguments.color)))
+    result = DryRun(loaded).run(_event(arguments, loaded.sources[arguments.source], now_ms), now_ms)
+    unset = list(dict.fromkeys(substitution.unset))
+    if arguments.json:
+        print(json.dumps({**masking.value(_json(result)), "unset": unset}, indent=2))
+    else:
+        print(_text(result, masking, Paint(arguments.color)))
+        for name in unset:
+            print(f"note: ${{{name}}} has no value here; a placeholder stands for it")
     return _code(result) if arguments.expect is None else _as_expected(result, arguments.expect, expected)
 
 
@@ -56,32 +78,42 @@ def _expectation(text: str | None) -> str:
 
 def _time(text: str) -> int:
     try:
-        return parse_time(int(text) if text.isdecimal() else text)
+        return parse_time(int(text) if text.isdecimal() and len(text) <= _MAX_DIGITS else text)
     except InvalidValue as error:
         raise UsageError(f"--at {error}") from None
 
 
-def _event(arguments: argparse.Namespace, now_ms: int) -> Event:
-    meta = parse_pairs(arguments.meta, "--meta")
-    for name in meta:
-        if name not in META_NAMES:
-            raise UsageError(f"--meta: no {name!r}; there are {', '.join(META_NAMES)}")
-    headers = parse_pairs(arguments.header, "--header")
+def _event(arguments: argparse.Namespace, source: SourceModel, now_ms: int) -> Event:
+    """Return the event; a value of `--header` or `--meta` is JSON only where the protocol's may be more than text."""
+    properties = source.traits.properties(source)
+    headers = parse_pairs(arguments.header, "--header", lambda _: properties.headers == "text")
+    texts = {name for name, known in properties.meta.items() if known.is_text}
+    meta = parse_pairs(arguments.meta, "--meta", texts.__contains__)
     # Arguments are bytes; Python shows those that are not UTF-8 as lone surrogates.
     topic = os.fsencode(arguments.topic).decode("utf-8", "backslashreplace")
     body = _body(arguments.payload)
-    size = len(topic) + len(body) + sum(len(f"{name}{value}") for name, value in headers.items())
-    return Event(arguments.source, topic, body, now_ms, raw=(headers, meta), size=size)
+    try:
+        return with_body(
+            event_without_body(arguments.source, source, topic, headers, meta, now_ms), source, body, ("body",)
+        )
+    except InvalidValue as error:
+        first = error.diagnostics[0]
+        option = _OPTIONS[first.path[0]]
+        name = "".join(f" {part}" for part in first.path[1:])
+        raise UsageError(f"{option}{name}: {first}") from None
 
 
 def _body(text: str) -> bytes:
     """Return the body that `--payload` gives: itself, a file's, or that of standard input."""
     if text == "-":
-        return sys.stdin.buffer.read(_MAX_BODY)
+        body = sys.stdin.buffer.read(_MAX_BODY + 1)
+        if len(body) > _MAX_BODY:
+            raise UsageError(f"--payload: standard input is larger than {spell_size(_MAX_BODY)}")
+        return body
     if not text.startswith("@"):
         return os.fsencode(text)
     try:
-        return read_file(text[1:], _MAX_BODY)
+        return read_file(text[1:], _MAX_BODY, pipe_timeout_s=PIPE_TIMEOUT_S)
     except UnreadableFile as error:
         raise UsageError(f"--payload: the file {text[1:]} {error}") from None
 
@@ -133,13 +165,13 @@ def _route_json(one: RouteResult) -> dict[str, Any]:
     return shown
 
 
-def _text(result: Result, paint: Paint) -> str:
+def _text(result: Result, masking: Masking, paint: Paint) -> str:
     lines = []
     for one in result.explained():
         name = paint(one.route, "bold")
         if one.message is not None:
             lines.append(f"{name}: {paint('fits', 'green')}; to queue {one.message['queue_name']}:")
-            lines.append(json.dumps(one.message, indent=2))
+            lines.append(json.dumps(masking.value(one.message), indent=2))
         elif one.dead_letter is not None:
             lines.append(f"{name}: {paint('dead letter', 'red')} ({one.dead_letter.reason}): {one.dead_letter.detail}")
         else:
@@ -151,4 +183,4 @@ def _text(result: Result, paint: Paint) -> str:
         lines.append(f"event: {paint(result.not_brought, 'yellow')}")
     elif result.unmatched:
         lines.append("event: no route's topic fits: it is dropped (unmatched: drop)")
-    return "\n".join(lines)
+    return masking.text("\n".join(lines))

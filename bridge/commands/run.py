@@ -15,7 +15,7 @@ from bridge.process.bridge import Bridge
 from bridge.process.event_loop import loop_factory
 from bridge.process.lifecycle import Lifecycle, block_signals
 from bridge.process.supervisor import Supervisor
-from bridge.routing.compiler import compile_routes
+from bridge.routing.compiler import call_mistakes, compile_routes
 from bridge.routing.routes import RouteTable
 from bridge.sources.sharding import why_not_shareable
 
@@ -32,7 +32,7 @@ def main(arguments: argparse.Namespace) -> NoReturn:
         compiled, mistakes = compile_routes(loaded)
         tables.update(compiled)
         # A file of TLS that can't be read is waited for, since certificates are rotated; a password can't come later.
-        return [*mistakes, *tls.mistakes(loaded, passwords_only=True)]
+        return [*mistakes, *call_mistakes(loaded), *tls.mistakes(loaded, passwords_only=True)]
 
     loaded = config.load(arguments.config, check=check)
     log_format, log_level = arguments.log_format or loaded.log.format, arguments.log_level or loaded.log.level

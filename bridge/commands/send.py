@@ -12,15 +12,15 @@ from typing import Any, TypeVar
 import msgspec
 from pydantic import ValidationError
 
-from bridge.commands.manifests import manifest_actors
+from bridge.commands.manifests import given_manifest
 from bridge.config import DeadLetters, Dramatiq, message_options, parse_duration
 from bridge.config.checks import ends_early
 from bridge.config.loading import load_with_places
 from bridge.config.manifest import Actor
 from bridge.config.substitution import Substitution
-from bridge.config.wording import near_miss, quoted
-from bridge.errors import BridgeError, ConfigError, SinkUnavailable, UsageError
+from bridge.errors import BadEvent, BridgeError, ConfigError, SinkUnavailable, UsageError
 from bridge.manifest.binding import Binding
+from bridge.manifest.checks import unknown_actor
 from bridge.model.batch import Batch
 from bridge.model.event import Event
 from bridge.model.message import Message, MessageIds, Template, encode_dynamic_options
@@ -41,46 +41,50 @@ def main(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def parse_value(text: str) -> Any:
+def parse_value(text: str, option: str) -> Any:
     """Return the value of `text` if it is JSON, otherwise `text` itself.
 
     Raises:
-        BadEvent: the JSON nests too deeply for a Dramatiq worker.
+        UsageError: the JSON of this option nests too deeply for a Dramatiq worker.
     """
     try:
         parsed = msgspec.json.decode(text)
     except (msgspec.DecodeError, UnicodeEncodeError, RecursionError):
         return text
     if isinstance(parsed, (dict, list)):
-        check_depth(parsed)
+        try:
+            check_depth(parsed)
+        except BadEvent as error:
+            raise UsageError(f"{option}: {error.detail}") from None
     return parsed
 
 
-def parse_pairs(pairs: list[str], option: str) -> dict[str, Any]:
-    """Return the NAME=VALUE arguments of `option` as a mapping.
+def parse_pairs(pairs: list[str], option: str, is_text: Callable[[str], bool] = lambda _: False) -> dict[str, Any]:
+    """Return the NAME=VALUE arguments of `option` as a mapping: JSON where it parses, unless `is_text` of the name.
 
     Raises:
-        UsageError: a pair has no name or no `=`.
+        UsageError: a pair has no name or no `=`, or its value nests too deeply.
     """
     values = {}
     for pair in pairs:
         name, equals, text = pair.partition("=")
         if not equals or not name:
             raise UsageError(f"{option} takes NAME=VALUE, not {pair!r}")
-        values[name] = parse_value(text)
+        values[name] = text if is_text(name) else parse_value(text, f"{option} {name}")
     return values
 
 
 def _message(arguments: argparse.Namespace, actors: Mapping[str, Actor] | None) -> Message:
     _checked("ACTOR", message_options.check_actor_name, arguments.actor)
-    args = [parse_value(text) for text in arguments.args]
+    args = [parse_value(text, "ARG") for text in arguments.args]
     kwargs = parse_pairs(arguments.kwarg, "--kwarg")
     queue = arguments.queue
+    if queue is not None:
+        _checked("--queue", message_options.check_queue_name, queue)
     if actors is not None:
-        _check_call(arguments.actor, actors, args, kwargs)
-        queue = queue or actors[arguments.actor].queue
+        _check_call(arguments.actor, queue, actors, args, kwargs)
+        queue = actors[arguments.actor].queue
     queue = queue or "default"
-    _checked("--queue", message_options.check_queue_name, queue)
     delay_ms = None if arguments.delay is None else _checked("--delay", parse_duration, arguments.delay)
     now_ms = time.time_ns() // 1_000_000
     template = Template(arguments.actor, queue, delayed=delay_ms is not None)
@@ -89,15 +93,26 @@ def _message(arguments: argparse.Namespace, actors: Mapping[str, Actor] | None) 
     return Message(template.queue, redis_id, body)
 
 
-def _check_call(name: str, actors: Mapping[str, Actor], args: list[Any], kwargs: dict[str, Any]) -> None:
+def _check_call(
+    name: str, queue: str | None, actors: Mapping[str, Actor], args: list[Any], kwargs: dict[str, Any]
+) -> None:
     if name not in actors:
-        near = near_miss(name, actors, 0.6) or f"there are {', '.join(sorted(actors)[:20])}"
-        raise UsageError(f"ACTOR: the manifest has no actor {quoted(name)}; {near}")
-    binding = Binding(name, actors[name])
+        raise UsageError(f"ACTOR: {'; '.join(unknown_actor(name, actors))}")
+    actor = actors[name]
+    if queue not in {None, actor.queue}:
+        raise UsageError(f"--queue: the actor {name} is on the queue {actor.queue}, not {queue}")
+    _checked("ACTOR", message_options.check_queue_name, actor.queue)
+    if not actor.certain:
+        return
+    binding = Binding(name, actor)
+    wrong = [str(misfit) for misfit in binding.misfits(len(args), kwargs)]
     given: list[tuple[int | str, Any]] = [*enumerate(args), *kwargs.items()]
-    wrong = [*map(str, binding.misfits(len(args), kwargs)), *(binding.excluded(at, value) for at, value in given)]
-    for why in filter(None, wrong):
-        raise UsageError(why)
+    for at, value in given:
+        if why := binding.excluded(at, value):
+            hint = """; JSON text is written '"5"'""" if isinstance(value, (int, float)) and "str" in why else ""
+            wrong.append(f"{f'ARG {at + 1}' if isinstance(at, int) else f'--kwarg {at}'}: {why}{hint}")
+    if wrong:
+        raise UsageError("; ".join(wrong))
 
 
 def _checked(option: str, check: Callable[[str], T], text: str) -> T:
@@ -108,14 +123,15 @@ def _checked(option: str, check: Callable[[str], T], text: str) -> T:
 
 
 def _settings(arguments: argparse.Namespace) -> tuple[Dramatiq, DeadLetters, Mapping[str, Actor] | None]:
-    manifest = manifest_actors(arguments.manifest)
+    manifest = given_manifest(arguments.manifest)
+    actors = None if manifest is None else manifest.actors
     if arguments.config is not None:
         # The secrets of the sources may not be there: only those of `dramatiq:` are needed.
         loaded = load_with_places(arguments.config, Substitution(os.environ, allow_unset=True), check_routes)
         unset = loaded.document.unset(("dramatiq",))
         if unset:
             raise ConfigError(unset)
-        return loaded.model.dramatiq, loaded.model.dead_letters, manifest or loaded.model.actors
+        return loaded.model.dramatiq, loaded.model.dead_letters, loaded.model.actors if actors is None else actors
     # As in the file: a process list shows ${NAME}, and no password.
     text = arguments.redis or "redis://localhost:6379/0"
     url, pieces, unresolved = Substitution(os.environ).apply(text)
@@ -126,7 +142,7 @@ def _settings(arguments: argparse.Namespace) -> tuple[Dramatiq, DeadLetters, Map
             "--redis: the substituted text holds a character that has a meaning in URLs: percent-encode it"
         )
     try:
-        return Dramatiq(url=url, namespace=arguments.namespace), DeadLetters(), manifest
+        return Dramatiq(url=url, namespace=arguments.namespace), DeadLetters(), actors
     except ValidationError as error:
         # Pydantic's own message would show the URL, which may hold a password.
         first = error.errors()[0]

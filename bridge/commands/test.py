@@ -9,10 +9,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from bridge.commands.paint import Paint
-from bridge.dry_run.coverage import Coverage
+from bridge.dry_run.companions import configurations
+from bridge.dry_run.coverage import Coverage, spell_percent
 from bridge.dry_run.junit import junit
-from bridge.dry_run.suite import CaseResult, Suite, companion
+from bridge.dry_run.suite import CaseResult, Suite
 from bridge.errors import ConfigError, LocatedDiagnostic, UsageError
+from bridge.observe.log_fields import escape
 
 
 def main(arguments: argparse.Namespace) -> int:
@@ -26,21 +28,40 @@ def main(arguments: argparse.Namespace) -> int:
     results: dict[str, list[CaseResult]] = {}
     coverages: dict[str, Coverage] = {}
     mistakes: list[LocatedDiagnostic] = []
-    for path in _paths(arguments.config):
+    tests = 0
+    for path in configurations(arguments.config):
         try:
             suite = Suite(path)
         except ConfigError as error:
             mistakes += error.diagnostics
+            results[path] = [_unreadable(error.diagnostics)]
             continue
         coverages[path] = suite.coverage
+        tests += len(suite.names())
         results[path] = list(suite.run([n for n, name in enumerate(suite.names()) if wanted.search(name)]))
         _print_results(path, suite, results[path], paint, quiet=arguments.quiet)
     if arguments.junit:
-        Path(arguments.junit).write_bytes(junit(results))
+        _write(arguments.junit, junit(results))
+    missed = "write tests: in the file, or in NAME_test.yaml beside NAME.yaml"
+    if tests:
+        missed = f"--run {arguments.run} fits none of {tests} names"
     if mistakes:
         raise ConfigError(mistakes)
-    covered = _print_coverage(coverages, paint, arguments.at_least) if arguments.coverage else True
-    return 0 if _summarize(results, paint, time.perf_counter() - started) and covered else 1
+    asked = arguments.coverage or arguments.at_least is not None
+    covered = _print_coverage(coverages, paint, arguments.at_least) if asked else True
+    return 0 if _summarize(results, paint, time.perf_counter() - started, missed) and covered else 1
+
+
+def _unreadable(mistakes: Sequence[LocatedDiagnostic]) -> CaseResult:
+    """Return the result of a configuration with mistakes, so that a file of JUnit is not taken for a success."""
+    return CaseResult("the configuration", mistakes[0].file, mistakes[0].line, 0.0, [str(each) for each in mistakes])
+
+
+def _write(path: str, body: bytes) -> None:
+    try:
+        Path(path).write_bytes(body)
+    except OSError as error:
+        raise UsageError(f"--junit: the file {path} cannot be written: {error.strerror}") from None
 
 
 def _pattern(text: str | None) -> re.Pattern[str]:
@@ -50,12 +71,6 @@ def _pattern(text: str | None) -> re.Pattern[str]:
         raise UsageError(f"--run takes a regular expression: {error}") from None
 
 
-def _paths(paths: Sequence[str]) -> list[str]:
-    """Return the configurations, each once: a file of tests, which `*.yaml` names too, runs with its configuration."""
-    beside = {companion(path) for path in paths}
-    return [path for path in dict.fromkeys(paths) if Path(path) not in beside]
-
-
 def _print_results(path: str, suite: Suite, results: list[CaseResult], paint: Paint, *, quiet: bool) -> None:
     if not quiet:
         print(f"{path}: {len(results)} test{'s' * (len(results) != 1)}")
@@ -63,14 +78,15 @@ def _print_results(path: str, suite: Suite, results: list[CaseResult], paint: Pa
             print(f"  note: ${{{name}}} has no value here; a placeholder stands for it")
     for result in results:
         if result.differences:
-            print(f"  {paint('failed', 'red')}  {paint(result.name, 'bold')}")
+            print(f"  {paint('failed', 'red')}  {paint(escape(result.name), 'bold')}")
             print(f"    {result.file}:{result.line}")
             for line in result.differences:
                 print(f"    {paint(line, 'red')}")
             for line in result.context:
                 print(f"    {paint(line, 'dim')}")
         elif not quiet:
-            print(f"  {paint('passed', 'green')}  {result.name}")
+            note = f"  {paint(f'({result.not_brought})', 'yellow')}" if result.not_brought else ""
+            print(f"  {paint('passed', 'green')}  {escape(result.name)}{note}")
 
 
 def _print_coverage(coverages: dict[str, Coverage], paint: Paint, at_least: float | None) -> bool:
@@ -80,14 +96,14 @@ def _print_coverage(coverages: dict[str, Coverage], paint: Paint, at_least: floa
         mine, of = coverage.counts
         covered, total = covered + mine, total + of
         print(
-            f"{path}: coverage {mine} of {of}, {_percent(mine, of):.0f}%; dead letters of {coverage.failed[0]} of {coverage.failed[1]} routes"
+            f"{path}: coverage {mine} of {of}, {spell_percent(mine, of)}; dead letters of {coverage.failed[0]} of {coverage.failed[1]} routes"
         )
         for route, gaps in coverage.gaps.items():
             for gap in gaps:
                 print(f"  {paint(route, 'yellow')}: {gap}")
     enough = at_least is None or _percent(covered, total) >= at_least
     if not enough:
-        print(paint(f"coverage is {_percent(covered, total):.1f}%, below {at_least:g}%", "red"))
+        print(paint(f"coverage is {spell_percent(covered, total)}, below {at_least:g}%", "red"))
     return enough
 
 
@@ -95,11 +111,12 @@ def _percent(part: int, whole: int) -> float:
     return 100.0 * part / whole if whole else 100.0
 
 
-def _summarize(results: dict[str, list[CaseResult]], paint: Paint, seconds: float) -> bool:
+def _summarize(results: dict[str, list[CaseResult]], paint: Paint, seconds: float, missed: str) -> bool:
+    """Print how many tests have passed; return whether all have, and there is one. `missed` says why there may be none."""
     count = sum(map(len, results.values()))
     failed = sum(bool(result.differences) for each in results.values() for result in each)
     if not count:
-        print(paint("no test was found", "red") + ": write tests: in the file, or in NAME_test.yaml beside NAME.yaml")
+        print(f"{paint('no test was found', 'red')}: {missed}")
         return False
     words = f"{count - failed} passed" + (f", {failed} failed" if failed else "")
     print(paint(f"{words} in {seconds:.2f} s", "red" if failed else "green"))

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import json
+import socket
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -154,6 +158,19 @@ def test_check_reports_every_file(run: Terminal, path: Path) -> None:
     assert f"{other}:13:21" in run.err
 
 
+def test_check_reads_the_tests_beside_a_file(run: Terminal, path: Path) -> None:
+    """`*.yaml` names them too; a mistake in them is one of `check` as well as of `test`."""
+    beside = path.with_name("bridge_test.yaml")
+    beside.write_text("tests: [{name: a, event: {from: plant, topic: a}, expect: [{route: hto}]}]\n")
+    run("check", str(beside), "CONFIG", code=78)
+    assert f"{beside}:1:68: tests[0].expect[0].route: no route is named 'hto'; routes: hot" in run.err
+    assert run.err.endswith("1 mistake in the configuration\n")
+    (report,) = run.json("check", "CONFIG", str(beside), code=78)
+    assert (report["file"], report["ok"], len(report["mistakes"])) == (str(path), False, 1)
+    beside.write_text(beside.read_text().replace("hto", "hot"))
+    assert f"{path}: ok" in run("check", "CONFIG", str(beside))
+
+
 def test_check_allow_unset_puts_placeholders(run: Terminal, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """In CI no secret is set: a placeholder of the type that its key takes stands for each, and is named."""
     monkeypatch.setenv("SET", "s3cret-five")
@@ -184,3 +201,81 @@ def test_check_allow_unset_forgives_nothing_else(run: Terminal, path: Path) -> N
     assert "sources.m.qos: takes 0 or 1" in run.err
     assert "sources.n.url: a ${ that is not closed" in run.err
     assert run.err.endswith("2 mistakes in the configuration\n")
+
+
+@pytest.mark.parametrize(
+    ("route", "code"),
+    [
+        ('{from: m, actor: a, when: "payload.a > ${LIM}"}', 0),
+        ('{from: m, actor: a, when: "payload.${FIELD} > 3"}', 3),
+        ('{from: "${SRC}", topic: "a.*.b", actor: a, args: [payload.a]}', 3),
+        ('{from: m, actor: alarm, queue: "${QUEUE}", args: [low]}', 0),
+        ('{from: m, actor: "${ACTOR}"}', 0),
+        ('{from: m, actor: alarm, args: ["${LEVEL}"]}', 0),
+        ('{from: m, actor: alarm, args: [low], options: {on_failure: "${FAIL}"}}', 0),
+        ('{from: m, actor: alarm, args: [low], options: {pipe_target: {actor_name: "${NEXT}"}}}', 0),
+    ],
+)
+def test_a_placeholder_is_no_mistake(run: Terminal, path: Path, route: str, code: int) -> None:
+    """Nothing can be known of a value that is not set on this machine: neither as an expression nor by the manifest."""
+    parameter = '{"name": "level", "kind": "positional-or-keyword", "values": ["low", "high"], "required": true}'
+    path.with_name("actors.json").write_text(
+        '{"manifest": 1, "dramatiq": "2.2.1", "modules": [], "actors":'
+        f' {{"alarm": {{"queue": "alarms", "parameters": [{parameter}]}}, "a": {{"queue": "default", "parameters":'
+        ' [{"name": "more", "kind": "var-positional"}]}}}'
+    )
+    source = "m: {type: mqtt, url: mqtt://h, client_id: c}"
+    path.write_text(f"manifest: actors.json\nsources: {{{source}}}\nroutes:\n  - {route}\n")
+    assert "note: ${" in run("check", "CONFIG", "--allow-unset")
+    run("route", "CONFIG", "--from=m", "--topic=x", '--payload={"a": 2}', code=code)
+    path.write_text(path.read_text().replace("actor: alarm,", "actor: alrm,").replace("actor: a,", "actor: b,"))
+    run("check", "CONFIG", "--allow-unset", code=0 if '"${ACTOR}"' in route else 78)
+
+
+def test_a_note_masks_substituted_values(run: Terminal, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A note quotes a text of the file, which may hold a secret."""
+    monkeypatch.setenv("TOKEN", "s3cret-token")
+    path.write_text(CONFIG.replace("$payload.unit", '"${TOKEN} {oven}"'))
+    assert "'{oven}' is text; $f\"*** {oven}\" puts values into one" in run("check", "CONFIG")
+
+
+def test_brokers_without_a_name_are_not_taken_for_one(run: Terminal, path: Path) -> None:
+    """Two URLs without a value may lead to two brokers, so both sources may have one client_id."""
+    sources = [f'{name}: {{type: mqtt, url: "mqtt://${{{name}_HOST}}", client_id: c}}' for name in "ab"]
+    path.write_text(f"sources: {{{', '.join(sources)}}}\n")
+    run("check", "CONFIG", "--allow-unset")
+
+
+def test_a_manifest_without_a_value_is_left_out(run: Terminal, path: Path) -> None:
+    """There is no file to read; an actor is then checked as one without a manifest is."""
+    path.write_text(f'manifest: "${{MANIFEST}}"\nenforce_manifest: true\n{CONFIG}')
+    assert "note: ${MANIFEST} has no value here" in run("check", "CONFIG", "--allow-unset")
+
+
+def test_an_expression_is_no_text(run: Terminal, path: Path) -> None:
+    """A capture in an f-string is what it looks like."""
+    path.write_text(CONFIG.replace("unit: $payload.unit", """text: '$f"oven {oven} of {plant}: {payload.unit}"'"""))
+    assert "is text" not in run("check", "CONFIG")
+
+
+def test_check_reads_standard_input(path: Path, tmp_path: Path) -> None:
+    """Its places say so, and the files that it names lie in the current folder."""
+    (tmp_path / "actors.json").write_text(
+        '{"manifest": 1, "dramatiq": "2.2.1", "modules": [], "actors": {"other": {"queue": "default", "parameters": []}}}'
+    )
+    text = path.read_text() + "manifest: actors.json\n"
+    command = [sys.executable, "-m", "bridge", "check", "-"]
+    done = subprocess.run(command, cwd=tmp_path, input=text, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 78
+    assert "/dev/stdin:11:12: routes[0].actor: the application has no actor 'raise_alarm'" in done.stderr
+    ours, its = socket.socketpair()  # as Node gives to a child
+    with ours, its:
+        ours.sendall(text.encode())
+        ours.shutdown(socket.SHUT_WR)
+        command = [*command, "--json"]
+        done = subprocess.run(
+            command, cwd=tmp_path, stdin=its.fileno(), capture_output=True, text=True, timeout=60, check=False
+        )
+    (report,) = json.loads(done.stdout)
+    assert report["file"] == report["mistakes"][0]["file"] == "/dev/stdin"
+    assert report["mistakes"][0]["line"] == 11

@@ -13,6 +13,8 @@ import pytest
 import bridge
 from bridge import cli
 from bridge.config import schema
+from bridge.config.manifest import manifest_json
+from bridge.manifest.application import import_application
 from tests.commands.conftest import CONFIG, Terminal
 from tests.support.brokers import Redis
 from tests.support.children import REPOSITORY
@@ -80,7 +82,8 @@ def test_send_keeps_the_dead_letters_of_the_bridge(run: Terminal, redis_server: 
         (["$a"], "the actor is written out"),
         (["a", "--delay=10"], "a bare number has no unit"),
         (["a", "--kwarg=x"], "--kwarg takes NAME=VALUE"),
-        (["a", "[" * 65 + "]" * 65], "nested more than 64 deep"),
+        (["a", "[" * 65 + "]" * 65], "ARG: nested more than 64 deep"),
+        (["a", "--kwarg", "b=" + "[" * 65 + "]" * 65], "--kwarg b: nested more than 64 deep"),
         (["a", "\udcff"], NOT_JSON),
         (["a", "--redis=http://u:s3cret@h"], "--redis takes a URL that begins with redis://"),
         (["a", "--redis=redis://u:s3cret@h:port"], "--redis the host or the port"),
@@ -91,7 +94,7 @@ def test_send_keeps_the_dead_letters_of_the_bridge(run: Terminal, redis_server: 
 )
 def test_send_refuses_wrong_arguments(run: Terminal, words: list[str], says: str) -> None:
     """A message that would damage a worker, or cannot be sent, is an error of one line; a wrong argument has exit code 2."""
-    run("send", *words, code=1 if says in {"nested more than 64 deep", NOT_JSON, UNREACHED} else 2)
+    run("send", *words, code=1 if says in {NOT_JSON, UNREACHED} else 2)
     assert says in run.err
     assert run.err.count("\n") == 1
 
@@ -160,3 +163,54 @@ def test_a_closed_pipe_makes_no_traceback(path: Path, words: list[str]) -> None:
     command = [sys.executable, "-c", program]
     done = subprocess.run(command, cwd=REPOSITORY, env=buffered, stderr=subprocess.PIPE, text=True, check=False)
     assert (done.stderr, done.returncode) == ("", 1)
+
+
+def test_send_needs_the_secrets_of_dramatiq_alone(run: Terminal, redis_server: Redis, path: Path) -> None:
+    """A cron job has no secrets of the brokers; without those of `dramatiq:` it says which are missing."""
+    text = CONFIG.replace("mqtt://localhost:1", "'mqtt://${PLANT_HOST}'").replace(
+        "password: s3cret-two", "password: '${P}'"
+    )
+    path.write_text(text.replace("redis://bridge:s3cret-one@localhost:1/0", redis_server.url))
+    run("send", "note", "--config", str(path))
+    with redis_server.client() as client:
+        assert len(queue_messages(client, "default", "workers")) == 1
+    path.write_text(text.replace("s3cret-one", "${REDIS_PASSWORD}"))
+    run("send", "note", "--config", str(path), code=78)
+    assert "bridge.yaml:1:" in run.err
+    assert "REDIS_PASSWORD" in run.err
+    assert "PLANT_HOST" not in run.err
+
+
+@pytest.mark.parametrize("in_the_file", [True, False])
+def test_send_checks_the_call_by_a_manifest(
+    run: Terminal, redis_server: Redis, path: Path, tmp_path: Path, in_the_file: bool
+) -> None:
+    """The queue is the actor's, and a call that does not bind is not sent."""
+    manifest = tmp_path / "actors.json"
+    manifest.write_bytes(manifest_json(import_application(["tests.app.shapes:broker"])))
+    source = "sources: {s: {type: mqtt, url: mqtt://h}}\n"
+    path.write_text(
+        f"dramatiq: {{url: '{redis_server.url}'}}\n{source}{'manifest: actors.json' if in_the_file else ''}\n"
+    )
+    words = ["--config", str(path), *([] if in_the_file else ["--manifest", str(manifest)])]
+    run("send", "ClassBased", "1", *words)
+    with redis_server.client() as client:
+        assert [message["args"] for message in queue_messages(client, "classes")] == [[1]]
+        for call, says in {
+            ("ClasBased", "1"): "ACTOR: the application has no actor 'ClasBased'; did you mean 'ClassBased'?",
+            ("ClassBased",): "the actor ClassBased also needs the argument",
+            ("ClassBased", "1", "2"): "the actor ClassBased takes 1 positional argument, not 2",
+            (
+                "ClassBased",
+                "1",
+                "--queue=default",
+            ): "--queue: the actor ClassBased is on the queue classes, not default",
+            (
+                "choices",
+                "low",
+                "--kwarg=note=5",
+            ): """--kwarg note: note is Annotated[str, 'a note'], not 5; JSON text is""",
+        }.items():
+            run("send", *call, *words, code=2)
+            assert says in run.err
+        assert len(queue_messages(client, "classes")) == 1

@@ -21,6 +21,11 @@ _EXPRESSIONS: Final = [
     ("payload.a-b > 1", 0, """'-' subtracts here; write payload["a-b"] for a field with a hyphen"""),
     ("payload.x.event-type == 1", 0, """'-' subtracts here; write payload.x["event-type"] for a field with a hyphen"""),
     (
+        "payload.a.b-c.d-e.f > 1",
+        0,
+        """'-' subtracts here; write payload.a["b-c"]["d-e"].f for a field with a hyphen""",
+    ),
+    (
         "headers.x-retry-count > 3",
         0,
         """'-' subtracts here; write headers["x-retry-count"] for a field with a hyphen""",
@@ -30,6 +35,7 @@ _EXPRESSIONS: Final = [
         4,
         "'$' can't be used in an expression; '$' stands only before the whole value; a field is written payload.a",
     ),
+    ("$.x > 1", 1, "'.x' is a field of nothing; write payload.x"),
     ("payload.items[*].x > 1", 13, "'[*]' can't be used in an expression; write [0] for one element"),
     ("payload.items.0.sku == 1", 13, "'.0' is no field; write [0] for an element of a list"),
     ("payload.a == 1 AND payload.b == 2", 15, "'AND' can't be used in an expression; write 'and'"),
@@ -112,9 +118,32 @@ def _quoted(text: str) -> str:
     return "'" + text.replace("'", "''") + "'"
 
 
+@pytest.mark.parametrize(
+    ("written", "line", "column"),
+    [
+        ("|\n      payload.a > 1\n      and payload.b\n        === 3", 9, 9),
+        (">-\n      payload.a > 1\n      and payload.b === 3", 8, 21),
+        ("payload.a > 1\n      and payload.b\n          === 3", 8, 11),
+        ("$payload.a > 1\n      and payload.b === 3", 7, 21),
+        ("|\n\n      payload.a > 1\n      and payload.b === 3", 6, 11),
+        ("'payload.a > 1\n      and payload.b === 3'", 6, 11),
+    ],
+)
+def test_an_expression_of_several_lines(run: Terminal, path: Path, written: str, line: int, column: int) -> None:
+    """The line inside is named, where the lines of the file are those of the expression; otherwise the beginning."""
+    path.write_text(f"{_SOURCES}  - when: {written}\n    from: m\n    actor: x\n")
+    run("check", "CONFIG", code=78)
+    assert f"{path}:{line}:{column}: routes[0].when: '===' can't be used in an expression" in run.err
+
+
 #: A line of the file; its part at which the caret stands; the words behind the place.
 _KEYS: Final = [
     ("  n: {type: mqtt, url: mqtt://h, client_id: c}", "c}", "sources.n.client_id: sources.m has this client_id too"),
+    (
+        "  n: {type: mqtt, url: mqtt://h:1883, client_id: c}",
+        "c}",
+        "sources.n.client_id: sources.m has this client_id too",
+    ),
     (
         "  n: {type: mqtt, url: tcp://h}",
         "tcp",
@@ -130,7 +159,7 @@ _KEYS: Final = [
         "MQTT",
         "sources.n.url: takes a URL that begins with mqtt:// or mqtts://; write mqtt:// in small letters",
     ),
-    ("  n: {type: mqtt, host: h}", "host", "sources.n.host: unknown key 'host'; it is called url here"),
+    ("  n: {type: mqtt, host: h}", "host", "sources.n.host: unknown key 'host'; it is part of url here"),
     (
         "  n: {type: mqtt, url: mqtt://h, topic: x}",
         "topic",
@@ -145,7 +174,7 @@ _KEYS: Final = [
     (
         "  n: {type: amqp, url: amqp://h, queue: q, exchange: e}",
         "exch",
-        "sources.n.exchange: unknown key 'exchange'; it is called declare here, as in declare: {exchange: orders",
+        "sources.n.exchange: unknown key 'exchange'; it is part of declare here, as in declare: {exchange: orders",
     ),
     (
         "  n: {type: amqp, url: amqp://h, queue: q, prefetch: 5}",
@@ -155,7 +184,7 @@ _KEYS: Final = [
     (
         "  n: {type: amqp, url: amqp://h, queue: q, vhost: v}",
         "vhost",
-        "sources.n.vhost: unknown key 'vhost'; it is called url here, as in",
+        "sources.n.vhost: unknown key 'vhost'; it is part of url here, as in",
     ),
     (
         "  n: {type: amqp, url: amqp://h, queue: q, codec: x}",
@@ -177,7 +206,7 @@ _ROUTE_KEYS: Final = [
     (
         "  - {from: m, actor: x, max_retries: 3}",
         "max_r",
-        "routes[0].max_retries: unknown key 'max_retries'; it is called options here, as in options: {max_retries: 5}",
+        "routes[0].max_retries: unknown key 'max_retries'; it is part of options here, as in options: {max_retries: 5}",
     ),
     ("  - {source: m, actor: x}", "source", "routes[0].source: unknown key 'source'; it is called from here"),
     ("  - {from: m, task: x}", "task", "routes[0].task: unknown key 'task'; it is called actor here"),
@@ -191,6 +220,16 @@ _ROUTE_KEYS: Final = [
         "  - {from: m, actor: x, delay: 3}",
         "3}",
         "routes[0].delay: takes a duration such as 30s, 5m; a bare number has no unit",
+    ),
+    (
+        "  - {from: m, actor: x, args: [$.a.b]}",
+        ".a",
+        "routes[0].args[0]: '.a' is a field of nothing; write payload.a",
+    ),
+    (
+        """  - {from: m, actor: x, args: ['$payload.a.b-c.d']}""",
+        "payload",
+        """routes[0].args[0]: '-' subtracts here; write payload.a["b-c"].d for a field with a hyphen""",
     ),
     ("  - {from: m, actor: x, topic: a/#/b}", "#/b", "routes[0].topic: # must be the last level"),
     ("  - {from: n, actor: x}", "n,", "routes[0].from: no source is named 'n'; sources: m, a, p"),
@@ -242,6 +281,26 @@ _NOTES: Final = [
         "tenant",
         "route x: Dramatiq does not know the option tenant; it is written all the same, for a middleware",
     ),
+    (
+        """  - {from: m, actor: x, args: ["{{x|upper}}"]}""",
+        '"{{',
+        "route x: '{{x|upper}}' is text; $f\"{x}\" puts values into one",
+    ),
+    (
+        "  - {from: m, actor: x, options: {foo: payload.n}}",
+        "payload",
+        "route x: 'payload.n' is text; an expression begins with $, as in $payload.n",
+    ),
+    (
+        "  - {from: m, actor: x, options: {pipe_target: {actor_name: y, args: [payload.n]}}}",
+        "payload",
+        "route x: 'payload.n' is text; an expression begins with $, as in $payload.n",
+    ),
+    (
+        "  - {from: m, actor: x, options: {pipe_target: {actor_name: y, options: {priority: 1}}}}",
+        "priority",
+        "route x: Dramatiq's Redis broker ignores the priority of a message; use another queue",
+    ),
     ("  - {from: p, actor: x, topic: d}", "d}", "route x: no topic that sources.p brings fits d"),
 ]
 _SOURCE_NOTES: Final = [
@@ -259,6 +318,11 @@ _SOURCE_NOTES: Final = [
         "  n: {type: redis-pubsub, url: redis://h, channels: [ab], patterns: ['a*']}",
         "patterns",
         "sources.n gets each event of 'ab' twice: as a channel, and by a pattern that fits it",
+    ),
+    (
+        "  n: {type: redis-pubsub, url: redis://h, patterns: ['l.*', m, '*.a?']}",
+        "patterns",
+        "sources.n gets each event twice whose channel fits both 'l.*' and '*.a?'",
     ),
 ]
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import json
+import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -117,6 +119,16 @@ def test_an_event_that_never_comes(run: Terminal, source: str, topic: str, says:
     assert f"event: {says}" in run(*words, code=3)
 
 
+def test_a_route_that_the_source_brings_nothing_for(run: Terminal, path: Path) -> None:
+    """The route whose topic fits is listed first, with a verdict of its own; so it is where the body can't be read."""
+    path.write_text(path.read_text().replace("password: s3cret-two", "password: s3cret-two, topics: ['idle/#']"))
+    result = run.json(*HOT, FITS, code=3)["routes"][0]
+    assert (result["route"], result["verdict"], result["fits"]) == ("hot", "not-brought", False)
+    assert "hot: its topic fits, but the source does not bring this one\n" in run(*HOT, FITS, code=3)
+    result = run.json("route", "CONFIG", "--from=orders", "--topic=order.x", "--payload={", code=4)["routes"][0]
+    assert (result["route"], result["verdict"]) == ("reserve", "no-payload")
+
+
 def test_the_payload_comes_from_a_file_or_a_pipe(
     run: Terminal, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -125,8 +137,70 @@ def test_the_payload_comes_from_a_file_or_a_pipe(
     assert "hot: fits" in run(*HOT, f"--payload=@{tmp_path}/body.json")
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b'{"celsius": 1}')))
     assert "payload.celsius is 1" in run(*HOT, "--payload=-")
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(bytes((64 << 20) + 1))))
+    run(*HOT, "--payload=-", code=2)
+    assert run.err == "dramatiq-bridge: --payload: standard input is larger than 64MiB\n"
+    reading, writing = os.pipe()
+    os.write(writing, b'{"celsius": 2}')
+    os.close(writing)
+    assert "payload.celsius is 2" in run(*HOT, f"--payload=@/dev/fd/{reading}")
+    os.close(reading)
     run(*HOT, f"--payload=@{tmp_path}/missing", code=2)
     assert "missing cannot be read: No such file or directory" in run.err
+
+
+def test_an_unset_variable_ends_nothing(run: Terminal, path: Path) -> None:
+    """`route` connects to nothing: it needs no password, and names each reference without a value."""
+    path.write_text(path.read_text().replace("s3cret-two", "'${PLANT_PW}'"))
+    assert run(*HOT, FITS).endswith("\nnote: ${PLANT_PW} has no value here; a placeholder stands for it\n")
+    assert run.json(*HOT, FITS)["unset"] == ["PLANT_PW"]
+
+
+@pytest.mark.parametrize("token", ["s3cret-token", 's3cret"é', "s3cret" * 40])
+def test_a_substituted_value_is_masked(run: Terminal, path: Path, monkeypatch: pytest.MonkeyPatch, token: str) -> None:
+    """It may be a secret: in messages, in `when` and where the event holds it; names of queues are shown."""
+    monkeypatch.setenv("TOKEN", token)
+    monkeypatch.setenv("PASSWORD", "s3cret-pw")
+    monkeypatch.setenv("QUEUE", "alarms")
+    text = path.read_text().replace("unit: $payload.unit", 'unit: "${TOKEN}"').replace("alarms", '"${QUEUE}"')
+    path.write_text(text.replace("when: payload", """when: payload.pw == '${PASSWORD}' and payload"""))
+    hot = [*HOT, '--payload={"celsius": 300, "pw": "s3cret-pw"}']
+    assert _routes(run, *hot)["hot"]["message"]["kwargs"] == {"unit": "***", "sent_by": None}
+    output = run(*hot)
+    assert '"unit": "***"' in output
+    assert "to queue alarms.DQ" in output
+    cold = [*HOT, f"--payload={json.dumps({'celsius': 1, 'pw': token})}"]
+    assert "when: `payload.pw == '***'` is false: payload.pw is \"***" in run(*cold)
+    (part,) = _routes(run, *cold)["hot"]["false"]
+    assert part["values"] == {"payload.pw": "***"}
+
+
+def test_headers_and_meta_have_the_types_of_the_protocol(run: Terminal, path: Path) -> None:
+    """Of MQTT a header is text, of AMQP a number where it looks like one; a `meta` that is text stays text."""
+    path.write_text(
+        "sources:\n"
+        "  m: {type: mqtt, url: mqtt://localhost}\n"
+        "  o: {type: amqp, url: amqp://localhost/, queue: q}\n"
+        "  s: {type: redis-stream, url: redis://localhost, streams: [s], group: g}\n"
+        "routes:\n"
+        "  - {from: m, topic: a, when: 'headers.n == \"5\" and meta.retain == false and meta.qos == 1', actor: text}\n"
+        "  - {from: m, topic: b, when: headers.n > 3, actor: number}\n"
+        "  - {from: o, actor: act, args: [$headers.n, $meta.message_id, $meta.timestamp, $meta.exchange]}\n"
+        "  - {from: s, actor: fields, args: [$payload, $meta.entry_id]}\n"
+    )
+    assert "text: fits" in run("route", "CONFIG", "--from=m", "--topic=a", "--header=n=5")
+    assert "dead letter (wrong-type)" in run("route", "CONFIG", "--from=m", "--topic=b", "--header=n=5", code=4)
+    words = ["--header=n=5", "--meta=message_id=123", "--meta=timestamp=2026-11-27T06:00:00Z"]
+    (made,) = run.json("route", "CONFIG", "--from=o", *words)["routes"]
+    assert made["message"]["args"] == [5, "123", 1_795_759_200_000, ""]
+    (made,) = run.json("route", "CONFIG", "--from=s", '--payload={"a": "1"}')["routes"]
+    assert made["message"]["args"] == [{"a": "1"}, "1767225600000-0"]
+    for words, says in (
+        ([], "--payload: the payload is a mapping of the entry's fields, not null"),
+        (['--payload={"n": 5}'], "--payload n: a field of an entry is text, not a number"),
+    ):
+        run("route", "CONFIG", "--from=s", *words, code=2)
+        assert says in run.err
 
 
 @pytest.mark.parametrize(
@@ -153,10 +227,18 @@ def test_a_script_expects_a_result(run: Terminal, words: list[str], expect: str,
     ("words", "says"),
     [
         (["--from=nobody"], "no source 'nobody' in"),
-        (["--from=plant", "--meta=nope=1"], "--meta: no 'nope'; there are message_id"),
+        (
+            ["--from=plant", "--topic=a", "--meta=nope=1"],
+            "--meta nope: meta of this source has no 'nope'; it has qos, retain",
+        ),
+        (["--from=plant", "--topic=a", "--meta=retain=1"], "--meta retain: takes true or false, not a number"),
+        (["--from=plant"], "--topic: an event of MQTT has a topic; add the topic that it is published to"),
+        (["--from=plant", "--topic=a/+"], "--topic: no event has a topic with the wildcard +"),
+        (["--from=orders", f"--header=x={'[' * 900}{']' * 900}"], "--header x: nested more than 64 deep"),
         (["--from=plant", "--header=x"], "--header takes NAME=VALUE, not 'x'"),
         (["--from=plant", "--at=2026-11-27T06:00:00"], "--at takes a time after 1970 with its zone"),
         (["--from=plant", "--at=tomorrow"], "--at takes a time that exists"),
+        (["--from=plant", f"--at={'9' * 5000}"], "--at takes a time that exists"),
         (["--from=plant", "--expect=hot"], "--expect takes fits:ROUTE, none or dead-letter, not 'hot'"),
         (["--from=plant", "--expect=fits:x"], "--expect: no route 'x' in"),
     ],

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import base64
 import json
+import os
+import subprocess
+import sys
+import time
 import xml.etree.ElementTree as ET
 from pathlib import Path
 from typing import Any, Final
@@ -137,6 +141,7 @@ def test_time_stands_still(run: Terminal, path: Path) -> None:
             {"a": 1},
         ),
         ({"content_type": "application/octet-stream"}, {"payload_base64": "/w=="}, "/w=="),
+        ({}, {"payload_base64": "eyJhIjog\nMX0=\n"}, {"a": 1}),
         ({}, {"payload_file": "body.json"}, {"from": "file"}),
     ],
     ids=lambda value: str(value)[:40],
@@ -194,7 +199,8 @@ def test_an_event_that_the_bridge_never_gets(run: Terminal, path: Path) -> None:
     assert "the bridge does not read this stream: it reads audit" in _fails(
         run, path, event, expect=[{"actor": "archive"}]
     )
-    _passes(run, path, event, expect=[])
+    _write(path, {"event": event, "expect": []})
+    assert "passed  test 0  (the bridge does not read this stream: it reads audit)\n" in run("test", "CONFIG")
 
 
 @pytest.mark.parametrize(
@@ -217,7 +223,21 @@ def test_an_event_that_the_bridge_never_gets(run: Terminal, path: Path) -> None:
         ({"event": HOT, "expect": [{"arg": []}]}, "tests[0].expect[0].arg: unknown key 'arg'; did you mean 'args'?"),
         (
             {"event": {**HOT, "meta": {"id": 1}}, "expect": []},
-            "tests[0].event.meta.id: meta has no 'id'; it has message_id",
+            "tests[0].event.meta.id: meta of this source has no 'id'; it has qos, retain, redelivered",
+        ),
+        (
+            {"event": {**HOT, "headers": {"n": 5}}, "expect": []},
+            'tests[0].event.headers.n: takes text, not a number; quote it: "5"',
+        ),
+        ({"event": {**HOT, "topic": "b/#"}, "expect": []}, "event.topic: no event has a topic with the wildcard #"),
+        (
+            {"event": {"from": "log", "topic": "audit", "body": '{"n": 5}'}, "expect": []},
+            'tests[0].event.body.n: a field of an entry is text, not a number; quote it: "5"',
+        ),
+        ({"event": HOT, "now": -5, "expect": []}, "tests[0].now: takes a time after 1970 and before the year 10000"),
+        (
+            {"event": HOT, "now": 10**25, "expect": []},
+            "tests[0].now: takes a time after 1970 and before the year 10000",
         ),
         ({"event": {"from": "orders", "payload_base64": "ü"}, "expect": []}, "payload_base64: takes bytes in base64"),
         ({"event": {"from": "orders", "payload_file": "no"}, "expect": []}, "payload_file: the file cannot be read"),
@@ -245,6 +265,32 @@ def test_a_mistake_in_a_test_has_its_place(run: Terminal, path: Path, test: dict
     assert says in run.err
 
 
+@pytest.mark.parametrize(
+    ("letters", "place"),
+    [
+        ("    expect_dead_letter:\n      route: hot\n      reason: mising-field\n", "24:15: tests[0].expect_dead_letter.reason: takes"),
+        (
+            "    expect_dead_letter:\n      - {reason: decode}\n      - {reason: decode, route: hott}\n",
+            "24:33: tests[0].expect_dead_letter[1].route: no route is named 'hott'; did you mean 'hot'?",
+        ),
+        (
+            "    expect_dead_letter:\n      - {reason: decode}\n      - {reason: decode, rute: hot}\n",
+            "24:26: tests[0].expect_dead_letter[1].rute: unknown key 'rute'; did you mean 'route'?",
+        ),
+        (
+            "    expect_dead_letter: {reason: decode, route: hott}\n",
+            "22:49: tests[0].expect_dead_letter.route: no route is named 'hott'; did you mean 'hot'?",
+        ),
+        ("    expect_dead_letter: nope\n", "22:25: tests[0].expect_dead_letter: takes a mapping, or a list of them, not text"),
+    ],
+)  # fmt: skip
+def test_a_mistake_in_a_dead_letter_has_its_place(run: Terminal, path: Path, letters: str, place: str) -> None:
+    """With the index that is in the file, and none where one dead letter stands alone."""
+    path.write_text(f"{ROUTES}tests:\n  - name: dead\n    event: {json.dumps(HOT)}\n{letters}")
+    run("test", "CONFIG", code=78)
+    assert f"{path}:{place}" in run.err
+
+
 def test_no_test_is_no_success(run: Terminal) -> None:
     """A CI that runs nothing must not be green."""
     assert "no test was found: write tests: in the file" in run("test", "CONFIG", code=1)
@@ -263,11 +309,23 @@ def test_tests_beside_the_file(run: Terminal, path: Path) -> None:
     assert f"{beside}:1:38: tests[0].event.from: no source is named 'nobody'" in run.err
 
 
+@pytest.mark.parametrize(("name", "tests"), [("k.yml", "k_test.yaml"), ("k.yaml", "k_test.yml"), ("k", "k_test")])
+def test_tests_beside_a_file_with_another_suffix(run: Terminal, path: Path, name: str, tests: str) -> None:
+    """Both suffixes of YAML are usual."""
+    config, beside = path.with_name(name), path.with_name(tests)
+    config.write_text(ROUTES)
+    beside.write_text(f"tests:\n  - {json.dumps({'name': 'beside', 'event': HOT, 'expect': [ALARM, LOG]})}\n")
+    assert "passed  beside" in run("test", str(config))
+    for command in ("test", "check"):
+        run(command, str(beside), code=2)
+        assert f"{beside} holds the tests of {config}; give {config}, and both are read" in run.err
+
+
 def test_some_tests_only(run: Terminal, path: Path) -> None:
     """`--run` takes a regular expression of their names; one that is none is an error."""
     _write(path, *({"event": HOT, "expect": [ALARM, LOG]} for _ in range(11)))
     assert "2 passed" in run("test", "CONFIG", "--run=test (3|10)$")
-    run("test", "CONFIG", "--run=nothing", code=1)
+    assert "no test was found: --run nothing fits none of 11 names" in run("test", "CONFIG", "--run=nothing", code=1)
     run("test", "CONFIG", "--run=(", code=2)
 
 
@@ -282,6 +340,63 @@ def test_junit(run: Terminal, path: Path, tmp_path: Path) -> None:
     assert "not expected: route:" in (failures[0].text or "")
 
 
+def test_a_substituted_value_is_masked(
+    run: Terminal, path: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """It may be a secret: neither the terminal nor the file of JUnit shows it."""
+    monkeypatch.setenv("TOKEN", "s3cret-token")
+    _write(path, {"event": {**HOT, "payload": {"celsius": 300, "a": "${TOKEN}"}}, "expect": [ALARM, LOG, LOG]})
+    path.write_text(path.read_text().replace("kwargs: {", 'kwargs: {token: "${TOKEN}", '))
+    output = run("test", "CONFIG", f"--junit={tmp_path}/junit.xml", code=1)
+    assert 'kwargs {"token": "***", "at": 1767225600000' in output
+    assert 'event: from plant ovens/7: {"celsius":300,"a":"***"}' in output
+    assert "s3cret" not in (tmp_path / "junit.xml").read_text()
+
+
+def test_junit_has_a_configuration_with_mistakes(run: Terminal, path: Path, tmp_path: Path) -> None:
+    """A reader of JUnit sees no success where no test has run."""
+    path.write_text("sources: {m: {type: mqtt}}\n")
+    run("test", "CONFIG", f"--junit={tmp_path}/junit.xml", code=78)
+    suite = ET.parse(tmp_path / "junit.xml").getroot()[0]  # noqa: S314 - our own
+    assert (suite.get("name"), suite.get("tests"), suite.get("failures")) == (str(path), "1", "1")
+    failure = suite.find("testcase/failure")
+    assert failure is not None
+    assert f"{path}:1:11: sources.m: the key 'url' is missing" in (failure.text or "")
+
+
+def test_a_name_is_one_line(run: Terminal, path: Path) -> None:
+    """A terminal gets no control characters."""
+    _write(path, {"name": "a\n\x1b[31mb", "event": HOT, "expect": [ALARM, LOG]})
+    assert "passed  a\\n\\x1b[31mb\n" in run("test", "CONFIG")
+
+
+@pytest.mark.parametrize(("file", "why"), [("missing/x.xml", "No such file or directory"), ("", "Is a directory")])
+def test_a_junit_file_that_cannot_be_written(run: Terminal, path: Path, file: str, why: str) -> None:
+    """The results are printed all the same; the exit code is 2."""
+    _write(path, {"event": HOT, "expect": [ALARM, LOG]})
+    assert "passed  test 0" in run("test", "CONFIG", f"--junit={path.parent}/{file}", code=2)
+    assert run.err == f"dramatiq-bridge: --junit: the file {path.parent}/{file} cannot be written: {why}\n"
+
+
+@pytest.mark.parametrize("name", [".", "/", "", "..", "missing.yaml"])
+def test_a_file_that_cannot_be_read(run: Terminal, name: str) -> None:
+    """As for every command."""
+    for command in ("test", "check"):
+        run(command, name, code=78)
+        assert f"{name}:1:1: the file cannot be read" in run.err or f"{name}:1:1: cannot be read" in run.err
+
+
+def test_a_terminal_for_ascii(path: Path) -> None:
+    """It shows other characters as escapes, and the results are complete."""
+    _write(path, {"name": "grün", "event": HOT, "expect": [ALARM, LOG]})
+    environ = {**os.environ, "PYTHONIOENCODING": "ascii"}
+    command = [sys.executable, "-m", "bridge", "test", str(path)]
+    done = subprocess.run(command, env=environ, capture_output=True, timeout=60, check=False)
+    assert done.stderr == b""
+    assert b"passed  gr\\xfcn" in done.stdout
+    assert done.returncode == 0
+
+
 def test_coverage(run: Terminal, path: Path) -> None:
     """Routes, each `when` both ways; dead letters are counted apart. `--at-least` fails below."""
     _write(path, {"event": HOT, "expect": [ALARM, LOG]})
@@ -289,8 +404,15 @@ def test_coverage(run: Terminal, path: Path) -> None:
     assert "coverage 3 of 6, 50%; dead letters of 0 of 4 routes" in output
     for gap in ("hot: no test makes its `when` false", "reserve: no test makes a message of it", "archive: no test"):
         assert f"  {gap}" in output
-    run("test", "CONFIG", "--coverage", "--at-least=50")
-    assert "coverage is 50.0%, below 51%" in run("test", "CONFIG", "--coverage", "--at-least=51", code=1)
+    run("test", "CONFIG", "--at-least=50")
+    assert "coverage is 50%, below 51%" in run("test", "CONFIG", "--at-least=51", code=1)
+
+
+@pytest.mark.parametrize("bound", ["nan", "-1", "100.5", "inf", "half"])
+def test_a_bound_of_coverage_is_a_percentage(run: Terminal, path: Path, bound: str) -> None:
+    """A bound that nothing can fail, or that nothing can reach, is an error."""
+    with pytest.raises(SystemExit, match="2"):
+        run("test", "CONFIG", f"--at-least={bound}")
 
 
 def test_colours_are_for_terminals(run: Terminal, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -303,3 +425,12 @@ def test_colours_are_for_terminals(run: Terminal, path: Path, monkeypatch: pytes
     assert "\x1b" not in run("test", "CONFIG", "--color=never")
     monkeypatch.setenv("NO_COLOR", "1")
     assert "\x1b" not in run("test", "CONFIG")
+
+
+def test_a_thousand_tests(run: Terminal, path: Path) -> None:
+    """They take a second; the bound is ten times that."""
+    test = {"event": HOT, "expect": [{"route": "hot", "args": [7, 300]}, LOG]}
+    _write(path, *[test] * 1000)
+    before = time.process_time()
+    assert "1000 passed" in run("test", "CONFIG", "-q")
+    assert time.process_time() - before < 10 * 2
