@@ -5,7 +5,10 @@
     def test_a_hot_oven_raises_the_alarm(stub_broker, stub_worker):
         bridge = Bridge("bridge.yaml")
         bridge.deliver(stub_broker, {"from": "plant", "topic": "plants/3/ovens/7", "payload": {"celsius": 300}})
-        stub_broker.join("alarms")
+        stub_broker.join("alarms", fail_fast=True)
+
+`deliver` finds an actor that the broker does not have, and a queue that is not the actor's. Whether the actor takes the arguments
+shows when it runs: with `fail_fast`, `join` raises its error. Only `dramatiq-bridge run` deduplicates.
 
 With pytest, the fixture `dramatiq_bridge` is such a Bridge: of the file that `dramatiq_bridge_config` in pytest's own
 configuration names.

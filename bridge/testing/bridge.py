@@ -5,9 +5,8 @@ from __future__ import annotations
 import importlib
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -15,18 +14,19 @@ from pydantic import ValidationError
 
 from bridge.config import Config
 from bridge.config.cases import EventCase
+from bridge.config.files import base_directory
 from bridge.config.loading import load_with_places
 from bridge.config.substitution import Substitution
 from bridge.config.validation_errors import translate
-from bridge.config.wording import quoted, spell_path
+from bridge.config.wording import near_miss, quoted, spell_path
 from bridge.dry_run.events import described_event
 from bridge.dry_run.runs import DryRun, Result
-from bridge.errors import InvalidValue
+from bridge.errors import Diagnostic, InvalidValue
 from bridge.routing.compiler import check_routes
 
 
 class NotDelivered(AssertionError):
-    """The event made no message, or a dead letter; the text says what each route made of it."""
+    """The event made no message, or a dead letter; the text tells the verdict of each route."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +49,7 @@ class Bridge:
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
-        self._directory = Path(path).parent
+        self._directory = base_directory(path)
         self.config: Config = load_with_places(path, Substitution(os.environ, allow_unset=True), check_routes).model
         self._dry_run = DryRun(self.config, unique=True)
 
@@ -60,31 +60,27 @@ class Bridge:
             ValueError: it is no event of this configuration.
             NotDelivered: it becomes a dead letter.
         """
-        return [_delivery(route, message) for route, message in self._messages(event, now_ms)]
+        return _deliveries(self._run(event, now_ms))
 
     def deliver(self, broker: Any, event: Mapping[str, Any], *, now_ms: int | None = None) -> list[Delivery]:
         """Put the messages of `event` into a broker of Dramatiq's, such as its StubBroker, and return them.
 
         Raises:
             ValueError: it is no event of this configuration.
-            NotDelivered: no route fits, or it becomes a dead letter.
+            NotDelivered: no route fits, it becomes a dead letter, or the broker has no such actor on that queue. Then the
+                broker has got no message.
         """
-        made = self._messages(event, now_ms)
-        if not made:
-            raise NotDelivered(self._explained(event, "no route fits", now_ms))
-        message_class = importlib.import_module("dramatiq").Message
-        for _, message in made:
-            broker.enqueue(message_class.decode(msgspec.json.encode(message)))
-        return [_delivery(route, message) for route, message in made]
-
-    def _messages(self, event: Mapping[str, Any], now_ms: int | None) -> list[tuple[str, dict[str, Any]]]:
         result = self._run(event, now_ms)
-        if result.dead_letters:
-            raise NotDelivered(_explanation("the event becomes a dead letter", result))
-        return [(one.route, one.message) for one in result.messages if one.message is not None]
-
-    def _explained(self, event: Mapping[str, Any], verdict: str, now_ms: int | None) -> str:
-        return _explanation(verdict, self._run(event, now_ms))
+        deliveries = _deliveries(result)
+        if not deliveries:
+            raise NotDelivered(_explanation("no route fits", result))
+        for delivery in deliveries:
+            _check_actor(broker, delivery)
+        # Imported only here: `route` needs no Dramatiq.
+        message_class = importlib.import_module("dramatiq").Message
+        for each in result.messages:
+            broker.enqueue(message_class.decode(msgspec.json.encode(each.message)))
+        return deliveries
 
     def _run(self, event: Mapping[str, Any], now_ms: int | None) -> Result:
         case = _case(event)
@@ -95,15 +91,18 @@ class Bridge:
         try:
             return self._dry_run.run(described_event(case, source, self._directory, now), now)
         except InvalidValue as error:
-            raise ValueError(f"event: {error}") from None
+            raise ValueError("\n".join(_placed(error.diagnostics))) from None
 
 
 def _case(event: Mapping[str, Any]) -> EventCase:
     try:
         return EventCase.model_validate(dict(event), by_alias=True, by_name=False)
     except ValidationError as error:
-        mistakes = [f"{spell_path(('event', *each.path))}: {each}" for each in translate(error, EventCase)]
-        raise ValueError("\n".join(mistakes)) from None
+        raise ValueError("\n".join(_placed(translate(error, EventCase)))) from None
+
+
+def _placed(mistakes: Iterable[Diagnostic]) -> list[str]:
+    return [f"{spell_path(('event', *each.path))}: {each}" for each in mistakes]
 
 
 def _explanation(verdict: str, result: Result) -> str:
@@ -114,6 +113,23 @@ def _explanation(verdict: str, result: Result) -> str:
         lines.append(str(result.dead_letter))
     lines += [f"route {one.route}: {one.why}" for one in result.explained() if one.message is None]
     return "\n  ".join(lines)
+
+
+def _deliveries(result: Result) -> list[Delivery]:
+    if result.dead_letters:
+        raise NotDelivered(_explanation("the event becomes a dead letter", result))
+    return [_delivery(each.route, each.message) for each in result.messages if each.message is not None]
+
+
+def _check_actor(broker: Any, delivery: Delivery) -> None:
+    """Raise NotDelivered for a message that no worker would run: Dramatiq 1 says nothing about it."""
+    actor = broker.actors.get(delivery.actor)
+    if actor is None:
+        hint = near_miss(delivery.actor, broker.actors, 0.6) or f"its actors: {', '.join(sorted(broker.actors))}"
+        raise NotDelivered(f"route {delivery.route}: the broker has no actor {quoted(delivery.actor)}; {hint}")
+    if actor.queue_name != delivery.queue:
+        text = f"the actor {delivery.actor} is on the queue {actor.queue_name}, the message on {delivery.queue}"
+        raise NotDelivered(f"route {delivery.route}: {text}")
 
 
 def _delivery(route: str, message: dict[str, Any]) -> Delivery:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -74,10 +75,30 @@ def test_what_reaches_no_actor_says_why() -> None:
 
 
 @pytest.mark.parametrize(
+    ("route", "says"),
+    [
+        ("actor: store_telemtry", "no actor 'store_telemtry'; did you mean 'store_telemetry'?"),
+        ("actor: store_telemetry", "the actor store_telemetry is on the queue telemetry, the message on default"),
+    ],
+)
+def test_a_message_that_no_worker_would_run(route: str, says: str, fleet: StubBroker, tmp_path: Path) -> None:
+    """It fails at once, and the messages of the other routes are not left behind in the broker."""
+    (tmp_path / "bridge.yaml").write_text(
+        "sources: {s: {type: redis-pubsub, url: redis://h, channels: [c]}}\n"
+        f"routes:\n  - {{from: s, actor: raise_alarm, queue: alarms}}\n  - {{from: s, name: other, {route}}}\n"
+    )
+    with pytest.raises(NotDelivered, match=f"route other: .*{re.escape(says)}"):
+        Bridge(tmp_path / "bridge.yaml").deliver(fleet, {"from": "s", "topic": "c", "payload": 1})
+    assert fleet.queues["alarms"].qsize() == 0
+    assert CALLS == []
+
+
+@pytest.mark.parametrize(
     ("event", "says"),
     [
         ({"from": "flet"}, "no source is named 'flet'; there are fleet"),
         ({"from": "fleet", "payload": 1, "body": "1"}, "event.body: an event has one body"),
+        ({"from": "fleet", "topic": "a", "headers": {"n": 5}}, "event.headers.n: takes text, not a number"),
         ({"from": "fleet", "topics": "a"}, "event.topics: unknown key 'topics'; did you mean 'topic'?"),
         ({}, "the key 'from' is missing"),
     ],
