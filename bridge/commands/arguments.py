@@ -79,7 +79,9 @@ def _check(commands: _Commands) -> None:
     known.add_argument("--actors", action="append", metavar="MODULE", help="check the calls against this application")
     known.add_argument("--manifest", metavar="FILE", help="check the calls against what `actors` has written")
     check.add_argument(
-        "--allow-unset", action="store_true", help="for CI: put placeholders for what has no value on this machine"
+        "--allow-unset",
+        action="store_true",
+        help="for CI: use placeholders for variables and files that this machine does not have",
     )
     check.add_argument("--json", action="store_true", help="print JSON")
     _color(check)
@@ -89,7 +91,7 @@ def _test(commands: _Commands) -> None:
     example = "dramatiq-bridge test --coverage --at-least 90 bridge.yaml"
     test = _command(commands, "test", "run the tests of the routes, and connect to nothing", example)
     test.add_argument("config", nargs="+", metavar="CONFIG", help="NAME_test.yaml beside NAME.yaml is read too")
-    test.add_argument("--run", metavar="REGEX", help="only the tests whose names it is found in")
+    test.add_argument("--run", metavar="REGEX", help="run only the tests whose names match")
     test.add_argument("--junit", metavar="FILE", help="write the results there too")
     test.add_argument("--coverage", action="store_true", help="show what no test covers")
     test.add_argument("--at-least", type=_percent, metavar="PERCENT", help="--coverage, and fail below")

@@ -21,7 +21,7 @@ from bridge.topics.index import PatternIndex
 _MISSING_DOLLAR: Final = re.compile(r"\{?(payload|headers|meta)[.\[].*")
 #: A wildcard of any protocol, as a whole level.
 _WILDCARD: Final = re.compile(r"(?:^|(?<=[/.:]))[+*#](?=[/.:]|$)")
-#: A place in text, as other programs write it.
+#: A placeholder as other programs write it: {name} or {{ name }}.
 _BRACES: Final = re.compile(r"\{\{?\s*([A-Za-z_][\w.]*)\s*(?:\|[^{}]*)?\}?\}")
 #: Options whose value is the name of an actor.
 _ACTORS: Final = frozenset({"on_success", "on_failure", "on_retry_exhausted"})

@@ -74,7 +74,7 @@ def _source(source: dict[str, Any], path: KeyPath) -> Iterator[Diagnostic]:
 
 
 def _exclusive(sources: dict[str, Any], document: Document) -> Iterator[Diagnostic]:
-    """Yield the mistake of two sources that would take each other's place at the broker, for ever."""
+    """Yield the mistake of two sources with one id: the broker ends the older connection for each new one."""
     holders: dict[object, str] = {}
     for name, source in sources.items():
         kind = source.get("type") if isinstance(source, dict) else None
@@ -85,9 +85,7 @@ def _exclusive(sources: dict[str, Any], document: Document) -> Iterator[Diagnost
             continue
         key, identity = found
         if identity in holders:
-            message = (
-                f"sources.{holders[identity]} has this {key} too: the broker would end one for the other, for ever"
-            )
+            message = f"sources.{holders[identity]} has this {key} too: the broker would disconnect each for the other"
             yield Diagnostic(("sources", name, key), message, "give each source its own")
         holders.setdefault(identity, name)
 

@@ -22,7 +22,7 @@ from bridge.config.sources import SOURCES
 from bridge.config.substitution import PLACEHOLDERS, Substitution
 from bridge.config.validation_errors import first_choices, translate
 from bridge.config.wording import bounded_hints
-from bridge.errors import ConfigError, Diagnostic, LocatedDiagnostic
+from bridge.errors import ConfigError, Diagnostic, KeyPath, LocatedDiagnostic
 from bridge.garbage import without_collector
 
 Check = Callable[[Config], list[Diagnostic]]
@@ -33,7 +33,7 @@ PIPE_TIMEOUT_S: Final = 10.0
 
 @dataclass(frozen=True, slots=True)
 class Loaded(Generic[_Model]):
-    """What a file holds, where it stands there, and the references without a value on this machine."""
+    """The content of a file, its places, and the references without a value on this machine."""
 
     model: _Model
     document: Document
@@ -136,20 +136,27 @@ def _validate(document: Document, model: type[_Model]) -> _Model | None:
     certain = (diagnostic for diagnostic in checks.check(document) if _is_certain(diagnostic, document))
     if model is Config and not _add_all(certain, document):
         return None
-    for placeholder in (*PLACEHOLDERS[1:], ""):
+    untried = iter(PLACEHOLDERS[1:])
+    while True:
         try:
             # By alias only: a `source:` in a route would otherwise pass for `from:`.
             valid = model.model_validate(document.value, by_alias=True, by_name=False, context={"secrets": secrets})
         except ValidationError as error:
             mistakes = list(translate(error, model))
-            choices = first_choices(error, model)
-            placeholders = {mistake.path: choices.get(mistake.path, placeholder) for mistake in mistakes}
-            if placeholder and document.refill(placeholders):
+            if _refill(document, mistakes, first_choices(error, model), next(untried, None)):
                 continue
             _add_all(iter(mistakes), document)
             return None
         return valid if document.flawless else None
-    return None
+
+
+def _refill(
+    document: Document, mistakes: Sequence[Diagnostic], choices: Mapping[KeyPath, str], placeholder: str | None
+) -> bool:
+    """Put the next placeholder into each unset reference whose value was refused; False if none is left to try."""
+    if placeholder is None:
+        return False
+    return document.refill({mistake.path: choices.get(mistake.path, placeholder) for mistake in mistakes})
 
 
 def _is_certain(diagnostic: Diagnostic, document: Document) -> bool:

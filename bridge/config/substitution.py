@@ -14,7 +14,7 @@ from bridge.model.json_limits import is_encodable
 #: A secret in a file is short; a bound keeps a wrong path (/dev/zero, a dump) from filling the memory.
 MAX_FILE_BYTES: Final = 64 * 1024
 
-#: Stand for the text of a reference without a value, where that is allowed: the first one that its key takes.
+#: Texts for a reference without a value, where that is allowed: the first one that its key takes.
 PLACEHOLDERS: Final = (
     *("unset", "1", "1000000", "10s", "1h", "1MiB", "true", "50%", "/unset"),
     *("rediss://unset", "amqps://unset", "mqtts://unset"),

@@ -52,8 +52,8 @@ class Traits(Generic[_Settings]):
     properties: Callable[[_Settings], Properties]
     #: Whether the source makes a JSON object of each event, so that `decode` has no say.
     presents_json: Callable[[_Settings], bool]
-    #: The key of a name that one source alone may have at its broker, and all that makes it so; given the source's mapping
-    #: as it stands in the file. None where there is no such name.
+    #: Given the source's mapping in the file: the key of an id that two sources must not share (MQTT's client_id), and the
+    #: value that must differ. None where the protocol has no such id.
     exclusive: Callable[[Mapping[str, Any]], tuple[str, object] | None]
     #: Why there is no `deduplicate` among its settings; None where there is.
     no_deduplicate: str | None
