@@ -18,9 +18,9 @@ from bridge.config.loading import load_with_places
 from bridge.config.manifest import Manifest
 from bridge.config.substitution import Substitution
 from bridge.config.units import spell_size
+from bridge.dry_run.case_checks import case_mistakes, load_companion
 from bridge.dry_run.companions import configurations
 from bridge.dry_run.masking import Masking
-from bridge.dry_run.suite import case_mistakes, load_companion
 from bridge.errors import ConfigError, Diagnostic, LocatedDiagnostic
 from bridge.manifest.application import import_application
 from bridge.routing.compiler import check_routes

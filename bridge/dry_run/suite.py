@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
 from bridge.config import Config
-from bridge.config.cases import Case, CaseFile, ExpectedDeadLetter
+from bridge.config.cases import Case, ExpectedDeadLetter
 from bridge.config.document import Document
 from bridge.config.files import base_directory
-from bridge.config.loading import Loaded, load_cases, load_with_places
+from bridge.config.loading import load_with_places
 from bridge.config.substitution import Substitution
-from bridge.config.wording import near_miss, quoted
-from bridge.dry_run.companions import companion
+from bridge.dry_run.case_checks import DEFAULT_NOW_MS, case_mistakes, load_companion
 from bridge.dry_run.comparison import compare, message_fields
 from bridge.dry_run.coverage import Coverage
 from bridge.dry_run.events import described_event
@@ -24,26 +23,25 @@ from bridge.dry_run.masking import Masking
 from bridge.dry_run.matching import matching
 from bridge.dry_run.runs import DryRun, Result, RouteResult
 from bridge.dry_run.wording import cut, shown
-from bridge.errors import Diagnostic, InvalidValue, KeyPath
+from bridge.errors import Diagnostic
 from bridge.model.event import Event
 from bridge.routing.compiler import check_routes
 
-#: The time of a test that sets none: 2026-01-01T00:00:00Z.
-DEFAULT_NOW_MS: Final = 1_767_225_600_000
 #: So many routes are explained of those that do not fit, and that no expectation names.
 _MAX_OTHERS: Final = 10
 
 
 @dataclass(frozen=True, slots=True)
 class CaseResult:
-    """What came of one test; it has passed if there are no `differences`."""
+    """The result of one test, which has passed if there are no `differences`."""
 
     name: str
     file: str
     line: int
     seconds: float
-    #: Each difference from what was expected, then the event and the routes, one line each.
+    #: One line for each difference.
     differences: list[str] = field(default_factory=list)
+    #: The event, then one line for each route.
     context: list[str] = field(default_factory=list)
     #: Why the source does not bring the event, where it does not.
     not_brought: str = ""
@@ -140,18 +138,6 @@ class Suite:
             yield f"{others - _MAX_OTHERS} more routes do not fit; `dramatiq-bridge route` explains each"
 
 
-def load_companion(path: str, config: Config, substitution: Substitution) -> Loaded[CaseFile] | None:
-    """Return the tests beside the configuration at `path`; None if there is no such file.
-
-    Raises:
-        ConfigError: the file has mistakes.
-    """
-    beside = companion(path)
-    if beside is None:
-        return None
-    return load_cases(beside, substitution, lambda cases: [*case_mistakes(cases, config, base_directory(path))])
-
-
 def _outcome(one: RouteResult) -> str:
     if one.message is not None:
         call = f"args {shown(one.message['args'])}, kwargs {shown(one.message['kwargs'])}"
@@ -166,34 +152,3 @@ def _meets(expected: ExpectedDeadLetter, reason: str, route: str | None) -> bool
 def _check(config: Config, directory: Path) -> list[Diagnostic]:
     """Return the mistakes in the routes, and then in the tests, which need them."""
     return check_routes(config) or [*case_mistakes(config.tests, config, directory)]
-
-
-def case_mistakes(cases: Sequence[Case], config: Config, directory: Path) -> Iterator[Diagnostic]:
-    """Yield the mistakes in tests that need the configuration, or a file in `directory`."""
-    routes = {str(route.name): route.source for route in config.routes}
-    for index, case in enumerate(cases):
-        path: KeyPath = ("tests", index)
-        source = config.sources.get(case.event.source)
-        if source is None:
-            yield _unknown((*path, "event", "from"), "source", case.event.source, config.sources)
-            continue
-        try:
-            described_event(case.event, source, directory, DEFAULT_NOW_MS)
-        except InvalidValue as error:
-            yield from (diagnostic.below((*path, "event")) for diagnostic in error.diagnostics)
-        expected: list[tuple[KeyPath, str | None]] = [
-            (("expect", number), one.route) for number, one in enumerate(case.expect or [])
-        ]
-        letters = case.expect_dead_letter
-        if isinstance(letters, list):
-            expected += [(("expect_dead_letter", number), one.route) for number, one in enumerate(letters)]
-        else:
-            expected.append((("expect_dead_letter",), letters.route))
-        for place, route in expected:
-            if route is not None and route not in routes:
-                yield _unknown((*path, *place, "route"), "route", route, routes)
-
-
-def _unknown(path: KeyPath, kind: str, name: str, known: Collection[str]) -> Diagnostic:
-    hint = near_miss(name, known) or f"{kind}s: {', '.join(list(known)[:20])}"
-    return Diagnostic(path, f"no {kind} is named {quoted(name)}", hint)

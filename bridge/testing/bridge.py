@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import json
 import os
 import time
 from collections.abc import Iterable, Mapping
@@ -95,6 +96,10 @@ class Bridge:
 
 
 def _case(event: Mapping[str, Any]) -> EventCase:
+    try:
+        json.dumps(event.get("payload"), allow_nan=False)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"event.payload: JSON can't hold it: {error}; bytes go into payload_base64") from None
     try:
         return EventCase.model_validate(dict(event), by_alias=True, by_name=False)
     except ValidationError as error:

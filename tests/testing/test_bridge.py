@@ -101,6 +101,8 @@ def test_a_message_that_no_worker_would_run(route: str, says: str, fleet: StubBr
         ({"from": "fleet", "topic": "a", "headers": {"n": 5}}, "event.headers.n: takes text, not a number"),
         ({"from": "fleet", "topics": "a"}, "event.topics: unknown key 'topics'; did you mean 'topic'?"),
         ({}, "the key 'from' is missing"),
+        ({**TELEMETRY, "payload": {"celsius": float("nan")}}, "event.payload: JSON can't hold it: Out of range float"),
+        ({**TELEMETRY, "payload": b"x"}, "event.payload: JSON can't hold it: .*bytes go into payload_base64"),
     ],
 )
 def test_an_event_with_mistakes(event: dict[str, Any], says: str) -> None:

@@ -1,0 +1,63 @@
+"""The mistakes in tests that their models can't find: those need the configuration, or a file."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Sequence
+from pathlib import Path
+from typing import Final
+
+from bridge.config import Config
+from bridge.config.cases import Case, CaseFile
+from bridge.config.files import base_directory
+from bridge.config.loading import Loaded, load_cases
+from bridge.config.substitution import Substitution
+from bridge.config.wording import near_miss, quoted
+from bridge.dry_run.companions import companion
+from bridge.dry_run.events import described_event
+from bridge.errors import Diagnostic, InvalidValue, KeyPath
+
+#: The time of a test that sets none: 2026-01-01T00:00:00Z.
+DEFAULT_NOW_MS: Final = 1_767_225_600_000
+
+
+def load_companion(path: str, config: Config, substitution: Substitution) -> Loaded[CaseFile] | None:
+    """Return the tests beside the configuration at `path`; None if there is no such file.
+
+    Raises:
+        ConfigError: the file has mistakes.
+    """
+    beside = companion(path)
+    if beside is None:
+        return None
+    return load_cases(beside, substitution, lambda cases: [*case_mistakes(cases, config, base_directory(path))])
+
+
+def case_mistakes(cases: Sequence[Case], config: Config, directory: Path) -> Iterator[Diagnostic]:
+    """Yield the mistakes in tests that need the configuration, or a file in `directory`."""
+    routes = {str(route.name): route.source for route in config.routes}
+    for index, case in enumerate(cases):
+        path: KeyPath = ("tests", index)
+        source = config.sources.get(case.event.source)
+        if source is None:
+            yield _unknown((*path, "event", "from"), "source", case.event.source, config.sources)
+            continue
+        try:
+            described_event(case.event, source, directory, DEFAULT_NOW_MS)
+        except InvalidValue as error:
+            yield from (diagnostic.below((*path, "event")) for diagnostic in error.diagnostics)
+        expected: list[tuple[KeyPath, str | None]] = [
+            (("expect", number), one.route) for number, one in enumerate(case.expect or [])
+        ]
+        letters = case.expect_dead_letter
+        if isinstance(letters, list):
+            expected += [(("expect_dead_letter", number), one.route) for number, one in enumerate(letters)]
+        else:
+            expected.append((("expect_dead_letter",), letters.route))
+        for place, route in expected:
+            if route is not None and route not in routes:
+                yield _unknown((*path, *place, "route"), "route", route, routes)
+
+
+def _unknown(path: KeyPath, kind: str, name: str, known: Collection[str]) -> Diagnostic:
+    hint = near_miss(name, known) or f"{kind}s: {', '.join(list(known)[:20])}"
+    return Diagnostic(path, f"no {kind} is named {quoted(name)}", hint)
