@@ -40,7 +40,6 @@ REV ?= HEAD~1
 VENV := .venv
 BIN := $(VENV)/bin
 OLDEST_VENV := .venv-oldest
-OLDEST_BIN := $(OLDEST_VENV)/bin
 BENCH_VENV := .venv-bench
 BENCH_BIN := $(BENCH_VENV)/bin
 COMMA := ,
@@ -58,28 +57,27 @@ help: ## list the targets
 
 venv: $(VENV)/.installed ## make .venv with everything in it, each package checked by its hash
 
-$(BIN)/python:
-	@echo "making .venv with everything in it (about half a minute, once) ..." >&2
-	@.ci/python $(VENV)
+# A virtual environment: $(1) its folder, $(2) the file with its packages, $(3) what is in it.
+define ENVIRONMENT
+$(1)/bin/python:
+	@echo "making $(1) with $(3) (about half a minute, once) ..." >&2
+	@.ci/python $(1)
 
-$(VENV)/.installed: $(BIN)/python requirements/dev.txt pyproject.toml
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --use-pep517 --require-hashes -r requirements/dev.txt
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
-	@touch $@
-
-$(OLDEST_BIN)/python:
-	@echo "making .venv-oldest with the oldest libraries that the bridge works with (about half a minute, once) ..." >&2
-	@.ci/python $(OLDEST_VENV)
-
-$(OLDEST_VENV)/.installed: $(OLDEST_BIN)/python requirements/oldest.txt pyproject.toml
-	@$(OLDEST_BIN)/python -m pip install --quiet --disable-pip-version-check --use-pep517 --require-hashes -r requirements/oldest.txt
-	@$(OLDEST_BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
-	@touch $@
+$(1)/.installed: $(1)/bin/python requirements/$(2).txt pyproject.toml
+	@$(1)/bin/python -m pip install --quiet --disable-pip-version-check --use-pep517 --require-hashes -r requirements/$(2).txt
+	@$(1)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $$@
+endef
+$(eval $(call ENVIRONMENT,$(VENV),dev,everything in it))
+$(eval $(call ENVIRONMENT,$(OLDEST_VENV),oldest,the oldest libraries that the bridge works with))
+$(eval $(call ENVIRONMENT,$(BENCH_VENV),bench,the bridge and its peers))
 
 brokers: ## install redis-server, mosquitto and rabbitmq-server with apt where they are missing
 	@.ci/brokers
 
-test: venv $(OLDEST_VENV)/.installed brokers ## run the tests against real brokers (PYTEST_ARGS="-k name" for some of them)
+test: venv brokers ## run the tests against real brokers (PYTEST_ARGS="-k name" for some of them)
+	@$(MAKE) --no-print-directory $(OLDEST_VENV)/.installed || \
+		echo "make: this Python has no packages of the oldest libraries; their tests are skipped" >&2
 	@data=$$(mktemp -d) && trap 'rm -rf "$$data"' EXIT INT TERM && COVERAGE_FILE=$$data/coverage \
 		$(KEEP_BYTECODE) $(BIN)/python -m pytest \
 		--numprocesses $(TEST_PROCESSES) --dist loadfile --no-loadscope-reorder $(COVERAGE) $(PYTEST_ARGS)
@@ -132,15 +130,6 @@ bench-against: $(BENCH_VENV)/.installed brokers ## fail if this tree is slower t
 
 bench-micro: $(BENCH_VENV)/.installed brokers ## measure the bridge's stages alone
 	@$(BENCH_BIN)/python -m bench.micro
-
-$(BENCH_BIN)/python:
-	@echo "making .venv-bench with the bridge and its peers (about half a minute, once) ..." >&2
-	@.ci/python $(BENCH_VENV)
-
-$(BENCH_VENV)/.installed: $(BENCH_BIN)/python requirements/bench.txt pyproject.toml
-	@$(BENCH_BIN)/python -m pip install --quiet --disable-pip-version-check --use-pep517 --require-hashes -r requirements/bench.txt
-	@$(BENCH_BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
-	@touch $@
 
 lock: $(BIN)/uv ## write requirements/*.txt from pyproject.toml (LOCK_ARGS=--upgrade for newer releases)
 	@$(COMPILE) pyproject.toml --extra dev --output-file requirements/dev.txt
