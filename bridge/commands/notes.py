@@ -14,11 +14,14 @@ from bridge.config.message_options import OPTIONS
 from bridge.config.wording import spell_path
 from bridge.errors import KeyPath
 from bridge.manifest.checks import check_calls
+from bridge.routing.expressions import FUNCTIONS
 from bridge.sources.sharding import why_not_shareable
 from bridge.topics.index import PatternIndex
 
 #: Text that was probably meant as an expression: its $ is missing.
-_MISSING_DOLLAR: Final = re.compile(r"\{?(payload|headers|meta)[.\[].*")
+_MISSING_DOLLAR: Final = re.compile(
+    rf"""\{{?(payload|headers|meta)[.\[].*|f(["']).*\2|({"|".join(FUNCTIONS)})\(.*\)""", re.DOTALL
+)
 #: A wildcard of any protocol, as a whole level.
 _WILDCARD: Final = re.compile(r"(?:^|(?<=[/.:]))[+*#](?=[/.:]|$)")
 #: A placeholder as other programs write it: {name} or {{ name }}.

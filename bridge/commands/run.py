@@ -8,6 +8,7 @@ from typing import NoReturn
 
 from bridge import config
 from bridge.config import Config, tls
+from bridge.dry_run.companions import configurations
 from bridge.errors import Diagnostic
 from bridge.observe import logs
 from bridge.process import clock, ending
@@ -34,7 +35,8 @@ def main(arguments: argparse.Namespace) -> NoReturn:
         # A file of TLS that can't be read is waited for, since certificates are rotated; a password can't come later.
         return [*mistakes, *call_mistakes(loaded), *tls.mistakes(loaded, passwords_only=True)]
 
-    loaded = config.load(arguments.config, check=check)
+    (path,) = configurations([arguments.config])
+    loaded = config.load(path, check=check)
     log_format, log_level = arguments.log_format or loaded.log.format, arguments.log_level or loaded.log.level
     block_signals()  # before the first thread starts
     logs.configure(log_format, log_level, secrets=loaded.secrets())

@@ -41,7 +41,12 @@ _DEPTH = {"anyOf": [{"type": "integer", "minimum": 1}, {"type": "string", "patte
 def _list(value: object) -> object:
     if isinstance(value, list) or is_expression(value):
         return unmarked(value)
-    raise InvalidValue(f"takes a list, not {describe(value)}", "or an expression that gives one, as in $payload.items")
+    hint = (
+        "named arguments go into kwargs"
+        if isinstance(value, dict)
+        else "or an expression that gives one, as in $payload.items"
+    )
+    raise InvalidValue(f"takes a list, not {describe(value)}", hint)
 
 
 def _mapping(value: object) -> object:

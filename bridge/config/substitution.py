@@ -20,6 +20,8 @@ PLACEHOLDERS: Final = (
     *("rediss://unset", "amqps://unset", "mqtts://unset"),
 )
 
+#: How expressions begin that were written with braces.
+_FIELDS: Final = ("payload.", "headers.", "meta.")
 _REFERENCE = re.compile(r"\$\$\{|\$\{([^{}]*)(\}?)")
 _VARIABLE = re.compile(r"([A-Za-z_][A-Za-z0-9_]*)(?::-(.*))?", re.DOTALL)
 _CREDENTIAL = re.compile(r"[A-Za-z0-9_@-][A-Za-z0-9_.@-]*")
@@ -123,17 +125,19 @@ class Substitution:
             return self._credential(reference.removeprefix("credential:"))
         if not (variable := _VARIABLE.fullmatch(reference)):
             # The text is not quoted: it may be a secret that was written in the wrong place.
-            raise InvalidValue(
-                "this is none of ${NAME}, ${NAME:-fallback}, ${file:/path} and ${credential:name}",
-                "write $${ for a literal ${",
-            )
+            hint = "write $${ for a literal ${"
+            if reference.startswith(_FIELDS):
+                hint = f"an expression has no braces, as in ${reference.partition('.')[0]}.name; {hint}"
+            raise InvalidValue("this is none of ${NAME}, ${NAME:-fallback}, ${file:/path} and ${credential:name}", hint)
         name, fallback = variable[1], variable[2]
         value = self._environ.get(name)
         # As in a shell, :- also covers a variable that is set and empty.
         if fallback is not None and not value:
             return fallback
         if value is None:
-            raise _Unset(f"the environment variable {name} is not set", f"set it, or write ${{{name}:-fallback}}")
+            # Variables are written in capitals.
+            hint = f"; an expression has no braces: ${name}" if name.islower() else ""
+            raise _Unset(f"the environment variable {name} is not set", f"set it, or write ${{{name}:-fallback}}{hint}")
         if not is_encodable(value):
             raise InvalidValue(f"the environment variable {name} is not UTF-8 text")
         return value

@@ -67,7 +67,7 @@ def _plain_words(kind: str, context: dict[str, Any], value: object) -> tuple[str
             return f"takes {listed(choices)}", ""
         if not isinstance(value, str):
             return f"takes {listed(choices)}, not {describe(value)}", ""
-        return f"takes {listed(choices)}", near_miss(value, choices, 0.5)
+        return f"takes {listed(choices)}", near_miss(value, choices, 0.6)
     words = _BOUNDS.get(kind, "this value cannot be used")
     return words.format(**context), ""
 

@@ -7,6 +7,7 @@ from typing import Any, Final
 
 from bridge.config.cases import ExpectedMessage
 from bridge.config.message_options import with_queues
+from bridge.config.units import spell_duration
 from bridge.dry_run.matching import matching
 from bridge.dry_run.runs import RouteResult
 from bridge.dry_run.wording import shown, shown_around, visible
@@ -63,7 +64,8 @@ def compare(
             missing.append(want)
         else:
             left.remove(alike)
-            lines += [line for name, value in want.items() for line in _values(name, value, alike[name], mask)]
+            of = f"route {alike['route']}: " if len(wanted) > 1 or len(made) > 1 else ""
+            lines += [f"{of}{line}" for name, value in want.items() for line in _field(name, value, alike[name], mask)]
     lines += [f"missing: {_line(want)}" for want in missing]
     lines += [f"not expected: {_line(_without_empty(got))}" for got in left]
     return [*map(visible, lines)]
@@ -94,6 +96,15 @@ def _is_same(want: Any, got: Any) -> bool:
     if isinstance(want, list):
         return len(want) == len(got) and all(map(_is_same, want, got))
     return bool(want == got)
+
+
+def _field(name: str, want: Any, got: Any, mask: Callable[[str], str]) -> Iterator[str]:
+    """Yield where a field of two messages differs."""
+    if name == "delay" and want != got:
+        spelled = ["none" if each is None else spell_duration(each) for each in (want, got)]
+        yield f"delay: expected {spelled[0]}, the message has {spelled[1]}"
+    else:
+        yield from _values(name, want, got, mask)
 
 
 def _values(path: str, want: Any, got: Any, mask: Callable[[str], str]) -> Iterator[str]:

@@ -64,20 +64,23 @@ class Bridge:
         return _deliveries(self._run(event, now_ms))
 
     def deliver(self, broker: Any, event: Mapping[str, Any], *, now_ms: int | None = None) -> list[Delivery]:
-        """Put the messages of `event` into a broker of Dramatiq's, such as its StubBroker, and return them.
+        """Put the messages of `event` into a StubBroker of Dramatiq's, and return them.
 
         Raises:
             ValueError: it is no event of this configuration.
+            TypeError: the broker is one whose workers would run the messages.
             NotDelivered: no route fits, it becomes a dead letter, or the broker has no such actor on that queue. Then the
                 broker has got no message.
         """
+        if not isinstance(broker, importlib.import_module("dramatiq.brokers.stub").StubBroker):
+            name = type(broker).__name__
+            raise TypeError(f"this is a {name}: its workers would run the messages of the test; give a StubBroker")
         result = self._run(event, now_ms)
         deliveries = _deliveries(result)
         if not deliveries:
             raise NotDelivered(_explanation("no route fits", result))
         for delivery in deliveries:
             _check_actor(broker, delivery)
-        # Imported only here: `route` needs no Dramatiq.
         message_class = importlib.import_module("dramatiq").Message
         for each in result.messages:
             broker.enqueue(message_class.decode(msgspec.json.encode(each.message)))
@@ -130,7 +133,10 @@ def _check_actor(broker: Any, delivery: Delivery) -> None:
     """Raise NotDelivered for a message that no worker would run: Dramatiq 1 says nothing about it."""
     actor = broker.actors.get(delivery.actor)
     if actor is None:
-        hint = near_miss(delivery.actor, broker.actors, 0.6) or f"its actors: {', '.join(sorted(broker.actors))}"
+        known = f"its actors: {', '.join(sorted(broker.actors))}"
+        if not broker.actors:
+            known = "it has none: set it before the module with the actors is imported"
+        hint = near_miss(delivery.actor, broker.actors, 0.6) or known
         raise NotDelivered(f"route {delivery.route}: the broker has no actor {quoted(delivery.actor)}; {hint}")
     if actor.queue_name != delivery.queue:
         text = f"the actor {delivery.actor} is on the queue {actor.queue_name}, the message on {delivery.queue}"

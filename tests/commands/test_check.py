@@ -252,6 +252,21 @@ def test_a_manifest_without_a_value_is_left_out(run: Terminal, path: Path) -> No
     assert "note: ${MANIFEST} has no value here" in run("check", "CONFIG", "--allow-unset")
 
 
+@pytest.mark.parametrize(
+    ("text", "meant"),
+    [
+        ('f"oven {oven}"', 'as in $f"oven {oven}"'),
+        ("int(oven)", "as in $int(oven)"),
+        ("default(payload.unit, 1)", "as in $default(payload.unit, 1)"),
+        ("payload.unit", "as in $payload.unit"),
+    ],
+)
+def test_a_forgotten_dollar_is_noted(text: str, meant: str, run: Terminal, path: Path) -> None:
+    """With the text that works."""
+    path.write_text(CONFIG.replace("unit: $payload.unit", f"unit: '{text}'"))
+    assert f"is text; an expression begins with $, {meant}" in run("check", "CONFIG")
+
+
 def test_an_expression_is_no_text(run: Terminal, path: Path) -> None:
     """A capture in an f-string is what it looks like."""
     path.write_text(CONFIG.replace("unit: $payload.unit", """text: '$f"oven {oven} of {plant}: {payload.unit}"'"""))

@@ -38,6 +38,29 @@ def test_exit_code_78_if_the_configuration_is_wrong(run: Terminal, path: Path, c
     assert "cannot be read" in run.err
 
 
+@pytest.mark.parametrize("command", ["run", "check", "test"])
+def test_a_file_of_tests_is_no_configuration(run: Terminal, path: Path, command: str) -> None:
+    """It is named with the file that it belongs to."""
+    tests = path.with_name("bridge_test.yaml")
+    tests.write_text("tests: []\n")
+    run(command, str(tests), code=2)
+    assert f"{tests} holds the tests of {path}; give {path}, and both are read" in run.err
+
+
+@pytest.mark.parametrize(
+    ("value", "says"),
+    [
+        ("${payload.unit}", "an expression has no braces, as in $payload.name; write $${ for a literal ${"),
+        ("${oven}", "set it, or write ${oven:-fallback}; an expression has no braces: $oven"),
+    ],
+)
+def test_an_expression_in_braces(run: Terminal, path: Path, value: str, says: str) -> None:
+    """It is a reference to a variable, and seldom meant as one."""
+    path.write_text(CONFIG.replace("unit: $payload.unit", f"unit: '{value}'"))
+    run("check", "CONFIG", code=78)
+    assert says in run.err
+
+
 def test_send_takes_json_or_text(run: Terminal, redis_server: Redis, path: Path) -> None:
     """An ARG is JSON where it parses, otherwise text; `--config` takes the URL of the workers' Redis from a file."""
     path.write_text(

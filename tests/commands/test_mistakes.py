@@ -36,6 +36,12 @@ _EXPRESSIONS: Final = [
         "'$' can't be used in an expression; '$' stands only before the whole value; a field is written payload.a",
     ),
     ("$.x > 1", 1, "'.x' is a field of nothing; write payload.x"),
+    ("topic.oven == 1", 0, "topic is text and has no fields; {name} in the route's topic captures a level of it"),
+    (
+        "payload.mode == auto",
+        16,
+        """there is no name 'auto'; a field of the payload is written payload.auto, a text "auto", a capture {auto} in the topic""",
+    ),
     ("payload.items[*].x > 1", 13, "'[*]' can't be used in an expression; write [0] for one element"),
     ("payload.items.0.sku == 1", 13, "'.0' is no field; write [0] for an element of a list"),
     ("payload.a == 1 AND payload.b == 2", 15, "'AND' can't be used in an expression; write 'and'"),

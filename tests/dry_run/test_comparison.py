@@ -54,8 +54,8 @@ def test_what_is_missing_is_shown_by_what_is_alike(tests: Tests) -> None:
         {"expect": [{"actor": "act", "args": [3]}, {"route": "ra", "args": [4]}]},
     )
     assert result.differences == [
-        "args[0]: expected 4 (a whole number), the message has 1 (a whole number)",
-        "args[0]: expected 3 (a whole number), the message has 2 (a whole number)",
+        "route ra: args[0]: expected 4 (a whole number), the message has 1 (a whole number)",
+        "route rb: args[0]: expected 3 (a whole number), the message has 2 (a whole number)",
     ]
 
 

@@ -12,10 +12,12 @@ from typing import Any, Final
 
 import dramatiq
 import pytest
+from dramatiq.brokers.redis import RedisBroker
 from dramatiq.brokers.stub import StubBroker
 
 from bridge.testing import Bridge, NotDelivered
 from tests.app.calls import CALLS
+from tests.support.brokers import Redis
 from tests.support.children import REPOSITORY
 
 EXAMPLES: Final = REPOSITORY / "config/examples"
@@ -91,6 +93,20 @@ def test_a_message_that_no_worker_would_run(route: str, says: str, fleet: StubBr
         Bridge(tmp_path / "bridge.yaml").deliver(fleet, {"from": "s", "topic": "c", "payload": 1})
     assert fleet.queues["alarms"].qsize() == 0
     assert CALLS == []
+
+
+def test_a_broker_with_workers_gets_nothing(redis_server: Redis) -> None:
+    """A test must not make an application's workers work."""
+    with pytest.raises(TypeError, match="this is a RedisBroker: its workers would run the messages of the test"):
+        Bridge(EXAMPLES / "iot-fleet.yaml").deliver(RedisBroker(url=redis_server.url), TELEMETRY)
+    with redis_server.client() as client:
+        assert client.keys() == []
+
+
+def test_a_broker_without_actors_says_so() -> None:
+    """It was set after the import of the actors, or not at all."""
+    with pytest.raises(NotDelivered, match="it has none: set it before the module with the actors is imported"):
+        Bridge(EXAMPLES / "iot-fleet.yaml").deliver(StubBroker(), TELEMETRY)
 
 
 @pytest.mark.parametrize(

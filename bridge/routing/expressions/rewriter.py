@@ -30,6 +30,8 @@ from bridge.routing.expressions.values import MAX_INT
 
 #: The names every expression may use; a route adds the captures of its topic.
 NAMES: Final = ("payload", "topic", "headers", "meta", "source", "received_at")
+#: The names that are always text.
+_TEXT_NAMES: Final = frozenset({"topic", "source"})
 _CONSTANTS: Final = {"true": True, "false": False, "null": None}
 #: Names are short, so a lower similarity than the default of `near_miss` is worth a hint.
 _SIMILARITY: Final = 0.6
@@ -146,7 +148,7 @@ class _Rewriter:
         if node.id in FOREIGN_NAMES:
             hint = "the decoded body is called payload"
         elif not hint and "payload" in self._names:
-            hint = f"a field of the payload is written payload.{node.id}"
+            hint = f'a field of the payload is written payload.{node.id}, a text "{node.id}", a capture {{{node.id}}} in the topic'
         raise self._error(node, f"there is no name {quoted(node.id)}", hint)
 
     def _attribute(self, node: ast.Attribute) -> ast.expr:
@@ -172,6 +174,9 @@ class _Rewriter:
                 raise self._error(node, problem or f"meta has no field {quoted(constant)}", hint)
             # `meta` holds only the fields of the protocol; every other field is null.
             return ast.Call(ast.Attribute(self._rewrite(base), "get", ast.Load()), [key], [])
+        if isinstance(base, ast.Name) and base.id in _TEXT_NAMES and type(constant) is str and base.id in self._names:
+            hint = "{name} in the route's topic captures a level of it" if base.id == "topic" else ""
+            raise self._error(node, f"{base.id} is text and has no fields", hint)
         value = self._rewrite(base)
         literal: object = value.value if isinstance(value, ast.Constant) else [] if isinstance(value, ast.List) else {}
         if type(literal) is not dict and not (type(constant) is int and type(literal) in (str, list)):
