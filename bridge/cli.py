@@ -34,7 +34,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         command = importlib.import_module(f"bridge.commands.{arguments.command}")
     try:
         code = int(command.main(arguments))
-        sys.stdout.flush()  # inside the try: a closed pipe must not end in a traceback
+        if sys.stdout is not None:  # None where the shell has closed it
+            sys.stdout.flush()  # inside the try: a closed pipe must not end in a traceback
     except ConfigError as error:
         print(error, file=sys.stderr)
         count = len(error.diagnostics)

@@ -22,12 +22,8 @@ def main(arguments: argparse.Namespace) -> int:
     if arguments.output is None:
         sys.stdout.write(body.decode())
         return 0
-    # Complete or as it was: a repository, or a running bridge, may read it.
-    draft = Path(f"{arguments.output}.draft")
     try:
-        draft.write_bytes(body)
-        draft.replace(arguments.output)
+        Path(arguments.output).write_bytes(body)
     except OSError as error:
-        draft.unlink(missing_ok=True)
         raise BridgeError(f"--output: {arguments.output} cannot be written: {error.strerror}") from None
     return 0

@@ -60,7 +60,7 @@ def main(arguments: argparse.Namespace) -> int:
     result = DryRun(loaded).run(_event(arguments, loaded.sources[arguments.source], now_ms), now_ms)
     unset = list(dict.fromkeys(substitution.unset))
     if arguments.json:
-        print(json.dumps({**masking.value(_json(result)), "unset": unset}, indent=2))
+        print(json.dumps({**_json(result, masking), "unset": unset}, indent=2))
     else:
         print(_text(result, masking, Paint(arguments.color)))
         for name in unset:
@@ -135,33 +135,34 @@ def _as_expected(result: Result, text: str, route: str) -> int:
     return 0 if met else 1
 
 
-def _json(result: Result) -> dict[str, Any]:
+def _json(result: Result, masking: Masking) -> dict[str, Any]:
     code = _code(result)
     outcome = {0: "fits", EX_NO_ROUTE: "none", EX_DEAD_LETTER: "dead-letter"}[code]
-    whole: dict[str, Any] = {"result": outcome, "routes": [_route_json(one) for one in result.explained()]}
+    whole: dict[str, Any] = {"result": outcome, "routes": [_route_json(one, masking) for one in result.explained()]}
     if result.dead_letter is not None:
-        whole |= {"dead_letter": result.dead_letter.reason, "why": result.dead_letter.detail}
+        whole |= {"dead_letter": result.dead_letter.reason, "why": masking.text(result.dead_letter.detail)}
     elif result.not_brought:
         whole |= {"why": result.not_brought}
     return whole
 
 
-def _route_json(one: RouteResult) -> dict[str, Any]:
+def _route_json(one: RouteResult, masking: Masking) -> dict[str, Any]:
     shown: dict[str, Any] = {
         "route": one.route,
         "verdict": one.verdict,
         "fits": one.verdict in {"message", "dead-letter"},
     }
     if one.captures:
-        shown["captures"] = one.captures
+        shown["captures"] = masking.value(one.captures)
     if one.dead_letter is not None:
-        shown |= {"dead_letter": one.dead_letter.reason, "why": one.dead_letter.detail}
+        shown |= {"dead_letter": one.dead_letter.reason, "why": masking.text(one.dead_letter.detail)}
     elif one.message is not None:
-        shown |= {"queue": one.message["queue_name"], "message": one.message}
+        shown |= {"queue": one.message["queue_name"], "message": masking.value(one.message)}
     else:
-        shown["why"] = one.why
+        shown["why"] = masking.text(one.why)
     if one.falsehoods:
-        shown["false"] = [{"part": each.part, "values": each.values, "error": each.error} for each in one.falsehoods]
+        parts = [{"part": each.part, "values": each.values, "error": each.error} for each in one.falsehoods]
+        shown["false"] = masking.value(parts)
     return shown
 
 

@@ -26,6 +26,7 @@ def main(arguments: argparse.Namespace) -> int:
     started = time.perf_counter()
     wanted, paint = _pattern(arguments.run), Paint(arguments.color)
     results: dict[str, list[CaseResult]] = {}
+    suites: list[Suite] = []
     coverages: dict[str, Coverage] = {}
     mistakes: list[LocatedDiagnostic] = []
     tests = 0
@@ -36,6 +37,7 @@ def main(arguments: argparse.Namespace) -> int:
             mistakes += error.diagnostics
             results[path] = [_unreadable(error.diagnostics)]
             continue
+        suites.append(suite)
         coverages[path] = suite.coverage
         tests += len(suite.names())
         results[path] = list(suite.run([n for n, name in enumerate(suite.names()) if wanted.search(name)]))
@@ -48,8 +50,10 @@ def main(arguments: argparse.Namespace) -> int:
     if mistakes:
         raise ConfigError(mistakes)
     asked = arguments.coverage or arguments.at_least is not None
+    placeholders = list(dict.fromkeys(name for suite in suites for name in suite.unset))
     covered = _print_coverage(coverages, paint, arguments.at_least) if asked else True
-    return 0 if _summarize(results, paint, time.perf_counter() - started, missed) and covered else 1
+    seconds = time.perf_counter() - started
+    return 0 if _summarize(results, paint, seconds, missed, placeholders) and covered else 1
 
 
 def _unreadable(mistakes: Sequence[LocatedDiagnostic]) -> CaseResult:
@@ -111,7 +115,9 @@ def _percent(part: int, whole: int) -> float:
     return 100.0 * part / whole if whole else 100.0
 
 
-def _summarize(results: dict[str, list[CaseResult]], paint: Paint, seconds: float, missed: str) -> bool:
+def _summarize(
+    results: dict[str, list[CaseResult]], paint: Paint, seconds: float, missed: str, placeholders: Sequence[str]
+) -> bool:
     """Print how many tests have passed; return whether all have, and there is one. `missed` says why there may be none."""
     count = sum(map(len, results.values()))
     failed = sum(bool(result.differences) for each in results.values() for result in each)
@@ -119,5 +125,6 @@ def _summarize(results: dict[str, list[CaseResult]], paint: Paint, seconds: floa
         print(f"{paint('no test was found', 'red')}: {missed}")
         return False
     words = f"{count - failed} passed" + (f", {failed} failed" if failed else "")
-    print(paint(f"{words} in {seconds:.2f} s", "red" if failed else "green"))
+    stood = f"; placeholders stood for {', '.join(f'${{{name}}}' for name in placeholders)}" if placeholders else ""
+    print(paint(f"{words} in {seconds:.2f} s{stood}", "red" if failed else "green"))
     return not failed

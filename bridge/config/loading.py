@@ -162,10 +162,11 @@ def _refill(
 def _is_certain(diagnostic: Diagnostic, document: Document) -> bool:
     """Tell whether a diagnostic does not come from a placeholder, which stands for any value.
 
-    In a test it counts all the same: no test can run with a placeholder for its source or its file.
+    In a test it counts all the same: no test can run with a placeholder for its source or its file. So it does in a `when`:
+    its placeholder is a number, and a route whose condition can't be compiled would take no event, without a word.
     """
     path = diagnostic.path
-    return diagnostic.at_key or path[:1] == ("tests",) or not document.is_unset(path)
+    return diagnostic.at_key or path[:1] == ("tests",) or path[2:] == ("when",) or not document.is_unset(path)
 
 
 def _add_all(diagnostics: Iterator[Diagnostic], document: Document) -> bool:

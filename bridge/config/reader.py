@@ -267,8 +267,8 @@ class _Reader:
         if pieces:
             document.substituted[path] = (text, pieces)
             if path[:1] == ("routes",) and path[2:] == ("when",) and document.is_unset(path):
-                # A number is an operand and may be a text in quotes; a name would be an unknown one.
-                value = refilled(text, pieces, "1")
+                # A number is an operand, and may be a text in quotes; behind a dot stands a name.
+                value = refilled(text, pieces, "unset" if ".${" in text else "1")
             if value.startswith("$") and path[:1] == ("routes",) and len(path) > 2 and path[2] in _WITH_EXPRESSIONS:
                 # A substituted text is a value: it cannot become an expression.
                 value = f"${value}"

@@ -56,13 +56,14 @@ def unmarked(value: object) -> object:
 class Piece:
     """One replaced reference: where it was in the text, and the value (a secret) that took its place.
 
-    Of an `unset` one the value is a placeholder.
+    Of an `unset` one the value is a placeholder. That of a `fallback` stands in the file, and is no secret.
     """
 
     start: int
     end: int
     value: str
     unset: bool = False
+    fallback: bool = False
 
 
 def refilled(text: str, pieces: Sequence[Piece], placeholder: str) -> str:
@@ -111,7 +112,8 @@ class Substitution:
                     return PLACEHOLDERS[0]
                 unresolved.extend(diagnostic.below((), reference.start()) for diagnostic in error.diagnostics)
                 return ""
-            pieces.append(Piece(reference.start(), reference.end(), value))
+            is_fallback = reference[1].partition(":-")[1:] == (":-", value)
+            pieces.append(Piece(reference.start(), reference.end(), value, fallback=is_fallback))
             return value
 
         return _REFERENCE.sub(replace, text), pieces, unresolved

@@ -13,6 +13,8 @@ from bridge.observe.masking import MASK, masked
 
 #: The parts of a route that may hold a secret; its names and topics are shown, as `check` does.
 _MASKED: Final = frozenset({"when", "args", "kwargs", "options"})
+#: No secrets, and words of every output.
+_WORDS: Final = frozenset({"true", "false", "null"})
 
 
 class Masking:
@@ -29,9 +31,9 @@ class Masking:
         return masked(text, self._forms)
 
     def value(self, value: Any) -> Any:
-        """Return a value of JSON without the values."""
+        """Return a value of JSON without the values; its keys are never substituted."""
         if isinstance(value, dict):
-            return {self.text(key): self.value(item) for key, item in value.items()}
+            return {key: self.value(item) for key, item in value.items()}
         if isinstance(value, list):
             return [self.value(item) for item in value]
         if isinstance(value, str):
@@ -42,7 +44,8 @@ class Masking:
 def _substituted(document: Document) -> Iterator[str]:
     for path, (_, pieces) in document.substituted.items():
         if _may_be_secret(path):
-            yield from (piece.value for piece in pieces if not piece.unset)
+            found = (piece for piece in pieces if not piece.unset and not piece.fallback)
+            yield from (piece.value for piece in found if piece.value not in _WORDS)
 
 
 def _may_be_secret(path: KeyPath) -> bool:

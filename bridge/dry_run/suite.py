@@ -43,7 +43,7 @@ class CaseResult:
     differences: list[str] = field(default_factory=list)
     #: The event, then one line for each route.
     context: list[str] = field(default_factory=list)
-    #: Why the source does not bring the event, where it does not.
+    #: Why the event reaches no route: the source does not bring it, or no topic fits.
     not_brought: str = ""
 
 
@@ -91,7 +91,9 @@ class Suite:
         line = document.position(("tests", index))[0]
         seconds = time.perf_counter() - started
         differences, context = ([self._masking.text(each) for each in lines] for lines in (differences, context))
-        return CaseResult(case.name, document.file, line, seconds, differences, context, not_brought)
+        return CaseResult(
+            self._masking.text(case.name), document.file, line, seconds, differences, context, not_brought
+        )
 
     def _judged(self, case: Case, directory: Path) -> tuple[list[str], list[str], str]:
         now_ms = DEFAULT_NOW_MS if case.now is None else case.now
@@ -99,7 +101,8 @@ class Suite:
         result = self._dry_run.run(event, now_ms)
         self.coverage.add(result)
         differences = [*self._differences(case, result, now_ms)]
-        return differences, [*self._context(case, event, result)] if differences else [], result.not_brought
+        why_not = result.not_brought or ("no route's topic fits" if result.unmatched else "")
+        return differences, [*self._context(case, event, result)] if differences else [], why_not
 
     def _differences(self, case: Case, result: Result, now_ms: int) -> Iterator[str]:
         made = [message_fields(one, now_ms) for one in result.messages]

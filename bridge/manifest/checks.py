@@ -31,7 +31,9 @@ class Calls:
 
 def check_calls(config: Config, actors: Mapping[str, Actor]) -> Calls:
     """Return all that can be known of the routes' calls before an event comes."""
-    checks = _Checks(actors, config.actors)
+    # A manifest that has no value on this machine may name any queue.
+    own = actors if config.actors is None and config.manifest is not None else config.actors
+    checks = _Checks(actors, own)
     found = [
         (certain, diagnostic.below(("routes", index)))
         for index, route in enumerate(config.routes)

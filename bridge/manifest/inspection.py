@@ -27,11 +27,15 @@ def main() -> NoReturn:
         # The program's own name, for an application that looks at its arguments.
         sys.argv = ["dramatiq-bridge"]
         answer = Answer(_manifest(modules))
+        body = msgspec.json.encode(answer)
     except ApplicationError as error:
-        answer = Answer(error=str(error))
+        body = msgspec.json.encode(Answer(error=str(error)))
+    except BaseException as error:  # noqa: BLE001 - an object of the application may raise anything when it is looked at
+        text = f"can't describe the actors of {', '.join(modules)}: {type(error).__name__}: {error}"
+        body = msgspec.json.encode(Answer(error=text.encode(errors="backslashreplace").decode()))
     # Complete or not there: the process may be killed.
     draft = Path(f"{file}.draft")
-    draft.write_bytes(msgspec.json.encode(answer))
+    draft.write_bytes(body)
     draft.rename(file)
     sys.stdout.flush()
     sys.stderr.flush()
@@ -82,6 +86,8 @@ def _imported(module: str) -> Any:
     if "/" in module or module.endswith(".py"):
         name = module.removeprefix("./").removesuffix(".py").strip("/").replace("/", ".")
         raise ApplicationError(f"can't import {module}: write it as Python imports it: {name}")
+    if not all(map(str.isidentifier, module.split("."))):
+        raise ApplicationError(f"{module!r} is no module's name, which is written as in my_app.tasks")
     try:
         return importlib.import_module(module)
     except ModuleNotFoundError as error:

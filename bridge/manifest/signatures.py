@@ -68,14 +68,22 @@ def _parameters(function: Callable[..., Any]) -> tuple[tuple[Parameter, ...], bo
         inner = inspect.signature(function)
     except (TypeError, ValueError, NameError):
         return _OPEN, True
-    open_kinds = {inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD}
-    passes_on = hasattr(function, "__wrapped__") and {each.kind for each in outer.parameters.values()} == open_kinds
+    passes_on = hasattr(function, "__wrapped__") and _takes_anything(function)
     # validate_call turns "5" into 5: the annotations exclude nothing.
     converts = _module(function).partition(".")[0] == "pydantic"
     signature = inner if passes_on else outer
     hints = {} if converts else _hints(function if not passes_on else inspect.unwrap(function), signature)
     parameters = tuple(_parameter(each, hints.get(each.name)) for each in signature.parameters.values())
     return parameters, converts or not passes_on
+
+
+def _takes_anything(function: Any) -> bool:
+    """Whether a function is written `(*args, **kwargs)`, whichever signature it shows."""
+    code = getattr(function, "__code__", None)
+    if code is None:
+        return False
+    both = inspect.CO_VARARGS | inspect.CO_VARKEYWORDS
+    return not code.co_argcount and not code.co_kwonlyargcount and code.co_flags & both == both
 
 
 def _hints(function: Any, signature: inspect.Signature) -> Mapping[str, Any]:

@@ -6,7 +6,7 @@ import importlib
 import json
 import os
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,9 +17,10 @@ from bridge.config import Config
 from bridge.config.cases import EventCase
 from bridge.config.files import base_directory
 from bridge.config.loading import load_with_places
+from bridge.config.message_options import OPTIONS, Kind
 from bridge.config.substitution import Substitution
 from bridge.config.validation_errors import translate
-from bridge.config.wording import near_miss, quoted, spell_path
+from bridge.config.wording import describe, near_miss, quoted, spell_path
 from bridge.dry_run.events import described_event
 from bridge.dry_run.runs import DryRun, Result
 from bridge.errors import Diagnostic, InvalidValue
@@ -80,7 +81,9 @@ class Bridge:
         if not deliveries:
             raise NotDelivered(_explanation("no route fits", result))
         for delivery in deliveries:
-            _check_actor(broker, delivery)
+            _check_actor(broker, delivery.route, delivery.actor, delivery.queue)
+            for actor, queue in _later(delivery.options):
+                _check_actor(broker, delivery.route, actor, queue)
         message_class = importlib.import_module("dramatiq").Message
         for each in result.messages:
             broker.enqueue(message_class.decode(msgspec.json.encode(each.message)))
@@ -99,6 +102,8 @@ class Bridge:
 
 
 def _case(event: Mapping[str, Any]) -> EventCase:
+    if not isinstance(event, Mapping):
+        raise ValueError(f"an event is a mapping, as in tests:, not {describe(event)}")  # noqa: TRY004 - as all its mistakes
     try:
         json.dumps(event.get("payload"), allow_nan=False)
     except (TypeError, ValueError) as error:
@@ -129,18 +134,29 @@ def _deliveries(result: Result) -> list[Delivery]:
     return [_delivery(each.route, each.message) for each in result.messages if each.message is not None]
 
 
-def _check_actor(broker: Any, delivery: Delivery) -> None:
+def _check_actor(broker: Any, route: str, name: str, queue: str | None) -> None:
     """Raise NotDelivered for a message that no worker would run: Dramatiq 1 says nothing about it."""
-    actor = broker.actors.get(delivery.actor)
+    actor = broker.actors.get(name)
     if actor is None:
         known = f"its actors: {', '.join(sorted(broker.actors))}"
         if not broker.actors:
             known = "it has none: set it before the module with the actors is imported"
-        hint = near_miss(delivery.actor, broker.actors, 0.6) or known
-        raise NotDelivered(f"route {delivery.route}: the broker has no actor {quoted(delivery.actor)}; {hint}")
-    if actor.queue_name != delivery.queue:
-        text = f"the actor {delivery.actor} is on the queue {actor.queue_name}, the message on {delivery.queue}"
-        raise NotDelivered(f"route {delivery.route}: {text}")
+        hint = near_miss(name, broker.actors, 0.6) or known
+        raise NotDelivered(f"route {route}: the broker has no actor {quoted(name)}; {hint}")
+    if queue not in {None, actor.queue_name}:
+        text = f"the actor {name} is on the queue {actor.queue_name}, the message on {queue}"
+        raise NotDelivered(f"route {route}: {text}")
+
+
+def _later(options: Mapping[str, Any]) -> Iterator[tuple[str, str | None]]:
+    """Yield the actors that Dramatiq calls after the first one, with the queues that the message names for them."""
+    for option, value in options.items():
+        kind = OPTIONS.get(option)
+        if kind is Kind.ACTOR:
+            yield value, None
+        for step in [value] if kind is Kind.MESSAGE else value if kind is Kind.MESSAGES else ():
+            yield step["actor_name"], step["queue_name"]
+            yield from _later(step["options"])
 
 
 def _delivery(route: str, message: dict[str, Any]) -> Delivery:

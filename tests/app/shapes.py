@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import inspect
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated, Any, Literal, NewType, TypedDict
 
@@ -190,3 +191,19 @@ def ignoring() -> None:
 @dramatiq.actor(broker=broker)
 def no_arguments() -> None:
     """Takes nothing."""
+
+
+def _same_signature(function: Callable[..., None]) -> Callable[..., None]:
+    @functools.wraps(function)
+    def call(*args: Any, **kwargs: Any) -> None:
+        kwargs.setdefault("session", 1)
+        function(*args, **kwargs)
+
+    call.__signature__ = inspect.signature(function)  # type: ignore[attr-defined] # as some libraries do
+    return call
+
+
+@dramatiq.actor(broker=broker)
+@_same_signature
+def pretending(a: int, *, session: int) -> None:
+    """Its decorator shows the signature that it does not have."""

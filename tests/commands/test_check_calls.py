@@ -45,6 +45,12 @@ def test_run_takes_a_queue_from_the_file_only(run: Terminal, path: Path) -> None
     assert "the actor ClassBased is on the queue moved, and this is written to classes" in run.err
 
 
+def test_a_manifest_without_a_value_may_name_any_queue(run: Terminal, path: Path) -> None:
+    """On the server, `${MANIFEST}` names the manifest that gives the queue."""
+    _write(path, {"actor": "ClassBased", "args": [1]}, manifest="${MANIFEST}")
+    run("check", "CONFIG", "--allow-unset", "--manifest", str(path.with_name("actors.json")))
+
+
 def test_a_pipeline_takes_the_actors_queues(run: Terminal, path: Path) -> None:
     """Each message of it, as the route does."""
     target = {

@@ -434,3 +434,45 @@ def test_a_thousand_tests(run: Terminal, path: Path) -> None:
     before = time.process_time()
     assert "1000 passed" in run("test", "CONFIG", "-q")
     assert time.process_time() - before < 10 * 2
+
+
+def test_placeholders_are_named_with_the_result(run: Terminal, path: Path) -> None:
+    """With -q too: they may have decided it."""
+    _write(path, {"event": HOT, "expect": [{"route": "hot"}, LOG]})
+    path.write_text(path.read_text().replace("payload.celsius > 250", "payload.celsius > ${LIMIT}"))
+    assert "s; placeholders stood for ${MQTT_URL}, ${LIMIT}\n" in run("test", "CONFIG", "-q")
+
+
+def test_a_condition_that_cannot_be_read_is_no_route_less(run: Terminal, path: Path) -> None:
+    """Whatever has no value in it: a route that is left out would make `expect: []` pass."""
+    _write(path, {"event": HOT, "expect": []})
+    for when in ("payload.celsius ==== ${LIMIT}", 'payload.a ==== 1 and payload.b == "${X}"'):
+        path.write_text(ROUTES.replace("payload.celsius > 250", f"'{when}'") + "tests: []\n")
+        for command in (["check", "--allow-unset"], ["test"]):
+            run(*command, "CONFIG", code=78)
+            assert "routes[0].when: " in run.err
+            assert "can't be used in an expression" in run.err
+
+
+def test_an_event_that_fits_no_topic_is_noted(run: Terminal, path: Path) -> None:
+    """A mistyped topic makes nothing, as `expect: []` wants it."""
+    _write(path, {"event": {"from": "plant", "topic": "oven/7"}, "expect": []})
+    assert "passed  test 0  (no route's topic fits)" in run("test", "CONFIG")
+
+
+def test_no_secret_is_shown(run: Terminal, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither in a value nor in a test's name; words of the file itself stay, and so do ours."""
+    monkeypatch.setenv("API_TOKEN", "s3cret-sauce")
+    monkeypatch.setenv("FLAG", "false")
+    kwargs = "{token: '${API_TOKEN}', a: '${A:-missing}', b: '${B:-message}', c: '${FLAG}'}"
+    path.write_text(ROUTES.replace("{at: $received_at, now: $now()}", kwargs))
+    test = {"name": "with ${API_TOKEN}", "event": HOT, "expect": [{"route": "hot", "kwargs": {}}, LOG]}
+    path.write_text(path.read_text() + f"tests:\n  - {json.dumps(test)}\n")
+    output = run("test", "CONFIG", code=1)
+    assert "failed  with ***" in output
+    assert 'kwargs.token: not expected, the message has "***" (text)' in output
+    assert 'kwargs.b: not expected, the message has "message" (text)' in output
+    shown = run.json("route", "CONFIG", "--from=plant", "--topic=ovens/7", '--payload={"celsius": 300}')
+    message = shown["routes"][0]["message"]
+    assert message["kwargs"] == {"token": "***", "a": "missing", "b": "message", "c": "false"}
+    assert (shown["routes"][0]["verdict"], message["queue_name"]) == ("message", "alarms.DQ")

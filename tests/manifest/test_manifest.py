@@ -78,7 +78,7 @@ def test_every_shape_of_a_function(actors: Mapping[str, Actor]) -> None:
     assert [each.required for each in actors["choices"].parameters] == [True, *[False] * 5]
     assert actors["choices"].parameters[2].default == 3
     assert [each.name for each in actors["without_keywords"].parameters] == ["args"]
-    uncertain = {"decorated", "injected", "with_actor_class"}
+    uncertain = {"decorated", "injected", "with_actor_class", "pretending"}
     assert {name for name, actor in actors.items() if not actor.certain} == uncertain
 
 
@@ -309,6 +309,8 @@ def test_a_manifest_that_cannot_be_read(tmp_path: Path, text: str | None, says: 
             ["tests.app.calls"],
             "tests.app.calls: no broker is set after the import; name it, as in tests.app.calls:broker",
         ),
+        (["."], "'.' is no module's name, which is written as in my_app.tasks"),
+        ([""], "'' is no module's name"),
         (["tests/app/calls.py"], "can't import tests/app/calls.py: write it as Python imports it: tests.app.calls"),
     ],
 )
@@ -326,6 +328,14 @@ def test_an_application_that_cannot_be_imported(modules: list[str], says: str) -
         ("import os\nos.environ['NOT_SET_HERE']", "can't import app: app.py:2: KeyError: 'NOT_SET_HERE'"),
         ("import json\njson.loads('x')", "can't import app: app.py:2: JSONDecodeError"),
         ("a =", "can't import app: app.py:1: SyntaxError"),
+        (
+            (
+                "import threading, dramatiq\nfrom dramatiq.brokers.stub import StubBroker\nbroker = StubBroker()\n"
+                "dramatiq.set_broker(broker)\nbroker.actors[5] = 1\n"
+                "threading.Thread(target=threading.Event().wait).start()"
+            ),
+            "can't describe the actors of app: AttributeError: 'int' object has no attribute 'fn'",
+        ),
         ("import not_there", "can't import app: app.py:1: ModuleNotFoundError: No module named 'not_there'"),
     ],
 )

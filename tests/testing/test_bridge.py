@@ -81,6 +81,12 @@ def test_what_reaches_no_actor_says_why() -> None:
     [
         ("actor: store_telemtry", "no actor 'store_telemtry'; did you mean 'store_telemetry'?"),
         ("actor: store_telemetry", "the actor store_telemetry is on the queue telemetry, the message on default"),
+        ("actor: check_device, options: {on_failure: nobody}", "no actor 'nobody'"),
+        ("actor: check_device, options: {pipe_target: {actor_name: nobody}}", "no actor 'nobody'"),
+        (
+            "actor: check_device, options: {pipe_target: {actor_name: raise_alarm}}",
+            "the actor raise_alarm is on the queue alarms, the message on default",
+        ),
     ],
 )
 def test_a_message_that_no_worker_would_run(route: str, says: str, fleet: StubBroker, tmp_path: Path) -> None:
@@ -117,11 +123,12 @@ def test_a_broker_without_actors_says_so() -> None:
         ({"from": "fleet", "topic": "a", "headers": {"n": 5}}, "event.headers.n: takes text, not a number"),
         ({"from": "fleet", "topics": "a"}, "event.topics: unknown key 'topics'; did you mean 'topic'?"),
         ({}, "the key 'from' is missing"),
+        (None, "an event is a mapping, as in tests:, not null"),
         ({**TELEMETRY, "payload": {"celsius": float("nan")}}, "event.payload: JSON can't hold it: Out of range float"),
         ({**TELEMETRY, "payload": b"x"}, "event.payload: JSON can't hold it: .*bytes go into payload_base64"),
     ],
 )
-def test_an_event_with_mistakes(event: dict[str, Any], says: str) -> None:
+def test_an_event_with_mistakes(event: Any, says: str) -> None:
     """The same words as in `tests:`."""
     with pytest.raises(ValueError, match=says):
         Bridge(EXAMPLES / "iot-fleet.yaml").route(event)
