@@ -40,7 +40,7 @@ _EXPRESSIONS: Final = [
     (
         "payload.mode == auto",
         16,
-        """there is no name 'auto'; a field of the payload is written payload.auto, a text "auto", a capture {auto} in the topic""",
+        """there is no name 'auto'; a field of the payload is written payload.auto, a text "auto\"""",
     ),
     ("payload.items[*].x > 1", 13, "'[*]' can't be used in an expression; write [0] for one element"),
     ("payload.items.0.sku == 1", 13, "'.0' is no field; write [0] for an element of a list"),

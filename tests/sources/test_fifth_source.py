@@ -93,12 +93,12 @@ routes:
             "8:5: sources.log.identity: there is no 'identity' here;"
             " write deduplicate: {key: $meta.message_id, within: 1d}"
         ),
-        "9:38: sources.log.deduplicate.key: there is no name 'ids'; a field of the payload is written payload.ids",
+        "9:38: sources.log.deduplicate.key: there is no name 'ids'; a field of the payload is written payload.ids, a text \"ids\"",
         "9:51: sources.log.deduplicate.within: takes a duration such as 30s, 5m; a bare number has no unit",
         "10:17: sources.other.type: unknown type 'lnes'; did you mean 'lines'?",
         "12:38: routes[0].topic: ** must stand alone between two '>'; as in a>?>b",
         "13:34: routes[1].queue: a queue's name cannot begin with __; Dramatiq keeps its own keys under such names",
-        "14:56: routes[2].args[0]: there is no name 'y'; a field of the payload is written payload.y",
+        "14:56: routes[2].args[0]: there is no name 'y'; a field of the payload is written payload.y, a text \"y\"",
     ]
 
 

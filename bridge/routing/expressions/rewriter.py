@@ -148,7 +148,7 @@ class _Rewriter:
         if node.id in FOREIGN_NAMES:
             hint = "the decoded body is called payload"
         elif not hint and "payload" in self._names:
-            hint = f'a field of the payload is written payload.{node.id}, a text "{node.id}", a capture {{{node.id}}} in the topic'
+            hint = f'a field of the payload is written payload.{node.id}, a text "{node.id}"'
         raise self._error(node, f"there is no name {quoted(node.id)}", hint)
 
     def _attribute(self, node: ast.Attribute) -> ast.expr:
