@@ -22,18 +22,28 @@ class ManifestError(BridgeError):
     """A file that is no manifest."""
 
 
-class Parameter(msgspec.Struct, frozen=True, omit_defaults=True):
-    """One parameter of an actor's function.
+class Shape(msgspec.Struct, frozen=True, omit_defaults=True):
+    """The values that an annotation allows: `types` of JSON, or the only `values`; None for any.
 
-    `types` are the types of JSON that its annotation allows, `values` the only values; None where it allows any.
-    `required` is whether a call needs it.
+    `items` is the shape of the elements of a list, or of the values of a mapping.
     """
+
+    types: tuple[JsonType, ...] | None = None
+    values: tuple[Any, ...] | None = None
+    items: Shape | None = None
+
+
+#: Any value.
+ANY: Final = Shape()
+
+
+class Parameter(msgspec.Struct, frozen=True, omit_defaults=True):
+    """One parameter of an actor's function. `shape` are the values that it takes; `required` is whether a call needs it."""
 
     name: str
     kind: ParameterKind
     annotation: str = ""
-    types: tuple[JsonType, ...] | None = None
-    values: tuple[Any, ...] | None = None
+    shape: Shape = ANY
     required: bool = False
     default: Any = None
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 import collections.abc
 import types
 import typing
+from collections.abc import Sequence
 from typing import Any, Final
 
-from bridge.config.manifest import JsonType
+from bridge.config.manifest import ANY, JsonType, Shape
 
 _TYPES: Final[dict[Any, tuple[JsonType, ...]]] = {
     str: ("string",),
@@ -27,6 +28,10 @@ _TYPES: Final[dict[Any, tuple[JsonType, ...]]] = {
     collections.abc.Collection: ("array", "object", "string"),
 }
 
+#: An Iterable may be a mapping, whose elements are its keys.
+_LISTS: Final = (list, collections.abc.Sequence)
+_MAPPINGS: Final = (dict, collections.abc.Mapping, collections.abc.MutableMapping)
+_SIMPLE: Final = frozenset({"null", "boolean", "integer", "number", "string"})
 _NAMES: Final[dict[type, JsonType]] = {
     bool: "boolean",
     int: "integer",
@@ -36,38 +41,46 @@ _NAMES: Final[dict[type, JsonType]] = {
     dict: "object",
 }
 
-Allowed = tuple[tuple[JsonType, ...] | None, tuple[Any, ...] | None]
-_ANY: Final[Allowed] = (None, None)
 
-
-def json_types_of(annotation: Any) -> Allowed:
-    """Return the types of JSON that an annotation allows, and the only values; None for each that it leaves open."""
+def shape_of(annotation: Any) -> Shape:
+    """Return the values that an annotation allows."""
     if isinstance(annotation, typing.NewType):
-        return json_types_of(annotation.__supertype__)
+        return shape_of(annotation.__supertype__)
     origin, arguments = typing.get_origin(annotation), typing.get_args(annotation)
     if origin is typing.Annotated:
-        return json_types_of(arguments[0])
+        return shape_of(arguments[0])
     if origin is typing.Literal:
         values = tuple(arguments)
-        return (None, values) if all(type(value) in {str, int, bool, type(None)} for value in values) else _ANY
+        return Shape(values=values) if all(type(value) in {str, int, bool, type(None)} for value in values) else ANY
     if origin in {typing.Union, types.UnionType}:
-        return _union([json_types_of(argument) for argument in arguments])
+        return _union([shape_of(argument) for argument in arguments])
     if typing.is_typeddict(annotation):
-        return ("object",), None
+        return Shape(("object",))
     try:
-        return _TYPES.get(origin or annotation), None
+        return Shape(_TYPES.get(origin or annotation), items=_items(origin, arguments))
     except TypeError:  # an annotation that can't be hashed
-        return _ANY
+        return ANY
 
 
-def _union(members: list[Allowed]) -> Allowed:
-    if any(member == _ANY for member in members):
-        return _ANY
-    if all(values is None for _, values in members):
-        return tuple(dict.fromkeys(each for kinds, _ in members for each in kinds or ())), None
-    if all(values is not None or kinds == ("null",) for kinds, values in members):
-        return None, tuple(value for kinds, values in members for value in (values or (None,)))
-    return _ANY
+def _items(origin: Any, arguments: Sequence[Any]) -> Shape | None:
+    """Return the shape of the elements of `list[T]` and its like, and of the values of `dict[str, T]`."""
+    if origin in _LISTS and len(arguments) == 1:
+        return shape_of(arguments[0])
+    return shape_of(arguments[1]) if origin in _MAPPINGS and len(arguments) == 2 else None
+
+
+def _union(members: list[Shape]) -> Shape:
+    if ANY in members:
+        return ANY
+    nested = [member for member in members if member.items is not None]
+    if all(member.values is None for member in members):
+        allowed = tuple(dict.fromkeys(each for member in members for each in member.types or ()))
+        # Of `list[int] | list[str]` nothing is known of an element.
+        alone = len(nested) == 1 and sum(not _SIMPLE.issuperset(member.types or ()) for member in members) == 1
+        return Shape(allowed, items=nested[0].items if alone else None)
+    if all(member.values is not None or member.types == ("null",) for member in members):
+        return Shape(values=tuple(value for member in members for value in (member.values or (None,))))
+    return ANY
 
 
 def json_type(value: object) -> JsonType:

@@ -4,11 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
-from typing import Literal
+from typing import Final, Literal
 
-from bridge.config.manifest import Actor, Parameter, ParameterKind
+from bridge.config.dollar import is_expression, literal_text
+from bridge.config.manifest import Actor, JsonType, Parameter, ParameterKind, Shape
 from bridge.config.wording import listed, near_miss, quoted
 from bridge.manifest.annotations import json_type
+
+_WORDS: Final[dict[JsonType, str]] = {
+    "null": "null",
+    "boolean": "true or false",
+    "integer": "a whole number",
+    "number": "a number",
+    "string": "text",
+    "array": "a list",
+    "object": "a mapping",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,11 +84,7 @@ class Binding:
         parameter = self._parameter(at)
         if parameter is None or (not parameter.required and _same(value, parameter.default)):
             return ""
-        if parameter.values is not None and not any(_same(value, one) for one in parameter.values):
-            return f"{parameter.name} is one of {listed(map(quoted, parameter.values))}, not {quoted(value)}"
-        if parameter.types is not None and json_type(value) not in parameter.types:
-            return f"{parameter.name} is {parameter.annotation}, not {quoted(value)}"
-        return ""
+        return next(_excluded(parameter.name, parameter.annotation, parameter.shape, value), "")
 
     def _parameter(self, at: int | str) -> Parameter | None:
         """Return the parameter that takes the positional argument `at`, or that keyword."""
@@ -107,6 +114,22 @@ class Binding:
         if self._parameters[-1].kind == "positional-only":
             words.append("/")
         return f"its parameters are ({', '.join(words)})"
+
+
+def _excluded(name: str, annotation: str, shape: Shape, value: object) -> Iterator[str]:
+    """Yield why a shape excludes a value, or its elements; text that is an expression may give any value."""
+    if is_expression(value):
+        return
+    literal = literal_text(value) if isinstance(value, str) else value
+    if shape.values is not None and not any(_same(literal, one) for one in shape.values):
+        yield f"{name} is one of {listed(map(quoted, shape.values))}, not {quoted(literal)}"
+    elif shape.types is not None and json_type(literal) not in shape.types:
+        within = f" in {annotation}" if "[" in name else ""
+        takes = listed(map(_WORDS.__getitem__, shape.types)) if within else annotation
+        yield f"{name}{within} is {takes}, not {quoted(literal)}"
+    elif shape.items is not None and isinstance(literal, (list, dict)):
+        for key, item in literal.items() if isinstance(literal, dict) else enumerate(literal):
+            yield from _excluded(f"{name}[{quoted(key)}]", annotation, shape.items, item)
 
 
 def _of_kind(actor: Actor, *kinds: ParameterKind) -> list[Parameter]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from bridge.config import Config, Route
-from bridge.config.dollar import is_expression, literal_text
+from bridge.config.dollar import is_expression
 from bridge.config.manifest import Actor
 from bridge.config.message_options import check_queue_name
 from bridge.config.wording import near_miss, quoted
@@ -123,10 +123,8 @@ class _Checks:
             yield certain, _placed(path, misfit)
         given: list[tuple[int | str, Any]] = [*enumerate(positional or ()), *(keywords or {}).items()]
         for at, value in given:
-            if not is_expression(value):
-                literal = literal_text(value) if isinstance(value, str) else value
-                if why := binding.excluded(at, literal):
-                    yield certain, Diagnostic((*path, "args" if isinstance(at, int) else "kwargs", at), why)
+            if why := binding.excluded(at, value):
+                yield certain, Diagnostic((*path, "args" if isinstance(at, int) else "kwargs", at), why)
 
 
 def _placed(path: KeyPath, misfit: Misfit) -> Diagnostic:

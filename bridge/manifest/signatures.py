@@ -14,8 +14,8 @@ from typing import Any, Final
 
 import msgspec
 
-from bridge.config.manifest import Actor, Parameter, ParameterKind
-from bridge.manifest.annotations import json_types_of
+from bridge.config.manifest import ANY, Actor, Parameter, ParameterKind
+from bridge.manifest.annotations import shape_of
 
 _KINDS: Final[dict[Any, ParameterKind]] = {
     inspect.Parameter.POSITIONAL_ONLY: "positional-only",
@@ -102,11 +102,11 @@ def _hints(function: Any, signature: inspect.Signature) -> Mapping[str, Any]:
 def _parameter(parameter: inspect.Parameter, hint: Any) -> Parameter:
     kind = _KINDS[parameter.kind]
     is_open = kind in {"var-positional", "var-keyword"}
-    types, values = (None, None) if hint is None else json_types_of(hint)
+    shape = ANY if hint is None else shape_of(hint)
     has_default = parameter.default is not parameter.empty
     default = _as_json(parameter.default) if has_default else None
     required = not has_default and not is_open
-    return Parameter(parameter.name, kind, _spelled(parameter.annotation), types, values, required, default)
+    return Parameter(parameter.name, kind, _spelled(parameter.annotation), shape, required, default)
 
 
 def _spelled(annotation: Any) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated, Any, Literal, NewType, TypedDict
 
 import dramatiq
@@ -53,6 +53,16 @@ def choices(  # noqa: PLR0917 - one of each
     anything: Any = None,
 ) -> None:
     """Parameters with a choice."""
+
+
+@dramatiq.actor(broker=broker)
+def nested(
+    many: list[int],
+    levels: dict[str, list[Literal["low", "high"]]] | None = None,
+    either: list[int] | list[str] = (),  # type: ignore[assignment] # a default of another type
+    names: Iterable[str] = (),
+) -> None:
+    """Annotations inside annotations."""
 
 
 @dramatiq.actor(broker=broker)

@@ -44,7 +44,9 @@ def actors(manifest: Manifest) -> Mapping[str, Actor]:
 
 
 def _types(actor: Actor) -> dict[str, Any]:
-    return {each.name: each.types if each.values is None else each.values for each in actor.parameters}
+    return {
+        each.name: each.shape.types if each.shape.values is None else each.shape.values for each in actor.parameters
+    }
 
 
 def test_every_shape_of_a_function(actors: Mapping[str, Actor]) -> None:
@@ -185,6 +187,19 @@ def _spelled(diagnostic: Diagnostic) -> str:
             "kwargs.size: size is int | str | None, not 1.5",
         ),
         ({"actor": "choices", "args": ["low"], "kwargs": {"note": 5}}, "kwargs.note: note is Annotated"),
+        ({"actor": "nested", "args": [[1, "$payload.n", "$$5"]]}, "args.0: many[2] in list[int] is a whole number or"),
+        ({"actor": "nested", "args": [[1, "$payload.n"]]}, ""),
+        ({"actor": "nested", "args": ["$payload.many"]}, ""),
+        ({"actor": "nested", "args": [5]}, "args.0: many is list[int], not 5"),
+        (
+            {"actor": "nested", "args": [[]], "kwargs": {"levels": {"a": ["low", "hgh"]}}},
+            "kwargs.levels: levels['a'][1] is one of 'low' or 'high', not 'hgh'",
+        ),
+        ({"actor": "nested", "args": [[]], "kwargs": {"levels": {"a": ["low"], "b": []}}}, ""),
+        ({"actor": "nested", "args": [[]], "kwargs": {"levels": None}}, ""),
+        ({"actor": "nested", "args": [[]], "kwargs": {"either": ["a", 1]}}, ""),
+        ({"actor": "nested", "args": [[]], "kwargs": {"names": {"a": 1}}}, ""),
+        ({"actor": "nested", "args": [[]], "kwargs": {"names": 1}}, "kwargs.names: names is Iterable[str], not 1"),
         ({"actor": "plain", "args": [1], "options": {"on_failure": "on_failure"}}, ""),
         (
             {"actor": "plain", "args": [1], "options": {"on_failure": "on_failur"}},
