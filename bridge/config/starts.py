@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from typing import Annotated, Any, Final, Literal
 
 from pydantic import BeforeValidator, WithJsonSchema
 
 from bridge.config.substitution import coerced
+from bridge.config.times import EPOCH, TIME_EXAMPLE, iso_time, milliseconds
 from bridge.config.wording import describe
 from bridge.errors import InvalidValue
 
@@ -16,8 +17,6 @@ _MAX_OFFSET: Final = 2**63 - 1
 _MAX_ID_PART: Final = 2**64 - 1
 _ENTRY_ID = re.compile(r"([0-9]{1,20})(?:-([0-9]{1,20}))?", re.ASCII)
 _LOOKS_LIKE_A_TIME = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}", re.ASCII)
-_TIME: Final = "2026-11-27T06:00:00Z"
-_EPOCH: Final = datetime.fromtimestamp(0, UTC)
 
 
 def _word_or_time(value: object, number: str) -> str | datetime | None:
@@ -32,13 +31,10 @@ def _word_or_time(value: object, number: str) -> str | datetime | None:
         return str(value)
     if not _LOOKS_LIKE_A_TIME.match(value):
         return None
-    try:
-        time = datetime.fromisoformat(value)
-    except ValueError:
-        raise InvalidValue("takes a time that exists", f"as in {_TIME}") from None
+    time = iso_time(value)
     if time.tzinfo is None:
-        raise InvalidValue("takes a time with its zone", f"as in {_TIME}")
-    if time < _EPOCH:
+        raise InvalidValue("takes a time with its zone", f"as in {TIME_EXAMPLE}")
+    if time < EPOCH:
         raise InvalidValue("takes a time after 1970")
     return time
 
@@ -53,7 +49,7 @@ def _offset_start(value: object) -> object:
         return value
     start = _word_or_time(value, "an offset")
     if start is None:
-        raise InvalidValue("takes beginning, new, an offset or a time", f"as in new, 1500 or {_TIME}")
+        raise InvalidValue("takes beginning, new, an offset or a time", f"as in new, 1500 or {TIME_EXAMPLE}")
     return start
 
 
@@ -66,7 +62,7 @@ def _entry_start(value: object) -> object:
         return start
     match = _ENTRY_ID.fullmatch(str(value))
     if match is None or any(int(part or 0) > _MAX_ID_PART for part in match.groups()):
-        hint = f"as in new, 1764223200000-0 or {_TIME}"
+        hint = f"as in new, 1764223200000-0 or {TIME_EXAMPLE}"
         raise InvalidValue("takes beginning, new, an entry's id or a time", hint)
     return f"{int(match[1])}-{int(match[2] or 0)}"
 
@@ -100,9 +96,9 @@ def entry_before(start: str | datetime) -> bytes | None:
         return b"0-0"
     if isinstance(start, datetime):
         # A server makes ids of its clock, in whole milliseconds.
-        milliseconds, number = (start - _EPOCH) // timedelta(milliseconds=1), 0
+        first, number = milliseconds(start), 0
     else:
-        milliseconds, number = map(int, start.split("-"))
+        first, number = map(int, start.split("-"))
     if number:
-        return b"%d-%d" % (milliseconds, number - 1)
-    return b"%d-%d" % (milliseconds - 1, _MAX_ID_PART) if milliseconds else b"0-0"
+        return b"%d-%d" % (first, number - 1)
+    return b"%d-%d" % (first - 1, _MAX_ID_PART) if first else b"0-0"

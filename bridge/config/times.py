@@ -8,10 +8,10 @@ from typing import Final
 from bridge.config.wording import describe
 from bridge.errors import InvalidValue
 
-_TIME: Final = "2026-11-27T06:00:00Z"
+TIME_EXAMPLE: Final = "2026-11-27T06:00:00Z"
 #: The last millisecond of the year 9999.
 _LAST: Final = 253_402_300_799_999
-_EPOCH: Final = datetime.fromtimestamp(0, UTC)
+EPOCH: Final = datetime.fromtimestamp(0, UTC)
 
 
 def parse_time(value: object) -> int:
@@ -22,15 +22,29 @@ def parse_time(value: object) -> int:
     """
     if isinstance(value, int) and not isinstance(value, bool):
         if not 0 <= value <= _LAST:
-            raise InvalidValue("takes a time after 1970 and before the year 10000", f"as in {_TIME}")
+            raise InvalidValue("takes a time after 1970 and before the year 10000", f"as in {TIME_EXAMPLE}")
         return int(value)
     if not isinstance(value, str):
         kind = "a fraction" if isinstance(value, float) else describe(value)
-        raise InvalidValue(f"takes a time, or whole milliseconds since 1970, not {kind}", f"as in {_TIME}")
+        raise InvalidValue(f"takes a time, or whole milliseconds since 1970, not {kind}", f"as in {TIME_EXAMPLE}")
+    time = iso_time(value)
+    if time.tzinfo is None or time < EPOCH:
+        raise InvalidValue("takes a time after 1970 with its zone", f"as in {TIME_EXAMPLE}")
+    return milliseconds(time)
+
+
+def iso_time(text: str) -> datetime:
+    """Return the time that `text` spells in ISO 8601, with a zone or without one.
+
+    Raises:
+        InvalidValue: there is no such time.
+    """
     try:
-        time = datetime.fromisoformat(value)
+        return datetime.fromisoformat(text)
     except ValueError:
-        raise InvalidValue("takes a time that exists", f"as in {_TIME}") from None
-    if time.tzinfo is None or time < _EPOCH:
-        raise InvalidValue("takes a time after 1970 with its zone", f"as in {_TIME}")
-    return (time - _EPOCH) // timedelta(milliseconds=1)
+        raise InvalidValue("takes a time that exists", f"as in {TIME_EXAMPLE}") from None
+
+
+def milliseconds(time: datetime) -> int:
+    """Return the whole milliseconds since 1970 of a time with a zone."""
+    return (time - EPOCH) // timedelta(milliseconds=1)
