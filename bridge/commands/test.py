@@ -26,10 +26,8 @@ def main(arguments: argparse.Namespace) -> int:
     started = time.perf_counter()
     wanted, paint = _pattern(arguments.run), Paint(arguments.color)
     results: dict[str, list[CaseResult]] = {}
-    suites: list[Suite] = []
-    coverages: dict[str, Coverage] = {}
+    suites: dict[str, Suite] = {}
     mistakes: list[LocatedDiagnostic] = []
-    tests = 0
     for path in configurations(arguments.config):
         try:
             suite = Suite(path)
@@ -37,21 +35,23 @@ def main(arguments: argparse.Namespace) -> int:
             mistakes += error.diagnostics
             results[path] = [_unreadable(error.diagnostics)]
             continue
-        suites.append(suite)
-        coverages[path] = suite.coverage
-        tests += len(suite.names())
+        suites[path] = suite
         results[path] = list(suite.run([n for n, name in enumerate(suite.names()) if wanted.search(name)]))
         _print_results(path, suite, results[path], paint, quiet=arguments.quiet)
     if arguments.junit:
         _write(arguments.junit, junit(results))
     missed = "write tests: in the file, or in NAME_test.yaml beside NAME.yaml"
-    if tests:
+    if tests := sum(len(suite.names()) for suite in suites.values()):
         missed = f"--run {arguments.run} fits none of {tests} names"
     if mistakes:
         raise ConfigError(mistakes)
     asked = arguments.coverage or arguments.at_least is not None
-    placeholders = list(dict.fromkeys(name for suite in suites for name in suite.unset))
-    covered = _print_coverage(coverages, paint, arguments.at_least) if asked else True
+    placeholders = list(dict.fromkeys(name for suite in suites.values() for name in suite.unset))
+    covered = (
+        _print_coverage({path: suite.coverage for path, suite in suites.items()}, paint, arguments.at_least)
+        if asked
+        else True
+    )
     seconds = time.perf_counter() - started
     return 0 if _summarize(results, paint, seconds, missed, placeholders) and covered else 1
 
