@@ -9,10 +9,9 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from bridge.commands.manifests import given_manifest
-from bridge.commands.notes import Note, notes, routes_by_source
+from bridge.commands.notes import notes, routes_by_source
 from bridge.commands.paint import Paint
 from bridge.config import Config, tls
-from bridge.config.document import Document
 from bridge.config.files import STANDARD_INPUT, base_directory
 from bridge.config.loading import load_with_places
 from bridge.config.manifest import Manifest
@@ -79,16 +78,10 @@ def _check(file: str, manifest: Manifest | None, *, allow_unset: bool) -> _Repor
     report.unset += dict.fromkeys(substitution.unset)
     report.config = loaded.model
     masking = Masking([loaded.document])
-    report.notes += [_located(loaded.document, note, masking) for note in notes(report.config, manifest)]
+    for note in notes(report.config, manifest):
+        line, column = loaded.document.place(note)
+        report.notes.append(LocatedDiagnostic(file, line, column, "", masking.text(note.message)))
     return report
-
-
-def _located(document: Document, note: Note, masking: Masking) -> LocatedDiagnostic:
-    path = note.path
-    while path and path not in document.values:
-        path = path[:-1]
-    line, column = document.position(path, at_key=note.at_key)
-    return LocatedDiagnostic(document.file, line, column, "", masking.text(note.text))
 
 
 def _json(report: _Report) -> dict[str, Any]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, Final
 
 from bridge.config import Config, Route, SourceConfig
@@ -12,7 +11,7 @@ from bridge.config.dollar import is_expression
 from bridge.config.manifest import Manifest
 from bridge.config.message_options import OPTIONS
 from bridge.config.wording import spell_path
-from bridge.errors import KeyPath
+from bridge.errors import Diagnostic, KeyPath
 from bridge.manifest.checks import check_calls
 from bridge.routing.expressions import FUNCTIONS
 from bridge.sources.sharding import why_not_shareable
@@ -30,31 +29,24 @@ _BRACES: Final = re.compile(r"\{\{?\s*([A-Za-z_][\w.]*)\s*(?:\|[^{}]*)?\}?\}")
 _ACTORS: Final = frozenset({"on_success", "on_failure", "on_retry_exhausted"})
 
 
-@dataclass(frozen=True, slots=True)
-class Note:
-    """A note, and the path of the value that it is about; with `at_key`, of the key."""
-
-    path: KeyPath
-    text: str
-    at_key: bool = False
-
-
-def notes(loaded: Config, manifest: Manifest | None = None) -> Iterator[Note]:
+def notes(loaded: Config, manifest: Manifest | None = None) -> Iterator[Diagnostic]:
     """Yield every note on a configuration without mistakes; calls are compared with `manifest`, or with the file's own."""
     actors = loaded.actors if manifest is None else manifest.actors
     options = {*OPTIONS, *(loaded.actor_options if manifest is None else manifest.options)}
     routes = routes_by_source(loaded)
     for name, source in loaded.sources.items():
         for key, text in source.traits.notes(source):
-            yield Note(("sources", name, key) if key else ("sources", name), f"sources.{name} {text}", at_key=True)
+            yield Diagnostic(
+                ("sources", name, key) if key else ("sources", name), f"sources.{name} {text}", at_key=True
+            )
         if name not in routes:
-            yield Note(("sources", name), f"sources.{name} has no route", at_key=True)
+            yield Diagnostic(("sources", name), f"sources.{name} has no route", at_key=True)
     if loaded.processes > 1:
         yield from _not_shareable(loaded)
     written = {"*", *(route.queue for route in loaded.routes)}
     for queue in sorted((loaded.dramatiq.max_queue_depth or {}).keys() - written):
         text = f"dramatiq.max_queue_depth: no route writes to the queue {queue}"
-        yield Note(("dramatiq", "max_queue_depth", queue), text, at_key=True)
+        yield Diagnostic(("dramatiq", "max_queue_depth", queue), text, at_key=True)
     unreached = {name: _unreached(source, routes.get(name, [])) for name, source in loaded.sources.items()}
     for index, route in enumerate(loaded.routes):
         if route.source not in loaded.sources:
@@ -62,25 +54,25 @@ def notes(loaded: Config, manifest: Manifest | None = None) -> Iterator[Note]:
         path: KeyPath = ("routes", index)
         if route.topic in unreached[route.source]:
             text = f"route {route.name}: no topic that sources.{route.source} brings fits {route.topic}"
-            yield Note((*path, "topic"), text)
+            yield Diagnostic((*path, "topic"), text)
         yield from _wildcards(loaded, route, path)
         yield from _values(loaded, route, path, options)
     for doubt in check_calls(loaded, actors).doubts if actors is not None else ():
         text = f"{spell_path(doubt.path)}: {doubt}, unless a decorator of the actor changes the call"
-        yield Note(doubt.path, text, at_key=doubt.at_key)
+        yield Diagnostic(doubt.path, text, at_key=doubt.at_key)
 
 
-def _wildcards(loaded: Config, route: Route, path: KeyPath) -> Iterator[Note]:
+def _wildcards(loaded: Config, route: Route, path: KeyPath) -> Iterator[Diagnostic]:
     """Yield the wildcards of another protocol, which are characters in this one."""
     syntax = loaded.sources[route.source].traits.topics
     foreign = {sign for sign in _WILDCARD.findall(route.topic or "") if sign not in syntax.wildcards}
     for sign in sorted(foreign):
         kind, own = loaded.sources[route.source].type, " and ".join(syntax.wildcards)
         text = f"route {route.name}: {sign} is a character in a topic of {kind}; its wildcards are {own}"
-        yield Note((*path, "topic"), text)
+        yield Diagnostic((*path, "topic"), text)
 
 
-def _values(loaded: Config, route: Route, path: KeyPath, options: Collection[str]) -> Iterator[Note]:
+def _values(loaded: Config, route: Route, path: KeyPath, options: Collection[str]) -> Iterator[Diagnostic]:
     syntax = loaded.sources[route.source].traits.topics
     captures = syntax.compile(route.topic).captures if route.topic is not None else ()
     call = {"args": route.args, "kwargs": route.kwargs, "options": route.options}
@@ -89,7 +81,7 @@ def _values(loaded: Config, route: Route, path: KeyPath, options: Collection[str
 
 def _call(
     route: Route, path: KeyPath, call: Mapping[str, Any], captures: Sequence[str], options: Collection[str]
-) -> Iterator[Note]:
+) -> Iterator[Diagnostic]:
     """Yield the notes on a message: the route's own, or one in its options; `options` are those that Dramatiq knows."""
     for name in ("args", "kwargs"):
         for below, text in _texts((name,), call.get(name)):
@@ -98,10 +90,10 @@ def _call(
         place = (*path, "options", name)
         if name == "priority":
             text = f"route {route.name}: Dramatiq's Redis broker ignores the priority of a message; use another queue"
-            yield Note(place, text, at_key=True)
+            yield Diagnostic(place, text, at_key=True)
         elif name not in options:
             text = f"route {route.name}: Dramatiq does not know the option {name}; it is written all the same, for a middleware"
-            yield Note(place, text, at_key=True)
+            yield Diagnostic(place, text, at_key=True)
         if name == "pipe_target" and isinstance(value, dict):
             yield from _call(route, place, value, captures, options)
         elif name not in _ACTORS:
@@ -109,25 +101,27 @@ def _call(
                 yield from _text(route, below, text, captures)
 
 
-def _text(route: Route, path: KeyPath, text: str, captures: Sequence[str]) -> Iterator[Note]:
+def _text(route: Route, path: KeyPath, text: str, captures: Sequence[str]) -> Iterator[Diagnostic]:
     if _MISSING_DOLLAR.fullmatch(text):
         meant = f"as in ${text.strip('{}')}"
-        yield Note(path, f"route {route.name}: {text!r} is text; an expression begins with $, {meant}")
+        yield Diagnostic(path, f"route {route.name}: {text!r} is text; an expression begins with $, {meant}")
     elif text in captures:
-        yield Note(path, f"route {route.name}: {text!r} is text; the capture is written ${text}")
+        yield Diagnostic(path, f"route {route.name}: {text!r} is text; the capture is written ${text}")
     elif match := _BRACES.search(text):
         meant = f'$f"{_BRACES.sub(lambda one: "{" + one[1] + "}", text)}"'
-        yield Note(path, f"route {route.name}: {match[0]!r} is text; {meant} puts values into one")
+        yield Diagnostic(path, f"route {route.name}: {match[0]!r} is text; {meant} puts values into one")
 
 
-def _not_shareable(loaded: Config) -> Iterator[Note]:
+def _not_shareable(loaded: Config) -> Iterator[Diagnostic]:
     answers = {name: why_not_shareable(source) for name, source in loaded.sources.items()}
     reasons = {name: reason for name, reason in answers.items() if reason is not None}
     for name, reason in reasons.items():
         text = f"sources.{name} runs in one of the {loaded.processes} processes only: {reason}"
-        yield Note(("sources", name), text, at_key=True)
+        yield Diagnostic(("sources", name), text, at_key=True)
     if len(reasons) == len(loaded.sources):
-        yield Note(("processes",), f"processes: {loaded.processes} has no effect: no source shares its events out")
+        yield Diagnostic(
+            ("processes",), f"processes: {loaded.processes} has no effect: no source shares its events out"
+        )
 
 
 def routes_by_source(loaded: Config) -> dict[str, list[Route]]:

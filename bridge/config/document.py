@@ -132,10 +132,13 @@ class Document:
                     self.add_at(self.values[place].start, place, f"{reference} has no value here", "set it")
         return self.diagnostics()
 
-    def position(self, path: KeyPath, *, at_key: bool = False) -> tuple[int, int]:
-        """Return the line and the column, from 1, at which the value at `path` begins, or its key."""
-        span = self.keys[path] if at_key and path in self.keys else self.values[path]
-        return self.source.position(span.start)
+    def place(self, diagnostic: Diagnostic) -> tuple[int, int]:
+        """Return the line and the column, from 1, of the key or value that a diagnostic is about, or of the nearest one around it."""
+        return self.source.position(self._index(diagnostic))
+
+    def position(self, path: KeyPath) -> tuple[int, int]:
+        """Return the line and the column, from 1, at which the value at `path` begins."""
+        return self.source.position(self.values[path].start)
 
     def _index(self, diagnostic: Diagnostic) -> int:
         """Return the character that a diagnostic is about, or the nearest key or value around it."""

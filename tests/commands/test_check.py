@@ -70,7 +70,7 @@ def test_topics_that_no_channel_has_are_found_soon_among_ten_thousand() -> None:
     routes = [{"from": "s", "name": f"r{n}", "topic": f"c{n}", "actor": "a"} for n in range(1, 10_001)]
     loaded = Config.model_validate({"sources": {"s": source}, "routes": [*routes, {"from": "s", "actor": "all"}]})
     began = time.process_time()
-    assert [note.text for note in notes(loaded)] == ["route r10000: no topic that sources.s brings fits c10000"]
+    assert [note.message for note in notes(loaded)] == ["route r10000: no topic that sources.s brings fits c10000"]
     assert time.process_time() - began < 10
 
 

@@ -165,7 +165,7 @@ def test_a_start_in_the_future_is_noted(start: object, is_noted: bool, tmp_path:
     """RabbitMQ brings at once what comes before that time."""
     at = (datetime.now(UTC) + start).isoformat() if isinstance(start, timedelta) else start
     noted = list(notes(_load(tmp_path, {**_AMQP, "stream": True, "start": at})))
-    assert any(note.text.startswith("sources.s has a start that is in the future") for note in noted) == is_noted
+    assert any(note.message.startswith("sources.s has a start that is in the future") for note in noted) == is_noted
 
 
 def test_an_editor_takes_an_offset_as_the_program_does() -> None:
