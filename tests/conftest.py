@@ -20,6 +20,7 @@ from hypothesis import settings
 
 from bridge.config import load
 from bridge.errors import ConfigError
+from bridge.routing import router
 from tests.faults.stage import Brokers
 from tests.support import processes
 from tests.support.broker import Broker, find_program
@@ -33,6 +34,9 @@ from tests.support.processes import BridgeProcess, Bridges, Worker
 settings.register_profile("here", deadline=None)
 settings.register_profile("ci", deadline=None, derandomize=True)
 settings.load_profile("ci" if os.environ.get("CI") == "true" else "here")
+processes.forks = True
+# A machine that is slow cuts no batch in the tests' own process: they say where one ends.
+vars(router)["_MAX_ROUTING_S"] = 60.0
 
 #: What takes minutes begins first: a file is one process's work, and the last one to end should be a short one.
 LONGEST = (

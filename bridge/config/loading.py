@@ -22,7 +22,7 @@ from bridge.config.sources import SOURCES
 from bridge.config.substitution import PLACEHOLDERS, Substitution
 from bridge.config.validation_errors import first_choices, translate
 from bridge.config.wording import bounded_hints
-from bridge.errors import ConfigError, Diagnostic, KeyPath, LocatedDiagnostic
+from bridge.errors import ConfigError, Diagnostic, LocatedDiagnostic
 from bridge.garbage import without_collector
 
 Check = Callable[[Config], list[Diagnostic]]
@@ -136,27 +136,26 @@ def _validate(document: Document, model: type[_Model]) -> _Model | None:
     certain = (diagnostic for diagnostic in checks.check(document) if _is_certain(diagnostic, document))
     if model is Config and not _add_all(certain, document):
         return None
-    untried = iter(PLACEHOLDERS[1:])
+    untried = iter(PLACEHOLDERS[1:] if any(piece.unset for piece in pieces) else ())
     while True:
         try:
             # By alias only: a `source:` in a route would otherwise pass for `from:`.
             valid = model.model_validate(document.value, by_alias=True, by_name=False, context={"secrets": secrets})
         except ValidationError as error:
-            mistakes = list(translate(error, model))
-            if _refill(document, mistakes, first_choices(error, model), next(untried, None)):
+            placeholder = next(untried, None)
+            if placeholder is not None and _refill(document, error, model, placeholder):
                 continue
-            _add_all(iter(mistakes), document)
+            _add_all(translate(error, model), document)
             return None
         return valid if document.flawless else None
 
 
-def _refill(
-    document: Document, mistakes: Sequence[Diagnostic], choices: Mapping[KeyPath, str], placeholder: str | None
-) -> bool:
-    """Put the next placeholder into each unset reference whose value was refused; False if none is left to try."""
-    if placeholder is None:
-        return False
-    return document.refill({mistake.path: choices.get(mistake.path, placeholder) for mistake in mistakes})
+def _refill(document: Document, error: ValidationError, model: type[BaseModel], placeholder: str) -> bool:
+    """Put a placeholder into each unset reference whose value was refused; False if none was."""
+    choices = first_choices(error, model)
+    return document.refill(
+        {mistake.path: choices.get(mistake.path, placeholder) for mistake in translate(error, model)}
+    )
 
 
 def _is_certain(diagnostic: Diagnostic, document: Document) -> bool:

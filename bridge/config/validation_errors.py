@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import types
 import typing
 from collections.abc import Iterator, Mapping, Sequence
@@ -116,6 +117,7 @@ def _unknown_key(path: KeyPath, model: type[BaseModel] | None) -> Diagnostic:
     return Diagnostic(path, f"unknown key {quoted(key)}", hint or f"known keys: {', '.join(known)}", at_key=True)
 
 
+@functools.cache
 def _fields(model: type[BaseModel] | None) -> dict[str, Any]:
     if model is None:
         return {}

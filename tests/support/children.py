@@ -47,7 +47,8 @@ for group in groups:
 _reaper: subprocess.Popen[str] | None = None
 
 
-def _tell_reaper(line: str) -> None:
+def tell_reaper(line: str) -> None:
+    """Have a group of processes killed if the tests end without doing so ("+PID"), or no more ("-PID")."""
     global _reaper  # noqa: PLW0603 - one for the whole run of the tests
     if _reaper is None:
         _reaper = subprocess.Popen(
@@ -106,6 +107,7 @@ class Child:
         cwd: Path = REPOSITORY,
         stdout: int | IO[bytes] = subprocess.DEVNULL,
         stderr: int | IO[bytes] = subprocess.STDOUT,
+        pass_fds: Sequence[int] = (),
     ) -> None:
         self.process = subprocess.Popen(
             command,
@@ -115,10 +117,11 @@ class Child:
             stdout=stdout,
             stderr=stderr,
             start_new_session=True,
+            pass_fds=pass_fds,
         )
         # The leader's pid is the group's id for as long as any process of the group lives.
         self.pid = self.process.pid
-        _tell_reaper(f"+{self.pid}")
+        tell_reaper(f"+{self.pid}")
 
     @property
     def running(self) -> bool:
@@ -144,12 +147,12 @@ class Child:
         # Stopped processes take a SIGTERM only when they go on.
         self.signal_group(SIGCONT)
         with suppress(subprocess.TimeoutExpired):
-            self.process.wait(grace)
+            self.wait(grace)
         return self.kill()
 
     def kill(self) -> int:
         """SIGKILL for the whole group; returns the exit code."""
         self.signal_group(SIGKILL)
-        code = self.process.wait(30)
-        _tell_reaper(f"-{self.pid}")
+        code = self.wait(30)
+        tell_reaper(f"-{self.pid}")
         return code
