@@ -1,5 +1,6 @@
 """The configuration: `load` reads a file and returns a Config."""
 
+from bridge.config.admin import AdminSettings
 from bridge.config.amqp import Amqp, Binding, Declare
 from bridge.config.connection import Connection, Tls
 from bridge.config.document import MAX_MISTAKES
@@ -14,6 +15,7 @@ from bridge.config.urls import redacted_url
 __all__ = [
     "MAX_MISTAKES",
     "MAX_PROCESSES",
+    "AdminSettings",
     "Amqp",
     "Binding",
     "Check",

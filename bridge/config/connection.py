@@ -44,7 +44,12 @@ def at_least(min_ms: int, max_ms: int | None = None) -> AfterValidator:
     return AfterValidator(check)
 
 
-def _secret(value: object) -> object:
+def secret(value: object) -> object:
+    """Return a SecretStr of text, which no error shows.
+
+    Raises:
+        InvalidValue: it is no text.
+    """
     if isinstance(value, SecretStr):
         return value
     if not isinstance(value, str):
@@ -54,10 +59,10 @@ def _secret(value: object) -> object:
 
 
 def _key_password(value: object) -> object:
-    secret = _secret(value)
-    if isinstance(secret, SecretStr) and len(secret.get_secret_value().encode()) > _MAX_KEY_PASSWORD:
+    password = secret(value)
+    if isinstance(password, SecretStr) and len(password.get_secret_value().encode()) > _MAX_KEY_PASSWORD:
         raise InvalidValue(f"takes text of at most {_MAX_KEY_PASSWORD} bytes")
-    return secret
+    return password
 
 
 def check_tls_name(context: ssl.SSLContext, name: str) -> None:
@@ -178,7 +183,7 @@ class Connection(Model):
     username: Annotated[str | None, BeforeValidator(or_null(lambda value: value))] = Field(
         default=None, description="user's name, instead of one in the URL", examples=["bridge"]
     )
-    password: Annotated[SecretStr | None, BeforeValidator(or_null(_secret))] = Field(
+    password: Annotated[SecretStr | None, BeforeValidator(or_null(secret))] = Field(
         default=None,
         description="password, instead of one in the URL: it needs no percent-encoding here",
         examples=["${REDIS_PASSWORD}"],

@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, PrivateAttr, WithJsonSchema, field_validator
 
+from bridge.config.admin import AdminSettings
 from bridge.config.cases import Case
 from bridge.config.connection import (
     Boolean,
@@ -276,6 +277,11 @@ class Config(Model):
     dead_letters: Annotated[
         DeadLetters, Field(description="where unusable events go", examples=[{"max_length": 50_000}])
     ] = DeadLetters()
+    admin: AdminSettings | None = Field(
+        default=None,
+        description="server for health, metrics, status and reload; off without this",
+        examples=[{"listen": "127.0.0.1:9464"}],
+    )
     manifest: Name | None = Field(
         default=None,
         description="file of `dramatiq-bridge actors`, beside this one: calls are checked against it",
@@ -338,4 +344,6 @@ class Config(Model):
 
     def secrets(self) -> set[str]:
         """Return the texts of every connection that no log may show."""
-        return self.dramatiq.secrets().union(*(source.secrets() for source in self.sources.values()))
+        token = self.admin.token if self.admin is not None else None
+        known = {token.get_secret_value()} if token is not None else set()
+        return known.union(self.dramatiq.secrets(), *(source.secrets() for source in self.sources.values()))

@@ -82,14 +82,18 @@ class SourcePipeline:
         self._receiving: asyncio.Task[None] | None = None
         self._delivering: asyncio.Task[None] | None = None
         self._replaying: asyncio.Task[None] | None = None
-        self._handover: asyncio.Queue[Delivery] = asyncio.Queue(maxsize=1)
+        self._handover = _Handover(maxsize=1)
         self._finished = 0
         #: What is being written now, live and from the spool.
         self._delivered: Delivery | None = None
         self._replayed: Delivery | None = None
-        #: Deliveries that were cut short, oldest first; the last one may not have been handed over.
+        #: `_delivered` is of its chain.
+        self._handed_over: Delivery | None = None
+        #: Deliveries that are being handed over, and those that were cut short: oldest first.
+        self._not_handed_over: deque[Delivery] = deque()
         self._unfinished: deque[Delivery] = deque()
-        self._not_handed_over: Delivery | None = None
+        #: Events that are written, or lost, and still counted by the spool.
+        self._settled_in_spool = 0
         #: Cleared while a spooled batch is being written.
         self._replay_idle = asyncio.Event()
         self._replay_idle.set()
@@ -103,15 +107,38 @@ class SourcePipeline:
     @property
     def counts(self) -> Counts:
         """The numbers of the source's events by their fate, until now."""
-        return self._accounts.counts
+        counts = Counts()
+        counts.add(self._accounts.counts)
+        if self._session is not None:
+            counts.received += self._session.received
+            counts.returned += self._session.dropped
+        return counts
+
+    @property
+    def in_flight(self) -> int:
+        """How many events were received and have no outcome yet."""
+        places = [*self._not_handed_over, *self._handover.items(), *self._unfinished]
+        if self._handed_over is not None:
+            places.append(self._handed_over)
+        deliveries = sum(
+            len(delivery.batch.events) for place in places for delivery in place.chain() if delivery.outcome is None
+        )
+        return deliveries + (self._session.waiting if self._session is not None else 0)
+
+    @property
+    def spooled(self) -> int:
+        """How many events wait on the disk."""
+        return self._policy.spool.events - self._settled_in_spool if self._policy.spool is not None else 0
 
     async def open_spool(self, directory: SpoolDirectory) -> None:
         """Keep events in `directory` that neither the sink takes nor the broker holds. Before `run`."""
         if self._source.read is not None:
             self._policy.spool = spool = await directory.open(self.name, self._source.read)
-            if spool is not None and spool.lost:
-                self.count_lost(spool.lost)
-                self._log.spool_corrupt(spool.lost)
+            if spool is not None:
+                self._accounts.recover(spool.events + spool.lost)
+                if spool.lost:
+                    self.count_lost(spool.lost)
+                    self._log.spool_corrupt(spool.lost)
 
     async def wait_connected(self) -> None:
         """Return once the source has been connected for the first time."""
@@ -154,7 +181,7 @@ class SourcePipeline:
 
     def count_lost(self, spooled: int) -> None:
         """Count so many spooled events as lost."""
-        self._accounts.record_discarded(spooled)
+        self._accounts.lose_spooled(spooled)
 
     def log_state(self) -> None:
         """Log how the source stands."""
@@ -218,7 +245,8 @@ class SourcePipeline:
                 if self._session is not None:
                     # Also where closing was cut short. Then only events that nobody redelivers still wait in it.
                     self._session.fail("the connection was closed")
-                    self._accounts.record_discarded(self._session.waiting)
+                    waiting, dropped = self._session.waiting, self._session.dropped
+                    self._accounts.receive(self._session.received, returned=dropped, lost=waiting)
                 self._session = None
             collect_soon()
             if not self._must_end():
@@ -236,21 +264,19 @@ class SourcePipeline:
 
     async def _hand_over(self, delivery: Delivery) -> None:
         """Route the delivery and hand it over, then its rest."""
-        while True:
-            if not self._policy.routes_later(delivery):
-                delivery.set_routed(self._router.route(delivery.batch))
-            rest, delivery.rest = delivery.rest, None
-            try:
-                await self._handover.put(delivery)
-            except asyncio.CancelledError:
-                delivery.rest = rest
-                self._not_handed_over = delivery
-                raise
-            if rest is None:
-                return
-            self._not_handed_over = delivery = rest
-            await asyncio.sleep(0)  # the other sources' turn
-            self._not_handed_over = None
+        waiting = self._not_handed_over
+        waiting.append(delivery)
+        while waiting:
+            first = waiting[0]
+            if not self._policy.routes_later(first):
+                first.set_routed(self._router.route(first.batch))
+            if first.rest is not None:
+                waiting.append(first.rest)
+                first.rest = None
+            await self._handover.put(first)
+            waiting.popleft()
+            if waiting:
+                await asyncio.sleep(0)  # the other sources' turn
 
     def _must_end(self) -> bool:
         # Asked after each connect, because a library's connect can swallow a cancellation.
@@ -261,7 +287,7 @@ class SourcePipeline:
 
     async def _deliver_loop(self) -> None:
         while True:
-            handed_over = await self._handover.get()
+            self._handed_over = handed_over = await self._handover.get()
             try:
                 for delivery in handed_over.chain():
                     self._delivered = delivery
@@ -274,7 +300,7 @@ class SourcePipeline:
                 raise
             finally:
                 self._handover.task_done()
-                self._delivered = None
+                self._handed_over = self._delivered = None
             if self._policy.is_spooling:
                 await asyncio.sleep(_GATHER_DURABLE_S if self._source.redelivers else _GATHER_S)
 
@@ -302,14 +328,17 @@ class SourcePipeline:
                     return
                 self._replay_idle.clear()
                 if spooled.lost:
-                    self._accounts.record_discarded(spooled.lost)
+                    self._accounts.lose_spooled(spooled.lost)
+                    self._settled_in_spool += spooled.lost
                     self._log.spool_corrupt(spooled.lost)
                 else:
                     for delivery in Delivery(None, spooled.batch).chain():
                         self._replayed = delivery
                         self._record(delivery, await self._policy.replay(delivery))
+                        self._settled_in_spool += len(delivery.batch.events)
                         self._finished += 1
                 await spool.forget(spooled)
+                self._settled_in_spool = 0
                 self._replay_idle.set()
                 self._finished += 1
         finally:
@@ -338,9 +367,9 @@ class SourcePipeline:
         """
         while not self._handover.empty():
             self._unfinished.append(self._handover.get_nowait())
-        if self._not_handed_over is not None:
-            self._unfinished.extend(self._not_handed_over.chain())
-            self._not_handed_over = None
+        for waiting in self._not_handed_over:
+            self._unfinished.extend(waiting.chain())
+        self._not_handed_over.clear()
         unfinished, self._unfinished = self._unfinished, deque()
         try:
             async with asyncio.timeout_at(end):
@@ -354,6 +383,12 @@ class SourcePipeline:
             # Another task of the process has failed. What is left is for the second stop.
             self._unfinished.extend(delivery for delivery in unfinished if delivery.outcome is None)
             raise
+
+
+class _Handover(asyncio.Queue[Delivery]):
+    def items(self) -> list[Delivery]:
+        """Return the deliveries that wait, oldest first."""
+        return list(self._queue)  # type: ignore[attr-defined] # a deque: see asyncio.Queue._init
 
 
 def _running(*given: asyncio.Task[None] | None) -> Sequence[asyncio.Task[None]]:

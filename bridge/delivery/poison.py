@@ -118,7 +118,7 @@ class PoisonGuard:
         if attempts >= DEAD_LETTER_AFTER and len(part.events) == 1:
             detail = f"the bridge has ended {attempts} times while it was processed"
             part.dead_letters.append((0, self._router.dead_letter(part.events[0], "poison", detail)))
-            return Counts(received=1, dead_lettered=1)
+            return Counts(received=1, dead_lettered=1, reasons={"poison": 1})
         if attempts >= ISOLATE_AFTER:
             self._repeated.write("suspected", log.warning, "event.suspected", source=self._source, attempts=attempts)
         counts = await self._router.route_in_turns(part)

@@ -96,8 +96,9 @@ class SourceLog:
             if part.written is not None:
                 if part.dead_letters:
                     self._dead_letters([letter for _, letter in part.dead_letters])
-                if part.written.first_duplicate is not None:
-                    self._duplicates(part.written.first_duplicate, part.written.duplicates)
+                if part.written.duplicate_indexes:
+                    newest = part.events[part.written.duplicate_indexes[-1]]
+                    self._duplicates(newest, part.written.duplicates)
                 if any(part.written.trimmed):
                     self._trimmed(part.written.trimmed)
 

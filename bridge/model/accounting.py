@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
+from bridge.errors import DeadLetterReason
 from bridge.model.batch import Batch, Written
 from bridge.model.event import Event
 
@@ -26,40 +27,92 @@ class Outcome(enum.Enum):
 
 
 @dataclass(slots=True)
+class RouteCounts:
+    """The events that came to one route, in numbers: it made a message, its `when` was false, or it made a dead letter.
+
+    An event may come to several routes.
+    """
+
+    matched: int = 0
+    filtered: int = 0
+    dead_lettered: int = 0
+
+    def add(self, other: RouteCounts) -> None:
+        """Add the counts of `other`."""
+        self.matched += other.matched
+        self.filtered += other.filtered
+        self.dead_lettered += other.dead_lettered
+
+
+@dataclass(slots=True)
 class Counts:
     """The fate of a source's events, in numbers.
 
-    received = routed + filtered + unmatched + dead_lettered + returned + lost, once nothing is in
-    flight. `unmatched` counts dropped events only: an unmatched event that became a dead letter is in
-    `dead_lettered`. `returned` events were not written, and their broker redelivers them. `lost` events
-    were not written, and nobody redelivers them. `messages` counts written messages.
-    `duplicates` counts events, each already in one of the numbers above, that had been written before.
-    `trimmed` counts dead letters, of any source, that made room for newer ones of this source or were too old.
+    Events are `received` from the broker, or `recovered` from the spool of an earlier run. Each gets exactly one class:
+    `enqueued` (at least one message of it was written), `filtered` (routes had its topic, and no `when` was true),
+    `unmatched` (no route had its topic, and it was dropped), `deduplicated` (everything of it had been written before),
+    `dead_lettered`, `returned` (not written, and its broker redelivers it), or `lost` (not written, and nobody
+    redelivers it). So `came` = `settled` + the events in flight + those in the spool, at every moment.
+
+    `messages` counts written messages. `trimmed` counts dead letters, of any source, that made room for newer ones of this
+    source or were too old. `reasons` divides `dead_lettered`; an event with several dead letters counts by the first.
+    `routes` has the routes by name, as far as events came to them. Neither is compared.
     """
 
     received: int = 0
-    routed: int = 0
+    recovered: int = 0
+    enqueued: int = 0
     filtered: int = 0
     unmatched: int = 0
+    deduplicated: int = 0
     dead_lettered: int = 0
     returned: int = 0
     lost: int = 0
     messages: int = 0
-    duplicates: int = 0
     trimmed: int = 0
+    reasons: dict[DeadLetterReason, int] = field(default_factory=dict, compare=False)
+    routes: dict[str, RouteCounts] = field(default_factory=dict, compare=False)
+
+    @property
+    def came(self) -> int:
+        """The number of all events."""
+        return self.received + self.recovered
+
+    @property
+    def settled(self) -> int:
+        """The number of the events that have their class."""
+        classes = self.enqueued + self.filtered + self.unmatched + self.deduplicated + self.dead_lettered
+        return classes + self.returned + self.lost
+
+    def route(self, name: str) -> RouteCounts:
+        """Return the counts of a route, to add to."""
+        counts = self.routes.get(name)
+        if counts is None:
+            counts = self.routes[name] = RouteCounts()
+        return counts
+
+    def count_dead_lettered(self, reason: DeadLetterReason, events: int = 1) -> None:
+        """Count events that became dead letters."""
+        self.dead_lettered += events
+        self.reasons[reason] = self.reasons.get(reason, 0) + events
 
     def add(self, other: Counts) -> None:
         """Add the counts of `other`."""
         self.received += other.received
-        self.routed += other.routed
+        self.recovered += other.recovered
+        self.enqueued += other.enqueued
         self.filtered += other.filtered
         self.unmatched += other.unmatched
+        self.deduplicated += other.deduplicated
         self.dead_lettered += other.dead_lettered
         self.returned += other.returned
         self.lost += other.lost
         self.messages += other.messages
-        self.duplicates += other.duplicates
         self.trimmed += other.trimmed
+        for reason, count in other.reasons.items():
+            self.reasons[reason] = self.reasons.get(reason, 0) + count
+        for name, counts in other.routes.items():
+            self.route(name).add(counts)
 
 
 class Accounts:
@@ -78,44 +131,87 @@ class Accounts:
         return self.redelivers and all(event.token is not None for event in events)
 
     def record(self, batch: Batch, routed: Counts | None, outcome: Outcome) -> None:
-        """Count the events of `batch` by its outcome; `routed` is what `Router.route` returned for it."""
-        if outcome is Outcome.WRITTEN and routed is not None and batch.written is not None:
-            self._add_written(routed, batch.written)
+        """Give the events of `batch` their class by its outcome; `routed` is what `Router.route` returned for it.
+
+        They were counted as received, or recovered, before. Spooled ones get their class once they are replayed.
+        """
+        if outcome is Outcome.WRITTEN and routed is not None:
+            routed.received = 0
+            self.counts.add(routed)
+            for part in batch.unsplit_parts():
+                if part.written is not None:
+                    self._add_written(part, part.written)
             return
         for part in batch.unsplit_parts():
             if part.written is not None:
-                self._add_written(_count_routed(part), part.written)
+                self.counts.add(_count_routed(part))
+                self._add_written(part, part.written)
             elif outcome is not Outcome.SPOOLED:
                 self._add_unwritten(part.events, outcome)
 
-    def record_discarded(self, events: int) -> None:
-        """Count events that were never routed: a session ended with them, or the spool has lost them."""
+    def receive(self, events: int, *, returned: int = 0, lost: int = 0) -> None:
+        """Count the events that came from the broker; of those so many were never handed over: returned, or lost."""
         self.counts.received += events
+        self.counts.returned += returned
+        self.counts.lost += lost
+
+    def recover(self, events: int) -> None:
+        """Count the events of an earlier run in the spool."""
+        self.counts.recovered += events
+
+    def lose_spooled(self, events: int) -> None:
+        """Count events that the spool has lost."""
         self.counts.lost += events
 
-    def _add_written(self, counts: Counts, written: Written) -> None:
-        counts.messages = written.messages
-        counts.duplicates = written.duplicates
-        counts.trimmed = written.trimmed.counted
-        counts.routed -= written.refused
-        counts.dead_lettered += written.refused
-        self.counts.add(counts)
+    def _add_written(self, part: Batch, written: Written) -> None:
+        """Add what Redis said of a part, and correct the classes that routing gave its events."""
+        counts = self.counts
+        counts.messages += written.messages
+        counts.trimmed += written.trimmed.counted
+        if part.refused:
+            counts.enqueued -= len(part.refused)
+            counts.count_dead_lettered("refused-by-redis", len(part.refused))
+        if written.duplicates:
+            enqueued, reasons = _enqueued(part), _reasons(part)
+            for event_index in written.duplicate_indexes:
+                if event_index in enqueued:
+                    counts.enqueued -= 1
+                elif event_index in reasons:
+                    counts.count_dead_lettered(reasons[event_index], -1)
+                else:
+                    continue  # it was filtered, or dropped, as it was before
+                counts.deduplicated += 1
 
     def _add_unwritten(self, events: Sequence[Event], outcome: Outcome) -> None:
         returned = len(events)
         if outcome is Outcome.LOST:
             returned = sum(event.token is not None for event in events) if self.redelivers else 0
-        self.counts.received += len(events)
         self.counts.returned += returned
         self.counts.lost += len(events) - returned
 
 
 def _count_routed(part: Batch) -> Counts:
-    """Return the counts that `Router.route` had for a part of a split batch; it can't tell dropped events from filtered ones."""
-    received = len(part.events)
-    dead = {event_index for event_index, _ in part.dead_letters}
-    routed = {event_index for column in part.queues.values() for event_index in column.event_indexes} - dead
-    filtered = received - len(dead) - len(routed)
-    # An event that Redis refused was routed: the refusal made a dead letter of it later.
-    refused = len(part.refused)
-    return Counts(received, len(routed) + refused, filtered=filtered, dead_lettered=len(dead) - refused)
+    """Return the counts that `Router.route` had for a part of a split batch.
+
+    It can't tell dropped events from filtered ones, and does not know the routes.
+    """
+    counts = Counts()
+    # Redis has refused some of those that were enqueued: see `_add_written`.
+    enqueued = _enqueued(part).union(part.refused)
+    for event_index, reason in _reasons(part).items():
+        if event_index not in enqueued:
+            counts.count_dead_lettered(reason)
+    counts.enqueued = len(enqueued)
+    counts.filtered = len(part.events) - counts.settled
+    return counts
+
+
+def _enqueued(part: Batch) -> set[int]:
+    """Return the positions of the events that have a message."""
+    return {event_index for column in part.queues.values() for event_index in column.event_indexes}
+
+
+def _reasons(part: Batch) -> dict[int, DeadLetterReason]:
+    """Return the first reason of each event that has a dead letter; the refusal by Redis where that is one."""
+    reasons = {event_index: letter.reason for event_index, letter in reversed(part.dead_letters)}
+    return reasons | dict.fromkeys(part.refused, "refused-by-redis")

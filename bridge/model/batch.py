@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import accumulate
 from typing import Final, NamedTuple
@@ -102,8 +102,7 @@ class Batch:
     `unanswered` counts the attempts to write the whole, if that is large, which have ended without a reply.
     `written` is set once the write is confirmed: a half that waits for the other one is then not written again, even
     after Redis has forgotten its number.
-    `refused` holds the positions of the events that routing has made no dead letters of, and that became some because Redis
-    has refused a message of theirs.
+    `refused` holds the positions of the events that became dead letters because Redis has refused a message of theirs.
     """
 
     events: list[Event]
@@ -145,8 +144,7 @@ class Batch:
         """
         columns = ((queue, column.without(event_indexes)) for queue, column in self.queues.items())
         self.queues = {queue: column for queue, column in columns if column.messages}
-        dead = {event_index for event_index, _ in self.dead_letters}
-        self.refused += [event_index for event_index in event_indexes if event_index not in dead]
+        self.refused += event_indexes
         letters = [DeadLetter(self.events[event_index], "refused-by-redis", cause) for event_index in event_indexes]
         self.dead_letters += zip(event_indexes, letters, strict=True)
 
@@ -263,16 +261,16 @@ class Trimmed(NamedTuple):
 class Written:
     """The result of a confirmed write.
 
-    `messages` counts the messages written; `duplicates`, the events that had been written before; `refused`, the
-    events that became dead letters because Redis will never take them. `lengths` gives each queue's length right after
-    the write, 0 if no message was added to it. `size` counts the bytes sent. `first_duplicate` is one of the duplicates.
+    `messages` counts the messages written; `duplicates`, the events that had been written before, whose positions are
+    `duplicate_indexes`; `refused`, the events that became dead letters because Redis will never take them. `lengths` gives
+    each queue's length right after the write, 0 if no message was added to it. `size` counts the bytes sent.
     `trimmed` counts the dead letters that made room for those of the batch.
     """
 
     messages: int
-    duplicates: int
+    duplicates: int = 0
     refused: int = 0
     lengths: dict[str, int] = field(default_factory=dict, compare=False)
     size: int = field(default=0, compare=False)
-    first_duplicate: Event | None = field(default=None, compare=False)
+    duplicate_indexes: Sequence[int] = field(default=(), compare=False)
     trimmed: Trimmed = field(default=Trimmed(), compare=False)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections import Counter
 from collections.abc import Generator
 from dataclasses import dataclass
 from typing import Final
@@ -87,6 +88,8 @@ class Router:
         matches: Matches = ()
         last_route: Route | None = None
         column = Column()
+        before_route = 0  # how many messages `column` held before those of `last_route`
+        false_whens: list[Route] = []
         filtered = 0
         # The batch takes `room` bytes until the clock is asked, and then `rest`.
         room, rest = _CLOCK_BYTES, MAX_BATCH_BYTES - _CLOCK_BYTES
@@ -122,13 +125,15 @@ class Router:
                 payload = decode(event)
             except BadEvent as error:
                 room = _add_dead_letter(batch, index, self.dead_letter(event, error.reason, error.detail), room)
-                counts.dead_lettered += 1
+                counts.count_dead_lettered(error.reason)
                 continue
-            fits, failed = False, False
+            fits = False
+            reason: DeadLetterReason | None = None
             for route, captures in matches:
                 try:
                     message = route.run(event, payload, captures, ids)
                     if message is None:
+                        false_whens.append(route)
                         room -= _NO_MESSAGE_BYTES
                         rest += _NO_MESSAGE_BYTES
                         continue
@@ -137,30 +142,40 @@ class Router:
                         check_growth(size, event.size)
                 except ROUTE_ERRORS as error:
                     cause = route.dead_letter_reason(error)
-                    if cause is not None:
+                    if cause is None:
+                        false_whens.append(route)
+                    else:
                         letter = DeadLetter(event, cause.reason, cause.detail, route.name)
                         room = _add_dead_letter(batch, index, letter, room)
-                        failed = True
+                        reason = reason or cause.reason
+                        counts.route(route.name).dead_lettered += 1
                     room -= _NO_MESSAGE_BYTES
                     rest += _NO_MESSAGE_BYTES
                     continue
                 fits = True
                 room -= size
                 if route is not last_route:
+                    if last_route is not None:
+                        counts.route(last_route.name).matched += len(column.messages) - before_route
                     last_route, column = route, batch.column(route.queue)
+                    before_route = len(column.messages)
                 column.event_indexes.append(index)
                 column.messages.append(message)
                 if deduplication is not None:
                     column.routes.append(route.name)
-            if failed:
-                counts.dead_lettered += 1
-            elif not fits:
-                filtered += 1
-                continue
+            if not fits:
+                if reason is None:
+                    filtered += 1
+                    continue
+                counts.count_dead_lettered(reason)
             if deduplication is not None:  # filtered and dropped events cost Redis no key
                 deduplication.mark(event, payload)
+        if last_route is not None:
+            counts.route(last_route.name).matched += len(column.messages) - before_route
+        for route, events in Counter(false_whens).items():
+            counts.route(route.name).filtered += events
         counts.filtered = filtered
-        counts.routed = counts.received - counts.unmatched - counts.dead_lettered - filtered
+        counts.enqueued = counts.received - counts.unmatched - counts.dead_lettered - filtered
         return counts
 
     def payload(self, event: Event) -> object:
@@ -184,13 +199,13 @@ class Router:
 
     def _count_unmatched(self, batch: Batch, index: int, event: Event, counts: Counts, room: int) -> int:
         if len(event.topic) > MAX_TOPIC:
-            counts.dead_lettered += 1
+            counts.count_dead_lettered("too-large")
             detail = f"the topic has {len(event.topic)} characters, more than the {MAX_TOPIC} that are matched"
             return _add_dead_letter(batch, index, self.dead_letter(event, "too-large", detail), room)
         if not self.dead_letter_unmatched:
             counts.unmatched += 1
             return room
-        counts.dead_lettered += 1
+        counts.count_dead_lettered("unmatched")
         detail = f"no route's topic fits {event.topic[:200]!r}"
         return _add_dead_letter(batch, index, self.dead_letter(event, "unmatched", detail), room)
 

@@ -30,7 +30,7 @@
 --         of the batches that it is merged of, or its own.
 -- Reply   'messages duplicates', then the length of each queue's list, then the index of one duplicate (-1: none);
 --         where older dead letters had to go: ';', then how many for want of bytes, for their number, for their age,
---         and 1 if others went uncounted.
+--         and 1 if others went uncounted; where there are duplicates: '|', then the index of each.
 --         'halved first last' if the batches with these numbers, merged into one, are fenced: Redis never writes them
 --         by their numbers, but in parts, which have sequences of their own.
 -- Errors  of the script itself, before its first effect. LATE: the sequence has written a later batch, so this one too.
@@ -190,11 +190,11 @@ for log = 1, tonumber(take()) do
 end
 
 -- Usually every condition holds and `duplicate` stays empty: then no message has to be left out below.
-local duplicate, duplicates, first_duplicate, event = {}, 0, -1, -1
+local duplicate, duplicates, duplicate_indexes, event = {}, 0, {}, -1
 local function mark_duplicate(index)
   duplicate[index] = true
   duplicates = duplicates + 1
-  first_duplicate = index
+  duplicate_indexes[duplicates] = index
 end
 -- Of 'r': by event the position of its key, the lifetime, and how many messages and dead letters it has, and has left out.
 local key_of, lifetime_of, parts, left_out = {}, {}, {}, {}
@@ -355,8 +355,11 @@ for index, count in pairs(parts) do
   end
 end
 
-lengths[#lengths + 1] = first_duplicate
+lengths[#lengths + 1] = duplicate_indexes[duplicates] or -1
 result = table.concat({messages, duplicates, unpack(lengths)}, ' ') .. trimmed
+if duplicates > 0 then
+  result = result .. '|' .. table.concat(duplicate_indexes, ' ')
+end
 redis.call('SET', SEQUENCE, NUMBER .. ' ' .. result, 'EX', LIFETIME)
 
 free_arguments()

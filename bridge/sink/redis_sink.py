@@ -147,7 +147,7 @@ class RedisSink:
 
     async def _write(self, batch: Batch) -> Written:
         if not (batch.queues or batch.dead_letters or any(event.write_once for event in batch.events)):
-            return Written(messages=0, duplicates=0)  # every event was filtered, or dropped
+            return Written(messages=0)  # every event was filtered, or dropped
         if not self._is_proven:
             await self.probe()
         if batch.halves is None:
@@ -187,15 +187,15 @@ class RedisSink:
             _, first, last = reply.split()
             _split(batch, is_merged=first != last)
             return None
-        result, _, trimmed = reply.partition(b";")
-        messages, duplicates, *lengths, first_duplicate = map(int, result.split())
+        result, _, written_before = reply.partition(b"|")
+        result, _, trimmed = result.partition(b";")
+        messages, _, *lengths, _ = map(int, result.split())
         # Not strict: a dead letter may have taken the place of a message since the result was stored.
         by_queue = dict(zip(batch.queues, lengths, strict=False))
         # After a crash the result is that of the batches which this one had been merged with.
-        duplicates = min(duplicates, len(batch.events))
-        duplicate = batch.events[min(first_duplicate, len(batch.events) - 1)] if duplicates else None
+        duplicates = [index for index in map(int, written_before.split()) if index < len(batch.events)]
         gone = Trimmed(*map(int, trimmed.split()))
-        return Written(messages, duplicates, len(batch.refused), by_queue, size, duplicate, gone)
+        return Written(messages, len(duplicates), len(batch.refused), by_queue, size, duplicates, gone)
 
     async def _was_written_whole(self, part: Batch) -> bool:
         """Tell whether a batch that this one was cut out of was written; otherwise Redis never writes it from now on."""
@@ -221,7 +221,7 @@ class RedisSink:
         return False
 
     async def _write_parts(self, parts: Iterable[Batch]) -> Written:
-        total = Written(0, 0)
+        total, start = Written(0), 0
         for part in parts:
             written = await self.write(part)
             total = Written(
@@ -230,9 +230,10 @@ class RedisSink:
                 total.refused + written.refused,
                 {**total.lengths, **written.lengths},
                 total.size + written.size,
-                total.first_duplicate or written.first_duplicate,
+                [*total.duplicate_indexes, *(start + index for index in written.duplicate_indexes)],
                 total.trimmed.plus(written.trimmed),
             )
+            start += len(part.events)
         return total
 
     async def close(self) -> None:
@@ -259,7 +260,7 @@ class RedisSink:
 
 
 def _written_before(batch: Batch) -> Written:
-    return Written(0, len(batch.events), first_duplicate=batch.events[0])
+    return Written(0, len(batch.events), duplicate_indexes=range(len(batch.events)))
 
 
 def _is_refused(reply: object, *causes: str) -> bool:

@@ -66,6 +66,21 @@ class Session(Protocol):
         """Whether the session holds as many events or bytes as `window` allows, and so reads no more."""
         ...
 
+    @property
+    def fill(self) -> float:
+        """The share of `window` that is held, by number or by bytes: 1 and more is full."""
+        ...
+
+    @property
+    def received(self) -> int:
+        """How many events came from the broker."""
+        ...
+
+    @property
+    def dropped(self) -> int:
+        """How many of those `receive` never returns, since the session has ended and the broker redelivers them."""
+        ...
+
     def fail(self, cause: str) -> None:
         """End the session, as if its connection had ended for this cause."""
         ...
@@ -123,6 +138,21 @@ class WindowedSession(Session):
     def full(self) -> bool:
         """See `Session`."""
         return self._window.full
+
+    @property
+    def fill(self) -> float:
+        """See `Session`."""
+        return self._window.fill
+
+    @property
+    def received(self) -> int:
+        """See `Session`."""
+        return self._window.received
+
+    @property
+    def dropped(self) -> int:
+        """See `Session`."""
+        return self._window.dropped
 
     def fail(self, cause: str) -> None:
         """See `Session`."""

@@ -32,6 +32,8 @@ class InFlightWindow:
         self._max_bytes = window.bytes
         self._on_room = on_room
         self.redelivered = redelivered
+        #: How many events were put, and how many of them are dropped, since the broker redelivers them.
+        self.received = self.dropped = 0
         self._waiting: deque[Event] = deque()
         self._events = 0
         self._bytes = 0
@@ -43,6 +45,11 @@ class InFlightWindow:
     def full(self) -> bool:
         """Whether the window holds as many events or bytes as it may."""
         return self._events >= self._max_events or self._bytes >= self._max_bytes
+
+    @property
+    def fill(self) -> float:
+        """The share of the window that is held, by number or by bytes: 1 and more is full."""
+        return max(self._events / self._max_events, self._bytes / self._max_bytes)
 
     @property
     def over_byte_limit(self) -> bool:
@@ -75,6 +82,7 @@ class InFlightWindow:
             events = [event for event in events if event.token is None]
         self._waiting.extend(events)
         self._events += len(events)
+        self.received += len(events)
         self._bytes += _size(events)
         self._wake.set()
 
@@ -120,7 +128,9 @@ class InFlightWindow:
         if self._cause is None:
             self._cause = cause
         if self.redelivered:
+            before = len(self._waiting)
             self._waiting = deque(event for event in self._waiting if event.token is None)
+            self.dropped += before - len(self._waiting)
         self._wake.set()
 
     def close(self) -> None:

@@ -34,7 +34,7 @@ def test_what_redis_refuses_is_said_and_counted(redis_server: Redis, new_bridge:
     bridge.terminate()
     assert bridge.wait() == 0
     stopped = bridge.wait_for("bridge.stopped")
-    assert (stopped["received"], stopped["routed"], stopped["dead_lettered"]) == (21, 10, 11)
+    assert (stopped["received"], stopped["enqueued"], stopped["dead_lettered"]) == (21, 10, 11)
     lines = bridge.events("event.dead_lettered")
     assert {line["reason"] for line in lines} == {"refused-by-redis"}
     assert sum(1 + line.get("repeated", 0) for line in lines) == 11
@@ -59,8 +59,8 @@ def test_every_event_has_one_fate(redis_server: Redis, new_bridge: Callable[...,
     bridge.terminate()
     assert bridge.wait() == 0
     stopped = bridge.wait_for("bridge.stopped")
-    fates = {name: stopped[name] for name in ("routed", "filtered", "unmatched", "dead_lettered", "returned", "lost")}
-    assert fates == {"routed": 50, "filtered": 50, "unmatched": 30, "dead_lettered": 7, "returned": 0, "lost": 0}
+    fates = {name: stopped[name] for name in ("enqueued", "filtered", "unmatched", "dead_lettered", "returned", "lost")}
+    assert fates == {"enqueued": 50, "filtered": 50, "unmatched": 30, "dead_lettered": 7, "returned": 0, "lost": 0}
     assert stopped["received"] == sum(fates.values()) == 137
 
 

@@ -101,7 +101,7 @@ async def test_a_write_is_counted_by_the_word_of_its_sink(monkeypatch: pytest.Mo
     await until(lambda: moved.progress)
     await moved.stop(_soon(20))
     await running
-    assert moved.counts == Counts(received=1, routed=1, messages=1)
+    assert moved.counts == Counts(received=1, enqueued=1, messages=1)
 
 
 async def test_the_lines_of_an_orphaned_session_have_a_name_of_its_own() -> None:

@@ -165,7 +165,7 @@ async def test_attempts_that_cannot_be_forgotten_repeat_nothing(before: int) -> 
     batch = Batch(events)
     routes = [{"actor": "log", "args": ["$payload"]}]
     counts = await PoisonGuard("s", router(routes), _Failing(before), None).route(batch)
-    assert counts.routed == 6
+    assert counts.enqueued == 6
     column = batch.queues["default"]
     assert column.event_indexes == list(range(6))
     assert [json.loads(body)["args"] for _, body in column.messages] == [[n] for n in range(6)]

@@ -66,7 +66,7 @@ async def test_an_event_is_acknowledged_only_after_its_message_is_written(redeli
     assert source.log == [
         (kind, n) for batch in ((0, 1, 2), (3, 4)) for kind in ("written", "acknowledged") for n in batch
     ]
-    assert moved.counts == Counts(received=5, routed=5, messages=5)
+    assert moved.counts == Counts(received=5, enqueued=5, messages=5)
     assert moved.drained
 
 
@@ -89,7 +89,7 @@ async def test_while_the_sink_is_away_the_spool_takes_over_and_the_order_stays(
         sink.away = False
         await until(lambda: moved.counts.received == 6)
         assert source.numbers("written") == list(range(6))
-        assert moved.counts == Counts(received=6, routed=6, messages=6)
+        assert moved.counts == Counts(received=6, enqueued=6, messages=6)
         await _stop(moved, within_s=20)
     await spools.close()
 
@@ -111,7 +111,7 @@ async def test_a_stale_batch_is_returned() -> None:
         await until(lambda: source.numbers("acknowledged") == [0, 1, 2])
         await _stop(moved, within_s=20)
     assert source.numbers("written") == [0, 1, 2]
-    assert moved.counts == Counts(received=6, routed=3, messages=3, returned=3)
+    assert moved.counts == Counts(received=6, enqueued=3, messages=3, returned=3)
 
 
 async def test_a_mixed_batch_whose_session_has_ended_is_written() -> None:
@@ -128,7 +128,7 @@ async def test_a_mixed_batch_whose_session_has_ended_is_written() -> None:
         await until(lambda: source.numbers("written") == [0, 1])
         await _stop(moved, within_s=20)
     assert source.numbers("acknowledged") == []
-    assert moved.counts == Counts(received=2, routed=2, messages=2)
+    assert moved.counts == Counts(received=2, enqueued=2, messages=2)
 
 
 async def test_a_full_spool_loses_events_that_come_once_and_frees_the_window(tmp_path: Path) -> None:
@@ -147,7 +147,7 @@ async def test_a_full_spool_loses_events_that_come_once_and_frees_the_window(tmp
         sink.away = False
         await until(lambda: source.numbers("written") == [0])
         await _stop(moved, within_s=20)
-    assert moved.counts == Counts(received=9, routed=1, messages=1, lost=8)
+    assert moved.counts == Counts(received=9, enqueued=1, messages=1, lost=8)
     await spools.close()
 
 
@@ -169,7 +169,7 @@ async def test_a_full_spool_leaves_events_with_a_broker_that_redelivers_them(tmp
         await until(lambda: source.numbers("acknowledged") == [0, 1, 2, 3])
         assert source.numbers("written") == [0, 1, 2, 3]
         await _stop(moved, within_s=20)
-    assert moved.counts == Counts(received=4, routed=4, messages=4)
+    assert moved.counts == Counts(received=4, enqueued=4, messages=4)
     await spools.close()
 
 
@@ -228,7 +228,7 @@ async def test_a_stop_with_a_spool_keeps_a_mixed_batch_for_the_next_start(tmp_pa
         await _stop(following, within_s=20)
     await spools.close()
     assert source.numbers("written") == [0, 1]
-    assert following.counts == Counts(received=2, routed=2, messages=2)
+    assert following.counts == Counts(received=2, enqueued=2, messages=2)
 
 
 async def test_a_stop_with_a_spool_leaves_with_the_broker_what_it_redelivers(tmp_path: Path) -> None:
@@ -340,5 +340,5 @@ async def test_an_event_whose_body_was_skipped_is_spooled_like_any_other(tmp_pat
         sink.away = False
         await until(lambda: moved.counts.received == 4)
         await _stop(moved, within_s=20)
-    assert moved.counts == Counts(received=4, routed=3, messages=3, dead_lettered=1)
+    assert moved.counts == Counts(received=4, enqueued=3, messages=3, dead_lettered=1)
     await spools.close()

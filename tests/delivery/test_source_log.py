@@ -125,7 +125,7 @@ def written(**counted: Any) -> Batch:
     ("outcome", "name"),
     [
         ({}, "event.dead_lettered"),
-        ({"duplicates": 1, "first_duplicate": event(deduplication_key=b"A1")}, "event.duplicate"),
+        ({"duplicates": 1, "duplicate_indexes": [0]}, "event.duplicate"),
     ],
     ids=["dead letters", "duplicates"],
 )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from bridge.model.accounting import Accounts, Counts, Outcome
-from bridge.model.batch import Batch, Written
+from bridge.model.batch import Batch, DeadLetter, Written
 from bridge.model.event import Event
 
 
@@ -21,9 +21,27 @@ def test_a_written_batch_is_counted_as_routing_and_redis_said() -> None:
     """Redis refused one event that was routed: it is a dead letter then."""
     accounts = Accounts(redelivers=True)
     batch = _batch(1, 2, 3)
-    batch.written = Written(messages=2, duplicates=1, refused=1)
-    accounts.record(batch, Counts(received=3, routed=2, filtered=1), Outcome.WRITTEN)
-    assert accounts.counts == Counts(received=3, routed=1, filtered=1, dead_lettered=1, messages=2, duplicates=1)
+    batch.refused = [1]
+    batch.written = Written(messages=2, refused=1)
+    accounts.receive(3)
+    accounts.record(batch, Counts(received=3, enqueued=2, filtered=1), Outcome.WRITTEN)
+    assert accounts.counts == Counts(received=3, enqueued=1, filtered=1, dead_lettered=1, messages=2)
+    assert accounts.counts.reasons == {"refused-by-redis": 1}
+
+
+def test_an_event_that_was_written_before_is_deduplicated_alone() -> None:
+    """Each of the four has one class: one was written now, two had been written before, and a filtered one stays filtered."""
+    accounts = Accounts(redelivers=True)
+    batch = _batch(1, 2, 3, 4)
+    batch.column("default").event_indexes += [0, 1]
+    batch.dead_letters.append((2, DeadLetter(batch.events[2], "decode", "not JSON")))
+    batch.written = Written(messages=1, duplicates=3, duplicate_indexes=[1, 2, 3])
+    accounts.receive(4)
+    routed = Counts(received=4, enqueued=2, filtered=1, dead_lettered=1, reasons={"decode": 1})
+    accounts.record(batch, routed, Outcome.WRITTEN)
+    assert accounts.counts == Counts(received=4, enqueued=1, filtered=1, deduplicated=2, messages=1)
+    assert accounts.counts.reasons == {"decode": 0}
+    assert accounts.counts.came == accounts.counts.settled
 
 
 def test_a_spooled_batch_is_not_counted_yet() -> None:
@@ -36,10 +54,10 @@ def test_a_spooled_batch_is_not_counted_yet() -> None:
 @pytest.mark.parametrize(
     ("redelivers", "tokens", "outcome", "counts"),
     [
-        (True, (1, 2), Outcome.RETURNED, Counts(received=2, returned=2)),
-        (False, (None, None), Outcome.LOST, Counts(received=2, lost=2)),
-        (True, (1, None, 2), Outcome.LOST, Counts(received=3, returned=2, lost=1)),
-        (False, (1, 2), Outcome.LOST, Counts(received=2, lost=2)),
+        (True, (1, 2), Outcome.RETURNED, Counts(returned=2)),
+        (False, (None, None), Outcome.LOST, Counts(lost=2)),
+        (True, (1, None, 2), Outcome.LOST, Counts(returned=2, lost=1)),
+        (False, (1, 2), Outcome.LOST, Counts(lost=2)),
     ],
 )
 def test_an_unwritten_event_is_lost_unless_its_broker_redelivers_it(
@@ -60,7 +78,7 @@ def test_of_a_split_batch_the_written_parts_are_counted_as_such(outcome: Outcome
     batch.halves[0].written = Written(messages=0, duplicates=0)
     accounts.record(batch, Counts(received=4, filtered=4), outcome)
     lost = 2 if outcome is Outcome.LOST else 0
-    assert accounts.counts == Counts(received=2 + lost, filtered=2, lost=lost)
+    assert accounts.counts == Counts(filtered=2, lost=lost)
 
 
 @pytest.mark.parametrize(("redelivers", "tokens", "all_redelivered"), [

@@ -49,7 +49,7 @@ def test_start_and_stop_are_told_in_a_few_lines(
     assert connected["type"] == "redis-stream"
     assert connected["url"] == redis_server.url_of(0)
     stopped = bridge.wait_for("bridge.stopped")
-    assert stopped["received"] == stopped["routed"] == stopped["messages"] == 300
+    assert stopped["received"] == stopped["enqueued"] == stopped["messages"] == 300
     assert all(set(log) >= {"timestamp", "level"} for log in bridge.logs)
 
 
@@ -79,7 +79,7 @@ def test_sigusr1_logs_the_state(
     bridge.signal(signal.SIGUSR1)
     bridge.wait_for("bridge.state", times=processes)
     states = bridge.events("source.state")
-    assert sum(state["routed"] for state in states) == 10
+    assert sum(state["enqueued"] for state in states) == 10
     assert all((state["source"], state["connected"], state["held"]) == ("feed", True, 0) for state in states)
     assert all(0 < state["tasks"] < 30 for state in bridge.events("bridge.state"))
     assert bridge.running

@@ -45,7 +45,7 @@ def test_the_events_of_one_source_are_shared(
     assert bridge.wait() == 0
     assert len(bridge.events("source.counts")) == 1
     stopped = bridge.wait_for("bridge.stopped")
-    assert stopped["received"] == stopped["routed"] == stopped["messages"] == 5000
+    assert stopped["received"] == stopped["enqueued"] == stopped["messages"] == 5000
     assert feed.unacknowledged() == 0
 
 
@@ -90,7 +90,7 @@ def test_with_fewer_processes_nothing_stays_behind(
         bridge.terminate()
         assert bridge.wait() == 0
         (counts,) = bridge.events("source.counts")
-        assert counts["received"] == counts["routed"] == (600 if start == 300 else 300)
+        assert counts["received"] == counts["enqueued"] == (600 if start == 300 else 300)
     assert bridge.events("source.unsubscribed") == []
 
 

@@ -13,7 +13,7 @@ from tests.support.routing import MQTT, event, router
 
 
 def test_every_event_is_counted_once() -> None:
-    """No event is missing: received = routed + filtered + unmatched + dead_lettered."""
+    """No event is missing: received = enqueued + filtered + unmatched + dead_lettered."""
     events = [
         event("a/x", b'{"c": 300}'),  # routed
         event("a/x", b'{"c": 200}'),  # filtered
@@ -30,7 +30,8 @@ def test_every_event_is_counted_once() -> None:
     assert [(len(entry.messages), len(entry.dead_letters)) for entry in entries] == [
         (1, 0), (0, 0), (0, 0), (0, 0), (0, 0), (0, 1), (0, 1), (2, 0), (1, 1),
     ]  # fmt: skip
-    assert counts == Counts(received=9, routed=2, filtered=2, unmatched=2, dead_lettered=3)
+    assert counts == Counts(received=9, enqueued=3, filtered=2, unmatched=2, dead_lettered=2)
+    assert sum(counts.reasons.values()) == 2
 
 
 def test_an_empty_batch_is_an_empty_batch() -> None:
@@ -108,13 +109,13 @@ def test_no_odd_topic_stops_the_router() -> None:
     topics = ["", "/", "a" * 65_535, "a\nb", "a\x00b", "grüße/😀", "a/" * 1000, "{x}", "$SYS/x", "#", "+"]
     entries, counts = routed(router([{"actor": "a", "args": ["$topic"]}]), [event(topic) for topic in topics])
     assert [json.loads(entry.messages[0].body)["args"] for entry in entries] == [[topic] for topic in topics]
-    assert counts == Counts(received=len(topics), routed=len(topics))
+    assert counts == Counts(received=len(topics), enqueued=len(topics))
 
 
 def test_counts_add_up() -> None:
     """The counts of batches are summed field by field."""
-    total = Counts(received=1, routed=1)
-    total.add(Counts(received=2, filtered=1, unmatched=1, messages=4, duplicates=5, returned=6, dead_lettered=7))
+    total = Counts(received=1, enqueued=1)
+    total.add(Counts(received=2, filtered=1, unmatched=1, messages=4, deduplicated=5, returned=6, dead_lettered=7))
     assert total == Counts(
-        received=3, routed=1, filtered=1, unmatched=1, dead_lettered=7, returned=6, messages=4, duplicates=5
+        received=3, enqueued=1, filtered=1, unmatched=1, dead_lettered=7, returned=6, messages=4, deduplicated=5
     )

@@ -73,7 +73,7 @@ def test_a_topic_that_is_too_long_to_match_is_a_dead_letter(unmatched: str) -> N
     """Also of a source that drops those that fit no route: nobody knows whether it fits."""
     batch = Batch([event("a" * 1024), event("a" * 1025)])
     counts = _pubsub(["a*"], unmatched=unmatched).route(batch)
-    assert (counts.routed, counts.dead_lettered, counts.unmatched) == (1, 1, 0)
+    assert (counts.enqueued, counts.dead_lettered, counts.unmatched) == (1, 1, 0)
     ((_, letter),) = batch.dead_letters
     assert (letter.reason, letter.detail) == (
         "too-large", "the topic has 1025 characters, more than the 1024 that are matched"

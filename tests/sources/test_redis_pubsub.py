@@ -90,7 +90,7 @@ def test_a_channel_that_is_no_text(feed: PubsubFeed, new_bridge: Bridges) -> Non
         assert [fields[b"error"] for _, fields in letters] == [b"the channel's name is not UTF-8"]
         assert letters[0][1][b"body"] == b'{"n": 1}'
     counts = _counts(bridge)
-    assert [counts[name] for name in ("routed", "dead_lettered", "unmatched")] == [1, 1, 1]
+    assert [counts[name] for name in ("enqueued", "dead_lettered", "unmatched")] == [1, 1, 1]
 
 
 def _cut(feed: PubsubFeed) -> None:

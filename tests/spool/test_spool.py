@@ -100,7 +100,7 @@ def test_an_outage_of_redis_loses_nothing(spooled: Feed, sink: Redis, new_bridge
     bridge.terminate()
     assert bridge.wait() == 0
     counts = bridge.events("bridge.stopped")[0]
-    assert (counts["received"], counts["routed"], counts["lost"]) == (2200, 2200, 0)
+    assert (counts["received"], counts["enqueued"], counts["lost"]) == (2200, 2200, 0)
 
 
 @pytest.mark.parametrize("spooled", [*ONCE, *QOS_1], ids=lambda kind: kind.kind, indirect=True)

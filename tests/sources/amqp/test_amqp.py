@@ -283,7 +283,7 @@ def test_events_that_no_route_takes_leave_the_queue(
     bridge.wait()
     for source, dead_lettered in (("feed", 1), ("dropping", 0)):
         counts = bridge.wait_for("source.counts", source=source)
-        expected = {"routed": 1, "filtered": 1, "dead_lettered": dead_lettered, "unmatched": 1 - dead_lettered}
+        expected = {"enqueued": 1, "filtered": 1, "dead_lettered": dead_lettered, "unmatched": 1 - dead_lettered}
         assert {name: counts[name] for name in expected} == expected
 
 
