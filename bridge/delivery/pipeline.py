@@ -19,6 +19,7 @@ from typing import Final
 from bridge.backoff import Backoff
 from bridge.config import SourceConfig
 from bridge.delivery import tasks
+from bridge.delivery.event_log import EventLog
 from bridge.delivery.meter import SourceMeter
 from bridge.delivery.policy import Delivery, DeliveryPolicy
 from bridge.delivery.sink_context import SinkContext
@@ -73,6 +74,8 @@ class SourcePipeline:
         self.name = name
         #: Whether a stop has finished every event that was received, within its time.
         self.drained = False
+        #: Logs each event, at `debug`.
+        self.event_log: EventLog | None = None
         self._source = source
         self._log = SourceLog(name, source.name, config, guarantee)
         self._meter = SourceMeter(config)
@@ -327,6 +330,8 @@ class SourcePipeline:
         self._accounts.record(delivery.batch, delivery.counts, outcome)
         if outcome is Outcome.WRITTEN:
             self._meter.written(delivery.batch)
+        if self.event_log is not None:
+            self.event_log.written(delivery.batch, outcome)
         self._log.written(delivery.batch)
 
     async def _acknowledge(self, delivery: Delivery, outcome: Outcome) -> None:

@@ -17,12 +17,13 @@ from bridge import sources
 from bridge.config import Config
 from bridge.delivery import tasks
 from bridge.delivery.backpressure import Backpressure
+from bridge.delivery.event_log import EventLog
 from bridge.delivery.pipeline import SourcePipeline
 from bridge.delivery.sink_context import SinkAvailability, SinkContext
 from bridge.delivery.sink_promise import SinkPromise
 from bridge.model.accounting import Counts
 from bridge.model.state import ProcessState
-from bridge.observe.logs import RepeatedLog, logger
+from bridge.observe.logs import RepeatedLog, is_debug, logger
 from bridge.process.event_loop import tune
 from bridge.process.gauges import Gauges
 from bridge.process.watchdog import Watchdog
@@ -73,6 +74,7 @@ class Bridge:
         backpressure = Backpressure(dramatiq, self._sink, health, processes=config.processes)
         attempts = RedisAttempts(self._sink.connections, dramatiq.namespace)
         self._context = SinkContext(self._sink, attempts, health, backpressure)
+        self._event_log = EventLog(config) if is_debug() else None
         self._pipelines = [self._pipeline(name, name) for name in config.sources]
         self._sink_promise = SinkPromise(
             self._sink,
@@ -172,7 +174,9 @@ class Bridge:
             available = SinkAvailability(self._context, source_name)
             source = sources.make(source_name, self._config, available)
         guarantee = promise(self._config, config).guarantee
-        return SourcePipeline(name, source, config, router.make(config, table), self._context, guarantee=guarantee)
+        pipeline = SourcePipeline(name, source, config, router.make(config, table), self._context, guarantee=guarantee)
+        pipeline.event_log = self._event_log
+        return pipeline
 
     async def _open_spools_unless_stopped(self) -> None:
         """Open the spools; a stop does not wait while another process still owns the directory, or the disk hangs."""
