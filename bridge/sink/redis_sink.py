@@ -111,7 +111,7 @@ class RedisSink:
             if "WRONGTYPE" in str(reply):
                 return QueueState()
             if "NOPERM" in str(reply) or "permission" in str(reply).lower():
-                raise PermissionError(str(reply))
+                raise PermissionError(f"the queues' lengths need +llen +hlen +zcard: {reply}")
             raise unavailable(reply)
         if not isinstance(reply, list):
             raise no_redis(reply)
