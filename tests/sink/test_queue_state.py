@@ -55,7 +55,7 @@ async def test_a_user_who_may_not_ask_hears_so(new_redis: Callable[..., Redis]) 
         client.execute_command("ACL", "SETUSER", "default", "-hlen")
         async with Sinks() as make:
             sink = make(server)
-            with pytest.raises(PermissionError, match="need .llen .hlen .zcard"):
+            with pytest.raises(PermissionError, match=r"need \+llen \+hlen \+zcard"):
                 await sink.queue_state("alarms")
             client.execute_command("ACL", "SETUSER", "default", "+hlen")
             assert await sink.queue_state("alarms") == QueueState()
