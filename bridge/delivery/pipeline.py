@@ -128,11 +128,13 @@ class SourcePipeline:
         state.counts = self.counts
         state.guarantee = self._log.guarantee
         state.pressure = self._context.backpressure.holds(self.name)
-        waiting = self._session.waiting if self._session is not None else 0
+        waiting, once = 0, 0
+        if self._session is not None:
+            waiting, once = self._session.waiting, self._session.perishable
         unfinished = [delivery.batch.events for delivery in self._deliveries_without_outcome()]
         state.in_flight = waiting + sum(map(len, unfinished))
-        once = sum(event.token is None for events in unfinished for event in events)
-        state.perishable = once + waiting if self._source.redelivers else state.in_flight
+        once += sum(event.token is None for events in unfinished for event in events)
+        state.perishable = once if self._source.redelivers else state.in_flight
         spool = self._policy.spool
         if spool is not None:
             state.spooled, state.spooled_bytes = spool.events - self._settled_in_spool, spool.size
