@@ -116,11 +116,8 @@ class Spool:
             SpoolFull: nothing was appended.
         """
         numbers = [(batch.sequence.name, batch.number) for batch in batches]
-        payloads = [(encode_batch(batch), len(batch.events)) for batch in batches]
         if self._begun is None or self._begun[0] != numbers:
-            begun = asyncio.ensure_future(self._run(self._append, payloads, durable))
-            begun.add_done_callback(lambda done: done.cancelled() or done.exception())  # nobody may be waiting any more
-            self._begun = numbers, begun
+            self._begun = numbers, self._begin(batches, durable=durable)
         try:
             await asyncio.shield(self._begun[1])
         except asyncio.CancelledError:
@@ -130,10 +127,16 @@ class Spool:
             raise
         self._begun = None
         self._say_restored(self.events - self._log.files.missing)
-        self.events += sum(events for _, events in payloads)
+        self.events += sum(len(batch.events) for batch in batches)
         self._filled.set()
         if not durable and self._sync is None:
             self._sync = asyncio.get_running_loop().call_later(_SYNC_INTERVAL_S, self._sync_soon)
+
+    def _begin(self, batches: Sequence[Batch], *, durable: bool) -> asyncio.Future[None]:
+        payloads = [(encode_batch(batch), len(batch.events)) for batch in batches]
+        begun = asyncio.ensure_future(self._run(self._append, payloads, durable))
+        begun.add_done_callback(lambda done: done.cancelled() or done.exception())  # nobody may be waiting any more
+        return begun
 
     async def replay(self) -> AsyncIterator[SpooledBatch]:
         """Yield the spooled batches, oldest first, for ever; call `forget` for each before asking for the next one."""
