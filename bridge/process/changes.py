@@ -79,6 +79,7 @@ def _compare_sources(old: Config, new: Config) -> tuple[set[str], list[str]]:
         if keys is None and sources.subscriptions(name, old) != sources.subscriptions(name, new):
             keys = ["subscriptions"]
         if keys is not None:
+            keys = ["type"] if "type" in keys else keys
             restarted.add(name)
             words.append(f"source {name} changed{_listed(keys)}")
     return restarted, words

@@ -69,6 +69,7 @@ class Pipelines:
         #: The sources whose orphaned sessions were not looked for yet.
         self._unsearched: set[str] = set()
         self._searching: list[asyncio.Task[None]] = []
+        self._probing: list[asyncio.Task[None]] = []
         #: The counts of pipelines that have ended, by their source.
         self._past: dict[str, Counts] = {}
         #: The events in the spools of removed sources.
@@ -136,7 +137,7 @@ class Pipelines:
 
     async def stop(self, deadline: float) -> None:
         """Stop every pipeline; each has until `deadline` (the loop's time) to finish the events that it received."""
-        await tasks.cancel(self._searching, within_s=_CANCEL_S)
+        await tasks.cancel([*self._searching, *self._probing], within_s=_CANCEL_S)
         async with asyncio.TaskGroup() as stopping:
             for pipeline in self:
                 stopping.create_task(pipeline.stop(deadline))
@@ -185,6 +186,7 @@ class Pipelines:
         await self._end(changes, orphans)
         # To the next await all is swapped: no event is routed by half of a configuration.
         self._replace(swap, orphans)
+        self._probe_for((*changes.restarted, *changes.removed, *(orphan.name for orphan in orphans)))
         if before is not self._side:
             await before.end()
             await before.close()
@@ -249,6 +251,16 @@ class Pipelines:
                 held = not SinkAvailability(self._side.context, name).available
                 within_s = _RETIRE_HELD_S if held else _RETIRE_S
                 group.create_task(self._running[name].retire(min(by, now + within_s)))
+
+    def _probe_for(self, names: Iterable[str]) -> None:
+        """Find out when the sink is back for those whose last write has failed, and that have given it up."""
+        side, group = self._side, self._group
+        health = side.context.health
+        for name in names:
+            if group is not None and name in health.failing:
+                probing = health.retry_until_available(name, side.sink.probe)
+                self._probing = [task for task in self._probing if not task.done()]
+                self._probing.append(tasks.start(group, probing, f"bridge:probe:{name}"))
 
     async def _park(self, pipeline: SourcePipeline) -> None:
         """Close the spool of a removed source: its events wait for the source's return."""

@@ -102,15 +102,16 @@ class Reloader:
         changes = compare(before.config, loaded.config)
         if changes.refused:
             return Reloaded("refused", cause=changes.refused)
+        logs.reconfigure(loaded.log_format, loaded.log_level, secrets=secrets)
         try:
             await self._swap(loaded, changes)
-        except Stopping:
-            return Reloaded("failed", cause=_STOPPING)
         except Exception as error:
+            logs.reconfigure(before.log_format, before.log_level, secrets=secrets)
+            if isinstance(error, Stopping):
+                return Reloaded("failed", cause=_STOPPING)
             log.exception("bridge.reload_broken")
             return Reloaded("failed", cause=describe_error(error))
         self._prepared = loaded
-        logs.reconfigure(loaded.log_format, loaded.log_level, secrets=secrets)
         return Reloaded("ok", list(changes.words))
 
 
