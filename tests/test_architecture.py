@@ -25,6 +25,7 @@ LAYERS: Final = (
         "spool",
         "sink",
         "delivery",
+        "admin",
         "process",
     ),
     *("demo", "testing", "commands"),
