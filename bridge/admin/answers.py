@@ -68,10 +68,11 @@ class Answer:
 class _Paced(Generic[T]):
     """A value that is made anew when somebody asks, but takes a fifth of the processor's time at most.
 
-    A bridge with thousands of routes and a client that asks without a pause gets a value again that is a moment old.
+    `make` also returns the processor's time that it took. Who asks a bridge of thousands of routes without a pause gets a
+    value that is a moment old.
     """
 
-    make: Callable[[], Awaitable[T]]
+    make: Callable[[], Awaitable[tuple[T, float]]]
     _value: T | None = None
     _next: float = 0.0
     _lock: asyncio.Lock = field(default_factory=asyncio.Lock)
@@ -79,10 +80,8 @@ class _Paced(Generic[T]):
     async def get(self) -> T:
         async with self._lock:
             if self._value is None or time.monotonic() >= self._next:
-                begin = time.monotonic()
-                self._value = await self.make()
-                now = time.monotonic()
-                self._next = now + _PAUSES * (now - begin)
+                self._value, cost = await self.make()
+                self._next = time.monotonic() + _PAUSES * cost
             return self._value
 
 
@@ -166,14 +165,22 @@ class Endpoints:
     async def _reload(self) -> Reloaded:
         return await self._controlled.reload()
 
-    async def _take_state(self) -> BridgeState:
-        return self._controlled.state()
+    async def _take_state(self) -> tuple[BridgeState, float]:
+        begin = time.thread_time()
+        state = self._controlled.state()
+        return state, time.thread_time() - begin
 
-    async def _make_status(self) -> bytes:
-        return status(self._controlled.state())
+    async def _make_status(self) -> tuple[bytes, float]:
+        begin = time.thread_time()
+        body = status(self._controlled.state())
+        return body, time.thread_time() - begin
 
-    async def _make_metrics(self, *, openmetrics: bool) -> bytes:
-        return await metrics.render(self._controlled.state(), openmetrics=openmetrics)
+    async def _make_metrics(self, *, openmetrics: bool) -> tuple[bytes, float]:
+        begin = time.thread_time()
+        state = self._controlled.state()
+        taken = time.thread_time() - begin
+        body, rendered = await metrics.render(state, openmetrics=openmetrics)
+        return body, taken + rendered
 
 
 def _parameters(query: str, *known: str) -> dict[str, str]:

@@ -7,6 +7,7 @@ the configuration and words of closed sets.
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from operator import attrgetter
@@ -34,6 +35,8 @@ PREFIX: Final = "dramatiq_bridge_"
 TEXT: Final = "text/plain; version=0.0.4; charset=utf-8"
 OPENMETRICS: Final = "application/openmetrics-text; version=1.0.0; charset=utf-8"
 _END: Final = b"# EOF\n"
+#: The event loop waits for a step no longer than this and one metric, in seconds.
+_STEP_S: Final = 0.002
 
 _REASONS: Final[tuple[DeadLetterReason, ...]] = get_args(DeadLetterReason)
 _RESULTS: Final[tuple[str, ...]] = get_args(ReloadResult)
@@ -99,20 +102,36 @@ class _One:
         return (self.metric,)
 
 
-async def render(state: BridgeState, *, openmetrics: bool) -> bytes:
-    """Return the exposition of `state`, made in steps between which the event loop does other things.
+async def render(state: BridgeState, *, openmetrics: bool) -> tuple[bytes, float]:
+    """Return the exposition of `state`, and the processor's time that it took, in seconds.
 
-    A bridge of 5,000 routes has 20,000 lines: at once they would hold events up for a fifth of a second.
+    It is made in steps, between which the event loop does other things: a bridge of 5,000 routes has 20,000 lines, which
+    would hold events up for a quarter of a second.
     """
     parts = []
+    begin, spent = time.thread_time(), 0.0
     for family in families(state):
-        if openmetrics:
-            part: bytes = openmetrics_format(_One(family))  # type: ignore[no-untyped-call]
-            parts.append(part.removesuffix(_END))
-        else:
-            parts.append(text_format(cast("CollectorRegistry", _One(family))))
-        await asyncio.sleep(0)
-    return b"".join(parts) + (_END if openmetrics else b"")
+        parts.append(_openmetrics(family) if openmetrics else _text(family))
+        step = time.thread_time() - begin
+        if step > _STEP_S:
+            spent += step
+            await asyncio.sleep(0)
+            begin = time.thread_time()
+    if openmetrics:
+        parts.append(_END)
+    return b"".join(parts), spent + time.thread_time() - begin
+
+
+def _text(family: Metric) -> bytes:
+    return text_format(cast("CollectorRegistry", _One(family)))
+
+
+def _openmetrics(family: Metric) -> bytes:
+    """Return a metric in OpenMetrics: its own comments, and the same lines as in the text format, which is twice as fast."""
+    empty = Metric(family.name, family.documentation, family.type, family.unit)
+    head: bytes = openmetrics_format(_One(empty))  # type: ignore[no-untyped-call]
+    _help, _type, lines = _text(family).split(b"\n", 2)
+    return head.removesuffix(_END) + lines
 
 
 def wants_openmetrics(accept: str) -> bool:

@@ -44,8 +44,8 @@ async def serve(settings: AdminSettings, controlled: Controlled) -> None:
             _log_unavailable(repeated, settings, cause)
             await asyncio.sleep(RETRY_S)
             continue
-        log.info("admin.listening", address=settings.listen, changes=server.changes)
         async with server.listening(listener):
+            log.info("admin.listening", address=settings.listen, changes=server.changes)
             await _until_gone(listener)
         _log_unavailable(repeated, settings, "somebody has removed its file, which is made again")
 
