@@ -12,13 +12,15 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from typing import Final
 
 from bridge.backoff import Backoff
 from bridge.config import SourceConfig
 from bridge.delivery import tasks
+from bridge.delivery.event_log import EventLog
+from bridge.delivery.meter import SourceMeter
 from bridge.delivery.policy import Delivery, DeliveryPolicy
 from bridge.delivery.sink_context import SinkContext
 from bridge.delivery.source_log import SourceLog
@@ -26,6 +28,7 @@ from bridge.errors import Disconnected
 from bridge.garbage import collect_soon
 from bridge.model.accounting import Accounts, Counts, Outcome
 from bridge.model.batch import Batch, BatchSequence
+from bridge.model.state import SourceState
 from bridge.routing.router import Router
 from bridge.sources.contract import Session, Source
 from bridge.spool import SpoolDirectory
@@ -71,8 +74,11 @@ class SourcePipeline:
         self.name = name
         #: Whether a stop has finished every event that was received, within its time.
         self.drained = False
+        #: Logs each event, at `debug`.
+        self.event_log: EventLog | None = None
         self._source = source
         self._log = SourceLog(name, source.name, config, guarantee)
+        self._meter = SourceMeter(config)
         self._router = router
         self._context = context
         self._accounts = Accounts(redelivers=source.redelivers)
@@ -92,6 +98,8 @@ class SourcePipeline:
         #: Deliveries that are being handed over, and those that were cut short: oldest first.
         self._not_handed_over: deque[Delivery] = deque()
         self._unfinished: deque[Delivery] = deque()
+        #: Those to which a stop gives their outcome.
+        self._spilling: list[Delivery] = []
         #: Events that are written, or lost, and still counted by the spool.
         self._settled_in_spool = 0
         #: Cleared while a spooled batch is being written.
@@ -114,21 +122,33 @@ class SourcePipeline:
             counts.returned += self._session.dropped
         return counts
 
-    @property
-    def in_flight(self) -> int:
-        """How many events were received and have no outcome yet."""
-        places = [*self._not_handed_over, *self._handover.items(), *self._unfinished]
-        if self._handed_over is not None:
-            places.append(self._handed_over)
-        deliveries = sum(
-            len(delivery.batch.events) for place in places for delivery in place.chain() if delivery.outcome is None
-        )
-        return deliveries + (self._session.waiting if self._session is not None else 0)
+    def state(self) -> SourceState:
+        """Return how the source stands, in one step: all its numbers belong together."""
+        state = self._meter.state(self._session)
+        state.counts = self.counts
+        state.guarantee = self._log.guarantee
+        state.pressure = self._context.backpressure.holds(self.name)
+        waiting, once = 0, 0
+        if self._session is not None:
+            waiting, once = self._session.waiting, self._session.perishable
+        unfinished = [delivery.batch.events for delivery in self._deliveries_without_outcome()]
+        state.in_flight = waiting + sum(map(len, unfinished))
+        once += sum(event.token is None for events in unfinished for event in events)
+        state.perishable = once if self._source.redelivers else state.in_flight
+        spool = self._policy.spool
+        if spool is not None:
+            state.spooled, state.spooled_bytes = spool.events - self._settled_in_spool, spool.size
+        return state
 
-    @property
-    def spooled(self) -> int:
-        """How many events wait on the disk."""
-        return self._policy.spool.events - self._settled_in_spool if self._policy.spool is not None else 0
+    def _deliveries_without_outcome(self) -> Iterator[Delivery]:
+        yield from (
+            delivery
+            for place in (*self._not_handed_over, *self._handover.items(), *self._unfinished, *self._spilling)
+            for delivery in place.chain()
+            if delivery.outcome is None
+        )
+        if self._handed_over is not None:
+            yield from (delivery for delivery in self._handed_over.chain() if delivery.outcome is None)
 
     async def open_spool(self, directory: SpoolDirectory) -> None:
         """Keep events in `directory` that neither the sink takes nor the broker holds. Before `run`."""
@@ -185,7 +205,7 @@ class SourcePipeline:
 
     def log_state(self) -> None:
         """Log how the source stands."""
-        self._log.state(self._session, self._policy.spool, self.counts)
+        self._log.state(self.state())
 
     # The watchdog's view: see `bridge.process.watchdog.Watched`.
 
@@ -231,6 +251,7 @@ class SourcePipeline:
                     self._session = session
                     self._accounts.redelivers = self._source.redelivers
                     self._connected.set()
+                    self._meter.connected()
                     self._log.connected(len(self._router.table.routes), session.guarantee)
                     await self._receive_loop(session)
                     return
@@ -240,6 +261,7 @@ class SourcePipeline:
                     if loop.time() - connected_at > _STEADY_S:
                         backoff.reset()
                 wait = max(backoff.next(denied=error.denied), error.retry_s)
+                self._meter.disconnected(error.cause)
                 self._log.disconnected(error.cause, wait, was_connected=connected_at is not None)
             finally:
                 if self._session is not None:
@@ -259,6 +281,7 @@ class SourcePipeline:
             Disconnected: the session has ended; the events that it delivered are still written.
         """
         while events := await session.receive():
+            self._meter.received(len(events))
             await self._hand_over(Delivery(session, Batch(events, self._sequence)))
         await self._handover.join()
 
@@ -307,6 +330,10 @@ class SourcePipeline:
     def _record(self, delivery: Delivery, outcome: Outcome) -> None:
         delivery.outcome = outcome
         self._accounts.record(delivery.batch, delivery.counts, outcome)
+        if outcome is Outcome.WRITTEN:
+            self._meter.written(delivery.batch)
+        if self.event_log is not None:
+            self.event_log.written(delivery.batch, outcome)
         self._log.written(delivery.batch)
 
     async def _acknowledge(self, delivery: Delivery, outcome: Outcome) -> None:
@@ -316,6 +343,7 @@ class SourcePipeline:
         if outcome is Outcome.LOST and self._source.redelivers:
             return
         await delivery.session.acknowledge(delivery.batch.events)
+        self._meter.acknowledged(delivery.session)
 
     # 3. With a spool: write the spooled batches, oldest first.
 
@@ -371,6 +399,7 @@ class SourcePipeline:
             self._unfinished.extend(waiting.chain())
         self._not_handed_over.clear()
         unfinished, self._unfinished = self._unfinished, deque()
+        self._spilling += unfinished
         try:
             async with asyncio.timeout_at(end):
                 for delivery in unfinished:
@@ -383,6 +412,8 @@ class SourcePipeline:
             # Another task of the process has failed. What is left is for the second stop.
             self._unfinished.extend(delivery for delivery in unfinished if delivery.outcome is None)
             raise
+        finally:
+            self._spilling = [delivery for delivery in self._spilling if delivery not in unfinished]
 
 
 class _Handover(asyncio.Queue[Delivery]):

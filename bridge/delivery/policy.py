@@ -14,6 +14,7 @@ from bridge.errors import SinkUnavailable
 from bridge.model.accounting import Accounts, Counts, Outcome
 from bridge.model.batch import Batch, Written
 from bridge.model.event import OF_A_LOG
+from bridge.model.state import SECONDS_BUCKETS
 from bridge.observe.log_fields import without_numbers
 from bridge.observe.logs import RepeatedLog, logger
 from bridge.routing.router import Router
@@ -198,8 +199,13 @@ class DeliveryPolicy:
             # AmqpSource.connect waits for the sink; probe so that it learns that the sink is back.
             await context.sink.probe()
             return None
+        loop = asyncio.get_running_loop()
+        began = loop.time()
         with context.backpressure.writing(delivery.batch):
-            return await context.sink.write(delivery.batch)
+            written = await context.sink.write(delivery.batch)
+        if written.size:
+            context.writes.observe(loop.time() - began, SECONDS_BUCKETS)
+        return written
 
     async def _route(self, batch: Batch) -> Counts:
         if PoisonGuard.has_redelivered(batch):

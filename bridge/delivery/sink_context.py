@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 from bridge.delivery.backpressure import Backpressure
 from bridge.delivery.poison import Attempts
+from bridge.model.state import Histogram, SinkState
 from bridge.sink import Sink
 from bridge.sink.health import SinkHealth
 
@@ -23,6 +24,14 @@ class SinkContext:
     attempts: Attempts
     health: SinkHealth
     backpressure: Backpressure
+    #: The durations of confirmed writes.
+    writes: Histogram = field(default_factory=Histogram)
+
+    def state(self, unready: str) -> SinkState:
+        """Return how the sink stands; `unready` is that of its promise."""
+        available = self.health.all_available
+        cause = "" if available else self.health.cause or "no write has been tried yet"
+        return SinkState(available, cause, unready, self.health.retries, self.writes.copy())
 
 
 @dataclass(slots=True, frozen=True)

@@ -115,6 +115,11 @@ def configure(
     _take_over_python()
 
 
+def is_debug() -> bool:
+    """Whether the least level that is logged is `debug`."""
+    return logging.getLogger("bridge").getEffectiveLevel() <= logging.DEBUG
+
+
 def flush(within_s: float = _FLUSH_S) -> None:
     """Write the suppressed lines, and wait for so many seconds at most until all are written: before `os._exit`.
 

@@ -17,12 +17,15 @@ from bridge import sources
 from bridge.config import Config
 from bridge.delivery import tasks
 from bridge.delivery.backpressure import Backpressure
+from bridge.delivery.event_log import EventLog
 from bridge.delivery.pipeline import SourcePipeline
 from bridge.delivery.sink_context import SinkAvailability, SinkContext
 from bridge.delivery.sink_promise import SinkPromise
 from bridge.model.accounting import Counts
-from bridge.observe.logs import RepeatedLog, logger
+from bridge.model.state import ProcessState
+from bridge.observe.logs import RepeatedLog, is_debug, logger
 from bridge.process.event_loop import tune
+from bridge.process.gauges import Gauges
 from bridge.process.watchdog import Watchdog
 from bridge.routing import router
 from bridge.routing.compiler import compile_routes
@@ -71,6 +74,7 @@ class Bridge:
         backpressure = Backpressure(dramatiq, self._sink, health, processes=config.processes)
         attempts = RedisAttempts(self._sink.connections, dramatiq.namespace)
         self._context = SinkContext(self._sink, attempts, health, backpressure)
+        self._event_log = EventLog(config) if is_debug() else None
         self._pipelines = [self._pipeline(name, name) for name in config.sources]
         self._sink_promise = SinkPromise(
             self._sink,
@@ -78,6 +82,7 @@ class Bridge:
             max_size=config.dead_letters.max_size,
             first=first,
         )
+        self._gauges = Gauges(self._sink, health, self._queues) if config.admin is not None else None
         self._watchdog = Watchdog(self._pipelines, _STUCK_S + 2 * dramatiq.timeout / 1000)
         self._stop = asyncio.Event()
         #: Whether a stop has given every received event its outcome, and the spool is closed.
@@ -98,6 +103,8 @@ class Bridge:
                     tasks.start(group, self._context.backpressure.run(), "bridge:backpressure"),
                     tasks.start(group, self._sink_promise.run(), "bridge:sink-promise"),
                 ]
+                if self._gauges is not None:
+                    helpers.append(tasks.start(group, self._gauges.run(), "bridge:gauges"))
                 for pipeline in self._pipelines:
                     tasks.start(group, pipeline.run(), f"pipeline:{pipeline.name}")
                 helpers.append(tasks.start(group, self._announce(), "bridge:ready"))
@@ -132,6 +139,24 @@ class Bridge:
             pipeline.log_state()
         log.info("bridge.state", tasks=len(asyncio.all_tasks()), stuck=self.stuck() or None)
 
+    def snapshot(self) -> ProcessState:
+        """Return how the process stands, in one step: all its numbers belong together."""
+        stuck = set(self.stuck())
+        process = ProcessState(sink=self._context.state(self._sink_promise.unready))
+        for pipeline in self._pipelines:
+            state = pipeline.state()
+            state.stuck = pipeline.name in stuck
+            if pipeline.source == pipeline.name:
+                process.sources[pipeline.source] = state
+            else:
+                # An orphaned session is not what makes a source connected.
+                state.connected, state.cause = True, ""
+                process.sources[pipeline.source].add(state)
+        if self._gauges is not None:
+            process.lag_s, process.queues_cause = self._gauges.lag_s, self._gauges.queues_cause
+            process.queues = self._gauges.queues
+        return process
+
     def counts(self) -> dict[str, Counts]:
         """Return the numbers of each source's events by their fate, until now."""
         total = {name: Counts() for name in self._config.sources}
@@ -139,13 +164,19 @@ class Bridge:
             total[pipeline.source].add(pipeline.counts)
         return total
 
+    def _queues(self) -> list[str]:
+        """Return the queues of the routes; of several processes the first one asks for all."""
+        return sorted({route.queue for route in self._config.routes}) if self._first else []
+
     def _pipeline(self, name: str, source_name: str, source: Source | None = None) -> SourcePipeline:
         config, table = self._config.sources[source_name], self._tables[source_name]
         if source is None:
             available = SinkAvailability(self._context, source_name)
             source = sources.make(source_name, self._config, available)
         guarantee = promise(self._config, config).guarantee
-        return SourcePipeline(name, source, config, router.make(config, table), self._context, guarantee=guarantee)
+        pipeline = SourcePipeline(name, source, config, router.make(config, table), self._context, guarantee=guarantee)
+        pipeline.event_log = self._event_log
+        return pipeline
 
     async def _open_spools_unless_stopped(self) -> None:
         """Open the spools; a stop does not wait while another process still owns the directory, or the disk hangs."""

@@ -12,16 +12,18 @@ import asyncio
 import contextlib
 import os
 import pickle
+import select
 import signal
 import sys
 import threading
+import time
 from dataclasses import dataclass
 from typing import Final, NoReturn
 
 import msgspec
 
 from bridge.config import Config
-from bridge.model.accounting import Counts
+from bridge.model.state import ProcessState
 from bridge.observe import logs
 from bridge.process import ending
 from bridge.process.bridge import Bridge
@@ -29,6 +31,8 @@ from bridge.process.event_loop import loop_factory
 
 #: How often the parent gets the counts; of a killed process, events after its last report are not counted.
 _REPORT_INTERVAL_S: Final = 1.0
+#: How long the last report may take.
+_LAST_REPORT_S: Final = 1.0
 _STDOUT, _STDERR = 1, 2
 #: The end of the input alone would not tell a stop from the parent's death: it comes before the child has another parent.
 STOP: Final = b"."
@@ -46,16 +50,15 @@ class Order:
 
 
 class Report(msgspec.Struct, omit_defaults=True):
-    """A report to the parent: that the process is ready, which sources are stuck, or the counts of one source.
+    """A report to the parent: that the process is ready, or how it stands, as one snapshot.
 
-    `unready` comes with `stuck`: see `Bridge.unready`.
+    `stuck` and `unready` come with `state`: see `Bridge`.
     """
 
     ready: bool = False
-    stuck: list[str] | None = None
+    stuck: list[str] = []
     unready: str = ""
-    source: str = ""
-    counts: Counts | None = None
+    state: ProcessState | None = None
 
 
 _encode: Final = msgspec.json.Encoder().encode
@@ -68,19 +71,19 @@ def main() -> NoReturn:
         order: Order = pickle.load(sys.stdin.buffer)  # noqa: S301 - from the parent alone
     except EOFError:
         sys.exit(0)  # the parent died before it could give its order
-    reports = os.dup(_STDOUT)
+    reports = _Reports(os.dup(_STDOUT))
     # Output that a library might print is not a report.
     os.dup2(_STDERR, _STDOUT)
     logs.configure(order.log_format, order.log_level, process=order.number, secrets=order.config.secrets())
     ending.run(_run(order, reports, parent), loop_factory(), "process.failed")
 
 
-async def _run(order: Order, reports: int, parent: int) -> int:
-    bridge = Bridge(order.config, on_ready=lambda: _write(reports, Report(ready=True)), first=order.number == 0)
+async def _run(order: Order, reports: _Reports, parent: int) -> int:
+    bridge = Bridge(order.config, on_ready=reports.report_ready, first=order.number == 0)
     loop = asyncio.get_running_loop()
 
     def last_words() -> int:
-        _report(bridge, reports)
+        reports.end(bridge)
         return 0 if bridge.settled else 1
 
     is_orphaned = False
@@ -98,36 +101,55 @@ async def _run(order: Order, reports: int, parent: int) -> int:
 
     threading.Thread(target=stop_at_end_of_input, name="stop", daemon=True).start()
     threading.Thread(target=pass_on_limit_of_cpu_time, name="signals", daemon=True).start()
-    # A parent that does not read must not keep this process from its work: the next report repeats everything.
-    os.set_blocking(reports, False)
-    reporting = loop.create_task(_report_repeatedly(bridge, reports), name="child:reports")
+    reporting = loop.create_task(reports.report_repeatedly(bridge), name="child:reports")
     try:
         await bridge.run()
     finally:
         reporting.cancel()
-        os.set_blocking(reports, True)
-        _report(bridge, reports)
+        reports.end(bridge)
     if is_orphaned:
         log.error("process.orphaned", cause="the bridge's first process has died")
     return 0 if bridge.settled else 1
 
 
-async def _report_repeatedly(bridge: Bridge, reports: int) -> None:
-    while True:
-        await asyncio.sleep(_REPORT_INTERVAL_S)
-        _report(bridge, reports)
+class _Reports:
+    """The pipe to the parent. A line is written whole, if need be in pieces: then the next one follows a second later."""
 
+    def __init__(self, file: int) -> None:
+        # A parent that does not read must not keep this process from its work: the next report repeats everything.
+        os.set_blocking(file, False)
+        self._file = file
+        self._rest = b""
 
-def _report(bridge: Bridge, reports: int) -> None:
-    _write(reports, Report(stuck=bridge.stuck(), unready=bridge.unready()))
-    for source, counts in bridge.counts().items():
-        _write(reports, Report(source=source, counts=counts))
+    def report_ready(self) -> None:
+        """Report that the process is ready."""
+        self._rest += _encode(Report(ready=True)) + b"\n"
+        self._flush()
 
+    async def report_repeatedly(self, bridge: Bridge) -> None:
+        """Report each second how the process stands."""
+        while True:
+            await asyncio.sleep(_REPORT_INTERVAL_S)
+            if not self._rest:
+                self._add(bridge)
+            self._flush()
 
-def _write(reports: int, report: Report) -> None:
-    # The line is shorter than PIPE_BUF: it is written whole or not at all.
-    with contextlib.suppress(BlockingIOError, BrokenPipeError):
-        os.write(reports, _encode(report) + b"\n")
+    def end(self, bridge: Bridge) -> None:
+        """Report how the process stands at its end, and wait a moment for a parent that has not read the reports before."""
+        self._add(bridge)
+        self._flush()
+        end = time.monotonic() + _LAST_REPORT_S
+        while self._rest and (left_s := end - time.monotonic()) > 0:
+            select.select([], [self._file], [], left_s)
+            self._flush()
+
+    def _add(self, bridge: Bridge) -> None:
+        self._rest += _encode(Report(stuck=bridge.stuck(), unready=bridge.unready(), state=bridge.snapshot())) + b"\n"
+
+    def _flush(self) -> None:
+        with contextlib.suppress(BlockingIOError, BrokenPipeError):
+            while self._rest:
+                self._rest = self._rest[os.write(self._file, self._rest) :]
 
 
 if __name__ == "__main__":

@@ -7,13 +7,13 @@ import signal
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import asdict
 from functools import partial
 from typing import Final, Protocol
 
 import bridge
 from bridge.config import Config
 from bridge.delivery import tasks
+from bridge.delivery.counts_log import counts_fields, log_routes
 from bridge.model.accounting import Counts
 from bridge.observe import logs
 from bridge.process import ending, systemd
@@ -130,9 +130,10 @@ class Lifecycle:
                     events=source_counts.lost,
                     cause="not written, and no broker redelivers them",
                 )
-            log.info("source.counts", source=source, **asdict(source_counts))
+            log.info("source.counts", source=source, **counts_fields(source_counts))
+            log_routes("route.counts", source, source_counts)
             total.add(source_counts)
-        log.info("bridge.stopped", **asdict(total))
+        log.info("bridge.stopped", **counts_fields(total))
 
     def _obey(self, loop: asyncio.AbstractEventLoop, run: Running) -> None:
         name = signal.Signals(signal.sigwait(_stopping_signals())).name

@@ -24,9 +24,11 @@ from bridge.config import Config
 from bridge.delivery import tasks
 from bridge.errors import describe_error
 from bridge.model.accounting import Counts
+from bridge.model.state import ProcessState
 from bridge.observe.logs import Format, logger
 from bridge.process import clock, ending
 from bridge.process.child import STOP, Order, Report
+from bridge.process.earlier_lives import EarlierLives
 from bridge.process.lifecycle import Lifecycle
 from bridge.sources.sharding import config_for_process
 
@@ -37,6 +39,8 @@ _STEADY_S: Final = 10.0
 _LEAVE_S: Final = ending.LEAVE_S + tasks.FLUSH_S + 0.3
 #: A process that is ready and has not reported for this long hangs. Reports come every second.
 _SILENCE_S: Final = 30.0
+#: In bytes; that of 5,000 routes has some 500 KB.
+_MAX_REPORT: Final = 64 << 20
 
 _decode: Final = msgspec.json.Decoder(Report).decode
 
@@ -55,9 +59,9 @@ class ChildProcess:
         self._process: Process | None = None
         self._stop = asyncio.Event()
         self._lives = 0
-        #: The last reports of earlier lives, added up, and those of the present one.
-        self._earlier_counts: dict[str, Counts] = {}
-        self._counts: dict[str, Counts] = {}
+        #: The last reports of earlier lives, added up, and the last one of the present life.
+        self._earlier = EarlierLives()
+        self._state = ProcessState()
         self._reported_at = 0.0
 
     async def run(self) -> bool:
@@ -110,11 +114,9 @@ class ChildProcess:
             with suppress(ProcessLookupError):
                 self._process.send_signal(signal.SIGUSR1)
 
-    def add_counts(self, total: dict[str, Counts]) -> None:
-        """Add the counts of each source in this process, over all its lives."""
-        for by_source in (self._earlier_counts, self._counts):
-            for source, counts in by_source.items():
-                total.setdefault(source, Counts()).add(counts)
+    def snapshot(self) -> ProcessState:
+        """Return how the process stood about a second ago, with the counts of all its lives."""
+        return self._earlier.with_present(self._state)
 
     async def _live(self) -> str | None:
         """Start a process and wait for its end; return why it ended, None for exit code 0."""
@@ -147,22 +149,19 @@ class ChildProcess:
         self.ready.clear()
         self.stuck, self.unready = [], ""
         self._process = None
-        total: dict[str, Counts] = {}
-        self.add_counts(total)
-        self._earlier_counts, self._counts = total, {}
+        self._earlier.add(self._state)
+        self._state = ProcessState()
 
     def _take(self, line: bytes) -> None:
         with suppress(msgspec.DecodeError):  # half a line, from a process that was killed
             report = _decode(line)
             self._reported_at = asyncio.get_running_loop().time()
-            if report.stuck is not None:
-                self.stuck, self.unready = report.stuck, report.unready
+            if report.state is not None:
+                self.stuck, self.unready, self._state = report.stuck, report.unready, report.state
             if report.ready:
                 if self._lives > 1:
                     log.info("process.recovered", process=self.number)
                 self.ready.set()
-            if report.counts is not None:
-                self._counts[report.source] = report.counts
 
 
 class Supervisor:
@@ -205,7 +204,8 @@ class Supervisor:
         """Return the counts of each source in all processes together, about a second ago."""
         total = {source: Counts() for source in self._config.sources}
         for child in self._children:
-            child.add_counts(total)
+            for source, state in child.snapshot().sources.items():
+                total.setdefault(source, Counts()).add(state.counts)
         return total
 
     async def _announce(self) -> None:
@@ -259,7 +259,7 @@ async def _start(number: int) -> Process:
     env = {name: value for name, value in os.environ.items() if name != "NOTIFY_SOCKET"}
     # The number is for readers of a process list.
     command = [sys.executable, *_path_flags(), "-m", "bridge.process.child", str(number)]
-    return await asyncio.create_subprocess_exec(*command, stdin=PIPE, stdout=PIPE, env=env)
+    return await asyncio.create_subprocess_exec(*command, stdin=PIPE, stdout=PIPE, env=env, limit=_MAX_REPORT)
 
 
 def _path_flags() -> Sequence[str]:

@@ -41,9 +41,11 @@ def test_start_and_stop_are_told_in_a_few_lines(
         "bridge.ready",
         "bridge.stopping",
         "source.counts",
+        "route.counts",
         "bridge.stopped",
     ] or sorted(events[1:3]) == ["sink.connected", "source.connected"]
-    assert len(events) == 7
+    assert len(events) == 8
+    assert {"source": "feed", "route": "record", "matched": 300}.items() <= bridge.wait_for("route.counts").items()
     connected = bridge.wait_for("source.connected")
     assert connected["source"] == "feed"
     assert connected["type"] == "redis-stream"

@@ -14,6 +14,7 @@ from bridge.delivery.sink_context import SinkContext
 from bridge.errors import SinkUnavailable
 from bridge.model.batch import Batch, Written
 from bridge.model.event import Details, Event, already_parsed
+from bridge.model.state import QueueState
 from bridge.sink import Memory
 from bridge.sink.health import SinkHealth
 from bridge.sources.contract import WindowedSession
@@ -114,6 +115,11 @@ class MemorySink:
         """Every queue is empty."""
         del queue
         return 0
+
+    async def queue_state(self, queue: str) -> QueueState:
+        """See `Sink`."""
+        del queue
+        return QueueState()
 
     async def memory(self) -> Memory:
         """There is no bound."""
