@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import http.client
-import os
 import socket
 import time
 from dataclasses import dataclass
@@ -128,7 +127,7 @@ class AdminClient:
     def pause(self, name: str, *, paused: bool) -> Paused:
         """Pause or resume the source or route `name`; errors as `status` has."""
         order = "pause" if paused else "resume"
-        code, body = self._ask("POST", f"/{order}?name={quote(os.fsencode(name), safe='')}")
+        code, body = self._ask("POST", f"/{order}?name={quote(name, safe='')}")
         if code == http.client.NOT_FOUND:
             known = _known(body)
             if known is None:

@@ -30,15 +30,16 @@ def condition(state: BridgeState, name: str) -> Condition:
         return Condition("paused", "by a person; `dramatiq-bridge resume` ends it", "yellow", 1)
     if not source.connected:
         return Condition("not connected", plain(source.cause) or "it has not connected yet", "red", 3)
-    since = f"nothing was acknowledged for {spell_span(source.unacknowledged_s)}"
-    if source.stuck:
-        return Condition("stuck", f"it has events, and does not move: {since}", "red", 3)
     if source.pressure:
         return Condition(
             "waits", "a queue or Redis is full (max_queue_depth, max_memory): workers are behind", "yellow", 1
         )
     if source.held and (routes := [route for route in paused_routes(state) if state.routes[route].source == name]):
         return Condition("waits", f"its paused routes hold its events: {', '.join(map(plain, routes))}", "yellow", 1)
+    # Behind a pause nothing is acknowledged, as it should be.
+    since = f"nothing was acknowledged for {spell_span(source.unacknowledged_s)}"
+    if source.stuck:
+        return Condition("stuck", f"it has events, and does not move: {since}", "red", 3)
     if not state.sink.available and (source.in_flight or source.spooled):
         return Condition("waits", "for Redis, which takes no writes", "red", 2)
     if source.unacknowledged_s >= _SLOW_S:

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import argparse
 import sys
-from typing import Final
+import time
+from collections.abc import Mapping
+from typing import Final, get_args
 
-from bridge.commands.admin_client import NoAnswer
+from bridge.commands.admin_client import RELOAD_TIMEOUT_S, AdminClient, NoAnswer
 from bridge.commands.condition import plain
 from bridge.commands.daemon import find_daemon
-from bridge.model.control import Reloaded
+from bridge.model.control import Reloaded, ReloadResult
 from bridge.observe.log_fields import escape
 
 #: Changes that are named; a file may have 10,000 routes.
 _MAX_CHANGES: Final = 20
+#: Between two looks at a reload that takes long.
+_LOOK_S: Final = 1.0
 #: Why nothing has changed, by the result.
 _RESULTS: Final = {
     "refused": "a change that can't be made in a running bridge",
@@ -33,7 +37,10 @@ def main(arguments: argparse.Namespace) -> int:
     """
     daemon = find_daemon(arguments, changes=True)
     try:
+        before = daemon.status().reloads if arguments.wait else {}
         answer = daemon.reload(wait=arguments.wait)
+        if answer is None and arguments.wait:
+            answer = _wait(daemon, before)
     except NoAnswer as error:
         raise NoAnswer(f"{error}; the reload may go on: `dramatiq-bridge status` shows its result") from None
     if answer is None:
@@ -44,6 +51,18 @@ def main(arguments: argparse.Namespace) -> int:
         return 1
     print(f"reloaded: {_named(answer.changes)}" if answer.changes else "reloaded: nothing has changed")
     return 0
+
+
+def _wait(daemon: AdminClient, before: Mapping[str, int]) -> Reloaded:
+    """Wait for a reload that takes so long that the server has given its client up."""
+    deadline = time.monotonic() + RELOAD_TIMEOUT_S
+    while time.monotonic() < deadline:
+        time.sleep(_LOOK_S)
+        status = daemon.status()
+        for result in get_args(ReloadResult):
+            if status.reloads.get(result, 0) > before.get(result, 0):
+                return Reloaded(result, ["the log names the changes"] if result == "ok" else [], status.reload_cause)
+    raise NoAnswer(f"the reload is not over within {RELOAD_TIMEOUT_S:g} s")
 
 
 def _explain(answer: Reloaded) -> None:

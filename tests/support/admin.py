@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Final, Self
 
 import msgspec
 from aiohttp import web
@@ -58,11 +58,11 @@ def make_state(**changes: Any) -> BridgeState:
 
 @dataclass
 class Bridge:
-    """A bridge as the admin server sees it: a state, and answers to orders. `problems` make it unready."""
+    """A bridge as the admin server sees it: a state, and answers to orders. A reload takes `reload_s`."""
 
     now: BridgeState = field(default_factory=make_state)
-    problems: list[str] = field(default_factory=list)
     answer: Reloaded = field(default_factory=lambda: Reloaded("ok", ["route x added"]))
+    reload_s: float = 0.0
     orders: list[str] = field(default_factory=list)
 
     def state(self) -> BridgeState:
@@ -70,6 +70,9 @@ class Bridge:
 
     async def reload(self) -> Reloaded:
         self.orders.append("reload")
+        await asyncio.sleep(self.reload_s)
+        self.now.reloads = {**self.now.reloads, self.answer.result: self.now.reloads.get(self.answer.result, 0) + 1}
+        self.now.reload_cause = self.answer.cause
         return self.answer
 
     async def pause(self, name: str, *, paused: bool) -> Paused:
@@ -83,7 +86,23 @@ class Bridge:
         raise UnknownName(name, [*self.now.sources, *self.now.routes])
 
 
-async def serve(settings: AdminSettings, controlled: Controlled, problems: Callable[[], list[str]]) -> None:
+#: A reload that takes longer goes on without its client.
+WAIT_S: Final = 5.0
+
+
+def _problems(state: BridgeState) -> Iterator[str]:
+    if state.phase != "running":
+        yield f"the bridge is {state.phase}"
+    if state.processes < state.expected:
+        yield f"processes: {state.processes} of {state.expected} are ready"
+    if not state.sink.available or state.sink.unready:
+        yield f"sink: {state.sink.cause or state.sink.unready}"
+    for name, source in state.sources.items():
+        if not source.paused and (not source.connected or source.stuck):
+            yield f"source {name}: not connected, or stuck: {source.cause}"
+
+
+async def serve(settings: AdminSettings, controlled: Controlled) -> None:
     """Serve for ever: the interface of the admin server, without its care."""
     token = settings.token.get_secret_value() if settings.token is not None else ""
     unix = settings.listen.startswith("unix:")
@@ -101,24 +120,24 @@ async def serve(settings: AdminSettings, controlled: Controlled, problems: Calla
         return await handler(request)
 
     async def status(_request: web.Request) -> web.Response:
-        found = problems()
+        found = list(_problems(controlled.state()))
         state = msgspec.to_builtins(controlled.state())
         return _json(200, {**state, "ready": not found, "problems": found, "identity": {}})
 
     async def reload(request: web.Request) -> web.Response:
-        if request.query.get("wait") == "0":
-            task = asyncio.create_task(controlled.reload())
-            tasks.add(task)
-            task.add_done_callback(tasks.discard)
-            return _json(202, {"result": "accepted"})
-        answer = await controlled.reload()
+        task = asyncio.create_task(controlled.reload())
+        tasks.add(task)
+        task.add_done_callback(tasks.discard)
+        if request.query.get("wait") == "0" or not (await asyncio.wait({task}, timeout=WAIT_S))[0]:
+            return _json(202, {"result": "running"})
+        answer = task.result()
         return _json({"ok": 200, "refused": 409, "invalid": 422, "failed": 500}[answer.result], answer)
 
     async def pause(request: web.Request) -> web.Response:
         try:
             return _json(200, await controlled.pause(request.query["name"], paused=request.path == "/pause"))
         except UnknownName as error:
-            return _json(404, {"error": str(error), "known": error.known})
+            return _json(404, {"cause": "no source or route has this name", "name": error.name, "known": error.known})
 
     app = web.Application(middlewares=[guard])
     app.add_routes([web.get("/status", status), web.post("/reload", reload)])
@@ -175,7 +194,7 @@ class AdminServer:
 
     async def _run(self) -> None:
         self._loop, self._ended = asyncio.get_running_loop(), asyncio.Event()
-        task = asyncio.create_task(serve(self.settings, self.bridge, lambda: self.bridge.problems))
+        task = asyncio.create_task(serve(self.settings, self.bridge))
         end = asyncio.create_task(self._ended.wait())
         await asyncio.wait([task, end], return_when=asyncio.FIRST_COMPLETED)
         task.cancel()
