@@ -120,9 +120,9 @@ async def serve(settings: AdminSettings, controlled: Controlled) -> None:
         return await handler(request)
 
     async def status(_request: web.Request) -> web.Response:
-        found = list(_problems(controlled.state()))
-        state = msgspec.to_builtins(controlled.state())
-        return _json(200, {**state, "ready": not found, "problems": found, "identity": {}})
+        state = controlled.state()
+        found = list(_problems(state))
+        return _json(200, {**msgspec.to_builtins(state), "ready": not found, "problems": found, "identity": {}})
 
     async def reload(request: web.Request) -> web.Response:
         task = asyncio.create_task(controlled.reload())
