@@ -35,8 +35,6 @@ def find_daemon(arguments: argparse.Namespace, *, changes: bool = False) -> Admi
     if settings is None:
         add = f"add these lines to it, and start the bridge again: `admin:`, `  listen: {_DEFAULT}`"
         raise BridgeError(f"{arguments.config} has no `admin:`: its bridge has no admin server; {add}")
-    if document.is_unset(("admin", "listen")):
-        raise ConfigError(document.unset(("admin", "listen")))
     if not token and document.is_unset(("admin", "token")):
         # Of a file with a Unix socket the token is not asked for.
         if changes and not settings.listen.startswith("unix:"):

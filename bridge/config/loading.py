@@ -102,14 +102,17 @@ def load_admin(path: str | os.PathLike[str], substitution: Substitution) -> Load
     document = parse(_read(file), file, substitution)
     if not document.complete:
         raise ConfigError(document.diagnostics())
-    raw: Any = document.value.get("admin") if isinstance(document.value, dict) else None
-    if isinstance(raw, dict) and document.is_unset(("admin", "token")):
-        raw = {key: value for key, value in raw.items() if key != "token"}
-    try:
-        section = AdminSection.model_validate({"admin": raw}, context={"secrets": set()})
-    except ValidationError as error:
-        _add_all(translate(error, AdminSection), document)
-        section = None
+    section = None
+    if document.is_unset(("admin", "listen")):
+        document.unset(("admin", "listen"))
+    else:
+        raw: Any = document.value.get("admin") if isinstance(document.value, dict) else None
+        if isinstance(raw, dict) and document.is_unset(("admin", "token")):
+            raw = {key: value for key, value in raw.items() if key != "token"}
+        try:
+            section = AdminSection.model_validate({"admin": raw}, context={"secrets": set()})
+        except ValidationError as error:
+            _add_all(translate(error, AdminSection), document)
     if section is None:
         # The mistakes elsewhere are those of `check`.
         mistakes = document.diagnostics()
