@@ -16,7 +16,7 @@ from bridge.commands import admin_client
 from bridge.commands.admin_client import Address
 from bridge.errors import UsageError
 from tests.commands.conftest import Terminal
-from tests.support.admin import TOKEN, AdminServer, Bridge
+from tests.support.admin_server import TOKEN, AdminServer, Bridge
 from tests.support.children import free_port
 
 

@@ -21,7 +21,7 @@ from bridge.model.accounting import RouteCounts
 from bridge.model.state import BridgeState, RouteState, SourceState
 from bridge.observe.log_fields import escape
 from tests.commands.conftest import CONFIG, Terminal
-from tests.support.admin import AdminServer, Bridge, make_state
+from tests.support.admin_server import AdminServer, Bridge, make_state
 
 #: Names that mean something in one of the formats.
 HOSTILE = (

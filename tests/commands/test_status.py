@@ -15,7 +15,7 @@ from bridge.commands.layout import columns_of
 from bridge.model.state import ProcessState, QueueState, SinkState, SourceState
 from bridge.observe.log_fields import escape
 from tests.commands.conftest import Terminal
-from tests.support.admin import AdminServer, Bridge, make_state
+from tests.support.admin_server import AdminServer, Bridge, make_state
 
 
 @pytest.fixture

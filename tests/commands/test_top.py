@@ -20,7 +20,7 @@ from bridge.commands.top_view import View
 from bridge.model.accounting import RouteCounts
 from bridge.model.state import BridgeState, QueueState, RouteState, SourceState
 from tests.commands.conftest import Terminal
-from tests.support.admin import AdminServer, Bridge, make_state
+from tests.support.admin_server import AdminServer, Bridge, make_state
 from tests.support.terminal import Terminal as Screen
 
 
