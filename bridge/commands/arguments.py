@@ -86,16 +86,19 @@ def _interval(text: str) -> float:
     return milliseconds / 1000
 
 
-def _daemon(parser: Any, *, config: bool = True) -> None:
+def _daemon(parser: Any) -> None:
     """Add the arguments by which a running bridge is found."""
     found = parser.add_mutually_exclusive_group()
-    if config:
-        found.add_argument("--config", metavar="CONFIG", help="the bridge of this file, by its `admin:`")
+    found.add_argument("--config", metavar="CONFIG", help="the bridge of this file, by its `admin:`")
     found.add_argument(
         "--admin",
         metavar="ADDRESS",
         help="the bridge at this address: 127.0.0.1:9464, which it is without either, or unix:/path",
     )
+    _token(parser)
+
+
+def _token(parser: Any) -> None:
     parser.add_argument(
         "--token",
         metavar="TOKEN",
@@ -208,8 +211,13 @@ def _graph(commands: _Commands) -> None:
     graph = _command(commands, "graph", sentence, example)
     graph.add_argument("config", nargs="?", metavar="CONFIG", help="draw this file, without a running bridge")
     graph.add_argument("--format", choices=("text", "mermaid", "dot"), default="text")
-    graph.add_argument("--live", action="store_true", help="add the events a second of the bridge that runs this file")
-    _daemon(graph, config=False)
+    graph.add_argument("--live", action="store_true", help="add the events a second of the bridge that runs CONFIG")
+    graph.add_argument(
+        "--admin",
+        metavar="ADDRESS",
+        help="add those of the bridge at this address, as in 127.0.0.1:9464, unix:/path; without CONFIG, draw that bridge",
+    )
+    _token(graph)
 
 
 def _pause(commands: _Commands) -> None:
