@@ -12,6 +12,7 @@ from typing import Any, Final, Generic, TypeVar
 from pydantic import BaseModel, ValidationError
 
 from bridge.config import checks
+from bridge.config.admin import AdminSettings
 from bridge.config.cases import Case, CaseFile
 from bridge.config.document import Document
 from bridge.config.dollar import is_expression
@@ -83,6 +84,42 @@ def load_cases(
         if cases is None or not document.flawless:
             raise ConfigError(document.diagnostics())
         return Loaded(cases, document, substitution.unset)
+
+
+class AdminSection(BaseModel):
+    """The section `admin` of a file, whatever else stands there."""
+
+    admin: AdminSettings | None = None
+
+
+def load_admin(path: str | os.PathLike[str], substitution: Substitution) -> Loaded[AdminSection]:
+    """Return the section `admin` alone: a running bridge is also found by a file into which mistakes have come since.
+
+    A token without a value on this machine is left out.
+
+    Raises:
+        ConfigError: the file can't be read, or this section has mistakes.
+    """
+    file = os.fspath(path)
+    document = parse(_read(file), file, substitution)
+    if not document.complete:
+        raise ConfigError(document.diagnostics())
+    section = None
+    if document.is_unset(("admin", "listen")):
+        document.unset(("admin", "listen"))
+    else:
+        raw: Any = document.value.get("admin") if isinstance(document.value, dict) else None
+        if isinstance(raw, dict) and document.is_unset(("admin", "token")):
+            raw = {key: value for key, value in raw.items() if key != "token"}
+        try:
+            section = AdminSection.model_validate({"admin": raw}, context={"secrets": set()})
+        except ValidationError as error:
+            _add_all(translate(error, AdminSection), document)
+    if section is None:
+        # The mistakes elsewhere are those of `check`.
+        mistakes = document.diagnostics()
+        raise ConfigError([mistake for mistake in mistakes if mistake.where.startswith("admin")] or mistakes)
+    return Loaded(section, document, substitution.unset)
 
 
 def _load(file: str, substitution: Substitution, check: Check | None) -> Loaded[Config]:
