@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from bridge import config
-from bridge.config import Config, tls
+from bridge.config import AdminSettings, Config, tls
 from bridge.errors import Diagnostic
 from bridge.observe import logs
 from bridge.routing.compiler import call_mistakes, compile_routes
@@ -25,11 +25,12 @@ class Prepared:
 
 @dataclass(frozen=True, slots=True)
 class Loader:
-    """Loads the file at `path`; the command line's format and level of the log win over those of the file."""
+    """Loads the file at `path`; the command line wins: over the format and level of the log, and over `admin.listen`."""
 
     path: str
     log_format: logs.Format | None = None
     log_level: str | None = None
+    admin: AdminSettings | None = None
 
     def load(self) -> Prepared:
         """Return the present content of the file. Takes a while; in any thread.
@@ -46,5 +47,8 @@ class Loader:
             return [*mistakes, *call_mistakes(loaded), *tls.mistakes(loaded, passwords_only=True)]
 
         loaded = config.load(self.path, check=check)
+        if self.admin is not None:
+            settings = (loaded.admin or self.admin).model_copy(update={"listen": self.admin.listen})
+            loaded = loaded.model_copy(update={"admin": settings})
         level = self.log_level or loaded.log.level
         return Prepared(loaded, self.log_format or loaded.log.format, level, tables)

@@ -10,6 +10,7 @@ from bridge.model.accounting import Counts
 from bridge.model.control import Controlled, Paused, Reloaded
 from bridge.model.state import BridgeState
 from bridge.process import clock
+from bridge.process.admin_task import AdminTask
 from bridge.process.bridge import Bridge
 from bridge.process.changes import Changes
 from bridge.process.lifecycle import Lifecycle
@@ -28,6 +29,7 @@ class OneProcess:
         self._lifecycle = Lifecycle(prepared.config)
         self._overview = Overview()
         self._bridge = Bridge(prepared.config, on_ready=self._lifecycle.ready, tables=prepared.tables)
+        self._admin: AdminTask | None = None
         self._reloader = Reloader(load, prepared, self._swap, self._lifecycle, self._overview.reloaded)
 
     async def run(self) -> int:
@@ -38,10 +40,12 @@ class OneProcess:
             asyncio.create_task(lifecycle.watch(bridge.stuck, bridge.unready), name="bridge:lifecycle"),
             asyncio.create_task(clock.watch_steps(), name="bridge:clock"),
         ]
+        self._admin = admin = AdminTask(bridge.config, self)
         try:
             await bridge.run()
         finally:
             self._reloader.stop()
+            await admin.end()
             for helper in helpers:
                 helper.cancel()
             lifecycle.end(bridge.counts())
@@ -80,6 +84,8 @@ class OneProcess:
 
     async def _swap(self, prepared: Prepared, _: Changes) -> None:
         await self._bridge.swap(prepared.config, prepared.tables)
+        if self._admin is not None:
+            self._admin.use(prepared.config)
 
 
 if TYPE_CHECKING:

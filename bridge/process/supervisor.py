@@ -29,6 +29,7 @@ from bridge.model.control import Controlled, Paused, Reloaded
 from bridge.model.state import BridgeState, ProcessState
 from bridge.observe.logs import logger
 from bridge.process import clock, ending
+from bridge.process.admin_task import AdminTask
 from bridge.process.changes import Changes
 from bridge.process.child import Report
 from bridge.process.earlier_lives import EarlierLives
@@ -223,6 +224,7 @@ class Supervisor:
         # Each child compiles its own tables.
         prepared = replace(prepared, tables={})
         self._reloader = Reloader(load, prepared, self._swap, self._lifecycle, self._overview.reloaded)
+        self._admin: AdminTask | None = None
         self._deadline: asyncio.TimerHandle | None = None
         #: Never: only the processes know, and by their exit codes they say.
         self.settled = False
@@ -231,6 +233,7 @@ class Supervisor:
         """Run until a signal; return the exit code, which is 0 if every process has drained."""
         self._lifecycle.begin(self, self._reloader.reload_soon)
         asyncio.get_running_loop().add_signal_handler(signal.SIGUSR1, self._log_state)
+        self._admin = admin = AdminTask(self._config, self)
         try:
             async with asyncio.TaskGroup() as tasks:
                 helpers = [
@@ -246,6 +249,7 @@ class Supervisor:
         finally:
             if self._deadline is not None:
                 self._deadline.cancel()
+            await admin.end()
             self._lifecycle.end(self.counts())
         return 0 if ended_well else 1
 
@@ -278,6 +282,8 @@ class Supervisor:
         async with self._pausing:
             self._pauses = self._pauses.within(prepared.config)
             await asyncio.gather(*(child.swap(self._order(prepared, child.number)) for child in self._children))
+        if self._admin is not None:
+            self._admin.use(prepared.config)
 
     def _order(self, prepared: Prepared, number: int) -> Order:
         config = config_for_process(prepared.config, number)
