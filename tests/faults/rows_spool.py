@@ -21,7 +21,7 @@ _SPOOL: dict[str, Any] = {"spool": "64MiB", "rate": 500}
 
 
 # In order: what is published after a minute's outage comes behind what that minute has brought.
-@row("spool-outage", sources=SPOOLED, keeps_all=True, says=AWAY, recovery_s=20.0, stage=_SPOOL)
+@row("spool-outage", unready=("sink: ",), sources=SPOOLED, keeps_all=True, says=AWAY, recovery_s=20.0, stage=_SPOOL)
 def outage(stage: Stage) -> None:
     """Redis is away for many windows of events, also of sources that promise nothing: none is lost, none comes twice."""
     stage.sink.kill()
@@ -29,7 +29,7 @@ def outage(stage: Stage) -> None:
     stage.sink.start()
 
 
-@row("spool-kill", sources=SPOOLED, keeps_all=True, says=AWAY, recovery_s=None, stage=_SPOOL)
+@row("spool-kill", unready=("sink: ",), sources=SPOOLED, keeps_all=True, says=AWAY, recovery_s=None, stage=_SPOOL)
 def kill(stage: Stage) -> None:
     """With the spool filled while Redis is away, the bridge is killed (kill -9), and twice more while it catches up."""
     _fill(stage)

@@ -79,7 +79,7 @@ class Scraper:
         if status not in {200, 503} or (status == 503 and not text.strip()):
             self.failures.append(f"/readyz answers {status}: {text[:200]!r}")
         if status == 503:
-            self.unready.update(text.strip().splitlines())
+            self.unready.update(line for line in text.strip().splitlines() if line != "not ready")
 
 
 def _get(path: Path, url: str) -> tuple[int, str]:
