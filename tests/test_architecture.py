@@ -25,6 +25,7 @@ LAYERS: Final = (
         "spool",
         "sink",
         "delivery",
+        "admin",
         "process",
     ),
     *("demo", "testing", "commands"),
@@ -94,3 +95,21 @@ def test_a_protocols_library_is_loaded_when_a_source_needs_it(module: str) -> No
     program = f"import sys, {module}; print(sorted({{'aio_pika', 'paho'}} & sys.modules.keys()))"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_the_admin_servers_libraries_are_loaded_where_it_is_on() -> None:
+    """A bridge without one loads neither aiohttp nor prometheus-client; `bridge.admin.server` loads both."""
+    program = (
+        "import sys, bridge.commands.run, bridge.process.bridge, bridge.process.supervisor\n"
+        "print(sorted({'aiohttp', 'prometheus_client'} & sys.modules.keys()))\n"
+        "import bridge.admin.server\n"
+        "print(sorted({'aiohttp', 'prometheus_client'} & sys.modules.keys()))\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=True)
+    assert done.stdout.splitlines() == ["[]", "['aiohttp', 'prometheus_client']"]
+
+
+def test_the_admin_server_imports_no_part_that_moves_events() -> None:
+    """It sees a bridge by `Controlled` alone: the words, the settings, and the helpers of everybody."""
+    imported = {_folder(other) for importer, other in _imports() if _folder(importer) == "admin"}
+    assert imported <= {"admin", "model", "config", "errors", "observe", "backoff", ""}

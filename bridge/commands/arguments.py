@@ -111,6 +111,7 @@ def _run(commands: _Commands) -> None:
     run.add_argument("config", metavar="CONFIG")
     run.add_argument("--log-format", choices=("json", "console"), help="console on a terminal, JSON lines otherwise")
     run.add_argument("--log-level", choices=("debug", "info", "warning", "error"))
+    run.add_argument("--admin", metavar="ADDRESS", help="where the admin server listens, instead of `admin.listen`")
 
 
 def _check(commands: _Commands) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+from pathlib import Path
 from typing import Final
 
 from bridge.commands.admin_client import Address, AdminClient
@@ -14,6 +15,7 @@ from bridge.errors import BridgeError, ConfigError, UsageError
 
 #: The variable that holds the token where `--token` is not given.
 TOKEN_VARIABLE: Final = "DRAMATIQ_BRIDGE_TOKEN"  # noqa: S105 - its name
+_SERVICE: Final = "/run/dramatiq-bridge/admin.sock"
 _DEFAULT: Final = str(AdminSettings.model_fields["listen"].default)
 
 
@@ -29,7 +31,7 @@ def find_daemon(arguments: argparse.Namespace, *, changes: bool = False) -> Admi
     """
     token = _given_token(arguments.token)
     if arguments.config is None:
-        return AdminClient(_address(arguments.admin or _DEFAULT, "--admin"), token)
+        return AdminClient(_address(arguments.admin or _usual(), "--admin"), token)
     loaded = load_admin(arguments.config, Substitution(os.environ, allow_unset=True))
     settings, document = loaded.model.admin, loaded.document
     if settings is None:
@@ -42,6 +44,11 @@ def find_daemon(arguments: argparse.Namespace, *, changes: bool = False) -> Admi
     elif not token and settings.token is not None:
         token = settings.token.get_secret_value()
     return AdminClient(_address(settings.listen, f"{arguments.config}: admin.listen"), token)
+
+
+def _usual() -> str:
+    """Return the socket of the service that deploy/systemd has, where it runs, and else the default of `admin.listen`."""
+    return f"unix:{_SERVICE}" if Path(_SERVICE).exists() else _DEFAULT
 
 
 def _given_token(option: str | None) -> str:

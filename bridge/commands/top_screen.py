@@ -104,7 +104,7 @@ def _sources(rows: Sequence[SourceRow], limit: int, view: View, width: int) -> T
         values = {
             "lost": Text(spell_number(source.counts.lost), "red" if source.counts.lost else ""),
             "in flight": Text(spell_number(source.in_flight)),
-            "spooled": Text(spell_number(source.spooled)),
+            "spooled": Text(spell_number(source.spooled or 0)),
             "window": Text(f"{min(source.fill, 1):.0%}"),
         }
         name, word = Text(plain(row.name)), Text(row.condition.word, row.condition.color)

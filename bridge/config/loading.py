@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final, Generic, TypeVar
@@ -16,7 +18,7 @@ from bridge.config.document import Document
 from bridge.config.dollar import is_expression
 from bridge.config.files import UnreadableFile, base_directory, read_file
 from bridge.config.manifest import ManifestError, read_manifest
-from bridge.config.models import Config, Route
+from bridge.config.models import Config, Origin, Route
 from bridge.config.reader import MAX_BYTES, parse
 from bridge.config.source_model import Deduplicate, SourceModel
 from bridge.config.sources import SOURCES
@@ -136,6 +138,8 @@ def _load(file: str, substitution: Substitution, check: Check | None) -> Loaded[
     if config is None or not document.flawless:
         # Not raised while handling pydantic's error: a chained error would show the values.
         raise ConfigError(document.diagnostics())
+    fingerprint = hashlib.sha256(document.text.encode("utf-8", "surrogatepass")).hexdigest()
+    config = config.with_origin(Origin(os.path.abspath(file), fingerprint, time.time()))  # noqa: PTH100 - resolves no link
     return Loaded(config, document, substitution.unset)
 
 

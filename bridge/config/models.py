@@ -6,7 +6,7 @@ Durations are milliseconds, sizes are bytes.
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, PrivateAttr, WithJsonSchema, field_validator
@@ -249,6 +249,15 @@ def _with_queue(route: Route, actors: Mapping[str, Actor]) -> Route:
     return completed
 
 
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """The file of a configuration: its path, the SHA-256 of its text, and when it was loaded, in epoch seconds."""
+
+    path: str = ""
+    fingerprint: str = ""
+    loaded_at: float = 0.0
+
+
 class Config(Model):
     """A whole configuration."""
 
@@ -320,6 +329,18 @@ class Config(Model):
         return named
 
     _known: Manifest | None = PrivateAttr(default=None)
+    _origin: Origin | None = PrivateAttr(default=None)
+
+    @property
+    def origin(self) -> Origin:
+        """The file that it was loaded from."""
+        return self._origin or Origin()
+
+    def with_origin(self, origin: Origin) -> Config:
+        """Return this configuration, which was loaded from a file."""
+        changed = self.model_copy()
+        changed._origin = origin  # noqa: SLF001 - its own class
+        return changed
 
     @property
     def actors(self) -> Mapping[str, Actor] | None:

@@ -4,17 +4,15 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import asdict
 from typing import Any, Final
 
 from bridge.config import SourceConfig
-from bridge.model.accounting import Counts
+from bridge.delivery.counts_log import counts_fields, log_routes
 from bridge.model.batch import Batch, DeadLetter, Trimmed
 from bridge.model.event import Event, OncePerRoute
+from bridge.model.state import SourceState
 from bridge.observe.log_fields import without_numbers
 from bridge.observe.logs import RepeatedLog, logger
-from bridge.sources.contract import Session
-from bridge.spool import Spool
 
 log = logger()
 #: A longer deduplication key is cut in the log.
@@ -46,6 +44,11 @@ class SourceLog:
         self._routes = 0
         # Whether it is connected, and whether the last line of its connection says so.
         self._is_connected = self._said_connected = False
+
+    @property
+    def guarantee(self) -> str:
+        """The promise in words that the present connection keeps, or the last one has kept; "" where nobody knows it."""
+        return self._held_guarantee or ""
 
     def connected(self, routes: int, guarantee: str | None) -> None:
         """Log that the source is connected, unless the last line says so: the loss between was one of many.
@@ -81,6 +84,10 @@ class SourceLog:
             cause=cause,
             retry_in=round(retry_in_s, 2),
         )
+
+    def closed(self) -> None:
+        """Take note that the connection was closed on purpose: the next one is said."""
+        self._is_connected = self._said_connected = False
 
     def _say_lost(self, event: str, *, cause: str, retry_in: float, repeated: int) -> None:
         if self._is_connected:
@@ -154,13 +161,16 @@ class SourceLog:
         """Log that spooled events can't be read."""
         log.error("spool.corrupt", source=self._source, lost=lost)
 
-    def state(self, session: Session | None, spool: Spool | None, counts: Counts) -> None:
-        """Log how the source stands."""
+    def state(self, state: SourceState) -> None:
+        """Log how the source stands, and each of its routes."""
         log.info(
             "source.state",
             source=self._name,
-            connected=session is not None,
-            held=session.held if session is not None else 0,
-            spooled=spool.events if spool is not None else None,
-            **asdict(counts),
+            connected=state.connected,
+            paused=state.paused or None,
+            held=state.held,
+            in_flight=state.in_flight,
+            spooled=state.spooled,
+            **counts_fields(state.counts),
         )
+        log_routes("route.state", self._name, state.counts)

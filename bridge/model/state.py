@@ -35,6 +35,10 @@ class Histogram(msgspec.Struct, omit_defaults=True):
         self.buckets[bisect_left(bounds, value)] += 1
         self.total += value
 
+    def copy(self) -> Histogram:
+        """Return the observations until now."""
+        return Histogram(list(self.buckets), self.total)
+
     def add(self, other: Histogram) -> None:
         """Add the observations of `other`, which has the same bounds."""
         if other.buckets:
@@ -46,8 +50,9 @@ class Histogram(msgspec.Struct, omit_defaults=True):
 class SourceState(msgspec.Struct, omit_defaults=True):
     """A source, with the sessions that it has taken over.
 
-    `in_flight` events are received and have no outcome; `spooled` ones wait on the disk; `held` ones are received and not
-    acknowledged, of the `window` that the source may hold. `fill` is the share of the window that is used, by number
+    `in_flight` events are received and have no outcome; if the process ended now, those of them that are `perishable` would be
+    lost. `spooled` ones wait on the disk, None where there is none (yet). `held` ones are received and not acknowledged, of
+    the `window` that the source may hold. `fill` is the share of the window that is used, by number
     or bytes, from 0 to 1. `unacknowledged_s` is the time since the last acknowledgement while events are held, 0 while
     none is. `cause` says why it is not connected. `paused` is set by a person, `pressure` by a queue or a Redis that is
     full. `age` counts events by the time from their receipt to their write, of each batch the oldest one.
@@ -63,7 +68,8 @@ class SourceState(msgspec.Struct, omit_defaults=True):
     pressure: bool = False
     reconnects: int = 0
     in_flight: int = 0
-    spooled: int = 0
+    perishable: int = 0
+    spooled: int | None = None
     spooled_bytes: int = 0
     held: int = 0
     window: int = 0
@@ -75,7 +81,7 @@ class SourceState(msgspec.Struct, omit_defaults=True):
     @property
     def accounting_error(self) -> int:
         """The difference between the events that came and those that are accounted for: 0, or the bridge has a fault."""
-        return self.counts.came - self.counts.settled - self.in_flight - self.spooled
+        return self.counts.came - self.counts.settled - self.in_flight - (self.spooled or 0)
 
     def add(self, other: SourceState) -> None:
         """Add the state of the same source in another process."""
@@ -89,7 +95,9 @@ class SourceState(msgspec.Struct, omit_defaults=True):
         self.pressure |= other.pressure
         self.reconnects += other.reconnects
         self.in_flight += other.in_flight
-        self.spooled += other.spooled
+        self.perishable += other.perishable
+        if other.spooled is not None:
+            self.spooled = (self.spooled or 0) + other.spooled
         self.spooled_bytes += other.spooled_bytes
         self.held += other.held
         self.window += other.window

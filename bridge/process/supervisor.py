@@ -12,10 +12,11 @@ import pickle
 import signal
 import sys
 from asyncio.subprocess import PIPE, Process
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import msgspec
 
@@ -24,10 +25,20 @@ from bridge.config import Config
 from bridge.delivery import tasks
 from bridge.errors import describe_error
 from bridge.model.accounting import Counts
-from bridge.observe.logs import Format, logger
+from bridge.model.control import Controlled, Paused, Reloaded
+from bridge.model.state import BridgeState, ProcessState
+from bridge.observe.logs import logger
 from bridge.process import clock, ending
-from bridge.process.child import STOP, Order, Report
+from bridge.process.admin_task import AdminTask
+from bridge.process.changes import Changes
+from bridge.process.child import Report
+from bridge.process.earlier_lives import EarlierLives
 from bridge.process.lifecycle import Lifecycle
+from bridge.process.loader import Prepared
+from bridge.process.orders import STOP, Order, PauseOrder, SwapOrder
+from bridge.process.overview import Overview
+from bridge.process.pausing import Pauses
+from bridge.process.reload import Reloader
 from bridge.sources.sharding import config_for_process
 
 log = logger()
@@ -37,6 +48,8 @@ _STEADY_S: Final = 10.0
 _LEAVE_S: Final = ending.LEAVE_S + tasks.FLUSH_S + 0.3
 #: A process that is ready and has not reported for this long hangs. Reports come every second.
 _SILENCE_S: Final = 30.0
+#: In bytes; that of 5,000 routes has some 500 KB.
+_MAX_REPORT: Final = 64 << 20
 
 _decode: Final = msgspec.json.Decoder(Report).decode
 
@@ -52,12 +65,17 @@ class ChildProcess:
         #: Why it is not ready though its sources move; see `Bridge.unready`.
         self.unready = ""
         self._order = order
+        #: The id of the last order to the present process, and those that wait for it to be carried out.
+        self._last_id = 0
+        self._waiting: dict[int, asyncio.Future[None]] = {}
         self._process: Process | None = None
+        #: Whether the present process was given its order.
+        self._has_order = False
         self._stop = asyncio.Event()
         self._lives = 0
-        #: The last reports of earlier lives, added up, and those of the present one.
-        self._earlier_counts: dict[str, Counts] = {}
-        self._counts: dict[str, Counts] = {}
+        #: The last reports of earlier lives, added up, and the last one of the present life.
+        self._earlier = EarlierLives()
+        self._state = ProcessState()
         self._reported_at = 0.0
 
     async def run(self) -> bool:
@@ -86,6 +104,26 @@ class ChildProcess:
         if self._process is not None and self._process.stdin is not None:
             _end_input(self._process.stdin)
 
+    async def swap(self, order: Order) -> None:
+        """Let the process run by another order; return once it does, or has ended: the next one begins with it."""
+        self._order = order
+        await self._carry_out(lambda number: SwapOrder(number, order))
+
+    async def pause(self, pauses: Pauses) -> None:
+        """Let these sources and routes be paused; return once they are, or the process has ended."""
+        self._order = replace(self._order, pauses=pauses)
+        await self._carry_out(lambda number: PauseOrder(number, pauses))
+
+    async def _carry_out(self, make: Callable[[int], SwapOrder | PauseOrder]) -> None:
+        stdin = self._process.stdin if self._process is not None else None
+        if stdin is None or stdin.is_closing() or not self._has_order:
+            return  # a process that starts now reads the new order
+        self._last_id += 1
+        done = self._waiting[self._last_id] = asyncio.get_running_loop().create_future()
+        with suppress(BrokenPipeError, ConnectionResetError):
+            stdin.write(pickle.dumps(make(self._last_id)))
+        await done
+
     def kill(self) -> None:
         """End the process at once; from any thread."""
         process = self._process  # the event loop may forget it meanwhile
@@ -110,11 +148,9 @@ class ChildProcess:
             with suppress(ProcessLookupError):
                 self._process.send_signal(signal.SIGUSR1)
 
-    def add_counts(self, total: dict[str, Counts]) -> None:
-        """Add the counts of each source in this process, over all its lives."""
-        for by_source in (self._earlier_counts, self._counts):
-            for source, counts in by_source.items():
-                total.setdefault(source, Counts()).add(counts)
+    def snapshot(self) -> ProcessState:
+        """Return how the process stood about a second ago, with the counts of all its lives."""
+        return self._earlier.with_present(self._state)
 
     async def _live(self) -> str | None:
         """Start a process and wait for its end; return why it ended, None for exit code 0."""
@@ -127,6 +163,7 @@ class ChildProcess:
         assert process.stdout is not None  # noqa: S101
         try:
             with suppress(BrokenPipeError, ConnectionResetError):
+                self._has_order = True
                 process.stdin.write(pickle.dumps(self._order))
                 await process.stdin.drain()
             if self._stop.is_set():  # the stop came while the process was being started
@@ -146,43 +183,57 @@ class ChildProcess:
     def _end_life(self) -> None:
         self.ready.clear()
         self.stuck, self.unready = [], ""
-        self._process = None
-        total: dict[str, Counts] = {}
-        self.add_counts(total)
-        self._earlier_counts, self._counts = total, {}
+        self._process, self._has_order = None, False
+        self._release(self._last_id)
+        self._earlier.add(self._state)
+        self._state = ProcessState()
 
     def _take(self, line: bytes) -> None:
         with suppress(msgspec.DecodeError):  # half a line, from a process that was killed
             report = _decode(line)
             self._reported_at = asyncio.get_running_loop().time()
-            if report.stuck is not None:
-                self.stuck, self.unready = report.stuck, report.unready
+            if report.state is not None:
+                self.stuck, self.unready, self._state = report.stuck, report.unready, report.state
+            self._release(report.done)
             if report.ready:
                 if self._lives > 1:
                     log.info("process.recovered", process=self.number)
                 self.ready.set()
-            if report.counts is not None:
-                self._counts[report.source] = report.counts
+
+    def _release(self, done: int) -> None:
+        """Let those go on that wait for orders up to `done`."""
+        for number in [number for number in self._waiting if number <= done]:
+            waiting = self._waiting.pop(number)
+            if not waiting.done():
+                waiting.set_result(None)
 
 
 class Supervisor:
-    """All the child processes of one bridge."""
+    """All the child processes of one bridge, which runs `prepared`; `load` returns the present content of its file.
 
-    def __init__(self, config: Config, log_format: Format | None, log_level: str) -> None:
-        self._config = config
-        self._children = [
-            ChildProcess(Order(number, config_for_process(config, number), log_format, log_level))
-            for number in range(config.processes)
-        ]
+    It implements `bridge.model.control.Controlled`.
+    """
+
+    def __init__(self, prepared: Prepared, load: Callable[[], Prepared]) -> None:
+        config = prepared.config
+        self._pauses = Pauses()
+        self._pausing = asyncio.Lock()
+        self._children = [ChildProcess(self._order(prepared, number)) for number in range(config.processes)]
         self._lifecycle = Lifecycle(config, processes=config.processes)
+        self._overview = Overview()
+        # Each child compiles its own tables.
+        prepared = replace(prepared, tables={})
+        self._reloader = Reloader(load, prepared, self._swap, self._lifecycle, self._overview.reloaded)
+        self._admin: AdminTask | None = None
         self._deadline: asyncio.TimerHandle | None = None
         #: Never: only the processes know, and by their exit codes they say.
         self.settled = False
 
     async def run(self) -> int:
         """Run until a signal; return the exit code, which is 0 if every process has drained."""
-        self._lifecycle.begin(self)
+        self._lifecycle.begin(self, self._reloader.reload_soon)
         asyncio.get_running_loop().add_signal_handler(signal.SIGUSR1, self._log_state)
+        self._admin = admin = AdminTask(self._config, self)
         try:
             async with asyncio.TaskGroup() as tasks:
                 helpers = [
@@ -198,6 +249,7 @@ class Supervisor:
         finally:
             if self._deadline is not None:
                 self._deadline.cancel()
+            await admin.end()
             self._lifecycle.end(self.counts())
         return 0 if ended_well else 1
 
@@ -205,8 +257,41 @@ class Supervisor:
         """Return the counts of each source in all processes together, about a second ago."""
         total = {source: Counts() for source in self._config.sources}
         for child in self._children:
-            child.add_counts(total)
+            for source, state in child.snapshot().sources.items():
+                total.setdefault(source, Counts()).add(state.counts)
         return total
+
+    def state(self) -> BridgeState:
+        """See `Controlled`."""
+        ready = sum(child.ready.is_set() for child in self._children)
+        processes = [child.snapshot() for child in self._children]
+        return self._overview.state(self._config, self._lifecycle.phase, processes, ready)
+
+    async def reload(self) -> Reloaded:
+        """See `Controlled`."""
+        return await self._reloader.reload()
+
+    async def pause(self, name: str, *, paused: bool) -> Paused:
+        """See `Controlled`."""
+        async with self._pausing:
+            self._pauses, answer = self._pauses.changed(self._config, name, paused=paused)
+            await asyncio.gather(*(child.pause(self._pauses) for child in self._children))
+            return answer
+
+    async def _swap(self, prepared: Prepared, _: Changes) -> None:
+        async with self._pausing:
+            self._pauses = self._pauses.within(prepared.config)
+            await asyncio.gather(*(child.swap(self._order(prepared, child.number)) for child in self._children))
+        if self._admin is not None:
+            self._admin.use(prepared.config)
+
+    def _order(self, prepared: Prepared, number: int) -> Order:
+        config = config_for_process(prepared.config, number)
+        return Order(number, config, prepared.log_format, prepared.log_level, self._pauses)
+
+    @property
+    def _config(self) -> Config:
+        return self._reloader.config
 
     async def _announce(self) -> None:
         # Again from the beginning each time: one that was ready may have died meanwhile.
@@ -233,7 +318,8 @@ class Supervisor:
         return next((child.unready for child in self._children if child.unready), "")
 
     def stop(self) -> None:
-        """Let every process drain and end; kill those that do not."""
+        """Let every process drain and end; kill those that do not. A reload that has begun is given up."""
+        self._reloader.stop()
         for child in self._children:
             child.stop()
         wait = self._config.drain_timeout / 1000 + _LEAVE_S
@@ -259,9 +345,13 @@ async def _start(number: int) -> Process:
     env = {name: value for name, value in os.environ.items() if name != "NOTIFY_SOCKET"}
     # The number is for readers of a process list.
     command = [sys.executable, *_path_flags(), "-m", "bridge.process.child", str(number)]
-    return await asyncio.create_subprocess_exec(*command, stdin=PIPE, stdout=PIPE, env=env)
+    return await asyncio.create_subprocess_exec(*command, stdin=PIPE, stdout=PIPE, env=env, limit=_MAX_REPORT)
 
 
 def _path_flags() -> Sequence[str]:
     """Let a child find its modules where this process does: in the working directory only after `python -m`."""
     return () if sys.path[0] in ("", str(Path.cwd())) else ("-P",)
+
+
+if TYPE_CHECKING:
+    _: type[Controlled] = Supervisor

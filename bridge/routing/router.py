@@ -88,7 +88,8 @@ class Router:
         matches: Matches = ()
         last_route: Route | None = None
         column = Column()
-        before_route = 0  # how many messages `column` held before those of `last_route`
+        in_row = 0  # how many messages `last_route` has made one after another
+        matched: dict[Route, int] = {}
         false_whens: list[Route] = []
         filtered = 0
         # The batch takes `room` bytes until the clock is asked, and then `rest`.
@@ -156,9 +157,10 @@ class Router:
                 room -= size
                 if route is not last_route:
                     if last_route is not None:
-                        counts.route(last_route.name).matched += len(column.messages) - before_route
+                        matched[last_route] = matched.get(last_route, 0) + in_row
                     last_route, column = route, batch.column(route.queue)
-                    before_route = len(column.messages)
+                    in_row = 0
+                in_row += 1
                 column.event_indexes.append(index)
                 column.messages.append(message)
                 if deduplication is not None:
@@ -171,7 +173,9 @@ class Router:
             if deduplication is not None:  # filtered and dropped events cost Redis no key
                 deduplication.mark(event, payload)
         if last_route is not None:
-            counts.route(last_route.name).matched += len(column.messages) - before_route
+            matched[last_route] = matched.get(last_route, 0) + in_row
+        for route, events in matched.items():
+            counts.route(route.name).matched += events
         for route, events in Counter(false_whens).items():
             counts.route(route.name).filtered += events
         counts.filtered = filtered

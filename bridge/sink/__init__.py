@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Protocol
 
 from bridge.model.batch import Batch, Written
+from bridge.model.state import QueueState
 from bridge.sink.memory import Memory
 from bridge.sink.redis_sink import RedisSink
 
@@ -51,6 +52,15 @@ class Sink(Protocol):
 
         Raises:
             SinkUnavailable: the sink cannot be reached, or refuses to answer now.
+        """
+        ...
+
+    async def queue_state(self, queue: str) -> QueueState:
+        """Return how many messages of `queue` wait, are delayed, are in the hands of workers, and are dead.
+
+        Raises:
+            SinkUnavailable: the sink cannot be reached, or refuses to answer now.
+            PermissionError: the bridge may not ask.
         """
         ...
 

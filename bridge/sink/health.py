@@ -27,6 +27,9 @@ class SinkHealth:
     """
 
     def __init__(self) -> None:
+        #: How often a write failed, and why the last one did.
+        self.retries = 0
+        self.cause = ""
         self._failing: set[str] = set()
         self._outage_logged = False
         self._repeated = RepeatedLog()
@@ -63,6 +66,8 @@ class SinkHealth:
     def mark_unavailable(self, writer: str, cause: str, retry_in_s: float) -> None:
         """Record that a write of `writer` has failed; its next attempt follows after `retry_in_s` seconds."""
         self._failing.add(writer)
+        self.retries += 1
+        self.cause = cause
         self._repeated.write(
             without_numbers(cause),
             self._say_unavailable,
@@ -88,6 +93,16 @@ class SinkHealth:
         else:
             # The newest of those that were suppressed is over.
             log.info("sink.recovered", cause=cause, repeated=repeated + 1)
+
+    @property
+    def failing(self) -> frozenset[str]:
+        """The writers whose last write has failed."""
+        return frozenset(self._failing)
+
+    @property
+    def all_available(self) -> bool:
+        """Whether the last write of every writer has succeeded."""
+        return not self._failing
 
     def is_available(self, writer: str) -> bool:
         """Whether the last write of `writer` has succeeded; others may fail for a key or a permission of their own."""

@@ -23,6 +23,7 @@ from redis.exceptions import ResponseError
 from bridge.config import DeadLetters, Dramatiq
 from bridge.errors import SinkUnavailable
 from bridge.model.batch import Batch, Trimmed, Written
+from bridge.model.state import QueueState
 from bridge.redis_io.connection import Word, encode_command
 from bridge.redis_io.keys import dead_letter_books_key, dead_letters_key
 from bridge.redis_io.servers import outdated_redis
@@ -42,6 +43,7 @@ def _sha(script: str) -> str:
 
 SCRIPT: Final = _script("permissions.lua", "dead_letters.lua", "enqueue.lua")
 _DELETE_OLD: Final = _script("dead_letters.lua", "delete_old_letters.lua")
+_QUEUE_STATE: Final = _script("queue_state.lua")
 _PROBE: Final = _script("permissions.lua", "probe.lua")
 _SHA, _PROBE_SHA = _sha(SCRIPT), _sha(_PROBE)
 #: The commands without which the scripts cannot do their work, and the arguments with which the probe tries each, on its own
@@ -99,6 +101,21 @@ class RedisSink:
                 return 0  # the key holds no list: the write finds that out, and makes dead letters
             raise unavailable(reply)
         return _number(reply)
+
+    async def queue_state(self, queue: str) -> QueueState:
+        """See `Sink`; a key that holds another type than Dramatiq's counts nothing."""
+        key = f"{self._namespace}:{queue}"
+        keys = key, f"{key}.msgs", f"{key}.DQ.msgs", f"{key}.XQ"
+        reply = await self.connections.execute_raw(encode_command("EVAL", _QUEUE_STATE, len(keys), *keys))
+        if isinstance(reply, ResponseError):
+            if "WRONGTYPE" in str(reply):
+                return QueueState()
+            if "NOPERM" in str(reply) or "permission" in str(reply).lower():
+                raise PermissionError(f"the queues' lengths need +llen +hlen +zcard: {reply}")
+            raise unavailable(reply)
+        if not isinstance(reply, list):
+            raise no_redis(reply)
+        return QueueState(*map(_number, reply))
 
     async def memory(self) -> Memory:
         """See `Sink`; the bound of the dead letters follows it."""

@@ -57,6 +57,11 @@ class Session(Protocol):
         ...
 
     @property
+    def perishable(self) -> int:
+        """How many of those nobody redelivers."""
+        ...
+
+    @property
     def held(self) -> int:
         """How many events were received from the broker and are not acknowledged; those that wait are among them."""
         ...
@@ -128,6 +133,11 @@ class WindowedSession(Session):
     def waiting(self) -> int:
         """See `Session`."""
         return self._window.waiting
+
+    @property
+    def perishable(self) -> int:
+        """See `Session`."""
+        return self._window.perishable
 
     @property
     def held(self) -> int:

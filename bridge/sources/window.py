@@ -72,6 +72,11 @@ class InFlightWindow:
         return len(self._waiting)
 
     @property
+    def perishable(self) -> int:
+        """How many of the events that wait nobody redelivers."""
+        return sum([event.token is None for event in self._waiting]) if self.redelivered else len(self._waiting)
+
+    @property
     def failed(self) -> bool:
         """Whether the session has ended."""
         return self._cause is not None

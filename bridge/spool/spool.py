@@ -90,6 +90,8 @@ class Spool:
         self._looked = False
         self._failure = ""
         self._filled = asyncio.Event()
+        #: An append that has not been confirmed yet: the numbers of its batches.
+        self._begun: tuple[list[tuple[str, int | None]], asyncio.Future[None]] | None = None
         self._sync: asyncio.TimerHandle | None = None
         self._repeated = RepeatedLog()
         if self.events:
@@ -108,16 +110,33 @@ class Spool:
     async def append(self, batches: Sequence[Batch], *, durable: bool) -> None:
         """Append batches that have their numbers: all or none; `durable` ones survive a power cut.
 
+        A call that was cancelled goes on in the thread: another one for the same batches waits for it.
+
         Raises:
             SpoolFull: nothing was appended.
         """
-        payloads = [(encode_batch(batch), len(batch.events)) for batch in batches]
-        await self._run(self._append, payloads, durable)
+        numbers = [(batch.sequence.name, batch.number) for batch in batches]
+        if self._begun is None or self._begun[0] != numbers:
+            self._begun = numbers, self._begin(batches, durable=durable)
+        try:
+            await asyncio.shield(self._begun[1])
+        except asyncio.CancelledError:
+            raise  # it may be on the disk
+        except BaseException:
+            self._begun = None
+            raise
+        self._begun = None
         self._say_restored(self.events - self._log.files.missing)
-        self.events += sum(events for _, events in payloads)
+        self.events += sum(len(batch.events) for batch in batches)
         self._filled.set()
         if not durable and self._sync is None:
             self._sync = asyncio.get_running_loop().call_later(_SYNC_INTERVAL_S, self._sync_soon)
+
+    def _begin(self, batches: Sequence[Batch], *, durable: bool) -> asyncio.Future[None]:
+        payloads = [(encode_batch(batch), len(batch.events)) for batch in batches]
+        begun = asyncio.ensure_future(self._run(self._append, payloads, durable))
+        begun.add_done_callback(lambda done: done.cancelled() or done.exception())  # nobody may be waiting any more
+        return begun
 
     async def replay(self) -> AsyncIterator[SpooledBatch]:
         """Yield the spooled batches, oldest first, for ever; call `forget` for each before asking for the next one."""
@@ -138,11 +157,12 @@ class Spool:
         """Remove the batch that `replay` has yielded last: it is written, or reported as lost."""
         events = sum(entry.events for entry in spooled.entries)
         self._from_earlier_process = max(0, self._from_earlier_process - events)
+        self.events -= events
         try:
-            await self._run(self._remove, spooled.entries)
+            # A reload may cancel it: it is removed all the same, before the next one is read.
+            await asyncio.shield(self._run(self._remove, spooled.entries))
         except OSError as error:
             self._log_failure("can't be removed from", error)
-        self.events -= events
 
     def _remove(self, entries: Sequence[Entry]) -> None:
         for entry in entries:

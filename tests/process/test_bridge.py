@@ -41,9 +41,11 @@ def test_start_and_stop_are_told_in_a_few_lines(
         "bridge.ready",
         "bridge.stopping",
         "source.counts",
+        "route.counts",
         "bridge.stopped",
     ] or sorted(events[1:3]) == ["sink.connected", "source.connected"]
-    assert len(events) == 7
+    assert len(events) == 8
+    assert {"source": "feed", "route": "record", "matched": 300}.items() <= bridge.wait_for("route.counts").items()
     connected = bridge.wait_for("source.connected")
     assert connected["source"] == "feed"
     assert connected["type"] == "redis-stream"
@@ -269,7 +271,7 @@ async def test_a_stop_of_one_source_that_fails_ends_the_stops_of_the_others() ->
     source = {"type": "redis-stream", "url": "redis://localhost", "streams": ["s"], "group": "g"}
     bridge = Bridge(Config.model_validate({"sources": {"s": source}}), on_ready=lambda: None)
     waits = Waits()
-    bridge._pipelines = [Fails(), waits]  # type: ignore[list-item]
+    bridge._pipelines._running = {"fails": Fails(), "waits": waits}  # type: ignore[dict-item]
     with pytest.raises(ExceptionGroup, match="unhandled errors"):
         await bridge._drain(deadline=asyncio.get_running_loop().time() + 20)
     assert waits.cancelled

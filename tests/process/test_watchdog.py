@@ -15,6 +15,7 @@ import pytest
 from bridge.config import Config, load
 from bridge.process import clock, supervisor
 from bridge.process.lifecycle import Lifecycle
+from bridge.process.loader import Prepared
 from bridge.process.supervisor import ChildProcess, Supervisor
 from bridge.process.watchdog import Watchdog
 from tests.support.brokers import Redis
@@ -88,7 +89,9 @@ async def test_a_silent_process_is_found_also_by_a_parent_that_stalls_again_and_
     monkeypatch.setattr(supervisor, "_SILENCE_S", 2.0)
     killed: list[int] = []
     monkeypatch.setattr(ChildProcess, "kill", lambda child: killed.append(child.number))
-    parent = Supervisor(_config(tmp_path, processes=2), None, "info")
+    parent = Supervisor(
+        Prepared(_config(tmp_path, processes=2), None, "info", {}), lambda: pytest.fail("nobody reloads")
+    )
     child = parent._children[1]
     child.ready.set()
     child.excuse_silence(float("inf"))  # from now on

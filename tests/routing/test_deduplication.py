@@ -340,10 +340,10 @@ def test_kill_9_makes_no_duplicates(feed: Feed, redis_server: Redis, new_bridge:
     assert first["cause"] == "its deduplication key was written before"
     lines = bridge.events("event.duplicate")
     stopped = bridge.wait_for("bridge.stopped")
-    assert sum(1 + line.get("repeated", 0) for line in lines) == stopped["duplicates"]
+    assert sum(1 + line.get("repeated", 0) for line in lines) == stopped["deduplicated"]
     assert len(lines) <= 3, "at once, then after 10 s, and at the stop"
-    assert stopped["duplicates"] >= 2000
-    assert stopped["received"] == stopped["messages"] + stopped["duplicates"]
+    assert stopped["deduplicated"] >= 2000
+    assert stopped["received"] == stopped["messages"] + stopped["deduplicated"]
 
 
 def _last(client: redis.Redis) -> int:

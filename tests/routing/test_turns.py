@@ -16,6 +16,11 @@ from tests.support.routing import event, router
 _LONGEST_S: Final = 1.0
 
 
+@pytest.fixture(autouse=True)
+def _with_its_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("bridge.routing.router._MAX_ROUTING_S", 0.025)
+
+
 def _many(**more: Any) -> Router:
     return router([{"actor": "log", "name": f"r{number}", "topic": "+/#", **more} for number in range(300)])
 

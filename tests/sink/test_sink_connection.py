@@ -102,7 +102,7 @@ async def test_replies_cut_at_random_duplicate_nothing(
             assert_no_orphans(client)
         assert proxy.cuts >= 30
     counts = bridge.wait_for("source.counts", source="feed")
-    assert (counts["received"], counts["messages"], counts["duplicates"]) == (total, total, 0)
+    assert (counts["received"], counts["messages"], counts["deduplicated"]) == (total, total, 0)
     assert len(bridge.events("sink.unavailable")) <= 2 * proxy.cuts
 
 

@@ -122,7 +122,7 @@ def test_its_events_become_messages_once(
     bridge.terminate()
     assert bridge.wait() == 0
     stopped = bridge.wait_for("bridge.stopped")
-    assert (stopped["received"], stopped["messages"], stopped["duplicates"]) == (4, 2, 1)
+    assert (stopped["received"], stopped["messages"], stopped["deduplicated"]) == (4, 2, 1)
 
 
 def test_each_process_has_the_settings_that_the_source_says(

@@ -21,6 +21,7 @@ from paho.mqtt.enums import CallbackAPIVersion
 from bridge.errors import SinkUnavailable
 from bridge.model.accounting import Counts
 from bridge.model.batch import Batch, DeadLetter, Written
+from bridge.model.event import already_parsed
 from bridge.spool import SpoolDirectory
 from tests.faults.proxy import Proxy
 from tests.spool.conftest import Logs
@@ -159,8 +160,9 @@ async def test_the_written_half_of_a_batch_is_counted_by_its_own_outcome(tmp_pat
     await until(lambda: session.held == 0)
     running.cancel()
     await asyncio.gather(running, return_exceptions=True)
+    assert moved.state().spooled == 4
     await spools.close()
-    assert moved.counts == Counts(received=4, enqueued=1, filtered=1, dead_lettered=2, messages=1)
+    assert moved.counts == Counts(received=8, enqueued=1, filtered=1, dead_lettered=2, messages=1)
 
 
 def test_a_disk_that_hangs_keeps_no_process_from_ending() -> None:
@@ -211,3 +213,26 @@ def test_a_disk_that_fails_costs_no_descriptors(logs: Logs, tmp_path: Path, monk
             with pytest.raises(OSError, match="Input/output"):
                 log.append([(b"x" * 200, 1)], sync=False)
     assert len(list(Path("/proc/self/fd").iterdir())) == before
+
+
+async def test_an_append_that_was_cancelled_is_not_repeated(tmp_path: Path) -> None:
+    """It goes on in the thread. At a stop the same batch is spooled again: the next start finds its events once."""
+    spools = SpoolDirectory(tmp_path, 1 << 20)
+    assert await spools.own()
+    spool = await spools.open("s", already_parsed)
+    assert spool is not None
+    batch = Batch([event("a/log", b"1"), event("a/log", b"2")])
+    batch.assign_number()
+    cut_short = asyncio.create_task(spool.append([batch], durable=False))
+    await asyncio.sleep(0)
+    cut_short.cancel()
+    await asyncio.gather(cut_short, return_exceptions=True)
+    await spool.append([batch], durable=False)
+    assert spool.events == 2
+    await spools.close()
+    spools = SpoolDirectory(tmp_path, 1 << 20)
+    assert await spools.own()
+    found = await spools.open("s", already_parsed)
+    assert found is not None
+    assert found.events == 2
+    await spools.close()

@@ -42,7 +42,7 @@ def test_a_stream_elsewhere_has_no_duplicates_within_a_day(
     bridge.terminate()
     assert bridge.wait() == 0
     counts = bridge.wait_for("source.counts", source="feed")
-    assert (counts["messages"], counts["duplicates"]) == (101, 100)
+    assert (counts["messages"], counts["deduplicated"]) == (101, 100)
 
 
 async def test_a_session_that_ends_while_it_connects_leaves_no_connection(

@@ -1,0 +1,168 @@
+"""The connections of the admin server, bounded in number, time and bytes; one request each.
+
+No client, however slow, large or frequent, takes more of the bridge than that.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Final
+
+from aiohttp import web
+
+from bridge.admin.answers import Answer
+from bridge.errors import describe_error
+from bridge.observe.logs import RepeatedLog, logger
+
+log = logger()
+
+#: So many connections are open at once.
+MAX_CONNECTIONS: Final = 64
+#: A connection lives so long.
+LIFE_S: Final = 60.0
+#: The head of its request has come within this time.
+HEAD_S: Final = 10.0
+#: A client may send so many bytes, most of them the head.
+MAX_INPUT: Final = 64 * 1024
+#: A line of the head has so many bytes at most: the address with its query, or a header.
+_MAX_LINE: Final = 8_190
+#: How long the rest of a small body is read, so that the client still reads the answer.
+_LINGER_S: Final = 2.0
+
+Handler = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
+
+
+class Connection(web.RequestHandler):
+    """One connection. `requested` is set once the head of its request is complete, `acts` while it changes something."""
+
+    def __init__(self, server: BoundedServer, connections: Connections) -> None:
+        super().__init__(
+            server,
+            loop=asyncio.get_running_loop(),
+            access_log=None,  # type: ignore[arg-type] # aiohttp's own way to have none
+            keepalive_timeout=HEAD_S,
+            lingering_time=_LINGER_S,
+            max_line_size=_MAX_LINE,
+            max_field_size=_MAX_LINE,
+            auto_decompress=False,
+        )
+        self._connections = connections
+        self._input = 0
+        self._timers: list[asyncio.TimerHandle] = []
+        self.requested = False
+        self.acts = False
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Begin, if there is room."""
+        super().connection_made(transport)
+        loop = asyncio.get_running_loop()
+        if self._connections.add(self):
+            self._timers = [loop.call_later(HEAD_S, self._end_without_request), loop.call_later(LIFE_S, self.abort)]
+        else:
+            self.abort()
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        """Make room."""
+        for timer in self._timers:
+            timer.cancel()
+        self._timers.clear()
+        self._connections.remove(self)
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        """Take bytes, up to the bound."""
+        self._input += len(data)
+        if self._input > MAX_INPUT:
+            self.abort()
+        else:
+            super().data_received(data)
+
+    def handle_error(
+        self,
+        request: web.BaseRequest,
+        status: int = 500,
+        exc: BaseException | None = None,
+        message: str | None = None,  # noqa: ARG002 - aiohttp's own signature
+    ) -> web.StreamResponse:
+        """Answer a request that is no HTTP, or one that has met a fault of the bridge: without a traceback."""
+        if request.writer.output_size > 0:
+            raise ConnectionError("an answer has begun")
+        if status < 500:
+            return response(Answer.text(status, "this is no request that the admin server understands"))
+        self._connections.log_failure(exc)
+        return response(Answer.text(500, "the bridge could not answer; its log says why"))
+
+    def log_exception(self, *args: object, **kw: object) -> None:
+        """Log nothing: `handle_error` does."""
+
+    def abort(self) -> None:
+        """End at once, whatever is not sent yet."""
+        transport = self.transport
+        self.force_close()
+        if transport is not None:
+            transport.abort()
+
+    def _end_without_request(self) -> None:
+        if not self.requested:
+            self.abort()
+
+
+class BoundedServer(web.Server):
+    """aiohttp's server, with connections that are bounded."""
+
+    def __init__(self, handler: Handler) -> None:
+        super().__init__(handler)
+        self._bounded = Connections()
+
+    def __call__(self) -> Connection:
+        """Return the protocol of a new connection."""
+        return Connection(self, self._bounded)
+
+    def abort_all(self) -> None:
+        """End all connections."""
+        self._bounded.abort_all()
+
+
+class Connections:
+    """Those that are open, the oldest first."""
+
+    def __init__(self) -> None:
+        self._open: dict[Connection, None] = {}
+        self._log = RepeatedLog()
+
+    def add(self, connection: Connection) -> bool:
+        """Take a connection in; return whether there is room.
+
+        With too many the oldest one ends: a stranger who opens them all cannot keep the probes of an orchestrator out.
+        """
+        if len(self._open) >= MAX_CONNECTIONS:
+            self._log.write("crowded", log.warning, "admin.crowded", connections=MAX_CONNECTIONS)
+            oldest = next((each for each in self._open if not each.acts), None)
+            if oldest is None:
+                return False
+            self.remove(oldest)
+            oldest.abort()
+        self._open[connection] = None
+        return True
+
+    def remove(self, connection: Connection) -> None:
+        """Forget a connection that has ended."""
+        self._open.pop(connection, None)
+
+    def abort_all(self) -> None:
+        """End all of them."""
+        for connection in list(self._open):
+            connection.abort()
+
+    def log_failure(self, error: BaseException | None) -> None:
+        """Log that a request has met a fault of the bridge."""
+        cause = "unknown" if error is None else f"{type(error).__name__}: {describe_error(error)}"
+        self._log.write(("failed", cause), log.error, "admin.failed", cause=cause)
+
+
+def response(answer: Answer) -> web.Response:
+    """Return an answer as aiohttp sends it; the connection ends with it."""
+    made = web.Response(status=answer.status, body=answer.body, headers=answer.headers)
+    made.force_close()
+    return made

@@ -1,0 +1,308 @@
+"""/metrics: the state of a bridge in Prometheus's text format, or in OpenMetrics.
+
+One snapshot makes one exposition, so its numbers belong together. A name is never one of an event: labels have only names of
+the configuration and words of closed sets.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from operator import attrgetter
+from typing import Final, cast, get_args
+
+from prometheus_client import CollectorRegistry
+from prometheus_client.core import (
+    CounterMetricFamily,
+    GaugeMetricFamily,
+    HistogramMetricFamily,
+    InfoMetricFamily,
+    Metric,
+)
+from prometheus_client.exposition import generate_latest as text_format
+from prometheus_client.openmetrics.exposition import generate_latest as openmetrics_format
+from prometheus_client.utils import floatToGoString
+
+from bridge.admin.readiness import problems
+from bridge.errors import DeadLetterReason
+from bridge.model.accounting import RouteCounts
+from bridge.model.control import ReloadResult
+from bridge.model.state import EVENTS_BUCKETS, SECONDS_BUCKETS, BridgeState, Histogram, QueueState
+
+PREFIX: Final = "dramatiq_bridge_"
+TEXT: Final = "text/plain; version=0.0.4; charset=utf-8"
+OPENMETRICS: Final = "application/openmetrics-text; version=1.0.0; charset=utf-8"
+_END: Final = b"# EOF\n"
+#: The event loop waits for a step no longer than this and one metric, in seconds.
+_STEP_S: Final = 0.002
+
+_REASONS: Final[tuple[DeadLetterReason, ...]] = get_args(DeadLetterReason)
+_RESULTS: Final[tuple[str, ...]] = get_args(ReloadResult)
+#: The states of a queue's messages: the fields of `QueueState`.
+_QUEUE_STATES: Final = QueueState.__struct_fields__
+
+#: Name, field of a source's counts, help.
+_SOURCE_COUNTERS: Final = (
+    ("events_received", "received", "Events that came from the broker; what it redelivers counts again."),
+    ("events_recovered", "recovered", "Events found in the spool of an earlier run."),
+    ("events_enqueued", "enqueued", "Events of which at least one message was written to Dramatiq's Redis."),
+    ("events_filtered", "filtered", "Events dropped on purpose: routes have their topic, and no `when` was true."),
+    ("events_unmatched", "unmatched", "Events dropped because no route has their topic."),
+    ("events_deduplicated", "deduplicated", "Events that were written before, and so were not written again."),
+    ("events_returned", "returned", "Events that were not written, and that the broker redelivers."),
+    ("events_lost", "lost", "Events that are lost: not written, and nobody redelivers them. Above 0 needs a look."),
+    ("messages_written", "messages", "Messages written to Dramatiq's Redis; an event can make several."),
+    ("dead_letters_trimmed", "trimmed", "Old dead letters deleted to keep `dead_letters` within its bounds."),
+)
+#: Name, field of a source's state, help.
+_SOURCE_GAUGES: Final = (
+    ("events_in_flight", "in_flight", "Events that are received and have no outcome yet."),
+    ("events_spooled", "spooled", "Events that wait on the disk."),
+    ("spool_bytes", "spooled_bytes", "Size of the events that wait on the disk."),
+    ("events_held", "held", "Events received and not acknowledged yet."),
+    ("events_window", "window", "Events that the source may hold before it stops reading."),
+    (
+        "window_fill_ratio",
+        "fill",
+        "Share of the window that is used, by number or bytes: at 1 the source reads no more.",
+    ),
+    (
+        "unacknowledged_seconds",
+        "unacknowledged_s",
+        "Time since the last acknowledgement while events are held, 0 while none is. High beside a full window: stuck.",
+    ),
+    ("source_connected", "connected", "1 if the source is connected in every process, 0 if not."),
+    ("source_paused", "paused", "1 if a person has paused the source."),
+    ("source_pressure", "pressure", "1 if a queue or a Redis that is full pauses the source."),
+    ("source_stuck", "stuck", "1 if the source holds events, acknowledges none, and a new connection did not help."),
+    (
+        "accounting_error",
+        "accounting_error",
+        "Received + recovered - all classes - in flight - spooled. Other than 0: a fault of the bridge, please report it.",
+    ),
+)
+#: Name, field of a route's counts, help.
+_ROUTE_COUNTERS: Final = (
+    ("route_events_matched", "matched", "Events of which the route made messages."),
+    ("route_events_filtered", "filtered", "Events that have the route's topic, and for which its `when` was false."),
+    ("route_events_dead_lettered", "dead_lettered", "Events of which the route could make no message."),
+)
+
+
+@dataclass(frozen=True)
+class _One:
+    """A registry of one metric, as the functions that write the formats take it."""
+
+    metric: Metric
+
+    def collect(self) -> Iterable[Metric]:
+        """Return the metric."""
+        return (self.metric,)
+
+
+async def render(state: BridgeState, *, openmetrics: bool) -> tuple[bytes, float]:
+    """Return the exposition of `state`, and the processor's time that it took, in seconds.
+
+    It is made in steps, between which the event loop does other things: a bridge of 5,000 routes has 20,000 lines, which
+    would hold events up for a quarter of a second.
+    """
+    parts = []
+    begin, spent = time.thread_time(), 0.0
+    for family in families(state):
+        parts.append(_openmetrics(family) if openmetrics else _text(family))
+        step = time.thread_time() - begin
+        if step > _STEP_S:
+            spent += step
+            await asyncio.sleep(0)
+            begin = time.thread_time()
+    if openmetrics:
+        parts.append(_END)
+    return b"".join(parts), spent + time.thread_time() - begin
+
+
+def _text(family: Metric) -> bytes:
+    return text_format(cast("CollectorRegistry", _One(family)))
+
+
+def _openmetrics(family: Metric) -> bytes:
+    """Return a metric in OpenMetrics: its own comments, and the same lines as in the text format, which is twice as fast."""
+    empty = Metric(family.name, family.documentation, family.type, family.unit)
+    head: bytes = openmetrics_format(_One(empty))  # type: ignore[no-untyped-call]
+    _help, _type, lines = _text(family).split(b"\n", 2)
+    return head.removesuffix(_END) + lines
+
+
+def wants_openmetrics(accept: str) -> bool:
+    """Tell whether a client with this Accept header likes OpenMetrics better than the text format."""
+    weights = {"application/openmetrics-text": 0.0, "text/plain": 0.0}
+    for item in accept.split(","):
+        kind, *parameters = (part.strip().lower() for part in item.split(";"))
+        if kind in weights:
+            weights[kind] = max(weights[kind], _weight(parameters))
+    return weights["application/openmetrics-text"] > weights["text/plain"]
+
+
+def _weight(parameters: Sequence[str]) -> float:
+    for parameter in parameters:
+        name, _, value = parameter.partition("=")
+        if name.strip() == "q":
+            try:
+                return float(value)
+            except ValueError:
+                return 0.0
+    return 1.0
+
+
+def families(state: BridgeState) -> Iterator[Metric]:
+    """Yield the metrics one by one."""
+    yield from _bridge(state)
+    yield from _events(state)
+    yield from _sources(state)
+    yield from _routes(state)
+    yield from _sink(state)
+
+
+def _bridge(state: BridgeState) -> Iterator[Metric]:
+    yield _gauge("ready", "1 if the bridge is ready, as /readyz says, which names the causes.", not problems(state))
+    yield _gauge("processes", "Processes of the bridge that are ready.", state.processes)
+    yield _gauge("processes_expected", "Processes that the bridge should have.", state.expected)
+    yield _gauge("start_timestamp_seconds", "When the bridge started, in epoch seconds.", state.started_at)
+    yield _gauge(
+        "config_loaded_timestamp_seconds",
+        "When the configuration that is live was loaded, in epoch seconds.",
+        state.loaded_at,
+    )
+    info = InfoMetricFamily(f"{PREFIX}config", "The version of the bridge, and the configuration that is live.")
+    names = {"version": state.version, "fingerprint": state.fingerprint, "namespace": state.namespace}
+    info.add_metric([], names)
+    yield info
+    yield _counter(
+        "reloads",
+        "Attempts to reload the configuration. Only `ok` has changed something.",
+        ("result",),
+        (((result,), state.reloads.get(result, 0)) for result in _RESULTS),
+    )
+    yield _gauge("loop_lag_seconds", "Longest delay of the event loop in the last seconds.", state.lag_s)
+
+
+def _events(state: BridgeState) -> Iterator[Metric]:
+    for name, attribute, words in _SOURCE_COUNTERS:
+        get = attrgetter(attribute)
+        rows = (((source,), get(each.counts)) for source, each in state.sources.items())
+        yield _counter(name, words, ("source",), rows)
+    yield _counter(
+        "events_dead_lettered",
+        "Events that can never become a message: they are in the dead letters, with the reason.",
+        ("source", "reason"),
+        (
+            ((source, reason), each.counts.reasons.get(reason, 0))
+            for source, each in state.sources.items()
+            for reason in _REASONS
+        ),
+    )
+
+
+def _sources(state: BridgeState) -> Iterator[Metric]:
+    for name, attribute, words in _SOURCE_GAUGES:
+        get = attrgetter(attribute)
+        yield _gauges(name, words, ("source",), (((source,), get(each)) for source, each in state.sources.items()))
+    yield _counter(
+        "source_reconnects",
+        "Connections of the source that were made again after one had ended.",
+        ("source",),
+        (((source,), each.reconnects) for source, each in state.sources.items()),
+    )
+    yield _histogram(
+        "batch_events",
+        "Events of a batch, which one write brings to Redis.",
+        EVENTS_BUCKETS,
+        ("source",),
+        (((source,), each.batches) for source, each in state.sources.items()),
+    )
+    yield _histogram(
+        "event_age_seconds",
+        "Time from the receipt of an event to its write, of each batch the oldest one.",
+        SECONDS_BUCKETS,
+        ("source",),
+        (((source,), each.age) for source, each in state.sources.items()),
+    )
+
+
+def _routes(state: BridgeState) -> Iterator[Metric]:
+    none = RouteCounts()
+    counts = {source: each.counts.routes for source, each in state.sources.items()}
+    rows = [
+        ((route.source, name), counts.get(route.source, {}).get(name, none), route.paused)
+        for name, route in state.routes.items()
+    ]
+    labels = ("source", "route")
+    for name, attribute, words in _ROUTE_COUNTERS:
+        get = attrgetter(attribute)
+        yield _counter(name, words, labels, ((values, get(each)) for values, each, _ in rows))
+    yield _gauges("route_paused", "1 if a person has paused the route.", labels, ((row[0], row[2]) for row in rows))
+
+
+def _sink(state: BridgeState) -> Iterator[Metric]:
+    sink = state.sink
+    yield _gauge("sink_available", "1 if Dramatiq's Redis takes writes.", sink.available)
+    yield _counter("sink_retries", "Writes that failed and were tried again.", (), (((), sink.retries),))
+    yield _histogram(
+        "enqueue_duration_seconds",
+        "Duration of the writes to Dramatiq's Redis that were confirmed.",
+        SECONDS_BUCKETS,
+        (),
+        (((), sink.writes),),
+    )
+    yield _gauges(
+        "queue_messages",
+        "Messages of Dramatiq's queue: those that wait, are delayed, are in the hands of workers, or are dead.",
+        ("queue", "state"),
+        (((name, each), getattr(queue, each)) for name, queue in state.queues.items() for each in _QUEUE_STATES),
+    )
+
+
+_Row = tuple[Sequence[str], float]
+
+
+def _unit(name: str) -> str:
+    return next((unit for unit in ("seconds", "bytes", "ratio") if name.endswith(f"_{unit}")), "")
+
+
+def _gauge(name: str, words: str, value: float) -> Metric:
+    return GaugeMetricFamily(PREFIX + name, words, value=value, unit=_unit(name))
+
+
+def _gauges(name: str, words: str, labels: Sequence[str], rows: Iterable[_Row]) -> Metric:
+    return _filled(GaugeMetricFamily(PREFIX + name, words, labels=labels, unit=_unit(name)), rows)
+
+
+def _counter(name: str, words: str, labels: Sequence[str], rows: Iterable[_Row]) -> Metric:
+    return _filled(CounterMetricFamily(PREFIX + name, words, labels=labels), rows)
+
+
+def _filled(family: GaugeMetricFamily | CounterMetricFamily, rows: Iterable[_Row]) -> Metric:
+    add: Callable[[Sequence[str], float], None] = family.add_metric
+    for values, number in rows:
+        add(values, number)
+    return family
+
+
+def _histogram(
+    name: str,
+    words: str,
+    bounds: Sequence[float],
+    labels: Sequence[str],
+    rows: Iterable[tuple[Sequence[str], Histogram]],
+) -> Metric:
+    family = HistogramMetricFamily(PREFIX + name, words, labels=labels, unit=_unit(name))
+    texts = [*map(floatToGoString, bounds), "+Inf"]
+    for values, histogram in rows:
+        numbers = histogram.buckets or [0] * len(texts)
+        below, buckets = 0, []
+        for text, number in zip(texts, numbers, strict=True):
+            below += number
+            buckets.append((text, below))
+        family.add_metric(values, buckets, histogram.total)
+    return family

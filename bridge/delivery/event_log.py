@@ -1,0 +1,90 @@
+"""At `debug`, one line for each event: its ids, what became of it, which routes fit, and why the others did not.
+
+It runs each event once more through routes of its own, as `dramatiq-bridge route` does, and so costs many times as
+much as the event itself. Above `debug` there is none.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import msgspec
+
+from bridge.config import Config
+from bridge.dry_run.runs import DryRun, Result
+from bridge.errors import BadEvent
+from bridge.model.accounting import Outcome
+from bridge.model.batch import Batch
+from bridge.model.event import Event
+from bridge.observe.logs import logger
+
+log = logger()
+#: Of the routes that do not fit, so many are named; there may be thousands.
+_MAX_ROUTES: Final = 20
+
+
+class EventLog:
+    """Logs the events of the sources of one configuration."""
+
+    def __init__(self, config: Config) -> None:
+        self._routes = DryRun(config)
+
+    def written(self, batch: Batch, outcome: Outcome) -> None:
+        """Log each event of a batch that has its outcome; a part of it may have been written before."""
+        for part in batch.unsplit_parts():
+            became = outcome if part.written is None else Outcome.WRITTEN
+            messages = _messages(part)
+            duplicates = set(part.written.duplicate_indexes) if part.written is not None else set()
+            for index, event in enumerate(part.events):
+                result = self._routes.run(event, event.received_at_ms)
+                log.debug(
+                    "event.outcome",
+                    outcome=became.value,
+                    source=event.source,
+                    topic=event.topic,
+                    **_ids(event),
+                    redelivered=event.redelivered or None,
+                    duplicate=index in duplicates or None,
+                    messages=messages.get(index),
+                    routes=_routes(result),
+                    cause=_cause(result),
+                )
+
+
+def _ids(event: Event) -> dict[str, Any]:
+    """Return the ids by which the sender and the broker know the event, as far as there are any."""
+    try:
+        meta = event.details()[1]
+    except BadEvent:
+        return {}
+    return {name: meta[name] for name in ("message_id", "correlation_id", "entry_id") if meta.get(name) is not None}
+
+
+def _messages(part: Batch) -> dict[int, list[str]]:
+    """Return the message ids of each event, by its place, with their queues."""
+    found: dict[int, list[str]] = {}
+    for queue, column in part.queues.items():
+        for index, (_, body) in zip(column.event_indexes, column.messages, strict=True):
+            message = msgspec.json.decode(body)
+            found.setdefault(index, []).append(f"{message['message_id']} for {message['actor_name']} in {queue}")
+    return found
+
+
+def _routes(result: Result) -> dict[str, str]:
+    verdicts: dict[str, str] = {}
+    for route in result.explained():
+        if len(verdicts) >= _MAX_ROUTES:
+            break
+        verdicts[route.route] = "fits" if route.message is not None else f"{_word(route.verdict)}{route.why}"
+    return verdicts
+
+
+def _word(verdict: str) -> str:
+    return "dead letter: " if verdict == "dead-letter" else ""
+
+
+def _cause(result: Result) -> str | None:
+    """Return why the event reached no route."""
+    if result.dead_letter is not None:
+        return result.dead_letter.detail
+    return "no route's topic fits" if result.unmatched else None

@@ -1,0 +1,48 @@
+"""The whole bridge in one structure, for whoever looks in from outside."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+
+import bridge
+from bridge.config import Config
+from bridge.model.control import Reloaded
+from bridge.model.state import BridgeState, Phase, ProcessState, RouteState
+
+
+class Overview:
+    """Knows when the bridge was started, and how its reloads went."""
+
+    def __init__(self) -> None:
+        self._started_at = time.time()
+        self._reloads: dict[str, int] = {}
+        self._reload_cause = ""
+
+    def reloaded(self, answer: Reloaded) -> None:
+        """Note how a reload went."""
+        self._reloads[answer.result] = self._reloads.get(answer.result, 0) + 1
+        self._reload_cause = answer.cause
+
+    def state(self, config: Config, phase: Phase, processes: Sequence[ProcessState], ready: int) -> BridgeState:
+        """Return the state of the bridge; `ready` is the number of the processes that are ready."""
+        state = BridgeState(
+            version=bridge.__version__,
+            phase=phase,
+            config=config.origin.path,
+            fingerprint=config.origin.fingerprint,
+            loaded_at=config.origin.loaded_at,
+            started_at=self._started_at,
+            sink_url=config.dramatiq.redacted_url,
+            namespace=config.dramatiq.namespace,
+            expected=len(processes),
+            processes=ready,
+            reloads=dict(self._reloads),
+            reload_cause=self._reload_cause,
+            routes={
+                str(route.name): RouteState(route.source, route.actor, route.queue, route.topic, route.when)
+                for route in config.routes
+            },
+        )
+        state.take(processes)
+        return state

@@ -1,0 +1,52 @@
+"""At `debug` a line for each event tells which routes fit, why the others do not, and its ids."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from bridge.observe import logs
+from tests.support.brokers import Redis
+from tests.support.feeds import StreamFeed
+from tests.support.processes import BridgeProcess, queue_messages
+
+ROUTES: list[dict[str, Any]] = [
+    {"name": "hot", "from": "feed", "actor": "alarm", "when": "payload.c > 250", "args": ["$payload.c"]},
+    {"name": "all", "from": "feed", "actor": "record", "queue": "history", "args": ["$payload.c"]},
+    {"name": "named", "from": "feed", "actor": "greet", "when": "payload.c > 0", "args": ["$payload.name"]},
+    {"name": "other", "from": "feed", "topic": "elsewhere:{x}", "actor": "record"},
+]
+
+
+@pytest.mark.parametrize("level", ["debug", "info"])
+def test_each_event_has_one_line_at_debug(
+    redis_server: Redis, new_bridge: Callable[..., BridgeProcess], level: str
+) -> None:
+    """With its entry's id, the ids of its messages, and the values that a condition saw; above `debug` there is none."""
+    feed = StreamFeed(redis_server)
+    config = feed.config(redis_server)
+    config |= {"routes": ROUTES, "log": {"level": level}}
+    bridge = new_bridge(config).ready()
+    feed.publish([{"c": 200}])
+    bridge.wait_for("event.dead_lettered")
+    if level == "info":
+        assert not bridge.events("event.outcome")
+        return
+    line = bridge.wait_for("event.outcome", outcome="written")
+    with redis_server.client() as client:
+        (message,) = queue_messages(client, "history")
+        ((entry_id, _),) = client.xrange(feed.name)
+    assert line["messages"] == [f"{message['message_id']} for record in history"]
+    assert (line["source"], line["entry_id"]) == ("feed", entry_id.decode())
+    routes = line["routes"]
+    assert routes["hot"] == "when: `payload.c > 250` is false: payload.c is 200"
+    assert routes["all"] == "fits"
+    assert routes["named"].startswith("dead letter: args.0")
+    assert "does not fit elsewhere:{x}" in routes["other"]
+
+
+def test_whether_it_is_debug_is_known() -> None:
+    """Only then the routes are compiled once more."""
+    assert not logs.is_debug()
