@@ -14,7 +14,8 @@ from typing import Final, Self
 
 from bridge.config.admin import AdminSettings
 
-#: So many connections wait for the event loop at once; it accepts them all together, each with a descriptor.
+#: So many connections wait for the event loop at once. It accepts them all together, and closes those that are too many in
+#: two further steps, so it has three times as many descriptors for a moment. Others try again after a second (TCP's own).
 BACKLOG: Final = 64
 #: How long the name of an address may take to resolve.
 _RESOLVE_S: Final = 10.0

@@ -59,6 +59,7 @@ _SOURCE_COUNTERS: Final = (
 #: Name, field of a source's state, help.
 _SOURCE_GAUGES: Final = (
     ("events_in_flight", "in_flight", "Events that are received and have no outcome yet."),
+    ("events_perishable", "perishable", "Events in flight that would be lost if the process ended now."),
     ("events_spooled", "spooled", "Events that wait on the disk."),
     ("spool_bytes", "spooled_bytes", "Size of the events that wait on the disk."),
     ("events_held", "held", "Events received and not acknowledged yet."),
@@ -207,7 +208,9 @@ def _events(state: BridgeState) -> Iterator[Metric]:
 def _sources(state: BridgeState) -> Iterator[Metric]:
     for name, attribute, words in _SOURCE_GAUGES:
         get = attrgetter(attribute)
-        yield _gauges(name, words, ("source",), (((source,), get(each)) for source, each in state.sources.items()))
+        # A source without a spool has None spooled.
+        rows = (((source,), get(each) or 0) for source, each in state.sources.items())
+        yield _gauges(name, words, ("source",), rows)
     yield _counter(
         "source_reconnects",
         "Connections of the source that were made again after one had ended.",

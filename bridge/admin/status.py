@@ -61,7 +61,7 @@ def _identity(source: SourceState) -> dict[str, Any]:
         "returned": counts.returned,
         "lost": counts.lost,
         "in_flight": source.in_flight,
-        "spooled": source.spooled,
+        "spooled": source.spooled or 0,
         "error": source.accounting_error,
     }
 

@@ -21,8 +21,10 @@ from bridge.backoff import Backoff
 from bridge.config import SourceConfig
 from bridge.delivery import tasks
 from bridge.delivery.event_log import EventLog
+from bridge.delivery.handover import Handover, taken_apart
 from bridge.delivery.meter import SourceMeter
 from bridge.delivery.policy import Delivery, DeliveryPolicy
+from bridge.delivery.replay import Replay
 from bridge.delivery.sink_context import SinkContext
 from bridge.delivery.source_log import SourceLog
 from bridge.errors import Disconnected
@@ -32,7 +34,7 @@ from bridge.model.batch import Batch, BatchSequence
 from bridge.model.state import SourceState
 from bridge.routing.router import Router
 from bridge.sources.contract import Session, Source
-from bridge.spool import Spool, SpoolDirectory, SpooledBatch
+from bridge.spool import Spool, SpoolDirectory
 
 #: The backoff of a reconnect. At most 5 s in the first two minutes, so that a source is back within ten of a broker that has
 #: restarted; then a minute on average for a neighbour that stays broken, since each attempt costs 2 ms of CPU.
@@ -94,11 +96,10 @@ class SourcePipeline:
         self._receiving: asyncio.Task[None] | None = None
         self._delivering: asyncio.Task[None] | None = None
         self._replaying: asyncio.Task[None] | None = None
-        self._handover = _Handover(maxsize=1)
+        self._handover = Handover()
         self._finished = 0
-        #: What is being written now, live and from the spool.
+        #: What is being written now, but for the spool's.
         self._delivered: Delivery | None = None
-        self._replayed: Delivery | None = None
         #: `_delivered` is of its chain.
         self._handed_over: Delivery | None = None
         #: Deliveries that are being handed over, and those that were cut short: oldest first.
@@ -106,14 +107,9 @@ class SourcePipeline:
         self._unfinished: deque[Delivery] = deque()
         #: Those to which a stop gives their outcome.
         self._spilling: list[Delivery] = []
-        #: Events that are written, or lost, and still counted by the spool.
-        self._settled_in_spool = 0
-        #: The spooled batch that is being written, and its first delivery that is not.
-        self._replay_rest: tuple[SpooledBatch, Delivery | None] | None = None
-        #: Cleared while a spooled batch is being written.
-        self._replay_idle = asyncio.Event()
-        self._replay_idle.set()
         self._sequence = BatchSequence()
+        #: With a spool.
+        self._replay = Replay(self._policy, self._accounts, self._log, self._record)
 
     @property
     def source(self) -> str:
@@ -151,7 +147,7 @@ class SourcePipeline:
         state.perishable = once if self._source.redelivers else state.in_flight
         spool = self._policy.spool
         if spool is not None:
-            state.spooled, state.spooled_bytes = spool.events - self._settled_in_spool, spool.size
+            state.spooled, state.spooled_bytes = spool.events - self._replay.settled, spool.size
         return state
 
     def _deliveries_without_outcome(self) -> Iterator[Delivery]:
@@ -189,8 +185,8 @@ class SourcePipeline:
             self._connected.set()
         async with asyncio.TaskGroup() as self._group:
             self._delivering = tasks.start(self._group, self._deliver_loop(), f"source:{self.name}:deliver")
-            if self._policy.spool is not None:
-                self._replaying = tasks.start(self._group, self._replay_loop(), f"source:{self.name}:replay")
+            if (spool := self._policy.spool) is not None:
+                self._replaying = tasks.start(self._group, self._replay.run(spool), f"source:{self.name}:replay")
             if not self.paused:
                 self._receiving = tasks.start(self._group, self._connect_loop(), f"source:{self.name}")
 
@@ -216,11 +212,9 @@ class SourcePipeline:
         self._meter.succeed(other._meter)
         self._connected = other._connected
         self._policy.spool, other._policy.spool = other._policy.spool, None
-        self._replay_rest, other._replay_rest = other._replay_rest, None
-        self._settled_in_spool, other._settled_in_spool = other._settled_in_spool, 0
+        self._replay.succeed(other._replay)
         for kept in other._unfinished:
-            # Its session has ended, and nobody redelivers them; its rest is kept by itself.
-            kept.session = kept.rest = None
+            kept.session = None  # it has ended, and nobody redelivers them
             self._handover.put_first(kept)
         other._unfinished.clear()
 
@@ -267,7 +261,7 @@ class SourcePipeline:
             await tasks.cancel(_running(self._receiving), within_s=_CANCEL_S)
         with suppress(TimeoutError):
             async with asyncio.timeout_at(min(loop.time() + _REPLAY_S, max(deadline, loop.time()) + _LATE_REPLAY_S)):
-                await self._replay_idle.wait()
+                await self._replay.idle.wait()
         self._policy.on_held = lambda: None
         await tasks.cancel(_running(self._delivering, self._replaying), within_s=_CANCEL_S)
         await self._spool_or_count_unfinished(max(deadline, min(loop.time() + _DISK_S, deadline + _LATE_S)))
@@ -286,11 +280,11 @@ class SourcePipeline:
     @property
     def progress(self) -> int:
         """A number that changes whenever a batch is finished, or a part of one that is written in parts."""
-        if self._delivered is None and self._replayed is None:
-            return self._finished * _MOST_PARTS  # the watchdog asks hundreds of idle sources each second
-        batches = [one.batch for one in (self._delivered, self._replayed) if one is not None]
-        parts = sum(part.written is not None for batch in batches for part in batch.unsplit_parts())
-        return self._finished * _MOST_PARTS + parts
+        finished = (self._finished + self._replay.finished) * _MOST_PARTS
+        if self._delivered is None and self._replay.delivery is None:
+            return finished  # the watchdog asks hundreds of idle sources each second
+        batches = [one.batch for one in (self._delivered, self._replay.delivery) if one is not None]
+        return finished + sum(part.written is not None for batch in batches for part in batch.unsplit_parts())
 
     @property
     def has_pending_work(self) -> bool:
@@ -402,7 +396,7 @@ class SourcePipeline:
                     await self._acknowledge(delivery, outcome)
                     self._finished += 1
             except asyncio.CancelledError:
-                self._unfinished.extendleft(reversed([one for one in handed_over.chain() if one.outcome is None]))
+                self._unfinished.extendleft(one for one in reversed(taken_apart(handed_over)) if one.outcome is None)
                 raise
             finally:
                 self._handover.task_done()
@@ -428,42 +422,6 @@ class SourcePipeline:
         await delivery.session.acknowledge(delivery.batch.events)
         self._meter.acknowledged(delivery.session)
 
-    # 3. With a spool: write the spooled batches, oldest first.
-
-    async def _replay_loop(self) -> None:
-        spool = self._policy.spool
-        assert spool is not None  # noqa: S101 - `run` starts this loop only where there is one
-        try:
-            if self._replay_rest is not None:
-                await self._replay(spool, *self._replay_rest)
-            async for spooled in spool.replay():
-                if self._policy.stopping:
-                    return
-                await self._replay(spool, spooled, Delivery(None, spooled.batch))
-        finally:
-            self._replayed = None
-            self._replay_idle.set()
-
-    async def _replay(self, spool: Spool, spooled: SpooledBatch, delivery: Delivery | None) -> None:
-        """Write a spooled batch from `delivery` on, and remove it from the spool."""
-        self._replay_idle.clear()
-        if spooled.lost:
-            self._accounts.lose_spooled(spooled.lost)
-            self._log.spool_corrupt(spooled.lost)
-        else:
-            while delivery is not None:
-                self._replay_rest, self._replayed = (spooled, delivery), delivery
-                self._record(delivery, await self._policy.replay(delivery))
-                self._settled_in_spool += len(delivery.batch.events)
-                self._finished += 1
-                delivery = delivery.rest
-        # The spool counts the batch no more as soon as it is told: whoever cancels this finds it removed.
-        self._replay_rest, self._settled_in_spool = None, 0
-        await spool.forget(spooled)
-        self._replayed = None
-        self._replay_idle.set()
-        self._finished += 1
-
     # Stop.
 
     async def _pause(self) -> None:
@@ -488,7 +446,7 @@ class SourcePipeline:
         while not self._handover.empty():
             self._unfinished.append(self._handover.get_nowait())
         for waiting in self._not_handed_over:
-            self._unfinished.extend(waiting.chain())
+            self._unfinished.extend(taken_apart(waiting))
         self._not_handed_over.clear()
         unfinished, self._unfinished = self._unfinished, deque()
         self._spilling += unfinished
@@ -510,21 +468,10 @@ class SourcePipeline:
 
     def _record_unless_kept(self, delivery: Delivery, outcome: Outcome) -> None:
         if outcome is Outcome.LOST and self._retiring and not self._accounts.are_redelivered(delivery.batch.events):
+            self._spilling.remove(delivery)
             self._unfinished.append(delivery)
         else:
             self._record(delivery, outcome)
-
-
-class _Handover(asyncio.Queue[Delivery]):
-    def items(self) -> list[Delivery]:
-        """Return the deliveries that wait, oldest first."""
-        return list(self._queue)  # type: ignore[attr-defined] # a deque: see asyncio.Queue._init
-
-    def put_first(self, delivery: Delivery) -> None:
-        """Add a delivery of a predecessor, however many there are, before anybody waits."""
-        self._maxsize = 0
-        self.put_nowait(delivery)
-        self._maxsize = 1
 
 
 def _expire(limit: asyncio.Timeout) -> None:

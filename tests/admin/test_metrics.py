@@ -28,7 +28,7 @@ _BY_SOURCE: Final = (
     *(f"events_{each}_total" for each in ("received", "recovered", "enqueued", "filtered", "unmatched")),
     *(f"events_{each}_total" for each in ("deduplicated", "returned", "lost")),
     *("messages_written_total", "dead_letters_trimmed_total", "source_reconnects_total"),
-    *("events_in_flight", "events_spooled", "events_held", "events_window", "window_fill_ratio"),
+    *("events_in_flight", "events_perishable", "events_spooled", "events_held", "events_window", "window_fill_ratio"),
     *("unacknowledged_seconds", "source_connected", "source_paused", "source_pressure", "source_stuck"),
     *("spool_bytes", "accounting_error", "batch_events", "event_age_seconds"),
 )
@@ -158,6 +158,7 @@ async def test_the_numbers_are_those_of_the_state() -> None:
         _key("events_dead_lettered_total", source="orders", reason="decode"): 7,
         _key("events_recovered_total", source="plant"): 4,
         _key("events_spooled", source="plant"): 4,
+        _key("events_spooled", source="orders"): 0,
         _key("spool_bytes", source="plant"): 400,
         _key("messages_written_total", source="orders"): 90,
         _key("events_held", source="orders"): 5,

@@ -11,7 +11,7 @@ import sys
 import termios
 import time
 from contextlib import suppress
-from signal import SIGTERM, SIGWINCH
+from signal import SIGHUP, SIGTERM, SIGWINCH
 from typing import TYPE_CHECKING, Any, Self
 
 from tests.support.children import REPOSITORY, patient
@@ -78,6 +78,10 @@ class Terminal:
         """SIGTERM; return the exit code, AssertionError if the process does not end."""
         self._process.send_signal(SIGTERM)
         return self.wait(timeout)
+
+    def hang_up(self) -> None:
+        """SIGHUP to all processes on it, as where the terminal is closed."""
+        os.killpg(self._process.pid, SIGHUP)
 
     def wait(self, timeout: float = 30.0) -> int:
         """Return the exit code of a process that ends by itself; AssertionError if it does not."""
