@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import hashlib
 import os
 import sys
 import time
@@ -59,8 +58,7 @@ class _File:
 def _drawn_file(path: str) -> _File:
     # The secrets may not be there: a drawing shows none.
     file = load_with_places(path, Substitution(os.environ, allow_unset=True), check_routes)
-    fingerprint = hashlib.sha256(file.document.text.encode()).hexdigest()
-    return _File(draw_config(file.model, Masking([file.document])), fingerprint)
+    return _File(draw_config(file.model, Masking([file.document])), file.model.origin.fingerprint)
 
 
 def _live(arguments: argparse.Namespace, file: _File | None) -> Drawing:

@@ -71,13 +71,16 @@ def _columns(char: str) -> int:
 
 def fit(text: str, columns: int) -> str:
     """Return a text of at most so many columns; the end of a longer one is cut."""
-    if columns_of(text) <= columns:
-        return text
-    taken = 1
+    return text if columns_of(text) <= columns else f"{_beginning(text, columns - 1)}…"
+
+
+def _beginning(text: str, columns: int) -> str:
+    """Return as much of a text as fits into so many columns."""
+    taken = 0
     for index, char in enumerate(text):
         taken += _columns(char)
         if taken > columns:
-            return f"{text[:index]}…"
+            return text[:index]
     return text
 
 
@@ -95,7 +98,7 @@ def wrap(text: str, columns: int, indent: str = "") -> list[str]:
         else:
             line += blanks + word
         while columns_of(line) > columns and columns_of(indent) + 2 <= columns:
-            head = fit(line, columns + 1)[:-1]
+            head = _beginning(line, columns)
             lines.append(head)
             line = indent + line[len(head) :]
     return [*lines, line]

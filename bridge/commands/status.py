@@ -72,6 +72,8 @@ def _lines(status: Status, width: int, now: float) -> Iterator[_Line]:
         yield f"  and {len(status.problems) - _MAX_PROBLEMS} problems more: see --json", ""
     yield from _whole(status, width, now)
     yield "", ""
+    if not status.sources:
+        yield "sources    not known yet: a moment after its start each process says how they stand", "yellow"
     names = sorted(status.sources, key=lambda name: -condition(status, name).gravity)
     for name in names:
         yield from _source(status, name, width)

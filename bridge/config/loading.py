@@ -27,6 +27,7 @@ from bridge.config.validation_errors import first_choices, translate
 from bridge.config.wording import bounded_hints
 from bridge.errors import ConfigError, Diagnostic, LocatedDiagnostic
 from bridge.garbage import without_collector
+from bridge.observe.masking import masked
 
 Check = Callable[[Config], list[Diagnostic]]
 _Model = TypeVar("_Model", bound=BaseModel)
@@ -139,8 +140,20 @@ def _load(file: str, substitution: Substitution, check: Check | None) -> Loaded[
         # Not raised while handling pydantic's error: a chained error would show the values.
         raise ConfigError(document.diagnostics())
     fingerprint = hashlib.sha256(document.text.encode("utf-8", "surrogatepass")).hexdigest()
-    config = config.with_origin(Origin(os.path.abspath(file), fingerprint, time.time()))  # noqa: PTH100 - resolves no link
+    path = os.path.abspath(file)  # noqa: PTH100 - resolves no link
+    config = config.with_origin(Origin(path, fingerprint, time.time(), _masked_conditions(config, document)))
     return Loaded(config, document, substitution.unset)
+
+
+def _masked_conditions(config: Config, document: Document) -> dict[str, str]:
+    """Return the conditions with substituted values by their routes' names, and `***` for each value, which may be a secret."""
+    conditions = {}
+    for index, route in enumerate(config.routes):
+        _, pieces = document.substituted.get(("routes", index, "when"), ("", []))
+        if pieces and route.when is not None:
+            values = {piece.value for piece in pieces if not piece.unset and not piece.fallback}
+            conditions[str(route.name)] = masked(route.when, values)
+    return conditions
 
 
 def _with_manifest(config: Config, document: Document) -> Config:

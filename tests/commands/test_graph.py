@@ -88,7 +88,7 @@ def _shown(drawing: Drawing) -> tuple[list[str], set[tuple[str, str]]]:
 _NODE = re.compile(r' +([a-z]+\d*)(\(\[|\[\(|\[)"([^"\n]*)"(\]\)|\)\]|\])')
 _EDGE = re.compile(r'  ([a-z]\d+) (?:-->|-\.->)(?:\|"[^"\n]*"\|)? ([a-z]+\d*)')
 #: A label of Mermaid in which no sign is markup.
-_SAFE = re.compile(r"(?:#\d+;|<br/>|[ /,(=)]|[^\W_]|(?<=[^\W_])[._-](?=[^\W_]))*")
+_SAFE = re.compile(r"(?:#\d+;|<br/>|[ /,(=)]|[^\W_]|(?<=[^\W_])(?<!www)[._-](?=[^\W_]))*")
 
 
 def _read_mermaid(text: str) -> tuple[list[str], set[tuple[str, str]]]:

@@ -6,10 +6,10 @@ from collections.abc import Iterator
 
 import pytest
 
+from bridge.admin import answers
 from bridge.commands import reload
 from bridge.model.control import Reloaded, ReloadResult
 from tests.commands.conftest import Terminal
-from tests.support import admin_server
 from tests.support.admin_server import TOKEN, AdminServer, Bridge, make_state
 
 
@@ -99,7 +99,7 @@ def test_a_reload_that_takes_long(
     run: Terminal, server: AdminServer, monkeypatch: pytest.MonkeyPatch, result: ReloadResult
 ) -> None:
     """The server gives its client up, the reload goes on, and `--wait` waits for its end."""
-    monkeypatch.setattr(admin_server.real_module("answers") or admin_server, "WAIT_S", 0.1)
+    monkeypatch.setattr(answers, "WAIT_S", 0.1)
     monkeypatch.setattr(reload, "_LOOK_S", 0.05)
     server.bridge.reload_s = 0.5
     server.bridge.answer = Reloaded(result, cause="" if result == "ok" else "b.yaml:1:1: unknown key")

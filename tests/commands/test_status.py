@@ -185,6 +185,13 @@ def test_the_state_of_several_processes(run: Terminal, server: AdminServer) -> N
     assert "up 0s" in text
 
 
+def test_a_bridge_that_has_just_begun(run: Terminal, server: AdminServer) -> None:
+    """Where no process has said yet how its sources stand, that is said."""
+    server.bridge.now = make_state(sources={}, queues={})
+    assert "sources    not known yet" in run("status", "--admin", server.listen)
+    assert "not known yet" not in run("status", "--admin", server.listen, "--json")
+
+
 def test_the_bridge_of_a_file(run: Terminal, server: AdminServer, tmp_path: Path) -> None:
     """`--config` takes the address from the file."""
     file = tmp_path / "found.yaml"

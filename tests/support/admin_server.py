@@ -1,27 +1,23 @@
-"""An admin server for the tests of commands: it answers as a bridge does, of a state that the test has made."""
+"""The admin server of a bridge that is none, in a thread: for commands, which wait for its answers."""
 
 from __future__ import annotations
 
 import asyncio
 import threading
 import time
-from collections.abc import Awaitable, Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
-from importlib import import_module
-from importlib.util import find_spec
 from pathlib import Path
-from types import ModuleType
-from typing import TYPE_CHECKING, Any, Final, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import msgspec
-from aiohttp import web
 from structlog.testing import capture_logs
 
+from bridge.admin import server
 from bridge.commands.admin_client import Address, AdminClient, Unreachable
 from bridge.config import AdminSettings
 from bridge.model.accounting import Counts, RouteCounts
-from bridge.model.control import Controlled, Paused, Reloaded, UnknownName
+from bridge.model.control import Paused, Reloaded, UnknownName
 from bridge.model.state import BridgeState, QueueState, RouteState, SourceState
 from tests.support.children import free_port, patient, wait_until
 
@@ -90,85 +86,6 @@ class Bridge:
         raise UnknownName(name, [*self.now.sources, *self.now.routes])
 
 
-#: A reload that takes longer goes on without its client.
-WAIT_S: Final = 5.0
-
-
-def _problems(state: BridgeState) -> Iterator[str]:
-    if state.phase != "running":
-        yield f"the bridge is {state.phase}"
-    if state.processes < state.expected:
-        yield f"processes: {state.processes} of {state.expected} are ready"
-    if not state.sink.available or state.sink.unready:
-        yield f"sink: {state.sink.cause or state.sink.unready}"
-    for name, source in state.sources.items():
-        if not source.paused and (not source.connected or source.stuck):
-            yield f"source {name}: not connected, or stuck: {source.cause}"
-
-
-async def serve(settings: AdminSettings, controlled: Controlled) -> None:
-    """Serve for ever: the interface of the admin server, without its care."""
-    token = settings.token.get_secret_value() if settings.token is not None else ""
-    unix = settings.listen.startswith("unix:")
-    tasks = set()
-
-    @web.middleware
-    async def guard(
-        request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
-    ) -> web.StreamResponse:
-        if request.method == "POST" and not unix:
-            if not token:
-                return _json(403, {"error": "it only shows: set admin.token, or listen on a Unix socket"})
-            if request.headers.get("Authorization") != f"Bearer {token}":
-                return _json(401, {"error": "the token is missing or wrong"})
-        return await handler(request)
-
-    async def status(_request: web.Request) -> web.Response:
-        state = controlled.state()
-        found = list(_problems(state))
-        return _json(200, {**msgspec.to_builtins(state), "ready": not found, "problems": found, "identity": {}})
-
-    async def reload(request: web.Request) -> web.Response:
-        task = asyncio.create_task(controlled.reload())
-        tasks.add(task)
-        task.add_done_callback(tasks.discard)
-        if request.query.get("wait") == "0" or not (await asyncio.wait({task}, timeout=WAIT_S))[0]:
-            return _json(202, {"result": "running"})
-        answer = task.result()
-        return _json({"ok": 200, "refused": 409, "invalid": 422, "failed": 500}[answer.result], answer)
-
-    async def pause(request: web.Request) -> web.Response:
-        try:
-            return _json(200, await controlled.pause(request.query["name"], paused=request.path == "/pause"))
-        except UnknownName as error:
-            return _json(404, {"cause": "no source or route has this name", "name": error.name, "known": error.known})
-
-    app = web.Application(middlewares=[guard])
-    app.add_routes([web.get("/status", status), web.post("/reload", reload)])
-    app.add_routes([web.post("/pause", pause), web.post("/resume", pause)])
-    runner = web.AppRunner(app, access_log=None)
-    await runner.setup()
-    if unix:
-        site: web.BaseSite = web.UnixSite(runner, settings.listen.removeprefix("unix:"))
-    else:
-        host, _, port = settings.listen.rpartition(":")
-        site = web.TCPSite(runner, host.strip("[]"), int(port))
-    try:
-        await site.start()
-        await asyncio.Event().wait()
-    finally:
-        await runner.cleanup()
-
-
-def real_module(name: str) -> ModuleType | None:
-    """Return a module of the bridge's own admin server, where there is one: the tests take it instead of `serve`."""
-    return import_module(f"bridge.admin.{name}") if find_spec("bridge.admin") is not None else None
-
-
-def _json(code: int, body: object) -> web.Response:
-    return web.Response(status=code, body=msgspec.json.encode(body), content_type="application/json")
-
-
 class AdminServer:
     """The admin server of `bridge` in a thread; use it as a context manager.
 
@@ -207,8 +124,7 @@ class AdminServer:
 
     async def _serve(self) -> None:
         self._loop, self._ended = asyncio.get_running_loop(), asyncio.Event()
-        server = real_module("server")
-        task = asyncio.create_task((serve if server is None else server.serve)(self.settings, self.bridge))
+        task = asyncio.create_task(server.AdminServer(self.settings, self.bridge).serve())
         end = asyncio.create_task(self._ended.wait())
         await asyncio.wait([task, end], return_when=asyncio.FIRST_COMPLETED)
         task.cancel()
