@@ -106,7 +106,8 @@ class Bridge:
         Raises:
             Stopping: a stop came first.
         """
-        tables = tables or compile_routes(config)[0]
+        if tables is None:
+            tables, _ = await asyncio.to_thread(compile_routes, config)
         await self._started.wait()
         changes = compare(self.config, config)
         if self._stop.is_set() or self._group is None:

@@ -46,6 +46,23 @@ async def _wait(condition: Callable[[], object]) -> None:
     await asyncio.to_thread(wait_until, condition, 10)
 
 
+async def test_it_watches_the_successors_after_a_reload() -> None:
+    """A source that has retired is nobody's concern any more; of one that stays it remembers what it saw."""
+    retired, stays, new = Still(), Still(), Still()
+    stays.name = "stays"
+    watchdog = Watchdog([retired, stays], stuck_after_s=0.3)
+    task = asyncio.create_task(watchdog.run())
+    try:
+        await _wait(lambda: watchdog.stuck == ["still", "stays"])
+        before = len(retired.reconnected)
+        watchdog.watch([stays, new], stuck_after_s=0.3)
+        assert watchdog.stuck == ["stays"]
+        await _wait(lambda: new.reconnected)
+        assert len(retired.reconnected) == before
+    finally:
+        task.cancel()
+
+
 async def test_a_source_that_moves_none_gets_a_new_connection() -> None:
     """First a new connection; only if that does not help, the source is stuck; any progress ends it."""
     still = Still()
