@@ -13,10 +13,11 @@ import psutil
 import pytest
 
 from bridge.config import Config, load
-from bridge.process import clock, supervisor
+from bridge.process import child_process, clock
+from bridge.process.child_process import ChildProcess
 from bridge.process.lifecycle import Lifecycle
 from bridge.process.loader import Prepared
-from bridge.process.supervisor import ChildProcess, Supervisor
+from bridge.process.supervisor import Supervisor
 from bridge.process.watchdog import Watchdog
 from tests.support.brokers import Redis
 from tests.support.children import wait_until, with_fault
@@ -103,7 +104,7 @@ async def test_a_silent_process_is_found_also_by_a_parent_that_stalls_again_and_
 ) -> None:
     """Only the time in which the parent did not run is forgiven."""
     monkeypatch.setattr(clock, "_STALLED_S", 0.3)
-    monkeypatch.setattr(supervisor, "_SILENCE_S", 2.0)
+    monkeypatch.setattr(child_process, "_SILENCE_S", 2.0)
     killed: list[int] = []
     monkeypatch.setattr(ChildProcess, "kill", lambda child: killed.append(child.number))
     parent = Supervisor(
