@@ -106,13 +106,13 @@ class Bridge:
         Raises:
             Stopping: a stop came first.
         """
-        tables = tables or compile_routes(config)[0]
+        compiled = (await asyncio.to_thread(compile_routes, config))[0] if tables is None else tables
         await self._started.wait()
         changes = compare(self.config, config)
         if self._stop.is_set() or self._group is None:
             raise Stopping
         side = self._new_side(config) if changes.sink else self._pipelines.side
-        swap = self._pipelines.prepare(config, tables, changes, side)
+        swap = self._pipelines.prepare(config, compiled, changes, side)
         self._swapping = tasks.start(self._group, self._swap(swap, self._group), "bridge:swap")
         await asyncio.wait([self._swapping])
         if self._swapping.cancelled():

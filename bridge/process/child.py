@@ -1,4 +1,4 @@
-"""One of several child processes: `python -m bridge.process.child`, which only `bridge.process.supervisor` starts.
+"""One of several child processes: `python -m bridge.process.child`, which only `bridge.process.child_process` starts.
 
 Its standard input brings its order, further ones, and then STOP: the process drains and ends. It does so too when that input
 ends without the word, because the parent has died; see `orders`. Its standard output takes reports,

@@ -156,14 +156,14 @@ class Lifecycle:
 
     def reloading(self) -> None:
         """Tell the service manager that a reload begins, which it may have asked for."""
-        if self._announced:
+        if self._announced and not self._stopping:
             # The time tells it that this is no answer to an earlier one (sd_notify(3)).
             systemd.notify(f"RELOADING=1\nMONOTONIC_USEC={time.monotonic_ns() // 1000}")
 
     def reloaded(self, config: Config) -> None:
         """Tell it that a reload is over, and with which configuration the bridge runs now."""
         self.use(config)
-        if self._announced:
+        if self._announced and not self._stopping:
             systemd.notify("READY=1")
 
     def _obey(self, loop: asyncio.AbstractEventLoop, run: Running, reload: Callable[[], object] | None) -> None:

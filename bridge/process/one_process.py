@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from bridge.model.accounting import Counts
 from bridge.model.control import Controlled, Paused, Reloaded
 from bridge.model.state import BridgeState
+from bridge.observe.logs import logger
 from bridge.process import clock
 from bridge.process.admin_task import AdminTask
 from bridge.process.bridge import Bridge
@@ -17,6 +18,9 @@ from bridge.process.lifecycle import Lifecycle
 from bridge.process.loader import Prepared
 from bridge.process.overview import Overview
 from bridge.process.reload import Reloader
+from bridge.sources.sharding import why_not_shareable
+
+log = logger()
 
 
 class OneProcess:
@@ -83,9 +87,13 @@ class OneProcess:
         return await self._bridge.pause(name, paused=paused)
 
     async def _swap(self, prepared: Prepared, _: Changes) -> None:
-        await self._bridge.swap(prepared.config, prepared.tables)
+        config = prepared.config
+        await self._bridge.swap(config, prepared.tables)
+        if config.processes > 1 and any(why_not_shareable(source) is None for source in config.sources.values()):
+            cause = "sources share their events out now; restart the bridge for the other processes"
+            log.warning("bridge.one_process", processes=config.processes, cause=cause)
         if self._admin is not None:
-            self._admin.use(prepared.config)
+            self._admin.use(config)
 
 
 if TYPE_CHECKING:

@@ -451,3 +451,55 @@ def test_a_process_that_dies_during_reloads_begins_with_the_newest_file(
     found = wait_for_calls(redis_server, 500)
     assert Counter(found) == Counter((n, "new") for n in range(500))
     _stop(bridge)
+
+
+def test_a_source_that_comes_by_a_reload_takes_over_what_earlier_processes_have_left(
+    mosquitto: Mosquitto, redis_server: Redis, new_bridge: Bridges
+) -> None:
+    """Sessions of a shared subscription that an earlier start had processes for: the broker deals them nothing any more."""
+    feed, other = MqttFeed(mosquitto), StreamFeed(redis_server)
+    other.prepare()
+    config = feed.config(redis_server, topics=[f"$share/bridge/{feed.name}"])
+    bridge = new_bridge({**config, "processes": 3}).ready()
+    with redis_server.client() as client:
+        wait_until(
+            lambda: len(client.keys(f"dramatiq-bridge:subscriptions:feed:{feed.name}*")) == 3, what="three records"
+        )
+    _stop(bridge)
+    bridge.configure({**config, "sources": {"other": other.source}, "routes": []})
+    bridge.start().ready()
+    reload(bridge, {**config, "sources": {**config["sources"], "other": other.source}})
+    bridge.wait_for("source.unsubscribed", times=2)
+    feed.publish_numbers(*range(100))
+    assert {n for n, _ in wait_for_calls(redis_server, 100)} == set(range(100))
+    _stop(bridge)
+
+
+def test_a_source_that_retires_from_a_hanging_broker_does_not_hold_up_the_reload(
+    redis_server: Redis, new_redis: Callable[..., Redis], new_bridge: Bridges
+) -> None:
+    """Its connection is given up after seconds; the new one goes to another broker."""
+    silent = new_redis()
+    before, after = StreamFeed(silent), StreamFeed(redis_server)
+    for feed in (before, after):
+        feed.prepare()
+    bridge = new_bridge(_routed(before, redis_server, "act")).ready()
+    silent.pause()
+    reload(bridge, _routed(after, redis_server, "act"))
+    after.publish_numbers(1)
+    assert wait_for_calls(redis_server, 1) == [(1, "act")]
+    silent.resume()
+    _stop(bridge)
+
+
+def test_processes_that_a_reload_would_need_are_asked_for(
+    redis_server: Redis, new_bridge: Bridges, stream: StreamFeed
+) -> None:
+    """A bridge that began as one process, since no source could be shared, stays one, and says so."""
+    channel = PubsubFeed(redis_server)
+    config = _routed(channel, redis_server, "act", processes=2)
+    bridge = new_bridge(config).ready()
+    config["sources"]["more"] = stream.source
+    reload(bridge, config)
+    assert "restart the bridge" in bridge.wait_for("bridge.one_process", times=2)["cause"]
+    _stop(bridge)
