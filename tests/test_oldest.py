@@ -26,6 +26,8 @@ SEAMS: Final = (
 )
 #: A real worker runs what each source brings, on both read paths.
 END_TO_END: Final = ("tests/sources/test_contract.py", "-k", "a_thousand_events_are_a_thousand_executions")
+#: Its server and its client of Prometheus, on every path but the long ones.
+ADMIN: Final = ("tests/admin", "-k", "not ten_thousand and not a_prometheus_scrapes")
 #: The plugin, and a manifest of an application.
 APPLICATIONS: Final = ("tests/testing", "tests/manifest")
 
@@ -41,7 +43,9 @@ def oldest() -> Path:
     return OLDEST
 
 
-@pytest.mark.parametrize("tests", [SEAMS, END_TO_END, APPLICATIONS], ids=["seams", "sources", "applications"])
+@pytest.mark.parametrize(
+    "tests", [SEAMS, END_TO_END, ADMIN, APPLICATIONS], ids=["seams", "sources", "admin", "applications"]
+)
 def test_with_the_oldest_libraries(tests: tuple[str, ...], oldest: Path) -> None:
     """The same tests pass there."""
     command = [str(oldest), "-m", "pytest", "-q", "-p", "no:cacheprovider", *tests]

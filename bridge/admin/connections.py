@@ -25,6 +25,8 @@ LIFE_S: Final = 60.0
 HEAD_S: Final = 10.0
 #: A client may send so many bytes, most of them the head.
 MAX_INPUT: Final = 64 * 1024
+#: So many bytes of answers wait for their clients, and at least one answer. That of 5,000 routes has 1.5 MiB.
+MAX_OUTPUT: Final = 16 * 1024 * 1024
 #: A line of the head has so many bytes at most: the address with its query, or a header.
 _MAX_LINE: Final = 8_190
 #: How long the rest of a small body is read, so that the client still reads the answer.
@@ -34,7 +36,11 @@ Handler = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
 
 
 class Connection(web.RequestHandler):
-    """One connection. `requested` is set once the head of its request is complete, `acts` while it changes something."""
+    """One connection.
+
+    `requested` is set once the head of its request is complete, `acts` while it changes something. `output` is the size of
+    its answer.
+    """
 
     def __init__(self, server: BoundedServer, connections: Connections) -> None:
         super().__init__(
@@ -52,6 +58,7 @@ class Connection(web.RequestHandler):
         self._timers: list[asyncio.TimerHandle] = []
         self.requested = False
         self.acts = False
+        self.output = 0
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Begin, if there is room."""
@@ -95,6 +102,12 @@ class Connection(web.RequestHandler):
 
     def log_exception(self, *args: object, **kw: object) -> None:
         """Log nothing: `handle_error` does."""
+
+    def respond(self, answer: Answer) -> web.Response:
+        """Return the response for an answer, which counts until the connection ends."""
+        self.output = len(answer.body)
+        self._connections.bound_output(self)
+        return response(answer)
 
     def abort(self) -> None:
         """End at once, whatever is not sent yet."""
@@ -145,6 +158,17 @@ class Connections:
             oldest.abort()
         self._open[connection] = None
         return True
+
+    def bound_output(self, newest: Connection) -> None:
+        """End the oldest of those that have not taken their answers yet, if these are too many bytes."""
+        waiting = [each for each in self._open if each.output and each is not newest]
+        total = newest.output + sum(each.output for each in waiting)
+        for each in waiting:
+            if total <= MAX_OUTPUT:
+                return
+            total -= each.output
+            self.remove(each)
+            each.abort()
 
     def remove(self, connection: Connection) -> None:
         """Forget a connection that has ended."""

@@ -17,7 +17,7 @@ from aiohttp import web
 
 from bridge.admin.access import Access, Refused
 from bridge.admin.answers import Answer, Endpoints
-from bridge.admin.connections import BoundedServer, Connection, response
+from bridge.admin.connections import BoundedServer, Connection
 from bridge.admin.listening import BACKLOG, Listener
 from bridge.config.admin import AdminSettings
 from bridge.errors import describe_error
@@ -40,9 +40,7 @@ async def _until_gone(listener: Listener) -> None:
 
 
 def _log_unavailable(repeated: RepeatedLog, settings: AdminSettings, cause: str) -> None:
-    repeated.write(
-        cause, log.warning, "admin.unavailable", address=settings.listen, cause=cause, retry_in=RETRY_S, is_change=True
-    )
+    repeated.write(cause, log.warning, "admin.unavailable", address=settings.listen, cause=cause, retry_in=RETRY_S)
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,7 +128,7 @@ class AdminServer:
             answer = Answer.text(refused.status, refused.words, refused.headers)
         finally:
             connection.acts = False
-        return response(answer)
+        return connection.respond(answer)
 
     def _admit(self, request: web.BaseRequest, path: str) -> _Endpoint:
         """Return the endpoint of a request.
