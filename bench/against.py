@@ -64,6 +64,9 @@ def main() -> int:
     parser.add_argument("--sources", nargs="+", choices=tuple(BACKLOGS), default=tuple(BACKLOGS), metavar="SOURCE")
     parser.add_argument("--rounds", type=int, default=_ROUNDS, help=f"of four runs each; default: {_ROUNDS}")
     parser.add_argument("--scale", type=float, default=1.0, help="of the events of each run; 0.1 for a quick look")
+    parser.add_argument(
+        "--scraped", action="store_true", help="this tree's bridge has an admin server, which is scraped each second"
+    )
     arguments = parser.parse_args()
     if arguments.rounds < 1:
         parser.error("--rounds: at least 1")
@@ -78,7 +81,10 @@ def main() -> int:
         all_runs = []
         for kind in arguments.sources:
             with BACKLOGS[kind]() as backlog:
-                all_runs.append(play(backlog, (this, rev), arguments.rounds, arguments.scale, log_line))
+                moved = play(
+                    backlog, (this, rev), arguments.rounds, arguments.scale, log_line, scraped=arguments.scraped
+                )
+                all_runs.append(moved)
         comparisons = [
             comparison
             for runs in all_runs
@@ -90,11 +96,19 @@ def main() -> int:
     return verdict(comparisons, failures)[0]
 
 
-def play(backlog: Backlog, trees: tuple[Tree, Tree], rounds: int, scale: float, log_line: LogLine) -> SourceRuns:
+def play(
+    backlog: Backlog,
+    trees: tuple[Tree, Tree],
+    rounds: int,
+    scale: float,
+    log_line: LogLine,
+    *,
+    scraped: bool = False,
+) -> SourceRuns:
     """Run each tree once to warm up, then the rounds; a source on which a tree fails at once is given up."""
     runs = SourceRuns(backlog.kind)
     events = max(MIN_EVENTS, int(_EVENTS.get(backlog.kind, PEERS[backlog.kind][0].events) * scale))
-    a, b = (Bridge(name, events, tree=tree) for name, tree in zip(("this tree", "REV"), trees, strict=True))
+    a, b = Bridge("this tree", events, tree=trees[0], scraped=scraped), Bridge("REV", events, tree=trees[1])
 
     def run(contestant: Bridge, moment: str) -> Run | None:
         result: Run | None = None

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import os
+import shutil
 import sys
 import tempfile
+import threading
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
+from http.client import HTTPException
 from importlib import import_module
 from pathlib import Path
 from types import TracebackType
@@ -20,6 +24,7 @@ from bench.load import NATIVE_STREAM, QUEUE_KEY, routes
 from bench.trees import Tree
 from tests.support.children import Child
 from tests.support.processes import BridgeProcess
+from tests.support.unix_http import UnixConnection
 
 #: Holds a module `uvloop` that raises ImportError, as if uvloop were not installed.
 _WITHOUT_UVLOOP: Final = Path(__file__).parent / "without_uvloop"
@@ -88,6 +93,8 @@ class Bridge(Contestant):
     uvloop: bool = True
     #: Whose code it runs; None: this checkout's.
     tree: Tree | None = None
+    #: Whether it has an admin server, whose metrics are scraped each second.
+    scraped: bool = False
 
     @property
     def settings(self) -> str:
@@ -116,12 +123,31 @@ class Bridge(Contestant):
 
     def start(self, backlog: Backlog) -> Running:
         """See Contestant."""
-        return _RunningBridge(BridgeProcess(self.config(backlog), env=self.environment))
+        config = self.config(backlog)
+        if not self.scraped:
+            return _RunningBridge(BridgeProcess(config, env=self.environment))
+        directory = tempfile.mkdtemp(prefix="bench-admin-")
+        config["admin"] = {"listen": f"unix:{directory}/admin.sock"}
+        return _RunningBridge(BridgeProcess(config, env=self.environment), Path(directory))
 
 
 class _RunningBridge(Running):
-    def __init__(self, process: BridgeProcess) -> None:
+    """A bridge, and a Prometheus that scrapes it where its admin server is in `directory`."""
+
+    def __init__(self, process: BridgeProcess, directory: Path | None = None) -> None:
+        self._directory = directory
+        self._ended = threading.Event()
         self._process = process.start()
+        if directory is not None:
+            threading.Thread(target=self._scrape, args=(directory / "admin.sock",), daemon=True).start()
+
+    def _scrape(self, socket: Path) -> None:
+        while not self._ended.wait(_SCRAPE_INTERVAL_S):
+            with suppress(OSError, HTTPException):  # it is starting, or has ended
+                connection = UnixConnection(socket, 5)
+                connection.request("GET", "/metrics")
+                connection.getresponse().read()
+                connection.close()
 
     @property
     def pid(self) -> int:
@@ -138,7 +164,10 @@ class _RunningBridge(Running):
         return self._process.log_tail()
 
     def close(self) -> None:
+        self._ended.set()
         self._process.close()
+        if self._directory is not None:
+            shutil.rmtree(self._directory, ignore_errors=True)
 
 
 @dataclass(frozen=True)
@@ -184,6 +213,8 @@ class _RunningPeer(Running):
         self._log.close()
 
 
+#: Many times as often as a Prometheus does by default.
+_SCRAPE_INTERVAL_S: Final = 1.0
 BRIDGE: Final = "bridge"
 NATIVE: Final = "mq-bridge native"
 POLL: Final = "mq-bridge poll"

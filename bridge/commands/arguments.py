@@ -93,7 +93,7 @@ def _daemon(parser: Any) -> None:
     found.add_argument(
         "--admin",
         metavar="ADDRESS",
-        help="the bridge at this address: 127.0.0.1:9464, which it is without either, or unix:/path",
+        help="the bridge at this address, as in 127.0.0.1:9464 or unix:/path; without either, the service's socket or 127.0.0.1:9464",
     )
     _token(parser)
 
