@@ -50,7 +50,7 @@ COMPILE = $(BIN)/uv pip compile --no-strip-extras --quiet --universal --python-v
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help venv brokers test test-repeat test-debian13 red-before faults soak interop lint words format check run demo bench bench-against bench-micro lock clean
+.PHONY: help venv brokers test test-repeat test-debian13 red-before faults reload-load soak interop lint words format check run demo bench bench-against bench-micro lock clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -93,6 +93,9 @@ red-before: venv brokers ## run the tests that are new since REV with the code o
 
 faults: venv brokers ## break everything under load and count what is lost, an hour and a quarter (ROWS='redis-*', RUNS=1, FAULTS_ARGS=--help)
 	@$(BIN)/python -m tests.faults --rows '$(ROWS)' --runs $(RUNS) $(FAULTS_TABLE) $(FAULTS_ARGS)
+
+reload-load: venv brokers ## reload good and bad files in turn under load, and look whether anything is lost (RELOAD_ARGS='--seconds 60 --processes 2')
+	@$(BIN)/python -m tests.support.reload_load $(RELOAD_ARGS)
 
 soak: venv brokers ## random faults one after another against one bridge (MINUTES=30, SOAK_ARGS=--help)
 	@$(BIN)/python -m tests.faults.soak --minutes $(MINUTES) $(SOAK_ARGS)

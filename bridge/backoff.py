@@ -1,7 +1,7 @@
 """Waiting between attempts: doubled each time, with jitter, bounded; longer for an attempt that fails for more than two minutes.
 
 The bounds stand with each loop: reconnects of a source in `delivery/pipeline.py`, writes in `sink/health.py`, questions
-to Dramatiq's Redis in `redis_io/patience.py`, child processes in `process/supervisor.py`.
+to Dramatiq's Redis in `redis_io/patience.py`, child processes in `process/child_process.py`.
 """
 
 from __future__ import annotations

@@ -32,24 +32,6 @@ RETRY_S: Final = 30.0
 _MAX_BODY: Final = 4_096
 
 
-async def serve(settings: AdminSettings, controlled: Controlled) -> None:
-    """Serve until this is cancelled; an address that is not to be had is logged, and tried again."""
-    server = AdminServer(settings, controlled)
-    repeated = RepeatedLog()
-    while True:
-        try:
-            listener = await Listener.open(settings)
-        except OSError as error:
-            cause = error.strerror or describe_error(error)
-            _log_unavailable(repeated, settings, cause)
-            await asyncio.sleep(RETRY_S)
-            continue
-        async with server.listening(listener):
-            log.info("admin.listening", address=settings.listen, changes=server.changes)
-            await _until_gone(listener)
-        _log_unavailable(repeated, settings, "somebody has removed its file, which is made again")
-
-
 async def _until_gone(listener: Listener) -> None:
     while True:
         await asyncio.sleep(RETRY_S)
@@ -75,6 +57,7 @@ class AdminServer:
     """The server of one bridge."""
 
     def __init__(self, settings: AdminSettings, controlled: Controlled) -> None:
+        self._settings = settings
         self._access = Access(settings)
         self._repeated = RepeatedLog()
         self._server = BoundedServer(self._handle)
@@ -93,6 +76,26 @@ class AdminServer:
             "/pause": order(lambda _request, query: shown.pause(query, paused=True)),
             "/resume": order(lambda _request, query: shown.pause(query, paused=False)),
         }
+
+    async def serve(self) -> None:
+        """Serve until this is cancelled; an address that is not to be had is logged, and tried again."""
+        settings = self._settings
+        while True:
+            try:
+                listener = await Listener.open(settings)
+            except OSError as error:
+                cause = error.strerror or describe_error(error)
+                _log_unavailable(self._repeated, settings, cause)
+                await asyncio.sleep(RETRY_S)
+                continue
+            async with self.listening(listener):
+                log.info("admin.listening", address=settings.listen, changes=self.changes)
+                await _until_gone(listener)
+            _log_unavailable(self._repeated, settings, "somebody has removed its file, which is made again")
+
+    def use(self, settings: AdminSettings) -> None:
+        """Ask for another token from now on, and allow other names; the address stays."""
+        self._access = Access(settings)
 
     @property
     def changes(self) -> str:

@@ -16,7 +16,17 @@ _ROUTE_CODES: Final = (
     "exit codes: 0 (a route fits, or it is as --expect says), 1 (it is not), 2 (usage), 3 (no route fits),\n"
     "            4 (a dead letter), 78 (mistakes in the configuration)"
 )
+_STATUS_CODES: Final = (
+    "exit codes: 0 (ready), 1 (not ready, or not reachable), 2 (usage), 78 (mistakes in the configuration)"
+)
+_RELOAD_CODES: Final = (
+    "exit codes: 0 (loaded; without --wait: accepted), 1 (nothing has changed, or not reachable), 2 (usage),\n"
+    "            78 (mistakes in the `admin:` of CONFIG)"
+)
 _COLORS: Final = ("auto", "always", "never")
+
+#: The columns that `top` can be sorted by.
+SORTS: Final = ("events", "enqueued", "filtered", "dead", "name")
 
 _Commands = Any
 
@@ -36,7 +46,9 @@ def command_line() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"dramatiq-bridge {bridge.__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for add in (_run, _check, _test, _route, _send, _actors, _schema, _completion, _demo):
+    for add in (_run, _check, _test, _route, _send, _status, _top, _graph, _pause, _resume, _reload):
+        add(commands)
+    for add in (_actors, _schema, _completion, _demo):
         add(commands)
     return parser
 
@@ -62,11 +74,44 @@ def _color(parser: Any) -> None:
     parser.add_argument("--color", choices=_COLORS, default="auto", help="auto: on a terminal, unless NO_COLOR is set")
 
 
+def _interval(text: str) -> float:
+    from bridge.config import parse_duration  # noqa: PLC0415 - `--help` loads none of it
+
+    try:
+        milliseconds = parse_duration(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+    if milliseconds < 100:
+        raise argparse.ArgumentTypeError("takes a duration of at least 100ms")
+    return milliseconds / 1000
+
+
+def _daemon(parser: Any) -> None:
+    """Add the arguments by which a running bridge is found."""
+    found = parser.add_mutually_exclusive_group()
+    found.add_argument("--config", metavar="CONFIG", help="the bridge of this file, by its `admin:`")
+    found.add_argument(
+        "--admin",
+        metavar="ADDRESS",
+        help="the bridge at this address: 127.0.0.1:9464, which it is without either, or unix:/path",
+    )
+    _token(parser)
+
+
+def _token(parser: Any) -> None:
+    parser.add_argument(
+        "--token",
+        metavar="TOKEN",
+        help="instead of the file's; '${NAME}' keeps it out of the process list; without it DRAMATIQ_BRIDGE_TOKEN",
+    )
+
+
 def _run(commands: _Commands) -> None:
     run = _command(commands, "run", "run the bridge until SIGTERM or SIGINT", "dramatiq-bridge run bridge.yaml")
     run.add_argument("config", metavar="CONFIG")
     run.add_argument("--log-format", choices=("json", "console"), help="console on a terminal, JSON lines otherwise")
     run.add_argument("--log-level", choices=("debug", "info", "warning", "error"))
+    run.add_argument("--admin", metavar="ADDRESS", help="where the admin server listens, instead of `admin.listen`")
 
 
 def _check(commands: _Commands) -> None:
@@ -139,6 +184,63 @@ def _send(commands: _Commands) -> None:
     )
     target.add_argument("--config", metavar="CONFIG", help="take `dramatiq:` from this file")
     send.add_argument("--namespace", default="dramatiq", help="with --redis")
+
+
+def _status(commands: _Commands) -> None:
+    sentence = "show how a running bridge stands: ready or not, and why"
+    example = "dramatiq-bridge status --config bridge.yaml"
+    status = _command(commands, "status", sentence, example, _STATUS_CODES)
+    _daemon(status)
+    status.add_argument("--json", action="store_true", help="print the JSON of the admin server")
+    _color(status)
+
+
+def _top(commands: _Commands) -> None:
+    sentence = "watch a running bridge: events a second, by source and by route; q quits, s sorts, / filters, p pauses"
+    top = _command(commands, "top", sentence, "dramatiq-bridge top --admin 127.0.0.1:9464 --sort dead --interval 5s")
+    _daemon(top)
+    top.add_argument("--interval", type=_interval, default=1.0, metavar="DURATION", help="between two looks; 1s")
+    top.add_argument("--once", action="store_true", help="print one table, after one interval; needs no terminal")
+    top.add_argument("--sort", choices=SORTS, default="events", help="the greatest first; names by the alphabet")
+    top.add_argument("--filter", default="", metavar="TEXT", help="sources, routes and queues with this in their names")
+    _color(top)
+
+
+def _graph(commands: _Commands) -> None:
+    sentence = "draw the way of the events: sources, routes, queues and actors, dead letters"
+    example = "dramatiq-bridge graph bridge.yaml --format mermaid"
+    graph = _command(commands, "graph", sentence, example)
+    graph.add_argument("config", nargs="?", metavar="CONFIG", help="draw this file, without a running bridge")
+    graph.add_argument("--format", choices=("text", "mermaid", "dot"), default="text")
+    graph.add_argument("--live", action="store_true", help="add the events a second of the bridge that runs CONFIG")
+    graph.add_argument(
+        "--admin",
+        metavar="ADDRESS",
+        help="add those of the bridge at this address, as in 127.0.0.1:9464, unix:/path; without CONFIG, draw that bridge",
+    )
+    _token(graph)
+
+
+def _pause(commands: _Commands) -> None:
+    sentence = "pause a source or a route of a running bridge, until `resume` or the bridge's end"
+    pause = _command(commands, "pause", sentence, "dramatiq-bridge pause plant --config bridge.yaml")
+    pause.add_argument("name", metavar="NAME", help="of a source or a route; a source comes first")
+    _daemon(pause)
+
+
+def _resume(commands: _Commands) -> None:
+    sentence = "resume a source or a route that `pause` has paused"
+    resume = _command(commands, "resume", sentence, "dramatiq-bridge resume plant --config bridge.yaml")
+    resume.add_argument("name", metavar="NAME", help="of a source or a route; a source comes first")
+    _daemon(resume)
+
+
+def _reload(commands: _Commands) -> None:
+    sentence = "have a running bridge load its configuration again; with mistakes in it nothing changes"
+    example = "dramatiq-bridge reload --wait --config bridge.yaml"
+    reload = _command(commands, "reload", sentence, example, _RELOAD_CODES)
+    reload.add_argument("--wait", action="store_true", help="until it is carried out, and print the changes")
+    _daemon(reload)
 
 
 def _actors(commands: _Commands) -> None:

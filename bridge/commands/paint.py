@@ -14,8 +14,8 @@ class Paint:
 
     def __init__(self, when: str) -> None:
         terminal = sys.stdout.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
-        self._on = when == "always" or (when == "auto" and terminal)
+        self.is_on = when == "always" or (when == "auto" and terminal)
 
     def __call__(self, text: str, color: str) -> str:
         """Return `text` in a colour of _CODES, or as it is."""
-        return f"\x1b[{_CODES[color]}m{text}\x1b[0m" if self._on else text
+        return f"\x1b[{_CODES[color]}m{text}\x1b[0m" if self.is_on else text

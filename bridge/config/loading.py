@@ -12,6 +12,7 @@ from typing import Any, Final, Generic, TypeVar
 from pydantic import BaseModel, ValidationError
 
 from bridge.config import checks
+from bridge.config.admin import AdminSettings
 from bridge.config.cases import Case, CaseFile
 from bridge.config.document import Document
 from bridge.config.dollar import is_expression
@@ -26,6 +27,7 @@ from bridge.config.validation_errors import first_choices, translate
 from bridge.config.wording import bounded_hints
 from bridge.errors import ConfigError, Diagnostic, LocatedDiagnostic
 from bridge.garbage import without_collector
+from bridge.observe.masking import masked
 
 Check = Callable[[Config], list[Diagnostic]]
 _Model = TypeVar("_Model", bound=BaseModel)
@@ -85,6 +87,42 @@ def load_cases(
         return Loaded(cases, document, substitution.unset)
 
 
+class AdminSection(BaseModel):
+    """The section `admin` of a file, whatever else stands there."""
+
+    admin: AdminSettings | None = None
+
+
+def load_admin(path: str | os.PathLike[str], substitution: Substitution) -> Loaded[AdminSection]:
+    """Return the section `admin` alone: a running bridge is also found by a file into which mistakes have come since.
+
+    A token without a value on this machine is left out.
+
+    Raises:
+        ConfigError: the file can't be read, or this section has mistakes.
+    """
+    file = os.fspath(path)
+    document = parse(_read(file), file, substitution)
+    if not document.complete:
+        raise ConfigError(document.diagnostics())
+    section = None
+    if document.is_unset(("admin", "listen")):
+        document.unset(("admin", "listen"))
+    else:
+        raw: Any = document.value.get("admin") if isinstance(document.value, dict) else None
+        if isinstance(raw, dict) and document.is_unset(("admin", "token")):
+            raw = {key: value for key, value in raw.items() if key != "token"}
+        try:
+            section = AdminSection.model_validate({"admin": raw}, context={"secrets": set()})
+        except ValidationError as error:
+            _add_all(translate(error, AdminSection), document)
+    if section is None:
+        # The mistakes elsewhere are those of `check`.
+        mistakes = document.diagnostics()
+        raise ConfigError([mistake for mistake in mistakes if mistake.where.startswith("admin")] or mistakes)
+    return Loaded(section, document, substitution.unset)
+
+
 def _load(file: str, substitution: Substitution, check: Check | None) -> Loaded[Config]:
     document = parse(_read(file), file, substitution)
     config = _validate(document, Config)
@@ -102,8 +140,20 @@ def _load(file: str, substitution: Substitution, check: Check | None) -> Loaded[
         # Not raised while handling pydantic's error: a chained error would show the values.
         raise ConfigError(document.diagnostics())
     fingerprint = hashlib.sha256(document.text.encode("utf-8", "surrogatepass")).hexdigest()
-    config = config.with_origin(Origin(os.path.abspath(file), fingerprint, time.time()))  # noqa: PTH100 - resolves no link
+    path = os.path.abspath(file)  # noqa: PTH100 - resolves no link
+    config = config.with_origin(Origin(path, fingerprint, time.time(), _masked_conditions(config, document)))
     return Loaded(config, document, substitution.unset)
+
+
+def _masked_conditions(config: Config, document: Document) -> dict[str, str]:
+    """Return the conditions with substituted values by their routes' names, and `***` for each value, which may be a secret."""
+    conditions = {}
+    for index, route in enumerate(config.routes):
+        _, pieces = document.substituted.get(("routes", index, "when"), ("", []))
+        if pieces and route.when is not None:
+            values = {piece.value for piece in pieces if not piece.unset and not piece.fallback}
+            conditions[str(route.name)] = masked(route.when, values)
+    return conditions
 
 
 def _with_manifest(config: Config, document: Document) -> Config:

@@ -6,7 +6,7 @@ Durations are milliseconds, sizes are bytes.
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, PrivateAttr, WithJsonSchema, field_validator
@@ -251,11 +251,15 @@ def _with_queue(route: Route, actors: Mapping[str, Actor]) -> Route:
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """The file of a configuration: its path, the SHA-256 of its text, and when it was loaded, in epoch seconds."""
+    """The file of a configuration: its path, the SHA-256 of its text, and when it was loaded, in epoch seconds.
+
+    `masked_conditions` has, by the route's name, each `when` into which `${...}` has put a value, without that value.
+    """
 
     path: str = ""
     fingerprint: str = ""
     loaded_at: float = 0.0
+    masked_conditions: Mapping[str, str] = field(default_factory=dict)
 
 
 class Config(Model):

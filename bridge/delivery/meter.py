@@ -23,6 +23,14 @@ class SourceMeter:
         #: Since when events are held and none is acknowledged, in monotonic seconds; 0 while none is held.
         self._unacknowledged_since = 0.0
 
+    def succeed(self, other: SourceMeter) -> None:
+        """Go on with the numbers of a predecessor."""
+        self._connections, self._batches, self._age = other._connections, other._batches, other._age
+
+    def closed(self) -> None:
+        """Note that the connection was closed on purpose."""
+        self.disconnected("")
+
     def connected(self) -> None:
         """Note a new connection."""
         self._connections += 1

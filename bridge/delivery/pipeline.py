@@ -14,14 +14,17 @@ import asyncio
 from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
+from functools import partial
 from typing import Final
 
 from bridge.backoff import Backoff
 from bridge.config import SourceConfig
 from bridge.delivery import tasks
 from bridge.delivery.event_log import EventLog
+from bridge.delivery.handover import Handover, taken_apart
 from bridge.delivery.meter import SourceMeter
 from bridge.delivery.policy import Delivery, DeliveryPolicy
+from bridge.delivery.replay import Replay
 from bridge.delivery.sink_context import SinkContext
 from bridge.delivery.source_log import SourceLog
 from bridge.errors import Disconnected
@@ -31,7 +34,7 @@ from bridge.model.batch import Batch, BatchSequence
 from bridge.model.state import SourceState
 from bridge.routing.router import Router
 from bridge.sources.contract import Session, Source
-from bridge.spool import SpoolDirectory
+from bridge.spool import Spool, SpoolDirectory
 
 #: The backoff of a reconnect. At most 5 s in the first two minutes, so that a source is back within ten of a broker that has
 #: restarted; then a minute on average for a neighbour that stays broken, since each attempt costs 2 ms of CPU.
@@ -57,8 +60,8 @@ _MOST_PARTS: Final = 4096
 class SourcePipeline:
     """Moves the events of one source into the sink, which knows it as `name`.
 
-    `run` connects, again and again, until `stop` has ended it. `config` is that of the source, `router` has its routes;
-    `guarantee` is its promise, for the log.
+    `run` connects, again and again, until `stop` or `retire` has ended it. `config` is that of the source, `router` has its
+    routes; `guarantee` is its promise, for the log. `accounts` are those of its predecessor.
     """
 
     def __init__(
@@ -70,8 +73,11 @@ class SourcePipeline:
         context: SinkContext,
         *,
         guarantee: str | None = None,
+        accounts: Accounts | None = None,
     ) -> None:
         self.name = name
+        #: Whether a person has paused the source: it does not connect until it is resumed.
+        self.paused = False
         #: Whether a stop has finished every event that was received, within its time.
         self.drained = False
         #: Logs each event, at `debug`.
@@ -81,18 +87,19 @@ class SourcePipeline:
         self._meter = SourceMeter(config)
         self._router = router
         self._context = context
-        self._accounts = Accounts(redelivers=source.redelivers)
+        self._accounts = accounts or Accounts(redelivers=source.redelivers)
         self._policy = DeliveryPolicy(name, source, router, context, self._accounts)
         self._connected = asyncio.Event()
+        self._group: asyncio.TaskGroup | None = None
+        self._retiring = False
         self._session: Session | None = None
         self._receiving: asyncio.Task[None] | None = None
         self._delivering: asyncio.Task[None] | None = None
         self._replaying: asyncio.Task[None] | None = None
-        self._handover = _Handover(maxsize=1)
+        self._handover = Handover()
         self._finished = 0
-        #: What is being written now, live and from the spool.
+        #: What is being written now, but for the spool's.
         self._delivered: Delivery | None = None
-        self._replayed: Delivery | None = None
         #: `_delivered` is of its chain.
         self._handed_over: Delivery | None = None
         #: Deliveries that are being handed over, and those that were cut short: oldest first.
@@ -100,17 +107,19 @@ class SourcePipeline:
         self._unfinished: deque[Delivery] = deque()
         #: Those to which a stop gives their outcome.
         self._spilling: list[Delivery] = []
-        #: Events that are written, or lost, and still counted by the spool.
-        self._settled_in_spool = 0
-        #: Cleared while a spooled batch is being written.
-        self._replay_idle = asyncio.Event()
-        self._replay_idle.set()
         self._sequence = BatchSequence()
+        #: With a spool.
+        self._replay = Replay(self._policy, self._accounts, self._log, self._record)
 
     @property
     def source(self) -> str:
         """The name of the source in the configuration."""
         return self._source.name
+
+    @property
+    def accounts(self) -> Accounts:
+        """Its accounts, which a successor goes on with."""
+        return self._accounts
 
     @property
     def counts(self) -> Counts:
@@ -128,6 +137,7 @@ class SourcePipeline:
         state.counts = self.counts
         state.guarantee = self._log.guarantee
         state.pressure = self._context.backpressure.holds(self.name)
+        state.paused = self.paused
         waiting, once = 0, 0
         if self._session is not None:
             waiting, once = self._session.waiting, self._session.perishable
@@ -137,7 +147,7 @@ class SourcePipeline:
         state.perishable = once if self._source.redelivers else state.in_flight
         spool = self._policy.spool
         if spool is not None:
-            state.spooled, state.spooled_bytes = spool.events - self._settled_in_spool, spool.size
+            state.spooled, state.spooled_bytes = spool.events - self._replay.settled, spool.size
         return state
 
     def _deliveries_without_outcome(self) -> Iterator[Delivery]:
@@ -150,51 +160,109 @@ class SourcePipeline:
         if self._handed_over is not None:
             yield from (delivery for delivery in self._handed_over.chain() if delivery.outcome is None)
 
-    async def open_spool(self, directory: SpoolDirectory) -> None:
-        """Keep events in `directory` that neither the sink takes nor the broker holds. Before `run`."""
+    async def open_spool(self, directory: SpoolDirectory, *, known: int = 0) -> None:
+        """Keep events in `directory` that neither the sink takes nor the broker holds. Before `run`.
+
+        `known` of its events were received in this process, by a source that was removed meanwhile.
+        """
         if self._source.read is not None:
             self._policy.spool = spool = await directory.open(self.name, self._source.read)
             if spool is not None:
-                self._accounts.recover(spool.events + spool.lost)
+                self._accounts.recover(max(0, spool.events + spool.lost - known))
                 if spool.lost:
                     self.count_lost(spool.lost)
                     self._log.spool_corrupt(spool.lost)
 
     async def wait_connected(self) -> None:
-        """Return once the source has been connected for the first time."""
+        """Return once the source has been connected for the first time, or paused, or removed."""
         await self._connected.wait()
 
     async def run(self) -> None:
         """Connect and move events until `stop`; reconnect with jitter whenever the connection ends."""
         if self._policy.stopping:
             return
-        async with asyncio.TaskGroup() as group:
-            self._delivering = tasks.start(group, self._deliver_loop(), f"source:{self.name}:deliver")
-            if self._policy.spool is not None:
-                self._replaying = tasks.start(group, self._replay_loop(), f"source:{self.name}:replay")
-            self._receiving = tasks.start(group, self._connect_loop(), f"source:{self.name}")
+        if self.paused:
+            self._connected.set()
+        async with asyncio.TaskGroup() as self._group:
+            self._delivering = tasks.start(self._group, self._deliver_loop(), f"source:{self.name}:deliver")
+            if (spool := self._policy.spool) is not None:
+                self._replaying = tasks.start(self._group, self._replay.run(spool), f"source:{self.name}:replay")
+            if not self.paused:
+                self._receiving = tasks.start(self._group, self._connect_loop(), f"source:{self.name}")
 
     async def stop(self, deadline: float) -> None:
         """Take nothing new, finish the received events until `deadline` (the loop's time), and end `run`.
 
         Events that are not finished by then stay with their broker where it redelivers them, or go to the spool where
-        there is one, or are counted as lost. A second call finds nothing to do.
+        there is one, or are counted as lost. So do at once those that a paused route holds, unless they would be lost: these
+        are written. A second call finds nothing to do.
         """
+        self._retiring = False
+        self._policy.ignores_pauses = self._policy.spool is None and not self._source.redelivers
+        await self._end(max(deadline, asyncio.get_running_loop().time()))
+
+    async def retire(self, deadline: float) -> None:
+        """End as `stop` does, but keep the spool, and the events that would be lost: `succeed` takes them over."""
+        self._retiring = True
+        await self._end(max(deadline, asyncio.get_running_loop().time()))
+
+    def succeed(self, other: SourcePipeline) -> None:
+        """Go on where `other`, which has retired, has ended; before `run`."""
+        self._accounts.redelivers = self._source.redelivers
+        self._meter.succeed(other._meter)
+        self._connected = other._connected
+        self._policy.spool, other._policy.spool = other._policy.spool, None
+        self._replay.succeed(other._replay)
+        for kept in other._unfinished:
+            kept.session = None  # it has ended, and nobody redelivers them
+            self._handover.put_first(kept)
+        other._unfinished.clear()
+
+    def reroute(self, router: Router) -> None:
+        """Route the batches that are received from now on by `router`."""
+        self._router = self._policy.router = router
+
+    async def pause(self) -> None:
+        """Take nothing new, and close the connection once the received events are finished; don't connect until `resume`."""
+        self.paused = True
+        self._connected.set()
+        await self._pause()
+
+    def resume(self) -> None:
+        """Connect again."""
+        self.paused = False
+        if (
+            self._group is not None
+            and not self._policy.stopping
+            and (self._receiving is None or self._receiving.done())
+        ):
+            self._receiving = tasks.start(self._group, self._connect_loop(), f"source:{self.name}")
+
+    def give_up_spool(self) -> Spool | None:
+        """Return the spool of a stopped pipeline whose source is removed; nobody waits for its connection any more."""
+        self._connected.set()
+        spool, self._policy.spool = self._policy.spool, None
+        return spool
+
+    async def _end(self, deadline: float) -> None:
         loop = asyncio.get_running_loop()
-        deadline = max(deadline, loop.time())
         self._policy.stopping = True
+        self._context.pauses.wake()
         self._log.flush()  # while the connection is as its lines say
         try:
             # A timeout of its own for each: a step that swallows the one cancellation of its timeout does not prolong the next.
             for step in (self._pause, self._wait_received, self._handover.join):
-                async with asyncio.timeout_at(deadline):
+                async with asyncio.timeout_at(deadline) as limit:
+                    self._policy.on_held = partial(_expire, limit)
+                    self._context.pauses.wake()
                     await step()
             self.drained = True
         except TimeoutError:
             await tasks.cancel(_running(self._receiving), within_s=_CANCEL_S)
         with suppress(TimeoutError):
             async with asyncio.timeout_at(min(loop.time() + _REPLAY_S, max(deadline, loop.time()) + _LATE_REPLAY_S)):
-                await self._replay_idle.wait()
+                await self._replay.idle.wait()
+        self._policy.on_held = lambda: None
         await tasks.cancel(_running(self._delivering, self._replaying), within_s=_CANCEL_S)
         await self._spool_or_count_unfinished(max(deadline, min(loop.time() + _DISK_S, deadline + _LATE_S)))
         self._log.flush()
@@ -212,11 +280,11 @@ class SourcePipeline:
     @property
     def progress(self) -> int:
         """A number that changes whenever a batch is finished, or a part of one that is written in parts."""
-        if self._delivered is None and self._replayed is None:
-            return self._finished * _MOST_PARTS  # the watchdog asks hundreds of idle sources each second
-        batches = [one.batch for one in (self._delivered, self._replayed) if one is not None]
-        parts = sum(part.written is not None for batch in batches for part in batch.unsplit_parts())
-        return self._finished * _MOST_PARTS + parts
+        finished = (self._finished + self._replay.finished) * _MOST_PARTS
+        if self._delivered is None and self._replay.delivery is None:
+            return finished  # the watchdog asks hundreds of idle sources each second
+        batches = [one.batch for one in (self._delivered, self._replay.delivery) if one is not None]
+        return finished + sum(part.written is not None for batch in batches for part in batch.unsplit_parts())
 
     @property
     def has_pending_work(self) -> bool:
@@ -224,7 +292,7 @@ class SourcePipeline:
         if not (self._is_busy or (self._session is not None and self._session.held > 0)):
             return False
         context = self._context
-        waits = not context.health.is_available(self.name) or context.backpressure.holds(self.name)
+        waits = not context.health.is_available(self.name) or context.holds(self.name)
         return not (waits or self._policy.stopping)
 
     def reconnect(self, cause: str) -> None:
@@ -242,7 +310,7 @@ class SourcePipeline:
         backoff = Backoff(_FIRST_RETRY_S, _MAX_RETRY_S, _LASTING_RETRY_S)
         loop = asyncio.get_running_loop()
         while not self._must_end():
-            connected_at = None
+            connected_at, wait = None, 0.0
             try:
                 async with self._source.connect() as session:
                     if self._must_end():
@@ -254,7 +322,8 @@ class SourcePipeline:
                     self._meter.connected()
                     self._log.connected(len(self._router.table.routes), session.guarantee)
                     await self._receive_loop(session)
-                    return
+                self._log.closed()
+                self._meter.closed()
             except Disconnected as error:
                 if connected_at is not None:
                     backoff.interrupt()
@@ -267,6 +336,8 @@ class SourcePipeline:
                 if self._session is not None:
                     # Also where closing was cut short. Then only events that nobody redelivers still wait in it.
                     self._session.fail("the connection was closed")
+                    if self._retiring:
+                        await self._keep_waiting(self._session)
                     waiting, dropped = self._session.waiting, self._session.dropped
                     self._accounts.receive(self._session.received, returned=dropped, lost=waiting)
                 self._session = None
@@ -282,8 +353,14 @@ class SourcePipeline:
         """
         while events := await session.receive():
             self._meter.received(len(events))
-            await self._hand_over(Delivery(session, Batch(events, self._sequence)))
+            await self._hand_over(Delivery(session, Batch(events, self._sequence), router=self._router))
         await self._handover.join()
+
+    async def _keep_waiting(self, session: Session) -> None:
+        """Keep the events for a successor that a session still has which has ended; nothing waits here."""
+        while session.waiting:
+            batch = Batch(await session.receive(), self._sequence)
+            self._not_handed_over.append(Delivery(session, batch, router=self._router))
 
     async def _hand_over(self, delivery: Delivery) -> None:
         """Route the delivery and hand it over, then its rest."""
@@ -292,7 +369,7 @@ class SourcePipeline:
         while waiting:
             first = waiting[0]
             if not self._policy.routes_later(first):
-                first.set_routed(self._router.route(first.batch))
+                first.set_routed((first.router or self._router).route(first.batch))
             if first.rest is not None:
                 waiting.append(first.rest)
                 first.rest = None
@@ -304,7 +381,7 @@ class SourcePipeline:
     def _must_end(self) -> bool:
         # Asked after each connect, because a library's connect can swallow a cancellation.
         task = asyncio.current_task()
-        return self._policy.stopping or (task is not None and task.cancelling() > 0)
+        return self.paused or self._policy.stopping or (task is not None and task.cancelling() > 0)
 
     # 2. Decide, count, acknowledge.
 
@@ -319,7 +396,7 @@ class SourcePipeline:
                     await self._acknowledge(delivery, outcome)
                     self._finished += 1
             except asyncio.CancelledError:
-                self._unfinished.extendleft(reversed([one for one in handed_over.chain() if one.outcome is None]))
+                self._unfinished.extendleft(one for one in reversed(taken_apart(handed_over)) if one.outcome is None)
                 raise
             finally:
                 self._handover.task_done()
@@ -345,38 +422,10 @@ class SourcePipeline:
         await delivery.session.acknowledge(delivery.batch.events)
         self._meter.acknowledged(delivery.session)
 
-    # 3. With a spool: write the spooled batches, oldest first.
-
-    async def _replay_loop(self) -> None:
-        spool = self._policy.spool
-        assert spool is not None  # noqa: S101 - `run` starts this loop only where there is one
-        try:
-            async for spooled in spool.replay():
-                if self._policy.stopping:
-                    return
-                self._replay_idle.clear()
-                if spooled.lost:
-                    self._accounts.lose_spooled(spooled.lost)
-                    self._settled_in_spool += spooled.lost
-                    self._log.spool_corrupt(spooled.lost)
-                else:
-                    for delivery in Delivery(None, spooled.batch).chain():
-                        self._replayed = delivery
-                        self._record(delivery, await self._policy.replay(delivery))
-                        self._settled_in_spool += len(delivery.batch.events)
-                        self._finished += 1
-                await spool.forget(spooled)
-                self._settled_in_spool = 0
-                self._replay_idle.set()
-                self._finished += 1
-        finally:
-            self._replayed = None
-            self._replay_idle.set()
-
     # Stop.
 
     async def _pause(self) -> None:
-        """Pause the session; an attempt to connect is given up."""
+        """Pause the session; an attempt to connect is given up, and so is the wait for the next one."""
         receiving = self._receiving
         while self._session is None and receiving is not None and not receiving.done():
             await tasks.cancel([receiving], within_s=0.2)
@@ -392,34 +441,42 @@ class SourcePipeline:
         """Count each unfinished event as spooled, returned or lost, until `end` (the loop's time).
 
         Once the disk has had its time (it may hang), everything without a confirmed append counts as returned or lost.
+        Lost ones are kept for the successor of a pipeline that retires.
         """
         while not self._handover.empty():
             self._unfinished.append(self._handover.get_nowait())
         for waiting in self._not_handed_over:
-            self._unfinished.extend(waiting.chain())
+            self._unfinished.extend(taken_apart(waiting))
         self._not_handed_over.clear()
         unfinished, self._unfinished = self._unfinished, deque()
         self._spilling += unfinished
         try:
             async with asyncio.timeout_at(end):
                 for delivery in unfinished:
-                    self._record(delivery, await self._policy.spill_at_stop(delivery))
+                    self._record_unless_kept(delivery, await self._policy.spill_at_stop(delivery))
         except TimeoutError:
             for delivery in unfinished:
-                if delivery.outcome is None:
-                    self._record(delivery, Outcome.LOST)
+                if delivery.outcome is None and delivery not in self._unfinished:
+                    self._record_unless_kept(delivery, Outcome.LOST)
         except asyncio.CancelledError:
             # Another task of the process has failed. What is left is for the second stop.
-            self._unfinished.extend(delivery for delivery in unfinished if delivery.outcome is None)
+            left = [one for one in unfinished if one.outcome is None and one not in self._unfinished]
+            self._unfinished.extend(left)
             raise
         finally:
             self._spilling = [delivery for delivery in self._spilling if delivery not in unfinished]
 
+    def _record_unless_kept(self, delivery: Delivery, outcome: Outcome) -> None:
+        if outcome is Outcome.LOST and self._retiring and not self._accounts.are_redelivered(delivery.batch.events):
+            self._spilling.remove(delivery)
+            self._unfinished.append(delivery)
+        else:
+            self._record(delivery, outcome)
 
-class _Handover(asyncio.Queue[Delivery]):
-    def items(self) -> list[Delivery]:
-        """Return the deliveries that wait, oldest first."""
-        return list(self._queue)  # type: ignore[attr-defined] # a deque: see asyncio.Queue._init
+
+def _expire(limit: asyncio.Timeout) -> None:
+    if not limit.expired():
+        limit.reschedule(asyncio.get_running_loop().time())
 
 
 def _running(*given: asyncio.Task[None] | None) -> Sequence[asyncio.Task[None]]:

@@ -71,12 +71,13 @@ class PoisonGuard:
         """Tell whether an event in `batch` was delivered before."""
         return True in [event.redelivered for event in batch.events]  # half of the time that any(...) takes
 
-    async def route(self, batch: Batch) -> Counts:
-        """Route `batch` as `Router.route` does, and return its counts.
+    async def route(self, batch: Batch, router: Router | None = None) -> Counts:
+        """Route `batch` as `Router.route` does, and return its counts; `router` is that of the batch, if it has one.
 
         Raises:
             SinkUnavailable: redelivered events can't be counted now; nothing was added to the batch.
         """
+        router = router or self._router
         suspects = _fingerprints(batch.events)
         attempts = await self._begin(suspects, below=ISOLATE_AFTER)
         guilty = {suspect for suspect, count in zip(suspects, attempts, strict=True) if count >= ISOLATE_AFTER}
@@ -85,21 +86,21 @@ class PoisonGuard:
         routed = Batch([], batch.sequence, number=batch.number)
         if not guilty:
             routed.events = batch.events
-            counts = await self._router.route_in_turns(routed)
+            counts = await router.route_in_turns(routed)
             await self._forget(suspects)
         else:
-            counts = await self._route_isolated(batch, guilty, routed)
+            counts = await self._route_isolated(batch, guilty, routed, router)
         batch.queues, batch.dead_letters = routed.queues, routed.dead_letters
         return counts
 
-    async def _route_isolated(self, batch: Batch, guilty: set[bytes], routed: Batch) -> Counts:
+    async def _route_isolated(self, batch: Batch, guilty: set[bytes], routed: Batch, router: Router) -> Counts:
         """Route each guilty event by itself, and the runs of others between them, into `routed`."""
         total, size = Counts(), 0
         for isolated, run in groupby(batch.events, lambda event: event.redelivered and _fingerprint(event) in guilty):
             events = list(run)
             for part_events in [[event] for event in events] if isolated else [events]:
                 part = Batch(part_events, batch.sequence, number=batch.number)
-                counts = await self._route_part(part)
+                counts = await self._route_part(part, router)
                 total.add(counts)
                 size += part.size
                 is_full = counts.received < len(part.events) or size >= MAX_BATCH_BYTES
@@ -110,18 +111,18 @@ class PoisonGuard:
                     return total
         return total
 
-    async def _route_part(self, part: Batch) -> Counts:
+    async def _route_part(self, part: Batch, router: Router) -> Counts:
         suspects = _fingerprints(part.events)
         if not suspects:
-            return await self._router.route_in_turns(part)
+            return await router.route_in_turns(part)
         attempts = max(await self._begin(suspects, below=DEAD_LETTER_AFTER))
         if attempts >= DEAD_LETTER_AFTER and len(part.events) == 1:
             detail = f"the bridge has ended {attempts} times while it was processed"
-            part.dead_letters.append((0, self._router.dead_letter(part.events[0], "poison", detail)))
+            part.dead_letters.append((0, router.dead_letter(part.events[0], "poison", detail)))
             return Counts(received=1, dead_lettered=1, reasons={"poison": 1})
         if attempts >= ISOLATE_AFTER:
             self._repeated.write("suspected", log.warning, "event.suspected", source=self._source, attempts=attempts)
-        counts = await self._router.route_in_turns(part)
+        counts = await router.route_in_turns(part)
         await self._forget(suspects)
         return counts
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from typing import Final
@@ -35,7 +35,8 @@ class Delivery:
     """A batch on its way from `session` to its outcome; a batch that is replayed from the spool has no session.
 
     `counts` are set once it is routed, `outcome` once it is counted. `rest` is set if not all events of the batch were
-    routed with it: the delivery of the others, which follows this one.
+    routed with it: the delivery of the others, which follows this one. `router` is that of the configuration by which it
+    was received, so that a reload changes the routes between two batches; None for the present one.
     """
 
     session: Session | None
@@ -43,6 +44,7 @@ class Delivery:
     counts: Counts | None = None
     outcome: Outcome | None = None
     rest: Delivery | None = None
+    router: Router | None = None
 
     def set_routed(self, counts: Counts) -> None:
         """Set the counts that routing the batch has returned.
@@ -55,10 +57,10 @@ class Delivery:
         elif self.batch.merged:
             self.batch, *others = self.batch.unmerged()
             for other in reversed(others):
-                self.rest = Delivery(self.session, other, rest=self.rest)
+                self.rest = Delivery(self.session, other, rest=self.rest, router=self.router)
         else:
             self.counts = counts
-            self.rest = Delivery(self.session, self.batch.cut(counts.received), rest=self.rest)
+            self.rest = Delivery(self.session, self.batch.cut(counts.received), rest=self.rest, router=self.router)
 
     def chain(self) -> Iterator[Delivery]:
         """Return this delivery, its rest, the rest of that, and so on."""
@@ -78,9 +80,14 @@ class DeliveryPolicy:
         self.spool: Spool | None = None
         #: Set when the bridge stops: events that the sink does not take at once are spooled for the next start.
         self.stopping = False
+        #: Set where a stop would lose the events that a paused route holds: they are written all the same.
+        self.ignores_pauses = False
+        #: Called when a paused route holds a delivery though the source stops: no wait helps.
+        self.on_held: Callable[[], None] = lambda: None
+        #: Of deliveries without one of their own.
+        self.router = router
         self._name = name
         self._source = source
-        self._router = router
         self._context = context
         self._accounts = accounts
         self._guard = PoisonGuard(source.name, router, context.attempts, source.deliveries)
@@ -192,7 +199,9 @@ class DeliveryPolicy:
         """
         context = self._context
         while delivery.counts is None:
-            delivery.set_routed(await self._route(delivery.batch))
+            delivery.set_routed(await self._route(delivery))
+        if context.pauses.names:
+            await self._wait_for_paused(delivery.counts)
         await context.backpressure.admit(self._name, delivery.batch.queues)
         # Only now: the session may have ended during a long wait.
         if self.is_stale(delivery):
@@ -207,10 +216,20 @@ class DeliveryPolicy:
             context.writes.observe(loop.time() - began, SECONDS_BUCKETS)
         return written
 
-    async def _route(self, batch: Batch) -> Counts:
-        if PoisonGuard.has_redelivered(batch):
-            return await self._guard.route(batch)
-        return await self._router.route_in_turns(batch)
+    async def _route(self, delivery: Delivery) -> Counts:
+        router = delivery.router or self.router
+        if PoisonGuard.has_redelivered(delivery.batch):
+            return await self._guard.route(delivery.batch, router)
+        return await router.route_in_turns(delivery.batch)
+
+    async def _wait_for_paused(self, counts: Counts) -> None:
+        """Return once no route is paused that has made a message of the delivery."""
+        pauses = self._context.pauses
+        matched = {name for name, of_route in counts.routes.items() if of_route.matched}
+        while (held := matched & pauses.names) and not self.ignores_pauses:
+            if self.stopping:
+                self.on_held()
+            await pauses.wait(self._name, held)
 
     def _check_spill_later(self, session: Session, delivery: Delivery, limit: asyncio.Timeout) -> None:
         patience_s = _PATIENCE_WITH_BROKER_S if self._source.redelivers else _PATIENCE_S

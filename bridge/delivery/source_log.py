@@ -85,6 +85,10 @@ class SourceLog:
             retry_in=round(retry_in_s, 2),
         )
 
+    def closed(self) -> None:
+        """Take note that the connection was closed on purpose: the next one is said."""
+        self._is_connected = self._said_connected = False
+
     def _say_lost(self, event: str, *, cause: str, retry_in: float, repeated: int) -> None:
         if self._is_connected:
             # The newest of those that were suppressed is over.

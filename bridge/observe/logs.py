@@ -28,6 +28,8 @@ from bridge.observe.log_fields import cut, make_harmless
 from bridge.observe.log_writer import LogWriter
 from bridge.observe.masking import set_secrets, without_secrets
 
+__all__ = ["Format", "RepeatedLog", "configure", "flush", "logger", "reconfigure", "set_secrets"]
+
 Format = Literal["json", "console"]
 
 #: How long a line waits after the one before, by the number of those that were written: the longer a fault stays, the
@@ -82,6 +84,18 @@ def configure(
     and stands in each of its lines. All processes share one standard error: each line reaches it by a single write, so
     that lines do not mix.
     """
+    _configure(format_, level, process, secrets, None)
+
+
+def reconfigure(format_: Format | None, level: str, process: int | None = None, *, secrets: Iterable[str] = ()) -> None:
+    """Set up the logs anew while they are used: the thread that writes the lines stays, and so does their order."""
+    handlers = [handler for handler in logging.getLogger().handlers if isinstance(handler, _Handler)]
+    _configure(format_, level, process, secrets, handlers[0] if handlers else None)
+
+
+def _configure(
+    format_: Format | None, level: str, process: int | None, secrets: Iterable[str], handler: _Handler | None
+) -> None:
     set_secrets(secrets)
     stderr = _standard_error()
     chosen = format_ or ("console" if stderr.isatty() else "json")
@@ -96,9 +110,13 @@ def configure(
         processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
         wrapper_class=structlog.make_filtering_bound_logger(threshold),
         logger_factory=structlog.stdlib.LoggerFactory(),
-        cache_logger_on_first_use=True,
+        cache_logger_on_first_use=False,  # a reload may change the level
     )
-    handler = _Handler(stderr, [*shared, make_harmless, renderer])
+    processors = [*shared, make_harmless, renderer]
+    if handler is None:
+        handler = _Handler(stderr, processors)
+    else:
+        handler.processors = processors
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=[structlog.stdlib.add_logger_name, *shared],
@@ -165,7 +183,7 @@ class _Handler(logging.Handler):
 
     def __init__(self, stderr: TextIO, processors: Sequence[Callable[..., Any]]) -> None:
         super().__init__()
-        self._processors = processors
+        self.processors = processors
         self._encoding = stderr.encoding
         self._writer = LogWriter(stderr.fileno(), self._describe_left_out)
 
@@ -189,7 +207,7 @@ class _Handler(logging.Handler):
 
     def _line(self, level: str, **fields: object) -> bytes:
         line: Any = fields
-        for processor in self._processors:
+        for processor in self.processors:
             line = processor(None, level, line)
         return self._encoded(line)
 

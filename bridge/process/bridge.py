@@ -1,4 +1,4 @@
-"""One process of the bridge: starts its pipelines and their helpers, and stops them.
+"""One process of the bridge: starts its pipelines and their helpers, exchanges what a reload changes, and stops them.
 
 It owns the task group. A task that dies of anything but a disconnection ends the process,
 loudly: the parent, or else the service manager, starts it again.
@@ -7,45 +7,31 @@ loudly: the parent, or else the service manager, starts it again.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import signal
-from collections.abc import Callable
-from pathlib import Path
+from collections.abc import Callable, Mapping
 from typing import Final
 
-from bridge import sources
 from bridge.config import Config
 from bridge.delivery import tasks
-from bridge.delivery.backpressure import Backpressure
-from bridge.delivery.event_log import EventLog
-from bridge.delivery.pipeline import SourcePipeline
-from bridge.delivery.sink_context import SinkAvailability, SinkContext
-from bridge.delivery.sink_promise import SinkPromise
+from bridge.delivery.pauses import RoutePauses
 from bridge.model.accounting import Counts
+from bridge.model.control import Paused
 from bridge.model.state import ProcessState
-from bridge.observe.logs import RepeatedLog, is_debug, logger
+from bridge.observe.logs import RepeatedLog, logger
+from bridge.process.changes import compare
 from bridge.process.event_loop import tune
-from bridge.process.gauges import Gauges
-from bridge.process.watchdog import Watchdog
-from bridge.routing import router
+from bridge.process.pausing import Pauses
+from bridge.process.pipelines import Pipelines, Swap
+from bridge.process.reload import Stopping
+from bridge.process.sink_side import SinkSide
 from bridge.routing.compiler import compile_routes
 from bridge.routing.routes import RouteTable
-from bridge.sink import RedisSink
-from bridge.sink.attempts import RedisAttempts
-from bridge.sink.health import SinkHealth
-from bridge.sources.contract import Source
-from bridge.sources.promise import promise
-from bridge.spool import SpoolDirectory
 
 log = logger()
-#: A source that holds events and acknowledges none for this long, beyond the time that two writes may take, is stuck.
-_STUCK_S: Final = 10.0
-#: How long each of the rest may take at a stop: the helpers, the spool's directory, the sink.
+#: How long the helpers, and a reload that is given up, may take to end.
 _CANCEL_S: Final = 1.0
-_CLOSE_SPOOL_S: Final = 2.0
-#: The spool may take all of `drain_timeout` that is left, and so much more: before `ending.LEAVE_S` ends the process.
-_LATE_CLOSE_S: Final = 3.2
-_CLOSE_SINK_S: Final = 2.0
+#: How long a session may take to be told that its source is paused.
+_PAUSE_S: Final = 10.0
 
 
 class Bridge:
@@ -61,35 +47,27 @@ class Bridge:
         on_ready: Callable[[], None],
         *,
         first: bool = True,
-        tables: dict[str, RouteTable] | None = None,
+        tables: Mapping[str, RouteTable] | None = None,
     ) -> None:
-        self._config = config
         self._on_ready = on_ready
         self._first = first
-        self._tables = tables or compile_routes(config)[0]  # `load` has checked them
-        dramatiq = config.dramatiq
-        self._sink = RedisSink(dramatiq, config.dead_letters)
-        health = SinkHealth()
-        health.require_probe()
-        backpressure = Backpressure(dramatiq, self._sink, health, processes=config.processes)
-        attempts = RedisAttempts(self._sink.connections, dramatiq.namespace)
-        self._context = SinkContext(self._sink, attempts, health, backpressure)
-        self._event_log = EventLog(config) if is_debug() else None
-        self._pipelines = [self._pipeline(name, name) for name in config.sources]
-        self._sink_promise = SinkPromise(
-            self._sink,
-            evicting_allowed=dramatiq.allow_eviction,
-            max_size=config.dead_letters.max_size,
-            first=first,
-        )
-        self._gauges = Gauges(self._sink, health, self._queues) if config.admin is not None else None
-        self._watchdog = Watchdog(self._pipelines, _STUCK_S + 2 * dramatiq.timeout / 1000)
+        self._route_pauses = RoutePauses()
+        side = SinkSide(config, self._route_pauses, first=first)
+        # `load` has checked them.
+        self._pipelines = Pipelines(config, tables or compile_routes(config)[0], side, first=first)
+        self._pausing = asyncio.Lock()
+        self._group: asyncio.TaskGroup | None = None
+        self._announcing: asyncio.Task[None] | None = None
+        self._swapping: asyncio.Task[None] | None = None
+        self._started = asyncio.Event()
         self._stop = asyncio.Event()
         #: Whether a stop has given every received event its outcome, and the spool is closed.
         self.settled = False
-        self._sink_reached = asyncio.Event()
-        spool = config.spool
-        self._spools = SpoolDirectory(Path(spool.directory), spool.max_size) if spool is not None else None
+
+    @property
+    def config(self) -> Config:
+        """The configuration that runs."""
+        return self._pipelines.config
 
     async def run(self) -> None:
         """Run until `stop`, and then drain."""
@@ -98,23 +76,20 @@ class Bridge:
         try:
             await self._open_spools_unless_stopped()
             async with asyncio.TaskGroup() as group:
-                helpers = [
-                    tasks.start(group, self._watchdog.run(), "bridge:watchdog"),
-                    tasks.start(group, self._context.backpressure.run(), "bridge:backpressure"),
-                    tasks.start(group, self._sink_promise.run(), "bridge:sink-promise"),
-                ]
-                if self._gauges is not None:
-                    helpers.append(tasks.start(group, self._gauges.run(), "bridge:gauges"))
-                for pipeline in self._pipelines:
-                    tasks.start(group, pipeline.run(), f"pipeline:{pipeline.name}")
-                helpers.append(tasks.start(group, self._announce(), "bridge:ready"))
-                taking_over = tasks.start(group, self._take_over_orphans(group), "bridge:orphans")
+                self._group = group
+                watchdog = tasks.start(group, self._pipelines.watchdog.run(), "bridge:watchdog")
+                self._pipelines.side.start(group)
+                self._pipelines.start(group)
+                self._announcing = tasks.start(group, self._announce(), "bridge:ready")
+                self._started.set()
                 await self._stop.wait()
-                deadline = asyncio.get_running_loop().time() + self._config.drain_timeout / 1000
-                await tasks.cancel([taking_over], within_s=_CANCEL_S)
+                deadline = asyncio.get_running_loop().time() + self.config.drain_timeout / 1000
+                if self._swapping is not None:
+                    await tasks.cancel([self._swapping], within_s=_CANCEL_S)
                 await self._drain(deadline)
-                self.settled = await self._close_spools(deadline)
-                await tasks.cancel(helpers, within_s=_CANCEL_S)
+                self.settled = await self._pipelines.close_spools(deadline)
+                await tasks.cancel([watchdog, self._announcing], within_s=_CANCEL_S)
+                await self._pipelines.side.end()
         finally:
             await self._close()
 
@@ -125,64 +100,109 @@ class Bridge:
     def kill(self) -> None:
         """Do nothing: there are no child processes."""
 
+    async def swap(self, config: Config, tables: Mapping[str, RouteTable] | None = None) -> None:
+        """Let `config`, which `load` has checked, be the one that runs; return once all its changes are live.
+
+        Raises:
+            Stopping: a stop came first.
+        """
+        compiled = (await asyncio.to_thread(compile_routes, config))[0] if tables is None else tables
+        await self._started.wait()
+        changes = compare(self.config, config)
+        if self._stop.is_set() or self._group is None:
+            raise Stopping
+        side = self._new_side(config) if changes.sink else self._pipelines.side
+        swap = self._pipelines.prepare(config, compiled, changes, side)
+        self._swapping = tasks.start(self._group, self._swap(swap, self._group), "bridge:swap")
+        await asyncio.wait([self._swapping])
+        if self._swapping.cancelled():
+            raise Stopping
+        self._swapping.result()
+
+    def set_pauses(self, pauses: Pauses) -> None:
+        """Let these sources and routes be paused from the start; before `run`."""
+        self._pipelines.paused = pauses.sources
+        self._route_pauses.set(pauses.routes)
+
+    async def pause(self, name: str, *, paused: bool) -> Paused:
+        """Pause the source or route `name`, or resume it; see `bridge.model.control.Controlled`.
+
+        Raises:
+            UnknownName: no source or route has this name.
+        """
+        async with self._pausing:
+            after, answer = self.pauses.changed(self.config, name, paused=paused)
+            await self.apply_pauses(after)
+            return answer
+
+    @property
+    def pauses(self) -> Pauses:
+        """The sources and routes that a person has paused."""
+        return Pauses(self._pipelines.paused, self._route_pauses.names)
+
+    async def apply_pauses(self, pauses: Pauses) -> None:
+        """Pause these sources and routes, and resume all others."""
+        changed = self._pipelines.paused ^ pauses.sources
+        self.set_pauses(pauses)
+        for name in changed:
+            if (pipeline := self._pipelines.get(name)) is None:
+                continue
+            if name in pauses.sources:
+                try:
+                    async with asyncio.timeout(_PAUSE_S):
+                        await pipeline.pause()
+                except TimeoutError:
+                    pipeline.reconnect("the source is paused")
+            else:
+                pipeline.resume()
+
     def stuck(self) -> list[str]:
         """Return the sources that do not move, and that a new connection has not helped."""
-        return self._watchdog.stuck
+        return self._pipelines.watchdog.stuck
 
     def unready(self) -> str:
         """Return why the bridge is not ready though every source moves; "" where nothing is known against it."""
-        return self._sink_promise.unready
+        return self._pipelines.side.promise.unready
 
     def log_state(self) -> None:
         """Log how each source stands, and the process."""
         for pipeline in self._pipelines:
             pipeline.log_state()
-        log.info("bridge.state", tasks=len(asyncio.all_tasks()), stuck=self.stuck() or None)
+        paused = sorted(self._route_pauses.names)
+        stuck = self.stuck() or None
+        log.info("bridge.state", tasks=len(asyncio.all_tasks()), stuck=stuck, paused_routes=paused or None)
 
     def snapshot(self) -> ProcessState:
         """Return how the process stands, in one step: all its numbers belong together."""
-        stuck = set(self.stuck())
-        process = ProcessState(sink=self._context.state(self._sink_promise.unready))
-        for pipeline in self._pipelines:
-            state = pipeline.state()
-            state.stuck = pipeline.name in stuck
-            if pipeline.source == pipeline.name:
-                process.sources[pipeline.source] = state
-            else:
-                # An orphaned session is not what makes a source connected.
-                state.connected, state.cause = True, ""
-                process.sources[pipeline.source].add(state)
-        if self._gauges is not None:
-            process.lag_s, process.queues_cause = self._gauges.lag_s, self._gauges.queues_cause
-            process.queues = self._gauges.queues
+        process = ProcessState(
+            sources=self._pipelines.snapshot(),
+            sink=self._pipelines.side.context.state(self._pipelines.side.promise.unready),
+            paused_routes=sorted(self._route_pauses.names),
+        )
+        if (gauges := self._pipelines.side.gauges) is not None:
+            process.lag_s, process.queues_cause = gauges.lag_s, gauges.queues_cause
+            process.queues = gauges.queues
         return process
 
     def counts(self) -> dict[str, Counts]:
         """Return the numbers of each source's events by their fate, until now."""
-        total = {name: Counts() for name in self._config.sources}
-        for pipeline in self._pipelines:
-            total[pipeline.source].add(pipeline.counts)
-        return total
+        return self._pipelines.counts()
 
-    def _queues(self) -> list[str]:
-        """Return the queues of the routes; of several processes the first one asks for all."""
-        return sorted({route.queue for route in self._config.routes}) if self._first else []
+    async def _swap(self, swap: Swap, group: asyncio.TaskGroup) -> None:
+        before = self._pipelines.side
+        await self._pipelines.swap(swap)
+        self._route_pauses.set(self.pauses.within(swap.config).routes)
+        if self._announcing is not None and self._pipelines.side is not before and not self._announcing.done():
+            # It waits for a sink that is no more.
+            await tasks.cancel([self._announcing], within_s=_CANCEL_S)
+            self._announcing = tasks.start(group, self._announce(), "bridge:ready")
 
-    def _pipeline(self, name: str, source_name: str, source: Source | None = None) -> SourcePipeline:
-        config, table = self._config.sources[source_name], self._tables[source_name]
-        if source is None:
-            available = SinkAvailability(self._context, source_name)
-            source = sources.make(source_name, self._config, available)
-        guarantee = promise(self._config, config).guarantee
-        pipeline = SourcePipeline(name, source, config, router.make(config, table), self._context, guarantee=guarantee)
-        pipeline.event_log = self._event_log
-        return pipeline
+    def _new_side(self, config: Config) -> SinkSide:
+        return SinkSide(config, self._route_pauses, first=self._first, before=self._pipelines.side)
 
     async def _open_spools_unless_stopped(self) -> None:
         """Open the spools; a stop does not wait while another process still owns the directory, or the disk hangs."""
-        if self._spools is None:
-            return
-        opening = asyncio.create_task(self._open_spools(self._spools), name="bridge:spool")
+        opening = asyncio.create_task(self._pipelines.open_spools(), name="bridge:spool")
         stopping = asyncio.create_task(self._stop.wait(), name="bridge:stop")
         await asyncio.wait({opening, stopping}, return_when=asyncio.FIRST_COMPLETED)
         stopping.cancel()
@@ -190,67 +210,29 @@ class Bridge:
             opening.result()
         opening.cancel()
 
-    async def _open_spools(self, spools: SpoolDirectory) -> None:
-        if await spools.own():
-            for pipeline in self._pipelines:
-                await pipeline.open_spool(spools)
-            spools.log_unclaimed()
-
     async def _announce(self) -> None:
-        """Log that the sink takes writes, and report once every source is connected too."""
-        # A write: a Redis that refuses or delays writes, a Sentinel, and a replica answer PING as well.
-        await self._context.health.retry_until_available("", self._sink.probe)
-        dramatiq = self._config.dramatiq
-        log.info("sink.connected", url=dramatiq.redacted_url, namespace=dramatiq.namespace)
-        self._sink_reached.set()
-        for pipeline in self._pipelines[: len(self._config.sources)]:
-            await pipeline.wait_connected()
-        await self._sink_promise.wait_tolerable()
+        """Report once the sink takes writes, and every source is connected."""
+        await self._pipelines.side.reached.wait()
+        await self._pipelines.wait_connected()
+        await self._pipelines.side.promise.wait_tolerable()
         self._on_ready()
-
-    async def _take_over_orphans(self, group: asyncio.TaskGroup) -> None:
-        """Run the sessions that an earlier start has orphaned at brokers; nothing waits for them, and a broker may refuse."""
-        await self._sink_reached.wait()
-        for source_name in self._config.sources if self._first else ():
-            orphans = await sources.orphaned_sessions(source_name, self._config)
-            for name, source in orphans.items():
-                pipeline = self._pipeline(name, source_name, source)
-                self._pipelines.append(pipeline)
-                self._watchdog.add(pipeline)
-                tasks.start(group, pipeline.run(), f"pipeline:{name}")
 
     async def _drain(self, deadline: float) -> None:
         """Stop every pipeline; each has until `deadline` (the loop's time) to finish the events that it received."""
-        loop = asyncio.get_running_loop()
-        timer = loop.call_at(deadline, self._log_drain_timed_out)
+        timer = asyncio.get_running_loop().call_at(deadline, self._log_drain_timed_out)
         try:
-            async with asyncio.TaskGroup() as stopping:
-                for pipeline in self._pipelines:
-                    stopping.create_task(pipeline.stop(deadline))
+            await self._pipelines.stop(deadline)
         finally:
             timer.cancel()
 
     def _log_drain_timed_out(self) -> None:
         if not all(pipeline.drained for pipeline in self._pipelines):
-            log.warning("bridge.drain_timed_out", after=self._config.drain_timeout / 1000)
+            log.warning("bridge.drain_timed_out", after=self.config.drain_timeout / 1000)
 
     async def _close(self) -> None:
         # After a failure nothing has stopped them; after a drain this finds nothing to do.
         now = asyncio.get_running_loop().time()
-        await asyncio.gather(*(pipeline.stop(now) for pipeline in self._pipelines))
-        await self._close_spools(now)
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(_CLOSE_SINK_S):
-                await self._sink.close()
+        await self._pipelines.stop(now)
+        await self._pipelines.close_spools(now)
+        await self._pipelines.side.close()
         RepeatedLog.flush_all()
-
-    async def _close_spools(self, deadline: float) -> bool:
-        """Close the spools, and count the events that they lose; return whether the disk has answered."""
-        spools, self._spools = self._spools, None
-        if spools is None:
-            return True
-        now = asyncio.get_running_loop().time()
-        lost = await spools.close(max(deadline, min(now + _CLOSE_SPOOL_S, deadline + _LATE_CLOSE_S)) - now)
-        for pipeline in self._pipelines:
-            pipeline.count_lost(lost.get(pipeline.name) or 0)
-        return None not in lost.values()

@@ -1,7 +1,7 @@
-"""One of several child processes: `python -m bridge.process.child`, which only `bridge.process.supervisor` starts.
+"""One of several child processes: `python -m bridge.process.child`, which only `bridge.process.child_process` starts.
 
-Its standard input brings its order, and then STOP: the process drains and ends. It does so too when that input ends without
-the word, because the parent has died. Its standard output takes reports,
+Its standard input brings its order, further ones, and then STOP: the process drains and ends. It does so too when that input
+ends without the word, because the parent has died; see `orders`. Its standard output takes reports,
 one JSON object a line. Signals that stop a bridge are blocked in it, see `lifecycle.block_signals`; it passes on SIGXCPU,
 which the kernel sends it alone.
 """
@@ -17,45 +17,35 @@ import signal
 import sys
 import threading
 import time
-from dataclasses import dataclass
 from typing import Final, NoReturn
 
 import msgspec
 
-from bridge.config import Config
+from bridge.delivery import tasks
 from bridge.model.state import ProcessState
 from bridge.observe import logs
-from bridge.process import ending
+from bridge.process import ending, orders
 from bridge.process.bridge import Bridge
 from bridge.process.event_loop import loop_factory
+from bridge.process.orders import Order, PauseOrder, SwapOrder
+from bridge.process.reload import Stopping
 
 #: How often the parent gets the counts; of a killed process, events after its last report are not counted.
 _REPORT_INTERVAL_S: Final = 1.0
 #: How long the last report may take.
 _LAST_REPORT_S: Final = 1.0
 _STDOUT, _STDERR = 1, 2
-#: The end of the input alone would not tell a stop from the parent's death: it comes before the child has another parent.
-STOP: Final = b"."
 log = logs.logger()
-
-
-@dataclass(frozen=True, slots=True)
-class Order:
-    """The order to a child process: its number (0 is the first), the configuration that it runs, and how it logs."""
-
-    number: int
-    config: Config
-    log_format: logs.Format | None
-    log_level: str
 
 
 class Report(msgspec.Struct, omit_defaults=True):
     """A report to the parent: that the process is ready, or how it stands, as one snapshot.
 
-    `stuck` and `unready` come with `state`: see `Bridge`.
+    `stuck` and `unready` come with `state`: see `Bridge`. `done` is the id of the last order that was carried out.
     """
 
     ready: bool = False
+    done: int = 0
     stuck: list[str] = []
     unready: str = ""
     state: ProcessState | None = None
@@ -80,7 +70,9 @@ def main() -> NoReturn:
 
 async def _run(order: Order, reports: _Reports, parent: int) -> int:
     bridge = Bridge(order.config, on_ready=reports.report_ready, first=order.number == 0)
+    bridge.set_pauses(order.pauses)
     loop = asyncio.get_running_loop()
+    further: asyncio.Queue[SwapOrder | PauseOrder] = asyncio.Queue()
 
     def last_words() -> int:
         reports.end(bridge)
@@ -88,10 +80,14 @@ async def _run(order: Order, reports: _Reports, parent: int) -> int:
 
     is_orphaned = False
 
-    def stop_at_end_of_input() -> None:
+    def obey_until_stop() -> None:
         nonlocal is_orphaned
-        is_orphaned = sys.stdin.buffer.read(1) != STOP  # by the buffer from which the order came
-        ending.end_in(order.config.drain_timeout / 1000 + ending.LEAVE_S, last_words)
+        try:
+            while (each := orders.read(sys.stdin.buffer)) is not None:  # the buffer from which the first order came
+                loop.call_soon_threadsafe(further.put_nowait, each)
+        except EOFError:
+            is_orphaned = True
+        ending.end_in(bridge.config.drain_timeout / 1000 + ending.LEAVE_S, last_words)
         loop.call_soon_threadsafe(bridge.stop)
 
     def pass_on_limit_of_cpu_time() -> None:
@@ -99,17 +95,43 @@ async def _run(order: Order, reports: _Reports, parent: int) -> int:
             if os.getppid() == parent:
                 os.kill(parent, signal.SIGXCPU)
 
-    threading.Thread(target=stop_at_end_of_input, name="stop", daemon=True).start()
+    threading.Thread(target=obey_until_stop, name="stop", daemon=True).start()
     threading.Thread(target=pass_on_limit_of_cpu_time, name="signals", daemon=True).start()
     reporting = loop.create_task(reports.report_repeatedly(bridge), name="child:reports")
+    obeying = loop.create_task(_obey(bridge, further, reports), name="child:orders")
     try:
         await bridge.run()
     finally:
+        obeying.cancel()
         reporting.cancel()
         reports.end(bridge)
     if is_orphaned:
         log.error("process.orphaned", cause="the bridge's first process has died")
     return 0 if bridge.settled else 1
+
+
+async def _obey(bridge: Bridge, further: asyncio.Queue[SwapOrder | PauseOrder], reports: _Reports) -> None:
+    """Carry out one order after another, for ever; a failure ends the process, and the next one begins with the new order."""
+    while True:
+        each = await further.get()
+        try:
+            if isinstance(each, PauseOrder):
+                await bridge.apply_pauses(each.pauses)
+            else:
+                order = each.order
+                logs.reconfigure(
+                    order.log_format,
+                    order.log_level,
+                    order.number,
+                    secrets=order.config.secrets() | bridge.config.secrets(),
+                )
+                await bridge.swap(order.config)
+        except Stopping:
+            return
+        except Exception:
+            log.critical("process.failed", exc_info=True)
+            tasks.end_process(1)
+        reports.report_done(each.id)
 
 
 class _Reports:
@@ -120,6 +142,13 @@ class _Reports:
         os.set_blocking(file, False)
         self._file = file
         self._rest = b""
+        self._done = 0
+
+    def report_done(self, order: int) -> None:
+        """Report that the order with this id is carried out; each later report repeats it."""
+        self._done = order
+        self._rest += _encode(Report(done=order)) + b"\n"
+        self._flush()
 
     def report_ready(self) -> None:
         """Report that the process is ready."""
@@ -144,7 +173,8 @@ class _Reports:
             self._flush()
 
     def _add(self, bridge: Bridge) -> None:
-        self._rest += _encode(Report(stuck=bridge.stuck(), unready=bridge.unready(), state=bridge.snapshot())) + b"\n"
+        stuck, unready, state = bridge.stuck(), bridge.unready(), bridge.snapshot()
+        self._rest += _encode(Report(done=self._done, stuck=stuck, unready=unready, state=state)) + b"\n"
 
     def _flush(self) -> None:
         with contextlib.suppress(BlockingIOError, BrokenPipeError):

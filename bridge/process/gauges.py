@@ -14,7 +14,7 @@ from bridge.sink.health import SinkHealth
 
 #: How often a write is probed, so that a sink that refuses writes is found while no event comes.
 _PROBE_INTERVAL_S: Final = 5.0
-_QUEUES_INTERVAL_S: Final = 5.0
+_QUEUES_INTERVAL_S: Final = 2.0
 #: The writer of the probe, as SinkHealth knows it; no source has such a name.
 _PROBE: Final = "*probe"
 #: How late a sleep ends, this often; the longest of the last ones counts.

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import signal
+import sys
 import threading
+import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
@@ -15,6 +17,7 @@ from bridge.config import Config
 from bridge.delivery import tasks
 from bridge.delivery.counts_log import counts_fields, log_routes
 from bridge.model.accounting import Counts
+from bridge.model.state import Phase
 from bridge.observe import logs
 from bridge.process import ending, systemd
 
@@ -69,17 +72,33 @@ class Lifecycle:
     """Reports the stages of a bridge; `processes` is their number where there are several."""
 
     def __init__(self, config: Config, processes: int | None = None) -> None:
-        self._sizes = {"sources": len(config.sources), "routes": len(config.routes), "processes": processes}
-        leave_s = ending.LEAVE_S if processes is None else ending.LEAVE_WITH_CHILDREN_S
-        self._stop_within_s = config.drain_timeout / 1000 + leave_s
-        self._announced = self._ended = False
+        self._processes = processes
+        self._announced = self._ended = self._stopping = False
+        self.use(config)
 
-    def begin(self, run: Running) -> None:
+    @property
+    def phase(self) -> Phase:
+        """The stage of the bridge."""
+        if self._stopping:
+            return "draining"
+        return "running" if self._announced else "starting"
+
+    def use(self, config: Config) -> None:
+        """Speak of this configuration from now on."""
+        self._sizes = {"sources": len(config.sources), "routes": len(config.routes), "processes": self._processes}
+        leave_s = ending.LEAVE_S if self._processes is None else ending.LEAVE_WITH_CHILDREN_S
+        self._stop_within_s = config.drain_timeout / 1000 + leave_s
+
+    def begin(self, run: Running, reload: Callable[[], object] | None = None) -> None:
         """Report the start; from now on the first signal stops the bridge, and a second one ends the process at once.
 
-        A thread obeys them, since the event loop may hang: the process ends whether or not the bridge has stopped in time.
+        SIGHUP calls `reload` on the event loop instead, unless standard error is a terminal: then it says that the terminal
+        is gone. A thread obeys them, since the event loop may hang: the process ends whether or not the bridge has stopped
+        in time.
         """
-        obey = partial(self._obey, asyncio.get_running_loop(), run)
+        if sys.stderr is not None and sys.stderr.isatty():
+            reload = None
+        obey = partial(self._obey, asyncio.get_running_loop(), run, reload)
         threading.Thread(target=obey, name="signals", daemon=True).start()
         log.info("bridge.starting", version=bridge.__version__, **self._sizes)
         systemd.notify("STATUS=connecting")
@@ -135,14 +154,32 @@ class Lifecycle:
             total.add(source_counts)
         log.info("bridge.stopped", **counts_fields(total))
 
-    def _obey(self, loop: asyncio.AbstractEventLoop, run: Running) -> None:
-        name = signal.Signals(signal.sigwait(_stopping_signals())).name
+    def reloading(self) -> None:
+        """Tell the service manager that a reload begins, which it may have asked for."""
+        if self._announced and not self._stopping:
+            # The time tells it that this is no answer to an earlier one (sd_notify(3)).
+            systemd.notify(f"RELOADING=1\nMONOTONIC_USEC={time.monotonic_ns() // 1000}")
+
+    def reloaded(self, config: Config) -> None:
+        """Tell it that a reload is over, and with which configuration the bridge runs now."""
+        self.use(config)
+        if self._announced and not self._stopping:
+            systemd.notify("READY=1")
+
+    def _obey(self, loop: asyncio.AbstractEventLoop, run: Running, reload: Callable[[], object] | None) -> None:
+        signals = _stopping_signals()
+        while (number := signal.sigwait(signals)) == signal.SIGHUP and reload is not None:
+            log.info("bridge.reload_requested", signal="SIGHUP")
+            loop.call_soon_threadsafe(reload)
+        name = signal.Signals(number).name
+        self._stopping = True
         log.info("bridge.stopping", signal=name)
         systemd.notify("STOPPING=1\nSTATUS=draining")
         ending.end_in(self._stop_within_s, partial(self._end_late, run))
         loop.call_soon_threadsafe(run.stop)
-        # The kernel repeats SIGXCPU each second of CPU, which a drain may take.
-        name = signal.Signals(signal.sigwait(_stopping_signals() - {signal.SIGXCPU})).name
+        # The kernel repeats SIGXCPU each second of CPU, which a drain may take; and no reload is a second stop.
+        no_stop = {signal.SIGXCPU} if reload is None else {signal.SIGXCPU, signal.SIGHUP}
+        name = signal.Signals(signal.sigwait(signals - no_stop)).name
         # Brokers keep unacknowledged events; events that come once are lost unless they are written or spooled.
         log.warning("bridge.stopped_at_once", signal=name)
         with suppress(Exception):  # the event loop may be changing the processes; this one ends in any case

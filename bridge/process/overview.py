@@ -26,6 +26,7 @@ class Overview:
 
     def state(self, config: Config, phase: Phase, processes: Sequence[ProcessState], ready: int) -> BridgeState:
         """Return the state of the bridge; `ready` is the number of the processes that are ready."""
+        masked = config.origin.masked_conditions
         state = BridgeState(
             version=bridge.__version__,
             phase=phase,
@@ -40,8 +41,9 @@ class Overview:
             reloads=dict(self._reloads),
             reload_cause=self._reload_cause,
             routes={
-                str(route.name): RouteState(route.source, route.actor, route.queue, route.topic, route.when)
+                name: RouteState(route.source, route.actor, route.queue, route.topic, masked.get(name, route.when))
                 for route in config.routes
+                for name in [str(route.name)]
             },
         )
         state.take(processes)

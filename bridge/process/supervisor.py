@@ -7,181 +7,60 @@ deliver again.
 from __future__ import annotations
 
 import asyncio
-import os
-import pickle
 import signal
-import sys
-from asyncio.subprocess import PIPE, Process
-from collections.abc import Sequence
-from contextlib import suppress
-from pathlib import Path
-from typing import Final
+from collections.abc import Callable
+from dataclasses import replace
+from typing import TYPE_CHECKING, Final
 
-import msgspec
-
-from bridge.backoff import Backoff
 from bridge.config import Config
 from bridge.delivery import tasks
-from bridge.errors import describe_error
 from bridge.model.accounting import Counts
-from bridge.model.state import ProcessState
-from bridge.observe.logs import Format, logger
+from bridge.model.control import Controlled, Paused, Reloaded
+from bridge.model.state import BridgeState
+from bridge.observe.logs import logger
 from bridge.process import clock, ending
-from bridge.process.child import STOP, Order, Report
-from bridge.process.earlier_lives import EarlierLives
+from bridge.process.admin_task import AdminTask
+from bridge.process.changes import Changes
+from bridge.process.child_process import ChildProcess
 from bridge.process.lifecycle import Lifecycle
+from bridge.process.loader import Prepared
+from bridge.process.orders import Order
+from bridge.process.overview import Overview
+from bridge.process.pausing import Pauses
+from bridge.process.reload import Reloader
 from bridge.sources.sharding import config_for_process
 
 log = logger()
-#: A process that lived this long has worked: after its end the next one follows soon again.
-_STEADY_S: Final = 10.0
 #: Beyond `drain_timeout`, the time that a process has to cancel, to close and to leave: it ends by itself before, with its counts.
 _LEAVE_S: Final = ending.LEAVE_S + tasks.FLUSH_S + 0.3
-#: A process that is ready and has not reported for this long hangs. Reports come every second.
-_SILENCE_S: Final = 30.0
-#: In bytes; that of 5,000 routes has some 500 KB.
-_MAX_REPORT: Final = 64 << 20
-
-_decode: Final = msgspec.json.Decoder(Report).decode
-
-
-class ChildProcess:
-    """One child process, started again whenever it ends unasked; its counts are those of all its lives."""
-
-    def __init__(self, order: Order) -> None:
-        self.number = order.number
-        self.ready = asyncio.Event()
-        #: The sources that do not move in it.
-        self.stuck: list[str] = []
-        #: Why it is not ready though its sources move; see `Bridge.unready`.
-        self.unready = ""
-        self._order = order
-        self._process: Process | None = None
-        self._stop = asyncio.Event()
-        self._lives = 0
-        #: The last reports of earlier lives, added up, and the last one of the present life.
-        self._earlier = EarlierLives()
-        self._state = ProcessState()
-        self._reported_at = 0.0
-
-    async def run(self) -> bool:
-        """Keep a process running until `stop`; return whether the last one ended as it should."""
-        backoff = Backoff(first_s=0.2, max_s=10.0, lasting_max_s=60.0)  # a start takes a second of CPU
-        loop = asyncio.get_running_loop()
-        while not self._stop.is_set():
-            started_at = loop.time()
-            cause = await self._live()
-            if self._stop.is_set():
-                if cause is not None:
-                    log.error("process.ended", process=self.number, cause=cause)
-                return cause is None
-            if loop.time() - started_at > _STEADY_S:
-                backoff.reset()
-            wait = backoff.next()
-            cause = cause or "it ended by itself"
-            log.error("process.ended", process=self.number, cause=cause, retry_in=round(wait, 2))
-            with suppress(TimeoutError):
-                await asyncio.wait_for(self._stop.wait(), wait)
-        return True
-
-    def stop(self) -> None:
-        """Let the process drain and end."""
-        self._stop.set()
-        if self._process is not None and self._process.stdin is not None:
-            _end_input(self._process.stdin)
-
-    def kill(self) -> None:
-        """End the process at once; from any thread."""
-        process = self._process  # the event loop may forget it meanwhile
-        if process is not None:
-            with suppress(ProcessLookupError):
-                process.kill()
-
-    def excuse_silence(self, seconds: float) -> None:
-        """Leave so many seconds out of its silence: this process itself stood still, and the reports are not read yet."""
-        self._reported_at = min(asyncio.get_running_loop().time(), self._reported_at + seconds)
-
-    def kill_if_silent(self) -> None:
-        """End a process that is ready and reports nothing: it hangs, and its successor gets its unacknowledged events."""
-        silent_s = asyncio.get_running_loop().time() - self._reported_at
-        if self.ready.is_set() and silent_s > _SILENCE_S:
-            log.error("process.silent", process=self.number, seconds=round(silent_s))
-            self.kill()
-
-    def log_state(self) -> None:
-        """Let the process log how it stands."""
-        if self._process is not None and self.ready.is_set():
-            with suppress(ProcessLookupError):
-                self._process.send_signal(signal.SIGUSR1)
-
-    def snapshot(self) -> ProcessState:
-        """Return how the process stood about a second ago, with the counts of all its lives."""
-        return self._earlier.with_present(self._state)
-
-    async def _live(self) -> str | None:
-        """Start a process and wait for its end; return why it ended, None for exit code 0."""
-        try:
-            self._process = process = await _start(self.number)
-        except OSError as error:
-            return describe_error(error)
-        self._lives += 1
-        assert process.stdin is not None  # noqa: S101 - both are pipes
-        assert process.stdout is not None  # noqa: S101
-        try:
-            with suppress(BrokenPipeError, ConnectionResetError):
-                process.stdin.write(pickle.dumps(self._order))
-                await process.stdin.drain()
-            if self._stop.is_set():  # the stop came while the process was being started
-                _end_input(process.stdin)
-            async for line in process.stdout:
-                self._take(line)
-            code = await process.wait()
-        finally:
-            self.kill()
-            self._end_life()
-        if code < 0:
-            # Real-time signals have numbers only.
-            names = {number.value: number.name for number in signal.Signals}
-            return f"killed by {names.get(-code, f'signal {-code}')}"
-        return f"exit code {code}" if code else None
-
-    def _end_life(self) -> None:
-        self.ready.clear()
-        self.stuck, self.unready = [], ""
-        self._process = None
-        self._earlier.add(self._state)
-        self._state = ProcessState()
-
-    def _take(self, line: bytes) -> None:
-        with suppress(msgspec.DecodeError):  # half a line, from a process that was killed
-            report = _decode(line)
-            self._reported_at = asyncio.get_running_loop().time()
-            if report.state is not None:
-                self.stuck, self.unready, self._state = report.stuck, report.unready, report.state
-            if report.ready:
-                if self._lives > 1:
-                    log.info("process.recovered", process=self.number)
-                self.ready.set()
 
 
 class Supervisor:
-    """All the child processes of one bridge."""
+    """All the child processes of one bridge, which runs `prepared`; `load` returns the present content of its file.
 
-    def __init__(self, config: Config, log_format: Format | None, log_level: str) -> None:
-        self._config = config
-        self._children = [
-            ChildProcess(Order(number, config_for_process(config, number), log_format, log_level))
-            for number in range(config.processes)
-        ]
+    It implements `bridge.model.control.Controlled`.
+    """
+
+    def __init__(self, prepared: Prepared, load: Callable[[], Prepared]) -> None:
+        config = prepared.config
+        self._pauses = Pauses()
+        self._pausing = asyncio.Lock()
+        self._children = [ChildProcess(self._order(prepared, number)) for number in range(config.processes)]
         self._lifecycle = Lifecycle(config, processes=config.processes)
+        self._overview = Overview()
+        # Each child compiles its own tables.
+        prepared = replace(prepared, tables={})
+        self._reloader = Reloader(load, prepared, self._swap, self._lifecycle, self._overview.reloaded)
+        self._admin: AdminTask | None = None
         self._deadline: asyncio.TimerHandle | None = None
         #: Never: only the processes know, and by their exit codes they say.
         self.settled = False
 
     async def run(self) -> int:
         """Run until a signal; return the exit code, which is 0 if every process has drained."""
-        self._lifecycle.begin(self)
+        self._lifecycle.begin(self, self._reloader.reload_soon)
         asyncio.get_running_loop().add_signal_handler(signal.SIGUSR1, self._log_state)
+        self._admin = admin = AdminTask(self._config, self)
         try:
             async with asyncio.TaskGroup() as tasks:
                 helpers = [
@@ -197,6 +76,7 @@ class Supervisor:
         finally:
             if self._deadline is not None:
                 self._deadline.cancel()
+            await admin.end()
             self._lifecycle.end(self.counts())
         return 0 if ended_well else 1
 
@@ -207,6 +87,38 @@ class Supervisor:
             for source, state in child.snapshot().sources.items():
                 total.setdefault(source, Counts()).add(state.counts)
         return total
+
+    def state(self) -> BridgeState:
+        """See `Controlled`."""
+        ready = sum(child.ready.is_set() for child in self._children)
+        processes = [child.snapshot() for child in self._children]
+        return self._overview.state(self._config, self._lifecycle.phase, processes, ready)
+
+    async def reload(self) -> Reloaded:
+        """See `Controlled`."""
+        return await self._reloader.reload()
+
+    async def pause(self, name: str, *, paused: bool) -> Paused:
+        """See `Controlled`."""
+        async with self._pausing:
+            self._pauses, answer = self._pauses.changed(self._config, name, paused=paused)
+            await asyncio.gather(*(child.pause(self._pauses) for child in self._children))
+            return answer
+
+    async def _swap(self, prepared: Prepared, _: Changes) -> None:
+        async with self._pausing:
+            self._pauses = self._pauses.within(prepared.config)
+            await asyncio.gather(*(child.swap(self._order(prepared, child.number)) for child in self._children))
+        if self._admin is not None:
+            self._admin.use(prepared.config)
+
+    def _order(self, prepared: Prepared, number: int) -> Order:
+        config = config_for_process(prepared.config, number)
+        return Order(number, config, prepared.log_format, prepared.log_level, self._pauses)
+
+    @property
+    def _config(self) -> Config:
+        return self._reloader.config
 
     async def _announce(self) -> None:
         # Again from the beginning each time: one that was ready may have died meanwhile.
@@ -233,7 +145,8 @@ class Supervisor:
         return next((child.unready for child in self._children if child.unready), "")
 
     def stop(self) -> None:
-        """Let every process drain and end; kill those that do not."""
+        """Let every process drain and end; kill those that do not. A reload that has begun is given up."""
+        self._reloader.stop()
         for child in self._children:
             child.stop()
         wait = self._config.drain_timeout / 1000 + _LEAVE_S
@@ -249,19 +162,5 @@ class Supervisor:
             child.kill()
 
 
-def _end_input(stdin: asyncio.StreamWriter) -> None:
-    if not stdin.is_closing():
-        stdin.write(STOP)
-        stdin.close()
-
-
-async def _start(number: int) -> Process:
-    env = {name: value for name, value in os.environ.items() if name != "NOTIFY_SOCKET"}
-    # The number is for readers of a process list.
-    command = [sys.executable, *_path_flags(), "-m", "bridge.process.child", str(number)]
-    return await asyncio.create_subprocess_exec(*command, stdin=PIPE, stdout=PIPE, env=env, limit=_MAX_REPORT)
-
-
-def _path_flags() -> Sequence[str]:
-    """Let a child find its modules where this process does: in the working directory only after `python -m`."""
-    return () if sys.path[0] in ("", str(Path.cwd())) else ("-P",)
+if TYPE_CHECKING:
+    _: type[Controlled] = Supervisor

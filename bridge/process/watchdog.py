@@ -58,6 +58,12 @@ class Watchdog:
         """Watch `source` too."""
         self._observations.append((source, _Observation()))
 
+    def watch(self, sources: Sequence[Watched], stuck_after_s: float) -> None:
+        """Watch these and no others from now on; of those that stay it remembers what it saw."""
+        known = {id(source): observation for source, observation in self._observations}
+        self._observations = [(source, known.get(id(source)) or _Observation()) for source in sources]
+        self._stuck_after_s = stuck_after_s
+
     @property
     def stuck(self) -> list[str]:
         """The names of the sources that a new connection has not helped."""

@@ -95,6 +95,11 @@ class SinkHealth:
             log.info("sink.recovered", cause=cause, repeated=repeated + 1)
 
     @property
+    def failing(self) -> frozenset[str]:
+        """The writers whose last write has failed."""
+        return frozenset(self._failing)
+
+    @property
     def all_available(self) -> bool:
         """Whether the last write of every writer has succeeded."""
         return not self._failing

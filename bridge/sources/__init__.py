@@ -18,7 +18,7 @@ from bridge.sources.redis_stream.source import RedisStreamSource
 from bridge.sources.sharding import why_not_shareable
 from bridge.topics.mqtt import needed_filters
 
-__all__ = ["Session", "Source", "make", "orphaned_sessions"]
+__all__ = ["Session", "Source", "make", "orphaned_sessions", "subscriptions"]
 
 
 @dataclass(slots=True, frozen=True)
@@ -77,17 +77,19 @@ class _Protocol:
     """A line of the registry.
 
     `orphans` finds the sessions that the broker keeps for processes from a number on; None where it keeps none.
+    `subscriptions` returns what a source asks its broker for because of its routes; None where only its settings matter.
     """
 
     make: Callable[[SourceContext], Source]
     orphans: Callable[[SourceContext, int], Awaitable[Mapping[str, Source]]] | None
+    subscriptions: Callable[[SourceContext], Sequence[str]] | None
 
 
 _REGISTRY: Final[dict[str, _Protocol]] = {
-    "amqp": _Protocol(_amqp, orphans=None),
-    "mqtt": _Protocol(_mqtt, orphans=_mqtt_orphans),
-    "redis-pubsub": _Protocol(_pubsub, orphans=None),
-    "redis-stream": _Protocol(_stream, orphans=None),
+    "amqp": _Protocol(_amqp, orphans=None, subscriptions=None),
+    "mqtt": _Protocol(_mqtt, orphans=_mqtt_orphans, subscriptions=_mqtt_filters),
+    "redis-pubsub": _Protocol(_pubsub, orphans=None, subscriptions=None),
+    "redis-stream": _Protocol(_stream, orphans=None, subscriptions=None),
 }
 
 
@@ -108,6 +110,13 @@ async def orphaned_sessions(name: str, config: Config) -> Mapping[str, Source]:
         return {}
     first = config.processes if why_not_shareable(context.settings) is None else 1
     return await orphans(context, first)
+
+
+def subscriptions(name: str, config: Config) -> frozenset[str]:
+    """Return what `sources.<name>` asks its broker for because of its routes: if that changes, it has to connect anew."""
+    context = _context(name, config)
+    needed = _REGISTRY[context.settings.type].subscriptions
+    return frozenset() if needed is None else frozenset(needed(context))
 
 
 def _context(name: str, config: Config, sink: SinkWatch | None = None) -> SourceContext:

@@ -108,6 +108,21 @@ class SpoolDirectory:
                 if source not in opened and any(file.stat().st_size for file in path.glob("*.spool")):
                     log.warning("spool.unclaimed", source=source, directory=str(path))
 
+    async def release(self, spool: Spool, within_s: float = _CLOSE_S) -> int | None:
+        """Close one spool, whose source is removed, and log how many events wait in it for the source's return.
+
+        Return how many are lost: None where the disk has not answered within `within_s` seconds.
+        """
+
+        def end() -> None:
+            spool.look()
+            spool.close()
+
+        closing = asyncio.get_running_loop().run_in_executor(self._thread, end)
+        await asyncio.wait({closing}, timeout=within_s)
+        self._spools.remove(spool)
+        return spool.conclude()
+
     async def close(self, within_s: float = _CLOSE_S) -> dict[str, int | None]:
         """Sync everything to the disk, and unlock the directory; log how many events remain spooled, and how many are lost.
 

@@ -157,11 +157,12 @@ class Spool:
         """Remove the batch that `replay` has yielded last: it is written, or reported as lost."""
         events = sum(entry.events for entry in spooled.entries)
         self._from_earlier_process = max(0, self._from_earlier_process - events)
+        self.events -= events
         try:
-            await self._run(self._remove, spooled.entries)
+            # A reload may cancel it: it is removed all the same, before the next one is read.
+            await asyncio.shield(self._run(self._remove, spooled.entries))
         except OSError as error:
             self._log_failure("can't be removed from", error)
-        self.events -= events
 
     def _remove(self, entries: Sequence[Entry]) -> None:
         for entry in entries:

@@ -16,7 +16,7 @@ import pytest
 import structlog
 
 from bridge.admin import server
-from bridge.admin.server import serve
+from bridge.admin.server import AdminServer
 from bridge.config import AdminSettings
 from tests.support.admin import TOKEN, Client, FakeBridge, answers, serving, until
 from tests.support.children import free_port, patient
@@ -28,7 +28,7 @@ async def test_a_taken_port_is_a_warning_and_tried_again(monkeypatch: pytest.Mon
     port = free_port()
     client = Client(AdminSettings(listen=f"127.0.0.1:{port}"))
     with socket.create_server(("127.0.0.1", port)), structlog.testing.capture_logs() as logs:
-        task = asyncio.create_task(serve(client.settings, FakeBridge()))
+        task = asyncio.create_task(AdminServer(client.settings, FakeBridge()).serve())
         await until(lambda: logs)
         assert (logs[0]["event"], logs[0]["log_level"]) == ("admin.unavailable", "warning")
         assert (logs[0]["cause"], logs[0]["address"]) == ("Address already in use", f"127.0.0.1:{port}")
@@ -50,7 +50,7 @@ async def test_a_taken_port_is_a_warning_and_tried_again(monkeypatch: pytest.Mon
 async def test_an_address_that_is_not_to_be_had_is_a_warning(listen: str, words: str) -> None:
     """It has the cause in words."""
     with structlog.testing.capture_logs() as logs:
-        task = asyncio.create_task(serve(AdminSettings(listen=listen), FakeBridge()))
+        task = asyncio.create_task(AdminServer(AdminSettings(listen=listen), FakeBridge()).serve())
         await until(lambda: logs or task.done())
         task.cancel()
         with suppress(asyncio.CancelledError):
@@ -135,7 +135,7 @@ async def test_a_socket_in_use_is_left_alone(tmp_path: Path) -> None:
     path = tmp_path / "admin.sock"
     async with serving(FakeBridge(), listen=f"unix:{path}") as client:
         with structlog.testing.capture_logs() as logs:
-            task = asyncio.create_task(serve(client.settings, FakeBridge()))
+            task = asyncio.create_task(AdminServer(client.settings, FakeBridge()).serve())
             await until(lambda: logs)
             task.cancel()
             with suppress(asyncio.CancelledError):
@@ -158,7 +158,7 @@ async def test_no_other_kind_of_file_is_ever_removed(kind: str, tmp_path: Path) 
         os.mkfifo(path)
     before = path.lstat()
     with structlog.testing.capture_logs() as logs:
-        task = asyncio.create_task(serve(AdminSettings(listen=f"unix:{path}"), FakeBridge()))
+        task = asyncio.create_task(AdminServer(AdminSettings(listen=f"unix:{path}"), FakeBridge()).serve())
         await until(lambda: logs)
         task.cancel()
         with suppress(asyncio.CancelledError):

@@ -27,6 +27,9 @@ def _program(shell: str, capsys: pytest.CaptureFixture[str]) -> str:
         ("check --color a", ["auto", "always"]),
         ("schema --manifest act", ["actors.json"]),
         ("run --log-format j", ["json"]),
+        ("reload --w", ["--wait"]),
+        ("status --config bri", ["bridge.yaml"]),
+        ("graph --format m", ["mermaid"]),
         ("completion ", ["bash", "zsh", "fish"]),
     ],
 )

@@ -80,7 +80,7 @@ def run(
             _experiment(row, stage, result)
     except BROKEN_OFF as error:
         result.failures.append(f"the experiment broke off: {type(error).__name__}: {error}")
-    result.failures += stage.failures
+    result.failures += [*stage.failures, *stage.scraper.failures[:5]]
     result.notes += stage.notes
     result.memory_bytes = max(0, stage.peak_bytes - stage.idle_bytes)
     if result.failures:
@@ -102,10 +102,13 @@ def _experiment(row: Row, stage: Stage, result: Result) -> None:
         with stage.client() as client:
             newest = partial(checker.newest, client)
             result.recovery_s = await_recovery(stage, within_s, newest, result.failures)
+        if not stage.scraper.wait_ready(within_s + _PATIENCE_S):
+            result.failures.append(f"/readyz has not become 200 again: {list(stage.scraper.unready)[-5:]}")
     for load in stage.loads.values():
         load.stop()
     _drain(row, stage)
     _stop(stage, result)
+    _check_scrapes(row, stage, result)
     _check_events(row, stage, result)
     _check_log(row, stage, result)
     grown, most = stage.peak_bytes - stage.idle_bytes, MEMORY_BYTES + stage.window_bytes * len(stage.sources)
@@ -199,6 +202,17 @@ def _check_events(row: Row, stage: Stage, result: Result) -> None:
         result.failures += its.orphans[:5]
     if row.must_duplicate and not result.duplicates:
         result.failures.append("nothing came twice: the fault has not hit what it was meant to")
+
+
+def _check_scrapes(row: Row, stage: Stage, result: Result) -> None:
+    """Check that the bridges could be looked into, and that they have named the cause while they were not ready."""
+    stage.scraper.stop()
+    if not stage.scraper.scrapes:
+        result.failures.append("no admin server has answered")
+    named = stage.scraper.unready
+    result.notes += [f"not ready: {cause} ({count} times)" for cause, count in named.most_common(3)]
+    if row.unready and not any(word in cause for word in row.unready for cause in named):
+        result.failures.append(f"/readyz has not named {' or '.join(row.unready)}: {list(named)[:5]}")
 
 
 def _check_log(row: Row, stage: Stage, result: Result) -> None:

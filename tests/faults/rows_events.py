@@ -13,7 +13,7 @@ _SOURCES: Final = ("pubsub", "stream-elsewhere")
 _ENDED: Final = tuple(Says("source.disconnected", source) for source in _SOURCES)
 
 
-@row("events-kill", sources=_SOURCES, says=_ENDED)
+@row("events-kill", unready=("source ",), sources=_SOURCES, says=_ENDED)
 def kill(stage: Stage) -> None:
     """The Redis that brings the events is killed (kill -9) and started again from its append-only file."""
     stage.events.kill()

@@ -32,7 +32,7 @@ def forgetful(stage: Stage) -> None:
     stage.mosquitto.start()
 
 
-@row("mosquitto-kill", own_loss=_FORGETS, losers=("mqtt",), **_MQTT)
+@row("mosquitto-kill", unready=("source mqtt",), own_loss=_FORGETS, losers=("mqtt",), **_MQTT)
 def kill(stage: Stage) -> None:
     """Mosquitto, with persistence, is killed (kill -9) and started again."""
     stage.mosquitto.kill()

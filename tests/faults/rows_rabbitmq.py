@@ -24,7 +24,7 @@ _SOON_NOTICED: Final = {name: {"heartbeat": "1s"} for name in ("amqp", "amqp-str
 _QUEUE: Final[dict[str, Any]] = {"sources": ("amqp",), "says": (Says("source.disconnected", "amqp"),)}
 
 
-@row("rabbitmq-restart", **_AMQP)
+@row("rabbitmq-restart", unready=("source amqp",), **_AMQP)
 def restart(stage: Stage) -> None:
     """RabbitMQ is stopped and started again."""
     stage.rabbitmq.stop()
@@ -32,7 +32,7 @@ def restart(stage: Stage) -> None:
     stage.rabbitmq.start()
 
 
-@row("rabbitmq-kill", **_AMQP)
+@row("rabbitmq-kill", unready=("source amqp",), **_AMQP)
 def kill(stage: Stage) -> None:
     """RabbitMQ is killed (kill -9) and started again."""
     stage.rabbitmq.kill()
@@ -40,7 +40,7 @@ def kill(stage: Stage) -> None:
     stage.rabbitmq.start()
 
 
-@row("rabbitmq-outage", only_long=True, **_AMQP)
+@row("rabbitmq-outage", unready=("source amqp",), only_long=True, **_AMQP)
 def outage(stage: Stage) -> None:
     """RabbitMQ is away for 90 s."""
     stage.rabbitmq.stop()

@@ -25,7 +25,7 @@ AWAY: Final = (Says("sink.unavailable"),)
 _IMPATIENT: Final = {"settings": {"dramatiq": {"timeout": "1s", "connect_timeout": "1s"}}}
 
 
-@row("redis-kill", says=AWAY)
+@row("redis-kill", says=AWAY, unready=("sink: ",))
 def kill(stage: Stage) -> None:
     """Redis is killed (kill -9) and, some seconds later, started again from its append-only file."""
     stage.sink.kill()
@@ -33,7 +33,7 @@ def kill(stage: Stage) -> None:
     stage.sink.start()
 
 
-@row("redis-outage", says=AWAY, only_long=True, stage={"rate": 50})
+@row("redis-outage", says=AWAY, unready=("sink: ",), only_long=True, stage={"rate": 50})
 def outage(stage: Stage) -> None:
     """Redis is away for 90 s."""
     stage.sink.stop()
@@ -55,7 +55,7 @@ def loading(stage: Stage) -> None:
         del stage.sink.config["key-load-delay"]
 
 
-@row("redis-pause", says=(Says("sink.unavailable", cause="timed out"),), stage=_IMPATIENT)
+@row("redis-pause", says=(Says("sink.unavailable", cause="timed out"),), unready=("sink: ",), stage=_IMPATIENT)
 def pause(stage: Stage) -> None:
     """Redis is stopped by SIGSTOP for longer than a write may take (1 s), and does later what it was sent meanwhile."""
     stage.sink.pause()

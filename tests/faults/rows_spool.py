@@ -21,7 +21,7 @@ _SPOOL: dict[str, Any] = {"spool": "64MiB", "rate": 500}
 
 
 # In order: what is published after a minute's outage comes behind what that minute has brought.
-@row("spool-outage", sources=SPOOLED, keeps_all=True, says=AWAY, recovery_s=20.0, stage=_SPOOL)
+@row("spool-outage", unready=("sink: ",), sources=SPOOLED, keeps_all=True, says=AWAY, recovery_s=20.0, stage=_SPOOL)
 def outage(stage: Stage) -> None:
     """Redis is away for many windows of events, also of sources that promise nothing: none is lost, none comes twice."""
     stage.sink.kill()
@@ -29,7 +29,7 @@ def outage(stage: Stage) -> None:
     stage.sink.start()
 
 
-@row("spool-kill", sources=SPOOLED, keeps_all=True, says=AWAY, recovery_s=None, stage=_SPOOL)
+@row("spool-kill", unready=("sink: ",), sources=SPOOLED, keeps_all=True, says=AWAY, recovery_s=None, stage=_SPOOL)
 def kill(stage: Stage) -> None:
     """With the spool filled while Redis is away, the bridge is killed (kill -9), and twice more while it catches up."""
     _fill(stage)
@@ -99,7 +99,7 @@ def disk_full(stage: Stage) -> None:
         load.stop()
     resource.prlimit(stage.bridge.pid, resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
     stage.sink.start()
-    _await_counted(stage, ("received",))
+    _await_counted(stage, settled=True)
     stop(stage)
     with stage.client() as client:
         arrived = checker.look(client, stage.sources)
@@ -145,7 +145,7 @@ def _fill(stage: Stage) -> None:
     stage.wait(3, 4, 20)
     for load in stage.loads.values():
         load.stop()
-    _await_counted(stage, ("received", "held", "spooled"))
+    _await_counted(stage, settled=False)
     # What was sent and not confirmed may come too.
     _await_steady(lambda: sum(path.stat().st_size for path in _files(stage)))
 
@@ -158,13 +158,16 @@ def _compare(stage: Stage, source: str, arrived: checker.Arrived, counted: int) 
         stage.failures.append(f"{source}: {missing} are missing, {counted} were counted")
 
 
-def _await_counted(stage: Stage, names: tuple[str, ...]) -> None:
-    """Wait until the bridge, which has not been restarted, counts as many events of each source as were confirmed."""
+def _await_counted(stage: Stage, *, settled: bool) -> None:
+    """Wait until the bridge, which has not been restarted, counts as many events of each source as were confirmed.
+
+    `settled`: and until all of them are written or lost.
+    """
     for source, load in stage.loads.items():
 
         def counted(source: str = source, wanted: int = len(load.ledger.confirmed)) -> bool:
             state = stage.bridge.state(source)
-            return sum(int(state[name]) for name in names) >= wanted
+            return bool(state["received"] >= wanted and not (settled and (state["in_flight"] or state["spooled"])))
 
         wait_until(counted, what=f"every event of {source} counted")
 

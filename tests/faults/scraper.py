@@ -48,7 +48,7 @@ class Scraper:
     def wait_ready(self, within_s: float) -> bool:
         """Return whether every bridge says that it is ready, within so many seconds."""
         end = time.monotonic() + within_s
-        while not all(self._ready.get(path) for path in self._sockets):
+        while not all(self._ready.values()):
             if time.monotonic() > end:
                 return False
             time.sleep(0.05)
@@ -60,7 +60,10 @@ class Scraper:
             with suppress(OSError, HTTPException):
                 self._scrape(path)
                 continue
-            self._ready[path] = False
+            if path.exists():
+                self._ready[path] = False
+            else:
+                self._ready.pop(path, None)  # it was told to stop, and has ended
 
     def _scrape(self, path: Path) -> None:
         status, text = _get(path, "/metrics")
@@ -79,7 +82,7 @@ class Scraper:
         if status not in {200, 503} or (status == 503 and not text.strip()):
             self.failures.append(f"/readyz answers {status}: {text[:200]!r}")
         if status == 503:
-            self.unready.update(text.strip().splitlines())
+            self.unready.update(line for line in text.strip().splitlines() if line != "not ready")
 
 
 def _get(path: Path, url: str) -> tuple[int, str]:

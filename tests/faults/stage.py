@@ -18,6 +18,7 @@ import redis
 from tests.faults.ledger import Load
 from tests.faults.proxy import Proxy
 from tests.faults.publishers import plain_client
+from tests.faults.scraper import Scraper
 from tests.faults.sources import KINDS
 from tests.support.broker import Broker
 from tests.support.brokers import Mosquitto, RabbitMQ, Redis
@@ -244,6 +245,9 @@ class Stage:
             feed = self.feeds[source] = kind.feed(self._here[kind.broker])
             feed.prepare()
             self.loads[source] = Load(source, kind.publisher(feed), self._rate, self._text)
+        self._sockets = Path(self._ends.enter_context(TemporaryDirectory(prefix="admin-")))
+        self.scraper = Scraper([self._socket(replica) for replica in range(self._replicas)])
+        self._ends.callback(self.scraper.stop)
         for replica in range(self._replicas):
             bridge = BridgeProcess(
                 self._config(replica),
@@ -255,6 +259,7 @@ class Stage:
             self.restart(bridge)
         for bridge in self.bridges:
             bridge.ready()
+        self.scraper.start()
         self.idle_bytes = self.bridge.rss_bytes()
         threading.Thread(target=self._measure, name="memory", daemon=True).start()
 
@@ -281,7 +286,11 @@ class Stage:
         if self._spool_size:
             self.spool = Path(self._ends.enter_context(TemporaryDirectory(prefix="spool-")))
             settings["spool"] = {"directory": str(self.spool), "max_size": self._spool_size}
+        settings.setdefault("admin", {"listen": f"unix:{self._socket(replica)}"})
         return {"dramatiq": dramatiq, "sources": sources, "routes": routes, **settings}
+
+    def _socket(self, replica: int) -> Path:
+        return self._sockets / f"{replica}.sock"
 
     def _source(self, name: str, replica: int) -> dict[str, Any]:
         feed = self.feeds[name]

@@ -271,7 +271,7 @@ async def test_a_stop_of_one_source_that_fails_ends_the_stops_of_the_others() ->
     source = {"type": "redis-stream", "url": "redis://localhost", "streams": ["s"], "group": "g"}
     bridge = Bridge(Config.model_validate({"sources": {"s": source}}), on_ready=lambda: None)
     waits = Waits()
-    bridge._pipelines = [Fails(), waits]  # type: ignore[list-item]
+    bridge._pipelines._running = {"fails": Fails(), "waits": waits}  # type: ignore[dict-item]
     with pytest.raises(ExceptionGroup, match="unhandled errors"):
         await bridge._drain(deadline=asyncio.get_running_loop().time() + 20)
     assert waits.cancelled

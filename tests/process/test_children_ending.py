@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 
 from bridge.config import Config, Dramatiq, RedisPubsub
-from bridge.process.child import STOP, Order
+from bridge.process.orders import STOP, Order
 from tests.support.batches import numbers
 from tests.support.brokers import Redis
 from tests.support.child_processes import SHARED, children, several, wait_for_messages, wait_gone

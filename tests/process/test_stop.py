@@ -18,6 +18,7 @@ from typing import Any, Final
 
 import psutil
 import pytest
+import yaml
 
 from bridge.delivery import tasks
 from bridge.process import ending, supervisor
@@ -31,6 +32,7 @@ from tests.support.children import REPOSITORY, wait_until, with_fault
 from tests.support.feeds import PubsubFeed, StreamFeed
 from tests.support.neighbours import Names
 from tests.support.processes import BridgeProcess, Bridges
+from tests.support.terminal import Terminal
 
 #: In time, and a service manager's SIGKILL not needed.
 LOOPS: Final = pytest.mark.parametrize("env", [{}, with_fault("plain_loop")], ids=["uvloop", "asyncio"])
@@ -274,13 +276,13 @@ def _started_with(number: signal.Signals, handler: signal.Handlers) -> Iterator[
         signal.signal(number, before)
 
 
-# The issue that makes SIGHUP reload the configuration replaces SIGHUP here.
-@pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR2, signal.SIGALRM, signal.SIGXCPU])
+# SIGHUP reloads the configuration: see test_reload.py.
+@pytest.mark.parametrize("number", [signal.SIGQUIT, signal.SIGUSR2, signal.SIGALRM, signal.SIGXCPU])
 @pytest.mark.parametrize("processes", [1, 2])
 def test_no_signal_but_a_kill_ends_it_without_a_drain(
     stream: StreamFeed, redis_server: Redis, new_bridge: Bridges, number: signal.Signals, processes: int
 ) -> None:
-    """A terminal that closes, and all else that would end a process, sent to the whole group: it drains as for SIGTERM."""
+    """All that would end a process, sent to the whole group: it drains as for SIGTERM."""
     with _started_with(number, signal.SIG_DFL):
         bridge = new_bridge({**stream.config(redis_server), "processes": processes}).ready()
     running = children(bridge)
@@ -377,7 +379,45 @@ def test_a_bridge_that_ignores_sighup_outlives_its_terminal(
     stream.publish([{"n": 1}])
     with redis_server.client() as client:
         wait_until(lambda: client.llen("dramatiq:default") == 1, 20, "its message")
+    assert not bridge.events("bridge.reload_requested"), "an ignored signal stays ignored"
     _ends(bridge)
+
+
+@pytest.mark.parametrize("processes", [1, 2])
+def test_a_terminal_that_closes_stops_the_bridge(
+    stream: StreamFeed, redis_server: Redis, tmp_path: Path, processes: int
+) -> None:
+    """Where standard error is a terminal, SIGHUP says that it is gone: nobody would ever see the bridge again."""
+    path = tmp_path / "bridge.yaml"
+    path.write_text(yaml.safe_dump({**stream.config(redis_server), "processes": processes}))
+    with _started_with(signal.SIGHUP, signal.SIG_DFL), Terminal(["run", str(path)]) as terminal:
+        terminal.read_until("bridge.ready")
+        terminal.hang_up()
+        assert terminal.wait() == 0
+        assert "bridge.stopping" in terminal.plain
+        assert "bridge.reload" not in terminal.plain
+
+
+@pytest.mark.parametrize("processes", [1, 2])
+def test_a_sighup_during_a_stop_is_no_second_signal(
+    stream: StreamFeed, new_redis: Callable[..., Redis], new_bridge: Bridges, processes: int
+) -> None:
+    """It asks for a reload, which comes too late: the drain goes on."""
+    sink = new_redis()
+    bridge = new_bridge({**stream.config(sink), "drain_timeout": "60s", "processes": processes}).ready()
+    sink.pause()
+    stream.publish([{"n": n} for n in range(30)])
+    bridge.wait_for("source.connected")
+    time.sleep(0.5)  # some are received
+    bridge.terminate()
+    bridge.wait_for("bridge.stopping")
+    bridge.signal(signal.SIGHUP)
+    time.sleep(0.3)
+    sink.resume()
+    assert bridge.wait(90) == 0, bridge.log_tail()
+    assert not bridge.events("bridge.stopped_at_once")
+    stopped = bridge.wait_for("bridge.stopped")
+    assert stopped["received"] == stopped["messages"]
 
 
 @pytest.mark.parametrize("processes", [1, 2])

@@ -13,9 +13,11 @@ import psutil
 import pytest
 
 from bridge.config import Config, load
-from bridge.process import clock, supervisor
+from bridge.process import child_process, clock
+from bridge.process.child_process import ChildProcess
 from bridge.process.lifecycle import Lifecycle
-from bridge.process.supervisor import ChildProcess, Supervisor
+from bridge.process.loader import Prepared
+from bridge.process.supervisor import Supervisor
 from bridge.process.watchdog import Watchdog
 from tests.support.brokers import Redis
 from tests.support.children import wait_until, with_fault
@@ -43,6 +45,23 @@ class Still:
 
 async def _wait(condition: Callable[[], object]) -> None:
     await asyncio.to_thread(wait_until, condition, 10)
+
+
+async def test_it_watches_the_successors_after_a_reload() -> None:
+    """A source that has retired is nobody's concern any more; of one that stays it remembers what it saw."""
+    retired, stays, new = Still(), Still(), Still()
+    stays.name = "stays"
+    watchdog = Watchdog([retired, stays], stuck_after_s=0.3)
+    task = asyncio.create_task(watchdog.run())
+    try:
+        await _wait(lambda: watchdog.stuck == ["still", "stays"])
+        before = len(retired.reconnected)
+        watchdog.watch([stays, new], stuck_after_s=0.3)
+        assert watchdog.stuck == ["stays"]
+        await _wait(lambda: new.reconnected)
+        assert len(retired.reconnected) == before
+    finally:
+        task.cancel()
 
 
 async def test_a_source_that_moves_none_gets_a_new_connection() -> None:
@@ -85,10 +104,12 @@ async def test_a_silent_process_is_found_also_by_a_parent_that_stalls_again_and_
 ) -> None:
     """Only the time in which the parent did not run is forgiven."""
     monkeypatch.setattr(clock, "_STALLED_S", 0.3)
-    monkeypatch.setattr(supervisor, "_SILENCE_S", 2.0)
+    monkeypatch.setattr(child_process, "_SILENCE_S", 2.0)
     killed: list[int] = []
     monkeypatch.setattr(ChildProcess, "kill", lambda child: killed.append(child.number))
-    parent = Supervisor(_config(tmp_path, processes=2), None, "info")
+    parent = Supervisor(
+        Prepared(_config(tmp_path, processes=2), None, "info", {}), lambda: pytest.fail("nobody reloads")
+    )
     child = parent._children[1]
     child.ready.set()
     child.excuse_silence(float("inf"))  # from now on

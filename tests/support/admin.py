@@ -10,7 +10,7 @@ from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import Any, Final
 
-from bridge.admin.server import serve
+from bridge.admin.server import AdminServer
 from bridge.config import AdminSettings
 from bridge.model.control import Paused, Reloaded, UnknownName
 from bridge.model.state import EVENTS_BUCKETS, SECONDS_BUCKETS, BridgeState, QueueState, RouteState, SourceState
@@ -159,7 +159,7 @@ async def serving(bridge: FakeBridge, **settings: Any) -> AsyncIterator[Client]:
     """Run the admin server of a bridge, by default at a free port."""
     settings.setdefault("listen", f"127.0.0.1:{free_port()}")
     client = Client(AdminSettings(**settings))
-    task = asyncio.create_task(serve(client.settings, bridge))
+    task = asyncio.create_task(AdminServer(client.settings, bridge).serve())
     try:
         await answers(client)
         yield client

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, Final
@@ -92,6 +93,8 @@ class MemorySink:
     def __init__(self, source: MemorySource) -> None:
         self.away = False
         self.attempts = 0
+        #: The number of each event and the actor of each of its messages, in the order written.
+        self.calls: list[tuple[int, str]] = []
         self._log = source.log
 
     async def probe(self) -> None:
@@ -108,6 +111,11 @@ class MemorySink:
         await self.probe()
         if batch.written is None:
             self._log += [("written", number(one)) for one in batch.events]
+            self.calls += [
+                (number(batch.events[index]), json.loads(body)["actor_name"])
+                for column in batch.queues.values()
+                for index, (_, body) in zip(column.event_indexes, column.messages, strict=True)
+            ]
             batch.written = Written(sum(len(column.messages) for column in batch.queues.values()), duplicates=0)
         return batch.written
 
@@ -162,14 +170,25 @@ class MemoryAttempts:
             self.counts.pop(one, None)
 
 
-def pipeline(source: MemorySource, sink: MemorySink, routes: list[dict[str, Any]] = ROUTES) -> SourcePipeline:
-    """Return the pipeline of `source` into `sink`, with a router of its own."""
+def context(sink: MemorySink) -> SinkContext:
+    """Return a sink with its health, no bounds before it, and no paused route."""
     health = SinkHealth()
     backpressure = Backpressure(Dramatiq.model_validate({"max_memory": None}), sink, health)
-    context = SinkContext(sink, MemoryAttempts(), health, backpressure)
-    routed = router(routes)
+    return SinkContext(sink, MemoryAttempts(), health, backpressure)
+
+
+def pipeline(
+    source: MemorySource,
+    sink: MemorySink | SinkContext,
+    routes: list[dict[str, Any]] = ROUTES,
+    *,
+    before: SourcePipeline | None = None,
+) -> SourcePipeline:
+    """Return the pipeline of `source` into `sink`, with a router of its own; the accounts are those of the one `before` it."""
     config = Mqtt.model_validate({"type": "mqtt", "url": "mqtt://localhost"})
-    return SourcePipeline("s", source, config, routed, context)
+    accounts = before.accounts if before is not None else None
+    into = sink if isinstance(sink, SinkContext) else context(sink)
+    return SourcePipeline("s", source, config, router(routes), into, accounts=accounts)
 
 
 async def until(condition: Callable[[], object]) -> None:

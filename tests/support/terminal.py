@@ -8,10 +8,11 @@ import re
 import select
 import subprocess
 import sys
+import termios
 import time
 from contextlib import suppress
-from signal import SIGTERM
-from typing import TYPE_CHECKING, Self
+from signal import SIGHUP, SIGTERM, SIGWINCH
+from typing import TYPE_CHECKING, Any, Self
 
 from tests.support.children import REPOSITORY, patient
 
@@ -24,14 +25,18 @@ _LOGIN = "import fcntl, os, sys, termios; fcntl.ioctl(0, termios.TIOCSCTTY, 0); 
 
 
 class Terminal:
-    """`dramatiq-bridge` with these words on a terminal; use it as a context manager, which always ends it."""
+    """`dramatiq-bridge` with these words on a terminal; use it as a context manager, which always ends it.
 
-    def __init__(self, words: Sequence[str]) -> None:
+    With `program` the words are Python's own: another program instead of the bridge's. `kind` is the value of TERM.
+    """
+
+    def __init__(self, words: Sequence[str], *, program: bool = False, kind: str | None = None) -> None:
         self.text = ""
         self._master, slave = pty.openpty()
         self._process = subprocess.Popen(
-            [sys.executable, "-c", _LOGIN, "-m", "bridge", *words],
+            [sys.executable, "-c", _LOGIN, *([] if program else ["-m", "bridge"]), *words],
             cwd=REPOSITORY,
+            env=os.environ | ({} if kind is None else {"TERM": kind}),
             stdin=slave,
             stdout=slave,
             stderr=slave,
@@ -52,10 +57,31 @@ class Terminal:
         """The text without colours."""
         return re.sub(r"\x1b\[[0-9;]*m", "", self.text)
 
+    def press(self, keys: str) -> None:
+        """Press keys."""
+        os.write(self._master, keys.encode())
+
+    def send_signal(self, number: int) -> None:
+        """Send the process a signal."""
+        self._process.send_signal(number)
+
+    def resize(self, lines: int, columns: int) -> None:
+        """Give the terminal a size."""
+        termios.tcsetwinsize(self._master, (lines, columns))
+        self._process.send_signal(SIGWINCH)
+
+    def settings(self) -> list[Any]:
+        """Return the terminal's settings, as termios has them."""
+        return termios.tcgetattr(self._master)
+
     def end(self, timeout: float = 20.0) -> int:
         """SIGTERM; return the exit code, AssertionError if the process does not end."""
         self._process.send_signal(SIGTERM)
         return self.wait(timeout)
+
+    def hang_up(self) -> None:
+        """SIGHUP to all processes on it, as where the terminal is closed."""
+        os.killpg(self._process.pid, SIGHUP)
 
     def wait(self, timeout: float = 30.0) -> int:
         """Return the exit code of a process that ends by itself; AssertionError if it does not."""

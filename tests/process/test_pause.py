@@ -1,0 +1,300 @@
+"""Pause and resume of a source or a route, by the interface that the admin server has, against real brokers.
+
+The bridge runs in the test's own process, so that the test can give it orders; `processes: 2` has its children.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+import structlog
+import yaml
+from structlog.typing import EventDict
+
+from bridge.model.accounting import Counts
+from bridge.model.control import Paused, UnknownName
+from bridge.process.loader import Loader
+from bridge.process.one_process import OneProcess
+from bridge.process.supervisor import Supervisor
+from tests.support.brokers import Redis
+from tests.support.children import patient
+from tests.support.feeds import AmqpFeed, Feed, PubsubFeed, StreamFeed
+from tests.support.processes import queue_messages
+
+Running = OneProcess | Supervisor
+PROCESSES = pytest.mark.parametrize("processes", [1, 2])
+EVEN: dict[str, Any] = {
+    "from": "feed",
+    "name": "even",
+    "when": "payload.n % 2 == 0",
+    "actor": "even",
+    "args": ["$payload.n"],
+}
+ODD: dict[str, Any] = {
+    "from": "feed",
+    "name": "odd",
+    "when": "payload.n % 2 == 1",
+    "actor": "odd",
+    "args": ["$payload.n"],
+}
+
+
+async def _until(condition: Callable[[], object], what: str) -> None:
+    try:
+        async with asyncio.timeout(patient(30)):
+            while not condition():  # noqa: ASYNC110 - Redis and a bridge answer, no event
+                await asyncio.sleep(0.02)
+    except TimeoutError:
+        raise AssertionError(f"{what} did not come true") from None
+
+
+class _Bridge:
+    """A bridge that runs until the end of the test, and its file."""
+
+    def __init__(self, directory: Path, config: dict[str, Any]) -> None:
+        self.path = directory / "bridge.yaml"
+        self.configure(config)
+        loader = Loader(str(self.path), "json", "info")
+        prepared = loader.load()
+        self.running: Running = (
+            OneProcess(prepared, loader.load) if prepared.config.processes == 1 else Supervisor(prepared, loader.load)
+        )
+
+    def configure(self, config: dict[str, Any]) -> None:
+        self.path.write_text(yaml.safe_dump(config, sort_keys=False))
+
+    def counts(self) -> Counts:
+        total = Counts()
+        for counts in self.running.counts().values():
+            total.add(counts)
+        return total
+
+    def paused(self, name: str = "feed") -> bool:
+        source = self.running.state().sources.get(name)
+        return source is not None and source.paused
+
+    def connected(self, name: str = "feed") -> bool:
+        source = self.running.state().sources.get(name)
+        return source is not None and source.connected
+
+
+@asynccontextmanager
+async def _run(directory: Path, config: dict[str, Any]) -> AsyncIterator[_Bridge]:
+    bridge = _Bridge(directory, config)
+    task = asyncio.create_task(bridge.running.run())
+    try:
+        await _until(lambda: bridge.running.state().phase == "running", "ready")
+        yield bridge
+        bridge.running.stop()
+        assert await asyncio.wait_for(task, patient(30)) == 0
+    finally:
+        if not task.done():
+            bridge.running.kill()
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+
+
+@pytest.fixture(autouse=True)
+def _no_signals(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The thread that obeys signals is the tests' own process' no more than any other's."""
+    monkeypatch.setattr("bridge.process.lifecycle.Lifecycle.begin", lambda *_: None)
+
+
+async def _publish(feed: Feed, *numbers: int) -> None:
+    await asyncio.to_thread(feed.publish_numbers, *numbers)
+
+
+def _numbers(sink: Redis) -> list[int]:
+    with sink.client() as client:
+        return [message["args"][0] for message in queue_messages(client, "default")]
+
+
+@PROCESSES
+async def test_a_paused_source_is_away_until_it_is_resumed(
+    feed: Feed, redis_server: Redis, tmp_path: Path, processes: int
+) -> None:
+    """Its received events are written, and its connection closed; a broker that redelivers keeps what comes meanwhile."""
+    async with _run(tmp_path, {**feed.config(redis_server), "processes": processes}) as bridge:
+        await _publish(feed, *range(20))
+        await _until(lambda: len(_numbers(redis_server)) == 20, "twenty messages")
+        with structlog.testing.capture_logs() as lines:
+            assert await bridge.running.pause("feed", paused=True) == Paused("feed", "source", paused=True)
+            assert await bridge.running.pause("feed", paused=True) == Paused("feed", "source", paused=True)
+        (line,) = _of(lines, "source.paused")
+        assert ("lost" in line["consequence"]) != feed.redelivers
+        await _until(lambda: bridge.paused() and not bridge.connected(), "paused, and no connection")
+        await _publish(feed, *range(20, 30))
+        await asyncio.sleep(0.5)
+        assert len(_numbers(redis_server)) == 20
+        with structlog.testing.capture_logs() as lines:
+            assert await bridge.running.pause("feed", paused=False) == Paused("feed", "source", paused=False)
+        assert len(_of(lines, "source.resumed")) == 1
+        await _until(bridge.connected, "connected again")
+        if feed.redelivers:
+            await _until(lambda: len(_numbers(redis_server)) == 30, "the rest")
+        await _publish(feed, *range(30, 40))
+        await _until(lambda: {*range(30, 40)} <= {*_numbers(redis_server)}, "those that came last")
+    assert sorted(_numbers(redis_server)) == [n for n in range(40) if feed.redelivers or not 20 <= n < 30]
+    counts = bridge.counts()
+    assert counts.came == counts.settled == counts.enqueued
+
+
+@PROCESSES
+async def test_a_paused_route_holds_its_source_and_nothing_is_lost(
+    feed: Feed, redis_server: Redis, tmp_path: Path, processes: int
+) -> None:
+    """The first batch with a message of it waits, and all behind it; once it is resumed, each event is written once."""
+    config = {**feed.config(redis_server), "routes": [EVEN, ODD], "processes": processes}
+    async with _run(tmp_path, config) as bridge:
+        with structlog.testing.capture_logs() as lines:
+            assert await bridge.running.pause("odd", paused=True) == Paused("odd", "route", paused=True)
+        assert len(_of(lines, "route.paused")) == 1
+        await _until(lambda: bridge.running.state().routes["odd"].paused, "said in its state")
+        for n in (0, 2):
+            await _publish(feed, n)
+            await _until(lambda n=n: n in _numbers(redis_server), "an event for the other route")  # type: ignore[misc]
+        for n in (1, 3, 4):
+            await _publish(feed, n)
+        await asyncio.sleep(0.5)
+        assert 1 not in _numbers(redis_server)
+        assert 3 not in _numbers(redis_server)
+        with structlog.testing.capture_logs() as lines:
+            await bridge.running.pause("odd", paused=False)
+        assert len(_of(lines, "route.resumed")) == 1
+        await _until(lambda: len(_numbers(redis_server)) == 5, "all five")
+    assert sorted(_numbers(redis_server)) == [0, 1, 2, 3, 4]
+
+
+async def test_a_stop_while_paused_ends_normally(feed: Feed, redis_server: Redis, tmp_path: Path) -> None:
+    """It does not wait for `drain_timeout`; what a broker redelivers stays with it, and everything else is written."""
+    config = {**feed.config(redis_server), "routes": [EVEN, ODD], "drain_timeout": "1h"}
+    async with _run(tmp_path, config) as bridge:
+        await bridge.running.pause("odd", paused=True)
+        await _publish(feed, 1)
+        await _until(lambda: bridge.running.state().sources["feed"].in_flight == 1, "held")
+    counts = bridge.counts()
+    if feed.redelivers:
+        assert (counts.returned, counts.enqueued) == (1, 0)
+    else:
+        assert (counts.lost, counts.enqueued) == (0, 1)
+    async with _run(tmp_path, config):
+        await _until(lambda: _numbers(redis_server) == [1], "written once")
+
+
+@PROCESSES
+async def test_a_reload_keeps_the_pauses_of_names_that_still_exist(
+    stream: StreamFeed, redis_server: Redis, tmp_path: Path, processes: int
+) -> None:
+    """Also where the source restarts; the pause of a route that is gone ends with it."""
+    other = StreamFeed(redis_server)
+    other.prepare()
+    config: dict[str, Any] = {**stream.config(redis_server), "routes": [EVEN, ODD], "processes": processes}
+    config["sources"]["other"] = other.source
+    async with _run(tmp_path, config) as bridge:
+        for name in ("other", "odd"):
+            await bridge.running.pause(name, paused=True)
+        await _until(lambda: bridge.paused("other") and not bridge.connected("other"), "paused")
+        config["sources"]["other"]["window"] = {"events": 7}
+        bridge.configure(config)
+        assert (await bridge.running.reload()).changes == ["source other changed: window"]
+        await _publish(stream, 1)
+        await asyncio.sleep(0.5)
+        await _until(lambda: bridge.running.state().routes["odd"].paused, "the route is paused still")
+        await _until(lambda: bridge.paused("other") and not bridge.connected("other"), "the source is paused still")
+        assert _numbers(redis_server) == []
+        config["routes"] = [EVEN, {**ODD, "name": "odd-2"}]
+        bridge.configure(config)
+        assert (await bridge.running.reload()).result == "ok"
+        await _until(lambda: _numbers(redis_server) == [1], "nothing holds it")
+        await bridge.running.pause("other", paused=False)
+        await _until(lambda: bridge.connected("other"), "connected again")
+
+
+async def test_a_process_that_is_started_anew_keeps_the_pauses(
+    stream: StreamFeed, redis_server: Redis, tmp_path: Path
+) -> None:
+    """A pause is of the whole bridge: it outlives one of several processes."""
+    async with _run(tmp_path, {**stream.config(redis_server), "processes": 2}) as bridge:
+        await bridge.running.pause("feed", paused=True)
+        assert isinstance(bridge.running, Supervisor)
+        for child in bridge.running._children:
+            lives = child._lives
+            child.kill()
+            await _until(lambda child=child, lives=lives: child._lives > lives and child.ready.is_set(), "started anew")  # type: ignore[misc]
+        await _publish(stream, 1)
+        await asyncio.sleep(0.5)
+        assert _numbers(redis_server) == []
+        await bridge.running.pause("feed", paused=False)
+        await _until(lambda: _numbers(redis_server) == [1], "its message")
+
+
+async def test_what_a_paused_route_holds_goes_to_the_spool(
+    redis_server: Redis, new_redis: Callable[..., Redis], tmp_path: Path
+) -> None:
+    """Of a source that nobody redelivers: once the window is full, as with backpressure; then nothing is lost."""
+    sink = new_redis()
+    feed = PubsubFeed(redis_server)
+    spool = {"directory": str(tmp_path / "spool")}
+    config = {**feed.config(sink, window={"events": 10}), "routes": [EVEN, ODD], "spool": spool}
+    async with _run(tmp_path, config) as bridge:
+        await bridge.running.pause("odd", paused=True)
+        await _publish(feed, *range(200))
+        await _until(lambda: (bridge.running.state().sources["feed"].spooled or 0) > 100, "spooled")
+        await bridge.running.pause("odd", paused=False)
+        await _until(lambda: len(_numbers(sink)) == 200, "all of them")
+        assert _numbers(sink) == list(range(200))
+
+
+async def test_a_paused_source_still_replays_its_spool(
+    redis_server: Redis, new_redis: Callable[..., Redis], tmp_path: Path
+) -> None:
+    """Events that are received are finished, also those on the disk."""
+    sink = new_redis()
+    feed = PubsubFeed(redis_server)
+    async with _run(tmp_path, {**feed.config(sink), "spool": {"directory": str(tmp_path / "spool")}}) as bridge:
+        sink.stop()
+        await _publish(feed, *range(50))
+        await _until(lambda: bridge.running.state().sources["feed"].spooled == 50, "spooled")
+        await bridge.running.pause("feed", paused=True)
+        await asyncio.to_thread(sink.start)
+        await _until(lambda: len(_numbers(sink)) == 50, "written")
+
+
+async def test_a_quorum_queue_loses_no_event_to_a_paused_route(
+    rabbitmq: Any, redis_server: Redis, tmp_path: Path
+) -> None:
+    """Its connection ends while a batch is held: it does not consume until the route is resumed, so nothing is redelivered often."""
+    feed = AmqpFeed(rabbitmq)
+    await asyncio.to_thread(feed.prepare)
+    async with _run(tmp_path, {**feed.config(redis_server), "routes": [EVEN, ODD]}) as bridge:
+        await bridge.running.pause("odd", paused=True)
+        await _publish(feed, 1)
+        await _until(lambda: bridge.running.state().sources["feed"].in_flight == 1, "held")
+        assert isinstance(bridge.running, OneProcess)
+        for pipeline in bridge.running._bridge._pipelines:
+            pipeline.reconnect("a test")
+        await _until(lambda: not bridge.connected(), "no connection")
+        await asyncio.sleep(1)
+        assert not bridge.connected()
+        await bridge.running.pause("odd", paused=False)
+        await _until(lambda: _numbers(redis_server) == [1], "its message")
+
+
+async def test_a_name_that_nobody_has_is_refused_with_those_that_there_are(
+    stream: StreamFeed, redis_server: Redis, tmp_path: Path
+) -> None:
+    """A source before a route of the same name; `route:` tells them apart."""
+    async with _run(tmp_path, stream.config(redis_server, {"name": "feed"})) as bridge:
+        with pytest.raises(UnknownName, match="no source or route has the name 'fed'; there are feed"):
+            await bridge.running.pause("fed", paused=True)
+        assert (await bridge.running.pause("route:feed", paused=True)).kind == "route"
+        assert (await bridge.running.pause("feed", paused=True)).kind == "source"
+
+
+def _of(lines: list[EventDict], event: str) -> list[EventDict]:
+    return [line for line in lines if line["event"] == event]
