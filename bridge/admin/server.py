@@ -88,8 +88,8 @@ class AdminServer:
                 _log_unavailable(self._repeated, settings, cause)
                 await asyncio.sleep(RETRY_S)
                 continue
-            log.info("admin.listening", address=settings.listen, changes=self.changes)
             async with self.listening(listener):
+                log.info("admin.listening", address=settings.listen, changes=self.changes)
                 await _until_gone(listener)
             _log_unavailable(self._repeated, settings, "somebody has removed its file, which is made again")
 

@@ -40,6 +40,34 @@ async def test_a_large_body_is_refused_unread(length: str) -> None:
         assert (await client.ask("/livez")).status == 200
 
 
+@pytest.mark.parametrize("length", ["Content-Length: 5000", "Transfer-Encoding: chunked"])
+async def test_no_order_is_carried_out_before_its_large_body(length: str) -> None:
+    """413 as soon as the head has come."""
+    bridge = FakeBridge()
+    async with serving(bridge, token=TOKEN) as client:
+        head = f"POST /reload HTTP/1.1\r\nHost: localhost\r\nAuthorization: {BEARER}\r\n{length}\r\n\r\n".encode()
+        assert parsed(await client.send(head)).status == 413
+        assert bridge.orders == []
+
+
+async def test_bytes_behind_a_request_are_bounded() -> None:
+    """A client that goes on sending while it waits for its answer is cut off at 64 KiB; its order is carried through."""
+    assert connections.MAX_INPUT == 64 * 1024
+    bridge = FakeBridge()
+    bridge.gate.clear()
+    async with serving(bridge, token=TOKEN) as client:
+        order = f"POST /reload HTTP/1.1\r\nHost: localhost\r\nAuthorization: {BEARER}\r\n\r\n".encode()
+        _, writer = await client.connect()
+        writer.write(order)
+        await until(lambda: bridge.orders)
+        writer.write(order * 1_000)
+        await until(lambda: not _open_connections(client))
+        writer.transport.abort()
+        bridge.gate.set()
+        assert (await client.ask("/livez")).status == 200
+        assert bridge.orders == ["reload"]
+
+
 async def test_a_small_body_is_no_harm() -> None:
     """`curl -d ''` and a few bytes that nobody reads: the order is carried out, and the answer arrives."""
     bridge = FakeBridge()
