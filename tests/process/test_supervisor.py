@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -21,6 +22,7 @@ from tests.support.child_processes import SHARED, children, several, wait_for_me
 from tests.support.children import REPOSITORY, Child, wait_until
 from tests.support.feeds import AmqpFeed, Feed, MqttFeed, PubsubFeed, StreamFeed
 from tests.support.processes import BridgeProcess, Bridges
+from tests.support.unix_http import UnixConnection
 
 WINDOW = 1000
 
@@ -136,6 +138,66 @@ def test_a_process_that_is_killed_is_replaced(
     assert bridge.wait() == 0
     assert feed.unacknowledged() == 0
     assert bridge.wait_for("bridge.stopped")["received"] > 0
+
+
+def _status(socket: Path) -> dict[str, Any]:
+    connection = UnixConnection(socket, 30)
+    connection.request("GET", "/status")
+    answer = connection.getresponse()
+    assert answer.status == 200
+    status: dict[str, Any] = json.loads(answer.read())
+    connection.close()
+    return status
+
+
+def test_counts_go_on_over_the_death_of_a_process(
+    stream: StreamFeed, redis_server: Redis, new_bridge: Callable[..., BridgeProcess], tmp_path: Path
+) -> None:
+    """At each look the events that came are accounted for, and no number of them decreases, though one process is killed."""
+    config = several(stream.config(redis_server))
+    config["admin"] = {"listen": f"unix:{tmp_path}/admin.sock"}
+    bridge = new_bridge(config).ready()
+    publisher = threading.Thread(target=stream.publish, args=([{"n": n} for n in range(8000)],))
+    publisher.start()
+    before: Counter[str] = Counter()
+    for look in range(40):
+        if look == 4:
+            children(bridge)[1].kill()
+        source = _status(tmp_path / "admin.sock")["sources"].get("feed")
+        if source is not None:
+            assert source["accounting_error"] == 0
+            counts = Counter({name: value for name, value in source["counts"].items() if isinstance(value, int)})
+            assert not before - counts, (before, counts)
+            before = counts
+        time.sleep(0.2)
+    publisher.join(60)
+    assert set(wait_for_messages(redis_server, 8000)) == set(range(8000))
+    bridge.wait_for("process.recovered", process=1)
+    assert before["received"] > 0
+
+
+def test_the_counts_of_many_routes_are_reported(
+    stream: StreamFeed, redis_server: Redis, new_bridge: Callable[..., BridgeProcess], tmp_path: Path
+) -> None:
+    """Those of 2,000 routes take more than a pipe holds: they arrive all the same, and the log names a hundred."""
+    config = several(stream.config(redis_server))
+    config["admin"] = {"listen": f"unix:{tmp_path}/admin.sock"}
+    config["routes"] = [
+        {"name": f"route-{n}", "from": "feed", "actor": "record", "args": ["$payload.n"], "when": f"payload.n == {n}"}
+        for n in range(2000)
+    ]
+    bridge = new_bridge(config).ready()
+    stream.publish([{"n": n} for n in range(2000)])
+    assert set(wait_for_messages(redis_server, 2000)) == set(range(2000))
+
+    def all_reported() -> bool:
+        routes = _status(tmp_path / "admin.sock")["sources"]["feed"]["counts"]["routes"]
+        return len(routes) == 2000 and all(route["matched"] == 1 for route in routes.values())
+
+    wait_until(all_reported, what="the counts of all routes")
+    bridge.terminate()
+    assert bridge.wait() == 0
+    assert len(bridge.events("route.counts")) == 101
 
 
 def test_a_process_that_is_replaced_runs_what_the_others_do(
