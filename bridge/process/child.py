@@ -69,7 +69,7 @@ def main() -> NoReturn:
 
 
 async def _run(order: Order, reports: _Reports, parent: int) -> int:
-    bridge = Bridge(order.config, on_ready=reports.report_ready, first=order.number == 0)
+    bridge = Bridge(order.config, on_ready=lambda: reports.report_ready(bridge), first=order.number == 0)
     bridge.set_pauses(order.pauses)
     loop = asyncio.get_running_loop()
     further: asyncio.Queue[SwapOrder | PauseOrder] = asyncio.Queue()
@@ -150,8 +150,9 @@ class _Reports:
         self._rest += _encode(Report(done=order)) + b"\n"
         self._flush()
 
-    def report_ready(self) -> None:
-        """Report that the process is ready."""
+    def report_ready(self, bridge: Bridge) -> None:
+        """Report how the process stands, and that it is ready."""
+        self._add(bridge)
         self._rest += _encode(Report(ready=True)) + b"\n"
         self._flush()
 

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import bridge
 from bridge.config import Config
 from bridge.model.control import Reloaded
-from bridge.model.state import BridgeState, Phase, ProcessState, RouteState
+from bridge.model.state import BridgeState, Phase, ProcessState, RouteState, SourceState
 
 
 class Overview:
@@ -47,4 +47,7 @@ class Overview:
             },
         )
         state.take(processes)
+        for name, source in config.sources.items():
+            if name not in state.sources:
+                state.sources[name] = SourceState(source.type, cause="no process has reported it yet")
         return state
