@@ -144,17 +144,15 @@ class Bridge:
         """Pause these sources and routes, and resume all others."""
         changed = self._pipelines.paused ^ pauses.sources
         self.set_pauses(pauses)
-        for name in changed:
-            if (pipeline := self._pipelines.get(name)) is None:
-                continue
-            if name in pauses.sources:
-                try:
-                    async with asyncio.timeout(_PAUSE_S):
-                        await pipeline.pause()
-                except TimeoutError:
-                    pipeline.reconnect("the source is paused")
-            else:
+        for pipeline in [each for name in changed for each in self._pipelines.of(name)]:
+            if pipeline.source not in pauses.sources:
                 pipeline.resume()
+                continue
+            try:
+                async with asyncio.timeout(_PAUSE_S):
+                    await pipeline.pause()
+            except TimeoutError:
+                pipeline.reconnect("the source is paused")
 
     def stuck(self) -> list[str]:
         """Return the sources that do not move, and that a new connection has not helped."""

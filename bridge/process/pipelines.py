@@ -84,9 +84,9 @@ class Pipelines:
         """Yield the pipelines of all sources, then those of orphaned sessions."""
         return iter([*self._running.values(), *self._orphans])
 
-    def get(self, source: str) -> SourcePipeline | None:
-        """Return the pipeline of a source."""
-        return self._running.get(source)
+    def of(self, source: str) -> list[SourcePipeline]:
+        """Return the pipelines of a source: its own, and those of its orphaned sessions."""
+        return [pipeline for pipeline in self if pipeline.source == source]
 
     def snapshot(self) -> dict[str, SourceState]:
         """Return how each source stands, in one step: all its numbers belong together."""
@@ -289,6 +289,7 @@ class Pipelines:
             for name, source in orphans.items():
                 pipeline = _pipeline(self._config, self._tables, self._side, name, source)
                 pipeline.event_log = self._event_log
+                pipeline.paused = source_name in self.paused
                 self._orphans.append(pipeline)
                 self.watchdog.add(pipeline)
                 tasks.start(group, pipeline.run(), f"pipeline:{name}")
