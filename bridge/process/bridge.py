@@ -182,6 +182,10 @@ class Bridge:
             process.queues = gauges.queues
         return process
 
+    def removed(self) -> dict[str, Counts]:
+        """Return the counts of the sources that a reload has removed; no snapshot has them."""
+        return self._pipelines.removed()
+
     def counts(self) -> dict[str, Counts]:
         """Return the numbers of each source's events by their fate, until now."""
         return self._pipelines.counts()

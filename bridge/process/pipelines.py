@@ -105,6 +105,10 @@ class Pipelines:
                 found[pipeline.source].add(state)
         return found
 
+    def removed(self) -> dict[str, Counts]:
+        """Return the counts of the sources that a reload has removed."""
+        return {name: counts for name, counts in self._past.items() if name not in self._running}
+
     def counts(self) -> dict[str, Counts]:
         """Return the numbers of each source's events by their fate, until now; also of sources that were removed."""
         total = {name: Counts() for name in (*self._config.sources, *self._past)}
