@@ -27,6 +27,7 @@ class RoutePauses:
     def set(self, names: Collection[str]) -> None:
         """Let these routes be paused, and no others."""
         self._names = frozenset(names)
+        self._repeated.take()  # a line that was suppressed would name routes that are not paused any more
         self.wake()
 
     def wake(self) -> None:

@@ -144,17 +144,15 @@ class Bridge:
         """Pause these sources and routes, and resume all others."""
         changed = self._pipelines.paused ^ pauses.sources
         self.set_pauses(pauses)
-        for name in changed:
-            if (pipeline := self._pipelines.get(name)) is None:
-                continue
-            if name in pauses.sources:
-                try:
-                    async with asyncio.timeout(_PAUSE_S):
-                        await pipeline.pause()
-                except TimeoutError:
-                    pipeline.reconnect("the source is paused")
-            else:
+        for pipeline in [each for name in changed for each in self._pipelines.of(name)]:
+            if pipeline.source not in pauses.sources:
                 pipeline.resume()
+                continue
+            try:
+                async with asyncio.timeout(_PAUSE_S):
+                    await pipeline.pause()
+            except TimeoutError:
+                pipeline.reconnect("the source is paused")
 
     def stuck(self) -> list[str]:
         """Return the sources that do not move, and that a new connection has not helped."""
@@ -183,6 +181,10 @@ class Bridge:
             process.lag_s, process.queues_cause = gauges.lag_s, gauges.queues_cause
             process.queues = gauges.queues
         return process
+
+    def removed(self) -> dict[str, Counts]:
+        """Return the counts of the sources that a reload has removed; no snapshot has them."""
+        return self._pipelines.removed()
 
     def counts(self) -> dict[str, Counts]:
         """Return the numbers of each source's events by their fate, until now."""

@@ -22,6 +22,7 @@ from typing import Final, NoReturn
 import msgspec
 
 from bridge.delivery import tasks
+from bridge.model.accounting import Counts
 from bridge.model.state import ProcessState
 from bridge.observe import logs
 from bridge.process import ending, orders
@@ -41,7 +42,7 @@ log = logs.logger()
 class Report(msgspec.Struct, omit_defaults=True):
     """A report to the parent: that the process is ready, or how it stands, as one snapshot.
 
-    `stuck` and `unready` come with `state`: see `Bridge`. `done` is the id of the last order that was carried out.
+    `stuck`, `unready` and `removed` come with `state`: see `Bridge`. `done` is the id of the last order that was carried out.
     """
 
     ready: bool = False
@@ -49,6 +50,7 @@ class Report(msgspec.Struct, omit_defaults=True):
     stuck: list[str] = []
     unready: str = ""
     state: ProcessState | None = None
+    removed: dict[str, Counts] = {}
 
 
 _encode: Final = msgspec.json.Encoder().encode
@@ -174,8 +176,14 @@ class _Reports:
             self._flush()
 
     def _add(self, bridge: Bridge) -> None:
-        stuck, unready, state = bridge.stuck(), bridge.unready(), bridge.snapshot()
-        self._rest += _encode(Report(done=self._done, stuck=stuck, unready=unready, state=state)) + b"\n"
+        report = Report(
+            done=self._done,
+            stuck=bridge.stuck(),
+            unready=bridge.unready(),
+            state=bridge.snapshot(),
+            removed=bridge.removed(),
+        )
+        self._rest += _encode(report) + b"\n"
 
     def _flush(self) -> None:
         with contextlib.suppress(BlockingIOError, BrokenPipeError):

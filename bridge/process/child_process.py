@@ -18,6 +18,7 @@ import msgspec
 
 from bridge.backoff import Backoff
 from bridge.errors import describe_error
+from bridge.model.accounting import Counts
 from bridge.model.state import ProcessState
 from bridge.observe.logs import logger
 from bridge.process.child import Report
@@ -58,6 +59,9 @@ class ChildProcess:
         #: The last reports of earlier lives, added up, and the last one of the present life.
         self._earlier = EarlierLives()
         self._state = ProcessState()
+        #: The counts of sources that reloads have removed, of earlier lives and of the present one.
+        self._removed_before: dict[str, Counts] = {}
+        self._removed: dict[str, Counts] = {}
         self._reported_at = 0.0
 
     async def run(self) -> bool:
@@ -134,6 +138,12 @@ class ChildProcess:
         """Return how the process stood about a second ago, with the counts of all its lives."""
         return self._earlier.with_present(self._state)
 
+    def add_removed(self, total: dict[str, Counts]) -> None:
+        """Add the counts of the sources that reloads have removed, over all its lives."""
+        for removed in (self._removed_before, self._removed):
+            for source, counts in removed.items():
+                total.setdefault(source, Counts()).add(counts)
+
     async def _live(self) -> str | None:
         """Start a process and wait for its end; return why it ended, None for exit code 0."""
         try:
@@ -169,6 +179,9 @@ class ChildProcess:
         self._release(self._last_id)
         self._earlier.add(self._state)
         self._state = ProcessState()
+        total: dict[str, Counts] = {}
+        self.add_removed(total)
+        self._removed_before, self._removed = total, {}
 
     def _take(self, line: bytes) -> None:
         with suppress(msgspec.DecodeError):  # half a line, from a process that was killed
@@ -176,6 +189,7 @@ class ChildProcess:
             self._reported_at = asyncio.get_running_loop().time()
             if report.state is not None:
                 self.stuck, self.unready, self._state = report.stuck, report.unready, report.state
+                self._removed = report.removed
             self._release(report.done)
             if report.ready:
                 if self._lives > 1:

@@ -84,9 +84,9 @@ class Pipelines:
         """Yield the pipelines of all sources, then those of orphaned sessions."""
         return iter([*self._running.values(), *self._orphans])
 
-    def get(self, source: str) -> SourcePipeline | None:
-        """Return the pipeline of a source."""
-        return self._running.get(source)
+    def of(self, source: str) -> list[SourcePipeline]:
+        """Return the pipelines of a source: its own, and those of its orphaned sessions."""
+        return [pipeline for pipeline in self if pipeline.source == source]
 
     def snapshot(self) -> dict[str, SourceState]:
         """Return how each source stands, in one step: all its numbers belong together."""
@@ -104,6 +104,10 @@ class Pipelines:
                 state.connected, state.cause = True, ""
                 found[pipeline.source].add(state)
         return found
+
+    def removed(self) -> dict[str, Counts]:
+        """Return the counts of the sources that a reload has removed."""
+        return {name: counts for name, counts in self._past.items() if name not in self._running}
 
     def counts(self) -> dict[str, Counts]:
         """Return the numbers of each source's events by their fate, until now; also of sources that were removed."""
@@ -289,6 +293,7 @@ class Pipelines:
             for name, source in orphans.items():
                 pipeline = _pipeline(self._config, self._tables, self._side, name, source)
                 pipeline.event_log = self._event_log
+                pipeline.paused = source_name in self.paused
                 self._orphans.append(pipeline)
                 self.watchdog.add(pipeline)
                 tasks.start(group, pipeline.run(), f"pipeline:{name}")

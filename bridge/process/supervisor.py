@@ -86,6 +86,7 @@ class Supervisor:
         for child in self._children:
             for source, state in child.snapshot().sources.items():
                 total.setdefault(source, Counts()).add(state.counts)
+            child.add_removed(total)
         return total
 
     def state(self) -> BridgeState:

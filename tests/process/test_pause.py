@@ -298,3 +298,52 @@ async def test_a_name_that_nobody_has_is_refused_with_those_that_there_are(
 
 def _of(lines: list[EventDict], event: str) -> list[EventDict]:
     return [line for line in lines if line["event"] == event]
+
+
+async def test_the_accounts_agree_at_every_moment_of_a_reload_and_a_pause(
+    redis_server: Redis, new_redis: Callable[..., Redis], tmp_path: Path
+) -> None:
+    """Received and recovered events are those with a class, in flight and spooled: also while one pipeline follows another."""
+    sink = new_redis(appendonly=True)
+    feeds: dict[str, Feed] = {"stream": StreamFeed(redis_server), "pubsub": PubsubFeed(redis_server)}
+    feeds["stream"].prepare()
+    config: dict[str, Any] = {
+        "dramatiq": {"url": sink.url_of(0)},
+        "sources": {name: {**feed.source, "window": {"events": 50}} for name, feed in feeds.items()},
+        "routes": [{"from": name, "name": name, "actor": name, "args": ["$payload.n"]} for name in feeds],
+        "spool": {"directory": str(tmp_path / "spool")},
+    }
+    async with _run(tmp_path, config) as bridge:
+        wrong: list[str] = []
+
+        async def scrape() -> None:
+            while True:
+                for name, source in bridge.running.state().sources.items():
+                    if source.accounting_error:
+                        wrong.append(f"{name}: {source}")
+                await asyncio.sleep(0)
+
+        scraping = asyncio.create_task(scrape())
+        for step in range(6):
+            for feed in feeds.values():
+                await _publish(feed, *range(step * 100, step * 100 + 100))
+            if step == 1:
+                sink.stop()
+            if step == 4:
+                await asyncio.to_thread(sink.start)
+            config["sources"]["stream"]["window"] = {"events": 51 + step}
+            config["sources"]["pubsub"]["window"] = {"events": 61 + step}
+            bridge.configure(config)
+            assert (await bridge.running.reload()).result == "ok"
+            for name in ("stream", "pubsub"):
+                await bridge.running.pause(f"route:{name}" if step % 2 else name, paused=True)
+            await asyncio.sleep(0.1)
+            for name in ("stream", "pubsub"):
+                await bridge.running.pause(f"route:{name}" if step % 2 else name, paused=False)
+            await _until(lambda: bridge.connected("pubsub"), "listening again")
+        await _until(lambda: bridge.counts().enqueued == 1200, "all of them")
+        scraping.cancel()
+        assert not wrong
+    counts = bridge.counts()
+    assert (counts.came, counts.settled, counts.lost) == (counts.received, counts.came, 0)
+    assert sorted(_numbers(sink)) == sorted([*range(600), *range(600)])

@@ -138,9 +138,10 @@ def test_every_source_at_once_and_a_new_sink(
     assert (stopped["received"], stopped["enqueued"]) == (40, 40)
 
 
-def test_sources_come_and_go(stream: StreamFeed, redis_server: Redis, new_bridge: Bridges) -> None:
+@PROCESSES
+def test_sources_come_and_go(stream: StreamFeed, redis_server: Redis, new_bridge: Bridges, processes: int) -> None:
     """A new source runs at once; a removed one finishes its events, and is counted at the end all the same."""
-    config = _routed(stream, redis_server, "first")
+    config = _routed(stream, redis_server, "first", processes=processes)
     bridge = new_bridge(config).ready()
     stream.publish_numbers(0, 1)
     wait_for_calls(redis_server, 2)
@@ -159,6 +160,7 @@ def test_sources_come_and_go(stream: StreamFeed, redis_server: Redis, new_bridge
     assert stream.unacknowledged() == 1
     reload(bridge, both)
     assert Counter(wait_for_calls(redis_server, 6))[4, "first"] == 1
+    reload(bridge, only)
     bridge.terminate()
     assert bridge.wait() == 0
     assert {line["source"]: line["enqueued"] for line in bridge.events("source.counts")} == {"feed": 3, "more": 3}
