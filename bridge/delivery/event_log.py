@@ -12,7 +12,7 @@ import msgspec
 
 from bridge.config import Config
 from bridge.dry_run.runs import DryRun, Result
-from bridge.errors import BadEvent
+from bridge.errors import BadEvent, describe_error
 from bridge.model.accounting import Outcome
 from bridge.model.batch import Batch
 from bridge.model.event import Event
@@ -36,7 +36,6 @@ class EventLog:
             messages = _messages(part)
             duplicates = set(part.written.duplicate_indexes) if part.written is not None else set()
             for index, event in enumerate(part.events):
-                result = self._routes.run(event, event.received_at_ms)
                 log.debug(
                     "event.outcome",
                     outcome=became.value,
@@ -46,9 +45,15 @@ class EventLog:
                     redelivered=event.redelivered or None,
                     duplicate=index in duplicates or None,
                     messages=messages.get(index),
-                    routes=_routes(result),
-                    cause=_cause(result),
+                    **self._explain(event),
                 )
+
+    def _explain(self, event: Event) -> dict[str, Any]:
+        try:
+            result = self._routes.run(event, event.received_at_ms)
+            return {"routes": _routes(result), "cause": _cause(result)}
+        except Exception as error:  # noqa: BLE001 - an explanation that fails must not end the bridge
+            return {"cause": f"no explanation: {describe_error(error)}"}
 
 
 def _ids(event: Event) -> dict[str, Any]:
