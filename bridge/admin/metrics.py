@@ -74,6 +74,7 @@ _SOURCE_GAUGES: Final = (
         "unacknowledged_s",
         "Time since the last acknowledgement while events are held, 0 while none is. High beside a full window: stuck.",
     ),
+    ("source_disconnected_seconds", "disconnected_s", "Time without a connection, 0 while there is one."),
     ("source_connected", "connected", "1 if the source is connected in every process, 0 if not."),
     ("source_paused", "paused", "1 if a person has paused the source."),
     ("source_pressure", "pressure", "1 if a queue or a Redis that is full pauses the source."),

@@ -27,16 +27,19 @@ def problems(state: BridgeState) -> list[str]:
 
 
 def notes(state: BridgeState) -> list[str]:
-    """Return one line for each pause: by a person, or by backpressure."""
+    """Return one line for each pause, by a person or by backpressure, and for a reload that changed nothing."""
     found = []
     for name, source in state.sources.items():
         if source.paused:
             found.append(f"source {escape(name)}: paused by a person")
         if source.pressure:
-            found.append(f"source {escape(name)}: paused by backpressure, since a queue or Redis is full")
+            cause = escape(source.pressure_cause) or "a queue or Redis is full"
+            found.append(f"source {escape(name)}: paused by backpressure: {cause}")
     for name, route in state.routes.items():
         if route.paused:
             found.append(f"route {escape(name)}: paused by a person; source {escape(route.source)} waits behind it")
+    if state.reload_cause:
+        found.append(_line("the last reload changed nothing", "the file is not what runs", state.reload_cause))
     return found
 
 

@@ -29,11 +29,11 @@ def condition(state: BridgeState, name: str) -> Condition:
     if source.paused:
         return Condition("paused", "by a person; `dramatiq-bridge resume` ends it", "yellow", 1)
     if not source.connected:
-        return Condition("not connected", plain(source.cause) or "it has not connected yet", "red", 3)
+        since = f"for {spell_span(source.disconnected_s)}: " if source.disconnected_s >= 1 else ""
+        return Condition("not connected", f"{since}{plain(source.cause) or 'it has not connected yet'}", "red", 3)
     if source.pressure:
-        return Condition(
-            "waits", "a queue or Redis is full (max_queue_depth, max_memory): workers are behind", "yellow", 1
-        )
+        cause = plain(source.pressure_cause) or "a queue or Redis is full (max_queue_depth, max_memory)"
+        return Condition("waits", f"{cause}: workers are behind", "yellow", 1)
     if source.held and (routes := [route for route in paused_routes(state) if state.routes[route].source == name]):
         return Condition("waits", f"its paused routes hold its events: {', '.join(map(plain, routes))}", "yellow", 1)
     # Behind a pause nothing is acknowledged, as it should be.

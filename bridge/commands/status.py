@@ -162,8 +162,10 @@ def _held(source: SourceState) -> str:
     if source.spooled:
         parts.append(f"{spell_number(source.spooled)} spooled ({spell_bytes(source.spooled_bytes)})")
     parts.append(f"window {min(source.fill, 1):.0%} full")
+    if source.idle_s is not None:
+        parts.append(f"last event {spell_span(source.idle_s)} ago")
     if source.reconnects:
-        parts.append(f"{spell_number(source.reconnects)} reconnects")
+        parts.append(f"{spell_number(source.reconnects)} {'reconnect' if source.reconnects == 1 else 'reconnects'}")
     return ", ".join(parts)
 
 

@@ -85,6 +85,20 @@ class Backpressure:
         """Whether `source` has to wait now."""
         return any(waiting == source for waiting, _ in self._waiting)
 
+    def cause(self, source: str) -> str:
+        """Return why `source` has to wait now; "" if it has not."""
+        queues = next((queues for waiting, queues in self._waiting if waiting == source), None)
+        if queues is None:
+            return ""
+        full = [
+            f"queue {queue} has {self._depths[queue]} of {self._limit(queue):.0f} messages (max_queue_depth)"
+            for queue in queues
+            if queue in self._depths
+        ]
+        if self._full or not full:
+            full.append(f"Redis uses {self._used} of {self._max_used} bytes (max_memory)")
+        return " and ".join(full)
+
     @contextlib.contextmanager
     def writing(self, batch: Batch) -> Iterator[None]:
         """Keep room in Redis's memory for `batch` while it is written."""

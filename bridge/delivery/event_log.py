@@ -32,19 +32,21 @@ class EventLog:
     def written(self, batch: Batch, outcome: Outcome) -> None:
         """Log each event of a batch that has its outcome; a part of it may have been written before."""
         for part in batch.unsplit_parts():
-            became = outcome if part.written is None else Outcome.WRITTEN
+            became = outcome.value if part.written is None else Outcome.WRITTEN.value
             messages = _messages(part)
+            letters = {index: f"{letter.reason}: {letter.detail}" for index, letter in reversed(part.dead_letters)}
             duplicates = set(part.written.duplicate_indexes) if part.written is not None else set()
             for index, event in enumerate(part.events):
                 log.debug(
                     "event.outcome",
-                    outcome=became.value,
+                    outcome="dead-lettered" if index in letters and index not in messages else became,
                     source=event.source,
                     topic=event.topic,
                     **_ids(event),
                     redelivered=event.redelivered or None,
                     duplicate=index in duplicates or None,
                     messages=messages.get(index),
+                    dead_letter=letters.get(index),
                     **self._explain(event),
                 )
 

@@ -136,7 +136,8 @@ class SourcePipeline:
         state = self._meter.state(self._session)
         state.counts = self.counts
         state.guarantee = self._log.guarantee
-        state.pressure = self._context.backpressure.holds(self.name)
+        state.pressure_cause = self._context.backpressure.cause(self.name)
+        state.pressure = bool(state.pressure_cause)
         state.paused = self.paused
         waiting, once = 0, 0
         if self._session is not None:

@@ -54,7 +54,7 @@ class SourceState(msgspec.Struct, omit_defaults=True):
     lost. `spooled` ones wait on the disk, None where there is none (yet). `held` ones are received and not acknowledged, of
     the `window` that the source may hold. `fill` is the share of the window that is used, by number
     or bytes, from 0 to 1. `unacknowledged_s` is the time since the last acknowledgement while events are held, 0 while
-    none is. `cause` says why it is not connected. `paused` is set by a person, `pressure` by a queue or a Redis that is
+    none is. `cause` says why it is not connected, since `disconnected_s`. The last event came `idle_s` ago, None before the first. `paused` is set by a person, `pressure` by a queue or a Redis that is
     full. `age` counts events by the time from their receipt to their write, of each batch the oldest one.
     """
 
@@ -63,9 +63,12 @@ class SourceState(msgspec.Struct, omit_defaults=True):
     counts: Counts = msgspec.field(default_factory=Counts)
     connected: bool = False
     cause: str = ""
+    disconnected_s: float = 0.0
+    idle_s: float | None = None
     stuck: bool = False
     paused: bool = False
     pressure: bool = False
+    pressure_cause: str = ""
     reconnects: int = 0
     in_flight: int = 0
     perishable: int = 0
@@ -93,6 +96,10 @@ class SourceState(msgspec.Struct, omit_defaults=True):
         self.stuck |= other.stuck
         self.paused |= other.paused
         self.pressure |= other.pressure
+        self.pressure_cause = self.pressure_cause or other.pressure_cause
+        self.disconnected_s = max(self.disconnected_s, other.disconnected_s)
+        if other.idle_s is not None:
+            self.idle_s = other.idle_s if self.idle_s is None else min(self.idle_s, other.idle_s)
         self.reconnects += other.reconnects
         self.in_flight += other.in_flight
         self.perishable += other.perishable

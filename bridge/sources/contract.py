@@ -52,6 +52,11 @@ class Session(Protocol):
         ...
 
     @property
+    def cause(self) -> str:
+        """Why it has ended; "" while it has not."""
+        ...
+
+    @property
     def waiting(self) -> int:
         """How many events `receive` would still return."""
         ...
@@ -128,6 +133,11 @@ class WindowedSession(Session):
     def ended(self) -> bool:
         """See `Session`."""
         return self._window.failed
+
+    @property
+    def cause(self) -> str:
+        """See `Session`."""
+        return self._window.cause
 
     @property
     def waiting(self) -> int:

@@ -77,6 +77,11 @@ class InFlightWindow:
         return sum([event.token is None for event in self._waiting]) if self.redelivered else len(self._waiting)
 
     @property
+    def cause(self) -> str:
+        """Why the session has ended; "" while it has not."""
+        return self._cause or ""
+
+    @property
     def failed(self) -> bool:
         """Whether the session has ended."""
         return self._cause is not None

@@ -29,7 +29,14 @@ _BY_SOURCE: Final = (
     *(f"events_{each}_total" for each in ("deduplicated", "returned", "lost")),
     *("messages_written_total", "dead_letters_trimmed_total", "source_reconnects_total"),
     *("events_in_flight", "events_perishable", "events_spooled", "events_held", "events_window", "window_fill_ratio"),
-    *("unacknowledged_seconds", "source_connected", "source_paused", "source_pressure", "source_stuck"),
+    *(
+        "unacknowledged_seconds",
+        "source_connected",
+        "source_disconnected_seconds",
+        "source_paused",
+        "source_pressure",
+        "source_stuck",
+    ),
     *("spool_bytes", "accounting_error", "batch_events", "event_age_seconds"),
 )
 _BY_ROUTE: Final = (

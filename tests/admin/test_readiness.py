@@ -78,8 +78,8 @@ def test_all_causes_are_named_at_once() -> None:
     [
         (_set(paused=True, connected=False, cause="paused"), "source plant: paused by a person"),
         (_set(paused=True, stuck=True), "source plant: paused by a person"),
-        (_set(pressure=True), "source plant: paused by backpressure, since a queue or Redis is full"),
-        (_set(pressure=True, stuck=True), "source plant: paused by backpressure, since a queue or Redis is full"),
+        (_set(pressure=True), "source plant: paused by backpressure: a queue or Redis is full"),
+        (_set(pressure=True, stuck=True), "source plant: paused by backpressure: a queue or Redis is full"),
     ],
 )
 def test_a_paused_source_is_no_problem(change: Callable[[SourceState], object], note: str) -> None:

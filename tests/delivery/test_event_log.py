@@ -34,7 +34,8 @@ def test_each_event_has_one_line_at_debug(
     if level == "info":
         assert not bridge.events("event.outcome")
         return
-    line = bridge.wait_for("event.outcome", outcome="written")
+    line = bridge.wait_for("event.outcome")
+    assert line["outcome"] == "written"
     with redis_server.client() as client:
         (message,) = queue_messages(client, "history")
         ((entry_id, _),) = client.xrange(feed.name)
@@ -45,6 +46,10 @@ def test_each_event_has_one_line_at_debug(
     assert routes["all"] == "fits"
     assert routes["named"].startswith("dead letter: args.0")
     assert "does not fit elsewhere:{x}" in routes["other"]
+    with redis_server.client() as client:
+        client.xadd(feed.name, {"data": "no JSON"})
+    line = bridge.wait_for("event.outcome", times=2)
+    assert (line["outcome"], line["dead_letter"].partition(":")[0]) == ("dead-lettered", "decode")
 
 
 def test_whether_it_is_debug_is_known() -> None:

@@ -129,3 +129,22 @@ async def test_events_in_flight_are_seen_where_they_are() -> None:
     await moved.stop(asyncio.get_running_loop().time())
     await running
     assert moved.counts == Counts(received=9, returned=9)
+
+
+async def test_a_connection_that_ends_while_its_events_wait_is_seen_at_once() -> None:
+    """The pipeline connects again only once the batch is handed over; whoever looks in sees the loss, and its cause, before."""
+    source = MemorySource(redelivers=True)
+    sink = MemorySink(source)
+    sink.away = True
+    moved = pipeline(source, sink)
+    running = asyncio.create_task(moved.run())
+    for count in (3, 2, 1):
+        session = await source.deliver(*(event(n, 1) for n in range(count)))
+        await until(lambda session=session: session.waiting == 0)  # type: ignore[misc]
+    assert moved.state().connected
+    session.fail("the broker has died")
+    state = moved.state()
+    assert (state.connected, state.cause) == (False, "the broker has died")
+    assert state.idle_s is not None
+    await moved.stop(asyncio.get_running_loop().time())
+    await running
