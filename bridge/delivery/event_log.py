@@ -6,6 +6,7 @@ much as the event itself. Above `debug` there is none.
 
 from __future__ import annotations
 
+import time
 from typing import Any, Final
 
 import msgspec
@@ -21,6 +22,11 @@ from bridge.observe.logs import logger
 log = logger()
 #: Of the routes that do not fit, so many are named; there may be thousands.
 _MAX_ROUTES: Final = 20
+#: In CPU time, of one batch; one event more may be explained.
+_MAX_EXPLAINING_S: Final = 0.05
+_UNEXPLAINED: Final = {
+    "cause": "not explained, since there are too many events at once: `dramatiq-bridge route` explains it"
+}
 
 
 class EventLog:
@@ -30,7 +36,11 @@ class EventLog:
         self._routes = DryRun(config)
 
     def written(self, batch: Batch, outcome: Outcome) -> None:
-        """Log each event of a batch that has its outcome; a part of it may have been written before."""
+        """Log each event of a batch that has its outcome; a part of it may have been written before.
+
+        Explanations have a bound: thousands of routes, or long conditions, would keep the event loop from all else.
+        """
+        end = time.thread_time() + _MAX_EXPLAINING_S
         for part in batch.unsplit_parts():
             became = outcome.value if part.written is None else Outcome.WRITTEN.value
             messages = _messages(part)
@@ -47,7 +57,7 @@ class EventLog:
                     duplicate=index in duplicates or None,
                     messages=messages.get(index),
                     dead_letter=letters.get(index),
-                    **self._explain(event),
+                    **(self._explain(event) if time.thread_time() < end else _UNEXPLAINED),
                 )
 
     def _explain(self, event: Event) -> dict[str, Any]:

@@ -161,8 +161,10 @@ class SourcePipeline:
         if self._handed_over is not None:
             yield from (delivery for delivery in self._handed_over.chain() if delivery.outcome is None)
 
-    async def open_spool(self, directory: SpoolDirectory, *, known: int = 0) -> None:
+    async def open_spool(self, directory: SpoolDirectory, *, known: int = 0) -> bool:
         """Keep events in `directory` that neither the sink takes nor the broker holds. Before `run`.
+
+        Return whether the source has a spool: those whose broker keeps every event have none.
 
         `known` of its events were received in this process, by a source that was removed meanwhile.
         """
@@ -173,6 +175,7 @@ class SourcePipeline:
                 if spool.lost:
                     self.count_lost(spool.lost)
                     self._log.spool_corrupt(spool.lost)
+        return self._policy.spool is not None
 
     async def wait_connected(self) -> None:
         """Return once the source has been connected for the first time, or paused, or removed."""
@@ -337,7 +340,7 @@ class SourcePipeline:
                 if self._session is not None:
                     # Also where closing was cut short. Then only events that nobody redelivers still wait in it.
                     self._session.fail("the connection was closed")
-                    if self._retiring:
+                    if self._policy.stopping:
                         await self._keep_waiting(self._session)
                     waiting, dropped = self._session.waiting, self._session.dropped
                     self._accounts.receive(self._session.received, returned=dropped, lost=waiting)
@@ -358,7 +361,7 @@ class SourcePipeline:
         await self._handover.join()
 
     async def _keep_waiting(self, session: Session) -> None:
-        """Keep the events for a successor that a session still has which has ended; nothing waits here."""
+        """Keep the events that a session still has which has ended: for the spool, or a successor. Nothing waits here."""
         while session.waiting:
             batch = Batch(await session.receive(), self._sequence)
             self._not_handed_over.append(Delivery(session, batch, router=self._router))

@@ -76,7 +76,7 @@ class OneProcess:
         """See `Controlled`."""
         phase = self._lifecycle.phase
         ready = 0 if phase == "starting" else 1
-        return self._overview.state(self._reloader.config, phase, [self._bridge.snapshot()], ready)
+        return self._overview.state(self._bridge.config, phase, [self._bridge.snapshot()], ready)
 
     async def reload(self) -> Reloaded:
         """See `Controlled`."""

@@ -98,6 +98,9 @@ class Pipelines:
             if pipeline.source == pipeline.name:
                 if pipeline.source in self._past:
                     state.counts.add(self._past[pipeline.source])
+                if parked := self._parked.get(pipeline.source):
+                    # They are of a source of this name, and wait until it has a spool again.
+                    state.spooled = (state.spooled or 0) + parked
                 found[pipeline.source] = state
             else:
                 # An orphaned session is not what makes a source connected.
@@ -207,6 +210,9 @@ class Pipelines:
         self._orphans = [pipeline for pipeline in self._orphans if pipeline not in orphans]
         for pipeline in (*orphans, *(old[name] for name in swap.changes.removed)):
             self._past.setdefault(pipeline.source, Counts()).add(pipeline.counts)
+        for name in swap.changes.removed:
+            if spooled := old[name].state().spooled:
+                self._parked[name] = spooled
         for name in swap.changes.restarted:
             self._running[name].succeed(old[name])
         self._config, self._tables = config, swap.tables
@@ -275,8 +281,10 @@ class Pipelines:
             self._parked[pipeline.source] = spool.events
 
     async def _open_spool(self, pipeline: SourcePipeline) -> None:
-        if self._spools is not None and self._owns_spools:
-            await pipeline.open_spool(self._spools, known=self._parked.pop(pipeline.source, 0))
+        if self._spools is None or not self._owns_spools:
+            return
+        if await pipeline.open_spool(self._spools, known=self._parked.get(pipeline.source, 0)):
+            self._parked.pop(pipeline.source, None)
 
     def _search(self, names: Iterable[str]) -> None:
         """Take over the orphaned sessions of these sources; nothing waits for them, and a broker may refuse."""

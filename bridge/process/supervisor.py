@@ -48,6 +48,8 @@ class Supervisor:
         self._children = [ChildProcess(self._order(prepared, number)) for number in range(config.processes)]
         self._lifecycle = Lifecycle(config, processes=config.processes)
         self._overview = Overview()
+        #: The configuration that the outside sees.
+        self._shown = config
         # Each child compiles its own tables.
         prepared = replace(prepared, tables={})
         self._reloader = Reloader(load, prepared, self._swap, self._lifecycle, self._overview.reloaded)
@@ -93,7 +95,7 @@ class Supervisor:
         """See `Controlled`."""
         ready = sum(child.ready.is_set() for child in self._children)
         processes = [child.snapshot() for child in self._children]
-        return self._overview.state(self._config, self._lifecycle.phase, processes, ready)
+        return self._overview.state(self._shown, self._lifecycle.phase, processes, ready)
 
     async def reload(self) -> Reloaded:
         """See `Controlled`."""
@@ -109,6 +111,8 @@ class Supervisor:
     async def _swap(self, prepared: Prepared, _: Changes) -> None:
         async with self._pausing:
             self._pauses = self._pauses.within(prepared.config)
+            # From now on each process may report one or the other.
+            self._shown = prepared.config
             await asyncio.gather(*(child.swap(self._order(prepared, child.number)) for child in self._children))
         if self._admin is not None:
             self._admin.use(prepared.config)

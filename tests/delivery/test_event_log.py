@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from typing import Any
 
 import pytest
+import structlog
 
+from bridge.config import Config
+from bridge.delivery.event_log import EventLog
+from bridge.model.accounting import Outcome
+from bridge.model.batch import Batch
 from bridge.observe import logs
 from tests.support.brokers import Redis
 from tests.support.feeds import StreamFeed
 from tests.support.processes import BridgeProcess, queue_messages
+from tests.support.routing import event
 
 ROUTES: list[dict[str, Any]] = [
     {"name": "hot", "from": "feed", "actor": "alarm", "when": "payload.c > 250", "args": ["$payload.c"]},
@@ -55,3 +62,22 @@ def test_each_event_has_one_line_at_debug(
 def test_whether_it_is_debug_is_known() -> None:
     """Only then the routes are compiled once more."""
     assert not logs.is_debug()
+
+
+def test_explanations_have_a_bound_in_time() -> None:
+    """A thousand events with many long conditions would keep the event loop for half a minute: most go unexplained, and say so."""
+    long = " or ".join(f"payload.c == {n}" for n in range(-60, 0))
+    routes = [{"name": f"r{n}", "from": "s", "actor": "a", "when": long} for n in range(20)]
+    config = Config.model_validate({
+        "sources": {"s": {"type": "mqtt", "url": "mqtt://localhost", "client_id": "c"}}, "routes": routes
+    })  # fmt: skip
+    explained = EventLog(config)
+    batch = Batch([event("a/b", b'{"c": 1}') for _ in range(1000)])
+    with structlog.testing.capture_logs() as lines:
+        began = time.thread_time()
+        explained.written(batch, Outcome.SPOOLED)
+        took = time.thread_time() - began
+    assert took < 10  # tenfold
+    assert len(lines) == 1000
+    assert "is false" in lines[0]["routes"]["r0"]
+    assert lines[-1]["cause"].startswith("not explained")

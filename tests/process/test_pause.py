@@ -18,6 +18,7 @@ from structlog.typing import EventDict
 
 from bridge.model.accounting import Counts
 from bridge.model.control import Paused, UnknownName
+from bridge.model.state import SourceState
 from bridge.process.loader import Loader
 from bridge.process.one_process import OneProcess
 from bridge.process.supervisor import Supervisor
@@ -347,3 +348,53 @@ async def test_the_accounts_agree_at_every_moment_of_a_reload_and_a_pause(
     counts = bridge.counts()
     assert (counts.came, counts.settled, counts.lost) == (counts.received, counts.came, 0)
     assert sorted(_numbers(sink)) == sorted([*range(600), *range(600)])
+
+
+async def test_a_stop_loses_nothing_behind_a_paused_route(
+    redis_server: Redis, new_redis: Callable[..., Redis], tmp_path: Path
+) -> None:
+    """With a spool: also the events that the session holds and that were never routed wait on the disk for the next start."""
+    sink = new_redis()
+    feed = PubsubFeed(redis_server)
+    config = {**feed.config(sink), "routes": [EVEN, ODD], "spool": {"directory": str(tmp_path / "spool")}}
+    async with _run(tmp_path, config) as bridge:
+        await bridge.running.pause("odd", paused=True)
+        for start in range(0, 800, 100):
+            await _publish(feed, *range(start, start + 100))
+        await _until(lambda: bridge.running.state().sources["feed"].counts.received == 800, "received")
+    assert bridge.counts().lost == 0
+    async with _run(tmp_path, config):
+        await _until(lambda: len(_numbers(sink)) == 800, "all of them")
+        assert _numbers(sink) == list(range(800))
+
+
+async def test_spooled_events_of_a_source_without_a_spool_are_accounted_for(
+    redis_server: Redis, new_redis: Callable[..., Redis], tmp_path: Path
+) -> None:
+    """A source of the name becomes a stream, which is never spooled: its events wait on the disk, and are shown as such."""
+    sink = new_redis()
+    channel, stream = PubsubFeed(redis_server), StreamFeed(redis_server)
+    stream.prepare()
+    config = {**channel.config(sink), "spool": {"directory": str(tmp_path / "spool")}}
+    async with _run(tmp_path, config) as bridge:
+
+        def source() -> SourceState:
+            state = bridge.running.state().sources["feed"]
+            assert state.accounting_error == 0
+            return state
+
+        sink.stop()
+        await _publish(channel, *range(50))
+        await _until(lambda: source().spooled == 50, "spooled")
+        bridge.configure({**config, "sources": {"feed": stream.source}})
+        reload = asyncio.create_task(bridge.running.reload())
+        await _until(reload.done, "reloaded")
+        assert reload.result().result == "ok"
+        assert source().spooled == 50
+        bridge.configure(config)
+        reload = asyncio.create_task(bridge.running.reload())
+        await _until(lambda: source().type and reload.done(), "reloaded")
+        await asyncio.to_thread(sink.start)
+        await _until(lambda: len(_numbers(sink)) == 50, "written")
+        await _until(lambda: source().spooled == 0, "an empty spool")
+        assert (source().counts.received, source().counts.recovered, source().counts.enqueued) == (50, 0, 50)
