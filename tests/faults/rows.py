@@ -51,7 +51,8 @@ class Row:
     that promise at most once lose nothing either. `own_loss` says why a broker itself loses what it has confirmed; of `losers` only.
     `most_lines` bounds the warnings and errors of one kind, source and cause: `Repeats` allows one in 10 s, a new connection
     begins anew.
-    `unready`: of these words one stands in a cause that `/readyz` gives while the fault lasts.
+    `unready`: of these words one stands in a cause that `/readyz` gives while the fault lasts; which is for ever where
+    `stays_unready`.
     `recovery_s` is None where nothing is published after the fault. `only_long` keeps it out of the short matrix.
     """
 
@@ -61,6 +62,7 @@ class Row:
     sources: tuple[str, ...] = EVERY
     says: tuple[Says, ...] = ()
     unready: tuple[str, ...] = ()
+    stays_unready: bool = False
     again: int = 0
     must_duplicate: bool = False
     recovery_s: float | None = 10.0

@@ -82,7 +82,13 @@ def _cpu_s(pid: int) -> float:
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
-_BROKEN: Final[dict[str, Any]] = {"stage": {"rate": 20}, "sources": _GOOD, "recovery_s": 10.0}
+_BROKEN: Final[dict[str, Any]] = {
+    "stage": {"rate": 20},
+    "sources": _GOOD,
+    "recovery_s": 10.0,
+    "unready": ("source dead-",),
+    "stays_unready": True,
+}
 
 
 @row("neighbour-dead", **_BROKEN)

@@ -130,6 +130,8 @@ def black_hole(stage: Stage) -> None:
 
 @row(
     "neighbour-dead-resolver",
+    unready=("source neighbour-",),
+    stays_unready=True,
     says=(Says("source.unavailable", "neighbour-0", cause="the name 'neighbour-0.test' was not resolved within 10s"),),
     again=1,
     recovery_s=10.0,

@@ -65,7 +65,9 @@ def moved(client: redis.Redis) -> bool:
 
 def test_the_probe_knows_every_command_of_the_scripts() -> None:
     """A command that a script calls is probed, unless the script goes on without it."""
-    texts = [path.read_text() for path in files("bridge.sink").iterdir() if path.name.endswith(".lua")]
+    # The lengths of the queues are for the admin server alone, which goes on without them.
+    paths = [path for path in files("bridge.sink").iterdir() if path.name.endswith(".lua")]
+    texts = [path.read_text() for path in paths if path.name != "queue_state.lua"]
     texts += [attempts._BEGIN, attempts._FORGET]
     called = {command for text in texts for command in re.findall(r"redis\.p?call\('([A-Z]+)'", text)}
     assert called - _OPTIONAL - _OF_STREAMS == set(COMMANDS)
