@@ -27,7 +27,6 @@ from prometheus_client.utils import floatToGoString
 
 from bridge.admin.readiness import problems
 from bridge.errors import DeadLetterReason
-from bridge.model.accounting import RouteCounts
 from bridge.model.control import ReloadResult
 from bridge.model.state import EVENTS_BUCKETS, SECONDS_BUCKETS, BridgeState, Histogram, QueueState
 
@@ -235,12 +234,7 @@ def _sources(state: BridgeState) -> Iterator[Metric]:
 
 
 def _routes(state: BridgeState) -> Iterator[Metric]:
-    none = RouteCounts()
-    counts = {source: each.counts.routes for source, each in state.sources.items()}
-    rows = [
-        ((route.source, name), counts.get(route.source, {}).get(name, none), route.paused)
-        for name, route in state.routes.items()
-    ]
+    rows = [((route.source, name), state.counts_of_route(name), route.paused) for name, route in state.routes.items()]
     labels = ("source", "route")
     for name, attribute, words in _ROUTE_COUNTERS:
         get = attrgetter(attribute)

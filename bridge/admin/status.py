@@ -14,7 +14,6 @@ import msgspec
 
 from bridge.admin.readiness import notes, problems
 from bridge.config.urls import redacted_url
-from bridge.model.accounting import RouteCounts
 from bridge.model.state import EVENTS_BUCKETS, SECONDS_BUCKETS, BridgeState, RouteState, SourceState
 from bridge.observe.masking import without_secrets
 
@@ -67,9 +66,7 @@ def _identity(source: SourceState) -> dict[str, Any]:
 
 
 def _route(name: str, route: RouteState, state: BridgeState) -> dict[str, Any]:
-    source = state.sources.get(route.source)
-    counts = source.counts.routes.get(name) if source is not None else None
-    return {**_fields(route), **asdict(counts or RouteCounts())}
+    return {**_fields(route), **asdict(state.counts_of_route(name))}
 
 
 def _fields(struct: msgspec.Struct) -> dict[str, Any]:

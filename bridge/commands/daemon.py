@@ -39,7 +39,7 @@ def find_daemon(arguments: argparse.Namespace, *, changes: bool = False) -> Admi
         raise BridgeError(f"{arguments.config} has no `admin:`: its bridge has no admin server; {add}")
     if not token and document.is_unset(("admin", "token")):
         # Of a file with a Unix socket the token is not asked for.
-        if changes and not settings.listen.startswith("unix:"):
+        if changes and settings.unix_path is None:
             raise ConfigError(document.unset(("admin", "token")))
     elif not token and settings.token is not None:
         token = settings.token.get_secret_value()

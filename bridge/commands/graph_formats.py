@@ -37,11 +37,10 @@ def as_text(drawing: Drawing) -> Iterator[str]:
 def as_mermaid(drawing: Drawing) -> Iterator[str]:
     """Yield the lines of a flowchart."""
     yield "flowchart LR"
-    actors: dict[tuple[str, str], str] = {}
+    actors = _actors(drawing)
     for number, (queue, names) in enumerate(drawing.targets().items(), 1):
         yield f"  subgraph q{number}[{_mermaid(f'queue {queue}')}]"
         for actor in names:
-            actors[queue, actor] = f"a{len(actors) + 1}"
             yield f"    {actors[queue, actor]}[{_mermaid(actor)}]"
         yield "  end"
     yield f"  dead[({_mermaid('dead letters', drawing.dead_letters)})]"
@@ -60,12 +59,11 @@ def as_dot(drawing: Drawing) -> Iterator[str]:
     """Yield the lines of a digraph for Graphviz."""
     yield "digraph bridge {"
     yield "  rankdir=LR; node [shape=box];"
-    actors: dict[tuple[str, str], str] = {}
+    actors = _actors(drawing)
     for number, (queue, names) in enumerate(drawing.targets().items(), 1):
         yield f"  subgraph cluster_q{number} {{"
         yield f"    label={_dot(f'queue {queue}')};"
         for actor in names:
-            actors[queue, actor] = f"a{len(actors) + 1}"
             yield f"    {actors[queue, actor]} [label={_dot(actor)}];"
         yield "  }"
     yield f"  dead [shape=cylinder, label={_dot('dead letters', drawing.dead_letters)}];"
@@ -79,6 +77,12 @@ def as_dot(drawing: Drawing) -> Iterator[str]:
                 yield f"  {its} -> dead{_dot_edge(route.dead, _DASHED)};"
         yield f"  {identifier} -> dead{_dot_edge(source.dead, _DASHED)};"
     yield "}"
+
+
+def _actors(drawing: Drawing) -> dict[tuple[str, str], str]:
+    """Return the identifier of each actor in each queue."""
+    pairs = [(queue, actor) for queue, names in drawing.targets().items() for actor in names]
+    return {pair: f"a{number}" for number, pair in enumerate(pairs, 1)}
 
 
 def _numbered(drawing: Drawing) -> Iterator[tuple[DrawnSource, str, list[tuple[DrawnRoute, str]]]]:

@@ -76,18 +76,12 @@ def rates(before: Look, after: Look) -> Rates:
     return Rates(sources, routes)
 
 
-def counts_of_route(status: Status, name: str) -> RouteCounts:
-    """Return the counts of a route: those of its source have it once an event has come to it."""
-    source = status.sources.get(status.routes[name].source)
-    return (source.counts.routes.get(name) if source is not None else None) or RouteCounts()
-
-
 def _counts(status: Status) -> dict[str, Counts]:
     return {name: source.counts for name, source in status.sources.items()}
 
 
 def _routes(status: Status) -> dict[str, RouteCounts]:
-    return {name: counts_of_route(status, name) for name in status.routes}
+    return {name: status.counts_of_route(name) for name in status.routes}
 
 
 def _came(counts: Counts | RouteCounts) -> int:

@@ -12,7 +12,7 @@ from typing import Final, Literal
 
 import msgspec
 
-from bridge.model.accounting import Counts
+from bridge.model.accounting import Counts, RouteCounts
 
 #: The upper bounds of the histograms' buckets; the last bucket has none.
 EVENTS_BUCKETS: Final = (1, 3, 10, 30, 100, 300, 1000)
@@ -197,6 +197,11 @@ class BridgeState(msgspec.Struct, omit_defaults=True):
     queues: dict[str, QueueState] = {}
     queues_cause: str = ""
     lag_s: float = 0.0
+
+    def counts_of_route(self, name: str) -> RouteCounts:
+        """Return the counts of a route of the configuration: those of its source have it once an event has come to it."""
+        source = self.sources.get(self.routes[name].source)
+        return (source.counts.routes.get(name) if source is not None else None) or RouteCounts()
 
     def take(self, states: Iterable[ProcessState]) -> None:
         """Add up the snapshots of all processes."""

@@ -31,6 +31,7 @@ class EarlierLives:
                 state.type,
                 state.guarantee,
                 state.counts,
+                connected=True,  # it says nothing of the present life's connection
                 reconnects=state.reconnects,
                 batches=state.batches,
                 age=state.age,
@@ -41,12 +42,13 @@ class EarlierLives:
     def with_present(self, present: ProcessState) -> ProcessState:
         """Return the state of the present life with the counts of all lives."""
         total = ProcessState(
-            sink=_sum_sinks(present.sink, self._sink),
             queues=present.queues,
             queues_cause=present.queues_cause,
             paused_routes=present.paused_routes,
             lag_s=present.lag_s,
         )
+        total.sink.add(present.sink)
+        total.sink.add(self._sink)
         for name in {**self._sources, **present.sources}:
             earlier, now = self._sources.get(name), present.sources.get(name)
             known = now or earlier
@@ -55,10 +57,8 @@ class EarlierLives:
             if now is not None:
                 state.add(now)
             if earlier is not None:
-                state.counts.add(earlier.counts)
-                state.batches.add(earlier.batches)
-                state.age.add(earlier.age)
-                state.reconnects += earlier.reconnects + (now is not None)
+                state.add(earlier)
+                state.reconnects += now is not None
             self._join_spool(state, self._in_spool.get(name, 0), now.counts.recovered if now is not None else 0)
             total.sources[name] = state
         return total
@@ -72,11 +72,3 @@ class EarlierLives:
         state.counts.recovered -= min(left, found)
         # It was written, and its process died before it could say so.
         state.counts.enqueued += max(0, left - found)
-
-
-def _sum_sinks(present: SinkState, earlier: SinkState) -> SinkState:
-    total = SinkState()
-    total.add(present)
-    total.retries += earlier.retries
-    total.writes.add(earlier.writes)
-    return total

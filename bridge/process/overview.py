@@ -48,8 +48,8 @@ class Overview:
         )
         state.take(processes)
         # A process that has died may have known sources that a reload has removed since.
-        state.sources = {name: source for name, source in state.sources.items() if name in config.sources}
-        for name, source in config.sources.items():
-            if name not in state.sources:
-                state.sources[name] = SourceState(source.type, cause="no process has reported it yet")
+        state.sources = {
+            name: state.sources.get(name) or SourceState(source.type, cause="no process has reported it yet")
+            for name, source in config.sources.items()
+        }
         return state
