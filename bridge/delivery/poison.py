@@ -55,12 +55,9 @@ class Attempts(Protocol):
 class PoisonGuard:
     """Routes batches of `source` that hold redelivered events, with care; for `deliveries`, see `Source`."""
 
-    def __init__(
-        self, source: str, router: Router, attempts: Attempts, deliveries: Callable[[Event], int] | None
-    ) -> None:
+    def __init__(self, source: str, attempts: Attempts, deliveries: Callable[[Event], int] | None) -> None:
         self._source = source
         self._deliveries = deliveries
-        self._router = router
         self._attempts = attempts
         self._repeated = RepeatedLog()
         #: Events already counted by this process. One process can crash only once, so each is counted once per process.
@@ -71,13 +68,12 @@ class PoisonGuard:
         """Tell whether an event in `batch` was delivered before."""
         return True in [event.redelivered for event in batch.events]  # half of the time that any(...) takes
 
-    async def route(self, batch: Batch, router: Router | None = None) -> Counts:
-        """Route `batch` as `Router.route` does, and return its counts; `router` is that of the batch, if it has one.
+    async def route(self, batch: Batch, router: Router) -> Counts:
+        """Route `batch` by `router` as `Router.route` does, and return its counts.
 
         Raises:
             SinkUnavailable: redelivered events can't be counted now; nothing was added to the batch.
         """
-        router = router or self._router
         suspects = _fingerprints(batch.events)
         attempts = await self._begin(suspects, below=ISOLATE_AFTER)
         guilty = {suspect for suspect, count in zip(suspects, attempts, strict=True) if count >= ISOLATE_AFTER}

@@ -90,7 +90,7 @@ class DeliveryPolicy:
         self._source = source
         self._context = context
         self._accounts = accounts
-        self._guard = PoisonGuard(source.name, router, context.attempts, source.deliveries)
+        self._guard = PoisonGuard(source.name, context.attempts, source.deliveries)
         self._patience: asyncio.TimerHandle | None = None
         self._repeated = RepeatedLog()
 

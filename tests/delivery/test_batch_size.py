@@ -103,14 +103,14 @@ async def test_a_stop_finds_every_part_of_a_batch_that_is_not_written(redelivers
 async def test_redelivered_events_are_cut_as_others_are() -> None:
     """With an event that is suspected too, which is routed by itself."""
     attempts = MemoryAttempts()
-    guard = PoisonGuard("s", router(GROWS), attempts, lambda one: 9 if b": 5}" in one.body else 0)
+    guard = PoisonGuard("s", attempts, lambda one: 9 if b": 5}" in one.body else 0)
     source = [_large(n) for n in range(250)]
     for one in source[:100]:
         one.redelivered = True
     batch, total = Batch(source), Counts()
     sizes = []
     while batch.events:
-        counts = await guard.route(batch)
+        counts = await guard.route(batch, router(GROWS))
         total.add(counts)
         rest = batch.cut(counts.received)
         sizes.append(batch.size)

@@ -152,8 +152,8 @@ async def test_the_brokers_count_isolates_and_makes_no_dead_letter(delivered: in
     """An event that the broker has delivered often is routed by itself, though Redis knows of no attempt."""
     events = [event("a/log", b"%d" % n, redelivered=True) for n in range(6)]
     batch, router_ = Batch(events), _Router()
-    guard = PoisonGuard("s", router_, _Failing(0), lambda each: delivered if each is events[2] else 1)  # type: ignore[arg-type]
-    assert (await guard.route(batch)).received == 6
+    guard = PoisonGuard("s", _Failing(0), lambda each: delivered if each is events[2] else 1)
+    assert (await guard.route(batch, router_)).received == 6  # type: ignore[arg-type]
     assert router_.parts == parts
     assert batch.dead_letters == []
 
@@ -164,7 +164,7 @@ async def test_attempts_that_cannot_be_forgotten_repeat_nothing(before: int) -> 
     events = [event("a/log", b"%d" % n, redelivered=n % 2 == 0) for n in range(6)]
     batch = Batch(events)
     routes = [{"actor": "log", "args": ["$payload"]}]
-    counts = await PoisonGuard("s", router(routes), _Failing(before), None).route(batch)
+    counts = await PoisonGuard("s", _Failing(before), None).route(batch, router(routes))
     assert counts.enqueued == 6
     column = batch.queues["default"]
     assert column.event_indexes == list(range(6))
