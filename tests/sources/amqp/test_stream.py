@@ -52,6 +52,21 @@ def _declare(rabbitmq: RabbitMQ, name: str, **arguments: Any) -> None:
     asyncio.run(declare())
 
 
+def _first_left(feed: AmqpFeed) -> int:
+    """Return the offset of the first event that the stream still has."""
+
+    async def look() -> int:
+        arrived: asyncio.Queue[Any] = asyncio.Queue()
+        async with await aio_pika.connect(feed.broker.url) as connection, connection.channel() as channel:
+            await channel.set_qos(prefetch_count=1)
+            queue = await channel.get_queue(feed.name)
+            await queue.consume(arrived.put, arguments={"x-stream-offset": "first"})
+            message = await asyncio.wait_for(arrived.get(), 30)
+            return int(message.headers["x-stream-offset"])
+
+    return asyncio.run(look())
+
+
 def test_a_bridge_goes_on_where_it_has_written(
     stream: AmqpStreamFeed, redis_server: Redis, either_bridge: Bridges
 ) -> None:
@@ -187,6 +202,7 @@ def test_what_retention_deletes_unread_is_counted(
     for first in range(3, 1003, 100):  # in chunks of their own, so that segments end; the library sends slowly enough
         numbers = range(first, first + 100)
         feed.publish([{"n": n, "text": "x" * 1000} for n in numbers], content_type="application/json")
+    wait_until(lambda: _first_left(feed) > 3, 30, "what retention deletes, which RabbitMQ does in its own time")
     bridge.start().ready()
     said = bridge.wait_for("source.entries_trimmed", source="feed", stream=feed.name)
     wait_until(lambda: written_numbers(redis_server)[-1] == 1002, 30, "the last")
