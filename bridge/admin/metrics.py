@@ -53,6 +53,7 @@ _SOURCE_COUNTERS: Final = (
     ("events_returned", "returned", "Events that were not written, and that the broker redelivers."),
     ("events_lost", "lost", "Events that are lost: not written, and nobody redelivers them. Above 0 needs a look."),
     ("messages_written", "messages", "Messages written to Dramatiq's Redis; an event can make several."),
+    ("invalid_traces", "invalid_traces", "Events whose trace was malformed, or a part of it: that was left out."),
     ("dead_letters_trimmed", "trimmed", "Old dead letters deleted to keep `dead_letters` within its bounds."),
 )
 #: Name, field of a source's state, help.

@@ -129,6 +129,9 @@ def _source(status: Status, name: str, width: int) -> Iterator[_Line]:
     yield from _wrapped(f"{plain(name)} ({plain(source.type)})  {found.word}{why}", width, color=found.color)
     yield from _wrapped(f"  {_counts(source.counts)}", width, color="red" if source.counts.lost else "")
     yield from _wrapped(f"  {_held(source)}", width)
+    if source.counts.invalid_traces:
+        text = f"  {spell_number(source.counts.invalid_traces)} events with a malformed trace, or a part of it: that was left out"
+        yield from _wrapped(text, width, color="yellow")
     if source.accounting_error:
         text = (
             f"  {source.accounting_error} events are not accounted for: this is a fault of the bridge, please report it"

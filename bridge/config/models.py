@@ -31,6 +31,7 @@ from bridge.config.message_options import check_actor_name, check_options, check
 from bridge.config.source_model import MAX_PROCESSES
 from bridge.config.sources import SourceConfig
 from bridge.config.substitution import coerced, unmarked
+from bridge.config.tracing import TracingSettings
 from bridge.config.units import DURATION, SHARE, parse_duration, parse_share
 from bridge.config.wording import describe
 from bridge.errors import Diagnostic, InvalidValue
@@ -305,6 +306,10 @@ class Config(Model):
         description="whether an event becomes a dead letter if its actor can't be called with its arguments",
         examples=[True],
     )
+    tracing: Annotated[
+        TracingSettings,
+        Field(description="how the trace of an event goes on in its messages", examples=[{"propagate": ["w3c"]}]),
+    ] = TracingSettings()
     tests: list[Case] = Field(
         default=[],
         description="events, and the messages that are right for them",

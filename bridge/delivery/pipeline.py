@@ -415,6 +415,8 @@ class SourcePipeline:
             self._meter.written(delivery.batch)
         if self.event_log is not None:
             self.event_log.written(delivery.batch, outcome)
+        for span in delivery.batch.spans:
+            span.end(outcome.value)
         self._log.written(delivery.batch)
 
     async def _acknowledge(self, delivery: Delivery, outcome: Outcome) -> None:

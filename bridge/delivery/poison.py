@@ -86,7 +86,7 @@ class PoisonGuard:
             await self._forget(suspects)
         else:
             counts = await self._route_isolated(batch, guilty, routed, router)
-        batch.queues, batch.dead_letters = routed.queues, routed.dead_letters
+        batch.queues, batch.dead_letters, batch.spans = routed.queues, routed.dead_letters, routed.spans
         return counts
 
     async def _route_isolated(self, batch: Batch, guilty: set[bytes], routed: Batch, router: Router) -> Counts:

@@ -113,7 +113,7 @@ class DryRun:
         #: The conditions of the routes as functions, made when one is not true for the first time.
         self._conditions: dict[str, Callable[..., Any]] = {}
         self._functions = {**RUNTIME, "_now": lambda: self._now_ms}
-        self._tables = compile_routes(config, functions=self._functions)[0]
+        self._tables = compile_routes(config, functions=self._functions, traced=False)[0]
         self._routers = {name: router.make(config.sources[name], table) for name, table in self._tables.items()}
         self._topics = {
             name: [route.topic for route in config.routes if route.source == name] for name in config.sources

@@ -55,7 +55,8 @@ class Counts:
     redelivers it). So `came` = `settled` + the events in flight + those in the spool, at every moment.
 
     `messages` counts written messages. `trimmed` counts dead letters, of any source, that made room for newer ones of this
-    source or were too old. `reasons` divides `dead_lettered`; an event with several dead letters counts by the first.
+    source or were too old. `invalid_traces` counts events whose trace was malformed, or a part of it, and left out: whatever
+    their class is; not those of a batch that was written in parts. `reasons` divides `dead_lettered`; an event with several dead letters counts by the first.
     `routes` has the routes by name, as far as events came to them. Neither is compared.
     """
 
@@ -70,6 +71,7 @@ class Counts:
     lost: int = 0
     messages: int = 0
     trimmed: int = 0
+    invalid_traces: int = 0
     reasons: dict[DeadLetterReason, int] = field(default_factory=dict, compare=False)
     routes: dict[str, RouteCounts] = field(default_factory=dict, compare=False)
 
@@ -109,6 +111,7 @@ class Counts:
         self.lost += other.lost
         self.messages += other.messages
         self.trimmed += other.trimmed
+        self.invalid_traces += other.invalid_traces
         for reason, count in other.reasons.items():
             self.reasons[reason] = self.reasons.get(reason, 0) + count
         for name, counts in other.routes.items():

@@ -6,7 +6,7 @@ import secrets
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import accumulate
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, Protocol
 
 from bridge.errors import DeadLetterReason
 from bridge.model.event import Event
@@ -18,6 +18,14 @@ MAX_BATCH_EVENTS: Final = 1000
 MAX_BATCH_BYTES: Final = 4 * 1024 * 1024
 #: A dead letter costs several times as much as a message: other sources do not wait for a thousand of them.
 MAX_BATCH_DEAD_LETTERS: Final = 100
+
+
+class OpenSpan(Protocol):
+    """The span of an event's write: it ends once the event has its outcome."""
+
+    def end(self, outcome: str) -> None:
+        """End it; `outcome` is that of the batch."""
+        ...
 
 
 @dataclass(slots=True, frozen=True, eq=False)
@@ -103,6 +111,7 @@ class Batch:
     `written` is set once the write is confirmed: a half that waits for the other one is then not written again, even
     after Redis has forgotten its number.
     `refused` holds the positions of the events that became dead letters because Redis has refused a message of theirs.
+    `spans` are those that routing has opened, with tracing; the whole batch keeps them, also once it is split.
     """
 
     events: list[Event]
@@ -116,6 +125,7 @@ class Batch:
     unanswered: int = 0
     written: Written | None = None
     refused: list[int] = field(default_factory=list)
+    spans: Sequence[OpenSpan] = ()
 
     @property
     def size(self) -> int:
@@ -158,6 +168,8 @@ class Batch:
             ours.messages += theirs.messages
             ours.routes += theirs.routes
         self.dead_letters += [(start + event_index, letter) for event_index, letter in other.dead_letters]
+        if other.spans:
+            self.spans = [*self.spans, *other.spans]
 
     def every_dead_letter(self) -> Iterator[DeadLetter]:
         """Return the dead letters, including those of events that Redis has refused in a half."""

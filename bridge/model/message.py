@@ -26,7 +26,8 @@ _SUFFIXES: Final = tuple(b"%03x" % number for number in reversed(range(4096)))
 _encode = msgspec.json.Encoder().encode
 #: Maps a random digit to one of 8, 9, a and b, which a UUID has in this place.
 _VARIANT: Final = dict(zip("0123456789abcdef", "89ab" * 4, strict=True))
-_CLOSING_QUOTE: Final = b'"'
+#: Ends the redis_message_id.
+CLOSING_QUOTE: Final = b'"'
 _NOT_JSON: Final = (UnicodeEncodeError, TypeError, ValueError, OverflowError, RecursionError)
 
 
@@ -84,7 +85,7 @@ class Template:
         self._options = b',"options":{%b"redis_message_id":"' % static
 
     def fill(
-        self, args: object, kwargs: object, ids: MessageIds, dynamic_options: bytes = _CLOSING_QUOTE
+        self, args: object, kwargs: object, ids: MessageIds, dynamic_options: bytes = CLOSING_QUOTE
     ) -> tuple[bytes, bytes]:
         """Return a message's redis_message_id and its body; `dynamic_options` comes from `encode_dynamic_options`.
 
@@ -108,13 +109,15 @@ class Template:
         return redis_id, body
 
 
-def encode_dynamic_options(options: object, eta_ms: int | None) -> bytes:
+def encode_dynamic_options(options: object, eta_ms: int | None, start: bytes = CLOSING_QUOTE) -> bytes:
     """Return the JSON after the redis_message_id: its closing quote, the eta, and the options that came from the event.
+
+    `start` is the closing quote, and behind it the options of the event's trace.
 
     Raises:
         BadEvent: JSON can't hold them.
     """
-    encoded = _CLOSING_QUOTE if eta_ms is None else b'","eta":%d' % eta_ms
+    encoded = start if eta_ms is None else b'%b,"eta":%d' % (start, eta_ms)
     try:
         return b"%b,%b" % (encoded, _encode(options)[1:-1]) if options else encoded
     except _NOT_JSON as error:

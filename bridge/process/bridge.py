@@ -18,6 +18,7 @@ from bridge.model.accounting import Counts
 from bridge.model.control import Paused
 from bridge.model.state import ProcessState
 from bridge.observe.logs import RepeatedLog, logger
+from bridge.process import telemetry
 from bridge.process.changes import compare
 from bridge.process.event_loop import tune
 from bridge.process.pausing import Pauses
@@ -54,7 +55,9 @@ class Bridge:
         self._route_pauses = RoutePauses()
         side = SinkSide(config, self._route_pauses, first=first)
         # `load` has checked them.
-        self._pipelines = Pipelines(config, tables or compile_routes(config)[0], side, first=first)
+        tables = tables or compile_routes(config)[0]
+        telemetry.attach(config, tables)
+        self._pipelines = Pipelines(config, tables, side, first=first)
         self._pausing = asyncio.Lock()
         self._group: asyncio.TaskGroup | None = None
         self._announcing: asyncio.Task[None] | None = None
@@ -107,6 +110,7 @@ class Bridge:
             Stopping: a stop came first.
         """
         compiled = (await asyncio.to_thread(compile_routes, config))[0] if tables is None else tables
+        telemetry.attach(config, compiled)
         await self._started.wait()
         changes = compare(self.config, config)
         if self._stop.is_set() or self._group is None:
@@ -237,4 +241,6 @@ class Bridge:
         await self._pipelines.stop(now)
         await self._pipelines.close_spools(now)
         await self._pipelines.side.close()
+        if self.config.tracing.propagate:
+            await telemetry.flush()
         RepeatedLog.flush_all()

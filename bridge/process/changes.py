@@ -16,7 +16,7 @@ _MAX_NAMED: Final = 100
 #: Sections whose change makes a new sink, and so new connections everywhere.
 _OF_SINK: Final = ("dramatiq", "dead_letters")
 #: Sections that are replaced without a connection being closed.
-_LIVE: Final = ("log", "drain_timeout", "admin", "manifest", "enforce_manifest")
+_LIVE: Final = ("log", "drain_timeout", "admin", "manifest", "enforce_manifest", "tracing")
 _RESTART: Final = "restart the bridge for it"
 
 

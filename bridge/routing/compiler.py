@@ -36,6 +36,7 @@ from bridge.routing.deduplication import FUNCTIONS as DEDUPLICATION_FUNCTIONS
 from bridge.routing.deduplication import Deduplication
 from bridge.routing.expressions import FUNCTIONS, RUNTIME, Expression
 from bridge.routing.routes import Route, RouteTable, message_builder
+from bridge.routing.tracing import Tracing
 from bridge.topics.pattern import Pattern, TopicSyntax
 
 
@@ -54,16 +55,18 @@ def call_mistakes(config: Config, actors: Mapping[str, Actor] | None = None) -> 
 
 
 def compile_routes(
-    config: Config, *, functions: Mapping[str, object] = RUNTIME
+    config: Config, *, functions: Mapping[str, object] = RUNTIME, traced: bool = True
 ) -> tuple[dict[str, RouteTable], list[Diagnostic]]:
     """Compile every route; return each source's route table, and the mistakes in the routes, up to MAX_MISTAKES.
 
-    `functions` are the globals that the expressions can reach: a dry run has a `now()` of its own.
+    `functions` are the globals that the expressions can reach: a dry run has a `now()` of its own. Unless they are `traced`,
+    the routes write no traces into messages, whatever the configuration says: those are no part of what a route does.
     """
     diagnostics: list[Diagnostic] = []
     routes: dict[str, list[Route]] = {name: [] for name in config.sources}
     parsed: _Parsed = {}
     queues = config.actor_queues
+    tracing = _tracing(config) if traced and config.tracing.propagate else {}
     enforced = config.actors if config.enforce_manifest else None
     for index, route in enumerate(config.routes):
         if len(diagnostics) >= MAX_MISTAKES:
@@ -72,15 +75,31 @@ def compile_routes(
             continue  # the configuration's own checks report it
         topics = config.sources[route.source].traits.topics
         compiled = _RouteCompiler(
-            route, ("routes", index), topics, diagnostics, parsed, functions=functions, enforced=enforced, queues=queues
+            route,
+            ("routes", index),
+            topics,
+            diagnostics,
+            parsed,
+            functions=functions,
+            enforced=enforced,
+            queues=queues,
+            tracing=tracing.get(route.source),
         ).compile()
         if compiled is not None:
             routes[route.source].append(compiled)
     keys = {name: _compile_deduplication(name, source, diagnostics) for name, source in config.sources.items()}
     tables = {
-        name: RouteTable(compiled, config.sources[name].traits.topics, keys[name]) for name, compiled in routes.items()
+        name: RouteTable(compiled, config.sources[name].traits.topics, keys[name], tracing.get(name))
+        for name, compiled in routes.items()
     }
     return tables, diagnostics
+
+
+def _tracing(config: Config) -> dict[str, Tracing]:
+    return {
+        name: Tracing(config.tracing, name, in_payload=source.traits.presents_json(source))
+        for name, source in config.sources.items()
+    }
 
 
 def _compile_deduplication(name: str, source: SourceConfig, diagnostics: list[Diagnostic]) -> Deduplication | None:
@@ -124,6 +143,7 @@ class _RouteCompiler:
         functions: Mapping[str, object],
         enforced: Mapping[str, Actor] | None,
         queues: Mapping[str, str],
+        tracing: Tracing | None,
     ) -> None:
         self._config = config
         self._path = path
@@ -133,6 +153,7 @@ class _RouteCompiler:
         self._functions = functions
         self._enforced = enforced
         self._queues = queues
+        self._tracing = tracing
         self._source_map: dict[int, tuple[str, Expression]] = {}
         self._names: tuple[str, ...] = tuple(expressions.NAMES)
         self._used: set[str] = set()
@@ -166,11 +187,14 @@ class _RouteCompiler:
             build = message_builder(
                 template, delay, dynamic_delay=isinstance(config.delay, str), binding=self._binding()
             )
+        functions = self._functions
+        if self._tracing is not None and (write := self._tracing.writer({*static, *dynamic}, template.queue)):
+            functions, body = {**functions, "_trace": write}, [*body, _trace_call()]
         return Route(
             name=config.name,
             queue=template.queue,
             pattern=pattern,
-            run=compile_function((self._used, captures), when, body, build, filename, functions=self._functions),
+            run=compile_function((self._used, captures), when, body, build, filename, functions=functions),
             filename=filename,
             source_map=self._source_map,
         )
@@ -284,6 +308,12 @@ def _placed(node: ast.expr) -> ast.expr:
     node.lineno = node.end_lineno = _RESULT_LINE
     node.col_offset = node.end_col_offset = 0
     return node
+
+
+def _trace_call() -> ast.expr:
+    """Return the call of a `Tracing.writer`."""
+    arguments = [_placed(ast.Name(name, ast.Load())) for name in ("_event", "payload")]
+    return _placed(ast.Call(_placed(ast.Name("_trace", ast.Load())), arguments, []))
 
 
 def compile_function(

@@ -71,6 +71,7 @@ class Router:
             except BaseException:
                 batch.queues.clear()
                 batch.dead_letters.clear()
+                batch.spans = ()
                 raise
 
     def _steps(self, batch: Batch) -> Generator[None, None, Counts]:  # noqa: C901, PLR0912, PLR0915 - one loop without helpers: a call costs more than most of its lines
@@ -95,6 +96,8 @@ class Router:
         # The batch takes `room` bytes until the clock is asked, and then `rest`.
         room, rest = _CLOCK_BYTES, MAX_BATCH_BYTES - _CLOCK_BYTES
         end = time.thread_time() + _MAX_ROUTING_S
+        tracing = self.table.tracing
+        traces = None if tracing is None else tracing.begin()
         for index, event in enumerate(batch.events):
             if room <= 0:
                 rest += room
@@ -103,6 +106,8 @@ class Router:
                         rest = 0
                     else:
                         yield
+                        if tracing is not None and traces is not None:
+                            tracing.resume(traces)
                         end = time.thread_time() + _MAX_ROUTING_S
                 if rest <= 0:
                     counts.received = index
@@ -178,6 +183,9 @@ class Router:
             counts.route(route.name).matched += events
         for route, events in Counter(false_whens).items():
             counts.route(route.name).filtered += events
+        if tracing is not None and traces is not None:
+            tracing.end()
+            counts.invalid_traces, batch.spans = traces.invalid, traces.spans
         counts.filtered = filtered
         counts.enqueued = counts.received - counts.unmatched - counts.dead_lettered - filtered
         return counts

@@ -11,10 +11,11 @@ from typing import Final
 from bridge.config import message_options
 from bridge.errors import BadEvent
 from bridge.manifest.binding import Binding
-from bridge.model.message import MessageIds, Template, check_arguments, encode_dynamic_options
+from bridge.model.message import CLOSING_QUOTE, MessageIds, Template, check_arguments, encode_dynamic_options
 from bridge.routing import expressions
 from bridge.routing.deduplication import Deduplication
 from bridge.routing.expressions import EXPRESSION_ERRORS, Expression
+from bridge.routing.tracing import Tracing
 from bridge.topics.index import PatternIndex
 from bridge.topics.memory import TopicMemory
 from bridge.topics.pattern import Pattern, TopicSyntax
@@ -63,17 +64,23 @@ class Route:
 
 def message_builder(
     template: Template, static_delay_ms: int | None, *, dynamic_delay: bool, binding: Binding | None = None
-) -> Callable[[object, object, MessageIds, dict[str, object], object], tuple[bytes, bytes]]:
+) -> Callable[..., tuple[bytes, bytes]]:
     """Return a function that checks an event's values and builds the message.
 
-    Its parameters are args, kwargs, ids, options and delay, as the route's expressions returned them. It returns
+    Its parameters are args, kwargs, ids, options and delay, as the route's expressions returned them, and the options of a
+    trace, as `Tracing.writer` makes them. It returns
     redis_message_id and body, and raises BadEvent for a value that a Dramatiq worker could not use; with `binding`, also
     for arguments that the actor does not take.
     """
     check = check_arguments if binding is None else partial(_check_call, binding)
 
-    def build(
-        args: object, kwargs: object, ids: MessageIds, options: dict[str, object], delay: object
+    def build(  # noqa: PLR0917 - the compiled route calls it, in this order
+        args: object,
+        kwargs: object,
+        ids: MessageIds,
+        options: dict[str, object],
+        delay: object,
+        trace: bytes = CLOSING_QUOTE,
     ) -> tuple[bytes, bytes]:
         check(args, kwargs)
         eta_ms = None
@@ -81,7 +88,7 @@ def message_builder(
             eta_ms = ids.now_ms + _check_delay(delay)
         elif static_delay_ms is not None:
             eta_ms = ids.now_ms + static_delay_ms
-        return template.fill(args, kwargs, ids, encode_dynamic_options(_check_options(options), eta_ms))
+        return template.fill(args, kwargs, ids, encode_dynamic_options(_check_options(options), eta_ms, trace))
 
     return build
 
@@ -127,12 +134,14 @@ class RouteTable:
     """The routes of one source, in the order of the file, found by topic.
 
     `syntax` is that of their patterns. `known` caches the matches of the topics that were looked up.
-    `deduplication` gives the source's events their deduplication keys, where that is configured.
+    `deduplication` gives the source's events their deduplication keys, where that is configured. `tracing` has their traces,
+    where the routes write them into messages.
     """
 
     routes: Sequence[Route]
     syntax: TopicSyntax
     deduplication: Deduplication | None = None
+    tracing: Tracing | None = None
     known: TopicMemory[str, Matches] = field(default_factory=TopicMemory)
     #: The positions in `routes`: of those that take every topic, and of the others by their patterns.
     _unconditional: list[int] = field(init=False, default_factory=list)

@@ -27,7 +27,7 @@ PREFIX: Final = "dramatiq_bridge_"
 _BY_SOURCE: Final = (
     *(f"events_{each}_total" for each in ("received", "recovered", "enqueued", "filtered", "unmatched")),
     *(f"events_{each}_total" for each in ("deduplicated", "returned", "lost")),
-    *("messages_written_total", "dead_letters_trimmed_total", "source_reconnects_total"),
+    *("messages_written_total", "dead_letters_trimmed_total", "invalid_traces_total", "source_reconnects_total"),
     *("events_in_flight", "events_perishable", "events_spooled", "events_held", "events_window", "window_fill_ratio"),
     *(
         "unacknowledged_seconds",

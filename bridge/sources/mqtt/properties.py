@@ -10,6 +10,7 @@ from typing import Final
 
 from bridge.errors import BadEvent
 from bridge.model.event import Details
+from bridge.routing.trace_headers import combined
 
 #: Flags in the first byte of a message; its QoS is in the bits between them.
 DUP, RETAIN = 8, 1
@@ -70,7 +71,8 @@ def _add_properties(raw: bytes, headers: dict[str, object], meta: dict[str, obje
     try:
         for identifier, value, second in _properties(raw):
             if identifier == _USER:
-                headers[value.decode()] = second.decode()
+                name, text = value.decode(), second.decode()
+                headers[name] = combined(name, headers[name], text) if name in headers else text
             elif identifier in values and identifier != _SUBSCRIPTION:
                 raise ValueError(f"property {identifier} stands twice")
             else:

@@ -12,6 +12,7 @@ import msgspec
 from bridge.config import RedisStream
 from bridge.errors import BadEvent
 from bridge.model.event import KEPT_BODY_BYTES, Details, Event, OnceByKey, OnceByXack, WriteOnce
+from bridge.routing.trace_headers import OF_A_TRACE
 from bridge.sources.oversized import ROOM_BYTES
 from bridge.sources.redis_stream.group import Group
 from bridge.sources.redis_stream.positions import SEEN_MS
@@ -93,7 +94,7 @@ class EntryReader:
         event.size = _ENTRY_BYTES + len(event.body)
 
     def _body(self, flat: list[bytes]) -> tuple[bytes, str]:
-        fields = dict(zip(flat[::2], flat[1::2], strict=True))
+        fields = _fields(flat)
         if self._field is not None:
             body = fields.get(self._field)
             return (b"", f"the entry has no field {self._field_name!r}") if body is None else (body, "")
@@ -110,6 +111,17 @@ class EntryReader:
         return OnceByKey(f"{self._name}:{stream}:", SEEN_MS, log_name)
 
 
+def _fields(flat: Sequence[bytes]) -> dict[bytes, bytes]:
+    """Return the fields of an entry: of a name that stands twice the last one, and of a trace both."""
+    fields = dict(zip(flat[::2], flat[1::2], strict=True))
+    if 2 * len(fields) < len(flat):
+        for name in map(str.encode, OF_A_TRACE):
+            values = [value for key, value in zip(flat[::2], flat[1::2], strict=True) if key == name]
+            if len(values) > 1:
+                fields[name] = b",".join(values)
+    return fields
+
+
 def details(field: bytes | None, entry: tuple[bytes, list[bytes]]) -> Details:
     """Return the fields of an entry, without the body, as headers, and its id as meta.
 
@@ -117,7 +129,7 @@ def details(field: bytes | None, entry: tuple[bytes, list[bytes]]) -> Details:
         BadEvent: a field is not UTF-8.
     """
     entry_id, flat = entry
-    fields = {} if field is None else dict(zip(flat[::2], flat[1::2], strict=True))
+    fields = {} if field is None else _fields(flat)
     try:
         headers = {key.decode(): value.decode() for key, value in fields.items() if key != field}
     except UnicodeDecodeError as error:
