@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
 import sys
 import threading
@@ -10,6 +11,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
+from pathlib import Path
 from typing import Final, Protocol
 
 import bridge
@@ -37,8 +39,22 @@ def block_signals() -> None:
     """Block the stopping signals in this thread, and so in all threads and processes that it starts: `Lifecycle` waits for them.
 
     A child process never gets them: a terminal and a service manager send them to the whole group, and the parent decides.
+
+    A thread that was there before, as `opentelemetry-instrument` starts one, would take the first signal and end the process
+    (observed). Then the program starts over in the same process: the mask survives, and no thread begins without it.
     """
-    signal.pthread_sigmask(signal.SIG_BLOCK, _stopping_signals())
+    signals = _stopping_signals()
+    blocked = signal.pthread_sigmask(signal.SIG_BLOCK, signals)
+    if _threads() > 1 and not signals <= blocked:
+        os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])  # noqa: S606 - its own command line
+
+
+def _threads() -> int:
+    """Return the number of the process's threads, also of those that Python does not know."""
+    try:
+        return len(list(Path("/proc/self/task").iterdir()))
+    except OSError:  # not Linux
+        return threading.active_count()
 
 
 def _stopping_signals() -> set[signal.Signals]:

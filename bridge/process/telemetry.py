@@ -4,8 +4,7 @@ Without opentelemetry-api, and without a provider, the bridge has no spans of it
 
 A provider is one that the process has already, or the SDK's, made by the standard variables of the environment: with
 OTEL_TRACES_EXPORTER set, each exporter of that name which is installed. The SDK takes all else from its own variables
-(OTEL_SERVICE_NAME, OTEL_TRACES_SAMPLER, ...). Its threads start with the signals blocked that stop a bridge; those of
-`opentelemetry-instrument` would not, and the first signal would end the process.
+(OTEL_SERVICE_NAME, OTEL_TRACES_SAMPLER, ...).
 """
 
 from __future__ import annotations

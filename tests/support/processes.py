@@ -224,15 +224,24 @@ Bridges = Callable[..., BridgeProcess]
 
 
 class Worker:
-    """A real Dramatiq worker with the actors of tests/actors.py, consuming `queues`; use it as a context manager."""
+    """A real Dramatiq worker with the actors of a module in tests/support, consuming `queues`; use it as a context manager."""
 
     def __init__(
-        self, redis_url: str, queues: Sequence[str] = ("default",), namespace: str = "dramatiq", threads: int = 4
+        self,
+        redis_url: str,
+        queues: Sequence[str] = ("default",),
+        namespace: str = "dramatiq",
+        threads: int = 4,
+        *,
+        actors: str = "actors",
+        env: Mapping[str, str] | None = None,
     ) -> None:
         self.url = redis_url
         self.queues = list(queues)
         self.namespace = namespace
         self.threads = threads
+        self.actors = f"tests.support.{actors}"
+        self.env = dict(env or {})
         self.directory = Path(tempfile.mkdtemp(prefix="worker-"))
         self.client = redis.Redis.from_url(redis_url)
         self._child: Child | None = None
@@ -245,12 +254,13 @@ class Worker:
             "TESTS_REDIS_URL": self.url,
             "TESTS_QUEUES": ",".join(self.queues),
             "TESTS_NAMESPACE": self.namespace,
+            **self.env,
         }
         command = [
             sys.executable,
             "-m",
             "dramatiq",
-            "tests.support.actors",
+            self.actors,
             "--processes",
             "1",
             "--threads",
