@@ -260,14 +260,19 @@ def _filled(value: dict[str, object], path: KeyPath, report: _Report, *, literal
 def with_queues(options: Mapping[str, Any], queues: Mapping[str, str]) -> dict[str, Any]:
     """Return checked options in which each message of a pipeline has a queue: its actor's in `queues`, or default."""
 
-    def complete(message: dict[str, Any]) -> dict[str, Any]:
+    def complete(message: Mapping[str, Any]) -> dict[str, Any]:
         queue = message.get("queue_name") or queues.get(message["actor_name"], "default")
         return {**message, "queue_name": queue, "options": with_queues(message["options"], queues)}
 
-    completed = dict(options)
+    return each_message(options, complete)
+
+
+def each_message(options: Mapping[str, Any], change: Callable[[Mapping[str, Any]], dict[str, Any]]) -> dict[str, Any]:
+    """Return checked options in which `change` has changed each message that they hold."""
+    changed = dict(options)
     for name, value in options.items():
         if OPTIONS.get(name) is Kind.MESSAGE:
-            completed[name] = complete(value)
+            changed[name] = change(value)
         elif OPTIONS.get(name) is Kind.MESSAGES:
-            completed[name] = [complete(message) for message in value]
-    return completed
+            changed[name] = [change(message) for message in value]
+    return changed

@@ -36,7 +36,7 @@ from bridge.routing.deduplication import FUNCTIONS as DEDUPLICATION_FUNCTIONS
 from bridge.routing.deduplication import Deduplication
 from bridge.routing.expressions import FUNCTIONS, RUNTIME, Expression
 from bridge.routing.routes import Route, RouteTable, message_builder
-from bridge.routing.tracing import Tracing
+from bridge.routing.tracing import Marks, Tracing
 from bridge.topics.pattern import Pattern, TopicSyntax
 
 
@@ -166,7 +166,7 @@ class _RouteCompiler:
         captures = pattern.captures if pattern else ()
         self._names = (*expressions.NAMES, *captures)
         when = self._expression(config.when, ("when",), prefix=0) if config.when is not None else None
-        static, dynamic = self._options()
+        static, dynamic, marks = self._options()
         body = [
             self._value(config.args, ("args",)),
             self._value(config.kwargs, ("kwargs",)),
@@ -188,8 +188,10 @@ class _RouteCompiler:
                 template, delay, dynamic_delay=isinstance(config.delay, str), binding=self._binding()
             )
         functions = self._functions
-        if self._tracing is not None and (write := self._tracing.writer({*static, *dynamic}, template.queue)):
+        if self._tracing is not None:
+            write = self._tracing.writer({*static, *dynamic}, template.queue)
             functions, body = {**functions, "_trace": write}, [*body, _trace_call()]
+            build = self._tracing.filled(build, marks) if marks else build
         return Route(
             name=config.name,
             queue=template.queue,
@@ -221,13 +223,16 @@ class _RouteCompiler:
             return None
         return pattern
 
-    def _options(self) -> tuple[dict[str, object], dict[str, object]]:
-        """Split the options into constants and those that contain an expression."""
+    def _options(self) -> tuple[dict[str, object], dict[str, object], Marks]:
+        """Split the options into constants and those that contain an expression; with tracing, they have marks for traces."""
         static: dict[str, object] = {}
         dynamic: dict[str, object] = {}
-        for name, value in with_queues(self._config.options, self._queues).items():
+        options, marks = with_queues(self._config.options, self._queues), Marks()
+        if self._tracing is not None:
+            options, marks = self._tracing.marked(options)
+        for name, value in options.items():
             (dynamic if _has_expression(value) else static)[name] = value
-        return _literal(static), dynamic
+        return _literal(static), dynamic, marks
 
     def _expression(self, text: str, place: KeyPath, *, prefix: int) -> ast.expr:
         self._line += 1

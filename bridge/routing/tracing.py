@@ -6,12 +6,14 @@ nothing of this runs. A trace that is malformed is left out, counted and logged;
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Final, Protocol
+from typing import Any, Final, Protocol
 
 import msgspec
 
+from bridge.config.message_options import each_message
 from bridge.config.tracing import Form, TracingSettings
 from bridge.errors import BadEvent
 from bridge.model.batch import OpenSpan
@@ -37,6 +39,11 @@ OPTIONS: Final[Mapping[Form, frozenset[str]]] = {
     "sentry": frozenset({"_sentry_headers"}),
     "otel-instrumentor": frozenset({"options"}),
 }
+_Parts = Sequence[Callable[[Trace | None], bytes]]
+#: The marks in the JSON of a message, each with its forms.
+Marks = dict[bytes, _Parts]
+#: Begins the name of an option that stands for a trace; no publisher knows it.
+_MARK: Final = secrets.token_hex(16)
 #: Of an event without a trace. opentelemetry-instrumentor-dramatiq 0.1.4 never detaches a context: in a thread of a worker each
 #: message without one would join the trace of the message before. It attaches only a context that is not empty. Of an invalid
 #: traceparent, and of no header at all, the propagators make an empty one; of a baggage one without a span (observed).
@@ -94,16 +101,13 @@ class Tracing:
         """End a batch: an event that is routed again later is read again, and nothing of this batch is kept."""
         self.resume(BatchTraces())
 
-    def writer(self, options: Collection[str], queue: str) -> Callable[[Event, object], bytes] | None:
-        """Return the function of a route that gives the options of an event's trace; None where the route sets them itself.
+    def writer(self, options: Collection[str], queue: str) -> Callable[[Event, object], bytes]:
+        """Return the function of a route that gives the options of an event's trace.
 
         It takes the event and its payload, and returns JSON that goes behind the redis_message_id: its closing quote, then
         the options. `options` are the route's own; each wins over a form that has an option of this name.
         """
-        forms: Sequence[Form] = [form for form in self._settings.propagate if OPTIONS[form].isdisjoint(options)]
-        if not forms:
-            return None
-        parts = [_WRITERS[form] for form in forms]
+        parts = _parts(self._forms(options))
         untraced = b'"' + b"".join([part(None) for part in parts])
 
         def write(event: Event, payload: object) -> bytes:
@@ -114,6 +118,40 @@ class Tracing:
             return untraced if trace is None else b'"' + b"".join([part(trace) for part in parts])
 
         return write
+
+    def marked(self, options: Mapping[str, Any]) -> tuple[dict[str, Any], Marks]:
+        """Return a route's checked options with a mark in each message of a pipeline, which `filled` replaces; and the marks."""
+        marks: Marks = {}
+
+        def mark(message: Mapping[str, Any]) -> dict[str, Any]:
+            inner, found = self.marked(message["options"])
+            marks.update(found)
+            forms = self._forms(inner)
+            if forms:
+                name = f"{_MARK}-{'-'.join(forms)}"
+                inner[name] = None
+                marks[b'"%b":null' % name.encode()] = _parts(forms)
+            return {**message, "options": inner}
+
+        return each_message(options, mark), marks
+
+    def filled(self, build: Callable[..., tuple[bytes, bytes]], marks: Marks) -> Callable[..., tuple[bytes, bytes]]:
+        """Return a builder of messages as `build`, in which the trace of the event stands in the place of each mark.
+
+        `build` was given the result of a `writer`, so that the trace is that of the message's event.
+        """
+
+        def fill(*values: object) -> tuple[bytes, bytes]:
+            redis_id, body = build(*values)
+            for mark, parts in marks.items():
+                options = b"".join([part(self._trace) for part in parts])
+                body = body.replace(b"," + mark, options).replace(mark, options[1:])
+            return redis_id, body
+
+        return fill
+
+    def _forms(self, options: Collection[str]) -> Sequence[Form]:
+        return [form for form in self._settings.propagate if OPTIONS[form].isdisjoint(options)]
 
     def _begin_trace(self, event: Event, payload: object, queue: str) -> Trace | None:
         trace = self._read(event, payload)
@@ -155,6 +193,10 @@ class Tracing:
         self._batch.invalid += 1
         cause = str(error)
         self._repeated.write(cause, log.warning, "trace.invalid", source=self._source, cause=cause)
+
+
+def _parts(forms: Sequence[Form]) -> _Parts:
+    return [_WRITERS[form] for form in forms]
 
 
 def _read_optional(read: Callable[[object], str], value: object, causes: list[InvalidTrace]) -> str:

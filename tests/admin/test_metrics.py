@@ -168,6 +168,7 @@ async def test_the_numbers_are_those_of_the_state() -> None:
         _key("events_spooled", source="orders"): 0,
         _key("spool_bytes", source="plant"): 400,
         _key("messages_written_total", source="orders"): 90,
+        _key("invalid_traces_total", source="orders"): 6,
         _key("events_held", source="orders"): 5,
         _key("events_window", source="orders"): 1000,
         _key("window_fill_ratio", source="orders"): 0.005,

@@ -127,6 +127,7 @@ def test_what_else_may_be_wrong(run: Terminal, server: AdminServer) -> None:
     state.sources["orders"].counts.received = 7
     state.sources["orders"].counts.lost = 5
     state.sources["orders"].counts.recovered = 1
+    state.sources["orders"].counts.invalid_traces = 1200
     server.bridge.now = state
     text = run("status", "--admin", server.listen, code=1)
     for words in (
@@ -136,6 +137,7 @@ def test_what_else_may_be_wrong(run: Terminal, server: AdminServer) -> None:
         "queues     not known: NOPERM",
         "event loop  late by 3s",
         "7 received and 1 recovered from the spool: 5 LOST",
+        "1,200 events with a malformed trace, or a part of it: that was left out",
         "3 events are not accounted for",
     ):
         assert words in text

@@ -408,6 +408,36 @@ bridge.yaml:3:24: dramatiq.max_memory: takes a share such as 80%, not true or fa
                            ^
 """,
     ),
+    "a form of traces has a name": (
+        """\
+sources:
+  plant: {type: mqtt, url: mqtt://localhost}
+tracing: {propagate: [w3, otel], baggage: maybe}
+""",
+        """\
+bridge.yaml:3:23: tracing.propagate[0]: takes w3c, sentry or otel-instrumentor; did you mean 'w3c'?
+    tracing: {propagate: [w3, otel], baggage: maybe}
+                          ^
+bridge.yaml:3:27: tracing.propagate[1]: takes w3c, sentry or otel-instrumentor
+    tracing: {propagate: [w3, otel], baggage: maybe}
+                              ^
+bridge.yaml:3:43: tracing.baggage: takes true or false, not text; write it without quotes
+    tracing: {propagate: [w3, otel], baggage: maybe}
+                                              ^
+""",
+    ),
+    "a form of traces is written once": (
+        """\
+sources:
+  plant: {type: mqtt, url: mqtt://localhost}
+tracing: {propagate: [w3c, w3c]}
+""",
+        """\
+bridge.yaml:3:22: tracing.propagate: names a form twice; each form is written once into a message
+    tracing: {propagate: [w3c, w3c]}
+                         ^
+""",
+    ),
 }
 
 

@@ -34,6 +34,7 @@ def _sources(**changed: Any) -> dict[str, Any]:
         ({"routes": [LOG, HOT]}, ["routes are in another order"]),
         ({"drain_timeout": "5s"}, ["drain_timeout changed"]),
         ({"log": {"level": "debug"}}, ["log changed: level"]),
+        ({"tracing": {"propagate": ["w3c"]}}, ["tracing changed: propagate"]),
         ({"routes": [HOT, LOG, {**LOG, "name": "more"}]}, ["route more added"]),
         ({"routes": [HOT]}, ["route log removed"]),
     ],

@@ -319,6 +319,36 @@ def test_an_option_of_the_route_wins(own: dict[str, Any], rest: set[str]) -> Non
         assert json.dumps(found[name]) == json.dumps(value).replace("$payload.t", "mine")
 
 
+@pytest.mark.parametrize("extra", [{}, {"args": ["$payload.x"]}])
+def test_each_message_of_a_pipeline_has_the_trace(extra: dict[str, Any]) -> None:
+    """Its later steps are messages of their own: a worker enqueues them as they stand. An option of a step wins there alone."""
+    last = {"actor_name": "c", "options": {"traceparent": "mine", "max_retries": 1}}
+    target = {"actor_name": "b", "options": {"pipe_target": last}, **extra}
+    callbacks = [{"actor_name": "d"}, {"actor_name": "e", "options": {"options": {}}}]
+    route = {"options": {"pipe_target": target, "group_completion_callbacks": callbacks}}
+    router = traced_router(route, propagate=("w3c", "otel-instrumentor"))
+    body = b'{"x":"y"}'
+    traced, plain = options(router, event("t", body, raw=({"traceparent": TRACEPARENT}, {})), event("t", body))
+    carrier = {"trace_context": {"traceparent": TRACEPARENT}}
+    for found, trace, reset in ((traced, {"traceparent": TRACEPARENT}, carrier), (plain, {}, RESET)):
+        step = found["pipe_target"]
+        assert step["queue_name"] == "default"
+        assert {**step["options"], "pipe_target": 0} == {**trace, "options": reset, "pipe_target": 0}
+        assert step["options"]["pipe_target"]["options"] == {"traceparent": "mine", "max_retries": 1, "options": reset}
+        first, second = found["group_completion_callbacks"]
+        assert first["options"] == {**trace, "options": reset}
+        assert second["options"] == {**trace, "options": {}}
+
+
+def test_a_pipeline_needs_no_trace_of_its_first_message() -> None:
+    """Where the route's own options win, the later steps still have the trace of their event, and not of the one before."""
+    route = {"options": {"traceparent": "mine", "pipe_target": {"actor_name": "b"}}}
+    router = traced_router(route)
+    events = [with_headers(traceparent=TRACEPARENT), with_headers(), with_headers(traceparent=TRACEPARENT)]
+    found = [each["pipe_target"]["options"] for each in options(router, *events)]
+    assert found == [{"traceparent": TRACEPARENT}, {}, {"traceparent": TRACEPARENT}]
+
+
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     assert len(pairs) == len(dict(pairs))
     return dict(pairs)
@@ -438,5 +468,6 @@ def test_every_form_names_its_options() -> None:
     """Else an option could stand twice in a message, and the reader would choose one of them."""
     for form, write in tracing._WRITERS.items():
         for trace in (None, Trace(TRACE_ID, SPAN_ID, "01", "a=1", "b=2")):
+            assert write(trace)[:1] in {b"", b","}
             written = ast.literal_eval("{" + write(trace).decode().removeprefix(",") + "}")
             assert written.keys() <= tracing.OPTIONS[form]
