@@ -115,6 +115,16 @@ def test_the_admin_servers_libraries_are_loaded_where_it_is_on() -> None:
     assert done.stdout.splitlines() == ["[]", "['aiohttp', 'prometheus_client']"]
 
 
+def test_opentelemetry_is_loaded_where_traces_are_written() -> None:
+    """A bridge without `tracing` imports nothing of it, though it is installed; redis-py has its own use for it."""
+    program = (
+        "import sys, bridge.process.telemetry, bridge.routing.router, bridge.dry_run.runs, bridge.spool\n"
+        "print([name for name in sys.modules if name.startswith('opentelemetry')])\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=True)
+    assert done.stdout.splitlines() == ["[]"]
+
+
 def test_the_admin_server_imports_no_part_that_moves_events() -> None:
     """It sees a bridge by `Controlled` alone: the words, the settings, and the helpers of everybody."""
     imported = {_folder(other) for importer, other in _imports() if _folder(importer) == "admin"}

@@ -49,7 +49,8 @@ async def flush() -> None:
     if force_flush is not None:
         try:
             async with asyncio.timeout(_FLUSH_S):
-                await asyncio.to_thread(force_flush, int(_FLUSH_S * 1000))
+                if not await asyncio.to_thread(force_flush, int(_FLUSH_S * 1000)):
+                    raise TimeoutError
         except Exception as error:  # noqa: BLE001 - an exporter's, or that it takes too long
             log.warning("trace.not_exported", cause=str(error) or f"the exporter took longer than {_FLUSH_S:g} s")
 

@@ -188,7 +188,7 @@ class _RouteCompiler:
                 template, delay, dynamic_delay=isinstance(config.delay, str), binding=self._binding()
             )
         functions = self._functions
-        if self._tracing is not None:
+        if self._tracing is not None and (marks or self._tracing.forms({*static, *dynamic})):
             write = self._tracing.writer({*static, *dynamic}, template.queue)
             functions, body = {**functions, "_trace": write}, [*body, _trace_call()]
             build = self._tracing.filled(build, marks) if marks else build

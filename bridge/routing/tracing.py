@@ -107,7 +107,7 @@ class Tracing:
         It takes the event and its payload, and returns JSON that goes behind the redis_message_id: its closing quote, then
         the options. `options` are the route's own; each wins over a form that has an option of this name.
         """
-        parts = _parts(self._forms(options))
+        parts = _parts(self.forms(options))
         untraced = b'"' + b"".join([part(None) for part in parts])
 
         def write(event: Event, payload: object) -> bytes:
@@ -126,7 +126,7 @@ class Tracing:
         def mark(message: Mapping[str, Any]) -> dict[str, Any]:
             inner, found = self.marked(message["options"])
             marks.update(found)
-            forms = self._forms(inner)
+            forms = self.forms(inner)
             if forms:
                 name = f"{_MARK}-{'-'.join(forms)}"
                 inner[name] = None
@@ -150,7 +150,8 @@ class Tracing:
 
         return fill
 
-    def _forms(self, options: Collection[str]) -> Sequence[Form]:
+    def forms(self, options: Collection[str]) -> Sequence[Form]:
+        """Return the forms that go into a message with these options of its own."""
         return [form for form in self._settings.propagate if OPTIONS[form].isdisjoint(options)]
 
     def _begin_trace(self, event: Event, payload: object, queue: str) -> Trace | None:

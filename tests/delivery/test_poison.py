@@ -5,20 +5,26 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from bridge.config import Config
 from bridge.delivery.poison import DEAD_LETTER_AFTER, ISOLATE_AFTER, PoisonGuard
 from bridge.errors import SinkUnavailable
 from bridge.model.accounting import Counts
 from bridge.model.batch import Batch
+from bridge.model.event import Event
+from bridge.routing.compiler import compile_routes
+from bridge.routing.router import make
+from bridge.routing.trace_headers import Trace
 from tests.support.brokers import Redis
 from tests.support.children import wait_until, with_fault
 from tests.support.feeds import REDELIVERING, AmqpStreamFeed, Feed, PubsubFeed, StreamFeed
 from tests.support.processes import BridgeProcess, Bridges, queue_messages
-from tests.support.routing import event, router
+from tests.support.routing import MQTT, event, router
 
 
 @pytest.fixture
@@ -169,3 +175,37 @@ async def test_attempts_that_cannot_be_forgotten_repeat_nothing(before: int) -> 
     column = batch.queues["default"]
     assert column.event_indexes == list(range(6))
     assert [json.loads(body)["args"] for _, body in column.messages] == [[n] for n in range(6)]
+
+
+class _Spans:
+    """Opens a span for each event, named by its body."""
+
+    def open(self, event_: Event, trace: Trace, _queue: str) -> tuple[Trace, _Span]:
+        """See `Spans`."""
+        return trace, _Span(event_.body)
+
+
+@dataclass
+class _Span:
+    body: bytes
+
+    def end(self, outcome: str) -> None:
+        """See `OpenSpan`."""
+
+
+@pytest.mark.parametrize("before", [0, ISOLATE_AFTER])
+async def test_spans_of_redelivered_events_stay_with_their_batch(before: int) -> None:
+    """However it is routed: each event has one span, which ends with the batch, and a malformed trace is counted."""
+    trace = {"traceparent": f"00-{'a' * 32}-{'b' * 16}-01"}
+    headers = [trace, {"traceparent": "x"}, {}, trace]
+    events = [event("t", b"%d" % n, redelivered=n % 2 == 0, raw=(each, {})) for n, each in enumerate(headers)]
+    config = Config.model_validate({
+        "tracing": {"propagate": ["w3c"]}, "sources": {"s": MQTT}, "routes": [{"from": "s", "actor": "a"}],
+    })  # fmt: skip
+    table = compile_routes(config)[0]["s"]
+    assert table.tracing is not None
+    table.tracing.spans = _Spans()
+    batch = Batch(events)
+    counts = await PoisonGuard("s", _Failing(before), None).route(batch, make(config.sources["s"], table))
+    assert (counts.received, counts.invalid_traces) == (4, 1)
+    assert list(batch.spans) == [_Span(b"0"), _Span(b"3")]

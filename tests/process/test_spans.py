@@ -98,6 +98,21 @@ def test_an_exporter_that_is_missing_costs_no_event(  # noqa: PLR0917 - pytest p
     _publishers_own(stream, redis_server)
 
 
+def test_an_exporter_that_hangs_delays_neither_events_nor_a_stop(
+    stream: StreamFeed, redis_server: Redis, new_bridge: Bridges, tmp_path: Path
+) -> None:
+    """A stop waits a second for it, and says that spans are missing."""
+    bridge = traced_bridge(new_bridge, config(stream, redis_server, "w3c"), tmp_path, TESTS_SPANS_WAIT="600")
+    for n in range(3):
+        publish(stream, n, traced=True)
+    with redis_server.client() as client:
+        wait_until(lambda: client.llen("dramatiq:default") == 3, 30, "all messages")
+    bridge.terminate()
+    assert bridge.wait(20) == 0
+    bridge.wait_for("trace.not_exported", cause="the exporter took longer than 1 s")
+    assert bridge.wait_for("bridge.stopped")["enqueued"] == 3
+
+
 @pytest.mark.parametrize("env", [{"OTEL_TRACES_EXPORTER": "none"}, {"OTEL_TRACES_SAMPLER": "always_off"}, {}])
 def test_without_spans_the_publishers_trace_goes_on_unchanged(
     env: dict[str, str], stream: StreamFeed, redis_server: Redis, new_bridge: Bridges, tmp_path: Path

@@ -150,6 +150,32 @@ def test_an_async_actor_runs_in_its_events_trace(
     assert len({span["trace_id"] for span in found.values()}) == 4
 
 
+@pytest.mark.parametrize("form", FORMS)
+def test_a_pipelines_next_step_runs_in_its_events_trace(  # noqa: PLR0917 - pytest passes them by name
+    form: str,
+    stream: StreamFeed,
+    redis_server: Redis,
+    new_bridge: Bridges,
+    new_worker: Callable[..., Worker],
+    tmp_path: Path,
+) -> None:
+    """The worker enqueues it as the bridge has written it; behind it, the steps of an event without a trace have none."""
+    spans = tmp_path / "spans"
+    settings = config(stream, redis_server, form)
+    settings["routes"][0]["options"] = {"pipe_target": {"actor_name": "record"}}
+    settings["routes"][0]["kwargs"] = {}
+    new_bridge(settings).ready()
+    traced_worker(new_worker, redis_server, form, spans)
+    name = "transaction" if form == "sentry" else "work"
+    publish(stream, 0, traced=True)
+    wait_for_spans(spans, 2, name)
+    publish(stream, 1, traced=False)
+    found = wait_for_spans(spans, 4, name)
+    numbers = [span["n"] if form == "sentry" else span["attributes"]["n"] for span in found]
+    assert numbers == [0, 100, 1, 101]
+    assert [span["trace_id"] == trace_id(0) for span in found] == [True, True, False, False]
+
+
 def test_all_forms_go_side_by_side(stream: StreamFeed, redis_server: Redis, new_bridge: Bridges) -> None:
     """A fleet of workers may have several of the packages; unsampled traces go on as unsampled ones."""
     new_bridge(config(stream, redis_server, *FORMS)).ready()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,8 @@ class FileExporter(SpanExporter):
     """Appends; several processes may share the file."""
 
     def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
-        """Append the spans, each with its ids in hexadecimal digits."""
+        """Append the spans, each with its ids in hexadecimal digits; TESTS_SPANS_WAIT says how many seconds that takes."""
+        time.sleep(float(os.environ.get("TESTS_SPANS_WAIT", "0")))
         append([_fields(span) for span in spans])
         return SpanExportResult.SUCCESS
 

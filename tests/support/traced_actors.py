@@ -82,11 +82,12 @@ dramatiq.set_broker(broker)
 
 
 @dramatiq.actor(max_retries=0)
-def record(n: int, *, fails: bool = False) -> None:
-    """Open a span of the application's own, and fail on demand."""
+def record(n: int, *, fails: bool = False) -> int:
+    """Open a span of the application's own, and fail on demand; return the number of a pipeline's next step."""
     with _span(n):
         if fails:
             raise RuntimeError("this message fails")
+    return n + 100
 
 
 @dramatiq.actor(max_retries=0)
