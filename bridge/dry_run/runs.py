@@ -17,8 +17,9 @@ from bridge.model.batch import Batch
 from bridge.model.event import Event
 from bridge.model.message import MessageIds, check_growth
 from bridge.routing import router
-from bridge.routing.compiler import compile_part, compile_routes
+from bridge.routing.compiler import compile_routes
 from bridge.routing.expressions import RUNTIME, Expression
+from bridge.routing.functions import compile_part
 from bridge.routing.routes import ROUTE_ERRORS, Route
 from bridge.topics.mismatch import mismatch
 

@@ -18,8 +18,7 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Callable, Collection, Mapping, Sequence
-from functools import lru_cache
-from typing import Any, Final
+from typing import Any
 
 from bridge.config import MAX_MISTAKES, Config, SourceConfig
 from bridge.config import Route as RouteConfig
@@ -35,6 +34,7 @@ from bridge.routing import expressions
 from bridge.routing.deduplication import FUNCTIONS as DEDUPLICATION_FUNCTIONS
 from bridge.routing.deduplication import Deduplication
 from bridge.routing.expressions import FUNCTIONS, RUNTIME, Expression
+from bridge.routing.functions import compile_function, placed, trace_call
 from bridge.routing.routes import Route, RouteTable, message_builder
 from bridge.routing.tracing import Marks, Tracing
 from bridge.topics.pattern import Pattern, TopicSyntax
@@ -190,7 +190,7 @@ class _RouteCompiler:
         functions = self._functions
         if self._tracing is not None and (marks or self._tracing.forms({*static, *dynamic})):
             write = self._tracing.writer({*static, *dynamic}, template.queue)
-            functions, body = {**functions, "_trace": write}, [*body, _trace_call()]
+            functions, body = {**functions, "_trace": write}, [*body, trace_call()]
             build = self._tracing.filled(build, marks) if marks else build
         return Route(
             name=config.name,
@@ -243,7 +243,7 @@ class _RouteCompiler:
                 expression = self._parsed[key] = expressions.parse(text, self._names, line=self._line)
             except InvalidValue as error:
                 self._report((*self._path, *place), error, prefix)
-                return _placed(ast.Constant(None))
+                return placed(ast.Constant(None))
         self._source_map[self._line] = (".".join(map(str, place)), expression)
         self._used |= expression.names
         return expression.node
@@ -252,7 +252,7 @@ class _RouteCompiler:
         if isinstance(value, str):
             if is_expression(value):
                 return self._expression(value[1:], place, prefix=1)
-            return _placed(ast.Constant(literal_text(value)))
+            return placed(ast.Constant(literal_text(value)))
         if isinstance(value, dict):
             for key in value:
                 if key.startswith("$"):
@@ -260,11 +260,11 @@ class _RouteCompiler:
                     self._diagnostics.append(
                         Diagnostic((*self._path, *place, key), problem, "quote the whole expression")
                     )
-            keys: list[ast.expr | None] = [_placed(ast.Constant(key)) for key in value]
-            return _placed(ast.Dict(keys, [self._value(item, (*place, key)) for key, item in value.items()]))
+            keys: list[ast.expr | None] = [placed(ast.Constant(key)) for key in value]
+            return placed(ast.Dict(keys, [self._value(item, (*place, key)) for key, item in value.items()]))
         if isinstance(value, list):
-            return _placed(ast.List([self._value(item, (*place, i)) for i, item in enumerate(value)], ast.Load()))
-        return _placed(ast.Constant(value))  # type: ignore[arg-type]  # a YAML scalar
+            return placed(ast.List([self._value(item, (*place, i)) for i, item in enumerate(value)], ast.Load()))
+        return placed(ast.Constant(value))  # type: ignore[arg-type]  # a YAML scalar
 
     def _report(self, path: KeyPath, error: InvalidValue, prefix: int) -> None:
         self._diagnostics.extend(diagnostic.below(path, prefix) for diagnostic in error.diagnostics)
@@ -285,90 +285,3 @@ def _literal(value: Any) -> Any:
     if isinstance(value, dict):
         return {key: _literal(item) for key, item in value.items()}
     return [_literal(item) for item in value] if isinstance(value, list) else value
-
-
-_SKELETON: Final = """
-def route(_event, payload, _captures, _ids):
-    topic = _event.topic
-    source = _event.source
-    received_at = _event.received_at_ms
-    headers, meta = _event.details()
-    ({captures}) = _captures
-    try:
-        if not 0:
-            return None
-    except (_KeyError, _IndexError):
-        return None
-    return _build()
-"""
-_GUARD, _RESULT = -2, -1
-#: The names that each line before the guard defines, without the captures, which are on the last one.
-_DEFINED: Final = ({"topic"}, {"source"}, {"received_at"}, {"headers", "meta"})
-#: The line of nodes that are no part of an expression: the last one of _SKELETON.
-_RESULT_LINE: Final = _SKELETON.count("\n")
-
-
-def _placed(node: ast.expr) -> ast.expr:
-    """Place a node of the result: to look for those without a place costs more than all else that is done for a route."""
-    node.lineno = node.end_lineno = _RESULT_LINE
-    node.col_offset = node.end_col_offset = 0
-    return node
-
-
-def _trace_call() -> ast.expr:
-    """Return the call of a `Tracing.writer`."""
-    arguments = [_placed(ast.Name(name, ast.Load())) for name in ("_event", "payload")]
-    return _placed(ast.Call(_placed(ast.Name("_trace", ast.Load())), arguments, []))
-
-
-def compile_function(
-    names: tuple[Collection[str], Sequence[str]],
-    when: ast.expr | None,
-    body: list[ast.expr],
-    build: Callable[..., Any],
-    filename: str,
-    *,
-    functions: Mapping[str, object] = RUNTIME,
-) -> Callable[..., Any]:
-    """Return the function of a route.
-
-    It takes an event, its payload, the captures' values and the batch's MessageIds. It returns None if `when` is false,
-    otherwise the result of `build`, called with the values of `body` and, after the first two of them, the MessageIds.
-
-    `names` are the names that the expressions use, and the captures of the topic. `functions` are the globals that
-    the expressions can reach.
-    """
-    used_names, captures = set(names[0]), names[1]
-    module, statements = _skeleton(tuple(captures))
-    function, guard, result = module.body[0], statements[_GUARD], statements[_RESULT]
-    assert isinstance(function, ast.FunctionDef)  # noqa: S101 - _SKELETON defines it
-    assert isinstance(guard, ast.Try)  # noqa: S101
-    assert isinstance(result, ast.Return)  # noqa: S101
-    assert isinstance(result.value, ast.Call)  # noqa: S101
-    result.value.args = [*body[:2], _placed(ast.Name("_ids", ast.Load())), *body[2:]]
-    if when is not None:
-        guard.body[0].test.operand = when  # type: ignore[attr-defined]
-    defined = zip(statements[:_GUARD], (*_DEFINED, captures), strict=True)
-    reads = [read for read, defined_names in defined if not used_names.isdisjoint(defined_names)]
-    function.body = [*reads, guard, result] if when is not None else [*reads, result]
-    scope: dict[str, object] = {**functions, "_KeyError": KeyError, "_IndexError": IndexError, "_build": build}
-    exec(compile(module, filename, "exec"), scope)  # noqa: S102 - the tree was checked node by node
-    return scope["route"]  # type: ignore[return-value]
-
-
-@lru_cache(maxsize=16)
-def _skeleton(captures: tuple[str, ...]) -> tuple[ast.Module, list[ast.stmt]]:
-    """Return the tree of _SKELETON, which the next route changes again, and the statements of its function."""
-    module = ast.parse(_SKELETON.format(captures="".join(f"{name}, " for name in captures)))
-    function = module.body[0]
-    assert isinstance(function, ast.FunctionDef)  # noqa: S101 - _SKELETON defines it
-    return module, function.body
-
-
-def compile_part(
-    route: Route, expression: Expression, part: ast.expr, functions: Mapping[str, object] = RUNTIME
-) -> Callable[..., Any]:
-    """Return a function that evaluates only one part of one of the route's expressions; it takes the route's arguments."""
-    captures = route.pattern.captures if route.pattern else ()
-    names = (expression.names, captures)
-    return compile_function(names, None, [part], lambda value, _ids: value, route.filename, functions=functions)

@@ -10,8 +10,11 @@ from opentelemetry import trace
 from opentelemetry.trace import NonRecordingSpan, SpanContext, SpanKind, Status, StatusCode, TraceFlags, TraceState
 
 from bridge.model.event import Event
+from bridge.observe.logs import RepeatedLog, logger
 from bridge.routing.trace_headers import Trace
 
+log = logger()
+_repeated = RepeatedLog()
 #: In characters: a topic comes from any publisher.
 _MAX_TOPIC = 256
 _NANOSECONDS = 1_000_000
@@ -75,10 +78,13 @@ class WriteSpan:
 
     def end(self, outcome: str) -> None:
         """End it; an event that was neither written nor spooled has failed."""
-        self._span.set_attribute("dramatiq_bridge.outcome", outcome)
-        if outcome not in {"written", "spooled"}:
-            self._span.set_status(Status(StatusCode.ERROR, outcome))
-        self._span.end()
+        try:
+            self._span.set_attribute("dramatiq_bridge.outcome", outcome)
+            if outcome not in {"written", "spooled"}:
+                self._span.set_status(Status(StatusCode.ERROR, outcome))
+            self._span.end()
+        except Exception as error:  # noqa: BLE001 - of a processor; it costs no event
+            _repeated.write("end", log.warning, "trace.no_span", cause=repr(error))
 
 
 def _context(parent: Trace) -> SpanContext:

@@ -157,7 +157,11 @@ class Tracing:
     def _begin_trace(self, event: Event, payload: object, queue: str) -> Trace | None:
         trace = self._read(event, payload)
         if trace is not None and self.spans is not None and trace.sampled:
-            opened = self.spans.open(event, trace, queue)
+            try:
+                opened = self.spans.open(event, trace, queue)
+            except Exception as error:  # noqa: BLE001 - of a sampler or a processor; it costs no message
+                self._repeated.write("span", log.warning, "trace.no_span", source=self._source, cause=repr(error))
+                return trace
             if opened is not None:
                 trace, span = opened
                 self._batch.spans.append(span)

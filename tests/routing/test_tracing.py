@@ -11,6 +11,7 @@ from typing import Any, Final
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from opentelemetry.trace import INVALID_SPAN_CONTEXT, NonRecordingSpan
 
 from bridge.config import Config
 from bridge.errors import BadEvent
@@ -20,6 +21,7 @@ from bridge.routing import router as routing
 from bridge.routing import tracing
 from bridge.routing.compiler import compile_routes
 from bridge.routing.router import Router, make
+from bridge.routing.spans import WriteSpan
 from bridge.routing.trace_headers import (
     InvalidTrace,
     Trace,
@@ -471,3 +473,23 @@ def test_every_form_names_its_options() -> None:
             assert write(trace)[:1] in {b"", b","}
             written = ast.literal_eval("{" + write(trace).decode().removeprefix(",") + "}")
             assert written.keys() <= tracing.OPTIONS[form]
+
+
+class _Broken:
+    """A processor of spans that fails."""
+
+    def open(self, *_: object) -> None:
+        """See `Spans`."""
+        raise RuntimeError("a sampler's own fault")
+
+
+def test_a_fault_of_opentelemetry_costs_no_message() -> None:
+    """Where its sampler or processor fails, the publisher's trace goes on; a span that can't end keeps no batch from its outcome."""
+    router = traced_router()
+    assert router.table.tracing is not None
+    router.table.tracing.spans = _Broken()
+    assert options(router, with_headers(traceparent=TRACEPARENT)) == [{"traceparent": TRACEPARENT}]
+    span = NonRecordingSpan(INVALID_SPAN_CONTEXT)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(span, "end", _Broken().open)
+        WriteSpan(span).end("written")

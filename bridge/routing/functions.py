@@ -1,0 +1,97 @@
+"""The function of a route: its expressions, and the call that builds its message, compiled into one."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Callable, Collection, Mapping, Sequence
+from functools import lru_cache
+from typing import Any, Final
+
+from bridge.routing.expressions import RUNTIME, Expression
+from bridge.routing.routes import Route
+
+_SKELETON: Final = """
+def route(_event, payload, _captures, _ids):
+    topic = _event.topic
+    source = _event.source
+    received_at = _event.received_at_ms
+    headers, meta = _event.details()
+    ({captures}) = _captures
+    try:
+        if not 0:
+            return None
+    except (_KeyError, _IndexError):
+        return None
+    return _build()
+"""
+_GUARD, _RESULT = -2, -1
+#: The names that each line before the guard defines, without the captures, which are on the last one.
+_DEFINED: Final = ({"topic"}, {"source"}, {"received_at"}, {"headers", "meta"})
+#: The line of nodes that are no part of an expression: the last one of _SKELETON.
+_RESULT_LINE: Final = _SKELETON.count("\n")
+
+
+def placed(node: ast.expr) -> ast.expr:
+    """Place a node of the result: to look for those without a place costs more than all else that is done for a route."""
+    node.lineno = node.end_lineno = _RESULT_LINE
+    node.col_offset = node.end_col_offset = 0
+    return node
+
+
+def trace_call() -> ast.expr:
+    """Return the call of a `Tracing.writer`."""
+    arguments = [placed(ast.Name(name, ast.Load())) for name in ("_event", "payload")]
+    return placed(ast.Call(placed(ast.Name("_trace", ast.Load())), arguments, []))
+
+
+def compile_function(
+    names: tuple[Collection[str], Sequence[str]],
+    when: ast.expr | None,
+    body: list[ast.expr],
+    build: Callable[..., Any],
+    filename: str,
+    *,
+    functions: Mapping[str, object] = RUNTIME,
+) -> Callable[..., Any]:
+    """Return the function of a route.
+
+    It takes an event, its payload, the captures' values and the batch's MessageIds. It returns None if `when` is false,
+    otherwise the result of `build`, called with the values of `body` and, after the first two of them, the MessageIds.
+
+    `names` are the names that the expressions use, and the captures of the topic. `functions` are the globals that
+    the expressions can reach.
+    """
+    used_names, captures = set(names[0]), names[1]
+    module, statements = _skeleton(tuple(captures))
+    function, guard, result = module.body[0], statements[_GUARD], statements[_RESULT]
+    assert isinstance(function, ast.FunctionDef)  # noqa: S101 - _SKELETON defines it
+    assert isinstance(guard, ast.Try)  # noqa: S101
+    assert isinstance(result, ast.Return)  # noqa: S101
+    assert isinstance(result.value, ast.Call)  # noqa: S101
+    result.value.args = [*body[:2], placed(ast.Name("_ids", ast.Load())), *body[2:]]
+    if when is not None:
+        guard.body[0].test.operand = when  # type: ignore[attr-defined]
+    defined = zip(statements[:_GUARD], (*_DEFINED, captures), strict=True)
+    reads = [read for read, defined_names in defined if not used_names.isdisjoint(defined_names)]
+    function.body = [*reads, guard, result] if when is not None else [*reads, result]
+    scope: dict[str, object] = {**functions, "_KeyError": KeyError, "_IndexError": IndexError, "_build": build}
+    exec(compile(module, filename, "exec"), scope)  # noqa: S102 - the tree was checked node by node
+    return scope["route"]  # type: ignore[return-value]
+
+
+@lru_cache(maxsize=16)
+def _skeleton(captures: tuple[str, ...]) -> tuple[ast.Module, list[ast.stmt]]:
+    """Return the tree of _SKELETON, which the next route changes again, and the statements of its function."""
+    module = ast.parse(_SKELETON.format(captures="".join(f"{name}, " for name in captures)))
+    function = module.body[0]
+    assert isinstance(function, ast.FunctionDef)  # noqa: S101 - _SKELETON defines it
+    return module, function.body
+
+
+def compile_part(
+    route: Route, expression: Expression, part: ast.expr, functions: Mapping[str, object] = RUNTIME
+) -> Callable[..., Any]:
+    """Return a function that evaluates only one part of one of the route's expressions; it takes the route's arguments."""
+    captures = route.pattern.captures if route.pattern else ()
+    names = (expression.names, captures)
+    return compile_function(names, None, [part], lambda value, _ids: value, route.filename, functions=functions)
