@@ -118,6 +118,7 @@ def _files(directory: Path) -> dict[Path, bytes]:
     return {path: path.read_bytes() for path in directory.glob("*.spool")}
 
 
+@pytest.mark.no_cover  # it takes long enough without the tracer
 def test_any_flipped_byte_costs_one_record_and_is_counted(logs: Logs, tmp_path: Path) -> None:
     """Flip any one byte: all other records come back, in order, and exactly this record's events are counted as lost."""
     log = logs.open(tmp_path / "whole", 700)
