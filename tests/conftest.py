@@ -38,28 +38,30 @@ processes.forks = True
 # A machine that is slow cuts no batch in the tests' own process: they say where one ends.
 vars(router)["_MAX_ROUTING_S"] = 60.0
 
-#: What takes minutes begins first: a file is one process's work, and the last one to end should be a short one.
+#: What takes a minute or more begins first: a file is one process's work, and the last one to end should be a short one. Files
+#: that mostly wait and files that mostly compute take turns.
 LONGEST = (
-    *("delivery/test_delivery", "sources/amqp/test_amqp_faults", "faults/test_matrix_sources", "faults/test_matrix"),
-    *("faults/test_matrix_memory", "faults/test_matrix_time", "process/test_stop", "process/test_clock"),
-    "test_oldest",
-    *("delivery/test_poison", "process/test_children_ending", "sources/mqtt/test_mqtt_faults"),
-    *("sources/mqtt/test_takeover", "process/test_watchdog", "delivery/test_backpressure", "process/test_supervisor"),
-    "delivery/test_backpressure_floods",
-    *("sources/amqp/test_transport", "spool/test_spool", "routing/test_deduplication", "sources/test_redis_pubsub"),
-    *("sources/mqtt/test_backlog", "sources/mqtt/test_subscription_store"),
-    *("sources/amqp/test_amqp", "sources/redis_stream/test_lost_group", "demo/test_demo", "connecting/test_program"),
-    *("process/test_ready", "faults/test_matrix_spool", "sources/test_contract", "sources/amqp/test_odd_brokers"),
+    *("sources/test_contract", "faults/test_matrix_sources", "delivery/test_delivery", "config/test_load_time"),
+    *("process/test_stop", "faults/test_matrix", "sources/amqp/test_amqp_faults", "admin/test_metrics"),
+    *("process/test_reload", "process/test_supervisor", "process/test_pause", "manifest/test_manifest"),
+    *("test_oldest", "process/test_clock", "sources/amqp/test_stream", "config/test_config"),
+    *("spool/test_spool", "sources/amqp/test_transport", "faults/test_matrix_memory", "routing/test_bombs"),
     *(
-        "sources/mqtt/test_promise",
-        "process/test_bridge",
-        "delivery/test_sink_promise",
-        "sources/test_idle_connections",
+        "process/test_watchdog",
+        "connecting/test_program",
+        "sources/mqtt/test_oversized",
+        "sources/mqtt/test_mqtt_faults",
     ),
-    *("sources/redis_stream/test_group", "sources/test_tls", "sources/test_token", "observe/test_log_writer"),
-    *("sources/redis_stream/test_oversized", "sources/amqp/test_oversized", "sources/mqtt/test_oversized"),
-    *("sources/amqp/test_stream", "sources/amqp/test_names", "sources/mqtt/test_rabbitmq"),
-    *("sources/amqp/test_promise", "support/test_brokers", "config/test_config", "routing/test_bombs"),
+    *("faults/test_matrix_time", "spool/test_removed_at_stop", "delivery/test_poison", "process/test_ready"),
+    *("process/test_children_ending", "faults/test_matrix_spool", "spool/test_log", "delivery/test_identity"),
+    *("sources/amqp/test_stream_looks", "demo/test_demo", "sources/test_idle_connections", "admin/test_floods"),
+    *("process/test_reload_load", "delivery/test_backpressure", "support/test_brokers", "sources/test_tls"),
+    *(
+        "process/test_memory_bounds",
+        "sources/mqtt/test_takeover",
+        "observe/test_log_writer",
+        "sources/mqtt/test_backlog",
+    ),
 )
 
 

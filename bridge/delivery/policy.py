@@ -62,6 +62,10 @@ class Delivery:
             self.counts = counts
             self.rest = Delivery(self.session, self.batch.cut(counts.received), rest=self.rest, router=self.router)
 
+    def unwritten(self) -> list[Batch]:
+        """Return the parts of the batch that are not written."""
+        return [part for part in self.batch.unsplit_parts() if part.written is None]
+
     def chain(self) -> Iterator[Delivery]:
         """Return this delivery, its rest, the rest of that, and so on."""
         delivery: Delivery | None = self
@@ -133,7 +137,7 @@ class DeliveryPolicy:
 
     async def spill(self, delivery: Delivery, spool: Spool) -> Outcome | None:
         """Append the unwritten parts of the batch to the spool; None where it is full now and trying again makes sense."""
-        parts = [part for part in delivery.batch.unsplit_parts() if part.written is None]
+        parts = delivery.unwritten()
         for part in parts:
             part.assign_number()
         try:
@@ -152,11 +156,17 @@ class DeliveryPolicy:
         return Outcome.SPOOLED
 
     async def spill_at_stop(self, delivery: Delivery) -> Outcome:
-        """Return the outcome of a delivery that the stop has cut short: one attempt to spool it, no attempt to write it."""
-        if self._accounts.are_redelivered(delivery.batch.events):
-            return Outcome.RETURNED
-        outcome = await self.spill(delivery, self.spool) if self.spool is not None else None
-        return outcome or Outcome.LOST
+        """Return the outcome of a delivery that the stop has cut short: one attempt to spool it, no attempt to write it.
+
+        A batch that is redelivered needs none; but where its append has begun, it may be on the disk already: then it is
+        written from there, and comes twice.
+        """
+        spool, is_redelivered = self.spool, self._accounts.are_redelivered(delivery.batch.events)
+        if spool is None or (is_redelivered and not spool.has_begun(delivery.unwritten())):
+            outcome = None
+        else:
+            outcome = await self.spill(delivery, spool)
+        return outcome or (Outcome.RETURNED if is_redelivered else Outcome.LOST)
 
     async def _write(self, delivery: Delivery) -> bool:
         """Write once the sink takes the batch; return False if it is stale by then, or the spool has to take it."""

@@ -76,7 +76,8 @@ class Log:
     @property
     def size(self) -> int:
         """How many bytes of the disk the log takes."""
-        return sum(segment.size for segment in self.files.segments)
+        # A thread may begin a segment meanwhile: the list is taken in one step.
+        return sum(segment.size for segment in list(self.files.segments))
 
     def append(self, payloads: Sequence[tuple[bytes, int]], *, sync: bool) -> None:
         """Append a record for each payload and its number of events, all or none; with `sync` they survive a power cut.

@@ -115,9 +115,9 @@ class Spool:
         Raises:
             SpoolFull: nothing was appended.
         """
-        numbers = [(batch.sequence.name, batch.number) for batch in batches]
-        if self._begun is None or self._begun[0] != numbers:
-            self._begun = numbers, self._begin(batches, durable=durable)
+        if not self.has_begun(batches):
+            self._begun = _numbers(batches), self._begin(batches, durable=durable)
+        assert self._begun is not None  # noqa: S101 - it has begun
         try:
             await asyncio.shield(self._begun[1])
         except asyncio.CancelledError:
@@ -131,6 +131,10 @@ class Spool:
         self._filled.set()
         if not durable and self._sync is None:
             self._sync = asyncio.get_running_loop().call_later(_SYNC_INTERVAL_S, self._sync_soon)
+
+    def has_begun(self, batches: Sequence[Batch]) -> bool:
+        """Return whether an append of these batches was begun and is not confirmed: it may be on the disk."""
+        return self._begun is not None and self._begun[0] == _numbers(batches)
 
     def _begin(self, batches: Sequence[Batch], *, durable: bool) -> asyncio.Future[None]:
         payloads = [(encode_batch(batch), len(batch.events)) for batch in batches]
@@ -301,3 +305,7 @@ class Spool:
 
     async def _run(self, function: Callable[..., _T], *arguments: Any) -> _T:
         return await asyncio.get_running_loop().run_in_executor(self._thread, function, *arguments)
+
+
+def _numbers(batches: Sequence[Batch]) -> list[tuple[str, int | None]]:
+    return [(batch.sequence.name, batch.number) for batch in batches]

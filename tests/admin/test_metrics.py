@@ -280,6 +280,7 @@ async def test_five_thousand_routes_are_cheap(openmetrics: bool) -> None:
     assert 0 < cost <= spent
 
 
+@pytest.mark.no_cover  # it takes long enough without the tracer
 def test_ten_thousand_scrapes_take_no_memory() -> None:
     """Nothing is kept of a scrape: neither an object nor a byte, in either format."""
     state = BridgeState("1", "running", "f", "h", 0.0, 0.0, "redis://h", "n", sources={"s": SourceState("amqp")})

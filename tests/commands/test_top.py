@@ -209,6 +209,7 @@ def test_a_bridge_that_goes_and_comes() -> None:
     assert [row.rate for row in view.sources()] == [None, None]
 
 
+@pytest.mark.no_cover  # it takes long enough without the tracer
 def test_five_thousand_routes(run: Terminal, server: AdminServer) -> None:
     """All of them are in the one table, and the display takes only those for which it has room."""
     routes = {f"route-{n}": replace_route(n) for n in range(5_000)}

@@ -443,6 +443,7 @@ _KEYS = st.sampled_from(
 )
 
 
+@pytest.mark.no_cover  # it takes long enough without the tracer
 @settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(value=st.dictionaries(_KEYS, st.dictionaries(_KEYS, _VALUE) | st.lists(st.dictionaries(_KEYS, _VALUE)) | _VALUE))
 def test_values_of_any_shape_are_told_in_words(value: object, loaded: Load) -> None:

@@ -107,6 +107,7 @@ def _experiment(row: Row, stage: Stage, result: Result) -> None:
     for load in stage.loads.values():
         load.stop()
     _drain(row, stage)
+    stage.scraper.wait_scraped(_PATIENCE_S)
     _stop(stage, result)
     _check_scrapes(row, stage, result)
     _check_events(row, stage, result)

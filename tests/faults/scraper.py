@@ -45,6 +45,12 @@ class Scraper:
         for thread in self._threads:
             thread.join(30)
 
+    def wait_scraped(self, within_s: float) -> None:
+        """Return once a bridge has answered, or after so many seconds: none may have lived long enough for it."""
+        end = time.monotonic() + within_s
+        while not self.scrapes and time.monotonic() < end:
+            time.sleep(0.05)
+
     def wait_ready(self, within_s: float) -> bool:
         """Return whether every bridge says that it is ready, within so many seconds."""
         end = time.monotonic() + within_s

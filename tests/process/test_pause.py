@@ -275,9 +275,10 @@ async def test_a_quorum_queue_loses_no_event_to_a_paused_route(
     async with _run(tmp_path, {**feed.config(redis_server), "routes": [EVEN, ODD]}) as bridge:
         await bridge.running.pause("odd", paused=True)
         await _publish(feed, 1)
-        await _until(lambda: bridge.running.state().sources["feed"].in_flight == 1, "held")
         assert isinstance(bridge.running, OneProcess)
-        for pipeline in bridge.running._bridge._pipelines:
+        inside = bridge.running._bridge
+        await _until(lambda: inside._route_pauses.holds("feed"), "held")
+        for pipeline in inside._pipelines:
             pipeline.reconnect("a test")
         await _until(lambda: not bridge.connected(), "no connection")
         await asyncio.sleep(1)

@@ -51,6 +51,7 @@ def numbers(client: Any) -> list[int]:
     return [int(fields[b"body"].split()[0]) for fields in dead_letters(client)]
 
 
+@pytest.mark.no_cover  # it takes long enough without the tracer
 @pytest.mark.parametrize("size", [100, 4096, 255 << 10])
 async def test_dead_letters_take_no_more_memory_than_max_size(new_redis: NewRedis, make: Sinks, size: int) -> None:
     """Whatever their size: Redis's own figures stay below it; the newest are kept, and the others counted."""

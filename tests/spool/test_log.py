@@ -6,12 +6,14 @@ import os
 import random
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bridge.spool.log import Log
+from bridge.spool.segment import Segment
 from tests.spool.conftest import SEGMENT, Logs
 
 
@@ -47,6 +49,30 @@ def test_records_come_back_in_order(logs: Logs, tmp_path: Path) -> None:
     assert _empty(log) == (appended, 0)
     assert log.events == 0
     assert log.size <= 2 * SEGMENT
+
+
+class _WatchedSegment(Segment):
+    """A segment that another one follows while its size is asked for, as a thread that appends may do."""
+
+    log: Log
+
+    def __getattribute__(self, name: str) -> Any:
+        if name == "size":
+            log: Log = super().__getattribute__("log")
+            log.files.segments.append(Segment(Path("later"), None, 0))
+        return super().__getattribute__(name)
+
+
+def test_the_size_can_be_asked_for_while_a_thread_appends(logs: Logs, tmp_path: Path) -> None:
+    """Every snapshot of a bridge asks for it; the segments that there were count."""
+    log = logs.open(tmp_path)
+    _fill(log, 1)
+    before, last = log.size, log.files.segments[-1]
+    watched = _WatchedSegment(last.path, None, 7)
+    watched.log = log
+    log.files.segments.append(watched)
+    assert log.size == before + 7
+    log.files.segments.remove(watched)
 
 
 def test_it_survives_the_process(logs: Logs, tmp_path: Path) -> None:
@@ -92,6 +118,7 @@ def _files(directory: Path) -> dict[Path, bytes]:
     return {path: path.read_bytes() for path in directory.glob("*.spool")}
 
 
+@pytest.mark.no_cover  # it takes long enough without the tracer
 def test_any_flipped_byte_costs_one_record_and_is_counted(logs: Logs, tmp_path: Path) -> None:
     """Flip any one byte: all other records come back, in order, and exactly this record's events are counted as lost."""
     log = logs.open(tmp_path / "whole", 700)

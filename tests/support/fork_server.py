@@ -1,8 +1,8 @@
 """Bridges that are forked from a process which has imported everything: a start costs a tenth of the CPU time.
 
 The tests start more than two thousand bridges, and importing its modules was most of the time that they all took. A forked bridge runs
-`bridge.cli.main` as another does, in a session of its own. Those that are measured, or have an environment that the
-interpreter or the loader reads as it starts, are started anew: see `may_fork`.
+`bridge.cli.main` as another does, in a session of its own; one that is measured begins to measure then. Those that have an
+environment which the interpreter or the loader reads as it starts are started anew: see `may_fork`.
 """
 
 from __future__ import annotations
@@ -49,7 +49,12 @@ class ForkedChild(Child):
     def __init__(self, arguments: Sequence[str], *, env: Mapping[str, str], stderr: int) -> None:
         self._status, status = os.pipe()
         try:
-            request = {"arguments": list(arguments), "env": dict(env), "ignored": _ignored_signals()}
+            request = {
+                "arguments": list(arguments),
+                "env": dict(env),
+                "ignored": _ignored_signals(),
+                "policy": os.sched_getscheduler(0),
+            }
             self.pid = _server().fork(request, [stderr, status])
         finally:
             os.close(status)
@@ -162,7 +167,7 @@ def _report_ended(statuses: dict[int, int]) -> None:
 
 
 def _become(request: Mapping[str, Any], stderr: int) -> list[str]:
-    """Make this process such as a new one would be: its session, signals, files and environment."""
+    """Make this process such as a new one would be: its session, signals, policy, files and environment."""
     signal.set_wakeup_fd(-1)
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     os.setsid()
@@ -173,6 +178,8 @@ def _become(request: Mapping[str, Any], stderr: int) -> list[str]:
     os.environ.update(request["env"])
     for number in request["ignored"]:
         signal.signal(number, signal.SIG_IGN)
+    if request["policy"] != os.sched_getscheduler(0):
+        os.sched_setscheduler(0, request["policy"], os.sched_param(0))
     return list(request["arguments"])
 
 
@@ -182,6 +189,10 @@ if __name__ == "__main__":
     gc.collect()
     _arguments = _serve(socket.socket(fileno=int(sys.argv[1])))
     sys.argv[1:] = _arguments
+    if os.environ.get("COVERAGE_PROCESS_CONFIG"):
+        import coverage
+
+        coverage.process_startup()
     from bridge.cli import main
 
     sys.exit(main(_arguments))

@@ -33,6 +33,17 @@ forks = False
 _UNMEASURED: Final = {"COVERAGE_PROCESS_CONFIG": ""}
 
 
+_measured_imports: list[bool] = []
+
+
+def _imports_are_measured() -> bool:
+    """Say whether a measured bridge was started anew before: a forked one imports nothing, so its imports count nowhere."""
+    if not _measured_imports:
+        _measured_imports.append(True)
+        return False
+    return True
+
+
 class BridgeProcess:
     """`dramatiq-bridge run` with a configuration; use it as a context manager, which starts and always ends it.
 
@@ -55,7 +66,8 @@ class BridgeProcess:
         self.configure(config, fast=fast)
         self.env = {**os.environ, **({} if measured else _UNMEASURED), **(env or {})}
         self.arguments = list(arguments)
-        self._may_fork = not measured and may_fork(env or {})
+        self._measured = measured
+        self._may_fork = may_fork(env or {})
         #: The log events of the process that was started last, oldest first.
         self.logs: list[dict[str, Any]] = []
         #: Everything it wrote to standard error, log events included.
@@ -97,7 +109,7 @@ class BridgeProcess:
         command = ["run", str(self.path), "--log-format", "json", *self.arguments]
         read, write = os.pipe()
         with os.fdopen(write, "wb") as stderr:
-            if forks and self._may_fork:
+            if forks and self._may_fork and (not self._measured or _imports_are_measured()):
                 self._child = ForkedChild(command, env=self.env, stderr=stderr.fileno())
             else:
                 self._child = Child([sys.executable, "-m", "bridge", *command], env=self.env, stderr=stderr)

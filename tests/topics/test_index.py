@@ -124,6 +124,7 @@ def test_no_topic_makes_the_index_slow(protocol: str, patterns: list[str], topic
     assert time.process_time() - began < 1
 
 
+@pytest.mark.no_cover  # it takes long enough without the tracer
 @pytest.mark.parametrize("length", [4096, 65_536, 1 << 20])
 @pytest.mark.parametrize(
     "globs",

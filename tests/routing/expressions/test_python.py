@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable
 from typing import Any
 
+import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
@@ -116,6 +117,7 @@ def _is_refused(text: str) -> bool:
     return False
 
 
+@pytest.mark.no_cover  # it takes long enough without the tracer
 @settings(max_examples=1500, deadline=None)
 @given(anything, payloads)
 def test_the_common_subset_is_python(text: str, payload: dict[str, object]) -> None:
