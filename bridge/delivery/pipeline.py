@@ -411,12 +411,12 @@ class SourcePipeline:
     def _record(self, delivery: Delivery, outcome: Outcome) -> None:
         delivery.outcome = outcome
         self._accounts.record(delivery.batch, delivery.counts, outcome)
+        for span in delivery.batch.spans:
+            span.end(outcome.value)
         if outcome is Outcome.WRITTEN:
             self._meter.written(delivery.batch)
         if self.event_log is not None:
             self.event_log.written(delivery.batch, outcome)
-        for span in delivery.batch.spans:
-            span.end(outcome.value)
         self._log.written(delivery.batch)
 
     async def _acknowledge(self, delivery: Delivery, outcome: Outcome) -> None:
