@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import hashlib
 import time
 from collections import deque
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
-from importlib.resources import files
 from typing import Any, Final, Literal
 
 import msgspec
@@ -16,6 +14,7 @@ from redis.exceptions import ResponseError
 from bridge.config import Config
 from bridge.dead_letters.letters import MAX_EARLIER, Earlier, Letter
 from bridge.dead_letters.plan import Plan, Planner, Refused
+from bridge.dead_letters.scripts import script
 from bridge.dead_letters.store import LetterStore, refusal
 from bridge.errors import SinkUnavailable
 from bridge.model.batch import DeadLetter
@@ -38,15 +37,7 @@ _SHARES: Final = 16
 _PERMANENT: Final = ("WRONGTYPE", "value is not", "string exceeds")
 
 
-def script(*names: str) -> tuple[str, str]:
-    """Return a script of these files, and its digest."""
-    sink, own = files("bridge.sink"), files("bridge.dead_letters")
-    shared = "".join(sink.joinpath(name).read_text() for name in ("permissions.lua", "dead_letters.lua"))
-    text = shared + "".join(own.joinpath(name).read_text() for name in names)
-    return text, hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest()
-
-
-_SCRIPT, _SHA = script("remove.lua", "retry.lua")
+_SCRIPT, _SHA = script("permissions.lua", "dead_letters.lua", own=("remove.lua", "retry.lua"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +114,7 @@ class Retrier:
                 self._is_loaded = not isinstance(replies[0], ResponseError)
             commands = [encode_command("EVALSHA", _SHA, *words) for _, _, words in made[len(replies) :]]
             if commands:
-                await self._store.execute_all(commands, lambda _, reply: replies.append(reply))
+                await self._store.execute_all(commands, replies)
         except SinkUnavailable as error:
             failure = error
         outcomes = iter(replies)
