@@ -11,8 +11,8 @@ import pytest
 from bridge.dead_letters.retry import Retrier
 from bridge.dead_letters.store import LetterStore
 from bridge.model.batch import DeadLetter
-from tests.dead_letters.conftest import ORDERS, Desk, order
 from tests.support.batches import Entry, Sinks, batch_of
+from tests.support.letters import ORDERS, Desk, order
 from tests.support.processes import queue_messages
 
 BROKEN = {"name": "note", "from": "orders", "actor": "record", "args": ["$payload.id"]}
