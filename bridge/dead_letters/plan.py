@@ -157,7 +157,7 @@ class Planner:
         source, deduplication = self._config.sources[event.source], self._tables[event.source].deduplication
         if deduplication is None or not isinstance(source, DeduplicatedSource) or source.deduplicate is None:
             return
-        deduplication.mark(event, payload)
+        deduplication.try_mark(event, payload)
         if secret.was_read:
             raise Refused("redacted", "the deduplication key of its source reads a field that was redacted")
         if event.write_once is None:

@@ -35,6 +35,11 @@ class Desk:
         self.config: Config
         self.store: LetterStore
 
+    def connect(self) -> None:
+        """Write a first file, and make the reader of the letters."""
+        self.write_config([{"from": "orders", "actor": "record", "args": ["$payload.id"]}])
+        self.store = LetterStore(self.config.dramatiq)
+
     def write_config(self, routes: list[dict[str, Any]], **sections: Any) -> Config:
         """Write the file, and load it."""
         content = {"dramatiq": {"url": self.server.url}, "sources": {"orders": ORDERS}, "routes": routes} | sections
@@ -57,6 +62,14 @@ class Desk:
     async def retry(self, letter: Letter, route: str | None = None, *, as_is: bool = False) -> Retried:
         """Retry a letter by the configuration as it is now."""
         return await Retrier(self.config, self.store).retry(letter, route, as_is=as_is)
+
+    async def retry_as_clerk(self, letter: Letter) -> Retried:
+        """Retry a letter over a connection of its own, as the user of the file."""
+        store = LetterStore(self.config.dramatiq)
+        try:
+            return await Retrier(self.config, store).retry(letter)
+        finally:
+            await store.close()
 
     async def letters(self) -> list[Letter]:
         """Return all letters, the oldest first."""
@@ -85,7 +98,6 @@ async def desk(redis_server: Redis, tmp_path: Path) -> AsyncIterator[Desk]:
     """Return a desk with the shared Redis; the reader of the letters is closed at the end."""
     made = Desk(redis_server, tmp_path / "bridge.yaml")
     async with AsyncExitStack() as ends:
-        made.write_config([{"from": "orders", "actor": "record", "args": ["$payload.id"]}])
-        made.store = LetterStore(made.config.dramatiq)
+        made.connect()
         ends.push_async_callback(made.store.close)
         yield made
