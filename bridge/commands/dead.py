@@ -40,6 +40,7 @@ async def _run(place: Place, arguments: argparse.Namespace) -> int:
         change = dead_change.retry if arguments.action == "retry" else dead_change.purge
         return await change(place, arguments)
     finally:
+        place.say_left_out()
         await place.close()
 
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import argparse
 import os
+import sys
 import time
 from collections.abc import AsyncIterator, Sequence
 from typing import Final
 
+from bridge.commands.layout import spell_number
 from bridge.commands.redis_target import given_redis
 from bridge.config import Config, Dramatiq
 from bridge.config.document import Document
@@ -15,8 +17,9 @@ from bridge.config.loading import load_with_places
 from bridge.config.substitution import Substitution
 from bridge.dead_letters.letters import Letter, is_letter_id
 from bridge.dead_letters.store import Filter, LetterStore
-from bridge.dead_letters.workers import WorkerLetter, WorkerStore
+from bridge.dead_letters.workers import MAX_IDS, WorkerLetter, WorkerStore
 from bridge.errors import ConfigError, KeyPath, UsageError
+from bridge.observe.log_fields import escape
 from bridge.observe.masking import masked
 from bridge.routing.compiler import check_routes
 
@@ -80,6 +83,12 @@ class Place:
                 line, _ = self._document.position(("routes", index))
                 return f"{self._document.file}:{line}"
         return ""
+
+    def say_left_out(self) -> None:
+        """Say on standard error which letters were not read."""
+        for queue in sorted(self.workers.left_out) if self.workers is not None else ():
+            first = f"the first {spell_number(MAX_IDS)} dead messages of the queue {escape(queue)} were read"
+            print(f"note: {first}: run the command again for the others", file=sys.stderr)
 
     def masked(self, text: str) -> str:
         """Return a text without the secrets of the connection."""

@@ -71,6 +71,8 @@ class Interrupt:
 
     def _set(self) -> None:
         self.is_set = True
+        # The next one ends the command at once.
+        asyncio.get_running_loop().remove_signal_handler(signal.SIGINT)
 
 
 class Tally:

@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Callable
 import pytest
 
 from bridge.config import Dramatiq
+from bridge.dead_letters import workers
 from bridge.dead_letters.workers import WorkerStore
 from bridge.model.message import MessageIds, Template
 from tests.commands.test_dead import Dead
@@ -157,6 +158,17 @@ async def test_queues_are_found(desk: Desk, dead: Dead) -> None:
     starred = WorkerStore(Dramatiq(url=desk.server.url, namespace="dram*"))
     assert await starred.queues() == []
     await starred.close()
+
+
+async def test_letters_beyond_the_bound_are_said(desk: Desk, dead: Dead, monkeypatch: pytest.MonkeyPatch) -> None:
+    """So many ids of a queue are read in one run; the next one reads the others."""
+    monkeypatch.setattr(workers, "MAX_IDS", 40)
+    monkeypatch.setattr(workers, "_ID_PAGE", 20)
+    bury(desk.server, 50)
+    assert await dead("retry", "--all", "--workers") == "40 retried; 40 messages written\n"
+    assert "dead messages of the queue default were read: run the command again for the others" in dead.err
+    assert await dead("retry", "--all", "--workers") == "10 retried; 10 messages written\n"
+    assert "note:" not in dead.err
 
 
 async def test_purge_and_filters(desk: Desk, dead: Dead) -> None:
