@@ -81,7 +81,7 @@ class Tally:
     def __init__(self) -> None:
         self._outcomes: Counter[str] = Counter()
         self._causes: Counter[str] = Counter()
-        self._messages = 0
+        self._messages = self._left_out = self._trimmed = 0
 
     @property
     def all_retried(self) -> bool:
@@ -92,6 +92,8 @@ class Tally:
         """Count one."""
         self._outcomes[retried.outcome] += 1
         self._messages += retried.messages
+        self._left_out += retried.left_out
+        self._trimmed += retried.trimmed
         cause = f"{retried.outcome}: {retried.reason}: {retried.detail}"
         if retried.outcome in {"failed", "refused"} and (cause in self._causes or len(self._causes) < _MAX_CAUSES):
             self._causes[cause] += 1
@@ -108,7 +110,10 @@ class Tally:
         counts = self._outcomes
         shown = [f"{spell_number(counts[name])} {name}" for name in _ORDER if counts[name] or name == "retried"]
         written = f"{spell_number(self._messages)} message{'s' if self._messages != 1 else ''} written"
-        print(f"{', '.join(shown)}; {written}")
+        before = f", {spell_number(self._left_out)} written before" if self._left_out else ""
+        print(f"{', '.join(shown)}; {written}{before}")
+        if self._trimmed:
+            print(f"{spell_number(self._trimmed)} of the oldest letters have made room for those that failed again")
         if with_causes:
             for cause, count in self._causes.most_common(_MAX_NAMED):
                 print(f"    {spell_number(count)} {escape(cut(cause))}")

@@ -21,7 +21,7 @@ from bridge.sink import RedisSink
 from tests.support.batches import DEAD, numbers
 from tests.support.brokers import Redis
 from tests.support.children import REPOSITORY, wait_until
-from tests.support.letters import Desk, order
+from tests.support.letters import ORDERS, Desk, order
 from tests.support.redis_faults import forbidden, no_replicas, out_of_memory, readonly
 from tests.support.terminal import Terminal as RealTerminal
 
@@ -29,9 +29,9 @@ MANY = 10_000
 ROUTE: dict[str, Any] = {"name": "note", "from": "orders", "actor": "record", "args": ["$payload.n"]}
 
 
-async def fill(desk: Desk, count: int) -> None:
+async def fill(desk: Desk, count: int, cap: int = 50_000) -> None:
     """Write letters of the route `note`, numbered from 0, which today's route makes messages of."""
-    desk.write_config([ROUTE], dead_letters={"max_length": 50_000})
+    desk.write_config([ROUTE], dead_letters={"max_length": cap})
     sink = RedisSink(desk.config.dramatiq, desk.config.dead_letters)
     for start in range(0, count, 500):
         events = [order(b'{"n": %d}' % n) for n in range(start, min(start + 500, count))]
@@ -302,3 +302,36 @@ async def test_purge_of_ten_thousand_is_interrupted(desk: Desk) -> None:
     assert process.returncode in {0, 130}
     assert int(out.split(" deleted")[0].replace(",", "")) == MANY - length(desk)
     assert desk.books()["count"] == length(desk)
+
+
+async def test_letters_that_fail_again_push_none_out(desk: Desk) -> None:
+    """Also where the bounds have become smaller: each keeps its place. The bridge's next letter trims, as always."""
+    await fill(desk, 200)
+    routes = [{**ROUTE, "args": ["$payload.none"]}]
+    desk.write_config(routes, dead_letters={"max_length": 100})
+    process = retrying(desk)
+    out, _ = process.communicate(timeout=60)
+    assert out.startswith("0 retried, 200 failed; 0 messages written\n    200 failed")
+    assert length(desk) == desk.books()["count"] == 200
+    assert [int(letter.body[6:-1]) for letter in await desk.letters()] == list(range(200))
+    await desk.receive(order(b"{"))
+    assert 95 < length(desk) == desk.books()["count"] <= 100
+
+
+async def test_letters_that_make_room_are_said(desk: Desk) -> None:
+    """Those of several routes for one: where there is no room for them, the oldest go, and the summary has their number."""
+    await fill(desk, 100, 101)
+    (*_, letter) = await desk.receive(order(b"{"))
+    routes = [{**ROUTE, "name": f"r{n}", "args": ["$payload.none"]} for n in range(4)]
+    source = {"orders": {**ORDERS, "decode": "text"}}
+    desk.write_config(routes, dead_letters={"max_length": 101}, sources=source)
+    process = retrying(desk, "--reason", "decode")
+    out, _ = process.communicate(timeout=60)
+    assert out.splitlines()[:2] == [
+        "0 retried, 1 failed; 0 messages written",
+        "3 of the oldest letters have made room for those that failed again",
+    ]
+    letters = await desk.letters()
+    assert [one.route for one in letters][-5:] == ["note", "r0", "r1", "r2", "r3"]
+    assert letter.id not in {one.id for one in letters}
+    assert length(desk) == desk.books()["count"] == 101
