@@ -35,8 +35,8 @@ class EventLog:
     def __init__(self, config: Config) -> None:
         self._routes = DryRun(config)
 
-    def written(self, batch: Batch, outcome: Outcome) -> None:
-        """Log each event of a batch that has its outcome; a part of it may have been written before.
+    def written(self, batch: Batch, outcome: Outcome, *, redelivers: bool = True) -> None:  # noqa: ARG002 - see `Observer`
+        """Log each event of a batch; see `Observer`.
 
         Explanations have a bound: thousands of routes, or long conditions, would keep the event loop from all else.
         """
@@ -52,7 +52,7 @@ class EventLog:
                     outcome="dead-lettered" if index in letters and index not in messages else became,
                     source=event.source,
                     topic=event.topic,
-                    **_ids(event),
+                    **event_ids(event),
                     redelivered=event.redelivered or None,
                     duplicate=index in duplicates or None,
                     messages=messages.get(index),
@@ -68,7 +68,7 @@ class EventLog:
             return {"cause": f"no explanation: {describe_error(error)}"}
 
 
-def _ids(event: Event) -> dict[str, Any]:
+def event_ids(event: Event) -> dict[str, Any]:
     """Return the ids by which the sender and the broker know the event, as far as there are any."""
     try:
         meta = event.details()[1]
