@@ -1,6 +1,6 @@
 """The admin server: listens, decides which request may have which answer, and never harms the bridge that it speaks of.
 
-It shows `/livez`, `/readyz`, `/metrics` and `/status`, and takes the orders `/reload`, `/pause` and `/resume`. This module is
+It shows `/livez`, `/readyz`, `/metrics`, `/status` and `/tap`, and takes the orders `/reload`, `/pause` and `/resume`. This module is
 imported only where a bridge has an admin server: aiohttp and prometheus-client are loaded with it.
 """
 
@@ -19,6 +19,7 @@ from bridge.admin.access import Access, Refused
 from bridge.admin.answers import Answer, Endpoints, Streamed
 from bridge.admin.connections import BoundedServer, Connection
 from bridge.admin.listening import BACKLOG, Listener
+from bridge.admin.tap import TapEndpoint
 from bridge.config.admin import AdminSettings
 from bridge.errors import describe_error
 from bridge.model.control import Controlled
@@ -66,6 +67,7 @@ class AdminServer:
         self._repeated = RepeatedLog()
         self._server = BoundedServer(self._handle)
         shown = Endpoints(controlled)
+        self._taps = TapEndpoint(controlled)
         order = partial(_Endpoint, methods=("POST",), changes=True)
         # Exact paths: no other spelling of one is any of them.
         self._endpoints: Mapping[str, _Endpoint] = {
@@ -76,6 +78,11 @@ class AdminServer:
                 lambda request, _query: shown.metrics(",".join(request.headers.getall("Accept", []))), checked=False
             ),
             "/status": _Endpoint(lambda _request, _query: shown.status()),
+            "/tap": _Endpoint(
+                lambda request, query: self._taps.tap(query, contents=self._may_see_contents(request)),
+                methods=("GET",),
+                streams=True,
+            ),
             "/reload": order(lambda _request, query: shown.reload(query)),
             "/pause": order(lambda _request, query: shown.pause(query, paused=True)),
             "/resume": order(lambda _request, query: shown.pause(query, paused=False)),
@@ -99,7 +106,13 @@ class AdminServer:
 
     def use(self, settings: AdminSettings) -> None:
         """Ask for another token from now on, and allow other names; the address stays."""
-        self._access = Access(settings)
+        before, self._access = self._access, Access(settings)
+        if not self._access.has_token_of(before):
+            self._taps.revoke()
+
+    async def finish(self) -> None:
+        """Wait a moment for clients that get their last lines; before the end of `serve`."""
+        await self._taps.finish()
 
     @property
     def changes(self) -> str:

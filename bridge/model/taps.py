@@ -64,7 +64,9 @@ class TapEnd(NamedTuple):
     cause: str
 
 
-_NONE: Final = Dropped(0)
+#: The end of every tap of a bridge that stops.
+STOPPED: Final = TapEnd("stop", "the bridge stops")
+NOTHING_DROPPED: Final = Dropped(0)
 
 
 class Tap:
@@ -73,12 +75,14 @@ class Tap:
     def __init__(self, wanted: TapFilter) -> None:
         self.wanted = wanted
         self.wake: Callable[[], None] = lambda: None
+        #: Whether a reload ends it that removes its source or route; in a child process the parent decides.
+        self.ends_with_its_names = True
         #: Set once nothing more comes.
         self.end: TapEnd | None = None
         self._waiting: deque[bytes | Dropped] = deque()
         self._size = 0
         #: What was dropped behind everything that waits.
-        self._dropped = _NONE
+        self._dropped = NOTHING_DROPPED
 
     @property
     def has_room(self) -> bool:
@@ -88,23 +92,23 @@ class Tap:
     @property
     def waits(self) -> bool:
         """Whether there is something to take."""
-        return bool(self._waiting or self._dropped != _NONE)
+        return bool(self._waiting or self._dropped != NOTHING_DROPPED)
 
     def put(self, line: bytes) -> None:
         """Take the line of one event in, or count it as dropped."""
         if not self.has_room:
             self.drop(Dropped(1))
             return
-        if self._dropped != _NONE:
+        if self._dropped != NOTHING_DROPPED:
             self._waiting.append(self._dropped)
-            self._dropped = _NONE
+            self._dropped = NOTHING_DROPPED
         self._waiting.append(line)
         self._size += len(line)
         self.wake()
 
     def drop(self, dropped: Dropped) -> None:
         """Count events that it does not get."""
-        if self.end is None and dropped != _NONE:
+        if self.end is None and dropped != NOTHING_DROPPED:
             self._dropped = self._dropped.plus(dropped)
             self.wake()
 
@@ -117,9 +121,9 @@ class Tap:
             size += len(each) if isinstance(each, bytes) else 0
             taken.append(each)
         self._size -= size
-        if not self._waiting and self._dropped != _NONE:
+        if not self._waiting and self._dropped != NOTHING_DROPPED:
             taken.append(self._dropped)
-            self._dropped = _NONE
+            self._dropped = NOTHING_DROPPED
         return taken
 
     def finish(self, code: str, cause: str) -> None:

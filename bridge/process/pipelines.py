@@ -255,7 +255,7 @@ class Pipelines:
         accounts: Accounts | None = None,
     ) -> SourcePipeline:
         source = sources.make(name, config, SinkAvailability(side.context, name))
-        return _pipeline(config, tables, side, name, source, self._observers, accounts=accounts)
+        return _pipeline(config, tables, side, name, source, observers=self._observers, accounts=accounts)
 
     def _start(self, pipeline: SourcePipeline) -> None:
         pipeline.paused = pipeline.name in self.paused
@@ -311,7 +311,7 @@ class Pipelines:
             orphans = await sources.orphaned_sessions(source_name, self._config)
             self._unsearched.discard(source_name)
             for name, source in orphans.items():
-                pipeline = _pipeline(self._config, self._tables, self._side, name, source, self._observers)
+                pipeline = _pipeline(self._config, self._tables, self._side, name, source, observers=self._observers)
                 pipeline.paused = source_name in self.paused
                 self._orphans.append(pipeline)
                 self.watchdog.add(pipeline)
@@ -324,8 +324,8 @@ def _pipeline(
     side: SinkSide,
     name: str,
     source: Source,
-    observers: Observers,
     *,
+    observers: Observers,
     accounts: Accounts | None = None,
 ) -> SourcePipeline:
     settings = config.sources[source.name]

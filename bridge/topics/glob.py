@@ -31,7 +31,8 @@ class Glob:
         self._takes_all = bool(text) and not text.strip("*")
         first, *parts = (re.compile(_one(part), re.DOTALL) for part in re.split(r"\*+", text))
         self._first = first
-        self._middle, self._last = (parts[:-1], parts[-1]) if parts else ([], None)
+        self._middle = parts[:-1]
+        self._last = parts[-1] if parts else None
         self._last_size = len(text) - text.rfind("*") - 1
 
     def fits(self, topic: str) -> bool:
