@@ -157,7 +157,7 @@ def test_a_reload_keeps_a_tap(tapped: Callable[..., Tapped], processes: int) -> 
 
         def new() -> bool:
             one.feed.publish([{"c": 2}])
-            return tap.events()[-1]["routes"]["hot"]["verdict"] == "message"
+            return bool(tap.events()[-1]["routes"]["hot"]["verdict"] == "message")
 
         wait_until(new, 30, "an event that the new routes explain")
         assert "named" not in tap.events()[-1]["routes"]
