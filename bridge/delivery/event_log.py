@@ -24,6 +24,7 @@ log = logger()
 _MAX_ROUTES: Final = 20
 #: In CPU time, of one batch; one event more may be explained.
 _MAX_EXPLAINING_S: Final = 0.05
+_POISON: Final = {"cause": "not run again, since it has ended a process before"}
 _UNEXPLAINED: Final = {
     "cause": "not explained, since there are too many events at once: `dramatiq-bridge route` explains it"
 }
@@ -57,8 +58,13 @@ class EventLog:
                     duplicate=index in duplicates or None,
                     messages=messages.get(index),
                     dead_letter=letters.get(index),
-                    **(self._explain(event) if time.thread_time() < end else _UNEXPLAINED),
+                    **self._explanation(event, letters.get(index, ""), end),
                 )
+
+    def _explanation(self, event: Event, letter: str, end: float) -> dict[str, Any]:
+        if letter.startswith("poison:"):
+            return _POISON
+        return self._explain(event) if time.thread_time() < end else _UNEXPLAINED
 
     def _explain(self, event: Event) -> dict[str, Any]:
         try:

@@ -124,7 +124,10 @@ class TapLines:
         """Return the line of the event at `index` for a tap, with its line break; taps of the same kind share it."""
         kind = (index, wanted.contents, wanted.as_test)
         if kind not in part.lines:
-            part.lines[kind] = self._line(part, index, wanted)
+            try:
+                part.lines[kind] = self._line(part, index, wanted)
+            except Exception as error:  # noqa: BLE001 - an event that can't be shown must not end the taps
+                part.lines[kind] = _fault(part, index, error)
         return part.lines[kind]
 
     def _line(self, part: Part, index: int, wanted: TapFilter) -> bytes:
@@ -231,6 +234,14 @@ def _head(part: Part, index: int, event: Event, redacted: Event) -> dict[str, An
         line["redelivered"] = True
     line["body_size"] = event.body_size
     return line
+
+
+def _fault(part: Part, index: int, error: Exception) -> bytes:
+    """Return the line of an event that can't be shown."""
+    event = part.batch.events[index]
+    cause = f"a fault of the bridge: no line can be made of it: {type(error).__name__}"
+    line = {"at": _time(datetime.now(UTC)), "source": event.source, "topic": "", "outcome": part.outcome.value}
+    return _encode(line | {"body_size": event.body_size, "cause": cause}) + b"\n"
 
 
 def _time(time: datetime) -> str:

@@ -63,14 +63,14 @@ def main() -> NoReturn:
         order: Order = pickle.load(sys.stdin.buffer)  # noqa: S301 - from the parent alone
     except EOFError:
         sys.exit(0)  # the parent died before it could give its order
-    reports = _Reports(os.dup(_STDOUT))
+    reports = Reports(os.dup(_STDOUT))
     # Output that a library might print is not a report.
     os.dup2(_STDERR, _STDOUT)
     logs.configure(order.log_format, order.log_level, process=order.number, secrets=order.config.secrets())
     ending.run(_run(order, reports, parent), loop_factory(), "process.failed")
 
 
-async def _run(order: Order, reports: _Reports, parent: int) -> int:
+async def _run(order: Order, reports: Reports, parent: int) -> int:
     bridge = Bridge(order.config, on_ready=lambda: reports.report_ready(bridge), first=order.number == 0)
     bridge.set_pauses(order.pauses)
     loop = asyncio.get_running_loop()
@@ -115,7 +115,7 @@ async def _run(order: Order, reports: _Reports, parent: int) -> int:
     return 0 if bridge.settled else 1
 
 
-async def _obey(bridge: Bridge, taps: PipeTaps, further: asyncio.Queue[Further], reports: _Reports) -> None:
+async def _obey(bridge: Bridge, taps: PipeTaps, further: asyncio.Queue[Further], reports: Reports) -> None:
     """Carry out one order after another, for ever; a failure ends the process, and the next one begins with the new order."""
     while True:
         each = await further.get()
@@ -141,7 +141,7 @@ async def _obey(bridge: Bridge, taps: PipeTaps, further: asyncio.Queue[Further],
         reports.report_done(each.id)
 
 
-class _Reports:
+class Reports:
     """The pipe to the parent. A line is written whole, if need be in pieces: then the next one follows a second later.
 
     Lines of taps are written while no report waits.
