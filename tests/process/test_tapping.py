@@ -47,13 +47,13 @@ def _taps() -> Taps:
     return taps
 
 
-def _read(file: int) -> list[bytes]:
+def _read(file: int) -> bytes:
     found = b""
     while True:
         try:
             found += os.read(file, 1 << 20)
         except BlockingIOError:
-            return found.splitlines(keepends=True)
+            return found
 
 
 async def test_a_parent_that_does_not_read_loses_lines_and_no_report() -> None:
@@ -73,27 +73,25 @@ async def test_a_parent_that_does_not_read_loses_lines_and_no_report() -> None:
     reports.report_done(5)
     assert len(tap._waiting) * len(line) <= MAX_LINE_BYTES + len(line)
     assert len(reports._rest) < 200_000
-    lines: list[bytes] = []
+    received = bytearray()
 
-    def done() -> bool:
-        lines.extend(_read(reading))
-        return any(not is_tapped(each) for each in lines)
+    def whole_lines() -> list[bytes]:
+        received.extend(_read(reading))
+        return [each for each in bytes(received).splitlines(keepends=True) if each.endswith(b"\n")]
 
-    await until(done)
-    behind = [each for each in lines if each.endswith(b"\n")]
-    place = next(place for place, each in enumerate(behind) if not is_tapped(each))
-    assert msgspec.json.decode(behind[place], type=Report).done == 5
+    def reports_before(lines: list[bytes]) -> list[int]:
+        return [place for place, each in enumerate(lines) if not is_tapped(each)]
+
+    await until(lambda: reports_before(whole_lines()))
+    (place,) = reports_before(whole_lines())
+    assert msgspec.json.decode(whole_lines()[place], type=Report).done == 5
     assert place < 300  # only those that were in the pipe, or about to be
-    total = Dropped(0)
 
-    def whole() -> bool:
-        nonlocal total
-        lines.extend(_read(reading))
-        tapped = [read_tapped(each)[1] for each in b"".join(lines).splitlines(keepends=True) if is_tapped(each)]
-        total = Dropped(sum(1 if isinstance(each, bytes) else each.events for each in tapped))
-        return total.events == count
+    def total() -> int:
+        tapped = [read_tapped(each)[1] for each in whole_lines() if is_tapped(each)]
+        return sum(1 if isinstance(each, bytes) else each.events for each in tapped)
 
-    await until(whole)
+    await until(lambda: total() == count)
     for file in (reading, writing):
         asyncio.get_running_loop().remove_writer(file)
         os.close(file)
