@@ -1,7 +1,7 @@
 """The taps of one process: which events each of them wants, and a bound on the time that all of them take.
 
 A tap costs nothing where nobody taps. Else the events of a batch are compared with the filters first, and lines are made only
-for those that fit, while there is room and time: some milliseconds of CPU a batch, and a twentieth of the processor in all.
+for those that fit, while there is room and time: some milliseconds of CPU a batch, and three hundredths of the processor in all.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ log = logger()
 _FILTER_S: Final = 0.002
 _LINES_S: Final = 0.015
 #: CPU time in all: so much of each second, of which so much is kept for later.
-_SHARE: Final = 0.05
+_SHARE: Final = 0.03
 _KEPT_S: Final = 0.1
 #: The clock is asked after so many topics that are new.
 _CLOCK_TOPICS: Final = 16

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import time
+from pathlib import Path
 from typing import Any
 
 import pytest
 import structlog
 
 from bridge.config import Config
+from bridge.config.loading import load
 from bridge.delivery.observers import Observers
 from bridge.delivery.taps import Taps, check_names
 from bridge.errors import BadEvent
@@ -327,3 +329,25 @@ async def test_a_fault_ends_the_taps_and_not_the_bridge() -> None:
     assert tap.end == ("failed", "a fault of the bridge: its log says more")
     assert [line["event"] for line in logs] == ["tap.failed"]
     assert list(process.observers.present) == []
+
+
+async def test_values_of_the_environment_are_not_shown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A route may hold a secret by `${...}`: neither its arguments nor its reasons are shown then, and no test expects them."""
+    secret = "s3cret-of-the-file"
+    monkeypatch.setenv("KEY", secret)
+    file = tmp_path / "bridge.yaml"
+    source = {"type": "mqtt", "url": "mqtt://localhost", "client_id": "c"}
+    routes = [
+        {"name": "args", "from": "s", "topic": "a/#", "actor": "a", "args": ["${KEY}", "$payload.n"]},
+        {"name": "when", "from": "s", "topic": "a/#", "actor": "b", "when": "payload.key == '${KEY}'"},
+        {"name": "plain", "from": "s", "topic": "a/#", "actor": "c", "args": ["$payload.n"]},
+    ]
+    file.write_text(json.dumps({"sources": {"s": source}, "routes": routes}))
+    process = Process(load(str(file)))
+    tap, test = await process.taps.open(SHOWN), await process.taps.open(TapFilter(contents=True, as_test=True))
+    process.show(_event("a/1", {"n": 1, "key": "x"}))
+    (line,), (as_test,) = _lines(tap), _lines(test)
+    assert secret not in f"{line} {as_test}"
+    assert {each["actor"]: each["args"] for each in line["messages"]} == {"a": "***", "c": [1]}
+    assert line["routes"]["when"] == {"verdict": "when"}
+    assert "tapped 1: s at 2023" in as_test["test"]
