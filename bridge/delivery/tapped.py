@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import cached_property
 from itertools import islice
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import msgspec
 
@@ -36,6 +36,8 @@ MAX_SHOWN_BYTES: Final = 16 << 10
 _MAX_MESSAGES: Final = 20
 _MAX_ROUTES: Final = 20
 #: A text that may quote values is cut, in characters.
+#: A larger body is not decoded once more.
+_MAX_RUN: Final = 64 << 10
 _MAX_WHY: Final = 1_000
 _MAX_TOPIC: Final = 1_024
 _NOT_EXPLAINED: Final = frozenset({"poison"})
@@ -63,7 +65,7 @@ class Part:
     outcome: Outcome
     redelivers: bool
     table: RouteTable | None
-    lines: dict[tuple[int, bool, bool], bytes] = field(default_factory=dict)
+    lines: dict[tuple[int, bool], bytes] = field(default_factory=dict)
 
     @cached_property
     def letters(self) -> dict[int, DeadLetter]:
@@ -104,6 +106,14 @@ class Part:
         return "filtered" if self.table is None or self.table.matches(event.topic) else "unmatched"
 
 
+class TestItem(NamedTuple):
+    """An event that is to become a test: the head of its line, and why it can't be one, or ""."""
+
+    line: dict[str, Any]
+    event: Event
+    cause: str = ""
+
+
 class TapLines:
     """Makes the lines of the events of one configuration. Compiles its routes: a second of CPU for thousands."""
 
@@ -119,10 +129,11 @@ class TapLines:
             call = (route.actor, route.queue)
             self._hidden_calls[call] = self._hidden_calls.get(call, frozenset()) | route.hidden
         self._tests = 0
+        self._test_run: DryRun | None = None
 
     def line(self, part: Part, index: int, wanted: TapFilter) -> bytes:
         """Return the line of the event at `index` for a tap, with its line break; taps of the same kind share it."""
-        kind = (index, wanted.contents, wanted.as_test)
+        kind = (index, wanted.contents)
         if kind not in part.lines:
             try:
                 part.lines[kind] = self._line(part, index, wanted)
@@ -131,12 +142,11 @@ class TapLines:
         return part.lines[kind]
 
     def _line(self, part: Part, index: int, wanted: TapFilter) -> bytes:
-        event = part.batch.events[index]
+        event, letter = part.batch.events[index], part.letters.get(index)
+        if event.body_size > _MAX_RUN:
+            return self._large(part, index, wanted)
         redacted = self._redaction.event(event)
         line = _head(part, index, event, redacted)
-        if wanted.as_test:
-            return _encode(line | self._as_test(redacted, line)) + b"\n"
-        letter = part.letters.get(index)
         runs = self._runs(event, redacted, letter)
         line |= self._explained(runs, contents=wanted.contents)
         line["messages"] = self._messages(part, index, runs, contents=wanted.contents)
@@ -149,13 +159,42 @@ class TapLines:
             line |= _contents(redacted)
         return _encode(line) + b"\n"
 
-    def _as_test(self, event: Event, line: Mapping[str, Any]) -> dict[str, Any]:
+    def _large(self, part: Part, index: int, wanted: TapFilter) -> bytes:
+        """Return the line of an event that takes too long to be decoded once more."""
+        event = part.batch.events[index]
+        line = _head(part, index, event, event) | {"cause": "it is too large to be run again"}
+        line["messages"] = self._messages(part, index, line["cause"], contents=wanted.contents)
+        if (letter := part.letters.get(index)) is not None:
+            line["dead_letter"] = {"reason": letter.reason}
+        if wanted.contents:
+            line |= {"redacted": ["payload", "headers", "meta"]} if self._redaction.is_on else _contents(event)
+        return _encode(line) + b"\n"
+
+    def test_item(self, part: Part, index: int) -> TestItem:
+        """Return an event for `test`."""
+        event, letter = part.batch.events[index], part.letters.get(index)
+        is_poison = letter is not None and letter.reason in _NOT_EXPLAINED
+        if is_poison or event.body_size > MAX_SHOWN_BYTES:
+            cause = "it has ended a process before" if is_poison else f"its body has more than {MAX_SHOWN_BYTES} bytes"
+            return TestItem(_head(part, index, event, event), event, cause)
+        redacted = self._redaction.event(event)
+        return TestItem(_head(part, index, event, redacted), redacted)
+
+    def test(self, item: TestItem) -> bytes:
+        """Return the line of an event as a test; called in one thread at a time, beside the event loop's."""
+        line, event, cause = item
+        if cause:
+            return _encode(line | {"no_test": cause}) + b"\n"
         self._tests += 1
         name = f"tapped {self._tests}: {line['source']} at {line['received_at']}, {line['outcome']}"
         try:
-            return {"test": as_test(self._config, event, name, self._dry_run)}
-        except (InvalidValue, ValueError) as error:
-            return {"no_test": _text(describe_error(error))}
+            self._test_run = self._test_run or DryRun(self._config)  # it is none of the event loop's
+            made = {"test": as_test(self._config, event, name, self._test_run)}
+        except InvalidValue as error:
+            made = {"no_test": _text(describe_error(error))}
+        except Exception as error:  # noqa: BLE001 - an event that can't be shown must not end the taps
+            made = {"no_test": f"a fault of the bridge: {type(error).__name__}"}
+        return _encode(line | made) + b"\n"
 
     def _runs(self, event: Event, redacted: Event, letter: DeadLetter | None) -> tuple[Result, ...] | str:
         """Run the event, and once more without the fields that are redacted; return why it can't be run instead."""
@@ -204,10 +243,10 @@ class TapLines:
 
     def _call(self, message: _Message, queue: str, runs: tuple[Result, ...] | str) -> dict[str, Any]:
         """Return the arguments of a message; a word instead where they may not be shown."""
-        if len(message.args) + len(message.kwargs) > MAX_SHOWN_BYTES:
-            return {"arguments": "too large"}
         if isinstance(runs, str) and self._redaction.is_on:
             return {"arguments": "redacted"}
+        if len(message.args) + len(message.kwargs) > MAX_SHOWN_BYTES:
+            return {"arguments": "too large"}
         if len(runs) > 1 and not isinstance(runs, str):
             call = (message.actor_name, msgspec.json.decode(message.args), msgspec.json.decode(message.kwargs))
             same = [(each.message["actor_name"], each.message["args"], each.message["kwargs"])

@@ -14,6 +14,7 @@ from typing import Final
 from bridge.config import Config
 from bridge.delivery.observers import Observers
 from bridge.delivery.tapped import Part, TapLines
+from bridge.delivery.tapped_tests import TestMaker
 from bridge.model.accounting import Outcome
 from bridge.model.batch import Batch
 from bridge.model.event import Event
@@ -104,6 +105,7 @@ class Taps:
         self._lines: TapLines | None = None
         self._compiling: asyncio.Task[None] | None = None
         self._credit_s, self._credited_at = _KEPT_S, time.monotonic()
+        self._tests = TestMaker()
         self._repeated = RepeatedLog()
 
     def use(self, config: Config, tables: Mapping[str, RouteTable]) -> None:
@@ -145,6 +147,7 @@ class Taps:
     def close(self, tap: Tap) -> None:
         """End a tap whose reader has gone."""
         self._open.pop(tap, None)
+        self._tests.forget(tap)
         if not self._open:
             self._observers.remove(self)
             self._lines = None
@@ -189,7 +192,11 @@ class Taps:
             if lines is None or is_late or not tap.has_room:
                 tap.drop(Dropped(len(fitting) - place))
                 return
-            tap.put(lines.line(part, index, tap.wanted))
+            if not tap.wanted.as_test:
+                tap.put(lines.line(part, index, tap.wanted))
+            elif not self._tests.add(tap, lines, part, index):
+                tap.drop(Dropped(len(fitting) - place))
+                return
 
     def _compile_soon(self) -> None:
         if self._compiling is None or self._compiling.done():

@@ -21,6 +21,7 @@ from bridge.model.event import Event
 from bridge.model.taps import MAX_TAPS, Dropped, Tap, TapFilter, TooManyTaps, UnknownTapName
 from bridge.routing.compiler import compile_routes
 from bridge.routing.router import make
+from tests.support.admin import until
 
 ROUTES: list[dict[str, Any]] = [
     {"name": "hot", "topic": "a/+", "actor": "alarm", "when": "payload.c > 250", "args": ["$payload.c"]},
@@ -70,6 +71,13 @@ def _event(topic: str, payload: object = None, **more: Any) -> Event:
 
 def _lines(tap: Tap) -> list[dict[str, Any]]:
     return [json.loads(each) for each in tap.take(1 << 30) if isinstance(each, bytes)]
+
+
+async def _test(tap: Tap) -> dict[str, Any]:
+    """Return the next event as a test: a thread makes it."""
+    await until(lambda: tap.waits)
+    (line,) = _lines(tap)
+    return line
 
 
 def _dropped(tap: Tap) -> tuple[int, int, int]:
@@ -235,7 +243,7 @@ async def test_redaction_holds_for_everything() -> None:
     tap, test = await process.taps.open(SHOWN), await process.taps.open(TapFilter(contents=True, as_test=True))
     details = ({"authorization": "Bearer s3cret", "x": "y"}, {"correlation_id": "s3cret-id"})
     process.show(_event("t", {"card": "4111-1111", "n": 2}, raw=details))
-    (line,), (as_test,) = _lines(tap), _lines(test)
+    (line,), as_test = _lines(tap), await _test(test)
     for each in (line, as_test):
         assert not {"4111", "s3cret"} & {word for word in ("4111", "s3cret") if word in str(each)}
     assert json.loads(line["body"]) == {"n": 2}
@@ -346,8 +354,51 @@ async def test_values_of_the_environment_are_not_shown(tmp_path: Path, monkeypat
     process = Process(load(str(file)))
     tap, test = await process.taps.open(SHOWN), await process.taps.open(TapFilter(contents=True, as_test=True))
     process.show(_event("a/1", {"n": 1, "key": "x"}))
-    (line,), (as_test,) = _lines(tap), _lines(test)
+    (line,), as_test = _lines(tap), await _test(test)
     assert secret not in f"{line} {as_test}"
     assert {each["actor"]: each["args"] for each in line["messages"]} == {"a": "***", "c": [1]}
     assert line["routes"]["when"] == {"verdict": "when"}
     assert "tapped 1: s at 2023" in as_test["test"]
+
+
+async def test_tests_are_made_beside_the_event_loop() -> None:
+    """One after another; a hundred wait, and the others are dropped and counted. Those of a tap that ended are not made."""
+    process = Process()
+    tap, gone = [await process.taps.open(TapFilter(contents=True, as_test=True)) for _ in range(2)]
+    process.taps.close(gone)
+    process.show(*[_event("a/log", {"n": n}) for n in range(300)])
+    shown = dropped = 0
+    for _ in range(3):
+        await until(lambda: tap.waits)
+        counts = _dropped(tap)
+        shown, dropped = shown + counts[0], dropped + counts[1]
+    assert dropped == 200
+    assert 0 < shown <= 100
+    process.taps.close(tap)
+    assert len(process.taps._tests._waiting) == 0
+    assert process.taps._tests._size == 0
+
+
+async def test_no_test_is_made_of_poison_and_of_large_events() -> None:
+    """A comment says why."""
+    process = Process()
+    tap = await process.taps.open(TapFilter(contents=True, as_test=True))
+    batch = Batch([_event("a/log", {})])
+    batch.dead_letters.append((0, DeadLetter(batch.events[0], "poison", "it has ended 5 processes")))
+    process.observers.written(batch, Outcome.WRITTEN, redelivers=True)
+    assert (await _test(tap))["no_test"] == "it has ended a process before"
+    process.show(_event("a/log", {"x": "y" * 20_000}))
+    assert (await _test(tap))["no_test"] == "its body has more than 16384 bytes"
+
+
+@pytest.mark.parametrize("redact", [[], ["payload.card"]])
+async def test_large_events_are_not_run_again(redact: list[str]) -> None:
+    """It would take as long as the event itself; where fields are to be redacted nothing of it is shown."""
+    process = Process(_config(dead_letters={"redact": redact}))
+    tap = await process.taps.open(SHOWN)
+    process.show(_event("a/log", {"card": "4111-1111", "x": "y" * 100_000}, raw=({"h": "z"}, {})))
+    (line,) = _lines(tap)
+    assert line["cause"] == "it is too large to be run again"
+    assert line["messages"][0]["arguments"] == ("redacted" if redact else "too large")
+    assert ("4111" in str(line)) is not bool(redact)
+    assert line.get("headers") == (None if redact else {"h": "z"})
