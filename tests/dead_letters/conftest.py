@@ -1,0 +1,5 @@
+"""Fixtures of the dead letters' tests."""
+
+from tests.support.letters import desk
+
+__all__ = ["desk"]
