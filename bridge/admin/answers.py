@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Final, Generic, Self, TypeVar
@@ -37,7 +37,9 @@ WAIT_S: Final = 50.0
 _MAX_RELOADS: Final = 2
 #: An answer is made anew once so many times the processor's time that it took have passed: so answers take a fifth of it at most.
 _PAUSES: Final = 4
-_MAX_PARAMETERS: Final = 4
+#: A client of a stream takes each part within this time.
+STALL_S: Final = 15.0
+_MAX_PARAMETERS: Final = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +64,27 @@ class Answer:
     def json(cls, status: int, value: object) -> Self:
         """Return an answer in JSON."""
         return cls.of(status, msgspec.json.encode(value) + b"\n", _JSON)
+
+
+@dataclass(frozen=True, slots=True)
+class Streamed:
+    """An answer without an end of its own: its parts are sent as they come, until there are no more or the client has gone.
+
+    The connection calls `parts.aclose()` in any case, and at once where the client goes. A generator that has not begun does
+    nothing then: it acquires its resources itself, once it runs. A part that the client does not take within
+    `stall_s` ends the connection; the next one is asked for only when it is taken. `on_end` is called in any case too.
+    """
+
+    content_type: str
+    parts: AsyncGenerator[bytes, None]
+    headers: Mapping[str, str] = field(default_factory=dict)
+    on_end: Callable[[], None] = lambda: None
+    stall_s: float = STALL_S
+
+    @property
+    def all_headers(self) -> dict[str, str]:
+        """The headers with those of every answer."""
+        return {**_SHARED_HEADERS, "Content-Type": self.content_type, **self.headers}
 
 
 @dataclass(slots=True)
@@ -122,7 +145,7 @@ class Endpoints:
         Raises:
             Refused: the query has a mistake.
         """
-        wait = _parameters(query, "wait").get("wait", "1")
+        wait = parameters(query, "wait").get("wait", "1")
         if wait not in {"0", "1"}:
             raise Refused(400, "wait is 0 or 1")
         task = self._start_reload()
@@ -143,7 +166,7 @@ class Endpoints:
         Raises:
             Refused: the query has a mistake, or nothing has this name.
         """
-        name = _parameters(query, "name").get("name", "")
+        name = parameters(query, "name").get("name", "")
         if not name:
             raise Refused(400, "name the source or the route, as in ?name=orders")
         try:
@@ -183,7 +206,7 @@ class Endpoints:
         return body, taken + rendered
 
 
-def _parameters(query: str, *known: str) -> dict[str, str]:
+def parameters(query: str, *known: str) -> dict[str, str]:
     """Return the parameters of a query, each at most once.
 
     Raises:
@@ -194,7 +217,7 @@ def _parameters(query: str, *known: str) -> dict[str, str]:
     except ValueError:
         raise Refused(400, "the query cannot be read") from None
     if not _is_known(found, known):
-        raise Refused(400, f"the query takes {' and '.join(known)}, once")
+        raise Refused(400, f"the query takes {', '.join(known)}, {'each ' if len(known) > 1 else ''}once")
     return {name: values[0] for name, values in found.items()}
 
 

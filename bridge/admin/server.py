@@ -1,6 +1,6 @@
 """The admin server: listens, decides which request may have which answer, and never harms the bridge that it speaks of.
 
-It shows `/livez`, `/readyz`, `/metrics` and `/status`, and takes the orders `/reload`, `/pause` and `/resume`. This module is
+It shows `/livez`, `/readyz`, `/metrics`, `/status` and `/tap`, and takes the orders `/reload`, `/pause` and `/resume`. This module is
 imported only where a bridge has an admin server: aiohttp and prometheus-client are loaded with it.
 """
 
@@ -16,9 +16,10 @@ from typing import Final, cast
 from aiohttp import web
 
 from bridge.admin.access import Access, Refused
-from bridge.admin.answers import Answer, Endpoints
+from bridge.admin.answers import Answer, Endpoints, Streamed
 from bridge.admin.connections import BoundedServer, Connection
 from bridge.admin.listening import BACKLOG, Listener
+from bridge.admin.tap import TapEndpoint
 from bridge.config.admin import AdminSettings
 from bridge.errors import describe_error
 from bridge.model.control import Controlled
@@ -45,12 +46,16 @@ def _log_unavailable(repeated: RepeatedLog, settings: AdminSettings, cause: str)
 
 @dataclass(frozen=True, slots=True)
 class _Endpoint:
-    """An endpoint: its answer, the methods that it takes, whether it changes something, and whether browsers are checked."""
+    """An endpoint: its answer, the methods that it takes, whether it changes something, and whether browsers are checked.
 
-    answer: Callable[[web.BaseRequest, str], Awaitable[Answer]]
+    One that `streams` takes a place for a stream before it answers.
+    """
+
+    answer: Callable[[web.BaseRequest, str], Awaitable[Answer | Streamed]]
     methods: tuple[str, ...] = ("GET", "HEAD")
     changes: bool = False
     checked: bool = True
+    streams: bool = False
 
 
 class AdminServer:
@@ -62,6 +67,7 @@ class AdminServer:
         self._repeated = RepeatedLog()
         self._server = BoundedServer(self._handle)
         shown = Endpoints(controlled)
+        self._taps = TapEndpoint(controlled)
         order = partial(_Endpoint, methods=("POST",), changes=True)
         # Exact paths: no other spelling of one is any of them.
         self._endpoints: Mapping[str, _Endpoint] = {
@@ -72,6 +78,11 @@ class AdminServer:
                 lambda request, _query: shown.metrics(",".join(request.headers.getall("Accept", []))), checked=False
             ),
             "/status": _Endpoint(lambda _request, _query: shown.status()),
+            "/tap": _Endpoint(
+                lambda request, query: self._taps.tap(query, contents=self._may_see_contents(request)),
+                methods=("GET",),
+                streams=True,
+            ),
             "/reload": order(lambda _request, query: shown.reload(query)),
             "/pause": order(lambda _request, query: shown.pause(query, paused=True)),
             "/resume": order(lambda _request, query: shown.pause(query, paused=False)),
@@ -95,7 +106,13 @@ class AdminServer:
 
     def use(self, settings: AdminSettings) -> None:
         """Ask for another token from now on, and allow other names; the address stays."""
-        self._access = Access(settings)
+        before, self._access = self._access, Access(settings)
+        if not self._access.has_token_of(before):
+            self._taps.revoke()
+
+    async def finish(self) -> None:
+        """Wait a moment for clients that get their last lines; before the end of `serve`."""
+        await self._taps.finish()
 
     @property
     def changes(self) -> str:
@@ -119,18 +136,25 @@ class AdminServer:
         connection = cast("Connection", request.protocol)
         connection.requested = True
         try:
-            endpoint = self._admit(request, path)
+            endpoint = self._admit(request, path, query)
             connection.acts = endpoint.changes
             if endpoint.changes:
                 log.info("admin.order", order=path[1:], peer=_peer(request))
+            if endpoint.streams:
+                connection.begin_stream()
             answer = await endpoint.answer(request, query)
         except Refused as refused:
             answer = Answer.text(refused.status, refused.words, refused.headers)
         finally:
             connection.acts = False
+        if isinstance(answer, Streamed):
+            return await connection.stream(request, answer)
         return connection.respond(answer)
 
-    def _admit(self, request: web.BaseRequest, path: str) -> _Endpoint:
+    def _may_see_contents(self, request: web.BaseRequest) -> bool:
+        return self._access.may_see_contents(request.headers.getall("Authorization", []))
+
+    def _admit(self, request: web.BaseRequest, path: str, query: str) -> _Endpoint:
         """Return the endpoint of a request.
 
         Raises:
@@ -146,6 +170,7 @@ class AdminServer:
             if request.method not in endpoint.methods:
                 allowed = ", ".join(endpoint.methods)
                 raise Refused(405, f"{path} takes {allowed}", {"Allow": allowed})
+            self._access.check_query(query)
             if endpoint.changes:
                 self._access.check_change(headers.getall("Authorization", []))
             if "Transfer-Encoding" in headers or (request.content_length or 0) > _MAX_BODY:

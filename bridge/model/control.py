@@ -11,6 +11,7 @@ from typing import Literal, Protocol
 import msgspec
 
 from bridge.model.state import BridgeState
+from bridge.model.taps import Tap, TapFilter
 
 #: `ok`: every change is live, and there may be none. `refused`: a change cannot be made live. `invalid`: the file has
 #: mistakes. `failed`: the file cannot be read, a stop came first, or a change could not be carried through. Nothing has
@@ -65,4 +66,18 @@ class Controlled(Protocol):
         Raises:
             UnknownName: no source or route has this name.
         """
+        ...
+
+    async def tap(self, wanted: TapFilter) -> Tap:
+        """Begin to tap the events of a filter; return once the next one is seen. `untap` ends it.
+
+        Raises:
+            UnknownTapName: the filter names a source or a route that is not there.
+            TooManyTaps: there is no place for another one.
+            InvalidValue: its glob is too long.
+        """
+        ...
+
+    def untap(self, tap: Tap) -> None:
+        """End a tap, at once; a second call does nothing."""
         ...
