@@ -11,6 +11,7 @@ import ipaddress
 import re
 from collections.abc import Mapping, Sequence
 from typing import Final
+from urllib.parse import parse_qsl
 
 from bridge.config.admin import AdminSettings
 from bridge.errors import BridgeError
@@ -18,6 +19,10 @@ from bridge.errors import BridgeError
 _NETLOC: Final = re.compile(r"(?P<host>\[[0-9A-Fa-f:.]{2,45}\]|[A-Za-z0-9_.-]{1,255})(?::[0-9]{1,5})?")
 _ORIGIN: Final = re.compile(rf"https?://(?P<netloc>{_NETLOC.pattern})")
 _BEARER: Final = re.compile(r"bearer +(?P<token>[!-~]+) *", re.IGNORECASE)
+_SECRET_NAME: Final = re.compile(r"token|authorization|bearer|password|secret|api_?key", re.IGNORECASE)
+_SEND_IT: Final = "send it as `Authorization: Bearer TOKEN`"
+#: A query has so many parameters at most.
+_MAX_FIELDS: Final = 16
 _READ_ONLY: Final = (
     "this address only shows, since it has no token: set admin: {token: ...} in the configuration,"
     " or listen on a Unix socket, which needs none"
@@ -77,6 +82,38 @@ class Access:
             ):
                 raise Refused(403, "the Origin header names the page of another server")
 
+    def check_query(self, query: str) -> None:
+        """Check that a query holds no token: addresses end up in histories, and in the logs of proxies.
+
+        Raises:
+            Refused: it has a parameter for one, or the token itself.
+        """
+        try:
+            pairs = parse_qsl(query, keep_blank_values=True, max_num_fields=_MAX_FIELDS)
+        except ValueError:
+            raise Refused(400, "the query cannot be read") from None
+        token = self._token
+        for name, value in pairs:
+            if _SECRET_NAME.search(name) or (
+                token is not None and token in f"{name}={value}".encode("utf-8", "replace")
+            ):
+                raise Refused(
+                    400, f"a token does not belong into an address, which logs and histories keep: {_SEND_IT}"
+                )
+
+    def may_see_contents(self, authorizations: Sequence[str]) -> bool:
+        """Return whether a request may see bodies, headers and other contents of events.
+
+        Raises:
+            Refused: it has a token, and that is wrong.
+        """
+        if self._is_socket:
+            return True
+        if self._token is None or not authorizations:
+            return False
+        self.check_change(authorizations)
+        return True
+
     def check_change(self, authorizations: Sequence[str]) -> None:
         """Check the values of Authorization of a request that changes something.
 
@@ -90,8 +127,7 @@ class Access:
         match = _BEARER.fullmatch(authorizations[0]) if len(authorizations) == 1 else None
         if match is None or not hmac.compare_digest(match["token"].encode(), self._token):
             words = "wrong token" if authorizations else "this needs the token of the configuration's admin section"
-            hint = "send it as `Authorization: Bearer TOKEN`"
-            raise Refused(401, f"{words}: {hint}", {"WWW-Authenticate": 'Bearer realm="dramatiq-bridge"'})
+            raise Refused(401, f"{words}: {_SEND_IT}", {"WWW-Authenticate": 'Bearer realm="dramatiq-bridge"'})
 
     def _is_own(self, host: str, local: str) -> bool:
         host = _bare(host)

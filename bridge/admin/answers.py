@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Final, Generic, Self, TypeVar
@@ -62,6 +62,25 @@ class Answer:
     def json(cls, status: int, value: object) -> Self:
         """Return an answer in JSON."""
         return cls.of(status, msgspec.json.encode(value) + b"\n", _JSON)
+
+
+@dataclass(frozen=True, slots=True)
+class Streamed:
+    """An answer without an end of its own: its parts are sent as they come, until there are no more or the client has gone.
+
+    The connection calls `parts.aclose()` in any case, and at once where the client goes. A generator that has not begun does
+    nothing then: it acquires its resources itself, once it runs. A part that the client does not take within
+    `connections.STALL_S` ends the connection; the next one is asked for only when it is taken.
+    """
+
+    content_type: str
+    parts: AsyncGenerator[bytes, None]
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def all_headers(self) -> dict[str, str]:
+        """The headers with those of every answer."""
+        return {**_SHARED_HEADERS, "Content-Type": self.content_type, **self.headers}
 
 
 @dataclass(slots=True)

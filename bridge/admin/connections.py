@@ -10,8 +10,10 @@ from collections.abc import Awaitable, Callable
 from typing import Final
 
 from aiohttp import web
+from aiohttp.http import HttpVersion11
 
-from bridge.admin.answers import Answer
+from bridge.admin.access import Refused
+from bridge.admin.answers import Answer, Streamed
 from bridge.errors import describe_error
 from bridge.observe.logs import RepeatedLog, logger
 
@@ -21,6 +23,10 @@ log = logger()
 MAX_CONNECTIONS: Final = 64
 #: A connection lives so long.
 LIFE_S: Final = 60.0
+#: So many answers are streamed at once; these connections live as long as their clients want.
+MAX_STREAMS: Final = 16
+#: A client of a stream takes each part within this time.
+STALL_S: Final = 15.0
 #: The head of its request has come within this time.
 HEAD_S: Final = 10.0
 #: A client may send so many bytes, most of them the head.
@@ -38,8 +44,8 @@ Handler = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
 class Connection(web.RequestHandler):
     """One connection.
 
-    `requested` is set once the head of its request is complete, `acts` while it changes something. `output` is the size of
-    its answer.
+    `requested` is set once the head of its request is complete, `acts` while it changes something, `streams` once its answer
+    is to be streamed. `output` is the size of its answer, of a stream that of the part which it is taking.
     """
 
     def __init__(self, server: BoundedServer, connections: Connections) -> None:
@@ -58,7 +64,9 @@ class Connection(web.RequestHandler):
         self._timers: list[asyncio.TimerHandle] = []
         self.requested = False
         self.acts = False
+        self.streams = False
         self.output = 0
+        self._streaming: asyncio.Task[object] | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Begin, if there is room."""
@@ -71,10 +79,10 @@ class Connection(web.RequestHandler):
 
     def connection_lost(self, exc: BaseException | None) -> None:
         """Make room."""
-        for timer in self._timers:
-            timer.cancel()
-        self._timers.clear()
+        self._stop_timers()
         self._connections.remove(self)
+        if self._streaming is not None:
+            self._streaming.cancel()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
@@ -109,12 +117,72 @@ class Connection(web.RequestHandler):
         self._connections.bound_output(self)
         return response(answer)
 
+    def begin_stream(self) -> None:
+        """Take one of the places for streams, until the connection ends.
+
+        Raises:
+            Refused: there is none.
+        """
+        self._connections.check_streams()
+        self.streams = True
+
+    async def stream(self, request: web.BaseRequest, streamed: Streamed) -> web.StreamResponse:
+        """Send the parts of an answer until they end; return the response.
+
+        Raises:
+            ConnectionError: the client has gone, or takes nothing.
+        """
+        made = web.StreamResponse(headers=streamed.all_headers)
+        made.force_close()
+        if request.version >= HttpVersion11:
+            made.enable_chunked_encoding()
+        self._stop_timers()
+        self._streaming = asyncio.current_task()
+        try:
+            await self._take(made.prepare(request), request)
+            async for part in streamed.parts:
+                self.output = len(part)
+                self._connections.bound_output(self)
+                await self._take(made.write(part), request)
+                self.output = 0
+            await self._take(made.write_eof(), request)
+        except (ConnectionError, asyncio.CancelledError):
+            raise
+        except Exception as error:
+            # The end of the stream is missing then, by which the client knows.
+            self._connections.log_failure(error)
+            self.abort()
+            raise ConnectionError("a stream has failed") from error
+        finally:
+            self._streaming = None
+            await streamed.parts.aclose()
+        return made
+
+    async def _take(self, sending: Awaitable[object], request: web.BaseRequest) -> None:
+        """Wait until the client has taken all but a few KiB of what is sent.
+
+        Raises:
+            ConnectionError: it has not, for too long.
+        """
+        try:
+            async with asyncio.timeout(STALL_S):
+                await sending
+                await request.writer.drain()
+        except TimeoutError:
+            self.abort()
+            raise ConnectionError("the client takes nothing") from None
+
     def abort(self) -> None:
         """End at once, whatever is not sent yet."""
         transport = self.transport
         self.force_close()
         if transport is not None:
             transport.abort()
+
+    def _stop_timers(self) -> None:
+        for timer in self._timers:
+            timer.cancel()
+        self._timers.clear()
 
     def _end_without_request(self) -> None:
         if not self.requested:
@@ -151,13 +219,23 @@ class Connections:
         """
         if len(self._open) >= MAX_CONNECTIONS:
             self._log.write("crowded", log.warning, "admin.crowded", connections=MAX_CONNECTIONS)
-            oldest = next((each for each in self._open if not each.acts), None)
+            oldest = next((each for each in self._open if not (each.acts or each.streams)), None)
             if oldest is None:
                 return False
             self.remove(oldest)
             oldest.abort()
         self._open[connection] = None
         return True
+
+    def check_streams(self) -> None:
+        """Check that there is room for one stream more.
+
+        Raises:
+            Refused: there is none.
+        """
+        if sum(each.streams for each in self._open) >= MAX_STREAMS:
+            words = f"{MAX_STREAMS} clients watch this bridge, and there is no place for another: end one of them"
+            raise Refused(503, words, {"Retry-After": "5"})
 
     def bound_output(self, newest: Connection) -> None:
         """End the oldest of those that have not taken their answers yet, if these are too many bytes."""

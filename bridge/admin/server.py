@@ -16,7 +16,7 @@ from typing import Final, cast
 from aiohttp import web
 
 from bridge.admin.access import Access, Refused
-from bridge.admin.answers import Answer, Endpoints
+from bridge.admin.answers import Answer, Endpoints, Streamed
 from bridge.admin.connections import BoundedServer, Connection
 from bridge.admin.listening import BACKLOG, Listener
 from bridge.config.admin import AdminSettings
@@ -45,12 +45,16 @@ def _log_unavailable(repeated: RepeatedLog, settings: AdminSettings, cause: str)
 
 @dataclass(frozen=True, slots=True)
 class _Endpoint:
-    """An endpoint: its answer, the methods that it takes, whether it changes something, and whether browsers are checked."""
+    """An endpoint: its answer, the methods that it takes, whether it changes something, and whether browsers are checked.
 
-    answer: Callable[[web.BaseRequest, str], Awaitable[Answer]]
+    One that `streams` takes a place for a stream before it answers.
+    """
+
+    answer: Callable[[web.BaseRequest, str], Awaitable[Answer | Streamed]]
     methods: tuple[str, ...] = ("GET", "HEAD")
     changes: bool = False
     checked: bool = True
+    streams: bool = False
 
 
 class AdminServer:
@@ -119,18 +123,25 @@ class AdminServer:
         connection = cast("Connection", request.protocol)
         connection.requested = True
         try:
-            endpoint = self._admit(request, path)
+            endpoint = self._admit(request, path, query)
             connection.acts = endpoint.changes
             if endpoint.changes:
                 log.info("admin.order", order=path[1:], peer=_peer(request))
+            if endpoint.streams:
+                connection.begin_stream()
             answer = await endpoint.answer(request, query)
         except Refused as refused:
             answer = Answer.text(refused.status, refused.words, refused.headers)
         finally:
             connection.acts = False
+        if isinstance(answer, Streamed):
+            return await connection.stream(request, answer)
         return connection.respond(answer)
 
-    def _admit(self, request: web.BaseRequest, path: str) -> _Endpoint:
+    def _may_see_contents(self, request: web.BaseRequest) -> bool:
+        return self._access.may_see_contents(request.headers.getall("Authorization", []))
+
+    def _admit(self, request: web.BaseRequest, path: str, query: str) -> _Endpoint:
         """Return the endpoint of a request.
 
         Raises:
@@ -146,6 +157,7 @@ class AdminServer:
             if request.method not in endpoint.methods:
                 allowed = ", ".join(endpoint.methods)
                 raise Refused(405, f"{path} takes {allowed}", {"Allow": allowed})
+            self._access.check_query(query)
             if endpoint.changes:
                 self._access.check_change(headers.getall("Authorization", []))
             if "Transfer-Encoding" in headers or (request.content_length or 0) > _MAX_BODY:

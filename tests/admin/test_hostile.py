@@ -314,3 +314,20 @@ async def test_a_second_request_of_a_connection_is_not_carried_out() -> None:
         received = await client.send(b"GET /livez HTTP/1.1\r\nHost: localhost\r\n\r\n" + order.encode() * 50)
         assert received.count(b"HTTP/1.1 ") == 1
         assert bridge.orders == []
+
+
+def test_contents_are_for_the_token_and_the_socket() -> None:
+    """Without a token contents are hidden, a wrong one is an error; a Unix socket needs none, and without one nobody has it."""
+    right, wrong = [BEARER], [f"Bearer {TOKEN}x"]
+    settings = AdminSettings.model_validate({"listen": "127.0.0.1:9464", "token": TOKEN})
+    with_token = access.Access(settings)
+    assert with_token.may_see_contents(right)
+    assert not with_token.may_see_contents([])
+    for bad in (wrong, [*right, *right], [TOKEN]):
+        with pytest.raises(access.Refused) as refused:
+            with_token.may_see_contents(bad)
+        assert refused.value.status == 401
+    without = access.Access(AdminSettings(listen="127.0.0.1:9464"))
+    assert not without.may_see_contents([])
+    assert not without.may_see_contents(right)
+    assert access.Access(AdminSettings(listen="unix:/run/x.sock")).may_see_contents([])
