@@ -12,6 +12,8 @@ from typing import Final
 from bridge.admin.answers import Answer
 
 _DIRECTORY: Final = Path(__file__).with_name("page")
+#: The addresses of all files but the page itself begin so.
+FILES: Final = "/page/"
 _INDEX: Final = "index.html"
 _KINDS: Final[Mapping[str, str]] = {
     ".html": "text/html; charset=utf-8",
@@ -61,4 +63,4 @@ class Asset:
 def assets() -> dict[str, Asset]:
     """Return every file by the path of its address: the page itself at `/`, the others below `/page/`."""
     files = [Asset(path) for path in sorted(_DIRECTORY.iterdir()) if path.suffix in _KINDS]
-    return {"/" if asset.path.name == _INDEX else f"/page/{asset.path.name}": asset for asset in files}
+    return {"/" if asset.path.name == _INDEX else f"{FILES}{asset.path.name}": asset for asset in files}

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from typing import Any, Final
@@ -65,7 +65,7 @@ class Feed:
         self._newest: Moment | None = None
         self._due = 0.0
 
-    async def follow(self, greeting: Mapping[str, Any]) -> AsyncIterator[bytes]:
+    async def follow(self, greeting: Mapping[str, Any]) -> AsyncGenerator[bytes, None]:
         """Yield the greeting, and the events of one reader for ever. One who reads too slowly gets everything again."""
         yield b"retry: 2000\n" + _event("hello", greeting)
         seen = -1

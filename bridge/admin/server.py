@@ -1,6 +1,6 @@
 """The admin server: listens, decides which request may have which answer, and never harms the bridge that it speaks of.
 
-It shows `/livez`, `/readyz`, `/metrics` and `/status`, and takes the orders `/reload`, `/pause` and `/resume`. This module is
+It shows `/livez`, `/readyz`, `/metrics`, `/status` and the page at `/`, and takes the orders `/reload`, `/pause` and `/resume`. This module is
 imported only where a bridge has an admin server: aiohttp and prometheus-client are loaded with it.
 """
 
@@ -17,7 +17,9 @@ from aiohttp import web
 
 from bridge.admin.access import Access, Refused
 from bridge.admin.answers import Answer, Endpoints, Streamed
+from bridge.admin.assets import FILES, Asset, assets
 from bridge.admin.connections import BoundedServer, Connection
+from bridge.admin.feed import Feed
 from bridge.admin.listening import BACKLOG, Listener
 from bridge.config.admin import AdminSettings
 from bridge.errors import describe_error
@@ -65,7 +67,7 @@ class AdminServer:
         self._access = Access(settings)
         self._repeated = RepeatedLog()
         self._server = BoundedServer(self._handle)
-        shown = Endpoints(controlled)
+        shown, feed = Endpoints(controlled), Feed(controlled.state)
         order = partial(_Endpoint, methods=("POST",), changes=True)
         # Exact paths: no other spelling of one is any of them.
         self._endpoints: Mapping[str, _Endpoint] = {
@@ -79,6 +81,8 @@ class AdminServer:
             "/reload": order(lambda _request, query: shown.reload(query)),
             "/pause": order(lambda _request, query: shown.pause(query, paused=True)),
             "/resume": order(lambda _request, query: shown.pause(query, paused=False)),
+            "/events": _Endpoint(lambda _request, _query: self._follow(feed), methods=("GET",), streams=True),
+            **{path: _Endpoint(partial(_send, asset)) for path, asset in assets().items()},
         }
 
     async def serve(self) -> None:
@@ -118,6 +122,9 @@ class AdminServer:
                 ends.callback((await make(self._server, sock=each, backlog=BACKLOG)).close)
             yield
 
+    async def _follow(self, feed: Feed) -> Streamed:
+        return Streamed("text/event-stream", feed.follow({"access": self._access.kind}))
+
     async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
         path, _, query = request.raw_path.partition("?")
         connection = cast("Connection", request.protocol)
@@ -153,7 +160,8 @@ class AdminServer:
             if endpoint is None or endpoint.checked:
                 self._access.check_names(headers.getall("Host", []), headers.getall("Origin", []), _local(request))
             if endpoint is None:
-                raise Refused(404, f"there is nothing here; there are {', '.join(self._endpoints)}")
+                shown = (path for path in self._endpoints if not path.startswith(FILES))
+                raise Refused(404, f"there is nothing here; there are {', '.join(shown)}")
             if request.method not in endpoint.methods:
                 allowed = ", ".join(endpoint.methods)
                 raise Refused(405, f"{path} takes {allowed}", {"Allow": allowed})
@@ -171,6 +179,10 @@ class AdminServer:
     def _log_refused(self, refused: Refused, request: web.BaseRequest, path: str | None) -> None:
         kind = (refused.status, path)
         self._repeated.write(kind, log.warning, "admin.refused", path=path, peer=_peer(request), cause=refused.words)
+
+
+async def _send(asset: Asset, request: web.BaseRequest, _query: str) -> Answer:
+    return asset.answer(request.headers.get("If-None-Match", ""))
 
 
 def _local(request: web.BaseRequest) -> str:
