@@ -25,6 +25,7 @@ LAYERS: Final = (
         "spool",
         "sink",
         "delivery",
+        "dead_letters",
         "admin",
         "process",
     ),

@@ -120,6 +120,11 @@ class Model(BaseModel):
 
     _hidden: frozenset[str] = PrivateAttr(default=frozenset())
 
+    @property
+    def hidden(self) -> frozenset[str]:
+        """The names of the fields that hold a text which `${...}` has put there, and that may be a secret."""
+        return self._hidden
+
     @model_validator(mode="after")
     def _hide_substituted(self, info: ValidationInfo) -> Self:
         secrets: set[str] = (info.context or {}).get("secrets", set())

@@ -90,6 +90,19 @@ def _at_least_1_mib(size: int) -> int:
     return size
 
 
+def _redacted_path(path: str) -> str:
+    root, *names = path.split(".")
+    if path == "topic":
+        raise InvalidValue("a topic is never redacted", "a route is found by it")
+    if root not in {"payload", "headers", "meta"} or "" in names:
+        raise InvalidValue("takes the path of a field", "as in payload.card, payload.items.card, headers.authorization")
+    if any(char in path for char in "[]*"):
+        raise InvalidValue(
+            "takes names with points between them", "a list needs none: payload.items.card is the card of every item"
+        )
+    return path
+
+
 def _depths(value: object) -> object:
     """Return the bounds by queue; `*` stands for every queue without its own."""
     if not isinstance(value, dict):
@@ -176,6 +189,11 @@ class DeadLetters(Model):
     )
     max_age: Annotated[Milliseconds, at_least(60_000)] = Field(
         default=14 * 86_400_000, description="how long one is kept"
+    )
+    redact: Annotated[list[Annotated[str, AfterValidator(_redacted_path)]], Field(max_length=100)] = Field(
+        default=[],
+        description="fields of events that dead letters, `tap` and the page never show",
+        examples=[["payload.card", "headers.authorization"]],
     )
 
 

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
-import cbor2
 import msgspec
 
 from bridge.config.cases import EventCase
@@ -15,16 +14,10 @@ from bridge.config.source_model import SourceModel
 from bridge.config.wording import describe
 from bridge.errors import BadEvent, Diagnostic, InvalidValue, KeyPath
 from bridge.model.event import Event
-from bridge.routing.decoding import format_of
+from bridge.routing.decoding import ENCODERS, format_of
 
 _MAX_FILE_BYTES: Final = 64 << 20
 _AS_FIELDS: Final = 'as in {"name": "value"}'
-
-_ENCODERS: Final[dict[str, Callable[[Any], bytes]]] = {
-    "json": msgspec.json.encode,
-    "msgpack": msgspec.msgpack.encode,
-    "cbor": cbor2.dumps,
-}
 
 
 def described_event(case: EventCase, source: SourceModel, directory: Path, now_ms: int) -> Event:
@@ -120,7 +113,7 @@ def _encoded(payload: Any, source: SourceModel, event: Event) -> bytes:
             raise InvalidValue(*_no_encoder(kind, payload, is_auto=source.decode == "auto"))
         return payload.encode()
     try:
-        return _ENCODERS[kind](payload)
+        return ENCODERS[kind](payload)
     except (OverflowError, TypeError, ValueError) as error:
         raise InvalidValue(f"{kind} can't hold this payload: {error}") from None
 

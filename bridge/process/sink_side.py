@@ -15,6 +15,7 @@ from bridge.delivery.sink_promise import SinkPromise
 from bridge.model.state import Histogram
 from bridge.observe.logs import logger
 from bridge.process.gauges import Gauges
+from bridge.routing.redaction import Redaction
 from bridge.sink import RedisSink
 from bridge.sink.attempts import RedisAttempts
 from bridge.sink.health import SinkHealth
@@ -34,7 +35,7 @@ class SinkSide:
     def __init__(self, config: Config, pauses: RoutePauses, *, first: bool, before: SinkSide | None = None) -> None:
         dramatiq = self._dramatiq = config.dramatiq
         self._first = first
-        self.sink = RedisSink(dramatiq, config.dead_letters)
+        self.sink = RedisSink(dramatiq, config.dead_letters, Redaction.of(config))
         health = SinkHealth()
         health.require_probe()
         backpressure = Backpressure(dramatiq, self.sink, health, processes=config.processes)
@@ -68,7 +69,8 @@ class SinkSide:
             self._tasks.append(tasks.start(group, self.gauges.run(), "bridge:gauges"))
 
     def reroute(self, config: Config) -> None:
-        """Take note of the queues of other routes."""
+        """Take note of the queues of other routes, and of the formats of other sources."""
+        self.sink.redaction = Redaction.of(config)
         if self._first:
             self.queues = _queues(config)
 

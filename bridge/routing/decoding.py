@@ -135,6 +135,13 @@ _DECODERS: Final[dict[str, Decode]] = {
     "cbor": _decode_cbor,
 }
 
+#: The formats whose payloads can have fields.
+ENCODERS: Final[dict[str, Callable[[Any], bytes]]] = {
+    "json": msgspec.json.encode,
+    "msgpack": msgspec.msgpack.encode,
+    "cbor": cbor2.dumps,
+}
+
 _CONTENT_TYPES: Final = {
     "application/json": "json",
     "application/octet-stream": "bytes",

@@ -13,6 +13,7 @@ from bridge.model.batch import DeadLetter
 from bridge.model.event import KEPT_BODY_BYTES, Event
 from bridge.redis_io.connection import Word
 from bridge.routing.json_types import to_json_types
+from bridge.routing.redaction import RedactedEvent
 
 #: The version of a dead letter's fields: a later one may add fields, and changes none.
 DEAD_LETTER_VERSION: Final = 1
@@ -49,6 +50,8 @@ def encode_letter(letter: DeadLetter, max_bytes: int) -> list[Word]:
     if len(topic) > max_part:
         fields += ("topic_cut", 1)
     fields += ("received_at", event.received_at_ms, *_details(event, max_part))
+    if isinstance(event, RedactedEvent) and event.redacted:
+        fields += ("redacted", _encode(event.redacted))
     fields += ("body_size", event.body_size, "body_cut", int(len(body) < event.body_size), "body", body)
     return [_utf8(value) if isinstance(value, str) else value for value in fields]
 

@@ -27,6 +27,7 @@ from bridge.model.state import QueueState
 from bridge.redis_io.connection import Word, encode_command
 from bridge.redis_io.keys import dead_letter_books_key, dead_letters_key
 from bridge.redis_io.servers import outdated_redis
+from bridge.routing.redaction import NO_REDACTION, Redaction
 from bridge.sink.connection_pool import ConnectionPool, Unanswered, no_redis, unavailable
 from bridge.sink.dead_letters import LetterBounds
 from bridge.sink.memory import Memory, parse_memory
@@ -67,8 +68,10 @@ _SPLIT_AFTER: Final = 2
 class RedisSink:
     """Writes batches to the Redis in which Dramatiq's workers look for messages: see `bridge.sink.Sink`."""
 
-    def __init__(self, config: Dramatiq, dead_letters: DeadLetters) -> None:
+    def __init__(self, config: Dramatiq, dead_letters: DeadLetters, redaction: Redaction = NO_REDACTION) -> None:
         self._namespace = config.namespace
+        #: For the dead letters; a reload may change the sources that it knows.
+        self.redaction = redaction
         self._max_letter_bytes = dead_letters.max_size
         self._bounds = LetterBounds(dead_letters.max_length, dead_letters.max_size, dead_letters.max_age)
         self.connections = ConnectionPool(config)
@@ -259,6 +262,9 @@ class RedisSink:
 
     async def _run_enqueue(self, batch: Batch) -> tuple[Any, int]:
         """Return the reply to the write of a whole batch, and the bytes sent; count an attempt without a reply."""
+        if self.redaction.is_on:
+            # Here, since the write itself makes dead letters too; the log then has none of the fields either.
+            batch.dead_letters = [(index, self.redaction.letter(letter)) for index, letter in batch.dead_letters]
         arguments = ScriptArguments(self._namespace, self._bounds, batch, batch.assign_number())
         try:
             return await self._run(arguments), arguments.size
