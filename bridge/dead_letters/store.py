@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -10,15 +10,18 @@ from redis.exceptions import ResponseError
 
 from bridge.config import Dramatiq
 from bridge.dead_letters.letters import Letter, id_key, is_letter_id, parse_letter
+from bridge.dead_letters.scripts import parts, script
 from bridge.errors import Disconnected, SinkUnavailable
 from bridge.redis_io.connection import RedisConnection, Word, encode_command
-from bridge.redis_io.keys import dead_letters_key
+from bridge.redis_io.keys import dead_letter_books_key, dead_letters_key
 from bridge.redis_io.servers import with_remedy
 
 #: One reply has so many letters at first; later ones as many as fit into _PAGE_BYTES by the mean of the last reply.
 _PAGE: Final = 50
 _PAGE_BYTES: Final = 2 << 20
 _MAX_PAGE: Final = 1000
+_PURGED_AT_ONCE: Final = 100
+_PURGE, _ = script("permissions.lua", "dead_letters.lua", own=("remove.lua", "purge.lua"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,8 +61,8 @@ def _has_text(letter: Letter, text: str) -> bool:
     return any(text in one.casefold() for one in texts)
 
 
-class LetterStore:
-    """The bridge's dead letters in the Redis of `dramatiq`. Each call uses one connection, in turn; close it at the end.
+class Connected:
+    """A reader with a connection to the Redis of `dramatiq`. Each call uses it in turn; close it at the end.
 
     Every method raises SinkUnavailable where Redis can't be reached or refuses; the next call connects anew.
     """
@@ -67,8 +70,64 @@ class LetterStore:
     def __init__(self, dramatiq: Dramatiq) -> None:
         self._dramatiq = dramatiq
         self.namespace = dramatiq.namespace
-        self.key = dead_letters_key(dramatiq.namespace)
         self._connection: RedisConnection | None = None
+
+    async def execute(self, *words: Word) -> Any:
+        """Return the reply to a command."""
+        (reply,) = await self.execute_all([encode_command(*words)])
+        if isinstance(reply, ResponseError):
+            raise refusal(reply)
+        return reply
+
+    async def execute_all(self, encoded_commands: Sequence[bytes], received: list[Any] | None = None) -> list[Any]:
+        """Send commands at once, and return their replies; error replies are ResponseErrors among them.
+
+        Each reply is appended to `received` as it comes: they are known where the last ones are lost.
+        """
+        connection = await self._connected()
+        replies: list[Any] = [] if received is None else received
+        wanted = len(replies) + len(encoded_commands)
+        is_complete = False
+        try:
+            connection.send(b"".join(encoded_commands))
+            while len(replies) < wanted:
+                replies += await connection.read_all(wanted - len(replies))
+            is_complete = True
+        except Disconnected as error:
+            raise SinkUnavailable(with_remedy(error.cause), denied=error.denied) from None
+        finally:
+            # Also when cancelled: the next command must not take these replies for its own.
+            if not is_complete:
+                await self.close()
+        return replies
+
+    async def close(self) -> None:
+        """Close the connection."""
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            await connection.close()
+
+    async def _connected(self) -> RedisConnection:
+        if self._connection is not None and not self._connection.failed:
+            return self._connection
+        await self.close()
+        connection = self._connection = RedisConnection(self._dramatiq, timeout_s=self._dramatiq.timeout / 1000)
+        try:
+            await connection.open()
+        except BaseException as error:
+            await self.close()
+            if isinstance(error, Disconnected):
+                raise SinkUnavailable(with_remedy(error.cause), denied=error.denied) from None
+            raise
+        return connection
+
+
+class LetterStore(Connected):
+    """The bridge's own dead letters."""
+
+    def __init__(self, dramatiq: Dramatiq) -> None:
+        super().__init__(dramatiq)
+        self.key = dead_letters_key(dramatiq.namespace)
 
     async def newest(self, limit: int, wanted: Filter | None = None) -> list[Letter]:
         """Return the newest letters that `wanted` means, at most `limit`, the newest first."""
@@ -126,57 +185,13 @@ class LetterStore:
             mean = sum(letter.size for letter in letters) // max(len(letters), 1) + 1
             count = max(1, min(_MAX_PAGE, _PAGE_BYTES // mean))
 
-    async def execute(self, *words: Word) -> Any:
-        """Return the reply to a command."""
-        (reply,) = await self.execute_all([encode_command(*words)])
-        if isinstance(reply, ResponseError):
-            raise refusal(reply)
-        return reply
-
-    async def execute_all(
-        self, encoded_commands: Sequence[bytes], on_reply: Callable[[int, Any], None] = lambda _at, _reply: None
-    ) -> list[Any]:
-        """Send commands at once, and return their replies; error replies are ResponseErrors among them.
-
-        `on_reply` gets the number and the reply of each as it comes.
-        """
-        connection = await self._connected()
-        replies: list[Any] = []
-        is_complete = False
-        try:
-            connection.send(b"".join(encoded_commands))
-            while len(replies) < len(encoded_commands):
-                for reply in await connection.read_all(len(encoded_commands) - len(replies)):
-                    on_reply(len(replies), reply)
-                    replies.append(reply)
-            is_complete = True
-        except Disconnected as error:
-            raise SinkUnavailable(with_remedy(error.cause), denied=error.denied) from None
-        finally:
-            # Also when cancelled: the next command must not take these replies for its own.
-            if not is_complete:
-                await self.close()
-        return replies
-
-    async def close(self) -> None:
-        """Close the connection."""
-        connection, self._connection = self._connection, None
-        if connection is not None:
-            await connection.close()
-
-    async def _connected(self) -> RedisConnection:
-        if self._connection is not None and not self._connection.failed:
-            return self._connection
-        await self.close()
-        connection = self._connection = RedisConnection(self._dramatiq, timeout_s=self._dramatiq.timeout / 1000)
-        try:
-            await connection.open()
-        except BaseException as error:
-            await self.close()
-            if isinstance(error, Disconnected):
-                raise SinkUnavailable(with_remedy(error.cause), denied=error.denied) from None
-            raise
-        return connection
+    async def purge(self, ids: Sequence[str]) -> int:
+        """Delete the letters with these ids; return how many were there."""
+        keys = self.key, dead_letter_books_key(self.namespace)
+        deleted = 0
+        for page in parts(ids, _PURGED_AT_ONCE):
+            deleted += int(await self.execute("EVAL", _PURGE, len(keys), *keys, *page))
+        return deleted
 
 
 def refusal(error: ResponseError) -> SinkUnavailable:

@@ -33,6 +33,8 @@ class RedactedEvent(Event, eq=False, gc=False):
     redacted: tuple[str, ...] = ()
     #: The texts of the values that were removed, as an error may quote them.
     removed: frozenset[str] = frozenset()
+    #: The Redaction that has made it.
+    by: object = None
 
 
 class Redaction:
@@ -61,7 +63,10 @@ class Redaction:
 
         A body that can't be decoded is left out whole where fields of the payload are to be removed.
         """
-        if not self.is_on or isinstance(event, RedactedEvent):
+        before: tuple[str, ...] = ()
+        if isinstance(event, RedactedEvent):
+            before = event.redacted
+        if not self.is_on or (isinstance(event, RedactedEvent) and event.by is self):
             return event
         values: list[object] = []
         body, redacted = self._body(event, values)
@@ -82,7 +87,7 @@ class Redaction:
         return RedactedEvent(
             event.source, event.topic, body, event.received_at_ms, event.token, raw, read, event.write_once,
             event.deduplication_key, event.defect, event.redelivered, event.size, skipped,
-            tuple(dict.fromkeys(redacted)), frozenset(_texts(values)),
+            tuple(dict.fromkeys([*before, *redacted])), frozenset(_texts(values)), self,
         )  # fmt: skip
 
     def letter(self, letter: DeadLetter) -> DeadLetter:

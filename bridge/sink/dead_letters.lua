@@ -9,6 +9,8 @@
 -- without books (of an earlier version; or somebody deleted the books) are adopted: blocks whose id is only a time. Each of
 -- them counts as the mean of all, and may be larger: while they go, the stream may take half of its bound too much.
 --
+-- A letter that is retried or purged leaves the books too (see `bridge/dead_letters/remove.lua`): its block may be empty.
+--
 -- Neither key expires: with a policy of volatile-* Redis would delete them when it is full.
 --
 -- XADD alone trims, and EXPIRE alone deletes: every user who can write dead letters may run them.
@@ -31,7 +33,21 @@ local function is_too_old(id, max_age, now)
   return milliseconds(id) > 0 and milliseconds(id) + max_age * (1 + 1 / BLOCKS) < now
 end
 
--- Open the books; return two functions: `add` writes one letter, `close` saves the books and returns the numbers of
+-- The bytes that a letter takes, by its names and values.
+local function size_of(values, from, till)
+  local size = PER_LETTER
+  for i = from, till do
+    size = size + #values[i]
+  end
+  if size > SMALL then
+    local _, exponent = math.frexp(size)
+    local step = 2 ^ (exponent - 3)
+    size = math.ceil(size / step) * step
+  end
+  return size
+end
+
+-- Open the books; return two functions: `add` writes one letter and returns its id, `close` saves the books and returns the numbers of
 -- letters that went for each of the bounds: bytes, letters, age; and 1 if others went whose number is not known. `close`
 -- comes after one `add` at least.
 local function open_books(stream, books, max_length, max_bytes, max_age)
@@ -114,15 +130,7 @@ local function open_books(stream, books, max_length, max_bytes, max_age)
   end
 
   local function add(from, till)
-    local size = PER_LETTER
-    for i = from, till do
-      size = size + #ARGV[i]
-    end
-    if size > SMALL then
-      local _, exponent = math.frexp(size)
-      local step = 2 ^ (exponent - 3)
-      size = math.ceil(size / step) * step
-    end
+    local size = size_of(ARGV, from, till)
     while first <= last and (count >= max_length or bytes + size > max_bytes) do
       forget_first(count >= max_length and 'letters' or 'bytes')
     end
@@ -139,6 +147,7 @@ local function open_books(stream, books, max_length, max_bytes, max_age)
     end
     newest.letters, newest.bytes = newest.letters + 1, newest.bytes + size
     count, bytes = count + 1, bytes + size
+    return id
   end
 
   local function close()

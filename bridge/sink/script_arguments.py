@@ -57,13 +57,13 @@ class ScriptArguments:
             again = events[0].redelivered
             self._add_condition(condition, [event.deduplication_key for event in events], again=again)
         routes = list({name: None for column in batch.queues.values() for name in column.routes})
-        self._add(len(routes), *map(_route_word, routes))
+        self._add(len(routes), *map(route_word, routes))
         numbers = {name: number for number, name in enumerate(routes, 1)}
         for column in batch.queues.values():
             self._add_column(column, numbers, conditional=conditional)
         for event_index, letter in batch.dead_letters:
             fields = encode_letter(letter, bounds.max_bytes)
-            self._add(event_index, _route_word(letter.route), len(fields) // 2, *fields)
+            self._add(event_index, route_word(letter.route), len(fields) // 2, *fields)
         if batch.dead_letters:
             self._add(dead_letter_books_key(namespace), bounds.max_length, bounds.max_bytes, bounds.max_age_ms)
 
@@ -158,6 +158,7 @@ def _position(events: Sequence[Event]) -> bytes:
     return highest_id(events)
 
 
-def _route_word(name: str) -> bytes:
+def route_word(name: str) -> bytes:
+    """Return a route's name as the script remembers it."""
     # The script keeps the names of several routes as lines.
     return name.encode("unicode_escape")
