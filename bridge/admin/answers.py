@@ -141,7 +141,7 @@ class Endpoints:
         Raises:
             Refused: the query has a mistake.
         """
-        wait = _parameters(query, "wait").get("wait", "1")
+        wait = parameters(query, "wait").get("wait", "1")
         if wait not in {"0", "1"}:
             raise Refused(400, "wait is 0 or 1")
         task = self._start_reload()
@@ -162,7 +162,7 @@ class Endpoints:
         Raises:
             Refused: the query has a mistake, or nothing has this name.
         """
-        name = _parameters(query, "name").get("name", "")
+        name = parameters(query, "name").get("name", "")
         if not name:
             raise Refused(400, "name the source or the route, as in ?name=orders")
         try:
@@ -202,7 +202,7 @@ class Endpoints:
         return body, taken + rendered
 
 
-def _parameters(query: str, *known: str) -> dict[str, str]:
+def parameters(query: str, *known: str) -> dict[str, str]:
     """Return the parameters of a query, each at most once.
 
     Raises:

@@ -21,6 +21,7 @@ from bridge.admin.assets import FILES, Asset, assets
 from bridge.admin.connections import BoundedServer, Connection
 from bridge.admin.feed import Feed
 from bridge.admin.listening import BACKLOG, Listener
+from bridge.admin.workshop import MAX_TRIAL, WorkshopEndpoints
 from bridge.config.admin import AdminSettings
 from bridge.errors import describe_error
 from bridge.model.control import Controlled
@@ -57,6 +58,7 @@ class _Endpoint:
     changes: bool = False
     checked: bool = True
     streams: bool = False
+    max_body: int = _MAX_BODY
 
 
 class AdminServer:
@@ -67,7 +69,7 @@ class AdminServer:
         self._access = Access(settings)
         self._repeated = RepeatedLog()
         self._server = BoundedServer(self._handle)
-        shown, feed = Endpoints(controlled), Feed(controlled.state)
+        shown = Endpoints(controlled)
         order = partial(_Endpoint, methods=("POST",), changes=True)
         # Exact paths: no other spelling of one is any of them.
         self._endpoints: Mapping[str, _Endpoint] = {
@@ -81,7 +83,23 @@ class AdminServer:
             "/reload": order(lambda _request, query: shown.reload(query)),
             "/pause": order(lambda _request, query: shown.pause(query, paused=True)),
             "/resume": order(lambda _request, query: shown.pause(query, paused=False)),
+        }
+        self._endpoints = {**self._endpoints, **self._of_page(controlled)}
+
+    def _of_page(self, controlled: Controlled) -> dict[str, _Endpoint]:
+        feed, tools = Feed(controlled.state), WorkshopEndpoints(controlled.workshop)
+
+        async def letters(request: web.BaseRequest, query: str) -> Answer:
+            return await tools.letters(query, with_contents=self._may_see_contents(request))
+
+        async def try_event(request: web.BaseRequest, _query: str) -> Answer:
+            return await tools.try_event(await request.read())
+
+        return {
             "/events": _Endpoint(lambda _request, _query: self._follow(feed), methods=("GET",), streams=True),
+            "/dead-letters": _Endpoint(letters),
+            "/dead-letters/retry": _Endpoint(lambda _request, query: tools.retry(query), ("POST",), changes=True),
+            "/try": _Endpoint(try_event, methods=("POST",), max_body=MAX_TRIAL),
             **{path: _Endpoint(partial(_send, asset)) for path, asset in assets().items()},
         }
 
@@ -168,8 +186,13 @@ class AdminServer:
             self._access.check_query(query)
             if endpoint.changes:
                 self._access.check_change(headers.getall("Authorization", []))
-            if "Transfer-Encoding" in headers or (request.content_length or 0) > _MAX_BODY:
-                raise Refused(413, "the admin server takes no body")
+            if "Transfer-Encoding" in headers or (request.content_length or 0) > endpoint.max_body:
+                takes = (
+                    f"{path} takes at most {MAX_TRIAL >> 10} KiB"
+                    if endpoint.max_body > _MAX_BODY
+                    else "the admin server takes no body"
+                )
+                raise Refused(413, takes)
         except Refused as refused:
             if refused.status in {400, 401, 403}:
                 self._log_refused(refused, request, path if endpoint is not None else None)

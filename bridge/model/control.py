@@ -11,6 +11,7 @@ from typing import Literal, Protocol
 import msgspec
 
 from bridge.model.state import BridgeState
+from bridge.model.workshop import Workshop
 
 #: `ok`: every change is live, and there may be none. `refused`: a change cannot be made live. `invalid`: the file has
 #: mistakes. `failed`: the file cannot be read, a stop came first, or a change could not be carried through. Nothing has
@@ -47,6 +48,11 @@ class UnknownName(Exception):
 
 class Controlled(Protocol):
     """A running bridge, of one process or of several. Called on its event loop."""
+
+    @property
+    def workshop(self) -> Workshop:
+        """The tools of the page."""
+        ...
 
     def state(self) -> BridgeState:
         """Return how the whole bridge stands."""

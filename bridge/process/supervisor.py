@@ -17,6 +17,7 @@ from bridge.delivery import tasks
 from bridge.model.accounting import Counts
 from bridge.model.control import Controlled, Paused, Reloaded
 from bridge.model.state import BridgeState
+from bridge.model.workshop import Workshop
 from bridge.observe.logs import logger
 from bridge.process import clock, ending
 from bridge.process.admin_task import AdminTask
@@ -28,6 +29,7 @@ from bridge.process.orders import Order
 from bridge.process.overview import Overview
 from bridge.process.pausing import Pauses
 from bridge.process.reload import Reloader
+from bridge.process.workshop import LiveWorkshop
 from bridge.sources.sharding import config_for_process
 
 log = logger()
@@ -54,6 +56,7 @@ class Supervisor:
         prepared = replace(prepared, tables={})
         self._reloader = Reloader(load, prepared, self._swap, self._lifecycle, self._overview.reloaded)
         self._admin: AdminTask | None = None
+        self.workshop: Workshop = LiveWorkshop(lambda: self._shown)
         self._deadline: asyncio.TimerHandle | None = None
         #: Never: only the processes know, and by their exit codes they say.
         self.settled = False

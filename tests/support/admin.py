@@ -15,6 +15,7 @@ from bridge.config import AdminSettings
 from bridge.model.control import Paused, Reloaded, UnknownName
 from bridge.model.state import EVENTS_BUCKETS, SECONDS_BUCKETS, BridgeState, QueueState, RouteState, SourceState
 from tests.support.children import free_port, patient
+from tests.support.tools import FakeWorkshop
 
 TOKEN: Final = "correct-horse-battery"
 
@@ -65,6 +66,7 @@ class FakeBridge:
         self.gate = asyncio.Event()
         self.gate.set()
         self.snapshots = 0
+        self.workshop = FakeWorkshop()
         #: Raised instead of an answer.
         self.fault: Exception | None = None
 

@@ -20,6 +20,7 @@ from bridge.model.accounting import Counts, RouteCounts
 from bridge.model.control import Paused, Reloaded, UnknownName
 from bridge.model.state import BridgeState, QueueState, RouteState, SourceState
 from tests.support.children import free_port, patient, wait_until
+from tests.support.tools import FakeWorkshop
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -64,6 +65,7 @@ class Bridge:
     answer: Reloaded = field(default_factory=lambda: Reloaded("ok", ["route x added"]))
     reload_s: float = 0.0
     orders: list[str] = field(default_factory=list)
+    workshop: FakeWorkshop = field(default_factory=FakeWorkshop)
 
     def state(self) -> BridgeState:
         return self.now

@@ -102,7 +102,10 @@ class Showcase:
         self.mosquitto.stop()
 
     def _prepare(self, rabbitmq: RabbitMQ) -> None:
-        rabbitmq.ctl("eval", "rabbit_amqqueue:declare({resource, <<\"/\">>, queue, <<\"orders\">>}, true, false, [], none, <<\"guest\">>).")
+        rabbitmq.ctl(
+            "eval",
+            'rabbit_amqqueue:declare({resource, <<"/">>, queue, <<"orders">>}, true, false, [], none, <<"guest">>).',
+        )
         self._amqp = AmqpPublisher(rabbitmq.url, exchange="", routing_key="orders")
         self._ends.callback(self._amqp.close)
         with self.redis.client() as client:
@@ -129,7 +132,12 @@ class Showcase:
     def _orders(self, numbers: itertools.count[int], wave: float) -> None:
         bodies = []
         for _ in range(self._share(_ORDERS * wave)):
-            order = {"id": next(numbers), "total": self._random.choice((0, 19.9, 240)), "card": "tok_81", "gift": self._random.random() < 0.05}
+            order = {
+                "id": next(numbers),
+                "total": self._random.choice((0, 19.9, 240)),
+                "card": "tok_81",
+                "gift": self._random.random() < 0.05,
+            }
             if self._random.random() < 0.004:
                 del order["card"]
             bodies.append(json.dumps(order).encode() if self._random.random() > 0.001 else b'{"id": 77, "total":')
@@ -163,4 +171,3 @@ class Showcase:
         ids: Any = client.lpop(key, max(0, int(str(client.llen(key))) - keep))
         if ids:
             client.hdel(f"{key}.msgs", *ids)
-

@@ -34,7 +34,7 @@ export class Flow {
     if (!this.model.head) return;
     const width = this.canvas.clientWidth;
     const choice = this.choice.of(this.model);
-    const dead = [...this.model.sources.values()].some((source) => source.counts.dead_lettered);
+    const dead = this.model.letters > 0;
     const shape = JSON.stringify([width, dead, choice.groups, choice.queues]);
     if (shape !== this.shape) {
       this.shape = shape;
@@ -183,8 +183,7 @@ export class Flow {
     const number = h("span", { class: "depth" });
     const element = button("dead", h("span", { class: "top" }, h("span", { class: "name" }, "Dead letters"), number));
     const update = () => {
-      const all = [...this.model.sources.values()].reduce((total, source) => total + source.counts.dead_lettered, 0);
-      const now = this.model.total((counts) => counts.dead_lettered);
+      const { letters: all, lettersNow: now } = this.model;
       say(number, now ? `${perSecond(now)}` : count(all));
       mark(element, "data-level", now ? "bad" : "ok");
       mark(element, "aria-label", `Dead letters, ${count(all)} since the start`);

@@ -14,6 +14,9 @@ const SLOW_S = 10;
 /** The counts of an event's fate, in the order of the accounts. */
 export const CLASSES = ["enqueued", "filtered", "unmatched", "deduplicated", "dead_lettered", "returned", "lost"];
 
+/** Of these reasons an event dies before any route has it. */
+const BEFORE_ROUTES = ["decode", "too-large", "unmatched", "poison"];
+
 const came = (counts) => counts.received + counts.recovered;
 const sum = (numbers) => numbers.reduce((total, number) => total + number, 0);
 
@@ -61,7 +64,7 @@ export class Model {
     this.seconds = this.head.at - this.before.at;
     this.trace("received", this.total((counts) => came(counts)));
     this.trace("messages", this.total((counts) => counts.messages));
-    this.trace("dead", this.total((counts) => counts.dead_lettered));
+    this.trace("dead", this.lettersNow);
     this.trace("in flight", sum([...this.sources.values()].map((each) => each.in_flight + (each.spooled ?? 0))));
     this.trace("waiting", sum([...this.queues.values()].map((each) => each.waiting + each.delayed)));
     for (const name of this.sources.keys()) this.trace(`source ${name}`, this.sourceRate(name)?.came);
@@ -83,6 +86,16 @@ export class Model {
       if (before) total += Math.max(0, of(source.counts) - of(before.counts));
     }
     return total / this.seconds;
+  }
+
+  /** The dead letters since the start: an event may have several, beside messages. */
+  get letters() {
+    return lettersOf(this);
+  }
+
+  /** The dead letters a second; null if that is not known. */
+  get lettersNow() {
+    return this.seconds > 0 ? Math.max(0, lettersOf(this) - lettersOf(this.before)) / this.seconds : null;
   }
 
   /** Return the rates of a source by the names of its counts, with `came`; null if they are not known. */
@@ -168,6 +181,13 @@ export class Model {
     const queue = this.queues.get(name);
     return queue ? count(queue.waiting) : "–";
   }
+}
+
+function lettersOf({ sources, counts }) {
+  let total = 0;
+  for (const [, , dead] of counts.values()) total += dead;
+  for (const { counts: { reasons } } of sources.values()) for (const reason of BEFORE_ROUTES) total += reasons[reason] ?? 0;
+  return total;
 }
 
 function names(text, name) {

@@ -34,7 +34,6 @@ export class Vitals {
     const all = (of) => sources.reduce((total, source) => total + of(source), 0);
     const queues = [...model.queues.values()];
     const inQueues = (field) => queues.reduce((total, queue) => total + queue[field], 0);
-    const dead = all(({ counts }) => counts.dead_lettered);
     const spooled = all((source) => source.spooled ?? 0);
     const age = model.age(...model.sources.keys());
     this.set("received", perSecond(model.total(({ received, recovered }) => received + recovered)), `${count(all(({ counts }) => counts.received + counts.recovered))} since the start`);
@@ -42,7 +41,7 @@ export class Vitals {
     this.set("in flight", count(all(({ in_flight }) => in_flight)), spooled ? `and ${count(spooled)} spooled on disk` : `window ${count(all(({ window }) => window))}`);
     this.set("waiting", queues.length ? count(inQueues("waiting")) : "–", queues.length ? `${count(inQueues("in_flight"))} in work · ${count(inQueues("delayed"))} delayed` : visible(model.head.queues_cause) || "no queue yet");
     this.set("age", age ? atMost(age.p99, model.head.seconds) : "–", age ? `p99 · half ${atMost(age.p50, model.head.seconds)}` : "nothing was written yet");
-    const now = model.total(({ dead_lettered }) => dead_lettered);
+    const { letters: dead, lettersNow: now } = model;
     this.set("dead", now ? perSecond(now) : count(dead), now ? `${count(dead)} since the start` : dead ? "since the start, none now" : "none since the start");
     mark(this.cells.get("dead").element, "data-level", now ? "bad" : null);
     for (const [key, { trace }] of this.cells) trace?.draw(model.traces.get(key) ?? []);

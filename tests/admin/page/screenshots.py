@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 from playwright.sync_api import sync_playwright
 
 from tests.support.chromium import launch
-from tests.support.showcase import TOKEN, Showcase
+from tests.support.showcase import Showcase
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
