@@ -68,10 +68,10 @@ class Feed:
     async def follow(self, greeting: Mapping[str, Any]) -> AsyncGenerator[bytes, None]:
         """Yield the greeting, and the events of one reader for ever. One who reads too slowly gets everything again."""
         yield b"retry: 2000\n" + _event("hello", greeting)
-        seen = -1
+        seen = 0
         while True:
             moment = await self._after(seen)
-            yield moment.change if moment.number == seen + 1 else moment.state
+            yield moment.change if seen and moment.number == seen + 1 else moment.state
             seen = moment.number
 
     async def _after(self, seen: int) -> Moment:
@@ -87,7 +87,7 @@ class Feed:
     def _make(self, last: Moment | None) -> Moment:
         begin, cost = time.monotonic(), time.thread_time()
         head, parts = split(self._take())
-        moment = Moment(0 if last is None else last.number + 1, head, parts, {} if last is None else last.parts)
+        moment = Moment(1 if last is None else last.number + 1, head, parts, {} if last is None else last.parts)
         _ = moment.change  # its cost counts
         # Of two readers who wake at once the second one finds it made.
         self._due = begin + max(INTERVAL_S, _PAUSES * (time.thread_time() - cost))

@@ -138,9 +138,9 @@ class Showcase:
                 "card": "tok_81",
                 "gift": self._random.random() < 0.05,
             }
-            if self._random.random() < 0.004:
+            if self._random.random() < 0.0006:
                 del order["card"]
-            bodies.append(json.dumps(order).encode() if self._random.random() > 0.001 else b'{"id": 77, "total":')
+            bodies.append(json.dumps(order).encode() if self._random.random() > 0.0002 else b'{"id": 77, "total":')
         self._amqp.publish(bodies)
 
     def _readings(self, wave: float) -> None:

@@ -86,7 +86,7 @@ export class Detail {
     this.fact("type", `${source.type}, ${source.guarantee || "no promise yet"}`);
     this.fact("last event", source.idle_s === null || source.idle_s === undefined ? "none yet" : ago(source.idle_s));
     this.fact("window", `${count(source.held)} of ${count(source.window)} held, ${Math.round(source.fill * 100)} % full`);
-    this.fact("last acknowledgement", source.unacknowledged_s ? ago(source.unacknowledged_s) : "nothing waits");
+    this.fact("acknowledged", source.unacknowledged_s ? ago(source.unacknowledged_s) : "nothing waits");
     this.fact("reconnects", count(source.reconnects));
     if (source.spooled !== null) this.fact("spool", `${some(source.spooled, "event")}, ${bytes(source.spooled_bytes)}`);
     if (age) this.fact("age", `half ${atMost(age.p50, this.model.head.seconds)}, 99 % ${atMost(age.p99, this.model.head.seconds)}`);

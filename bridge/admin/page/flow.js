@@ -35,18 +35,21 @@ export class Flow {
     const width = this.canvas.clientWidth;
     const choice = this.choice.of(this.model);
     const dead = this.model.letters > 0;
-    const shape = JSON.stringify([width, dead, choice.groups, choice.queues]);
+    const panel = this.canvas.parentElement;
+    const room = panel.clientHeight - this.canvas.offsetTop - 20;
+    const shape = JSON.stringify([width, room, dead, choice.groups, choice.queues]);
     if (shape !== this.shape) {
       this.shape = shape;
-      this.place(choice, dead, width);
+      this.place(choice, dead, width, room);
     }
     this.label(choice);
     for (const node of this.nodes.values()) node.update();
     this.flow();
   }
 
-  place(choice, dead, width) {
-    const { nodes, arrows, height } = place(choice.groups, choice.queues, dead, width);
+  place(choice, dead, width, room) {
+    const { nodes, arrows, height, columns } = place(choice.groups, choice.queues, dead, width, room);
+    if (columns) Object.values(columns).forEach(({ x }, at) => { byId("columns").children[at].style.left = `${x}px`; });
     mark(this.canvas.parentElement, "data-narrow", width < NARROW);
     this.canvas.style.height = `${height}px`;
     for (const [name, value] of [["width", width], ["height", height], ["viewBox", `0 0 ${width} ${height}`]]) mark(this.arrows, name, value);
@@ -71,7 +74,8 @@ export class Flow {
       const line = this.lines.get(arrow.key) ?? this.line(arrow);
       line.arrow = arrow;
       for (const path of [line.path, line.pulse]) mark(path, "d", arrow.path);
-      if (line.text) for (const [name, value] of [["x", arrow.label.x], ["y", arrow.label.y], ["text-anchor", arrow.label.anchor]]) mark(line.text, name, value);
+      const { x = 0, y = 0, anchor = "start" } = arrow.label ?? {};
+      for (const [name, value] of [["x", x], ["y", y], ["text-anchor", anchor]]) mark(line.text, name, value);
       kept.set(arrow.key, line);
     }
     for (const [key, line] of this.lines) if (!kept.has(key)) line.group.remove();
@@ -81,8 +85,8 @@ export class Flow {
   line(arrow) {
     const path = svg("path", { class: "line" });
     const pulse = svg("path", { class: "pulse" });
-    const text = arrow.label ? svg("text") : null;
-    const group = svg("g", arrow.dead ? { class: "to-dead" } : {}, path, pulse, ...(text ? [text] : []));
+    const text = svg("text");
+    const group = svg("g", arrow.dead ? { class: "to-dead" } : {}, path, pulse, text);
     this.arrows.append(group);
     return { path, pulse, text, group };
   }
@@ -169,8 +173,9 @@ export class Flow {
       const queue = this.model.queues.get(name);
       const { word, why: cause, level } = this.model.queueCondition(name);
       say(depth, this.model.depth(name));
+      mark(depth, "data-unit", queue ? "waiting" : null);
       const parts = queue ? [`${count(queue.in_flight)} in work`, queue.delayed ? `${count(queue.delayed)} delayed` : "", queue.dead ? `${count(queue.dead)} dead` : ""] : ["not asked yet"];
-      say(rest, `waiting · ${parts.filter(Boolean).join(" · ")}`);
+      say(rest, parts.filter(Boolean).join(" · "));
       say(why, level === "ok" ? "" : `${word}: ${cause}`);
       mark(element, "data-level", level);
       mark(element, "title", level === "ok" ? null : `${word}: ${cause}`);
@@ -212,7 +217,7 @@ export class Flow {
       mark(line.group, "data-pace", moving.has(key) ? (value < 1 ? "slow" : value < 100 ? "calm" : "fast") : null);
       mark(line.group, "data-level", this.levelOf(line.arrow));
       mark(line.group, "data-near", this.selected !== null && (line.arrow.from === this.selected || line.arrow.to === this.selected));
-      if (line.text) say(line.text, value > 0 ? rate(value) : "");
+      say(line.text, value > 0 && line.arrow.label ? rate(value) : "");
     }
   }
 

@@ -4,6 +4,7 @@
 export const HEIGHTS = { source: 96, route: 44, more: 32, queue: 60, dead: 44 };
 const GAP = 8;
 const BLOCK_GAP = 22;
+const MAX_GAP = 54;
 /** Below this width sources and their routes stand below each other. */
 export const NARROW = 620;
 const INDENT = 26;
@@ -11,20 +12,21 @@ const INDENT = 26;
 /**
  * Return `{nodes: Map key -> {x, y, w, h}, arrows: [{key, from, to, path, label}], height}`.
  *
- * `groups` is `[{source, routes: [{key, queues: [key], kind}]}]`, `queues` are the keys of the queues in their order, and `dead`
+ * `room` is the height that is there. `groups` is `[{source, routes: [{key, queues: [key], kind}]}]`, `queues` are the keys of the queues in their order, and `dead`
  * says whether the node of dead letters is shown.
  */
-export function place(groups, queues, dead, width) {
-  return width < NARROW ? narrow(groups, queues, dead, width) : wide(groups, queues, dead, width);
+export function place(groups, queues, dead, width, room) {
+  return width < NARROW ? narrow(groups, queues, dead, width) : wide(groups, queues, dead, width, room);
 }
 
-function wide(groups, queues, dead, width) {
+function wide(groups, queues, dead, width, room) {
   const columns = split(width);
+  const gap = between(groups, room);
   const nodes = new Map();
   const wanted = new Map();
   let y = 0;
   for (const { source, routes } of groups) {
-    const height = routes.reduce((total, { kind }) => total + HEIGHTS[kind] + GAP, -GAP);
+    const height = heightOf(routes);
     const block = Math.max(height, HEIGHTS.source);
     const top = block > 560 ? y : y + (block - HEIGHTS.source) / 2;
     nodes.set(source, { x: columns.source.x, y: top, w: columns.source.w, h: HEIGHTS.source });
@@ -34,9 +36,9 @@ function wide(groups, queues, dead, width) {
       for (const queue of its) wanted.set(queue, [...(wanted.get(queue) ?? []), at + HEIGHTS[kind] / 2]);
       at += HEIGHTS[kind] + GAP;
     }
-    y += block + BLOCK_GAP;
+    y += block + gap;
   }
-  const height = Math.max(y - BLOCK_GAP, 0);
+  const height = Math.max(y - gap, 0);
   const end = placeQueues(nodes, queues, wanted, columns.queue, height);
   let bottom = Math.max(height, end);
   if (dead) {
@@ -44,7 +46,16 @@ function wide(groups, queues, dead, width) {
     nodes.set("dead", { x: columns.queue.x, y: top, w: columns.queue.w, h: HEIGHTS.dead });
     bottom = Math.max(bottom, top + HEIGHTS.dead);
   }
-  return { nodes, arrows: arrows(groups, nodes, dead), height: bottom };
+  return { nodes, arrows: arrows(groups, nodes, dead), height: bottom, columns };
+}
+
+/** Return the height of a source's routes. */
+const heightOf = (routes) => routes.reduce((total, { kind }) => total + HEIGHTS[kind] + GAP, -GAP);
+
+/** Return the gap between sources: a small bridge fills the room that there is. */
+function between(groups, room) {
+  const needed = groups.reduce((total, { routes }) => total + Math.max(heightOf(routes), HEIGHTS.source), 0);
+  return Math.max(BLOCK_GAP, Math.min(MAX_GAP, Math.floor((room - needed) / Math.max(1, groups.length - 1))));
 }
 
 function split(width) {

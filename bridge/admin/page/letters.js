@@ -8,6 +8,21 @@ const LIMIT = 50;
 /** The list is asked for again so often while it is shown, and at once where new letters came. */
 const AGAIN_MS = 10000;
 const SOON_MS = 1500;
+/** A line of JSON has so many characters. */
+const LINE = 44;
+
+const WORDS = {
+  decode: "its body cannot be decoded",
+  "too-large": "it is too large",
+  "missing-field": "a field is missing that the route reads",
+  "wrong-type": "a value is of a type that the route cannot use",
+  "not-json": "a value has no form in JSON",
+  option: "an option of the message would be invalid",
+  arguments: "the actor cannot be called so",
+  unmatched: "no route takes its topic",
+  "refused-by-redis": "Redis will never take its message",
+  poison: "the bridge ended again and again while it worked on it",
+};
 
 export class Letters {
   constructor(model, session, tryAgain) {
@@ -26,7 +41,7 @@ export class Letters {
 
   /** Ask for the letters where it is time to; `visibleNow` says whether they are shown. */
   render(isShown) {
-    const dead = [...this.model.sources.values()].reduce((total, { counts }) => total + counts.dead_lettered, 0);
+    const dead = this.model.letters;
     say(byId("dead-count"), dead ? count(dead) : "");
     for (const { element, letter } of this.items ?? []) say(element, ago(this.model.head.now - letter.received_at_ms / 1000));
     if (!isShown || this.isAsking) return;
@@ -77,7 +92,7 @@ export class Letters {
     const place = [letter.source, letter.route].filter(Boolean).map(visible).join(" › ");
     const head = h("button", { type: "button", class: "letter", "data-key": letter.id, "aria-expanded": String(isOpen), on: { click: () => this.toggle(letter.id) } },
       h("span", { class: "top" }, h("b", { class: "why" }, visible(letter.reason)), h("span", { class: "place" }, place), when),
-      h("span", { class: "text" }, visible(letter.error)));
+      h("span", { class: "text" }, said(letter)));
     const item = h("li", {}, head);
     if (isOpen) item.append(this.whole(letter));
     return item;
@@ -98,7 +113,7 @@ export class Letters {
     add("received", clock(letter.received_at_ms / 1000), {});
     add("body", `${bytes(letter.body_size)}${letter.body_cut ? ", cut: it cannot be retried" : ""}`, {});
     if (letter.redacted?.length) add("redacted", letter.redacted.map(visible).join(", "));
-    for (const [at, { reason, error }] of (letter.earlier ?? []).entries()) add(`earlier reason ${at + 1}`, `${visible(reason)}: ${visible(error)}`, {});
+    for (const [at, { reason, error }] of (letter.earlier ?? []).entries()) add(`earlier reason ${at + 1}`, visible(error ? `${reason}: ${error}` : reason), {});
     const retry = h("button", { type: "button", "data-key": `retry ${letter.id}`, disabled: Boolean(letter.body_cut), on: { click: () => this.retry(letter, retry, failure) } }, "Retry");
     const again = h("button", { type: "button", class: "plain", "data-key": `try ${letter.id}`, hidden: true }, "Try it dry");
     const box = h("div", { class: "whole" }, facts, contents, failure, h("div", { class: "actions" }, again, retry));
@@ -121,12 +136,13 @@ export class Letters {
       return;
     }
     const pre = (label, text) => contents.append(h("h3", {}, label), h("pre", { tabindex: "0" }, text));
-    if (whole.body !== undefined) pre("Body", pretty(whole.body) || "empty");
-    else if (whole.body_base64 !== undefined) pre("Body in base64", whole.body_base64);
+    const part = whole.body_shown < whole.body_size ? `, the first ${bytes(whole.body_shown)}` : "";
+    if (typeof whole.body === "string") pre(`Body${part}`, pretty(whole.body) || "empty");
+    else if (typeof whole.body_base64 === "string") pre(`Body in base64${part}`, whole.body_base64);
     for (const [label, part] of [["Headers", whole.headers], ["Meta", whole.meta]]) {
-      if (part && Object.keys(part).length) pre(label, JSON.stringify(part, null, 2));
+      if (part && Object.keys(part).length) pre(label, lines(part));
     }
-    again.hidden = whole.body === undefined || Boolean(letter.body_cut);
+    again.hidden = typeof whole.body !== "string" || Boolean(part) || Boolean(letter.body_cut);
     again.addEventListener("click", () => this.tryAgain(whole));
   }
 
@@ -162,10 +178,32 @@ export class Letters {
   }
 }
 
+/** Return the error of a letter; without the token, since it may quote contents of the event, its reason in words. */
+function said({ error, reason, place }) {
+  if (typeof error === "string") return visible(error);
+  return visible([place, WORDS[reason] ?? "enter the token for its error"].filter(Boolean).join(": "));
+}
+
+/** Return a text of JSON in lines that people can read; any other text as it is. */
 export function pretty(text) {
   try {
-    return JSON.stringify(JSON.parse(text), null, 2);
+    return lines(JSON.parse(text));
   } catch {
     return text;
   }
+}
+
+/** Return a value of JSON: a part that fits into a line stays on one. */
+export function lines(value, indent = "") {
+  const flat = JSON.stringify(value);
+  if (value === null || typeof value !== "object" || flat.length + indent.length <= LINE) return spaced(value);
+  const inner = `${indent}  `;
+  if (Array.isArray(value)) return `[\n${value.map((each) => inner + lines(each, inner)).join(",\n")}\n${indent}]`;
+  return `{\n${Object.entries(value).map(([key, each]) => `${inner}${JSON.stringify(key)}: ${lines(each, inner)}`).join(",\n")}\n${indent}}`;
+}
+
+function spaced(value) {
+  if (value === null || typeof value !== "object") return JSON.stringify(value);
+  if (Array.isArray(value)) return `[${value.map(spaced).join(", ")}]`;
+  return `{${Object.entries(value).map(([key, each]) => `${JSON.stringify(key)}: ${spaced(each)}`).join(", ")}}`;
 }

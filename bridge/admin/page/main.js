@@ -1,6 +1,6 @@
 // The page: takes the events of the stream, and has every part draw them.
 
-import { byId, mark } from "./dom.js";
+import { byId, mark, say } from "./dom.js";
 import { Detail } from "./detail.js";
 import { Flow } from "./flow.js";
 import { help, obey } from "./keys.js";
@@ -30,7 +30,11 @@ let lost = null;
 let shown = "letters";
 
 function draw() {
-  if (!model.head || document.hidden) return;
+  if (document.hidden) return;
+  if (!model.head) {
+    say(byId("ready"), lost === null ? "connecting" : "no connection: trying again");
+    return;
+  }
   vitals.render(lost);
   flow.render();
   detail.render();
@@ -93,7 +97,11 @@ obey({
     trial.source.focus();
   },
   k: () => session.access === "token" && session.ask(),
-  p: () => detail.pause(),
+  p: () => {
+    const [kind, ...name] = (document.activeElement.closest(".node")?.dataset.key ?? "").split(" ");
+    if ((kind === "source" || kind === "route") && (detail.kind !== kind || detail.name !== name.join(" "))) select(kind, name.join(" "));
+    detail.pause();
+  },
 });
 
 open("letters");

@@ -45,7 +45,10 @@ export class Session {
     } catch {
       throw new Failure("the bridge does not answer");
     }
-    if (response.status === 401 && this.secret !== null) this.forget();
+    if (response.status === 401 && this.secret !== null) {
+      this.forget();
+      throw new Failure("wrong token");
+    }
     const isJson = response.headers.get("Content-Type")?.startsWith("application/json");
     let body;
     try {

@@ -2,7 +2,9 @@
 
 import { mark, svg } from "./dom.js";
 
-const [WIDTH, HEIGHT, SAMPLES] = [120, 28, 120];
+const [WIDTH, HEIGHT] = [120, 28];
+/** So many samples fill the width at least; later ones make room for more, up to two minutes. */
+const LEAST = 30;
 
 /** Return `{element, draw(values)}`. */
 export function spark() {
@@ -11,7 +13,7 @@ export function spark() {
   const element = svg("svg", { class: "spark", viewBox: `0 0 ${WIDTH} ${HEIGHT}`, preserveAspectRatio: "none", "aria-hidden": "true", focusable: "false" }, area, line);
   const draw = (values) => {
     const highest = Math.max(...values, 1e-9);
-    const step = WIDTH / (SAMPLES - 1);
+    const step = WIDTH / (Math.max(values.length, LEAST) - 1);
     const first = WIDTH - (values.length - 1) * step;
     const points = values.map((value, at) => `${(first + at * step).toFixed(1)} ${(HEIGHT - 1 - (value / highest) * (HEIGHT - 4)).toFixed(1)}`);
     mark(line, "d", points.length > 1 ? `M${points.join("L")}` : null);

@@ -77,8 +77,7 @@ export class Vitals {
 
   notices(lost) {
     const { head } = this.model;
-    const lines = head.problems.map((text) => ["bad", visible(text)]);
-    for (const text of head.notes) lines.push(["warn", visible(text)]);
+    const lines = [...together("bad", head.problems), ...together("warn", head.notes)];
     if (lost) lines.unshift(["bad", `connection lost since ${clock(lost / 1000)}: the numbers below are ${span((Date.now() - lost) / 1000)} old; trying again`]);
     const off = [...this.model.sources].filter(([, source]) => source.accounting_error);
     for (const [name, source] of off) lines.push(["bad", `source ${visible(name)}: ${some(Math.abs(source.accounting_error), "event")} not accounted for: please report this fault of the bridge`]);
@@ -93,4 +92,23 @@ export class Vitals {
       return h("p", { class: `notice ${level}` }, h("b", {}, subject), rest.length ? `: ${rest.join(": ")}` : "");
     }));
   }
+}
+
+/** Return lines of a level; those of several sources or routes with the same words are one. */
+function together(level, texts) {
+  const subjects = new Map();
+  for (const text of texts.map(visible)) {
+    const at = text.indexOf(": ");
+    const [subject, words] = at < 0 ? [text, ""] : [text.slice(0, at), text.slice(at)];
+    subjects.set(words, [...(subjects.get(words) ?? []), subject]);
+  }
+  return [...subjects].flatMap(([words, all]) => (words ? [[level, joined(all) + words]] : all.map((each) => [level, each])));
+}
+
+function joined(subjects) {
+  const kinds = new Set(subjects.map((each) => each.split(" ", 1)[0]));
+  if (subjects.length === 1 || kinds.size > 1) return subjects.join(", ");
+  const [kind] = kinds;
+  const names = subjects.map((each) => each.slice(kind.length + 1));
+  return `${kind}s ${names.slice(0, 5).join(", ")}${names.length > 5 ? ` and ${names.length - 5} more` : ""}`;
 }
