@@ -30,7 +30,7 @@ class ShownLetter(msgspec.Struct, omit_defaults=True, kw_only=True):
     """A dead letter. `place` is the part of the route that failed, as in `args.1`.
 
     `error` may quote the event: it is None for one who may not see contents. Only a letter that was asked for by its id has
-    headers, meta and a body: as text, or in base64 if it is none; `body_shown` is the number of its bytes that are shown.
+    headers and meta, as texts of JSON, and a body: as text, or in base64 if it is none; `body_shown` is the number of its bytes that are shown.
     """
 
     id: str
@@ -45,8 +45,8 @@ class ShownLetter(msgspec.Struct, omit_defaults=True, kw_only=True):
     body_cut: bool = False
     redacted: Sequence[str] = ()
     earlier: Sequence[ShownReason] = ()
-    headers: dict[str, Any] | None = None
-    meta: dict[str, Any] | None = None
+    headers: str | None = None
+    meta: str | None = None
     body: str | None = None
     body_base64: str | None = None
     body_shown: int = 0
@@ -81,13 +81,13 @@ class Trial(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
 
 
 class TriedRoute(msgspec.Struct, omit_defaults=True):
-    """The outcome of one route. `why` explains each verdict but "message"."""
+    """The outcome of one route. `message` is a text of JSON; `why` explains each verdict but "message"."""
 
     route: str
     verdict: str
     fits: bool
     queue: str = ""
-    message: dict[str, Any] | None = None
+    message: str | None = None
     dead_letter: str = ""
     why: str = ""
 

@@ -29,6 +29,7 @@ _MAX_WHY: Final = 2_000
 _MAX_TEST: Final = 1 << 20
 #: The parts of a message that may hold a substituted value, by the fields of its route.
 _PARTS: Final = ("args", "kwargs", "options")
+_FIRST: Final = ("actor_name", "queue_name", "args", "kwargs", "options")
 
 
 class TrialRun:
@@ -101,12 +102,10 @@ class TrialRun:
         tried = TriedRoute(one.route, one.verdict, one.verdict in {"message", "dead-letter"})
         if one.message is not None:
             tried.queue = one.message["queue_name"]
-            size = len(msgspec.json.encode(one.message))
-            if size <= room:
-                tried.message = {
-                    key: MASK if key in _PARTS and key in route.hidden else one.message[key] for key in one.message
-                }
-                return tried, room - size
+            shown = msgspec.json.encode(_masked(one.message, route))
+            if len(shown) <= room:
+                tried.message = shown.decode()
+                return tried, room - len(shown)
             tried.why = "its message is not shown: all of them together are larger than 1 MiB"
             return tried, room
         if one.dead_letter is not None:
@@ -121,6 +120,12 @@ class TrialRun:
         if letter is not None and route.hidden:
             return f"{letter.place or 'the route'}: its error may show a value of ${{...}}, and is not shown"
         return one.why
+
+
+def _masked(message: dict[str, Any], route: Route) -> dict[str, Any]:
+    """Return a message with its call first, and without substituted values."""
+    ordered = {key: message[key] for key in (*_FIRST, *message) if key in message}
+    return {key: MASK if key in _PARTS and key in route.hidden else value for key, value in ordered.items()}
 
 
 def _words(error: InvalidValue) -> str:

@@ -9,6 +9,8 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Final
 
+import msgspec
+
 from bridge.config import Config
 from bridge.dead_letters.letters import Letter
 from bridge.dead_letters.retry import Retrier
@@ -122,7 +124,7 @@ def _shown(letter: Letter, *, with_error: bool) -> ShownLetter:
 
 def _whole(letter: Letter) -> ShownLetter:
     shown = _shown(letter, with_error=True)
-    shown.headers, shown.meta = letter.headers, letter.meta
+    shown.headers, shown.meta = (msgspec.json.encode(each).decode() for each in (letter.headers, letter.meta))
     body = letter.body[:_MAX_SHOWN]
     shown.body_shown = len(body)
     try:

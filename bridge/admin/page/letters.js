@@ -1,6 +1,7 @@
 // The newest dead letters, and one of them whole, with its retry.
 
 import { byId, h, mark, replace, say } from "./dom.js";
+import { pretty } from "./json.js";
 import { Failure } from "./session.js";
 import { ago, bytes, clock, count, visible } from "./words.js";
 
@@ -8,8 +9,6 @@ const LIMIT = 50;
 /** The list is asked for again so often while it is shown, and at once where new letters came. */
 const AGAIN_MS = 10000;
 const SOON_MS = 1500;
-/** A line of JSON has so many characters. */
-const LINE = 44;
 
 const WORDS = {
   decode: "its body cannot be decoded",
@@ -140,7 +139,7 @@ export class Letters {
     if (typeof whole.body === "string") pre(`Body${part}`, pretty(whole.body) || "empty");
     else if (typeof whole.body_base64 === "string") pre(`Body in base64${part}`, whole.body_base64);
     for (const [label, part] of [["Headers", whole.headers], ["Meta", whole.meta]]) {
-      if (part && Object.keys(part).length) pre(label, lines(part));
+      if (part && part !== "{}") pre(label, pretty(part));
     }
     again.hidden = typeof whole.body !== "string" || Boolean(part) || Boolean(letter.body_cut);
     again.addEventListener("click", () => this.tryAgain(whole));
@@ -182,28 +181,4 @@ export class Letters {
 function said({ error, reason, place }) {
   if (typeof error === "string") return visible(error);
   return visible([place, WORDS[reason] ?? "enter the token for its error"].filter(Boolean).join(": "));
-}
-
-/** Return a text of JSON in lines that people can read; any other text as it is. */
-export function pretty(text) {
-  try {
-    return lines(JSON.parse(text));
-  } catch {
-    return text;
-  }
-}
-
-/** Return a value of JSON: a part that fits into a line stays on one. */
-export function lines(value, indent = "") {
-  const flat = JSON.stringify(value);
-  if (value === null || typeof value !== "object" || flat.length + indent.length <= LINE) return spaced(value);
-  const inner = `${indent}  `;
-  if (Array.isArray(value)) return `[\n${value.map((each) => inner + lines(each, inner)).join(",\n")}\n${indent}]`;
-  return `{\n${Object.entries(value).map(([key, each]) => `${inner}${JSON.stringify(key)}: ${lines(each, inner)}`).join(",\n")}\n${indent}}`;
-}
-
-function spaced(value) {
-  if (value === null || typeof value !== "object") return JSON.stringify(value);
-  if (Array.isArray(value)) return `[${value.map(spaced).join(", ")}]`;
-  return `{${Object.entries(value).map(([key, each]) => `${JSON.stringify(key)}: ${spaced(each)}`).join(", ")}}`;
 }

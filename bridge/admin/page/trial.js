@@ -1,7 +1,7 @@
 // "Try an event": a dry run of an event by the routes of the running bridge. Nothing is sent anywhere.
 
 import { byId, h, mark, replace, say } from "./dom.js";
-import { lines, pretty } from "./letters.js";
+import { isJson, pretty } from "./json.js";
 import { Failure } from "./session.js";
 import { some, visible } from "./words.js";
 
@@ -63,7 +63,7 @@ export class Trial {
     this.body.value = pretty(body);
     this.kind.value = isJson(body) ? "payload" : "body";
     if (this.kind.value === "body") this.body.value = body;
-    for (const [area, value] of [[this.headers, headers], [this.meta, meta]]) area.value = value && Object.keys(value).length ? lines(value) : "";
+    for (const [area, value] of [[this.headers, headers], [this.meta, meta]]) area.value = value && value !== "{}" ? pretty(value) : "";
     this.more.open = Boolean(this.headers.value || this.meta.value);
     replace(this.result);
     say(this.error, "");
@@ -108,7 +108,7 @@ export class Trial {
   route({ route, verdict, why, queue, message, dead_letter: reason }) {
     const level = { message: "ok", "dead-letter": "bad" }[verdict] ?? "none";
     const head = h("p", { class: "tried", "data-level": level }, h("b", {}, visible(route)), level === "ok" ? ` → ${visible(queue)}` : level === "bad" ? `: dead letter, ${visible(reason)}` : "", why ? h("span", {}, visible(why)) : null);
-    return h("div", {}, head, message ? h("pre", { tabindex: "0" }, lines(ordered(message))) : null);
+    return h("div", {}, head, message ? h("pre", { tabindex: "0" }, pretty(message)) : null);
   }
 
   async copy(text, button) {
@@ -117,20 +117,6 @@ export class Trial {
     mark(button, "data-done", done);
     if (!done) this.result.append(h("pre", { tabindex: "0", class: "test" }, text));
     setTimeout(() => say(button, "Copy as test"), 2500);
-  }
-}
-
-/** Return a message with its call first. */
-function ordered({ actor_name, queue_name, args, kwargs, ...rest }) {
-  return { actor_name, queue_name, args, kwargs, ...rest };
-}
-
-function isJson(text) {
-  try {
-    JSON.parse(text);
-    return true;
-  } catch {
-    return false;
   }
 }
 
