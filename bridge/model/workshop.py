@@ -26,7 +26,7 @@ class ShownReason(msgspec.Struct):
     error: str | None
 
 
-class ShownLetter(msgspec.Struct, omit_defaults=True, kw_only=True):
+class ShownLetter(msgspec.Struct, kw_only=True):
     """A dead letter. `place` is the part of the route that failed, as in `args.1`.
 
     `error` may quote the event: it is None for one who may not see contents. Only a letter that was asked for by its id has

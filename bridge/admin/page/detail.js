@@ -83,7 +83,7 @@ export class Detail {
     this.say(level, why ? `${word}: ${why}` : word);
     this.trace.draw(this.model.traces.get(`source ${this.name}`) ?? []);
     const age = this.model.age(this.name);
-    this.fact("type", `${source.type}, ${source.guarantee || "no promise yet"}`);
+    this.fact("type", visible(`${source.type}, ${source.guarantee || "no promise yet"}`));
     this.fact("last event", source.idle_s === null || source.idle_s === undefined ? "none yet" : ago(source.idle_s));
     this.fact("window", `${count(source.held)} of ${count(source.window)} held, ${Math.round(source.fill * 100)} % full`);
     this.fact("acknowledged", source.unacknowledged_s ? ago(source.unacknowledged_s) : "nothing waits");

@@ -34,7 +34,7 @@ export class Flow {
     if (!this.model.head) return;
     const width = this.canvas.clientWidth;
     const choice = this.choice.of(this.model);
-    const dead = this.model.letters > 0;
+    const dead = this.model.letters > 0 && choice.groups.length > 0;
     const panel = this.canvas.parentElement;
     const room = panel.clientHeight - this.canvas.offsetTop - 20;
     const shape = JSON.stringify([width, room, dead, choice.groups, choice.queues]);
@@ -111,7 +111,7 @@ export class Flow {
       if (!source) return;
       const { word, why: cause, level } = this.model.condition(name);
       const quantiles = this.model.age(name);
-      say(type, source.type);
+      say(type, visible(source.type));
       say(rates, perSecond(this.model.sourceRate(name)?.came));
       say(flight, `${count(source.in_flight)} in flight`);
       const last = source.idle_s === null || source.idle_s === undefined ? "no event yet" : `last event ${ago(source.idle_s)}`;

@@ -3,7 +3,7 @@
 import { byId, h, mark, replace, say } from "./dom.js";
 import { pretty } from "./json.js";
 import { Failure } from "./session.js";
-import { ago, bytes, clock, count, visible } from "./words.js";
+import { ago, bytes, clock, count, visible, visibleLines } from "./words.js";
 
 const LIMIT = 50;
 /** The list is asked for again so often while it is shown, and at once where new letters came. */
@@ -134,7 +134,7 @@ export class Letters {
       contents.append(h("p", { class: "note" }, "It is gone: somebody has retried or deleted it."));
       return;
     }
-    const pre = (label, text) => contents.append(h("h3", {}, label), h("pre", { tabindex: "0" }, text));
+    const pre = (label, text) => contents.append(h("h3", {}, label), h("pre", { tabindex: "0" }, visibleLines(text)));
     const part = whole.body_shown < whole.body_size ? `, the first ${bytes(whole.body_shown)}` : "";
     if (typeof whole.body === "string") pre(`Body${part}`, pretty(whole.body) || "empty");
     else if (typeof whole.body_base64 === "string") pre(`Body in base64${part}`, whole.body_base64);

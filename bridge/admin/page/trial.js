@@ -3,7 +3,7 @@
 import { byId, h, mark, replace, say } from "./dom.js";
 import { isJson, pretty } from "./json.js";
 import { Failure } from "./session.js";
-import { some, visible } from "./words.js";
+import { some, visible, visibleLines } from "./words.js";
 
 /** So many routes that do not fit are explained. */
 const OTHERS = 30;
@@ -108,14 +108,14 @@ export class Trial {
   route({ route, verdict, why, queue, message, dead_letter: reason }) {
     const level = { message: "ok", "dead-letter": "bad" }[verdict] ?? "none";
     const head = h("p", { class: "tried", "data-level": level }, h("b", {}, visible(route)), level === "ok" ? ` → ${visible(queue)}` : level === "bad" ? `: dead letter, ${visible(reason)}` : "", why ? h("span", {}, visible(why)) : null);
-    return h("div", {}, head, message ? h("pre", { tabindex: "0" }, pretty(message)) : null);
+    return h("div", {}, head, message ? h("pre", { tabindex: "0" }, visibleLines(pretty(message))) : null);
   }
 
   async copy(text, button) {
     const done = await written(text);
     say(button, done ? "Copied" : "Select and copy:");
     mark(button, "data-done", done);
-    if (!done) this.result.append(h("pre", { tabindex: "0", class: "test" }, text));
+    if (!done) this.result.append(h("pre", { tabindex: "0", class: "test" }, visibleLines(text)));
     setTimeout(() => say(button, "Copy as test"), 2500);
   }
 }

@@ -57,7 +57,7 @@ export class Vitals {
     const words = head.ready ? (head.notes.length ? "ready, with a note" : "ready") : { draining: "stopping", starting: "starting" }[head.phase] ?? "not ready";
     say(byId("ready"), words);
     mark(byId("ready"), "data-level", head.ready ? (head.notes.length ? "warn" : "ok") : head.phase === "starting" ? "warn" : "bad");
-    say(byId("version"), head.version);
+    say(byId("version"), visible(head.version));
     const title = `${head.ready ? "" : "● "}${words} – dramatiq-bridge`;
     if (document.title !== title) document.title = title;
     const file = head.config.split("/").at(-1);

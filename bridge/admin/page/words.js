@@ -40,7 +40,7 @@ export function span(seconds) {
 
 /** Return a span in its largest unit: `3 d`, `12 min`; of less than a second `now`. */
 export function ago(seconds) {
-  if (seconds < 1) return "now";
+  if (!(seconds >= 1)) return "now";
   const [size, unit] = UNITS.find(([each]) => seconds >= each);
   return `${Math.floor(seconds / size)}${THIN}${unit} ago`;
 }
@@ -78,3 +78,6 @@ export function visible(text) {
   return String(text).replace(/[\u0000-\u001f\u007f-\u009f\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff]/g,
     (char) => ({ "\n": "\\n", "\r": "\\r", "\t": "\\t" })[char] ?? `\\u${char.charCodeAt(0).toString(16).padStart(4, "0")}`);
 }
+
+/** Return the lines of a text; all other characters that do not show are escapes. */
+export const visibleLines = (text) => String(text).split("\n").map(visible).join("\n");
