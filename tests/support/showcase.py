@@ -35,7 +35,7 @@ def config(redis_url: str, mqtt_url: str, amqp_url: str, port: int) -> dict[str,
         return {"name": name, "from": source, "actor": actor, "queue": queue, **more}
 
     return {
-        "dramatiq": {"url": redis_url, "max_queue_depth": {"mail": 400}},
+        "dramatiq": {"url": redis_url, "max_queue_depth": {"mail": 110}},
         "admin": {"listen": f"127.0.0.1:{port}", "token": TOKEN},
         "sources": {
             "orders": {"type": "amqp", "url": amqp_url, "queue": "orders", "window": {"events": 500}},
