@@ -10,8 +10,9 @@ from contextlib import suppress
 from typing import Any, Final, NoReturn
 
 import bridge
+from bridge.commands.dead_arguments import add_dead
+from bridge.commands.parsers import Commands, add_command
 
-_EXIT_CODES: Final = "exit codes: 0, 1 (failed), 2 (usage), 78 (mistakes in the configuration)"
 _ROUTE_CODES: Final = (
     "exit codes: 0 (a route fits, or it is as --expect says), 1 (it is not), 2 (usage), 3 (no route fits),\n"
     "            4 (a dead letter), 78 (mistakes in the configuration)"
@@ -27,8 +28,6 @@ _COLORS: Final = ("auto", "always", "never")
 
 #: The columns that `top` can be sorted by.
 SORTS: Final = ("events", "enqueued", "filtered", "dead", "name")
-
-_Commands = Any
 
 
 class _Parser(argparse.ArgumentParser):
@@ -48,6 +47,7 @@ def command_line() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for add in (_run, _check, _test, _route, _send, _status, _top, _graph, _pause, _resume, _reload):
         add(commands)
+    add_dead(commands)
     for add in (_actors, _schema, _completion, _demo):
         add(commands)
     return parser
@@ -58,16 +58,6 @@ def _percent(text: str) -> float:
         if 0 <= float(text) <= 100:
             return float(text)
     raise argparse.ArgumentTypeError(f"takes a number from 0 to 100, not {text!r}")
-
-
-def _command(commands: _Commands, name: str, sentence: str, example: str, codes: str = _EXIT_CODES) -> Any:
-    return commands.add_parser(
-        name,
-        help=sentence,
-        description=f"{sentence[0].upper()}{sentence[1:]}.",
-        epilog=f"example:\n  {example}\n\n{codes}",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
 
 
 def _color(parser: Any) -> None:
@@ -106,17 +96,17 @@ def _token(parser: Any) -> None:
     )
 
 
-def _run(commands: _Commands) -> None:
-    run = _command(commands, "run", "run the bridge until SIGTERM or SIGINT", "dramatiq-bridge run bridge.yaml")
+def _run(commands: Commands) -> None:
+    run = add_command(commands, "run", "run the bridge until SIGTERM or SIGINT", "dramatiq-bridge run bridge.yaml")
     run.add_argument("config", metavar="CONFIG")
     run.add_argument("--log-format", choices=("json", "console"), help="console on a terminal, JSON lines otherwise")
     run.add_argument("--log-level", choices=("debug", "info", "warning", "error"))
     run.add_argument("--admin", metavar="ADDRESS", help="where the admin server listens, instead of `admin.listen`")
 
 
-def _check(commands: _Commands) -> None:
+def _check(commands: Commands) -> None:
     example = "dramatiq-bridge check --allow-unset --manifest actors.json config/*.yaml"
-    check = _command(commands, "check", "check configurations, and connect to nothing", example)
+    check = add_command(commands, "check", "check configurations, and connect to nothing", example)
     check.add_argument(
         "config", nargs="+", metavar="CONFIG", help="NAME_test.yaml beside NAME.yaml is read too; - is standard input"
     )
@@ -132,9 +122,9 @@ def _check(commands: _Commands) -> None:
     _color(check)
 
 
-def _test(commands: _Commands) -> None:
+def _test(commands: Commands) -> None:
     example = "dramatiq-bridge test --coverage --at-least 90 bridge.yaml"
-    test = _command(commands, "test", "run the tests of the routes, and connect to nothing", example)
+    test = add_command(commands, "test", "run the tests of the routes, and connect to nothing", example)
     test.add_argument("config", nargs="+", metavar="CONFIG", help="NAME_test.yaml beside NAME.yaml is read too")
     test.add_argument("--run", metavar="REGEX", help="run only the tests whose names match")
     test.add_argument("--junit", metavar="FILE", help="write the results there too")
@@ -144,10 +134,10 @@ def _test(commands: _Commands) -> None:
     _color(test)
 
 
-def _route(commands: _Commands) -> None:
+def _route(commands: Commands) -> None:
     example = "dramatiq-bridge route bridge.yaml --from plant --topic plants/3 --payload '{\"celsius\": 300}'"
     sentence = "show what the routes make of one event, and connect to nothing; the values of ${...} are shown as ***"
-    route = _command(commands, "route", sentence, example, _ROUTE_CODES)
+    route = add_command(commands, "route", sentence, example, _ROUTE_CODES)
     route.add_argument("config", metavar="CONFIG")
     route.add_argument("--from", dest="source", required=True, metavar="SOURCE", help="the source's name")
     route.add_argument("--topic", default="", help="MQTT topic, AMQP routing key, Redis channel or stream")
@@ -167,9 +157,9 @@ def _route(commands: _Commands) -> None:
     _color(route)
 
 
-def _send(commands: _Commands) -> None:
+def _send(commands: Commands) -> None:
     example = "dramatiq-bridge send send_report 2026-11-27 --kwarg urgent=true --config bridge.yaml"
-    send = _command(commands, "send", "send one message to an actor, from a shell or a cron job", example)
+    send = add_command(commands, "send", "send one message to an actor, from a shell or a cron job", example)
     send.add_argument("actor", metavar="ACTOR")
     send.add_argument("args", nargs="*", metavar="ARG", help="JSON where it parses, otherwise text")
     send.add_argument("--kwarg", action="append", default=[], metavar="NAME=VALUE")
@@ -186,18 +176,18 @@ def _send(commands: _Commands) -> None:
     send.add_argument("--namespace", default="dramatiq", help="with --redis")
 
 
-def _status(commands: _Commands) -> None:
+def _status(commands: Commands) -> None:
     sentence = "show how a running bridge stands: ready or not, and why"
     example = "dramatiq-bridge status --config bridge.yaml"
-    status = _command(commands, "status", sentence, example, _STATUS_CODES)
+    status = add_command(commands, "status", sentence, example, _STATUS_CODES)
     _daemon(status)
     status.add_argument("--json", action="store_true", help="print the JSON of the admin server")
     _color(status)
 
 
-def _top(commands: _Commands) -> None:
+def _top(commands: Commands) -> None:
     sentence = "watch a running bridge: events a second, by source and by route; q quits, s sorts, / filters, p pauses"
-    top = _command(commands, "top", sentence, "dramatiq-bridge top --admin 127.0.0.1:9464 --sort dead --interval 5s")
+    top = add_command(commands, "top", sentence, "dramatiq-bridge top --admin 127.0.0.1:9464 --sort dead --interval 5s")
     _daemon(top)
     top.add_argument("--interval", type=_interval, default=1.0, metavar="DURATION", help="between two looks; 1s")
     top.add_argument("--once", action="store_true", help="print one table, after one interval; needs no terminal")
@@ -206,10 +196,10 @@ def _top(commands: _Commands) -> None:
     _color(top)
 
 
-def _graph(commands: _Commands) -> None:
+def _graph(commands: Commands) -> None:
     sentence = "draw the way of the events: sources, routes, queues and actors, dead letters"
     example = "dramatiq-bridge graph bridge.yaml --format mermaid"
-    graph = _command(commands, "graph", sentence, example)
+    graph = add_command(commands, "graph", sentence, example)
     graph.add_argument("config", nargs="?", metavar="CONFIG", help="draw this file, without a running bridge")
     graph.add_argument("--format", choices=("text", "mermaid", "dot"), default="text")
     graph.add_argument("--live", action="store_true", help="add the events a second of the bridge that runs CONFIG")
@@ -221,49 +211,49 @@ def _graph(commands: _Commands) -> None:
     _token(graph)
 
 
-def _pause(commands: _Commands) -> None:
+def _pause(commands: Commands) -> None:
     sentence = "pause a source or a route of a running bridge, until `resume` or the bridge's end"
-    pause = _command(commands, "pause", sentence, "dramatiq-bridge pause plant --config bridge.yaml")
+    pause = add_command(commands, "pause", sentence, "dramatiq-bridge pause plant --config bridge.yaml")
     pause.add_argument("name", metavar="NAME", help="of a source or a route; a source comes first")
     _daemon(pause)
 
 
-def _resume(commands: _Commands) -> None:
+def _resume(commands: Commands) -> None:
     sentence = "resume a source or a route that `pause` has paused"
-    resume = _command(commands, "resume", sentence, "dramatiq-bridge resume plant --config bridge.yaml")
+    resume = add_command(commands, "resume", sentence, "dramatiq-bridge resume plant --config bridge.yaml")
     resume.add_argument("name", metavar="NAME", help="of a source or a route; a source comes first")
     _daemon(resume)
 
 
-def _reload(commands: _Commands) -> None:
+def _reload(commands: Commands) -> None:
     sentence = "have a running bridge load its configuration again; with mistakes in it nothing changes"
     example = "dramatiq-bridge reload --wait --config bridge.yaml"
-    reload = _command(commands, "reload", sentence, example, _RELOAD_CODES)
+    reload = add_command(commands, "reload", sentence, example, _RELOAD_CODES)
     reload.add_argument("--wait", action="store_true", help="until it is carried out, and print the changes")
     _daemon(reload)
 
 
-def _actors(commands: _Commands) -> None:
+def _actors(commands: Commands) -> None:
     example = "dramatiq-bridge actors my_app.tasks --output actors.json"
     sentence = "write the manifest of a Dramatiq application, in the application's environment"
-    actors = _command(commands, "actors", sentence, example)
+    actors = add_command(commands, "actors", sentence, example)
     actors.add_argument("module", nargs="+", metavar="MODULE", help="as for `dramatiq` itself: my_app.tasks")
     actors.add_argument("-o", "--output", metavar="FILE", help="write it there; without it, to standard output")
 
 
-def _schema(commands: _Commands) -> None:
+def _schema(commands: Commands) -> None:
     example = "dramatiq-bridge schema --manifest actors.json > bridge.schema.json"
-    schema = _command(commands, "schema", "print the configuration's JSON Schema, for editors", example)
+    schema = add_command(commands, "schema", "print the configuration's JSON Schema, for editors", example)
     schema.add_argument("--manifest", metavar="FILE", help="complete the names of these actors and their queues")
 
 
-def _completion(commands: _Commands) -> None:
+def _completion(commands: Commands) -> None:
     example = 'eval "$(dramatiq-bridge completion bash)"'
-    completion = _command(commands, "completion", "print what makes a shell complete this command line", example)
+    completion = add_command(commands, "completion", "print what makes a shell complete this command line", example)
     completion.add_argument("shell", choices=("bash", "zsh", "fish"))
 
 
-def _demo(commands: _Commands) -> None:
+def _demo(commands: Commands) -> None:
     sentence = "run everything in miniature: brokers, bridge, worker, events"
-    demo = _command(commands, "demo", sentence, "dramatiq-bridge demo --seconds 20")
+    demo = add_command(commands, "demo", sentence, "dramatiq-bridge demo --seconds 20")
     demo.add_argument("--seconds", type=float, help="stop after this long; otherwise Ctrl-C does")

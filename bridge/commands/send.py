@@ -10,11 +10,10 @@ from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
 import msgspec
-from pydantic import ValidationError
 
 from bridge.commands.manifests import given_manifest
+from bridge.commands.redis_target import given_redis
 from bridge.config import DeadLetters, Dramatiq, message_options, parse_duration
-from bridge.config.checks import ends_early
 from bridge.config.loading import load_with_places
 from bridge.config.manifest import Actor
 from bridge.config.substitution import Substitution
@@ -132,22 +131,7 @@ def _settings(arguments: argparse.Namespace) -> tuple[Dramatiq, DeadLetters, Map
         if unset:
             raise ConfigError(unset)
         return loaded.model.dramatiq, loaded.model.dead_letters, loaded.model.actors if actors is None else actors
-    # As in the file: a process list shows ${NAME}, and no password.
-    text = arguments.redis or "redis://localhost:6379/0"
-    url, pieces, unresolved = Substitution(os.environ).apply(text)
-    if unresolved:
-        raise UsageError(f"--redis: {unresolved[0]}")
-    if ends_early(text, pieces):
-        raise UsageError(
-            "--redis: the substituted text holds a character that has a meaning in URLs: percent-encode it"
-        )
-    try:
-        return Dramatiq(url=url, namespace=arguments.namespace), DeadLetters(), actors
-    except ValidationError as error:
-        # Pydantic's own message would show the URL, which may hold a password.
-        first = error.errors()[0]
-        option = "--redis" if first["loc"] == ("url",) else "--namespace"
-        raise UsageError(f"{option} {first['ctx']['error']}") from None
+    return given_redis(arguments.redis, arguments.namespace), DeadLetters(), actors
 
 
 async def _write(dramatiq: Dramatiq, dead_letters: DeadLetters, message: Message) -> None:

@@ -147,17 +147,19 @@ class Planner:
                     check_growth(len(message[1]), event.size)
                     plan.messages.append((route.name, route.queue, *message))
             except ROUTE_ERRORS as error:
-                if secret.was_read or "RedactedValue" in str(error):
-                    raise Refused("redacted", f"the route {route.name} reads a field that was redacted") from None
+                if event is not plan.event and "RedactedValue" in str(error):
+                    secret.was_read = True  # JSON can't hold it
                 cause = route.dead_letter_reason(error)
                 if cause is not None:
                     plan.letters.append(DeadLetter(plan.event, cause.reason, cause.detail, route.name))
+            if secret.was_read:
+                raise Refused("redacted", f"the route {route.name} reads a field that was redacted")
 
     def _deduplicate(self, plan: Plan, event: Event, payload: object, secret: RedactedValue, now_ms: int) -> None:
         source, deduplication = self._config.sources[event.source], self._tables[event.source].deduplication
         if deduplication is None or not isinstance(source, DeduplicatedSource) or source.deduplicate is None:
             return
-        deduplication.mark(event, payload)
+        deduplication.try_mark(event, payload)
         if secret.was_read:
             raise Refused("redacted", "the deduplication key of its source reads a field that was redacted")
         if event.write_once is None:
@@ -197,10 +199,11 @@ def _restored(event: Event, payload: object, letter: Letter, secret: RedactedVal
 
 def _places(node: Any, names: list[str]) -> Iterator[tuple[dict[str, Any], str]]:
     """Yield the mappings from which a field may have been removed, each with the field's name; a name may have dots."""
-    if isinstance(node, list):
+    # Not isinstance: a RedactedValue that stands there already would take that for a read.
+    if type(node) is list:
         for item in node:
             yield from _places(item, names)
-    elif isinstance(node, dict):
+    elif type(node) is dict:
         deeper = [
             place
             for count in range(1, len(names))

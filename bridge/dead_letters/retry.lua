@@ -9,7 +9,7 @@
 --       the number of new letters, for each route field-count (name value)*;
 --       at most so many letters, bytes, ms of age
 -- Reply 'gone'; or the messages that were written, the messages and letters that were left out since their routes were written
---       before, the older letters that went to make room, then the ids of the new letters
+--       before, the older letters that went to make room, then the id of the first new letter and its route, '' without one
 -- Errors before its first effect. DEADLETTERS: a key of theirs is of a wrong type. WRONGTYPE: a queue's is, so the messages can
 --       never be written. NOPERM: the user lacks a command. Those of the server itself (OOM, READONLY, MISCONF).
 
@@ -77,7 +77,7 @@ end
 local remove, save = open_for_removal()
 remove(entry)
 save()
-local written, left_out, gone, ids = 0, 0, 0, {}
+local written, left_out, gone, first_id = 0, 0, 0, nil
 for m = 1, MESSAGES do
   local i = first_message + 3 * m - 2
   local route, id, body = ARGV[i], ARGV[i + 1], ARGV[i + 2]
@@ -97,11 +97,13 @@ for _ = 1, LETTERS do
     left_out = left_out + 1
   else
     if not add_letter then
+      -- One letter that takes the place of another pushes none out, whatever the bounds are by now.
       add_letter, close_books = open_books(
-        STREAM, BOOKS, tonumber(ARGV[#ARGV - 2]), tonumber(ARGV[#ARGV - 1]), tonumber(ARGV[#ARGV])
+        STREAM, BOOKS, tonumber(ARGV[#ARGV - 2]), tonumber(ARGV[#ARGV - 1]), tonumber(ARGV[#ARGV]), LETTERS == 1
       )
     end
-    ids[#ids + 1] = add_letter(at + 1, at + 2 * fields)
+    local new_id = add_letter(at + 1, at + 2 * fields)
+    first_id = first_id or new_id .. ' ' .. route
   end
   at = at + 2 * fields
 end
@@ -109,4 +111,4 @@ if close_books then
   local for_bytes, for_number, for_age = close_books()
   gone = for_bytes + for_number + for_age
 end
-return {written, left_out, gone, unpack(ids)}
+return {written, left_out, gone, first_id or ''}

@@ -46,7 +46,7 @@ class Retried:
 
     "retried": the letter is gone, and its `messages` are written; `left_out` counts those of routes that were written before.
     "failed": a new letter, `new_id`, has taken its place, with the new `reason` and `detail`; routes that did not fail have
-    written their `messages`. "refused": it stays, for `detail`. "gone": there is no such letter any more.
+    written their `messages`; `trimmed` older letters made room for it. "refused": it stays, for `detail`. "gone": there is no such letter any more.
     """
 
     outcome: Outcome
@@ -55,6 +55,7 @@ class Retried:
     detail: str = ""
     new_id: str = ""
     left_out: int = 0
+    trimmed: int = 0
 
 
 class Retrier:
@@ -151,12 +152,12 @@ class Retrier:
             raise refusal(reply)
         if reply == b"gone":
             return Retried("gone", detail="it is not there any more: it was retried, purged, or made room for others")
-        written, left_out, _trimmed, *new_ids = reply
-        if new_ids:
-            first = plan.letters[0]
-            return Retried(
-                "failed", written, first.reason, self._redaction.letter(first).detail, new_ids[0].decode(), left_out
-            )
+        written, left_out, trimmed, new = reply
+        if new:
+            new_id, _, name = new.partition(b" ")
+            first = next(one for one in plan.letters if route_word(one.route) == name)
+            detail = self._redaction.letter(first).detail
+            return Retried("failed", written, first.reason, detail, new_id.decode(), left_out, trimmed)
         detail = "written already: the event came again" if left_out and not written else ""
         return Retried("retried", written, detail=detail, left_out=left_out)
 

@@ -20,6 +20,7 @@ from bridge.redis_io.servers import with_remedy
 _PAGE: Final = 50
 _PAGE_BYTES: Final = 2 << 20
 _MAX_PAGE: Final = 1000
+_PERMISSIONS: Final = "+type +xrange +xdel +hset +hmget +hdel, to retry +rpush +xadd +get +set"
 _PURGED_AT_ONCE: Final = 100
 _PURGE, _ = script("permissions.lua", "dead_letters.lua", own=("remove.lua", "purge.lua"))
 
@@ -199,6 +200,9 @@ def refusal(error: ResponseError) -> SinkUnavailable:
     text = str(error)
     if text.startswith("WRONGTYPE"):
         text = "the key of the dead letters holds no stream"
+    if "NOPERM" in text and "executing the script" in text:
+        # Some versions of Redis do not name the command.
+        text = f"{text}: the scripts of the dead letters need {_PERMISSIONS}"
     return SinkUnavailable(with_remedy(text), denied=text.startswith(("NOAUTH", "NOPERM", "WRONGPASS")))
 
 

@@ -14,17 +14,21 @@ for key, kind in pairs({[SET] = 'zset', [BODIES] = 'hash', [LIST or ''] = 'list'
   end
 end
 
--- Before 7.0 each command is tried on a key of a type on which it has no effect.
+-- Before 7.0 each command is tried on a key of a type on which it has no effect. HSET comes first: a Redis without memory
+-- refuses it only before a command that takes none (6.0, observed).
 local refused
 local function must_run(command, key, harmless, ...)
-  local permitted
   if redis.acl_check_cmd then
-    permitted = redis.acl_check_cmd(command, key, ...)
-  else
-    local reply = redis.call('TYPE', harmless).ok ~= 'none' and redis.pcall(command, harmless, ...)
-    permitted = not is_denial(type(reply) == 'table' and tostring(reply.err) or '')
+    refused = refused or not redis.acl_check_cmd(command, key, ...) and say_denial(command, key)
+    return
   end
-  refused = refused or not permitted and say_denial(command, key)
+  local reply = redis.call('TYPE', harmless).ok ~= 'none' and redis.pcall(command, harmless, ...)
+  local err = type(reply) == 'table' and tostring(reply.err) or 'WRONGTYPE'
+  if is_denial(err) then
+    refused = refused or say_denial(command, key)
+  elseif not string.find(err, 'WRONGTYPE', 1, true) then
+    refused = refused or err
+  end
 end
 
 local function remove(id)
@@ -34,12 +38,12 @@ end
 if redis.call('TYPE', BODIES).ok == 'none' and redis.call('TYPE', SET).ok == 'none' then
   return 0
 end
-must_run('ZREM', SET, SET, '')
-must_run('HDEL', BODIES, BODIES, '')
 if LIST then
   must_run('HSET', HASH, SET, '', '')
   must_run('RPUSH', LIST, SET, '')
 end
+must_run('ZREM', SET, SET, '')
+must_run('HDEL', BODIES, BODIES, '')
 if refused then
   return redis.error_reply(refused)
 end

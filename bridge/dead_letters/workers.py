@@ -70,6 +70,8 @@ class WorkerStore(Connected):
         super().__init__(dramatiq)
         self._queue = queue
         self._known = queues
+        #: The queues of which the last reading has left out letters beyond MAX_IDS.
+        self.left_out: set[str] = set()
 
     async def queues(self) -> list[str]:
         """Return the queues that may have dead letters: those that are known, and all that SCAN finds, where it is permitted."""
@@ -177,6 +179,8 @@ class WorkerStore(Connected):
             ids += zip(flat[::2], flat[1::2], strict=True)
             if len(flat) < 2 * _ID_PAGE:
                 break
+        else:
+            self.left_out.add(queue)
         return ids
 
     async def _read(self, queue: str, ids: Sequence[tuple[bytes, bytes]]) -> list[WorkerLetter]:

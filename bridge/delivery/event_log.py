@@ -18,6 +18,7 @@ from bridge.model.accounting import Outcome
 from bridge.model.batch import Batch
 from bridge.model.event import Event
 from bridge.observe.logs import logger
+from bridge.routing.redaction import Redaction
 
 log = logger()
 #: Of the routes that do not fit, so many are named; there may be thousands.
@@ -34,6 +35,7 @@ class EventLog:
 
     def __init__(self, config: Config) -> None:
         self._routes = DryRun(config)
+        self._redaction = Redaction.of(config)
 
     def written(self, batch: Batch, outcome: Outcome) -> None:
         """Log each event of a batch that has its outcome; a part of it may have been written before.
@@ -52,7 +54,7 @@ class EventLog:
                     outcome="dead-lettered" if index in letters and index not in messages else became,
                     source=event.source,
                     topic=event.topic,
-                    **_ids(event),
+                    **_ids(self._redaction.event(event)),
                     redelivered=event.redelivered or None,
                     duplicate=index in duplicates or None,
                     messages=messages.get(index),
@@ -62,8 +64,11 @@ class EventLog:
 
     def _explain(self, event: Event) -> dict[str, Any]:
         try:
+            hide = self._redaction.hiding(event)
             result = self._routes.run(event, event.received_at_ms)
-            return {"routes": _routes(result), "cause": _cause(result)}
+            cause = _cause(result)
+            routes = {name: hide(verdict) for name, verdict in _routes(result).items()}
+            return {"routes": routes, "cause": None if cause is None else hide(cause)}
         except Exception as error:  # noqa: BLE001 - an explanation that fails must not end the bridge
             return {"cause": f"no explanation: {describe_error(error)}"}
 

@@ -181,9 +181,17 @@ def _comment(event: Event) -> str:
 
 
 def _yaml(cases: list[dict[str, Any]], comment: str) -> str:
-    text: str = yaml.safe_dump(
-        _without_references(cases), sort_keys=False, allow_unicode=True, width=_WIDTH, default_flow_style=False
-    )
+    # YAML escapes no mark that turns a line of text around: such an event is written in ASCII.
+    for allow_unicode in (True, False):
+        text: str = yaml.safe_dump(
+            _without_references(cases),
+            sort_keys=False,
+            allow_unicode=allow_unicode,
+            width=_WIDTH,
+            default_flow_style=False,
+        )
+        if text.replace("\n", "").isprintable():
+            break
     return "".join(f"  {line}\n" for line in (comment + text).rstrip("\n").split("\n"))
 
 

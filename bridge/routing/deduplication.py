@@ -62,14 +62,8 @@ class Deduplication:
         Without a usable key it gets neither, and is written each time it comes: a possible duplicate is better than a
         lost event. A warning says so now and then.
         """
-        try:
-            event.deduplication_key = _key(self._evaluate(event, payload, (), None))
-        except BadEvent as error:
-            problem = error.detail
-        except EXPRESSION_ERRORS as error:
-            problem = expressions.explain_failure(error, self._filename).cause
-        else:
-            event.write_once = self._write_once
+        problem = self.try_mark(event, payload)
+        if not problem:
             return
         self._repeated.write(
             "without_deduplication_key",
@@ -79,6 +73,17 @@ class Deduplication:
             cause=f"{problem} in `{self._text}`",
             topic=event.topic,
         )
+
+    def try_mark(self, event: Event, payload: object) -> str:
+        """Give `event` its condition and its deduplication key; return why it has none, "" where it has them."""
+        try:
+            event.deduplication_key = _key(self._evaluate(event, payload, (), None))
+        except BadEvent as error:
+            return error.detail
+        except EXPRESSION_ERRORS as error:
+            return expressions.explain_failure(error, self._filename).cause
+        event.write_once = self._write_once
+        return ""
 
 
 def _key(value: object) -> bytes:

@@ -10,6 +10,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 from typing import Any, Final, cast
 
 from bridge.config import Config
@@ -89,6 +90,13 @@ class Redaction:
             event.deduplication_key, event.defect, event.redelivered, event.size, skipped,
             tuple(dict.fromkeys([*before, *redacted])), frozenset(_texts(values)), self,
         )  # fmt: skip
+
+    def hiding(self, event: Event) -> Callable[[str], str]:
+        """Return a function that returns a text about the event without the values of the fields, for a log."""
+        made = self.event(event)
+        if not isinstance(made, RedactedEvent):
+            return str
+        return partial(_without_values, values=made.removed)
 
     def letter(self, letter: DeadLetter) -> DeadLetter:
         """Return a dead letter whose event has none of the fields, and whose `detail` quotes none of their values."""

@@ -47,10 +47,10 @@ local function size_of(values, from, till)
   return size
 end
 
--- Open the books; return two functions: `add` writes one letter and returns its id, `close` saves the books and returns the numbers of
--- letters that went for each of the bounds: bytes, letters, age; and 1 if others went whose number is not known. `close`
--- comes after one `add` at least.
-local function open_books(stream, books, max_length, max_bytes, max_age)
+-- Open the books; return two functions: `add` writes one letter and returns its id, `close` saves the books and returns
+-- the numbers of letters that went for each of the bounds: bytes, letters, age; and 1 if others went whose number is not
+-- known. `close` comes after one `add` at least. With `keeps` no other letter goes, whatever the bounds are.
+local function open_books(stream, books, max_length, max_bytes, max_age, keeps)
   local known = redis.call('HMGET', books, 'first', 'last', 'count', 'bytes')
   local first, last = tonumber(known[1]) or 1, tonumber(known[2]) or 0
   local count, bytes = tonumber(known[3]) or 0, tonumber(known[4]) or 0
@@ -87,10 +87,10 @@ local function open_books(stream, books, max_length, max_bytes, max_age)
   local function adopt()
     local length, size = redis.pcall('XLEN', stream), redis.pcall('MEMORY', 'USAGE', stream, 'SAMPLES', 0)
     if type(length) ~= 'number' or type(size) ~= 'number' then
-      length, size, trims, gone.uncounted = UNKNOWN, max_bytes / 2, true, 1
+      length, size, trims, gone.uncounted = UNKNOWN, max_bytes / 2, not keeps, keeps and 0 or 1
     end
     local each = math.ceil(size / math.max(length, 1))
-    local kept = math.min(length, max_length, math.floor(max_bytes / 2 / each))
+    local kept = keeps and length or math.min(length, max_length, math.floor(max_bytes / 2 / each))
     if kept < length then
       gone[length > max_length and 'letters' or 'bytes'], trims = length - kept, true
     end
@@ -110,7 +110,7 @@ local function open_books(stream, books, max_length, max_bytes, max_age)
   elseif not known[1] then
     adopt()
   end
-  while first <= last and is_too_old(block(first).id, max_age, now) do
+  while not keeps and first <= last and is_too_old(block(first).id, max_age, now) do
     forget_first('age')
   end
 
@@ -131,7 +131,7 @@ local function open_books(stream, books, max_length, max_bytes, max_age)
 
   local function add(from, till)
     local size = size_of(ARGV, from, till)
-    while first <= last and (count >= max_length or bytes + size > max_bytes) do
+    while not keeps and first <= last and (count >= max_length or bytes + size > max_bytes) do
       forget_first(count >= max_length and 'letters' or 'bytes')
     end
     local id = write(from, till)

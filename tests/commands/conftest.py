@@ -9,6 +9,9 @@ from typing import Any
 import pytest
 
 from bridge import cli
+from tests.support.letters import desk
+
+__all__ = ["CONFIG", "Terminal", "desk"]
 
 CONFIG = """\
 dramatiq: {url: 'redis://bridge:s3cret-one@localhost:1/0', namespace: workers}

@@ -11,8 +11,8 @@ import pytest
 from bridge.dead_letters.retry import Retrier
 from bridge.dead_letters.store import LetterStore
 from bridge.model.batch import DeadLetter
-from tests.dead_letters.conftest import ORDERS, Desk, order
 from tests.support.batches import Entry, Sinks, batch_of
+from tests.support.letters import ORDERS, Desk, order
 from tests.support.processes import queue_messages
 
 BROKEN = {"name": "note", "from": "orders", "actor": "record", "args": ["$payload.id"]}
@@ -176,7 +176,7 @@ async def test_headers_that_were_left_out(desk: Desk) -> None:
     assert (await desk.retry(letter)).outcome == "retried"
 
 
-REDACT = {"redact": ["payload.card", "payload.items.card", "headers.authorization"]}
+REDACT = {"redact": ["payload.card", "payload.card.number", "payload.items.card", "headers.authorization"]}
 
 
 @pytest.mark.parametrize(
@@ -193,6 +193,11 @@ REDACT = {"redact": ["payload.card", "payload.items.card", "headers.authorizatio
         ('$payload.card in ["5"]', True),
         ("$upper(payload.card)", True),
         ('$headers["Authorization"]', True),
+        ("$bool(payload.card)", True),
+        ("$sha256(to_json(payload))", True),
+        ("$payload.card.number", True),
+        ("$min(payload.n, payload.card)", True),
+        ("$payload.n + payload.card", True),
         ("$payload.items[0].card", True),
         ("$payload.n", False),
         ("$has(payload.card)", False),
@@ -262,6 +267,37 @@ async def test_an_event_that_comes_again_after_the_retry(desk: Desk, others: lis
     assert sorted(before) == [1, 2][: 1 + len(others)]
     await desk.receive(order(b"{}", message_id="m"))
     assert numbers(desk) == before
+
+
+async def test_as_is_leaves_out_the_routes_that_are_written(desk: Desk) -> None:
+    """Through all routes, as though the event came again: with a deduplication key only the missing ones are written."""
+    desk.write_config([BROKEN, OTHER], sources=DEDUPLICATED)
+    (letter,) = await desk.receive(order(b"{}", message_id="m"))
+    desk.write_config([{**BROKEN, "args": [1]}, OTHER], sources=DEDUPLICATED)
+    retried = await desk.retry(letter, as_is=True)
+    assert (retried.outcome, retried.messages, retried.left_out) == ("retried", 1, 1)
+    assert numbers(desk) == [2, 1]
+
+
+async def test_a_key_whose_time_is_over_is_not_made_again(desk: Desk) -> None:
+    """By now it may mean another event, which must not be dropped."""
+    short = {"orders": {**ORDERS, "deduplicate": {"key": "$meta.message_id", "within": "1d"}}}
+    desk.write_config([BROKEN], sources=short)
+    (letter,) = await desk.receive(order(b"{}", message_id="m"))
+    desk.write_config([{**BROKEN, "args": [1]}], sources=short)
+    assert (await desk.retry(letter)).messages == 1
+    await desk.receive(order(b"{}", message_id="m"))
+    assert numbers(desk) == [1, 1]
+
+
+async def test_a_redacted_deduplication_key_is_refused(desk: Desk) -> None:
+    """Without the key nobody knows whether the event was written."""
+    by_card = {"orders": {**ORDERS, "deduplicate": {"key": "$payload.card"}}}
+    desk.write_config([BROKEN], sources=by_card, dead_letters=REDACT)
+    (letter,) = await desk.receive(order(b'{"card": "5"}'))
+    desk.write_config([OTHER], sources=by_card, dead_letters=REDACT)
+    retried = await desk.retry(letter, as_is=True)
+    assert retried.detail == "the deduplication key of its source reads a field that was redacted"
 
 
 async def test_two_retries_at_once(desk: Desk) -> None:

@@ -13,6 +13,7 @@ from bridge.config import Config
 from bridge.delivery.event_log import EventLog
 from bridge.model.accounting import Outcome
 from bridge.model.batch import Batch
+from bridge.model.event import Event
 from bridge.observe import logs
 from tests.support.brokers import Redis
 from tests.support.feeds import StreamFeed
@@ -81,3 +82,24 @@ def test_explanations_have_a_bound_in_time() -> None:
     assert len(lines) == 1000
     assert "is false" in lines[0]["routes"]["r0"]
     assert lines[-1]["cause"].startswith("not explained")
+
+
+def test_a_line_at_debug_has_no_redacted_value() -> None:
+    """Neither in the words of a condition, nor in a dead letter's, nor among the ids."""
+    config = Config.model_validate({
+        "sources": {"s": {"type": "amqp", "url": "amqp://h/", "queue": "q"}},
+        "dead_letters": {"redact": ["payload.c", "meta.message_id"]},
+        "routes": [
+            {"name": "hot", "from": "s", "actor": "a", "when": "payload.c == 'none'"},
+            {"name": "all", "from": "s", "actor": "a", "args": ["$int(payload.c)"]},
+        ],
+    }, by_alias=True, by_name=False)  # fmt: skip
+    made = Event("s", "t", b'{"c": "4111-1111"}', 1, raw=({}, {"message_id": "s3cret", "correlation_id": "c"}))
+    with structlog.testing.capture_logs() as lines:
+        EventLog(config).written(Batch([made]), Outcome.WRITTEN)
+    (line,) = lines
+    assert line["correlation_id"] == "c"
+    assert set(line["routes"]) == {"hot", "all"}
+    assert "***" in line["routes"]["hot"]
+    assert "4111" not in str(line)
+    assert "s3cret" not in str(line)
