@@ -63,6 +63,10 @@ class Access:
             return "socket"
         return "none" if self._token is None else "token"
 
+    def has_token_of(self, other: Access) -> bool:
+        """Return whether it asks for the same token as `other`."""
+        return self._token == other._token
+
     def check_names(self, hosts: Sequence[str], origins: Sequence[str], local: str) -> None:
         """Check the values of Host and Origin; `local` is the address of this end of the connection.
 

@@ -37,7 +37,9 @@ WAIT_S: Final = 50.0
 _MAX_RELOADS: Final = 2
 #: An answer is made anew once so many times the processor's time that it took have passed: so answers take a fifth of it at most.
 _PAUSES: Final = 4
-_MAX_PARAMETERS: Final = 4
+#: A client of a stream takes each part within this time.
+STALL_S: Final = 15.0
+_MAX_PARAMETERS: Final = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,12 +72,14 @@ class Streamed:
 
     The connection calls `parts.aclose()` in any case, and at once where the client goes. A generator that has not begun does
     nothing then: it acquires its resources itself, once it runs. A part that the client does not take within
-    `connections.STALL_S` ends the connection; the next one is asked for only when it is taken.
+    `stall_s` ends the connection; the next one is asked for only when it is taken. `on_end` is called in any case too.
     """
 
     content_type: str
     parts: AsyncGenerator[bytes, None]
     headers: Mapping[str, str] = field(default_factory=dict)
+    on_end: Callable[[], None] = lambda: None
+    stall_s: float = STALL_S
 
     @property
     def all_headers(self) -> dict[str, str]:
@@ -213,7 +217,7 @@ def parameters(query: str, *known: str) -> dict[str, str]:
     except ValueError:
         raise Refused(400, "the query cannot be read") from None
     if not _is_known(found, known):
-        raise Refused(400, f"the query takes {' and '.join(known)}, once")
+        raise Refused(400, f"the query takes {', '.join(known)}, {'each ' if len(known) > 1 else ''}once")
     return {name: values[0] for name, values in found.items()}
 
 

@@ -25,8 +25,6 @@ MAX_CONNECTIONS: Final = 64
 LIFE_S: Final = 60.0
 #: So many answers are streamed at once; these connections live as long as their clients want.
 MAX_STREAMS: Final = 16
-#: A client of a stream takes each part within this time.
-STALL_S: Final = 15.0
 #: The head of its request has come within this time.
 HEAD_S: Final = 10.0
 #: A client may send so many bytes, most of them the head.
@@ -145,13 +143,13 @@ class Connection(web.RequestHandler):
         self._stop_timers()
         self._streaming = asyncio.current_task()
         try:
-            await self._take(made.prepare(request), request)
+            await self._take(made.prepare(request), request, streamed.stall_s)
             async for part in streamed.parts:
                 self.output = len(part)
                 self._connections.bound_output(self)
-                await self._take(made.write(part), request)
+                await self._take(made.write(part), request, streamed.stall_s)
                 self.output = 0
-            await self._take(made.write_eof(), request)
+            await self._take(made.write_eof(), request, streamed.stall_s)
         except (ConnectionError, asyncio.CancelledError):
             raise
         except Exception as error:
@@ -161,17 +159,18 @@ class Connection(web.RequestHandler):
             raise ConnectionError("a stream has failed") from error
         finally:
             self._streaming = None
+            streamed.on_end()
             await streamed.parts.aclose()
         return made
 
-    async def _take(self, sending: Awaitable[object], request: web.BaseRequest) -> None:
+    async def _take(self, sending: Awaitable[object], request: web.BaseRequest, within_s: float) -> None:
         """Wait until the client has taken all but a few KiB of what is sent.
 
         Raises:
             ConnectionError: it has not, for too long.
         """
         try:
-            async with asyncio.timeout(STALL_S):
+            async with asyncio.timeout(within_s):
                 await sending
                 await request.writer.drain()
         except TimeoutError:

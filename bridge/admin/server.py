@@ -1,6 +1,6 @@
 """The admin server: listens, decides which request may have which answer, and never harms the bridge that it speaks of.
 
-It shows `/livez`, `/readyz`, `/metrics`, `/status` and the page at `/`, and takes the orders `/reload`, `/pause` and `/resume`. This module is
+It shows `/livez`, `/readyz`, `/metrics`, `/status`, `/tap` and the page at `/`, and takes the orders `/reload`, `/pause` and `/resume`. This module is
 imported only where a bridge has an admin server: aiohttp and prometheus-client are loaded with it.
 """
 
@@ -21,6 +21,7 @@ from bridge.admin.assets import FILES, Asset, assets
 from bridge.admin.connections import BoundedServer, Connection
 from bridge.admin.feed import Feed
 from bridge.admin.listening import BACKLOG, Listener
+from bridge.admin.tap import TapEndpoint
 from bridge.admin.workshop import MAX_TRIAL, WorkshopEndpoints
 from bridge.config.admin import AdminSettings
 from bridge.errors import describe_error
@@ -70,6 +71,7 @@ class AdminServer:
         self._repeated = RepeatedLog()
         self._server = BoundedServer(self._handle)
         shown = Endpoints(controlled)
+        self._taps = TapEndpoint(controlled)
         order = partial(_Endpoint, methods=("POST",), changes=True)
         # Exact paths: no other spelling of one is any of them.
         self._endpoints: Mapping[str, _Endpoint] = {
@@ -80,6 +82,11 @@ class AdminServer:
                 lambda request, _query: shown.metrics(",".join(request.headers.getall("Accept", []))), checked=False
             ),
             "/status": _Endpoint(lambda _request, _query: shown.status()),
+            "/tap": _Endpoint(
+                lambda request, query: self._taps.tap(query, contents=self._may_see_contents(request)),
+                methods=("GET",),
+                streams=True,
+            ),
             "/reload": order(lambda _request, query: shown.reload(query)),
             "/pause": order(lambda _request, query: shown.pause(query, paused=True)),
             "/resume": order(lambda _request, query: shown.pause(query, paused=False)),
@@ -121,7 +128,13 @@ class AdminServer:
 
     def use(self, settings: AdminSettings) -> None:
         """Ask for another token from now on, and allow other names; the address stays."""
-        self._access = Access(settings)
+        before, self._access = self._access, Access(settings)
+        if not self._access.has_token_of(before):
+            self._taps.revoke()
+
+    async def finish(self) -> None:
+        """Wait a moment for clients that get their last lines; before the end of `serve`."""
+        await self._taps.finish()
 
     @property
     def changes(self) -> str:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import http.client
 import socket
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Final, TypeVar
 from urllib.parse import quote
@@ -22,10 +24,13 @@ from bridge.observe.masking import masked
 _Answer = TypeVar("_Answer")
 #: How long the server may take for a connection, and for each part of an answer.
 TIMEOUT_S: Final = 5.0
+#: How long a stream may be silent: the bridge gives a sign every 15 s.
+SILENCE_S: Final = 60.0
 #: How long a reload may take: sources that restart finish the events that they have received before.
 RELOAD_TIMEOUT_S: Final = 300.0
 #: The state of 5,000 routes has 2 MiB.
 _MAX_ANSWER: Final = 64 << 20
+_MAX_LINE: Final = 16 << 20
 _READ: Final = 64 << 10
 _UNIX: Final = "unix:"
 #: A server that listens on every address is reached on this machine's own.
@@ -129,13 +134,7 @@ class AdminClient:
         order = "pause" if paused else "resume"
         code, body = self._ask("POST", f"/{order}?name={quote(name, safe='')}")
         if code == http.client.NOT_FOUND:
-            known = _known(body)
-            if known is None:
-                raise self._refusal(code, body)
-            hint = (
-                near_miss(name, known) or f"it has {', '.join(map(cut, known[:20]))}{', …' if len(known) > 20 else ''}"
-            )
-            raise Refused(f"{self.address} has no source or route {cut(name)!r}; {hint}")
+            raise self._unknown(body, name)
         if code != http.client.OK:
             raise self._refusal(code, body)
         answer = self._decode(body, Paused)
@@ -152,6 +151,48 @@ class AdminClient:
             return self._decode(body, Reloaded)
         raise self._refusal(code, body)
 
+    def lines(self, path: str, name: str) -> Iterator[bytes]:
+        """Yield the lines of an answer that is streamed; `name` is the one that the bridge may not know.
+
+        Raises:
+            NoAnswer: the bridge has ended without the end of the answer, or is silent.
+            Unreachable: nobody answers, or no bridge.
+            Refused: the server refuses it.
+        """
+        connection = _Connection(self.address, SILENCE_S)
+        with self._explained(SILENCE_S):
+            try:
+                connection.request("GET", path, headers=self._headers)
+                answer = connection.getresponse()
+                if answer.status == http.client.NOT_FOUND:
+                    raise self._unknown(self._read(answer, time.monotonic() + TIMEOUT_S), name)
+                if answer.status != http.client.OK:
+                    raise self._refusal(answer.status, self._read(answer, time.monotonic() + TIMEOUT_S))
+                yield from self._lines(answer)
+            except http.client.IncompleteRead:
+                raise NoAnswer(f"{self.address} has ended the connection: the bridge has stopped, or died") from None
+            finally:
+                connection.close()
+
+    def _lines(self, answer: http.client.HTTPResponse) -> Iterator[bytes]:
+        rest = b""
+        while part := answer.read1(_READ):
+            *lines, rest = (rest + part).split(b"\n")
+            if len(rest) > _MAX_LINE:
+                raise self._stranger("a line of its answer has no end")
+            yield from lines
+
+    def _unknown(self, body: bytes, name: str) -> BridgeError:
+        known = _known(body)
+        if known is None:
+            return self._refusal(http.client.NOT_FOUND, body)
+        cause = self._words(body)
+        kind = (
+            cause.removeprefix("no ").removesuffix(" has this name") if cause.startswith("no ") else "source or route"
+        )
+        hint = near_miss(name, known) or f"it has {', '.join(map(cut, known[:20]))}{', …' if len(known) > 20 else ''}"
+        return Refused(f"{self.address} has no {kind} {cut(name)!r}; {hint}")
+
     def _decode(self, body: bytes, answer: type[_Answer]) -> _Answer:
         try:
             return msgspec.json.decode(body, type=answer)
@@ -161,13 +202,24 @@ class AdminClient:
     def _ask(self, method: str, path: str, timeout_s: float = TIMEOUT_S) -> tuple[int, bytes]:
         """Return the status code and the body of the answer."""
         connection = _Connection(self.address, timeout_s)
-        headers = {"Accept": "application/json", "Connection": "close"}
-        if self._token:
-            headers["Authorization"] = f"Bearer {self._token}"
+        with self._explained(timeout_s):
+            try:
+                connection.request(method, path, headers=self._headers)
+                answer = connection.getresponse()
+                return answer.status, self._read(answer, time.monotonic() + timeout_s)
+            finally:
+                connection.close()
+
+    @property
+    def _headers(self) -> dict[str, str]:
+        token = {"Authorization": f"Bearer {self._token}"} if self._token else {}
+        return {"Accept": "application/json", "Connection": "close", **token}
+
+    @contextmanager
+    def _explained(self, timeout_s: float) -> Iterator[None]:
+        """Put the errors of a connection into words."""
         try:
-            connection.request(method, path, headers=headers)
-            answer = connection.getresponse()
-            return answer.status, self._read(answer, time.monotonic() + timeout_s)
+            yield
         except TimeoutError:
             raise NoAnswer(f"no answer from {self.address} within {timeout_s:g} s: does the bridge hang?") from None
         except (ConnectionRefusedError, FileNotFoundError):
@@ -182,8 +234,6 @@ class AdminClient:
             raise self._stranger(f"it does not speak HTTP as the bridge does ({type(error).__name__})") from None
         except (OSError, UnicodeError) as error:
             raise Unreachable(f"the connection to {self.address} failed: {describe_error(error)}") from None
-        finally:
-            connection.close()
 
     def _read(self, answer: http.client.HTTPResponse, deadline: float) -> bytes:
         parts, size = [], 0

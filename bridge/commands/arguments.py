@@ -24,6 +24,10 @@ _RELOAD_CODES: Final = (
     "exit codes: 0 (loaded; without --wait: accepted), 1 (nothing has changed, or not reachable), 2 (usage),\n"
     "            78 (mistakes in the `admin:` of CONFIG)"
 )
+_TAP_CODES: Final = (
+    "exit codes: 0 (--limit or --for is reached, or Ctrl-C), 1 (the bridge has ended, or is not reachable), 2 (usage),\n"
+    "            78 (mistakes in the `admin:` of CONFIG)"
+)
 _COLORS: Final = ("auto", "always", "never")
 
 #: The columns that `top` can be sorted by.
@@ -45,7 +49,7 @@ def command_line() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"dramatiq-bridge {bridge.__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for add in (_run, _check, _test, _route, _send, _status, _top, _graph, _pause, _resume, _reload):
+    for add in (_run, _check, _test, _route, _send, _status, _top, _tap, _graph, _pause, _resume, _reload):
         add(commands)
     add_dead(commands)
     for add in (_actors, _schema, _completion, _demo):
@@ -62,6 +66,12 @@ def _percent(text: str) -> float:
 
 def _color(parser: Any) -> None:
     parser.add_argument("--color", choices=_COLORS, default="auto", help="auto: on a terminal, unless NO_COLOR is set")
+
+
+def _count(text: str) -> int:
+    if text.isascii() and text.isdecimal() and 0 < len(text) < 10 and int(text) > 0:
+        return int(text)
+    raise argparse.ArgumentTypeError(f"takes a number of events, not {text!r}")
 
 
 def _interval(text: str) -> float:
@@ -194,6 +204,24 @@ def _top(commands: Commands) -> None:
     top.add_argument("--sort", choices=SORTS, default="events", help="the greatest first; names by the alphabet")
     top.add_argument("--filter", default="", metavar="TEXT", help="sources, routes and queues with this in their names")
     _color(top)
+
+
+def _tap(commands: Commands) -> None:
+    sentence = "show the events of a running bridge as they get their outcome, and what each route made of them"
+    example = "dramatiq-bridge tap --config bridge.yaml --route oven-too-hot --topic 'plants/3/*' --for 30s"
+    tap = add_command(commands, "tap", sentence, example, _TAP_CODES)
+    tap.add_argument("--source", metavar="SOURCE", help="only events of this source")
+    tap.add_argument("--route", metavar="ROUTE", help="only events that the topic of this route fits")
+    tap.add_argument("--topic", metavar="GLOB", help="only these topics: * is any run of characters, ? is one")
+    tap.add_argument("--limit", type=_count, metavar="N", help="end after so many events")
+    tap.add_argument("--for", dest="seconds", type=_interval, metavar="DURATION", help="end after this time, as in 30s")
+    form = tap.add_mutually_exclusive_group()
+    form.add_argument("--json", action="store_true", help="print the lines as the admin server sends them")
+    form.add_argument(
+        "--as-test", action="store_true", help="print each event as a test, with what the routes make of it"
+    )
+    _daemon(tap)
+    _color(tap)
 
 
 def _graph(commands: Commands) -> None:

@@ -25,6 +25,7 @@ log = logger()
 _MAX_ROUTES: Final = 20
 #: In CPU time, of one batch; one event more may be explained.
 _MAX_EXPLAINING_S: Final = 0.05
+_POISON: Final = {"cause": "not run again, since it has ended a process before"}
 _UNEXPLAINED: Final = {
     "cause": "not explained, since there are too many events at once: `dramatiq-bridge route` explains it"
 }
@@ -37,8 +38,8 @@ class EventLog:
         self._routes = DryRun(config)
         self._redaction = Redaction.of(config)
 
-    def written(self, batch: Batch, outcome: Outcome) -> None:
-        """Log each event of a batch that has its outcome; a part of it may have been written before.
+    def written(self, batch: Batch, outcome: Outcome, *, redelivers: bool = True) -> None:  # noqa: ARG002 - see `Observer`
+        """Log each event of a batch; see `Observer`.
 
         Explanations have a bound: thousands of routes, or long conditions, would keep the event loop from all else.
         """
@@ -54,13 +55,18 @@ class EventLog:
                     outcome="dead-lettered" if index in letters and index not in messages else became,
                     source=event.source,
                     topic=event.topic,
-                    **_ids(self._redaction.event(event)),
+                    **event_ids(self._redaction.event(event)),
                     redelivered=event.redelivered or None,
                     duplicate=index in duplicates or None,
                     messages=messages.get(index),
                     dead_letter=letters.get(index),
-                    **(self._explain(event) if time.thread_time() < end else _UNEXPLAINED),
+                    **self._explanation(event, letters.get(index, ""), end),
                 )
+
+    def _explanation(self, event: Event, letter: str, end: float) -> dict[str, Any]:
+        if letter.startswith("poison:"):
+            return _POISON
+        return self._explain(event) if time.thread_time() < end else _UNEXPLAINED
 
     def _explain(self, event: Event) -> dict[str, Any]:
         try:
@@ -73,7 +79,7 @@ class EventLog:
             return {"cause": f"no explanation: {describe_error(error)}"}
 
 
-def _ids(event: Event) -> dict[str, Any]:
+def event_ids(event: Event) -> dict[str, Any]:
     """Return the ids by which the sender and the broker know the event, as far as there are any."""
     try:
         meta = event.details()[1]

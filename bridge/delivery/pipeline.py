@@ -20,9 +20,9 @@ from typing import Final
 from bridge.backoff import Backoff
 from bridge.config import SourceConfig
 from bridge.delivery import tasks
-from bridge.delivery.event_log import EventLog
 from bridge.delivery.handover import Handover, taken_apart
 from bridge.delivery.meter import SourceMeter
+from bridge.delivery.observers import Observers
 from bridge.delivery.policy import Delivery, DeliveryPolicy
 from bridge.delivery.replay import Replay
 from bridge.delivery.sink_context import SinkContext
@@ -61,7 +61,8 @@ class SourcePipeline:
     """Moves the events of one source into the sink, which knows it as `name`.
 
     `run` connects, again and again, until `stop` or `retire` has ended it. `config` is that of the source, `router` has its
-    routes; `guarantee` is its promise, for the log. `accounts` are those of its predecessor.
+    routes; `guarantee` is its promise, for the log. `accounts` are those of its predecessor. `observers` see each batch that
+    has its outcome.
     """
 
     def __init__(
@@ -74,19 +75,19 @@ class SourcePipeline:
         *,
         guarantee: str | None = None,
         accounts: Accounts | None = None,
+        observers: Observers | None = None,
     ) -> None:
         self.name = name
         #: Whether a person has paused the source: it does not connect until it is resumed.
         self.paused = False
         #: Whether a stop has finished every event that was received, within its time.
         self.drained = False
-        #: Logs each event, at `debug`.
-        self.event_log: EventLog | None = None
         self._source = source
         self._log = SourceLog(name, source.name, config, guarantee)
         self._meter = SourceMeter(config)
         self._router = router
         self._context = context
+        self._observers = observers or Observers()
         self._accounts = accounts or Accounts(redelivers=source.redelivers)
         self._policy = DeliveryPolicy(name, source, router, context, self._accounts)
         self._connected = asyncio.Event()
@@ -413,8 +414,8 @@ class SourcePipeline:
         self._accounts.record(delivery.batch, delivery.counts, outcome)
         if outcome is Outcome.WRITTEN:
             self._meter.written(delivery.batch)
-        if self.event_log is not None:
-            self.event_log.written(delivery.batch, outcome)
+        if self._observers.present:
+            self._observers.written(delivery.batch, outcome, redelivers=self._accounts.redelivers)
         self._log.written(delivery.batch)
 
     async def _acknowledge(self, delivery: Delivery, outcome: Outcome) -> None:

@@ -32,17 +32,18 @@ _LAST_MS: Final = 253_402_300_799_999
 _WIDTH: Final = 110
 
 
-def as_test(config: Config, event: Event, name: str) -> str:
+def as_test(config: Config, event: Event, name: str, dry_run: DryRun | None = None) -> str:
     """Return the event as an item of the list `tests:`, with all that today's routes make of it.
 
     The text is loaded and run here: it holds. Parts of a message that `${...}` has put there are not expected, since they
-    may be secrets. Headers and properties that the protocol does not have are left out.
+    may be secrets. Headers and properties that the protocol does not have are left out. `dry_run` is that of `config`, where the
+    caller has it.
 
     Raises:
         InvalidValue: no test can have this event.
     """
     source = config.sources[event.source]
-    dry_run = DryRun(config)
+    dry_run = dry_run or DryRun(config)
     given = _given(event, source)
     problem: InvalidValue | None = None
     for body in _bodies(event, source):

@@ -77,6 +77,10 @@ class Result:
         """Return the outcome of each route of the source, first of those whose topics fit."""
         return [*self.routes, *self._others()]
 
+    def others(self) -> Iterable[RouteResult]:
+        """Return the outcomes of the routes that are not in `routes`, each made when it is asked for."""
+        return self._others()
+
     @property
     def messages(self) -> list[RouteResult]:
         """The routes that make a message."""

@@ -11,6 +11,7 @@ from typing import Literal, Protocol
 import msgspec
 
 from bridge.model.state import BridgeState
+from bridge.model.taps import Tap, TapFilter
 from bridge.model.workshop import Workshop
 
 #: `ok`: every change is live, and there may be none. `refused`: a change cannot be made live. `invalid`: the file has
@@ -71,4 +72,18 @@ class Controlled(Protocol):
         Raises:
             UnknownName: no source or route has this name.
         """
+        ...
+
+    async def tap(self, wanted: TapFilter) -> Tap:
+        """Begin to tap the events of a filter; return once the next one is seen. `untap` ends it.
+
+        Raises:
+            UnknownTapName: the filter names a source or a route that is not there.
+            TooManyTaps: there is no place for another one.
+            InvalidValue: its glob is too long.
+        """
+        ...
+
+    def untap(self, tap: Tap) -> None:
+        """End a tap, at once; a second call does nothing."""
         ...

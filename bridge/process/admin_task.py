@@ -40,6 +40,8 @@ class AdminTask:
     async def end(self) -> None:
         """End the server."""
         if self._task is not None:
+            if self._server is not None:
+                await self._server.finish()
             self._task.cancel()
             await asyncio.wait([self._task], timeout=1)
 

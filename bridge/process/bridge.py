@@ -14,6 +14,7 @@ from typing import Final
 from bridge.config import Config
 from bridge.delivery import tasks
 from bridge.delivery.pauses import RoutePauses
+from bridge.delivery.taps import Taps
 from bridge.model.accounting import Counts
 from bridge.model.control import Paused
 from bridge.model.state import ProcessState
@@ -153,6 +154,11 @@ class Bridge:
                     await pipeline.pause()
             except TimeoutError:
                 pipeline.reconnect("the source is paused")
+
+    @property
+    def taps(self) -> Taps:
+        """The taps of this process."""
+        return self._pipelines.taps
 
     def stuck(self) -> list[str]:
         """Return the sources that do not move, and that a new connection has not helped."""

@@ -8,7 +8,7 @@ import pickle
 import signal
 import sys
 from asyncio.subprocess import PIPE, Process
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -20,11 +20,13 @@ from bridge.backoff import Backoff
 from bridge.errors import describe_error
 from bridge.model.accounting import Counts
 from bridge.model.state import ProcessState
+from bridge.model.taps import Dropped, TapFilter
 from bridge.observe.logs import logger
 from bridge.process.child import Report
 from bridge.process.earlier_lives import EarlierLives
-from bridge.process.orders import STOP, Order, PauseOrder, SwapOrder
+from bridge.process.orders import STOP, Further, Order, PauseOrder, SwapOrder, TapOrder
 from bridge.process.pausing import Pauses
+from bridge.process.tapping import is_tapped, read_tapped
 
 log = logger()
 #: A process that lived this long has worked: after its end the next one follows soon again.
@@ -38,9 +40,13 @@ _decode: Final = msgspec.json.Decoder(Report).decode
 
 
 class ChildProcess:
-    """One child process, started again whenever it ends unasked; its counts are those of all its lives."""
+    """One child process, started again whenever it ends unasked; its counts are those of all its lives.
 
-    def __init__(self, order: Order) -> None:
+    `on_tapped` gets what its taps have seen, with their numbers.
+    """
+
+    def __init__(self, order: Order, on_tapped: Callable[[int, bytes | Dropped], None] = lambda *_: None) -> None:
+        self._on_tapped = on_tapped
         self.number = order.number
         self.ready = asyncio.Event()
         #: The sources that do not move in it.
@@ -100,15 +106,25 @@ class ChildProcess:
         self._order = replace(self._order, pauses=pauses)
         await self._carry_out(lambda number: PauseOrder(number, pauses))
 
-    async def _carry_out(self, make: Callable[[int], SwapOrder | PauseOrder]) -> None:
+    def tap(self, taps: Mapping[int, TapFilter]) -> asyncio.Future[None] | None:
+        """Let these taps be open, and no others; return the end of the order, None where the next process begins with it."""
+        self._order = replace(self._order, taps=taps)
+        return self._give(lambda number: TapOrder(number, taps))
+
+    async def _carry_out(self, make: Callable[[int], Further]) -> None:
+        done = self._give(make)
+        if done is not None:
+            await done
+
+    def _give(self, make: Callable[[int], Further]) -> asyncio.Future[None] | None:
         stdin = self._process.stdin if self._process is not None else None
         if stdin is None or stdin.is_closing() or not self._has_order:
-            return  # a process that starts now reads the new order
+            return None  # a process that starts now reads the new order
         self._last_id += 1
         done = self._waiting[self._last_id] = asyncio.get_running_loop().create_future()
         with suppress(BrokenPipeError, ConnectionResetError):
             stdin.write(pickle.dumps(make(self._last_id)))
-        await done
+        return done
 
     def kill(self) -> None:
         """End the process at once; from any thread."""
@@ -184,6 +200,10 @@ class ChildProcess:
         self._removed_before, self._removed = total, {}
 
     def _take(self, line: bytes) -> None:
+        if is_tapped(line):
+            with suppress(ValueError):  # half a line
+                self._on_tapped(*read_tapped(line))
+            return
         with suppress(msgspec.DecodeError):  # half a line, from a process that was killed
             report = _decode(line)
             self._reported_at = asyncio.get_running_loop().time()

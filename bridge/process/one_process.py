@@ -6,9 +6,11 @@ import asyncio
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from bridge.delivery.taps import check_names
 from bridge.model.accounting import Counts
 from bridge.model.control import Controlled, Paused, Reloaded
 from bridge.model.state import BridgeState
+from bridge.model.taps import STOPPED, Tap, TapFilter
 from bridge.model.workshop import Workshop
 from bridge.observe.logs import logger
 from bridge.process import clock
@@ -52,6 +54,7 @@ class OneProcess:
             await bridge.run()
         finally:
             self._reloader.stop()
+            bridge.taps.finish(*STOPPED)
             await admin.end()
             for helper in helpers:
                 helper.cancel()
@@ -88,6 +91,15 @@ class OneProcess:
     async def pause(self, name: str, *, paused: bool) -> Paused:
         """See `Controlled`."""
         return await self._bridge.pause(name, paused=paused)
+
+    async def tap(self, wanted: TapFilter) -> Tap:
+        """See `Controlled`."""
+        check_names(wanted, self._bridge.config)
+        return await self._bridge.taps.open(wanted)
+
+    def untap(self, tap: Tap) -> None:
+        """See `Controlled`."""
+        self._bridge.taps.close(tap)
 
     async def _swap(self, prepared: Prepared, _: Changes) -> None:
         config = prepared.config

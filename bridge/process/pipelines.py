@@ -12,8 +12,10 @@ from bridge import sources
 from bridge.config import Config
 from bridge.delivery import tasks
 from bridge.delivery.event_log import EventLog
+from bridge.delivery.observers import Observers
 from bridge.delivery.pipeline import SourcePipeline
 from bridge.delivery.sink_context import SinkAvailability
+from bridge.delivery.taps import Taps
 from bridge.model.accounting import Accounts, Counts
 from bridge.model.state import SourceState
 from bridge.observe.logs import is_debug
@@ -61,10 +63,12 @@ class Pipelines:
         self.paused: frozenset[str] = frozenset()
         self._config, self._tables, self._side = config, tables, side
         self._first = first
-        self._event_log = EventLog(config) if is_debug() else None
+        self._observers = Observers()
+        self._event_log: EventLog | None = None
+        #: Those that look at the events of this process.
+        self.taps = Taps(self._observers)
+        self._observe(config, tables)
         self._running = {name: self._made(config, tables, side, name) for name in config.sources}
-        for pipeline in self._running.values():
-            pipeline.event_log = self._event_log
         self._orphans: list[SourcePipeline] = []
         #: The sources whose orphaned sessions were not looked for yet.
         self._unsearched: set[str] = set()
@@ -216,9 +220,8 @@ class Pipelines:
         for name in swap.changes.restarted:
             self._running[name].succeed(old[name])
         self._config, self._tables = config, swap.tables
-        self._event_log = EventLog(config) if is_debug() else None
+        self._observe(config, swap.tables)
         for pipeline in self:
-            pipeline.event_log = self._event_log
             pipeline.reroute(router.make(config.sources[pipeline.source], swap.tables[pipeline.source]))
         self.paused &= config.sources.keys()
         before, self._side = self._side, swap.side
@@ -228,6 +231,15 @@ class Pipelines:
         self.watchdog.watch(list(self), self._stuck_after_s)
         for name in swap.changes.restarted:
             self._start(self._running[name])
+
+    def _observe(self, config: Config, tables: Mapping[str, RouteTable]) -> None:
+        """Let the observers know the configuration that runs from now on."""
+        if self._event_log is not None:
+            self._observers.remove(self._event_log)
+        self._event_log = EventLog(config) if is_debug() else None
+        if self._event_log is not None:
+            self._observers.add(self._event_log)
+        self.taps.use(config, tables)
 
     @property
     def _stuck_after_s(self) -> float:
@@ -243,7 +255,7 @@ class Pipelines:
         accounts: Accounts | None = None,
     ) -> SourcePipeline:
         source = sources.make(name, config, SinkAvailability(side.context, name))
-        return _pipeline(config, tables, side, name, source, accounts=accounts)
+        return _pipeline(config, tables, side, name, source, observers=self._observers, accounts=accounts)
 
     def _start(self, pipeline: SourcePipeline) -> None:
         pipeline.paused = pipeline.name in self.paused
@@ -299,8 +311,7 @@ class Pipelines:
             orphans = await sources.orphaned_sessions(source_name, self._config)
             self._unsearched.discard(source_name)
             for name, source in orphans.items():
-                pipeline = _pipeline(self._config, self._tables, self._side, name, source)
-                pipeline.event_log = self._event_log
+                pipeline = _pipeline(self._config, self._tables, self._side, name, source, observers=self._observers)
                 pipeline.paused = source_name in self.paused
                 self._orphans.append(pipeline)
                 self.watchdog.add(pipeline)
@@ -314,9 +325,12 @@ def _pipeline(
     name: str,
     source: Source,
     *,
+    observers: Observers,
     accounts: Accounts | None = None,
 ) -> SourcePipeline:
     settings = config.sources[source.name]
     routed = router.make(settings, tables[source.name])
     guarantee = promise(config, settings).guarantee
-    return SourcePipeline(name, source, settings, routed, side.context, guarantee=guarantee, accounts=accounts)
+    return SourcePipeline(
+        name, source, settings, routed, side.context, guarantee=guarantee, accounts=accounts, observers=observers
+    )

@@ -14,9 +14,11 @@ from typing import TYPE_CHECKING, Final
 
 from bridge.config import Config
 from bridge.delivery import tasks
+from bridge.delivery.taps import check_names
 from bridge.model.accounting import Counts
 from bridge.model.control import Controlled, Paused, Reloaded
 from bridge.model.state import BridgeState
+from bridge.model.taps import STOPPED, Tap, TapFilter
 from bridge.model.workshop import Workshop
 from bridge.observe.logs import logger
 from bridge.process import clock, ending
@@ -29,8 +31,10 @@ from bridge.process.orders import Order
 from bridge.process.overview import Overview
 from bridge.process.pausing import Pauses
 from bridge.process.reload import Reloader
+from bridge.process.tapping import JoinedTaps
 from bridge.process.workshop import LiveWorkshop
 from bridge.sources.sharding import config_for_process
+from bridge.topics.glob import Glob
 
 log = logger()
 #: Beyond `drain_timeout`, the time that a process has to cancel, to close and to leave: it ends by itself before, with its counts.
@@ -47,7 +51,10 @@ class Supervisor:
         config = prepared.config
         self._pauses = Pauses()
         self._pausing = asyncio.Lock()
-        self._children = [ChildProcess(self._order(prepared, number)) for number in range(config.processes)]
+        self._taps = JoinedTaps()
+        self._children = [
+            ChildProcess(self._order(prepared, number), self._taps.take) for number in range(config.processes)
+        ]
         self._lifecycle = Lifecycle(config, processes=config.processes)
         self._overview = Overview()
         #: The configuration that the outside sees.
@@ -81,6 +88,7 @@ class Supervisor:
         finally:
             if self._deadline is not None:
                 self._deadline.cancel()
+            self._taps.finish(*STOPPED)
             await admin.end()
             self._lifecycle.end(self.counts())
         return 0 if ended_well else 1
@@ -111,18 +119,29 @@ class Supervisor:
             await asyncio.gather(*(child.pause(self._pauses) for child in self._children))
             return answer
 
+    async def tap(self, wanted: TapFilter) -> Tap:
+        """See `Controlled`."""
+        check_names(wanted, self._shown)
+        Glob(wanted.topic)  # the processes compile it
+        return await self._taps.open(wanted, self._children)
+
+    def untap(self, tap: Tap) -> None:
+        """See `Controlled`."""
+        self._taps.close(tap, self._children)
+
     async def _swap(self, prepared: Prepared, _: Changes) -> None:
         async with self._pausing:
             self._pauses = self._pauses.within(prepared.config)
             # From now on each process may report one or the other.
             self._shown = prepared.config
             await asyncio.gather(*(child.swap(self._order(prepared, child.number)) for child in self._children))
+        self._taps.use(prepared.config)
         if self._admin is not None:
             self._admin.use(prepared.config)
 
     def _order(self, prepared: Prepared, number: int) -> Order:
         config = config_for_process(prepared.config, number)
-        return Order(number, config, prepared.log_format, prepared.log_level, self._pauses)
+        return Order(number, config, prepared.log_format, prepared.log_level, self._pauses, self._taps.wanted)
 
     @property
     def _config(self) -> Config:

@@ -6,13 +6,13 @@ import asyncio
 import socket
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
-from typing import Final, cast
+from typing import Any, Final, cast
 
 import pytest
 import structlog
 from aiohttp import web
 
-from bridge.admin import connections
+from bridge.admin import answers, connections
 from bridge.admin.access import Refused
 from bridge.admin.answers import Answer, Streamed
 from bridge.admin.connections import BoundedServer, Connection
@@ -55,7 +55,7 @@ class Watcher(Client):
 
 
 @asynccontextmanager
-async def streaming(parts: Callable[[], AsyncGenerator[bytes, None]]) -> AsyncIterator[Client]:
+async def streaming(parts: Callable[[], AsyncGenerator[bytes, None]], **more: Any) -> AsyncIterator[Client]:
     """Serve these parts to every client; whoever asks for /other has a short answer."""
 
     async def handle(request: web.BaseRequest) -> web.StreamResponse:
@@ -67,7 +67,7 @@ async def streaming(parts: Callable[[], AsyncGenerator[bytes, None]]) -> AsyncIt
             connection.begin_stream()
         except Refused as refused:
             return connection.respond(Answer.text(refused.status, refused.words, refused.headers))
-        return await connection.stream(request, Streamed("application/jsonl", parts(), {"X-Test": "yes"}))
+        return await connection.stream(request, Streamed("application/jsonl", parts(), {"X-Test": "yes"}, **more))
 
     bounded = BoundedServer(handle)
     listening = socket.create_server(("127.0.0.1", 0))
@@ -153,10 +153,9 @@ async def test_a_stream_lives_longer_than_other_connections(monkeypatch: pytest.
         assert await lines(reader, 1) == [b"still here\n"]
 
 
-async def test_a_client_that_takes_nothing_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_client_that_takes_nothing_is_ended() -> None:
     """After 15 s, here after a part of them; a few parts wait for it until then, and no more are asked for."""
-    assert connections.STALL_S == 15
-    monkeypatch.setattr(connections, "STALL_S", 0.5)
+    assert answers.STALL_S == 15
     made = 0
     ended = asyncio.Event()
 
@@ -169,7 +168,7 @@ async def test_a_client_that_takes_nothing_is_ended(monkeypatch: pytest.MonkeyPa
         finally:
             ended.set()
 
-    async with streaming(parts) as client:
+    async with streaming(parts, stall_s=0.5) as client:
         loop = asyncio.get_running_loop()
         with socket.socket() as lazy:
             lazy.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)

@@ -14,6 +14,7 @@ from bridge.admin.server import AdminServer
 from bridge.config import AdminSettings
 from bridge.model.control import Paused, Reloaded, UnknownName
 from bridge.model.state import EVENTS_BUCKETS, SECONDS_BUCKETS, BridgeState, QueueState, RouteState, SourceState
+from bridge.model.taps import Tap, TapFilter
 from tests.support.children import free_port, patient
 from tests.support.tools import FakeWorkshop
 
@@ -69,6 +70,8 @@ class FakeBridge:
         self.workshop = FakeWorkshop()
         #: Raised instead of an answer.
         self.fault: Exception | None = None
+        self.tap_fault: Exception | None = None
+        self.taps: list[Tap] = []
 
     def state(self) -> BridgeState:
         """Return the state."""
@@ -89,6 +92,19 @@ class FakeBridge:
             raise UnknownName(name, [*self.now.sources, *self.now.routes])
         self.orders.append((name, paused))
         return Paused(name, "source" if name in self.now.sources else "route", paused)
+
+    async def tap(self, wanted: TapFilter) -> Tap:
+        """Note it; a test fills the tap."""
+        if self.tap_fault is not None:
+            raise self.tap_fault
+        tap = Tap(wanted)
+        self.taps.append(tap)
+        return tap
+
+    def untap(self, tap: Tap) -> None:
+        """Note the end."""
+        if tap in self.taps:
+            self.taps.remove(tap)
 
 
 @dataclass(frozen=True)

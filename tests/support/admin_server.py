@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,6 +20,7 @@ from bridge.config import AdminSettings
 from bridge.model.accounting import Counts, RouteCounts
 from bridge.model.control import Paused, Reloaded, UnknownName
 from bridge.model.state import BridgeState, QueueState, RouteState, SourceState
+from bridge.model.taps import Tap, TapFilter, UnknownTapName
 from tests.support.children import free_port, patient, wait_until
 from tests.support.tools import FakeWorkshop
 
@@ -66,6 +68,8 @@ class Bridge:
     reload_s: float = 0.0
     orders: list[str] = field(default_factory=list)
     workshop: FakeWorkshop = field(default_factory=FakeWorkshop)
+    #: Puts lines into a tap that begins.
+    fill: Callable[[Tap], None] = lambda _: None
 
     def state(self) -> BridgeState:
         return self.now
@@ -76,6 +80,18 @@ class Bridge:
         self.now.reloads = {**self.now.reloads, self.answer.result: self.now.reloads.get(self.answer.result, 0) + 1}
         self.now.reload_cause = self.answer.cause
         return self.answer
+
+    async def tap(self, wanted: TapFilter) -> Tap:
+        names = ((wanted.source, "source", self.now.sources), (wanted.route, "route", self.now.routes))
+        for name, kind, known in names:
+            if name and name not in known:
+                raise UnknownTapName(kind, name, list(known))
+        tap = Tap(wanted)
+        self.fill(tap)
+        return tap
+
+    def untap(self, tap: Tap) -> None:
+        self.orders.append("untap")
 
     async def pause(self, name: str, *, paused: bool) -> Paused:
         self.orders.append(f"{'pause' if paused else 'resume'} {name}")
