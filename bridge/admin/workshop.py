@@ -19,6 +19,8 @@ _DEFAULT_LETTERS: Final = 50
 #: A list is as old as this at most; and is made anew once so many times the processor's time that it took have passed.
 _FRESH_S: Final = 1.0
 _PAUSES: Final = 4
+#: Between two dry runs: the connection of one who waits does not live for ever.
+_MAX_PAUSE_S: Final = 30.0
 #: So many dry runs wait for the one that runs.
 _MAX_WAITING: Final = 4
 _BUSY: Final = "too many events are tried at once: try again in a moment"
@@ -87,7 +89,7 @@ class WorkshopEndpoints:
                     return Answer.json(200, await self._workshop.try_event(trial))
                 finally:
                     # It runs in a thread: the time that it took is near the processor's.
-                    self._next_trial = time.monotonic() + min(_PAUSES * (time.monotonic() - begin), 10.0)
+                    self._next_trial = time.monotonic() + min(_PAUSES * (time.monotonic() - begin), _MAX_PAUSE_S)
         except WorkshopError as error:
             raise Refused(400 if error.is_mistake else 503, error.words) from None
         finally:

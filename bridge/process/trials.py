@@ -26,7 +26,8 @@ _MAX_ROUTES: Final = 200
 #: So many bytes of messages are shown, and of one explanation so many characters.
 _MAX_MESSAGES: Final = 1 << 20
 _MAX_WHY: Final = 2_000
-_MAX_TEST: Final = 1 << 20
+#: YAML is slow: of larger events and messages no test is made.
+_MAX_TESTED: Final = 64 << 10
 #: The parts of a message that may hold a substituted value, by the fields of its route.
 _PARTS: Final = ("args", "kwargs", "options")
 _FIRST: Final = ("actor_name", "queue_name", "args", "kwargs", "options")
@@ -56,13 +57,14 @@ class TrialRun:
         event = self._event(trial, now_ms)
         result = self._dry_run.run(event, now_ms)
         tried = self._tried(result)
+        size = len(event.body) + sum(len(each.message or "") for each in tried.routes)
+        if size > _MAX_TESTED or tried.left_out:
+            tried.no_test = "a test of this event and its messages would be too large for the page"
+            return tried
         try:
-            test = as_test(self._own, event, f"an event of {trial.source}")
+            tried.test = as_test(self._own, event, f"an event of {trial.source}")
         except InvalidValue as error:
             tried.no_test = str(error)
-        else:
-            tried.test = test if len(test) <= _MAX_TEST else ""
-            tried.no_test = "" if tried.test else "the test would be larger than 1 MiB"
         return tried
 
     def _event(self, trial: Trial, now_ms: int) -> Event:

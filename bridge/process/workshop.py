@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import re
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Final
 
@@ -28,6 +28,7 @@ from bridge.model.workshop import (
 )
 from bridge.observe.masking import without_secrets
 from bridge.process.trials import TrialRun
+from bridge.routing.redaction import RedactedEvent, Redaction
 
 #: A tool that waits for Redis longer gives up.
 _PATIENCE_S: Final = 15.0
@@ -49,15 +50,16 @@ class LiveWorkshop:
     async def newest(self, limit: int, *, with_contents: bool) -> ShownLetters:
         """See `Workshop`."""
         async with self._store() as store:
-            letters = await store.newest(limit)
+            letters = self._redacted(await store.newest(limit))
             return ShownLetters([_shown(each, with_error=with_contents) for each in letters], await store.count())
 
     async def letter(self, letter_id: str, *, with_contents: bool) -> ShownLetters:
         """See `Workshop`."""
         async with self._store() as store:
-            found = await store.get(letter_id)
-            if found is None:
+            stored = await store.get(letter_id)
+            if stored is None:
                 return ShownLetters([], 0)
+            (found,) = self._redacted([stored])
             return ShownLetters([_whole(found) if with_contents else _shown(found, with_error=False)], 1)
 
     async def retry(self, letter_id: str) -> RetryAnswer:
@@ -82,6 +84,12 @@ class LiveWorkshop:
                 raise WorkshopError(f"source: there is no source {trial.source!r}; there are {names}", is_mistake=True)
             # In a thread: compiling thousands of routes, and explaining why they do not fit, would hold the events up.
             return await asyncio.to_thread(self._try, config, trial)
+
+    def _redacted(self, letters: Sequence[Letter]) -> Sequence[Letter]:
+        """Return letters without the fields of `dead_letters.redact`: they may be older than it."""
+        config = self._config()
+        redaction = Redaction.of(config)
+        return [_without(each, redaction, config) for each in letters] if redaction.is_on else letters
 
     def _try(self, config: Config, trial: Trial) -> Tried:
         if self._run is None or not self._run.serves(config, trial.source):
@@ -119,6 +127,23 @@ def _shown(letter: Letter, *, with_error: bool) -> ShownLetter:
         body_cut=letter.body_cut,
         redacted=letter.redacted,
         earlier=[ShownReason(each.reason, each.error if with_error else None) for each in letter.earlier],
+    )
+
+
+def _without(letter: Letter, redaction: Redaction, config: Config) -> Letter:
+    event = letter.event(config)
+    kept = redaction.event(event)
+    error = redaction.hiding(event)(letter.error)
+    if kept is event or not isinstance(kept, RedactedEvent):
+        return msgspec.structs.replace(letter, error=error)
+    headers, meta = kept.details()
+    return msgspec.structs.replace(
+        letter,
+        error=error,
+        body=kept.body,
+        headers=dict(headers),
+        meta={name: value for name, value in meta.items() if name in letter.meta},
+        redacted=[*letter.redacted, *kept.redacted],
     )
 
 

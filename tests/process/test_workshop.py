@@ -94,6 +94,20 @@ async def test_one_letter_is_whole_for_those_who_may_see_it(redis_server: Redis,
     assert (await workshop.letter("no id", with_contents=True)).letters == []
 
 
+async def test_an_older_letter_is_redacted_when_it_is_shown(redis_server: Redis, tmp_path: Path) -> None:
+    """A letter that was written before `dead_letters.redact` named its fields shows none of them, nor does its error."""
+    letter_id = write_letter(redis_server, error="args.0: 'private' is no number")
+    config = configured(tmp_path, redis_server.url_of(0))
+    letters = config.dead_letters.model_copy(update={"redact": ["payload.m", "headers.x-tenant"]})
+    workshop = workshop_of(config.model_copy(update={"dead_letters": letters}))
+    whole = await workshop.letter(letter_id, with_contents=True)
+    listed = await workshop.newest(1, with_contents=True)
+    assert "private" not in msgspec.json.encode([whole, listed]).decode()
+    assert "north" not in msgspec.json.encode([whole, listed]).decode()
+    assert set(whole.letters[0].redacted) == {"payload.m", "headers.x-tenant"}
+    assert whole.letters[0].body == "{}"
+
+
 async def test_a_letter_is_retried_by_the_routes_of_now(redis_server: Redis, tmp_path: Path) -> None:
     """It fails again with the reason; after a reload that mends the route its message is written, and it is gone."""
     letter_id = write_letter(redis_server)
@@ -164,10 +178,11 @@ async def test_a_mistake_in_an_event_is_said_with_its_place(tmp_path: Path) -> N
 
 
 async def test_the_answer_of_thousands_of_routes_is_bounded(tmp_path: Path) -> None:
-    """200 routes are listed, 1 MiB of messages is shown; the others are counted."""
+    """200 routes are listed, 1 MiB of messages is shown; the others are counted, and no test of them is made."""
     many = [{**ROUTES[0], "name": f"r{number}", "args": ["$payload"]} for number in range(300)]
     workshop = workshop_of(configured(tmp_path, "redis://127.0.0.1:1/0", many))
     tried = await workshop.try_event(Trial(source="feed", topic="events", payload={"n": "x" * 100_000}))
     assert (len(tried.routes), tried.left_out) == (200, 100)
     assert sum(len(each.message or "") for each in tried.routes) <= trials._MAX_MESSAGES
     assert tried.routes[-1].why.startswith("its message is not shown")
+    assert (tried.test, tried.no_test) == ("", "a test of this event and its messages would be too large for the page")

@@ -100,9 +100,10 @@ export class Trial {
     const [level, words] = verdicts[answer.result];
     const why = answer.why ? h("p", {}, visible(answer.dead_letter ? `${answer.dead_letter}: ${answer.why}` : answer.why)) : null;
     const copy = answer.test ? h("button", { type: "button", class: "plain", "data-key": "copy", on: { click: () => this.copy(answer.test, copy) } }, "Copy as test") : null;
-    replace(this.result, h("div", { class: "verdict", "data-level": level }, h("b", {}, words), copy), why,
+    const without = answer.no_test ? h("p", { class: "note" }, visible(`No test can be copied: ${answer.no_test}`)) : null;
+    replace(this.result, h("div", { class: "verdict", "data-level": level }, h("b", {}, words), copy), why, without,
       ...fit.map((each) => this.route(each)),
-      others.length ? h("details", { open: fit.length === 0 }, h("summary", {}, `${some(others.length, "other route")} of this source`), ...others.slice(0, OTHERS).map((each) => this.route(each)), others.length > OTHERS ? h("p", { class: "note" }, `and ${others.length - OTHERS} more`) : null) : null);
+      others.length ? h("details", { open: fit.length === 0 }, h("summary", {}, `${some(others.length, "other route")} of this source`), ...others.slice(0, OTHERS).map((each) => this.route(each)), others.length + (answer.left_out ?? 0) > OTHERS ? h("p", { class: "note" }, `and ${others.length + (answer.left_out ?? 0) - OTHERS} more`) : null) : null);
   }
 
   route({ route, verdict, why, queue, message, dead_letter: reason }) {
