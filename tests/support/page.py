@@ -5,6 +5,8 @@ from __future__ import annotations
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final
 
+from tests.support.children import patient
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -75,7 +77,7 @@ def looking(browser: Browser, url: str, *, answers: bool = False, **options: Any
     context = browser.new_context(**{"viewport": WIDE, **options})
     try:
         page = context.new_page()
-        page.set_default_timeout(8000)
+        page.set_default_timeout(patient(10) * 1000)
         looked = Looked(page)
         page.goto(url)
         page.wait_for_selector("#ready[data-level]")

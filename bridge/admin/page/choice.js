@@ -1,12 +1,15 @@
 // The nodes that are shown: all of a small bridge; of a large one the failing, the paused and the busiest.
 
 /** So many routes are shown at once, and of each source these at least. */
-const ROUTES = 40;
+const ROUTES = 22;
+/** Of more routes each is one line, so that the busiest fit into one screen. */
+const WHOLE = 12;
 const LEAST = 2;
 const SOURCES = 24;
 const STEP = 40;
 /** The order of the busiest is made anew so often: nodes that move each second cannot be read. */
 const STEADY_S = 10;
+const SOON_S = 3;
 
 export class Choice {
   constructor() {
@@ -30,9 +33,10 @@ export class Choice {
   of(model) {
     const names = `${[...model.sources.keys()].join("\n")}\n\n${model.routes.size} ${model.queues.size}`;
     const failing = [...model.sources.keys()].filter((name) => model.condition(name).level !== "ok").join("\n");
-    const isOld = !this.made || model.head.at - this.madeAt >= STEADY_S || this.names !== names || this.failing !== failing;
+    const isOld = !this.made || model.head.at - this.madeAt >= (this.hadRates ? STEADY_S : SOON_S) || this.names !== names || this.failing !== failing;
     if (isOld || this.routes !== model.routes) {
       [this.madeAt, this.names, this.failing, this.routes] = [model.head.at, names, failing, model.routes];
+      this.hadRates = model.seconds >= SOON_S;
       this.made = this.choose(model);
     }
     return this.made;
@@ -46,7 +50,9 @@ export class Choice {
       found += 1;
       const rate = model.routeRate(name);
       const dead = rate?.dead || (model.counts.get(name)?.[2] ? 0.001 : 0);
-      const weight = (dead ? 1e9 + dead : 0) + (route.paused ? 1e8 : 0) + (rate?.came ?? 0);
+      // Before two looks have told the rates, the events since the start tell the busiest.
+      const came = rate?.came ?? (model.counts.get(name) ?? []).reduce((total, each) => total + each, 0);
+      const weight = (dead ? 1e12 + dead : 0) + (route.paused ? 1e11 : 0) + came;
       bySource.get(route.source)?.push({ name, route, weight });
     }
     const sources = this.chooseSources(model, bySource);
@@ -88,6 +94,7 @@ export class Choice {
 
   build(model, sources, bySource, chosen, found) {
     const queues = new Set();
+    const kind = chosen.size > WHOLE ? "slim" : "route";
     const groups = sources.map((source) => {
       const routes = [];
       const hidden = [];
@@ -95,7 +102,7 @@ export class Choice {
         if (!chosen.has(name)) hidden.push({ name, route });
         else {
           queues.add(`queue ${route.queue}`);
-          routes.push({ key: `route ${name}`, name, queues: [`queue ${route.queue}`], kind: "route" });
+          routes.push({ key: `route ${name}`, name, queues: [`queue ${route.queue}`], kind });
         }
       }
       if (hidden.length) {
@@ -105,7 +112,7 @@ export class Choice {
       return { source: `source ${source}`, name: source, routes };
     });
     for (const { routes } of groups) for (const each of routes) each.queues = each.queues.filter((key) => queues.has(key) || this.room(queues, key));
-    const shown = groups.reduce((total, { routes }) => total + routes.filter(({ kind }) => kind === "route").length, 0);
+    const shown = groups.reduce((total, { routes }) => total + routes.filter((each) => each.kind === kind).length, 0);
     return { groups, queues: [...queues], shown, found, all: model.routes.size, sources: sources.length };
   }
 

@@ -57,6 +57,7 @@ export class Flow {
     for (const [key, box] of nodes) {
       const node = this.nodes.get(key) ?? this.node(key);
       Object.assign(node.element.style, { left: `${box.x}px`, top: `${box.y}px`, width: `${box.w}px`, height: `${box.h}px` });
+      node.element.classList.toggle("slim", box.h < 40);
       node.box = box;
       kept.set(key, node);
     }
@@ -208,9 +209,10 @@ export class Flow {
     const rates = new Map();
     for (const [key, { arrow }] of this.lines) rates.set(key, this.rateOf(arrow));
     const moving = new Set([...rates].filter(([, each]) => each > 0).sort((a, b) => b[1] - a[1]).slice(0, MOVING).map(([key]) => key));
+    const isLarge = this.lines.size > 40;
     for (const [key, line] of this.lines) {
       const value = rates.get(key);
-      const width = value > 0 ? Math.min(7, 1.2 + Math.log10(1 + value) * 1.5) : 1;
+      const width = value > 0 ? Math.min(isLarge ? 2.5 : 7, 1.2 + Math.log10(1 + value) * 1.5) : 1;
       mark(line.path, "stroke-width", width.toFixed(1));
       mark(line.pulse, "stroke-width", Math.max(1.6, width * 0.55).toFixed(1));
       mark(line.group, "data-idle", !(value > 0));

@@ -1,7 +1,7 @@
 // The places of the nodes and the arrows between them. Knows numbers only, and no element.
 
 /** Heights in CSS pixels; the style sheet has the same. */
-export const HEIGHTS = { source: 96, route: 44, more: 32, queue: 60, dead: 44 };
+export const HEIGHTS = { source: 96, route: 44, slim: 26, more: 26, queue: 60, dead: 44 };
 const GAP = 8;
 const BLOCK_GAP = 22;
 const MAX_GAP = 54;
@@ -28,7 +28,7 @@ function wide(groups, queues, dead, width, room) {
   for (const { source, routes } of groups) {
     const height = heightOf(routes);
     const block = Math.max(height, HEIGHTS.source);
-    const top = block > 560 ? y : y + (block - HEIGHTS.source) / 2;
+    const top = block > 860 ? y : y + (block - HEIGHTS.source) / 2;
     nodes.set(source, { x: columns.source.x, y: top, w: columns.source.w, h: HEIGHTS.source });
     let at = y + (block - Math.max(height, 0)) / 2;
     for (const { key, queues: its, kind } of routes) {
