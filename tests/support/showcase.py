@@ -140,7 +140,7 @@ class Showcase:
             }
             if self._random.random() < 0.0006:
                 del order["card"]
-            bodies.append(json.dumps(order).encode() if self._random.random() > 0.0002 else b'{"id": 77, "total":')
+            bodies.append(json.dumps(order).encode() if self._random.random() > 0.0008 else b'{"id": 77, "total":')
         self._amqp.publish(bodies)
 
     def _readings(self, wave: float) -> None:

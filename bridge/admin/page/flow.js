@@ -224,6 +224,7 @@ export class Flow {
   }
 
   rateOf({ from, to }) {
+    if (from.startsWith("source") && to === "dead") return this.model.unroutedRate(from.slice(7));
     const [kind, name] = [(from.startsWith("source") ? to : from).split(" ", 1)[0], (from.startsWith("source") ? to : from)];
     const key = name.slice(name.indexOf(" ") + 1);
     const field = from.startsWith("source") ? "came" : to === "dead" ? "dead" : "matched";

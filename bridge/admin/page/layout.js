@@ -5,6 +5,8 @@ export const HEIGHTS = { source: 96, route: 44, slim: 26, more: 26, queue: 60, d
 const GAP = 8;
 const BLOCK_GAP = 22;
 const MAX_GAP = 54;
+/** The room below all nodes for the arrows that go around the routes. */
+const AROUND = 14;
 /** Below this width sources and their routes stand below each other. */
 export const NARROW = 620;
 const INDENT = 26;
@@ -21,7 +23,7 @@ export function place(groups, queues, dead, width, room) {
 
 function wide(groups, queues, dead, width, room) {
   const columns = split(width);
-  const gap = between(groups, room);
+  const gap = between(groups, dead ? room - AROUND : room);
   const nodes = new Map();
   const wanted = new Map();
   let y = 0;
@@ -46,7 +48,7 @@ function wide(groups, queues, dead, width, room) {
     nodes.set("dead", { x: columns.queue.x, y: top, w: columns.queue.w, h: HEIGHTS.dead });
     bottom = Math.max(bottom, top + HEIGHTS.dead);
   }
-  return { nodes, arrows: arrows(groups, nodes, dead), height: bottom, columns };
+  return { nodes, arrows: arrows(groups, nodes, dead, bottom), height: bottom + (dead ? AROUND : 0), columns };
 }
 
 /** Return the height of a source's routes. */
@@ -90,7 +92,14 @@ function placeQueues(nodes, queues, wanted, column, height) {
   return sorted.length ? Math.max(...sorted.map(({ y }) => y + HEIGHTS.queue)) : 0;
 }
 
-function arrows(groups, nodes, dead) {
+/** Return the way of events that die before any route has them: below all routes. */
+function around(from, to, bottom) {
+  const [x, y, end] = [from.x + from.w, from.y + from.h - 14, to.x + to.w / 2];
+  const low = bottom + AROUND - 2;
+  return `M${x} ${y}h4q8 0 8 8V${low - 8}q0 8 8 8H${end - 8}q8 0 8 -8V${to.y + to.h + 1}`;
+}
+
+function arrows(groups, nodes, dead, bottom) {
   const made = [];
   const bend = (from, to, fromY, toY) => {
     const [x1, x2] = [from.x + from.w, to.x];
@@ -100,6 +109,7 @@ function arrows(groups, nodes, dead) {
   const center = ({ y, h }) => y + h / 2;
   for (const { source, routes } of groups) {
     const from = nodes.get(source);
+    if (dead) made.push({ key: `${source}>dead`, from: source, to: "dead", path: around(from, nodes.get("dead"), bottom), dead: true });
     for (const { key, queues } of routes) {
       const to = nodes.get(key);
       const path = bend(from, to, center(from), center(to));

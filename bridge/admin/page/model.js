@@ -98,6 +98,13 @@ export class Model {
     return this.seconds > 0 ? Math.max(0, lettersOf(this) - lettersOf(this.before)) / this.seconds : null;
   }
 
+  /** Return the events a second of a source that die before any route has them. */
+  unroutedRate(name) {
+    const before = this.before.sources.get(name);
+    if (!before || this.seconds <= 0) return 0;
+    return Math.max(0, unrouted(this.sources.get(name)) - unrouted(before)) / this.seconds;
+  }
+
   /** Return the rates of a source by the names of its counts, with `came`; null if they are not known. */
   sourceRate(name) {
     const now = this.sources.get(name)?.counts;
@@ -186,8 +193,12 @@ export class Model {
 function lettersOf({ sources, counts }) {
   let total = 0;
   for (const [, , dead] of counts.values()) total += dead;
-  for (const { counts: { reasons } } of sources.values()) for (const reason of BEFORE_ROUTES) total += reasons[reason] ?? 0;
+  for (const source of sources.values()) total += unrouted(source);
   return total;
+}
+
+function unrouted({ counts: { reasons } }) {
+  return sum(BEFORE_ROUTES.map((reason) => reasons[reason] ?? 0));
 }
 
 function names(text, name) {
