@@ -50,7 +50,7 @@ COMPILE = $(BIN)/uv pip compile --no-strip-extras --quiet --universal --python-v
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help venv brokers test test-repeat test-debian13 red-before faults reload-load soak interop lint words format check run demo bench bench-against bench-micro lock clean
+.PHONY: help venv brokers test test-repeat test-debian13 red-before faults reload-load soak interop lint words format check run demo screenshots bench bench-against bench-micro lock clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -124,6 +124,9 @@ run: venv ## run the bridge with CONFIG
 
 demo: venv ## see the bridge at work, with servers of its own
 	@$(BIN)/dramatiq-bridge demo
+
+screenshots: venv brokers ## write the pictures of the admin server's page to docs/images, from a bridge with a small load (chromium)
+	@$(BIN)/python -m tests.admin.page.screenshots docs/images
 
 bench: $(BENCH_VENV)/.installed brokers ## compare with the peers, about 20 minutes (PARTS=, SOURCES=, ROUNDS=5, BENCH_ARGS=--help)
 	@$(BENCH_BIN)/python -m bench $(BENCH_OPTIONS) --command '$(strip make bench $(foreach name,PARTS SOURCES ROUNDS BENCH_ARGS,$(if $($(name)),$(name)="$($(name))")))'

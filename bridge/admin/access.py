@@ -10,7 +10,7 @@ import hmac
 import ipaddress
 import re
 from collections.abc import Mapping, Sequence
-from typing import Final
+from typing import Final, Literal
 from urllib.parse import parse_qsl
 
 from bridge.config.admin import AdminSettings
@@ -55,6 +55,13 @@ class Access:
         if self._is_socket:
             return "by this user and root"
         return "refused without a token" if self._token is None else "with the token"
+
+    @property
+    def kind(self) -> Literal["socket", "token", "none"]:
+        """The right to change something, and to see contents: everybody's at a socket, that of the token, or nobody's."""
+        if self._is_socket:
+            return "socket"
+        return "none" if self._token is None else "token"
 
     def has_token_of(self, other: Access) -> bool:
         """Return whether it asks for the same token as `other`."""

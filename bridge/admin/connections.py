@@ -29,6 +29,9 @@ MAX_STREAMS: Final = 16
 HEAD_S: Final = 10.0
 #: A client may send so many bytes, most of them the head.
 MAX_INPUT: Final = 64 * 1024
+#: One that begins so may have a body, and send so many.
+_WITH_BODY: Final = b"POST /try "
+_MAX_INPUT_WITH_BODY: Final = 320 * 1024
 #: So many bytes of answers wait for their clients, and at least one answer. That of 5,000 routes has 1.5 MiB.
 MAX_OUTPUT: Final = 16 * 1024 * 1024
 #: A line of the head has so many bytes at most: the address with its query, or a header.
@@ -59,6 +62,7 @@ class Connection(web.RequestHandler):
         )
         self._connections = connections
         self._input = 0
+        self._beginning = b""
         self._timers: list[asyncio.TimerHandle] = []
         self.requested = False
         self.acts = False
@@ -85,8 +89,10 @@ class Connection(web.RequestHandler):
 
     def data_received(self, data: bytes) -> None:
         """Take bytes, up to the bound."""
+        if self._input < len(_WITH_BODY):
+            self._beginning += data[: len(_WITH_BODY) - self._input]
         self._input += len(data)
-        if self._input > MAX_INPUT:
+        if self._input > (_MAX_INPUT_WITH_BODY if self._beginning == _WITH_BODY else MAX_INPUT):
             self.abort()
         else:
             super().data_received(data)

@@ -1,6 +1,6 @@
 """The admin server: listens, decides which request may have which answer, and never harms the bridge that it speaks of.
 
-It shows `/livez`, `/readyz`, `/metrics`, `/status` and `/tap`, and takes the orders `/reload`, `/pause` and `/resume`. This module is
+It shows `/livez`, `/readyz`, `/metrics`, `/status`, `/tap` and the page at `/`, and takes the orders `/reload`, `/pause` and `/resume`. This module is
 imported only where a bridge has an admin server: aiohttp and prometheus-client are loaded with it.
 """
 
@@ -17,9 +17,12 @@ from aiohttp import web
 
 from bridge.admin.access import Access, Refused
 from bridge.admin.answers import Answer, Endpoints, Streamed
+from bridge.admin.assets import FILES, Asset, assets
 from bridge.admin.connections import BoundedServer, Connection
+from bridge.admin.feed import Feed
 from bridge.admin.listening import BACKLOG, Listener
 from bridge.admin.tap import TapEndpoint
+from bridge.admin.workshop import MAX_TRIAL, WorkshopEndpoints
 from bridge.config.admin import AdminSettings
 from bridge.errors import describe_error
 from bridge.model.control import Controlled
@@ -56,6 +59,7 @@ class _Endpoint:
     changes: bool = False
     checked: bool = True
     streams: bool = False
+    max_body: int = _MAX_BODY
 
 
 class AdminServer:
@@ -86,6 +90,24 @@ class AdminServer:
             "/reload": order(lambda _request, query: shown.reload(query)),
             "/pause": order(lambda _request, query: shown.pause(query, paused=True)),
             "/resume": order(lambda _request, query: shown.pause(query, paused=False)),
+        }
+        self._endpoints = {**self._endpoints, **self._of_page(controlled)}
+
+    def _of_page(self, controlled: Controlled) -> dict[str, _Endpoint]:
+        feed, tools = Feed(controlled.state), WorkshopEndpoints(controlled.workshop)
+
+        async def letters(request: web.BaseRequest, query: str) -> Answer:
+            return await tools.letters(query, with_contents=self._may_see_contents(request))
+
+        async def try_event(request: web.BaseRequest, _query: str) -> Answer:
+            return await tools.try_event(await request.read())
+
+        return {
+            "/events": _Endpoint(lambda _request, _query: self._follow(feed), methods=("GET",), streams=True),
+            "/dead-letters": _Endpoint(letters),
+            "/dead-letters/retry": _Endpoint(lambda _request, query: tools.retry(query), ("POST",), changes=True),
+            "/try": _Endpoint(try_event, methods=("POST",), max_body=MAX_TRIAL),
+            **{path: _Endpoint(partial(_send, asset)) for path, asset in assets().items()},
         }
 
     async def serve(self) -> None:
@@ -131,6 +153,9 @@ class AdminServer:
                 ends.callback((await make(self._server, sock=each, backlog=BACKLOG)).close)
             yield
 
+    async def _follow(self, feed: Feed) -> Streamed:
+        return Streamed("text/event-stream", feed.follow({"access": self._access.kind}))
+
     async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
         path, _, query = request.raw_path.partition("?")
         connection = cast("Connection", request.protocol)
@@ -166,15 +191,21 @@ class AdminServer:
             if endpoint is None or endpoint.checked:
                 self._access.check_names(headers.getall("Host", []), headers.getall("Origin", []), _local(request))
             if endpoint is None:
-                raise Refused(404, f"there is nothing here; there are {', '.join(self._endpoints)}")
+                shown = (path for path in self._endpoints if not path.startswith(FILES))
+                raise Refused(404, f"there is nothing here; there are {', '.join(shown)}")
             if request.method not in endpoint.methods:
                 allowed = ", ".join(endpoint.methods)
                 raise Refused(405, f"{path} takes {allowed}", {"Allow": allowed})
             self._access.check_query(query)
             if endpoint.changes:
                 self._access.check_change(headers.getall("Authorization", []))
-            if "Transfer-Encoding" in headers or (request.content_length or 0) > _MAX_BODY:
-                raise Refused(413, "the admin server takes no body")
+            if "Transfer-Encoding" in headers or (request.content_length or 0) > endpoint.max_body:
+                takes = (
+                    f"{path} takes at most {MAX_TRIAL >> 10} KiB"
+                    if endpoint.max_body > _MAX_BODY
+                    else "the admin server takes no body"
+                )
+                raise Refused(413, takes)
         except Refused as refused:
             if refused.status in {400, 401, 403}:
                 self._log_refused(refused, request, path if endpoint is not None else None)
@@ -184,6 +215,10 @@ class AdminServer:
     def _log_refused(self, refused: Refused, request: web.BaseRequest, path: str | None) -> None:
         kind = (refused.status, path)
         self._repeated.write(kind, log.warning, "admin.refused", path=path, peer=_peer(request), cause=refused.words)
+
+
+async def _send(asset: Asset, request: web.BaseRequest, _query: str) -> Answer:
+    return asset.answer(request.headers.get("If-None-Match", ""))
 
 
 def _local(request: web.BaseRequest) -> str:

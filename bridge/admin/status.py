@@ -23,10 +23,11 @@ _FOREIGN: Final = frozenset({"cause", "unready", "queues_cause", "reload_cause",
 
 def status(state: BridgeState) -> bytes:
     """Return the JSON of a state, without secrets, in lines that people can read."""
-    return msgspec.json.format(msgspec.json.encode(_whole(state)), indent=2) + b"\n"
+    return msgspec.json.format(msgspec.json.encode(whole(state)), indent=2) + b"\n"
 
 
-def _whole(state: BridgeState) -> dict[str, Any]:
+def whole(state: BridgeState) -> dict[str, Any]:
+    """Return the state as /status shows it, without secrets."""
     causes = problems(state)
     return {
         "ready": not causes,

@@ -311,7 +311,7 @@ class Config(Model):
     ] = DeadLetters()
     admin: AdminSettings | None = Field(
         default=None,
-        description="server for health, metrics, status and reload; off without this",
+        description="server for the page, health, metrics, status and reload; off without this",
         examples=[{"listen": "127.0.0.1:9464"}],
     )
     manifest: Name | None = Field(

@@ -12,6 +12,7 @@ import msgspec
 
 from bridge.model.state import BridgeState
 from bridge.model.taps import Tap, TapFilter
+from bridge.model.workshop import Workshop
 
 #: `ok`: every change is live, and there may be none. `refused`: a change cannot be made live. `invalid`: the file has
 #: mistakes. `failed`: the file cannot be read, a stop came first, or a change could not be carried through. Nothing has
@@ -48,6 +49,11 @@ class UnknownName(Exception):
 
 class Controlled(Protocol):
     """A running bridge, of one process or of several. Called on its event loop."""
+
+    @property
+    def workshop(self) -> Workshop:
+        """The tools of the page."""
+        ...
 
     def state(self) -> BridgeState:
         """Return how the whole bridge stands."""

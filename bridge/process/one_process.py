@@ -11,6 +11,7 @@ from bridge.model.accounting import Counts
 from bridge.model.control import Controlled, Paused, Reloaded
 from bridge.model.state import BridgeState
 from bridge.model.taps import STOPPED, Tap, TapFilter
+from bridge.model.workshop import Workshop
 from bridge.observe.logs import logger
 from bridge.process import clock
 from bridge.process.admin_task import AdminTask
@@ -20,6 +21,7 @@ from bridge.process.lifecycle import Lifecycle
 from bridge.process.loader import Prepared
 from bridge.process.overview import Overview
 from bridge.process.reload import Reloader
+from bridge.process.workshop import LiveWorkshop
 from bridge.sources.sharding import why_not_shareable
 
 log = logger()
@@ -36,6 +38,7 @@ class OneProcess:
         self._overview = Overview()
         self._bridge = Bridge(prepared.config, on_ready=self._lifecycle.ready, tables=prepared.tables)
         self._admin: AdminTask | None = None
+        self.workshop: Workshop = LiveWorkshop(lambda: self._bridge.config)
         self._reloader = Reloader(load, prepared, self._swap, self._lifecycle, self._overview.reloaded)
 
     async def run(self) -> int:

@@ -19,6 +19,7 @@ from bridge.model.accounting import Counts
 from bridge.model.control import Controlled, Paused, Reloaded
 from bridge.model.state import BridgeState
 from bridge.model.taps import STOPPED, Tap, TapFilter
+from bridge.model.workshop import Workshop
 from bridge.observe.logs import logger
 from bridge.process import clock, ending
 from bridge.process.admin_task import AdminTask
@@ -31,6 +32,7 @@ from bridge.process.overview import Overview
 from bridge.process.pausing import Pauses
 from bridge.process.reload import Reloader
 from bridge.process.tapping import JoinedTaps
+from bridge.process.workshop import LiveWorkshop
 from bridge.sources.sharding import config_for_process
 from bridge.topics.glob import Glob
 
@@ -61,6 +63,7 @@ class Supervisor:
         prepared = replace(prepared, tables={})
         self._reloader = Reloader(load, prepared, self._swap, self._lifecycle, self._overview.reloaded)
         self._admin: AdminTask | None = None
+        self.workshop: Workshop = LiveWorkshop(lambda: self._shown)
         self._deadline: asyncio.TimerHandle | None = None
         #: Never: only the processes know, and by their exit codes they say.
         self.settled = False

@@ -201,11 +201,13 @@ async def test_a_query_with_a_mistake_is_400(target: str) -> None:
 
 
 async def test_an_unknown_path_gets_the_known_ones() -> None:
-    """404 with the list."""
+    """404 with the list, and without the files of the page."""
     async with serving(FakeBridge()) as client:
-        reply = await client.ask("/")
+        reply = await client.ask("/page")
         assert reply.status == 404
-        assert all(path in reply.text for path in ("/livez", "/readyz", "/metrics", "/status", "/reload", "/pause"))
+        known = ("/livez", "/readyz", "/metrics", "/status", "/reload", "/pause", "/events", "/dead-letters", "/try")
+        assert all(path in reply.text for path in known)
+        assert "/page/" not in reply.text
 
 
 async def test_a_fault_of_the_bridge_is_500_and_logged() -> None:

@@ -16,6 +16,7 @@ from bridge.model.control import Paused, Reloaded, UnknownName
 from bridge.model.state import EVENTS_BUCKETS, SECONDS_BUCKETS, BridgeState, QueueState, RouteState, SourceState
 from bridge.model.taps import Tap, TapFilter
 from tests.support.children import free_port, patient
+from tests.support.tools import FakeWorkshop
 
 TOKEN: Final = "correct-horse-battery"
 
@@ -67,6 +68,7 @@ class FakeBridge:
         self.gate = asyncio.Event()
         self.gate.set()
         self.snapshots = 0
+        self.workshop = FakeWorkshop()
         #: Raised instead of an answer.
         self.fault: Exception | None = None
         self.tap_fault: Exception | None = None

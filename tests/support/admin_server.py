@@ -22,6 +22,7 @@ from bridge.model.control import Paused, Reloaded, UnknownName
 from bridge.model.state import BridgeState, QueueState, RouteState, SourceState
 from bridge.model.taps import Tap, TapFilter, UnknownTapName
 from tests.support.children import free_port, patient, wait_until
+from tests.support.tools import FakeWorkshop
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -66,6 +67,7 @@ class Bridge:
     answer: Reloaded = field(default_factory=lambda: Reloaded("ok", ["route x added"]))
     reload_s: float = 0.0
     orders: list[str] = field(default_factory=list)
+    workshop: FakeWorkshop = field(default_factory=FakeWorkshop)
     #: Puts lines into a tap that begins.
     fill: Callable[[Tap], None] = lambda _: None
 
