@@ -47,7 +47,9 @@ class EventLog:
         for part in batch.unsplit_parts():
             became = outcome.value if part.written is None else Outcome.WRITTEN.value
             messages = _messages(part)
-            letters = {index: f"{letter.reason}: {letter.detail}" for index, letter in reversed(part.dead_letters)}
+            # Of a batch that is not written nobody has redacted them before.
+            redacted = [(index, self._redaction.letter(letter)) for index, letter in reversed(part.dead_letters)]
+            letters = {index: f"{letter.reason}: {letter.detail}" for index, letter in redacted}
             duplicates = set(part.written.duplicate_indexes) if part.written is not None else set()
             for index, event in enumerate(part.events):
                 log.debug(
