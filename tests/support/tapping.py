@@ -23,6 +23,7 @@ class TapReader:
         self._connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
         headers = {"Authorization": f"Bearer {token}"} if token is not None else {}
         self._connection.request("GET", f"/tap?{query}", headers=headers)
+        self._socket = self._connection.sock  # the connection forgets it, since it ends with the answer
         self._answer = self._connection.getresponse()
         self.status = self._answer.status
         self._thread = threading.Thread(target=self._read, name="tests:tap")
@@ -57,9 +58,8 @@ class TapReader:
 
     def leave(self) -> None:
         """End the connection."""
-        if self._connection.sock is not None:
-            with suppress(OSError):
-                self._connection.sock.shutdown(2)
+        with suppress(OSError):
+            self._socket.shutdown(2)  # before the close, which would wait for the thread that reads
         self._answer.close()
         self._connection.close()
 
