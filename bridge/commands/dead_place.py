@@ -148,7 +148,7 @@ def _filter(arguments: argparse.Namespace) -> Filter:
         source=given["source"],
         route=given["route"],
         reason=given["reason"],
-        older_ms=None if given["older"] is None else now_ms - given["older"],
-        newer_ms=None if given["newer"] is None else now_ms - given["newer"],
+        older_ms=None if given["older"] is None else max(now_ms - given["older"], 0),
+        newer_ms=None if given["newer"] is None else max(now_ms - given["newer"], 0),
         text=given["text"],
     )

@@ -111,6 +111,8 @@ def _time(milliseconds: int) -> str:
 
 def _body(body: bytes) -> list[str]:
     """Return a body as indented lines: JSON with line breaks, other text as it is, bytes in hexadecimal."""
+    if not body:
+        return []
     try:
         text = body.decode()
     except UnicodeDecodeError:

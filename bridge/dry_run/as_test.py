@@ -30,6 +30,9 @@ from bridge.routing.redaction import RedactedEvent
 #: The last millisecond of the year 9999.
 _LAST_MS: Final = 253_402_300_799_999
 _WIDTH: Final = 110
+#: A larger body is written as one text, and arguments that are larger are not expected: YAML takes 10 us for each byte.
+_MAX_READABLE: Final = 32 << 10
+_DUMPER: Final[Any] = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
 
 
 def as_test(config: Config, event: Event, name: str, dry_run: DryRun | None = None) -> str:
@@ -118,8 +121,9 @@ def _spelled(name: str, value: object) -> object:
 
 def _bodies(event: Event, source: SourceConfig) -> Iterator[tuple[str, Any]]:
     """Yield the ways to write the body, the most readable first."""
-    with suppress(BadEvent):
-        yield "payload", _payload(source, event)
+    if len(event.body) <= _MAX_READABLE:
+        with suppress(BadEvent):
+            yield "payload", _payload(source, event)
     with suppress(UnicodeDecodeError):
         yield "body", event.body.decode()
     yield "payload_base64", base64.b64encode(event.body).decode()
@@ -161,7 +165,10 @@ def _expected(config: Config, result: Result, now_ms: int) -> dict[str, Any]:
     messages = []
     for one in result.messages:
         fields = message_fields(one, now_ms)
-        kept = {key: value for key, value in fields.items() if key not in hidden[one.route]}
+        left_out = hidden[one.route]
+        if len(msgspec.json.encode([fields["args"], fields["kwargs"]])) > _MAX_READABLE:
+            left_out |= {"args", "kwargs"}
+        kept = {key: value for key, value in fields.items() if key not in left_out}
         if kept.get("delay") is not None:
             kept["delay"] = spell_duration(kept["delay"])
         messages.append({key: value for key, value in kept.items() if value not in (None, {}, [])})
@@ -184,8 +191,9 @@ def _comment(event: Event) -> str:
 def _yaml(cases: list[dict[str, Any]], comment: str) -> str:
     # YAML escapes no mark that turns a line of text around: such an event is written in ASCII.
     for allow_unicode in (True, False):
-        text: str = yaml.safe_dump(
+        text: str = yaml.dump(
             _without_references(cases),
+            Dumper=_DUMPER,
             sort_keys=False,
             allow_unicode=allow_unicode,
             width=_WIDTH,

@@ -31,6 +31,9 @@ def _program(shell: str, capsys: pytest.CaptureFixture[str]) -> str:
         ("status --config bri", ["bridge.yaml"]),
         ("graph --format m", ["mermaid"]),
         ("completion ", ["bash", "zsh", "fish"]),
+        ("dead pu", ["purge"]),
+        ("dead retry --th", ["--through"]),
+        ("dead export --config bri", ["bridge.yaml"]),
     ],
 )
 def test_bash_completes(words: str, completed: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

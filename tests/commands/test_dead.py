@@ -56,6 +56,8 @@ async def test_the_list_shows_the_newest_first(desk: Desk, dead: Dead) -> None:
     assert out[4] == "the newest 2; there are more: --limit N shows them"
     assert len((await dead("list")).splitlines()) == 6
     assert await dead("list", "--route", "other") == "no dead letter is so\n"
+    assert await dead("list", "--older", "36500d") == "no dead letter is so\n"
+    assert len((await dead("list", "--newer", "36500d")).splitlines()) == 6
     assert [one["topic"] for one in await dead.lines("list", "--json", "--text", "ORDER.1")] == ["order.1"]
 
 

@@ -1,12 +1,8 @@
-"""`dead retry` and `dead purge`: ten thousand letters, interrupted, killed, without Redis in the middle: each exactly once."""
+"""`dead retry`: ten thousand letters, interrupted, killed, without Redis in the middle: each exactly once."""
 
 from __future__ import annotations
 
-import asyncio
 import re
-import signal
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,56 +12,11 @@ import pytest
 
 from bridge.dead_letters.store import LetterStore
 from bridge.errors import SinkUnavailable
-from bridge.model.batch import Batch, DeadLetter
-from bridge.sink import RedisSink
-from tests.support.batches import DEAD, numbers
 from tests.support.brokers import Redis
-from tests.support.children import REPOSITORY, wait_until
+from tests.support.dead_commands import MANY, ROUTE, fill, length, retrying, shorter, written
 from tests.support.letters import ORDERS, Desk, order
 from tests.support.redis_faults import forbidden, no_replicas, out_of_memory, readonly
 from tests.support.terminal import Terminal as RealTerminal
-
-MANY = 10_000
-ROUTE: dict[str, Any] = {"name": "note", "from": "orders", "actor": "record", "args": ["$payload.n"]}
-
-
-async def fill(desk: Desk, count: int, cap: int = 50_000) -> None:
-    """Write letters of the route `note`, numbered from 0, which today's route makes messages of."""
-    desk.write_config([ROUTE], dead_letters={"max_length": cap})
-    sink = RedisSink(desk.config.dramatiq, desk.config.dead_letters)
-    for start in range(0, count, 500):
-        events = [order(b'{"n": %d}' % n) for n in range(start, min(start + 500, count))]
-        letters = [(at, DeadLetter(event, "missing-field", "x", "note")) for at, event in enumerate(events)]
-        await sink.write(Batch(events, dead_letters=letters))
-    await sink.close()
-
-
-def retrying(desk: Desk, *words: str) -> subprocess.Popen[str]:
-    """Start `dead retry --all` in a process of its own."""
-    return started(desk, "retry", *words)
-
-
-def started(desk: Desk, action: str, *words: str) -> subprocess.Popen[str]:
-    """Start a command for all letters in a process of its own."""
-    command = [sys.executable, "-m", "bridge", "dead", action, "--all", "--config", str(desk.path), *words]
-    return subprocess.Popen(command, cwd=REPOSITORY, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-
-
-def length(desk: Desk) -> int:
-    """Return how many letters there are."""
-    with desk.server.client() as client:
-        return int(client.xlen(DEAD))
-
-
-async def shorter(desk: Desk, than: int) -> None:
-    """Wait until there are fewer letters than this."""
-    await asyncio.to_thread(wait_until, lambda: length(desk) < than, 60, f"fewer than {than} letters")
-
-
-def written(desk: Desk) -> list[int]:
-    """Return the numbers of the messages; list and hash agree."""
-    with desk.server.client() as client:
-        return numbers(client)
 
 
 async def test_ten_thousand_letters_and_sigkill_in_the_middle(desk: Desk) -> None:
@@ -278,30 +229,6 @@ async def test_filters_choose_letters(desk: Desk) -> None:
     assert written(desk) == [2, *range(20, 30)]
     process = retrying(desk, "--older", "1h")
     assert process.communicate(timeout=60)[0] == "no dead letters\n"
-
-
-async def test_purge_asks_on_a_terminal(desk: Desk) -> None:
-    """How many they are; only y deletes them, and the books stay right."""
-    await fill(desk, 40)
-    words = ["dead", "purge", "--text", '"n": 1', "--config", str(desk.path)]
-    for answer, left in (("n\n", 40), ("\n", 40), ("y\n", 29)):
-        with RealTerminal(words) as terminal:
-            terminal.read_until("delete 11 dead letters for good? [y/N]")
-            terminal.press(answer)
-            assert terminal.wait() == (1 if left == 40 else 0)
-        assert desk.books()["length"] == desk.books()["count"] == left
-
-
-async def test_purge_of_ten_thousand_is_interrupted(desk: Desk) -> None:
-    """By SIGINT: it says how many it has deleted; the books stay right."""
-    await fill(desk, MANY)
-    process = started(desk, "purge", "--yes")
-    await shorter(desk, MANY)
-    process.send_signal(signal.SIGINT)
-    out, _ = process.communicate(timeout=60)
-    assert process.returncode in {0, 130}
-    assert int(out.split(" deleted")[0].replace(",", "")) == MANY - length(desk)
-    assert desk.books()["count"] == length(desk)
 
 
 async def test_letters_that_fail_again_push_none_out(desk: Desk) -> None:

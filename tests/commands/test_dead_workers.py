@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 from collections.abc import AsyncIterator, Callable
 
 import pytest
@@ -16,6 +17,7 @@ from tests.commands.test_dead import Dead
 from tests.support.batches import answer
 from tests.support.brokers import Redis
 from tests.support.children import wait_until
+from tests.support.dead_commands import started
 from tests.support.letters import Desk
 from tests.support.processes import Worker, assert_no_orphans, queue_messages
 
@@ -48,8 +50,8 @@ def send(server: Redis, actor: str, *args: object, **options: object) -> str:
 
 def dead_count(server: Redis, queue: str = "default") -> int:
     """Return the number of a queue's letters; its set and its hash agree."""
-    with server.client() as client:
-        in_set, in_hash = answer(client.zcard(f"dramatiq:{queue}.XQ")), answer(client.hlen(f"dramatiq:{queue}.XQ.msgs"))
+    with server.client() as client, client.pipeline(transaction=True) as both:
+        in_set, in_hash = both.zcard(f"dramatiq:{queue}.XQ").hlen(f"dramatiq:{queue}.XQ.msgs").execute()
     assert in_set == in_hash
     return int(in_set)
 
@@ -57,11 +59,13 @@ def dead_count(server: Redis, queue: str = "default") -> int:
 def bury(server: Redis, count: int, queue: str = "default", **options: object) -> list[str]:
     """Put messages for the actor `record` where a worker puts those that it gives up; return their ids."""
     ids = []
+    # A worker deletes those of more than seven days.
+    two_hours_ago_ms = time.time_ns() // 1_000_000 - 7_200_000
     with server.client() as client:
         for n in range(count):
             template = Template("record", queue, {"retries": 3, "traceback": f"x\nError: {n}", **options})
             redis_id, body = template.fill([n], {"k": "ü"}, MessageIds(1_000))
-            client.zadd(f"dramatiq:{queue}.XQ", {redis_id: 1_764_223_200_000 + n})
+            client.zadd(f"dramatiq:{queue}.XQ", {redis_id: two_hours_ago_ms + n})
             client.hset(f"dramatiq:{queue}.XQ.msgs", redis_id.decode(), body)
             ids.append(redis_id.decode())
     return ids
@@ -99,6 +103,21 @@ async def test_retried_messages_are_processed(desk: Desk, dead: Dead, new_worker
     assert len({call["message_id"] for call in calls}) == 1_000
     assert dead_count(desk.server) == 0
     assert len(ids) == 1_000
+
+
+async def test_sigkill_in_the_middle(desk: Desk) -> None:
+    """Each message goes back exactly once, however often the command is killed; none is in two places."""
+    bury(desk.server, 6_000)
+    for left in (5_000, 2_500, -1):
+        process = started(desk, "retry", "--workers")
+        if left > 0:
+            await asyncio.to_thread(wait_until, lambda left=left: dead_count(desk.server) < left, 60, f"{left} letters")  # type: ignore[misc]
+            process.kill()
+        process.communicate(timeout=120)
+        with desk.server.client() as client:
+            back = [message["args"][0] for message in queue_messages(client, "default")]
+        assert len(back) + dead_count(desk.server) == 6_000
+    assert back == list(range(6_000))
 
 
 async def test_a_retry_gives_all_attempts_again(desk: Desk, dead: Dead) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from pathlib import Path
 from typing import Any
 
@@ -98,6 +99,18 @@ def test_every_kind_of_event(path: Path, source: str, topic: str, body: bytes, r
     """The most readable way of the body that gives an equal payload; headers and meta that the protocol has."""
     case = case_of(path, Event(source, topic, body, 1_764_223_200_000, raw=raw))
     assert written in case["event"]
+
+
+def test_a_large_event_takes_no_seconds(path: Path) -> None:
+    """Its body is one text, and its arguments are not compared: the rest holds. A bridge makes such tests too."""
+    body = msgspec.json.encode([{"a": n, "b": "x"} for n in range(12_000)])
+    event = Event("orders", "k", body, 1_764_223_200_000, raw=({}, {"timestamp": 1_764_223_200_000}))
+    began = time.thread_time()
+    case = case_of(path, event)
+    assert time.thread_time() - began < 10
+    assert case["event"]["body"] == body.decode()
+    options = {"max_retries": 3, "time_limit": 30_000}
+    assert case["expect"] == [{"route": "orders", "actor": "b", "queue": "default", "options": options}]
 
 
 def test_redacted_fields_are_named(path: Path) -> None:
