@@ -28,6 +28,8 @@ KEEPALIVE_S: Final = 15.0
 _STALL_S: Final = 300.0
 #: How long the taps have for their last lines once the bridge stops.
 _FINISH_S: Final = 0.5
+#: Between two sends of a tap that had nothing more to send.
+_GATHER_S: Final = 0.05
 _PART: Final = 64 << 10
 _MAX_LIMIT: Final = 1_000_000_000
 _MAX_MS: Final = 7 * 86_400_000
@@ -65,6 +67,9 @@ class _Reading:
                 yield self._last("for", f"its time of {self.seconds:g} s is over")
                 return
             if taken:
+                if not self.tap.waits and self.tap.end is None:
+                    # A flood has a line for each batch: twenty sends a second are enough.
+                    await asyncio.sleep(_GATHER_S)
                 continue
             if self.tap.end is not None:
                 yield self._last(*self.tap.end)
