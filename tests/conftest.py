@@ -20,6 +20,7 @@ from hypothesis import settings
 
 from bridge.config import load
 from bridge.errors import ConfigError
+from bridge.observe.logs import RepeatedLog
 from bridge.routing import router
 from tests.faults.stage import Brokers
 from tests.support import processes
@@ -55,6 +56,7 @@ LONGEST = (
     *("faults/test_matrix_time", "spool/test_removed_at_stop", "delivery/test_poison", "process/test_ready"),
     *("process/test_children_ending", "faults/test_matrix_spool", "spool/test_log", "delivery/test_identity"),
     *("sources/amqp/test_stream_looks", "demo/test_demo", "sources/test_idle_connections", "admin/test_floods"),
+    *("admin/page/test_states", "admin/page/test_in_browser"),
     *("process/test_reload_load", "delivery/test_backpressure", "support/test_brokers", "sources/test_tls"),
     *(
         "process/test_memory_bounds",
@@ -97,8 +99,9 @@ _descriptors_before = pytest.StashKey[int]()
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_setup(item: pytest.Item) -> None:
-    """Forget the bridges of the test before; count what is open."""
+    """Forget the bridges and the suppressed log lines of the test before; count what is open."""
     processes.started.clear()
+    RepeatedLog.flush_all()
     item.stash[_descriptors_before] = _open_descriptors()
 
 

@@ -23,11 +23,13 @@ SEAMS: Final = (
     "tests/redis_io/test_connection.py",
     "tests/sources/amqp/test_library.py",
     "tests/sources/mqtt/test_paho_client.py",
+    # cbor2 6.0.0 makes other types of maps within lists.
+    "tests/routing/test_redaction.py",
 )
 #: A real worker runs what each source brings, on both read paths.
 END_TO_END: Final = ("tests/sources/test_contract.py", "-k", "a_thousand_events_are_a_thousand_executions")
-#: Its server and its client of Prometheus, on every path but the long ones.
-ADMIN: Final = ("tests/admin", "-k", "not ten_thousand and not a_prometheus_scrapes")
+#: Its server and its client of Prometheus, on every path but the long ones; a browser shows the page alike.
+ADMIN: Final = ("tests/admin", "--ignore=tests/admin/page", "-k", "not ten_thousand and not a_prometheus_scrapes")
 #: The plugin, and a manifest of an application.
 APPLICATIONS: Final = ("tests/testing", "tests/manifest")
 
