@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
+from textwrap import indent
 from typing import Any, Final
 
 import msgspec
@@ -30,6 +31,8 @@ from bridge.routing.redaction import RedactedEvent
 #: The last millisecond of the year 9999.
 _LAST_MS: Final = 253_402_300_799_999
 _WIDTH: Final = 110
+#: Of an item below `tests:`, as the README writes it: the text can be added to a file.
+_INDENT: Final = "  "
 #: A larger body is written as one text, and arguments that are larger are not expected: YAML takes 10 us for each byte.
 _MAX_READABLE: Final = 32 << 10
 _DUMPER: Final[Any] = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
@@ -70,7 +73,7 @@ def _tried(config: Config, dry_run: DryRun, event: Event, fields: dict[str, Any]
     messages = [message_fields(one, now_ms) for one in result.messages]
     if differences := compare(case.expect or [], messages, config.actor_queues):
         raise InvalidValue(f"the test would not hold: {differences[0]}")
-    return text
+    return indent(text, _INDENT)
 
 
 def _loaded(text: str) -> Case:
