@@ -2,7 +2,7 @@
 CONFIG ?= config/bridge.yaml
 PYTEST_ARGS ?=
 # Each has brokers of its own; most of the time they wait.
-TEST_PROCESSES ?= 5
+TEST_PROCESSES ?= 4
 # How often `make test-repeat` runs them.
 N ?= 10
 # A part of the tests reaches a part of the code only: coverage is measured, and has to be high enough, in a whole run.

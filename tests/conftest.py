@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import structlog
 from hypothesis import settings
 
 from bridge.config import load
@@ -99,8 +100,9 @@ _descriptors_before = pytest.StashKey[int]()
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_setup(item: pytest.Item) -> None:
-    """Forget the bridges and the suppressed log lines of the test before; count what is open."""
+    """Forget the bridges of the test before, its set-up of logs, and its suppressed lines; count what is open."""
     processes.started.clear()
+    structlog.reset_defaults()
     RepeatedLog.flush_all()
     item.stash[_descriptors_before] = _open_descriptors()
 

@@ -130,3 +130,15 @@ def test_the_admin_server_imports_no_part_that_moves_events() -> None:
     """It sees a bridge by `Controlled` alone: the words, the settings, and the helpers of everybody."""
     imported = {_folder(other) for importer, other in _imports() if _folder(importer) == "admin"}
     assert imported <= {"admin", "model", "config", "errors", "observe", "backoff", ""}
+
+
+def test_redis_py_loads_no_opentelemetry_for_the_bridge() -> None:
+    """It would take a tenth of a second of each process; the SDK can be imported afterwards, and Redis is whole."""
+    program = (
+        "import sys, bridge.process.bridge\n"
+        "print(sorted(name for name in sys.modules if name.startswith('opentelemetry.sdk')))\n"
+        "import redis, opentelemetry.sdk.metrics\n"
+        "print(redis.Redis.__name__, opentelemetry.sdk.metrics.MeterProvider.__name__)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=True)
+    assert done.stdout.splitlines() == ["[]", "Redis MeterProvider"]

@@ -28,8 +28,11 @@ SEAMS: Final = (
 )
 #: A real worker runs what each source brings, on both read paths.
 END_TO_END: Final = ("tests/sources/test_contract.py", "-k", "a_thousand_events_are_a_thousand_executions")
-#: Its server and its client of Prometheus, on every path but the long ones; a browser shows the page alike.
-ADMIN: Final = ("tests/admin", "--ignore=tests/admin/page", "-k", "not ten_thousand and not a_prometheus_scrapes")
+#: Its server with streams, and its client of Prometheus, on every path but the long ones.
+ADMIN: Final = (
+    *(f"tests/admin/test_{name}.py" for name in ("server", "streams", "metrics", "hostile")),
+    *("-k", "not ten_thousand"),
+)
 #: The plugin, and a manifest of an application.
 APPLICATIONS: Final = ("tests/testing", "tests/manifest")
 
