@@ -5,13 +5,6 @@ local STREAM, BOOKS = KEYS[1], KEYS[2]
 -- With more blocks than this, those that are empty go; the books have BLOCKS of them where nothing is taken out.
 local MAX_BLOCKS = 4 * BLOCKS
 
-local function must_be(key, kind)
-  local actual = redis.call('TYPE', key).ok
-  if actual ~= 'none' and actual ~= kind then
-    return redis.error_reply('WRONGTYPE ' .. key .. ' holds a ' .. actual .. ', not a ' .. kind)
-  end
-end
-
 -- A broken key of the dead letters' own is told from one of a queue by its code.
 local function broken_letters()
   local wrong = must_be(STREAM, 'stream') or must_be(BOOKS, 'hash')

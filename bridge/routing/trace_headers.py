@@ -105,10 +105,8 @@ def read_tracestate(value: object) -> str:
     Raises:
         InvalidTrace: it is malformed, or too long.
     """
-    members = _members(TRACESTATE, _text(TRACESTATE, value, _MAX_TRACESTATE), _MAX_TRACESTATE_MEMBERS)
-    if not all(map(_TRACESTATE_MEMBER.fullmatch, members)):
-        raise InvalidTrace(f"{TRACESTATE}: a member is no key and value")
-    return ",".join(members)
+    text = _text(TRACESTATE, value, _MAX_TRACESTATE)
+    return _checked_members(TRACESTATE, text, _MAX_TRACESTATE_MEMBERS, _TRACESTATE_MEMBER)
 
 
 def read_baggage(value: object) -> str:
@@ -117,9 +115,14 @@ def read_baggage(value: object) -> str:
     Raises:
         InvalidTrace: it is malformed, or too long.
     """
-    members = _members(BAGGAGE, _text(BAGGAGE, value, _MAX_BAGGAGE), _MAX_BAGGAGE_MEMBERS)
-    if not all(map(_BAGGAGE_MEMBER.fullmatch, members)):
-        raise InvalidTrace(f"{BAGGAGE}: a member is no key and value")
+    text = _text(BAGGAGE, value, _MAX_BAGGAGE)
+    return _checked_members(BAGGAGE, text, _MAX_BAGGAGE_MEMBERS, _BAGGAGE_MEMBER)
+
+
+def _checked_members(name: str, text: str, at_most: int, member: re.Pattern[str]) -> str:
+    members = _members(name, text, at_most)
+    if not all(map(member.fullmatch, members)):
+        raise InvalidTrace(f"{name}: a member is no key and value")
     return ",".join(members)
 
 

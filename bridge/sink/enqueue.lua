@@ -59,12 +59,6 @@ if #ARGV == 3 then
 end
 
 -- Check all types before the first write: an error half-way is not rolled back, neither here nor in MULTI.
-local function must_be(key, kind)
-  local actual = redis.call('TYPE', key).ok
-  if actual ~= 'none' and actual ~= kind then
-    return redis.error_reply('WRONGTYPE ' .. key .. ' holds a ' .. actual .. ', not a ' .. kind)
-  end
-end
 -- A broken dead-letter key is not the batch's fault. Its own error code keeps the caller from making dead letters.
 local BOOKS = LETTERS > 0 and ARGV[#ARGV - 3]
 local wrong = must_be(DEAD, 'stream') or BOOKS and must_be(BOOKS, 'hash')
