@@ -93,3 +93,10 @@ def enter_token(page: Page, token: str) -> None:
     page.click("#token")
     page.fill("#token-field", token)
     page.click("#token-dialog button[type=submit]")
+
+
+def wait_for_text(page: Page, selector: str, text: str) -> None:
+    """Wait until an element has this text somewhere."""
+    page.wait_for_function(
+        "([selector, text]) => document.querySelector(selector)?.textContent.includes(text)", arg=[selector, text]
+    )

@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from tests.admin.page.conftest import TOKEN
-from tests.support.page import CONTRAST, NAMELESS, PHONE, enter_token, looking
+from tests.support.page import CONTRAST, NAMELESS, PHONE, enter_token, looking, wait_for_text
 from tests.support.processes import queue_messages
 
 if TYPE_CHECKING:
@@ -19,13 +19,6 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.no_cover
 FEED = "[data-key='source feed']"
 SMALL = "[data-key='route small']"
-
-
-def wait_for_text(page: Page, selector: str, text: str) -> None:
-    """Wait until an element has this text somewhere."""
-    page.wait_for_function(
-        "([selector, text]) => document.querySelector(selector)?.textContent.includes(text)", arg=[selector, text]
-    )
 
 
 def publish_steadily(page: Page, stage: Stage, selector: str, pattern: str) -> str:

@@ -15,24 +15,17 @@ from tests.admin.page.conftest import TOKEN
 from tests.support.admin_server import TOKEN as FAKE_TOKEN
 from tests.support.admin_server import AdminServer, Bridge, make_state
 from tests.support.children import free_port
-from tests.support.page import PHONE, enter_token, looking
+from tests.support.page import PHONE, enter_token, looking, wait_for_text
 from tests.support.processes import BridgeProcess
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Browser, Page
+    from playwright.sync_api import Browser
 
     from tests.admin.page.conftest import Stage
 
 pytestmark = pytest.mark.no_cover
 FEED = "[data-key='source feed']"
 HOSTILE = "<script>alert(1)</script><img src=x onerror=alert(2)>'\"&lt;\u202e\n{{7*7}}"
-
-
-def wait_for_text(page: Page, selector: str, text: str) -> None:
-    """Wait until an element has this text somewhere."""
-    page.wait_for_function(
-        "([selector, text]) => document.querySelector(selector)?.textContent.includes(text)", arg=[selector, text]
-    )
 
 
 def test_a_bridge_that_is_stuck_says_why(browser: Browser, stage: Stage) -> None:
