@@ -23,7 +23,7 @@ from typing import Final
 from bench import usage
 from bench.backlogs import BACKLOGS, Backlog
 from bench.comparison import QUANTITIES, TOLERANCE, Comparison, Round, compare
-from bench.contestants import PEERS, Bridge
+from bench.contestants import PEERS, Bridge, Watched
 from bench.rounds import MIN_EVENTS, LogLine
 from bench.tables import table
 from bench.throughput import Run, measure
@@ -65,7 +65,19 @@ def main() -> int:
     parser.add_argument("--rounds", type=int, default=_ROUNDS, help=f"of four runs each; default: {_ROUNDS}")
     parser.add_argument("--scale", type=float, default=1.0, help="of the events of each run; 0.1 for a quick look")
     parser.add_argument(
-        "--scraped", action="store_true", help="this tree's bridge has an admin server, which is scraped each second"
+        "--scraped",
+        action="store_const",
+        dest="watched",
+        const="scraped",
+        default="",
+        help="this tree's bridge has an admin server, which is scraped each second",
+    )
+    parser.add_argument(
+        "--tapped",
+        action="store_const",
+        dest="watched",
+        const="tapped",
+        help="this tree's bridge has an admin server, and one tap reads all that it gets",
     )
     arguments = parser.parse_args()
     if arguments.rounds < 1:
@@ -82,7 +94,7 @@ def main() -> int:
         for kind in arguments.sources:
             with BACKLOGS[kind]() as backlog:
                 moved = play(
-                    backlog, (this, rev), arguments.rounds, arguments.scale, log_line, scraped=arguments.scraped
+                    backlog, (this, rev), arguments.rounds, arguments.scale, log_line, watched=arguments.watched
                 )
                 all_runs.append(moved)
         comparisons = [
@@ -103,12 +115,12 @@ def play(
     scale: float,
     log_line: LogLine,
     *,
-    scraped: bool = False,
+    watched: Watched = "",
 ) -> SourceRuns:
     """Run each tree once to warm up, then the rounds; a source on which a tree fails at once is given up."""
     runs = SourceRuns(backlog.kind)
     events = max(MIN_EVENTS, int(_EVENTS.get(backlog.kind, PEERS[backlog.kind][0].events) * scale))
-    a, b = Bridge("this tree", events, tree=trees[0], scraped=scraped), Bridge("REV", events, tree=trees[1])
+    a, b = Bridge("this tree", events, tree=trees[0], watched=watched), Bridge("REV", events, tree=trees[1])
 
     def run(contestant: Bridge, moment: str) -> Run | None:
         result: Run | None = None

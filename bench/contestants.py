@@ -15,7 +15,7 @@ from http.client import HTTPException
 from importlib import import_module
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Final, Self
+from typing import Any, Final, Literal, Self
 
 import yaml
 
@@ -28,6 +28,8 @@ from tests.support.unix_http import UnixConnection
 
 #: Holds a module `uvloop` that raises ImportError, as if uvloop were not installed.
 _WITHOUT_UVLOOP: Final = Path(__file__).parent / "without_uvloop"
+#: What is done with the admin server of a bridge; "": it has none.
+Watched = Literal["", "scraped", "tapped"]
 
 
 class Running(ABC):
@@ -93,8 +95,8 @@ class Bridge(Contestant):
     uvloop: bool = True
     #: Whose code it runs; None: this checkout's.
     tree: Tree | None = None
-    #: Whether it has an admin server, whose metrics are scraped each second.
-    scraped: bool = False
+    #: Whether it has an admin server, whose metrics are `scraped` each second, or whose events are `tapped`.
+    watched: Watched = ""
 
     @property
     def settings(self) -> str:
@@ -124,22 +126,23 @@ class Bridge(Contestant):
     def start(self, backlog: Backlog) -> Running:
         """See Contestant."""
         config = self.config(backlog)
-        if not self.scraped:
+        if not self.watched:
             return _RunningBridge(BridgeProcess(config, env=self.environment))
         directory = tempfile.mkdtemp(prefix="bench-admin-")
         config["admin"] = {"listen": f"unix:{directory}/admin.sock"}
-        return _RunningBridge(BridgeProcess(config, env=self.environment), Path(directory))
+        return _RunningBridge(BridgeProcess(config, env=self.environment), Path(directory), self.watched)
 
 
 class _RunningBridge(Running):
-    """A bridge, and a Prometheus that scrapes it where its admin server is in `directory`."""
+    """A bridge, and where its admin server is in `directory` a Prometheus that scrapes it, or somebody who taps its events."""
 
-    def __init__(self, process: BridgeProcess, directory: Path | None = None) -> None:
+    def __init__(self, process: BridgeProcess, directory: Path | None = None, watched: Watched = "") -> None:
         self._directory = directory
         self._ended = threading.Event()
         self._process = process.start()
         if directory is not None:
-            threading.Thread(target=self._scrape, args=(directory / "admin.sock",), daemon=True).start()
+            watch = self._tap if watched == "tapped" else self._scrape
+            threading.Thread(target=watch, args=(directory / "admin.sock",), daemon=True).start()
 
     def _scrape(self, socket: Path) -> None:
         while not self._ended.wait(_SCRAPE_INTERVAL_S):
@@ -147,6 +150,17 @@ class _RunningBridge(Running):
                 connection = UnixConnection(socket, 5)
                 connection.request("GET", "/metrics")
                 connection.getresponse().read()
+                connection.close()
+
+    def _tap(self, socket: Path) -> None:
+        """Read all lines, with the contents of the events: the socket gives the right to them."""
+        while not self._ended.wait(0.05):
+            with suppress(OSError, HTTPException):  # it is starting, or has ended
+                connection = UnixConnection(socket, 5)
+                connection.request("GET", "/tap")
+                answer = connection.getresponse()
+                while answer.read1(1 << 16):
+                    pass
                 connection.close()
 
     @property

@@ -12,7 +12,7 @@ import structlog
 from bridge.config import Config
 from bridge.delivery.event_log import EventLog
 from bridge.model.accounting import Outcome
-from bridge.model.batch import Batch
+from bridge.model.batch import Batch, DeadLetter
 from bridge.model.event import Event
 from bridge.observe import logs
 from tests.support.brokers import Redis
@@ -103,3 +103,29 @@ def test_a_line_at_debug_has_no_redacted_value() -> None:
     assert "***" in line["routes"]["hot"]
     assert "4111" not in str(line)
     assert "s3cret" not in str(line)
+
+
+def test_an_event_that_ended_a_process_is_not_run_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its explanation would end the process once more: the line says so, and the event beside it is explained."""
+    config = Config.model_validate({
+        "sources": {"s": {"type": "mqtt", "url": "mqtt://localhost", "client_id": "c"}},
+        "routes": [{"name": "all", "from": "s", "actor": "a"}],
+    }, by_alias=True, by_name=False)  # fmt: skip
+    explained = EventLog(config)
+    seen: list[Event] = []
+    run = explained._routes.run
+
+    def seeing(made: Event, now_ms: int) -> Any:
+        seen.append(made)
+        return run(made, now_ms)
+
+    monkeypatch.setattr(explained._routes, "run", seeing)
+    poison, other = event("a/b", b"{}"), event("a/c", b"{}")
+    batch = Batch([poison, other])
+    batch.dead_letters.append((0, DeadLetter(poison, "poison", "it has ended 5 processes")))
+    with structlog.testing.capture_logs() as lines:
+        explained.written(batch, Outcome.WRITTEN)
+    assert seen == [other]
+    assert lines[0]["dead_letter"] == "poison: it has ended 5 processes"
+    assert "routes" not in lines[0]
+    assert lines[1]["routes"] == {"all": "fits"}

@@ -274,6 +274,16 @@ async def test_a_flood_is_counted_exactly() -> None:
         assert (shown + dropped, unexamined) == (10_000, 0)
 
 
+@pytest.mark.parametrize(("size", "kept"), [(1, 1000), (1 << 16, 16), (1 << 22, 1)])
+def test_the_ring_has_a_bound_in_bytes(size: int, kept: int) -> None:
+    """A reader that takes nothing leaves 1,000 lines, or 1 MiB and its last line; all others are counted."""
+    tap = Tap(SHOWN)
+    for _ in range(2000):
+        tap.put(b"x" * size)
+    taken = tap.take(1 << 30)
+    assert taken == [b"x" * size] * kept + [Dropped(2000 - kept)]
+
+
 async def test_comparisons_have_a_bound_too() -> None:
     """Of topics that are all new, and long, those that nobody has the time for are counted by themselves."""
     process = Process()

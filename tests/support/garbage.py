@@ -13,10 +13,12 @@ from types import FrameType
 def uncollected() -> Iterator[Callable[[], int]]:
     """Let nothing be collected; yield a function that returns by how many bytes the process's objects have grown.
 
-    On leaving, no frame of the bridge may be garbage: that is a cycle through an error's traceback.
+    On leaving, no frame of the bridge may be garbage: that is a cycle through an error's traceback. Frames that earlier
+    tests of the process left alive do not count.
     """
     tracemalloc.start()
     gc.collect()
+    left = [found for found in gc.get_objects() if isinstance(found, FrameType)]
     gc.disable()
     before, _ = tracemalloc.get_traced_memory()
     try:
@@ -24,8 +26,10 @@ def uncollected() -> Iterator[Callable[[], int]]:
         gc.set_debug(gc.DEBUG_SAVEALL)
         gc.collect()
         frames = [found.f_code for found in gc.garbage if isinstance(found, FrameType)]
-        assert [code.co_qualname for code in frames if "/bridge/" in code.co_filename] == []
+        cycles = [code.co_qualname for code in frames if "/bridge/" in code.co_filename]
+        assert not cycles, f"garbage holds frames of {cycles}"
     finally:
+        left.clear()
         gc.set_debug(0)
         gc.garbage.clear()
         gc.enable()
