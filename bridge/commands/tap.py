@@ -131,12 +131,19 @@ class _View:
         self._dropped += count
         self._unsaid += count
         self._say_dropped()
+        if isinstance(ended := line.get("ended_processes"), int):
+            self._say(
+                f"{ended} process{'es' if ended > 1 else ''} of the bridge ended: the last events that it saw may be missing"
+            )
 
     def _say_dropped(self, *, at_once: bool = False) -> None:
         if self._unsaid and not self._json and (at_once or time.monotonic() - self._said_at >= _DROPPED_S):
             self._said_at = time.monotonic()
-            words = f"{self._unsaid} events dropped: more come than are shown"
+            self._say(f"{self._unsaid} events dropped: more come than are shown")
             self._unsaid = 0
+
+    def _say(self, words: str) -> None:
+        if not self._json:
             self._print(f"  # {words}" if self._as_test else self._paint(f"… {words}", "yellow"))
 
     def _event(self, event: dict[str, Any]) -> str:

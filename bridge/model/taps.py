@@ -47,14 +47,18 @@ class TooManyTaps(Exception):
 
 
 class Dropped(NamedTuple):
-    """Events that a tap did not get: `events` fit its filter; nobody had the time to compare the `unexamined` with it."""
+    """Events that a tap did not get: `events` fit its filter; nobody had the time to compare the `unexamined` with it.
+
+    Nobody knows how many events the `ended_processes` had seen and not passed on: each of them was killed, or failed.
+    """
 
     events: int
     unexamined: int = 0
+    ended_processes: int = 0
 
     def plus(self, other: Dropped) -> Dropped:
         """Return the sums."""
-        return Dropped(self.events + other.events, self.unexamined + other.unexamined)
+        return Dropped(*(ours + theirs for ours, theirs in zip(self, other, strict=True)))
 
 
 class TapEnd(NamedTuple):

@@ -77,6 +77,9 @@ class ChildProcess:
         while not self._stop.is_set():
             started_at = loop.time()
             cause = await self._live()
+            if cause is not None or not self._stop.is_set():
+                for number in self._order.taps:
+                    self._on_tapped(number, Dropped(0, ended_processes=1))
             if self._stop.is_set():
                 if cause is not None:
                     log.error("process.ended", process=self.number, cause=cause)

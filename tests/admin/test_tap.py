@@ -56,7 +56,7 @@ async def test_a_tap_from_begin_to_end() -> None:
     """The first line repeats the filter, then come events and dropped ones in order, and the last line has the sum and the cause."""
     bridge = FakeBridge()
     async with _tapping(bridge, "/tap?source=orders&route=a&topic=order.*") as lines:
-        tap = await _filled(bridge, b'{"n":1}\n', Dropped(3, 1))
+        tap = await _filled(bridge, b'{"n":1}\n', Dropped(3, 1), b'{"n":9}\n', Dropped(0, ended_processes=1))
         assert (tap.wanted.source, tap.wanted.route, tap.wanted.topic) == ("orders", "a", "order.*")
         tap.put(b'{"n":2}\n')
         tap.finish("stop", "the bridge stops")
@@ -66,8 +66,17 @@ async def test_a_tap_from_begin_to_end() -> None:
         assert rest == [
             {"n": 1},
             {"dropped": 3, "unexamined": 1},
+            {"n": 9},
+            {"dropped": 0, "ended_processes": 1},
             {"n": 2},
-            {"end": "stop", "cause": "the bridge stops", "shown": 2, "dropped": 3, "unexamined": 1},
+            {
+                "end": "stop",
+                "cause": "the bridge stops",
+                "shown": 3,
+                "dropped": 3,
+                "unexamined": 1,
+                "ended_processes": 1,
+            },
         ]
         await until(lambda: not bridge.taps)
 

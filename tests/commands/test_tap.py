@@ -61,16 +61,20 @@ def test_a_line_for_each_event(run: Terminal, server: AdminServer) -> None:
         _event(body='{"c": 3}'),
         _event(outcome="filtered", routes=why, body="{}"),
         Dropped(40, 2),
+        _event(),
+        Dropped(0, ended_processes=1),
         _event(outcome="dead-lettered", routes={}, dead_letter=letter, body_base64="/w=="),
     )
-    out = _tap(run, server, "--limit", "3", "--color", "never")
+    out = _tap(run, server, "--limit", "4", "--color", "never")
     assert out.splitlines() == [
         '01:02:03.456 plant plants/3 enqueued -> hot, note {"c": 3}',
         "01:02:03.456 plant plants/3 filtered hot: when: `payload.c > 250` is false: payload.c is 2 {}",
         "… 42 events dropped: more come than are shown",
+        "01:02:03.456 plant plants/3 enqueued -> hot, note",
+        "… 1 process of the bridge ended: the last events that it saw may be missing",
         "01:02:03.456 plant plants/3 dead-lettered decode (no JSON) base64 /w==",
     ]
-    assert run.err == "dramatiq-bridge: 3 events shown, 42 dropped; it has shown 3 events\n"
+    assert run.err == "dramatiq-bridge: 4 events shown, 42 dropped; it has shown 4 events\n"
     wait_until(lambda: server.bridge.orders == ["untap"], 10, "the end of the tap at the bridge")
 
 

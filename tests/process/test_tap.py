@@ -176,6 +176,8 @@ def test_a_process_that_dies_goes_on_tapping(tapped: Callable[..., Tapped]) -> N
         one.feed.publish([{"c": n} for n in range(20)])
         assert len({each["entry_id"] for each in tap.wait(40)}) >= 40
         assert not tap.dropped()
+        # Lines may have gone with them, and nobody knows how many: that is said.
+        assert sum(line.get("ended_processes", 0) for line in tap.lines) == 2
 
 
 @PROCESSES
