@@ -2,7 +2,7 @@
 CONFIG ?= config/bridge.yaml
 PYTEST_ARGS ?=
 # Each has brokers of its own; most of the time they wait.
-TEST_PROCESSES ?= 4
+TEST_PROCESSES ?= 5
 # How often `make test-repeat` runs them.
 N ?= 10
 # A part of the tests reaches a part of the code only: coverage is measured, and has to be high enough, in a whole run.
@@ -50,7 +50,7 @@ COMPILE = $(BIN)/uv pip compile --no-strip-extras --quiet --universal --python-v
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help venv brokers test test-repeat test-debian13 red-before faults reload-load soak interop lint words format check run demo screenshots bench bench-against bench-micro lock clean
+.PHONY: help venv brokers test test-long test-repeat test-debian13 red-before faults reload-load soak interop lint words format check run demo screenshots bench bench-against bench-micro lock clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -80,7 +80,11 @@ test: venv brokers ## run the tests against real brokers (PYTEST_ARGS="-k name" 
 		echo "make: this Python has no packages of the oldest libraries; their tests are skipped" >&2
 	@data=$$(mktemp -d) && trap 'rm -rf "$$data"' EXIT INT TERM && COVERAGE_FILE=$$data/coverage \
 		$(KEEP_BYTECODE) $(BIN)/python -m pytest \
-		--numprocesses $(TEST_PROCESSES) --dist loadfile --no-loadscope-reorder $(COVERAGE) $(PYTEST_ARGS)
+		--numprocesses $(TEST_PROCESSES) --dist loadfile --no-loadscope-reorder -m 'not long' $(COVERAGE) $(PYTEST_ARGS)
+
+test-long: venv brokers ## run the tests that `make test` leaves out, about ten minutes: tests/long.py lists them
+	@$(KEEP_BYTECODE) $(BIN)/python -m pytest \
+		--numprocesses $(TEST_PROCESSES) --dist loadfile --no-loadscope-reorder -m long --no-cov $(PYTEST_ARGS)
 
 test-repeat: venv brokers ## run the tests N times in a row (N=10), and say how many runs were green
 	@.ci/repeat $(N) $(MAKE) --no-print-directory test

@@ -24,6 +24,7 @@ from bridge.errors import ConfigError
 from bridge.observe.logs import RepeatedLog
 from bridge.routing import router
 from tests.faults.stage import Brokers
+from tests.long import is_long
 from tests.support import processes
 from tests.support.broker import Broker, find_program
 from tests.support.brokers import Mosquitto, RabbitMQ, Redis
@@ -82,10 +83,12 @@ MEASURED = tuple(
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Put the files that take long to the beginning; trace no test whose bridge runs elsewhere."""
+    """Put the files that take long to the beginning; mark what takes longest; trace no test whose bridge runs elsewhere."""
     places = {f"tests/{name}.py": place for place, name in enumerate(LONGEST)}
     items.sort(key=lambda item: places.get(item.nodeid.partition("::")[0], len(places)))
     for item in items:
+        if is_long(item.nodeid):
+            item.add_marker(pytest.mark.long)
         if isinstance(item, pytest.Function) and not ELSEWHERE.isdisjoint(item.fixturenames):
             item.add_marker(pytest.mark.no_cover)
 
