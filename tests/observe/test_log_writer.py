@@ -19,8 +19,8 @@ from bridge.observe.log_writer import MAX_WAITING_BYTES, LogWriter
 from tests.support.children import REPOSITORY, wait_until
 
 SETUP = "from bridge.observe import logs\nimport os, sys\nlogs.configure('json')\nlog = logs.logger()\n"
-#: Lines of some 300 bytes: more than ten times what a pipe and the queue hold together. Each has a field as long as may be.
-MANY = 40_000
+#: Lines of some 300 bytes: more than five times what a pipe and the queue hold together. Each has a field as long as may be.
+MANY = 20_000
 WRITE_MANY = f"for i in range({MANY}): log.info('x', i=i, text='x' * 200)\n"
 
 
