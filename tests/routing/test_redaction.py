@@ -145,9 +145,7 @@ def test_an_error_quotes_nothing_that_is_made_of_a_removed_value(tmp_path: Path,
     router.make(loaded.sources["s"], compile_routes(loaded)[0]["s"]).route(made)
     ((_, letter),) = made.dead_letters
     masked = Redaction([path], {"s": "json"}).letter(letter).detail
-    assert not any(
-        part in masked.lower() for part in ("secret", "value", base64.b64encode(b"SeCrEtV").decode().lower())
-    )
+    assert not any(part in masked.lower() for part in ("secret", "value", base64.b64encode(b"SeCrEt").decode().lower()))
     assert masked.startswith("args.0: ")
     assert f"`{expression}`" in masked
 
