@@ -144,7 +144,7 @@ def _without(letter: Letter, redaction: Redaction, config: Config) -> Letter:
         body=kept.body,
         headers=dict(headers),
         meta={name: value for name, value in meta.items() if name in letter.meta},
-        redacted=[*letter.redacted, *kept.redacted],
+        redacted=kept.redacted,
     )
 
 
