@@ -5,6 +5,7 @@ Exit codes: 0, 1 (failed), 2 (usage), 78 (the configuration is wrong; EX_CONFIG 
 
 from __future__ import annotations
 
+import errno
 import importlib
 import io
 import os
@@ -51,6 +52,22 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         return 130
     except BrokenPipeError:  # `dramatiq-bridge schema | head`
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _discard_output()
+        return 1
+    except OSError as error:
+        if arguments.command == "run" or not _is_output_full(error):
+            raise
+        _discard_output()
+        print("dramatiq-bridge: the output is not whole: its disk is full", file=sys.stderr)
         return 1
     return code
+
+
+def _is_output_full(error: OSError) -> bool:
+    # A write to a file that a command has opened by itself says its name.
+    return error.errno in {errno.ENOSPC, errno.EDQUOT} and error.filename is None
+
+
+def _discard_output() -> None:
+    """Let the interpreter's last flush of standard output fail no more."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

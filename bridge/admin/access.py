@@ -11,7 +11,7 @@ import ipaddress
 import re
 from collections.abc import Mapping, Sequence
 from typing import Final, Literal
-from urllib.parse import parse_qsl
+from urllib.parse import parse_qsl, unquote
 
 from bridge.config.admin import AdminSettings
 from bridge.errors import BridgeError
@@ -103,14 +103,11 @@ class Access:
             pairs = parse_qsl(query, keep_blank_values=True, max_num_fields=_MAX_FIELDS)
         except ValueError:
             raise Refused(400, "the query cannot be read") from None
-        token = self._token
-        for name, value in pairs:
-            if _SECRET_NAME.search(name) or (
-                token is not None and token in f"{name}={value}".encode("utf-8", "replace")
-            ):
-                raise Refused(
-                    400, f"a token does not belong into an address, which logs and histories keep: {_SEND_IT}"
-                )
+        # A token may have characters that mean something in a query, as `+` and `&` do.
+        texts = [query, unquote(query), *(f"{name}={value}" for name, value in pairs)]
+        has_token = self._token is not None and any(self._token in each.encode("utf-8", "replace") for each in texts)
+        if has_token or any(_SECRET_NAME.search(name) for name, _ in pairs):
+            raise Refused(400, f"a token does not belong into an address, which logs and histories keep: {_SEND_IT}")
 
     def may_see_contents(self, authorizations: Sequence[str]) -> bool:
         """Return whether a request may see bodies, headers and other contents of events.

@@ -100,7 +100,11 @@ class AdminServer:
             return await tools.letters(query, with_contents=self._may_see_contents(request))
 
         async def try_event(request: web.BaseRequest, _query: str) -> Answer:
-            return await tools.try_event(await request.read())
+            try:
+                body = await request.read()
+            except ConnectionError:
+                raise Refused(400, "the body is not whole") from None  # for a client that has gone
+            return await tools.try_event(body)
 
         return {
             "/events": _Endpoint(lambda _request, _query: self._follow(feed), methods=("GET",), streams=True),

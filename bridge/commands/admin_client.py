@@ -183,9 +183,10 @@ class AdminClient:
             yield from lines
 
     def _unknown(self, body: bytes, name: str) -> BridgeError:
-        known = _known(body)
-        if known is None:
+        answer = _unknown_name(body)
+        if answer is None:
             return self._refusal(http.client.NOT_FOUND, body)
+        known, name = answer.known, answer.name or name
         cause = self._words(body)
         kind = (
             cause.removeprefix("no ").removesuffix(" has this name") if cause.startswith("no ") else "source or route"
@@ -282,11 +283,12 @@ class _Unknown(msgspec.Struct):
     """The answer to an unknown name."""
 
     known: list[str]
+    name: str = ""
 
 
-def _known(body: bytes) -> list[str] | None:
+def _unknown_name(body: bytes) -> _Unknown | None:
     try:
-        return msgspec.json.decode(body, type=_Unknown).known
+        return msgspec.json.decode(body, type=_Unknown)
     except msgspec.DecodeError:
         return None
 

@@ -43,7 +43,8 @@ async def retry(place: Place, arguments: argparse.Namespace) -> int:
         except SinkUnavailable as error:
             failure = error
     progress.end()
-    tally.print(with_causes=not arguments.ids)
+    if failure is None or tally.has_any:
+        tally.print(with_causes=not arguments.ids)
     if failure is not None:
         cause = place.masked(failure.cause)
         raise BridgeError(f"Redis: {cause}; the letters that are left are as they were: retry again")

@@ -88,6 +88,11 @@ class Tally:
         """Whether no letter is left of those that were meant."""
         return self._outcomes.total() == self._outcomes["retried"]
 
+    @property
+    def has_any(self) -> bool:
+        """Whether there was any letter."""
+        return bool(self._outcomes.total())
+
     def add(self, retried: Retried) -> None:
         """Count one."""
         self._outcomes[retried.outcome] += 1
@@ -104,7 +109,7 @@ class Tally:
 
     def print(self, *, with_causes: bool) -> None:
         """Print the summary."""
-        if not self._outcomes.total():
+        if not self.has_any:
             print("no dead letters")
             return
         counts = self._outcomes

@@ -97,7 +97,7 @@ class _View:
         if not isinstance(found, dict):
             raise BridgeError("the bridge sends lines that this command does not know: use one version")
         if self._json:
-            self._print(line.decode("utf-8", "backslashreplace"))
+            self._print(_harmless(line.decode("utf-8", "backslashreplace")))
         if "end" in found:
             self.end, self.cause = plain(str(found["end"])), plain(str(found.get("cause", "")))
         elif "dropped" in found:
@@ -193,6 +193,13 @@ def _body(event: dict[str, Any]) -> str:
     if "body" in event:
         return escape(str(event["body"])[: 4 * _WIDTH])
     return f"base64 {escape(str(event['body_base64'])[:_WIDTH])}" if "body_base64" in event else ""
+
+
+def _harmless(line: str) -> str:
+    """Return a line of JSON that steers no terminal; it means the same, since such characters stand in its texts alone."""
+    if line.isprintable():
+        return line
+    return "".join(char if char.isprintable() else json.dumps(char)[1:-1] for char in line)
 
 
 def _cut(text: str, most: int) -> str:

@@ -181,7 +181,11 @@ class Retrier:
     def _fields(self, letter: Letter, new: DeadLetter, now_ms: int) -> list[Word]:
         """Return the names and values of the letter that takes the place of `letter`, with the reasons before."""
         before = Earlier(letter.reason, letter.error[:_MAX_EARLIER_ERROR], letter.route, now_ms)
-        earlier = [*letter.earlier, before][-MAX_EARLIER:]
+        # A letter may be older than `redact`.
+        hide = self._redaction.hiding(new.event)
+        earlier = [
+            msgspec.structs.replace(each, error=hide(each.error)) for each in [*letter.earlier, before][-MAX_EARLIER:]
+        ]
         # Whatever the bounds are by now: a body that is whole stays whole.
         fields = encode_letter(self._redaction.letter(new), max(self._bounds.max_bytes, _SHARES * letter.size))
         if letter.details_error:

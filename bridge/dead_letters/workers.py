@@ -26,6 +26,10 @@ MAX_IDS: Final = 200_000
 _ID_PAGE: Final = 5_000
 _BODY_PAGE: Final = 50
 _SUFFIX: Final = ".XQ"
+#: Without one of these no worker can read a message: its consumer would fail on it again and again.
+_NEEDED: Final = (("actor_name", str), ("args", list), ("kwargs", dict), ("message_id", str))
+#: The end of the year 9999.
+_LAST_MS: Final = 253_402_300_799_999
 #: The options that a worker adds to a message that fails: without them it has all its attempts again.
 _ADDED: Final = ("retries", "traceback", "requeue_timestamp", "eta")
 _SCRIPT, _SHA = script("permissions.lua", own=("worker_letters.lua",))
@@ -88,8 +92,9 @@ class WorkerStore(Connected):
                 if error.denied and self._known:
                     break
                 raise
-            names = (key.decode("utf-8", "backslashreplace") for key in keys)
-            found.update(name.removeprefix(prefix).removesuffix(_SUFFIX) for name in names)
+            names = (key.decode("utf-8", "backslashreplace").removeprefix(prefix) for key in keys)
+            # No queue has a colon in its name: such a key is another application's, whose namespace begins as this one.
+            found.update(name.removesuffix(_SUFFIX) for name in names if ":" not in name)
             if int(cursor) == 0:
                 break
         return sorted(found)
@@ -207,10 +212,15 @@ def parse_worker_letter(letter_id: bytes, queue: str, score: bytes, body: bytes)
     return WorkerLetter(
         id=letter_id.decode("utf-8", "backslashreplace"),
         queue=queue,
-        dead_at_ms=int(float(score)),
+        dead_at_ms=_milliseconds(score),
         body=body,
         message=message if isinstance(message, dict) else {},
     )
+
+
+def _milliseconds(score: bytes) -> int:
+    """Return the time of a score, which may be any number, and infinite."""
+    return int(min(max(float(score), 0.0), _LAST_MS))
 
 
 def renewed(letter: WorkerLetter, *, as_is: bool) -> tuple[str, str, bytes] | Retried:
@@ -221,14 +231,14 @@ def renewed(letter: WorkerLetter, *, as_is: bool) -> tuple[str, str, bytes] | Re
     message = letter.message
     queue = message.get("queue_name")
     if as_is:
-        if queue not in {letter.queue, f"{letter.queue}.DQ"}:
+        if queue not in (letter.queue, f"{letter.queue}.DQ"):
             return Retried("refused", reason="no-message", detail=f"the body is no message of the queue {letter.queue}")
         if letter.options.get("redis_message_id") != letter.id:
             return Retried(
                 "refused", reason="no-message", detail="its redis_message_id is another one: no worker could take it"
             )
         return str(queue), letter.id, letter.body
-    if not letter.options or not message.get("actor_name"):
+    if not letter.options or not all(isinstance(message.get(name), kind) for name, kind in _NEEDED):
         return Retried(
             "refused", reason="no-message", detail="the body is no message in JSON; --as-is puts it back unread"
         )

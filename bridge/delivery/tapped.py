@@ -162,7 +162,7 @@ class TapLines:
     def _large(self, part: Part, index: int, wanted: TapFilter) -> bytes:
         """Return the line of an event that takes too long to be decoded once more."""
         event = part.batch.events[index]
-        line = _head(part, index, event, event) | {"cause": "it is too large to be run again"}
+        line = self._head_of_large(part, index) | {"cause": "it is too large to be run again"}
         line["messages"] = self._messages(part, index, line["cause"], contents=wanted.contents)
         if (letter := part.letters.get(index)) is not None:
             line["dead_letter"] = {"reason": letter.reason}
@@ -170,13 +170,17 @@ class TapLines:
             line |= {"redacted": ["payload", "headers", "meta"]} if self._redaction.is_on else _contents(event)
         return _encode(line) + b"\n"
 
+    def _head_of_large(self, part: Part, index: int) -> dict[str, Any]:
+        """Return the head of the line of an event from which no fields are removed: its ids may be among them."""
+        return _head(part, index, part.batch.events[index], None if self._redaction.is_on else part.batch.events[index])
+
     def test_item(self, part: Part, index: int) -> TestItem:
         """Return an event for `test`."""
         event, letter = part.batch.events[index], part.letters.get(index)
         is_poison = letter is not None and letter.reason in _NOT_EXPLAINED
         if is_poison or event.body_size > MAX_SHOWN_BYTES:
             cause = "it has ended a process before" if is_poison else f"its body has more than {MAX_SHOWN_BYTES} bytes"
-            return TestItem(_head(part, index, event, event), event, cause)
+            return TestItem(self._head_of_large(part, index), event, cause)
         redacted = self._redaction.event(event)
         return TestItem(_head(part, index, event, redacted), redacted)
 
@@ -258,7 +262,7 @@ class TapLines:
         return {name: ("***" if name in hidden else value) for name, value in both.items()}
 
 
-def _head(part: Part, index: int, event: Event, redacted: Event) -> dict[str, Any]:
+def _head(part: Part, index: int, event: Event, redacted: Event | None) -> dict[str, Any]:
     line: dict[str, Any] = {
         "at": _time(datetime.now(UTC)),
         "received_at": _time(datetime.fromtimestamp(event.received_at_ms / 1000, UTC)),
@@ -266,7 +270,8 @@ def _head(part: Part, index: int, event: Event, redacted: Event) -> dict[str, An
         "topic": event.topic[:_MAX_TOPIC].encode("utf-8", "backslashreplace").decode(),
         "outcome": part.class_of(index),
     }
-    line |= {name: _text(str(value)) for name, value in event_ids(redacted).items()}
+    if redacted is not None:
+        line |= {name: _text(str(value)) for name, value in event_ids(redacted).items()}
     if index in part.duplicates:
         line["duplicate"] = True
     if event.redelivered:

@@ -133,17 +133,18 @@ def _shown(letter: Letter, *, with_error: bool) -> ShownLetter:
 def _without(letter: Letter, redaction: Redaction, config: Config) -> Letter:
     event = letter.event(config)
     kept = redaction.event(event)
-    error = redaction.hiding(event)(letter.error)
+    hide = redaction.hiding(event)
+    earlier = [msgspec.structs.replace(each, error=hide(each.error)) for each in letter.earlier]
+    letter = msgspec.structs.replace(letter, error=hide(letter.error), earlier=earlier)
     if kept is event or not isinstance(kept, RedactedEvent):
-        return msgspec.structs.replace(letter, error=error)
+        return letter
     headers, meta = kept.details()
     return msgspec.structs.replace(
         letter,
-        error=error,
         body=kept.body,
         headers=dict(headers),
         meta={name: value for name, value in meta.items() if name in letter.meta},
-        redacted=[*letter.redacted, *kept.redacted],
+        redacted=kept.redacted,
     )
 
 

@@ -5,10 +5,8 @@ A field is removed, and not masked: a route that reads it fails, and takes no ma
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from typing import Any, Final, cast
@@ -22,6 +20,12 @@ from bridge.routing import decoding
 
 #: In characters: a shorter value is masked only where it stands as a word.
 _MIN_TEXT: Final = 4
+#: In characters: a longer value may have been cut, so its beginning counts.
+_BEGINNING: Final = 8
+#: An expression of the file, in an error.
+_EXPRESSION: Final = re.compile(r"(`[^`]*`)")
+#: One, or a text that an error quotes.
+_QUOTED: Final = re.compile(r"""`[^`]*`|(?<!\w)'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*\"""")
 #: So many removed values are masked in an error, which quotes one of them at most.
 _MAX_VALUES: Final = 1000
 #: No secrets, and words of many errors.
@@ -110,16 +114,21 @@ class Redaction:
         if not self._payload or not event.body:
             return event.body, []
         try:
-            if event.defect or event.skipped or [] in self._payload:
-                raise BadEvent("decode", "the body is not whole, or is to be left out")
+            if event.defect or event.skipped:
+                raise BadEvent("decode", "the body is not whole")
             kind = decoding.format_of(self._decodes.get(event.source, "json"), event)
             payload = decoding.decoder(kind)(event)
         except BadEvent:
             return b"", ["payload"]
+        if [] in self._payload:
+            values.append(payload)
+            return b"", ["payload"]
         if kind == "text":
-            # A route may read it by json().
-            with suppress(BadEvent):
+            # A route may read it by json(); of a text that is nearly JSON nobody can remove a field.
+            try:
                 kind, payload = "json", decoding.decoder("json")(event)
+            except BadEvent:
+                return (b"", ["payload"]) if self._may_hide(event.body, kind) else (event.body, [])
         if not isinstance(payload, (dict, list)):
             return event.body, []
         removed = [f"payload.{name}" for path in self._payload for name in _remove(payload, path, values, str)]
@@ -131,7 +140,8 @@ class Redaction:
         """Tell whether a body may have a field that its payload has not: of two fields with one name the last one counts."""
         # A name can be written with escapes in JSON, and in pieces in CBOR.
         names = [path[-1].encode() for path in self._payload if path]
-        return kind == "cbor" or b"\\" in body or any(name in body for name in names)
+        escape = b"\\u" if kind == "text" else b"\\"
+        return kind == "cbor" or escape in body or any(name in body for name in names)
 
 
 def _without(
@@ -189,11 +199,27 @@ def _texts(values: Sequence[object]) -> Iterator[str]:
 
 
 def _without_values(detail: str, values: frozenset[str]) -> str:
-    """Return an error without the values that it quotes, whole or cut."""
-    forms = {form for value in values for form in (value, repr(value)[1:-1], json.dumps(value)[1:-1])}
-    for short in sorted((form for form in forms if len(form) < _MIN_TEXT), key=len, reverse=True):
-        detail = re.sub(rf"(?<!\w){re.escape(short)}(?!\w)", MASK, detail)
-    return masked(detail, forms)
+    """Return an error without the values that it quotes, whole or cut, and without all texts that may be made of them.
+
+    A quoted text stays only if it stands in the expression, which is the file's: a name of a field, mostly.
+    """
+    expressions = "".join(found for found in _QUOTED.findall(detail) if found[0] == "`")
+
+    def hidden(match: re.Match[str]) -> str:
+        return match[0] if match[0][0] == "`" or match[0][1:-1] in expressions else MASK
+
+    return "".join(
+        part if part[:1] == "`" else _without_unquoted(part, values)
+        for part in _EXPRESSION.split(_QUOTED.sub(hidden, detail))
+    )
+
+
+def _without_unquoted(text: str, values: frozenset[str]) -> str:
+    """Return numbers, and words of ours, without values; most are sorted out at once: there may be a thousand of them."""
+    found = [value for value in values if value[:_BEGINNING] in text]
+    for short in (each for each in found if len(each) < _MIN_TEXT and each[-1].isdigit()):
+        text = re.sub(rf"(?<![\w.\[]){re.escape(short)}(?!\w)", MASK, text)
+    return masked(text, found)
 
 
 #: Removes nothing.

@@ -8,6 +8,7 @@ from typing import Any
 
 import msgspec
 import pytest
+import structlog
 
 from bridge.model.workshop import ShownLetter, Trial, WorkshopError
 from tests.support.admin import TOKEN, Client, FakeBridge, parsed, serving
@@ -27,6 +28,21 @@ async def test_contents_of_dead_letters_are_for_the_token() -> None:
         await client.ask("/dead-letters?id=1795759200000-0", Authorization=BEARER)
         assert (await client.ask("/dead-letters", Authorization="Bearer wrong-token-of-somebody")).status == 401
         assert bridge.workshop.orders == [("newest", 7, False), ("letter", "1795759200000-0", True)]
+
+
+async def test_a_client_that_leaves_within_its_event_is_no_fault() -> None:
+    """Anybody may do so: the log has no error."""
+    async with serving(FakeBridge()) as client:
+        with structlog.testing.capture_logs() as logs:
+            _, writer = await client.connect()
+            writer.write(b"POST /try HTTP/1.1\r\nHost: localhost\r\nContent-Length: 10\r\n\r\n{")
+            await writer.drain()
+            await asyncio.sleep(0.1)
+            writer.close()
+            for _ in range(20):
+                assert (await client.ask("/livez")).status == 200
+                await asyncio.sleep(0.01)
+    assert logs == []
 
 
 async def test_lists_of_dead_letters_are_paced() -> None:

@@ -225,6 +225,19 @@ async def test_a_stream_that_fails_has_no_end() -> None:
 @pytest.mark.parametrize(
     "query",
     [
+        *("a+b/c==d&e=f;g%68", "x=a+b/c==d&e=f;g%68", "x=a%2Bb/c==d&e=f;g%2568", "x=a+b/c==d%26e=f;g%2568"),
+        *("x=a%2Bb%2Fc%3D%3Dd%26e%3Df%3Bg%2568", "x=a+b%2Fc%3D%3Dd%26e=f;g%2568"),
+    ],
+)
+async def test_a_token_that_means_something_in_a_query_is_refused(query: str) -> None:
+    """As many do that are made at random: encoded, in part, or as it is."""
+    async with serving(FakeBridge(), token="a+b/c==d&e=f;g%68") as client:
+        assert (await client.ask(f"/status?{query}")).status == 400
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
         *("token=abc", "TOKEN=abc", "access_token=abc", "api-key=x&apikey=x", "authorization=Bearer%20x", "bearer=x"),
         *(f"x={TOKEN}", f"{TOKEN}", f"x=a{TOKEN}b", f"x=%63{TOKEN[1:]}", "&".join(f"a{n}" for n in range(17))),
     ],

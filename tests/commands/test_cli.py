@@ -188,6 +188,16 @@ def test_a_closed_pipe_makes_no_traceback(path: Path, words: list[str]) -> None:
     assert (done.stderr, done.returncode) == ("", 1)
 
 
+@pytest.mark.parametrize("words", [["schema"], ["check"]])
+def test_a_full_disk_makes_no_traceback(path: Path, words: list[str]) -> None:
+    """A file that holds a part of the output is no success: one line says so, and the exit code is 1."""
+    words = [*words, str(path)] if words == ["check"] else words
+    command = [sys.executable, "-m", "bridge", *words]
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(command, cwd=REPOSITORY, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    assert (done.stderr, done.returncode) == ("dramatiq-bridge: the output is not whole: its disk is full\n", 1)
+
+
 def test_send_needs_the_secrets_of_dramatiq_alone(run: Terminal, redis_server: Redis, path: Path) -> None:
     """A cron job has no secrets of the brokers; without those of `dramatiq:` it says which are missing."""
     text = CONFIG.replace("mqtt://localhost:1", "'mqtt://${PLANT_HOST}'").replace(

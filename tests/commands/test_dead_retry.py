@@ -116,7 +116,7 @@ async def test_a_redis_that_takes_no_writes(new_redis: Callable[..., Redis], tmp
         out, err = process.communicate(timeout=60)
         assert process.returncode == 1
         assert words.lower() in err.lower()
-        assert out == "no dead letters\n" or out.startswith("0 retried")
+        assert out == "" or out.startswith("0 retried")
         assert (length(desk), desk.books()["count"]) == (70, 70)
     process = retrying(desk)
     process.communicate(timeout=60)

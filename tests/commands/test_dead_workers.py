@@ -201,7 +201,12 @@ async def test_purge_and_filters(desk: Desk, dead: Dead) -> None:
 
 
 @pytest.mark.parametrize(
-    "body", [b"\x80\x04pickle\xff", b"{}", b"[1]", b'{"options": [], "actor_name": "x"}', b"[" * 5000]
+    "body",
+    [
+        *(b"\x80\x04pickle\xff", b"{}", b"[1]", b'{"options": [], "actor_name": "x"}', b"[" * 5000),
+        b'{"options": {"n": 1}, "actor_name": "x", "queue_name": ["default"]}',
+        b'{"options": {"n": 1}, "actor_name": "x", "args": [], "kwargs": []}',
+    ],
 )
 async def test_a_body_that_is_no_message_stays(desk: Desk, dead: Dead, body: bytes) -> None:
     """Shown as it is, and refused in words; an export has it."""
@@ -216,6 +221,26 @@ async def test_a_body_that_is_no_message_stays(desk: Desk, dead: Dead, body: byt
     (line,) = await dead.lines("export", "--workers")
     assert line.get("body", "").encode() == body or "body_base64" in line
     assert dead_count(desk.server) == 1
+
+
+@pytest.mark.parametrize("score", ["inf", "-inf", "1e300", "-1e300"])
+async def test_a_time_that_is_none(desk: Desk, dead: Dead, score: str) -> None:
+    """Any client may write a score; the letter is shown and retried as others."""
+    (letter_id,) = bury(desk.server, 1)
+    with desk.server.client() as client:
+        client.zadd("dramatiq:default.XQ", {letter_id: float(score)})
+    assert letter_id in await dead("list", "--workers")
+    assert letter_id in await dead("show", letter_id, "--workers")
+    assert "1 retried" in await dead("retry", "--all", "--workers")
+
+
+async def test_letters_of_a_longer_namespace_are_left_alone(desk: Desk, dead: Dead) -> None:
+    """Those of another application with the namespace `dramatiq:staging`: neither shown, nor retried, nor purged."""
+    bury(desk.server, 1, "staging:default")
+    assert "no dead letters" in await dead("list", "--workers")
+    await dead("retry", "--all", "--workers")
+    await dead("purge", "--all", "--yes", "--workers")
+    assert dead_count(desk.server, "staging:default") == 1
 
 
 async def test_a_queue_of_another_type(desk: Desk, dead: Dead) -> None:

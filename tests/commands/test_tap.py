@@ -109,6 +109,15 @@ def test_json_as_it_comes(run: Terminal, server: AdminServer) -> None:
     ]  # fmt: skip
 
 
+def test_json_steers_no_terminal(run: Terminal, server: AdminServer) -> None:
+    """JSON itself may hold control characters of eight bits, marks that turn a line around, and line separators."""
+    topic = "a\x9b31m\u202e\u2028\u200b\ufeff\U000e0001é"
+    server.bridge.fill = _filled(json.dumps(json.loads(_event(topic=topic)), ensure_ascii=False).encode() + b"\n")
+    out = _tap(run, server, "--limit", "1", "--json")
+    assert out.replace("\n", "").isprintable()
+    assert json.loads(out.splitlines()[1])["topic"] == topic
+
+
 def test_tests_as_they_come(run: Terminal, server: AdminServer) -> None:
     """The output is a file of tests; an event without a test is a comment."""
     tests = [{"test": f"  - name: t{n}\n    event: {{from: plant}}\n    expect: []\n"} for n in range(2)]
@@ -137,6 +146,7 @@ def test_without_a_token_it_says_that_contents_are_hidden(run: Terminal, server:
     [
         (["--source", "plantt"], "has no source 'plantt'; did you mean 'plant'?"),
         (["--route", "zzz"], "has no route 'zzz'; it has hot, note, reserve"),
+        (["--source", "plant", "--route", "zzz"], "has no route 'zzz'; it has hot, note, reserve"),
     ],
 )
 def test_unknown_names_are_errors(run: Terminal, server: AdminServer, words: list[str], says: str) -> None:

@@ -233,6 +233,20 @@ async def test_a_failing_retry_keeps_a_letter_redacted(desk: Desk) -> None:
     assert set(after.redacted) == {*letter.redacted, "headers.h"}
 
 
+async def test_a_letter_older_than_redact_loses_its_earlier_errors(desk: Desk) -> None:
+    """A retry that fails writes it anew: the field is gone from all reasons, also from those before."""
+    route = {**BROKEN, "args": ["$int(payload.card)"]}
+    desk.write_config([route])
+    (letter,) = await desk.receive(order(b'{"card": "s3cret"}'))
+    await desk.retry(letter)
+    (letter,) = await desk.letters()
+    desk.write_config([{**route, "args": ["$payload.none"]}], dead_letters=REDACT)
+    assert (await desk.retry(letter)).outcome == "failed"
+    (after,) = await desk.letters()
+    assert len(after.earlier) == 2
+    assert "s3cret" not in str(after)
+
+
 async def test_a_body_that_was_left_out_is_refused(desk: Desk) -> None:
     """Nobody has it."""
     desk.write_config([BROKEN], dead_letters=REDACT)

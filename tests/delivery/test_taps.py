@@ -401,6 +401,16 @@ async def test_no_test_is_made_of_poison_and_of_large_events() -> None:
     assert (await _test(tap))["no_test"] == "its body has more than 16384 bytes"
 
 
+async def test_the_ids_of_large_events_are_redacted() -> None:
+    """As those of others: an event that is not looked at shows none of its ids, in lines and as a test."""
+    process = Process(_config(dead_letters={"redact": ["meta.correlation_id"]}))
+    shown = await process.taps.open(SHOWN)
+    tests = await process.taps.open(TapFilter(contents=True, as_test=True))
+    process.show(_event("a/log", {"x": "y" * 100_000}, raw=({}, {"correlation_id": "4111-1111"})))
+    (line,) = _lines(shown)
+    assert "4111" not in f"{line}{await _test(tests)}"
+
+
 @pytest.mark.parametrize("redact", [[], ["payload.card"]])
 async def test_large_events_are_not_run_again(redact: list[str]) -> None:
     """It would take as long as the event itself; where fields are to be redacted nothing of it is shown."""

@@ -18,6 +18,7 @@ from bridge.model.workshop import Trial, WorkshopError
 from bridge.process import trials
 from bridge.process.workshop import LiveWorkshop
 from bridge.redis_io.keys import dead_letters_key
+from bridge.routing.redaction import Redaction
 from bridge.sink.dead_letters import encode_letter
 from tests.support.processes import queue_messages
 
@@ -48,14 +49,17 @@ def workshop_of(config: Config) -> LiveWorkshop:
 
 
 def write_letter(
-    redis_server: Redis, body: bytes = b'{"m": "private"}', error: str = "args.0: no field 'n' in `payload.n`"
+    redis_server: Redis,
+    body: bytes = b'{"m": "private"}',
+    error: str = "args.0: no field 'n' in `payload.n`",
+    earlier: str = "[]",
 ) -> str:
     """Write a dead letter of the route `small` as the bridge does; return its id."""
     raw = ({"x-tenant": "north"}, {"entry_id": "1-0"})
     event = Event("feed", "events", body, 1_795_759_200_000, raw=raw, read=already_parsed)
     made = DeadLetter(event, "missing-field", error, "small")
     with redis_server.client() as client:
-        fields = encode_letter(made, 1 << 20)
+        fields = [*encode_letter(made, 1 << 20), "earlier", earlier]
         return str(client.execute_command("XADD", dead_letters_key("dramatiq"), "*", *fields).decode())
 
 
@@ -96,7 +100,8 @@ async def test_one_letter_is_whole_for_those_who_may_see_it(redis_server: Redis,
 
 async def test_an_older_letter_is_redacted_when_it_is_shown(redis_server: Redis, tmp_path: Path) -> None:
     """A letter that was written before `dead_letters.redact` named its fields shows none of them, nor does its error."""
-    letter_id = write_letter(redis_server, error="args.0: 'private' is no number")
+    earlier = """[{"reason": "wrong-type", "error": "args.1: 'private' is no list"}]"""
+    letter_id = write_letter(redis_server, error="args.0: 'private' is no number", earlier=earlier)
     config = configured(tmp_path, redis_server.url_of(0))
     letters = config.dead_letters.model_copy(update={"redact": ["payload.m", "headers.x-tenant"]})
     workshop = workshop_of(config.model_copy(update={"dead_letters": letters}))
@@ -106,6 +111,20 @@ async def test_an_older_letter_is_redacted_when_it_is_shown(redis_server: Redis,
     assert "north" not in msgspec.json.encode([whole, listed]).decode()
     assert set(whole.letters[0].redacted) == {"payload.m", "headers.x-tenant"}
     assert whole.letters[0].body == "{}"
+
+
+async def test_a_letter_names_each_redacted_field_once(redis_server: Redis, tmp_path: Path) -> None:
+    """Also one that the protocol always has, which is removed again when the letter is shown."""
+    config = configured(tmp_path, redis_server.url_of(0))
+    letters = config.dead_letters.model_copy(update={"redact": ["meta.entry_id"]})
+    redacting = config.model_copy(update={"dead_letters": letters})
+    event = Event("feed", "events", b"{}", 1, raw=({}, {"entry_id": "1-0"}), read=already_parsed)
+    letter = Redaction.of(redacting).letter(DeadLetter(event, "missing-field", "x", "small"))
+    with redis_server.client() as client:
+        fields = encode_letter(letter, 1 << 20)
+        letter_id = str(client.execute_command("XADD", dead_letters_key("dramatiq"), "*", *fields).decode())
+    (shown,) = (await workshop_of(redacting).letter(letter_id, with_contents=True)).letters
+    assert list(shown.redacted) == ["meta.entry_id"]
 
 
 async def test_a_letter_is_retried_by_the_routes_of_now(redis_server: Redis, tmp_path: Path) -> None:

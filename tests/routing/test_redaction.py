@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -88,6 +89,17 @@ def test_text_that_is_json_loses_the_field() -> None:
     assert redacted(event(b"plain"), "payload.card", decode="text").body == b"plain"
 
 
+@pytest.mark.parametrize(
+    "body", ['\ufeff{"card": "4111"}', '{"card": "4111"} {}', '{"c\\u0061rd": "4111"', '{"card": "\\ud800 4111"}']
+)
+def test_text_that_is_nearly_json_is_left_out(body: str) -> None:
+    """With a byte order mark, something behind it, or broken: nobody can take the field out of it."""
+    made = redacted(event(body.encode()), "payload.card", decode="text")
+    assert (made.body, made.body_size) == (b"", len(body.encode()))
+    assert isinstance(made, RedactedEvent)
+    assert made.redacted == ("payload",)
+
+
 def test_an_event_without_the_fields_is_the_event_itself() -> None:
     """Nothing is copied; without paths nothing is even looked at."""
     made = event(b'{"n": 1}', {"h": 1})
@@ -112,6 +124,48 @@ def test_an_error_quotes_no_removed_value(value: object, detail: str) -> None:
     masked = Redaction(["payload.card"], {"s": "json"}).letter(letter).detail
     assert "***" in masked
     assert all(each not in masked for each in ("4111", "123", "it's"))
+
+
+@pytest.mark.parametrize(
+    ("path", "expression"),
+    [
+        ("payload.card", "int(upper(payload.card))"),
+        ("payload.card", "int(split(payload.card, 'V')[0])"),
+        ("payload.card", "int(base64(payload.card))"),
+        ("payload.card", "payload[lower(payload.card)]"),
+        ("payload", "int(payload.card)"),
+        ("payload", "payload.n > payload.card"),
+        ("headers.card", "timestamp(upper(headers.card))"),
+    ],
+)
+def test_an_error_quotes_nothing_that_is_made_of_a_removed_value(tmp_path: Path, path: str, expression: str) -> None:
+    """Neither in other letters, nor a part of it, nor where the whole body is kept out; the expression is still there."""
+    loaded = load(tmp_path, "redis://localhost", {"args": [f"${expression}"]})
+    made = Batch([event(b'{"card": "SeCrEtVaLuE", "n": 1}', {"card": "SeCrEtVaLuE"})])
+    router.make(loaded.sources["s"], compile_routes(loaded)[0]["s"]).route(made)
+    ((_, letter),) = made.dead_letters
+    masked = Redaction([path], {"s": "json"}).letter(letter).detail
+    assert not any(part in masked.lower() for part in ("secret", "value", base64.b64encode(b"SeCrEt").decode().lower()))
+    assert masked.startswith("args.0: ")
+    assert f"`{expression}`" in masked
+
+
+def test_an_error_keeps_the_names_of_the_file_and_our_own_words() -> None:
+    """A removed value may be a word of the sentence: it is masked where it is quoted, and so shows nowhere else."""
+    detail = "args.0: can't be: no field 'unit' in `payload.unit`"
+    letter = DeadLetter(event(b'{"card": ["be", "no", 0]}'), "missing-field", detail)
+    assert Redaction(["payload.card"], {"s": "json"}).letter(letter).detail == detail
+
+
+@pytest.mark.parametrize("value", ["{n:03}", "aaaaaaaa{n}", "a" * 250 + "{n}"])
+def test_removed_values_cost_little(value: str) -> None:
+    """A thousand of them, each with the beginning of the text that the error quotes, cost a part of the CPU that a body may."""
+    made = event(msgspec.json.encode({"card": [value.format(n=n) for n in range(1000)]}))
+    letter = DeadLetter(made, "wrong-type", f"args.0: '{'a' * 79}' is not a number")
+    begin = time.process_time()
+    for _ in range(10):
+        Redaction(["payload.card"], {"s": "json"}).letter(letter)
+    assert time.process_time() - begin < 0.25
 
 
 async def test_no_secret_reaches_redis(tmp_path: Path, redis_server: Redis) -> None:
