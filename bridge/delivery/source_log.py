@@ -140,14 +140,17 @@ class SourceLog:
                 )
 
     def _duplicates(self, first: Event, count: int) -> None:
-        by_key = isinstance(first.write_once, OncePerRoute)
+        condition = first.write_once
+        by_key = isinstance(condition, OncePerRoute)
+        is_shown = not isinstance(condition, OncePerRoute) or condition.is_shown
+        key = first.deduplication_key.decode("utf-8", "backslashreplace")[:_MAX_KEY] if is_shown else "***"
         self._repeated.write(
             ("duplicate", by_key),
             log.info,
             "event.duplicate",
             source=self._source,
             cause="its deduplication key was written before" if by_key else "it was written before",
-            key=first.deduplication_key.decode("utf-8", "backslashreplace")[:_MAX_KEY] or None,
+            key=key or None,
             topic=first.topic,
             count=count,
         )

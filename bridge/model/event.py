@@ -60,10 +60,13 @@ class OncePerRoute(msgspec.Struct, frozen=True):
 
     The key is that of `OnceByKey`. A dead letter is not remembered: the route that failed may succeed when the event
     comes again, and then its message alone is written.
+
+    `is_shown` says whether a log line may have the key: it is made of nothing that `dead_letters.redact` removes.
     """
 
     prefix: str
     lifetime_ms: int
+    is_shown: bool = True
 
 
 class OnceByPosition(msgspec.Struct, frozen=True):

@@ -87,7 +87,10 @@ def compile_routes(
         ).compile()
         if compiled is not None:
             routes[route.source].append(compiled)
-    keys = {name: _compile_deduplication(name, source, diagnostics) for name, source in config.sources.items()}
+    redacted = {path.partition(".")[0] for path in config.dead_letters.redact}
+    keys = {
+        name: _compile_deduplication(name, source, diagnostics, redacted) for name, source in config.sources.items()
+    }
     tables = {
         name: RouteTable(compiled, config.sources[name].traits.topics, keys[name], tracing.get(name))
         for name, compiled in routes.items()
@@ -102,7 +105,10 @@ def _tracing(config: Config) -> dict[str, Tracing]:
     }
 
 
-def _compile_deduplication(name: str, source: SourceConfig, diagnostics: list[Diagnostic]) -> Deduplication | None:
+def _compile_deduplication(
+    name: str, source: SourceConfig, diagnostics: list[Diagnostic], redacted: Collection[str]
+) -> Deduplication | None:
+    """Compile the key of a source; `redacted` names the parts of an event of which `dead_letters.redact` removes fields."""
     if not isinstance(source, DeduplicatedSource) or source.deduplicate is None:
         return None
     text, filename = source.deduplicate.key[1:], f"<deduplicate.key of {name}>"
@@ -122,7 +128,8 @@ def _compile_deduplication(name: str, source: SourceConfig, diagnostics: list[Di
     evaluate = compile_function(
         names, None, [expression.node], lambda value, _ids: value, filename, functions=DEDUPLICATION_FUNCTIONS
     )
-    return Deduplication(name, text, evaluate, filename, source.deduplicate.within)
+    is_shown = expression.names.isdisjoint(redacted)
+    return Deduplication(name, text, evaluate, filename, source.deduplicate.within, is_shown=is_shown)
 
 
 #: The expressions of all routes by text, names and line: the routes of a fleet have most of them in common.

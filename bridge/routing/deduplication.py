@@ -45,15 +45,24 @@ class Deduplication:
     """The compiled `deduplicate` of one source.
 
     `evaluate` has the shape of a function that `compile_function` returns, and `filename` as its `co_filename`; `text`
-    is the expression, for the log.
+    is the expression, for the log. Unless it `is_shown`, the log has no key, and no cause that may quote a part of one.
     """
 
-    def __init__(self, source: str, text: str, evaluate: Callable[..., Any], filename: str, within_ms: int) -> None:
+    def __init__(
+        self,
+        source: str,
+        text: str,
+        evaluate: Callable[..., Any],
+        filename: str,
+        within_ms: int,
+        *,
+        is_shown: bool = True,
+    ) -> None:
         self._source = source
         self._text = text
         self._evaluate = evaluate
         self._filename = filename
-        self._write_once = OncePerRoute(f"{source}:", within_ms)
+        self._write_once = OncePerRoute(f"{source}:", within_ms, is_shown)
         self._repeated = RepeatedLog()
 
     def mark(self, event: Event, payload: object) -> None:
@@ -70,7 +79,7 @@ class Deduplication:
             log.warning,
             "event.without_deduplication_key",
             source=self._source,
-            cause=f"{problem} in `{self._text}`",
+            cause=f"{problem if self._write_once.is_shown else 'a value is missing or wrong'} in `{self._text}`",
             topic=event.topic,
         )
 

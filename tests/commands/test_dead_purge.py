@@ -31,3 +31,20 @@ async def test_purge_of_ten_thousand_is_interrupted(desk: Desk) -> None:
     assert process.returncode in {0, 130}
     assert int(out.split(" deleted")[0].replace(",", "")) == MANY - length(desk)
     assert desk.books()["count"] == length(desk)
+
+
+async def test_purge_makes_room_in_a_redis_without_memory(desk: Desk) -> None:
+    """Where no letter can be retried, letters can be deleted; their room counts until the books begin anew with the stream."""
+    await fill(desk, 300)
+    with desk.server.client() as client:
+        client.config_set("maxmemory", "1")
+        try:
+            process = started(desk, "purge", "--yes")
+            assert process.communicate(timeout=60)[0] == "300 deleted\n"
+        finally:
+            client.config_set("maxmemory", "0")
+    assert process.returncode == 0
+    assert length(desk) == 0
+    await fill(desk, 5)
+    assert length(desk) == 5
+    assert desk.books()["count"] >= 5

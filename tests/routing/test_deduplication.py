@@ -313,6 +313,23 @@ KEYS: dict[type[Feed], str] = {
 }
 
 
+@pytest.mark.parametrize(("redact", "shown"), [(["headers.h"], True), (["payload.card"], False), (["payload"], False)])
+def test_a_log_has_no_key_of_a_redacted_field(
+    redis_server: Redis, mosquitto: Mosquitto, new_bridge: Bridges, redact: list[str], shown: bool
+) -> None:
+    """Neither of an event that comes twice, nor in the cause why an event has none."""
+    feed = MqttFeed(mosquitto)
+    settings = {"deduplicate": {"key": "$upper(payload.card)"}}
+    config = feed.config(redis_server, **settings) | {"dead_letters": {"redact": redact}}
+    bridge = new_bridge(config).ready()
+    feed.publish([{"n": 1, "card": "visa-4111"}, {"n": 1, "card": "visa-4111"}, {"n": 2, "card": ["amex-3782"]}])
+    line = bridge.wait_for("event.duplicate")
+    assert line["key"] == ("VISA-4111" if shown else "***")
+    cause = bridge.wait_for("event.without_deduplication_key")["cause"]
+    assert ("list" in cause) == shown
+    assert shown or not any(text in bridge.log_tail(500).lower() for text in ("4111", "3782"))
+
+
 @pytest.mark.parametrize("broker", KEYS, ids=lambda feed: feed.kind, indirect=True)
 def test_kill_9_makes_no_duplicates(feed: Feed, redis_server: Redis, new_bridge: Callable[..., BridgeProcess]) -> None:
     """Killed in the middle of 2,000 events, restarted, and sent all of them again: each is in the queue exactly once."""
