@@ -63,6 +63,24 @@ def test_check_notes_settings_that_are_rarely_intended(run: Terminal, path: Path
     assert output.count("note:") == 3
 
 
+def test_a_field_that_is_never_found_is_not_redacted_in_silence(run: Terminal, path: Path) -> None:
+    """A body with `decode: bytes` has no fields: it would be kept whole."""
+    path.write_text(
+        "dead_letters: {redact: [payload.card, headers.h]}\n"
+        "sources:\n"
+        "  s: {type: redis-pubsub, url: redis://localhost:1, channels: [news], decode: bytes}\n"
+        "routes: [{from: s, actor: a}]\n"
+    )
+    output = run("check", "CONFIG")
+    assert (
+        "note: dead_letters.redact: sources.s has decode: bytes, where payload.card is never found; payload is all of it\n"
+        in output
+    )
+    assert output.count("note: dead_letters") == 1
+    path.write_text(path.read_text().replace("payload.card, ", "payload, "))
+    assert "note: dead_letters" not in run("check", "CONFIG")
+
+
 @pytest.mark.no_cover  # the tracer takes a multiple of the CPU time that is measured
 def test_topics_that_no_channel_has_are_found_soon_among_ten_thousand() -> None:
     """In less than 1 s of CPU, and not by asking each route for each channel; the tests run on any machine, so they allow tenfold."""
