@@ -123,8 +123,6 @@ class _View:
         if first.get("contents") == "hidden" and not self._json:
             cause = plain(str(first.get("cause", "")))
             print(f"dramatiq-bridge: contents are hidden: {cause}", file=sys.stderr)
-        if self._as_test and not self._json:
-            self._print("tests:")
 
     def _drop(self, line: dict[str, Any]) -> None:
         count = sum(line[name] for name in ("dropped", "unexamined") if isinstance(line.get(name), int))
