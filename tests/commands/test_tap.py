@@ -74,7 +74,10 @@ def test_a_line_for_each_event(run: Terminal, server: AdminServer) -> None:
         "… 1 process of the bridge ended: the last events that it saw may be missing",
         "01:02:03.456 plant plants/3 dead-lettered decode (no JSON) base64 /w==",
     ]
-    assert run.err == "dramatiq-bridge: 4 events shown, 42 dropped; it has shown 4 events\n"
+    assert (
+        run.err == f"dramatiq-bridge: tapping {server.listen} ...\n"
+        "dramatiq-bridge: 4 events shown, 42 dropped; it has shown 4 events\n"
+    )
     wait_until(lambda: server.bridge.orders == ["untap"], 10, "the end of the tap at the bridge")
 
 
@@ -133,7 +136,8 @@ def test_without_a_token_it_says_that_contents_are_hidden(run: Terminal, server:
     """On standard error, with the ways to see them; `--as-test` is refused, and a wrong token too."""
     server.bridge.fill = _filled(_event())
     _tap(run, server, "--limit", "1", token="")
-    assert run.err.startswith(
+    assert run.err.endswith("; it has shown 1 event\n")
+    assert run.err.partition("\n")[2].startswith(
         "dramatiq-bridge: contents are hidden: bodies, headers and arguments are shown with the token"
     )
     _tap(run, server, "--as-test", token="", code=1)
@@ -147,7 +151,7 @@ def test_without_a_token_it_says_that_contents_are_hidden(run: Terminal, server:
     [
         (["--source", "plantt"], "has no source 'plantt'; did you mean 'plant'?"),
         (["--route", "zzz"], "has no route 'zzz'; it has hot, note, reserve"),
-        (["--source", "plant", "--route", "zzz"], "has no route 'zzz'; it has hot, note, reserve"),
+        (["--source", "plant", "--route", "zzz"], ": source plant has no route 'zzz'; it has hot, note, reserve"),
     ],
 )
 def test_unknown_names_are_errors(run: Terminal, server: AdminServer, words: list[str], says: str) -> None:
