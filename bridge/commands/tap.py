@@ -139,7 +139,7 @@ class _View:
     def _say_dropped(self, *, at_once: bool = False) -> None:
         if self._unsaid and not self._json and (at_once or time.monotonic() - self._said_at >= _DROPPED_S):
             self._said_at = time.monotonic()
-            self._say(f"{self._unsaid} events dropped: more come than are shown")
+            self._say(f"{self._unsaid} event{'s' if self._unsaid != 1 else ''} dropped: more come than are shown")
             self._unsaid = 0
 
     def _say(self, words: str) -> None:
