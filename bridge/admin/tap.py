@@ -61,7 +61,7 @@ class _Reading:
             if taken and (part := self._part(taken)):
                 yield part
             if self.limit and self.shown >= self.limit:
-                yield self._last("limit", f"it has shown {self.limit} events")
+                yield self._last("limit", f"it has shown {self.limit} event{'s' if self.limit != 1 else ''}")
                 return
             if end_at is not None and loop.time() >= end_at:
                 yield self._last("for", f"its time of {self.seconds:g} s is over")

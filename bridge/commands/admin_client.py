@@ -33,6 +33,11 @@ _MAX_ANSWER: Final = 64 << 20
 _MAX_LINE: Final = 16 << 20
 _READ: Final = 64 << 10
 _UNIX: Final = "unix:"
+_WITHOUT: Final = "it needs the `admin: token` of its file; give --token, or set DRAMATIQ_BRIDGE_TOKEN"
+_NOT_ITS: Final = (
+    "the token is not the bridge's; --token or DRAMATIQ_BRIDGE_TOKEN must be the `admin: token` of the file that it runs with"
+    " (if the file has a newer one, give the old one by --token)"
+)
 #: A server that listens on every address is reached on this machine's own.
 _EVERYWHERE: Final = {"0.0.0.0": "127.0.0.1", "::": "::1", "*": "127.0.0.1", "": "127.0.0.1"}  # noqa: S104 - nothing listens here
 
@@ -192,7 +197,9 @@ class AdminClient:
             cause.removeprefix("no ").removesuffix(" has this name") if cause.startswith("no ") else "source or route"
         )
         hint = near_miss(name, known) or f"it has {', '.join(map(cut, known[:20]))}{', …' if len(known) > 20 else ''}"
-        return Refused(f"{self.address} has no {kind} {cut(name)!r}; {hint}")
+        kind, of, source = kind.partition(" of source ")
+        owner = f"{self.address}: source {source}" if of else f"{self.address}"
+        return Refused(f"{owner} has no {kind} {cut(name)!r}; {hint}")
 
     def _decode(self, body: bytes, answer: type[_Answer]) -> _Answer:
         try:
@@ -254,9 +261,11 @@ class AdminClient:
 
     def _refusal(self, code: int, body: bytes) -> BridgeError:
         words = self._words(body)
-        if code in {http.client.UNAUTHORIZED, http.client.FORBIDDEN}:
-            given = "the token is not the bridge's" if self._token else "give --token, or set DRAMATIQ_BRIDGE_TOKEN"
-            return Refused(f"{self.address} refuses it ({code}): {words or 'it needs a token'}; {given}")
+        if code == http.client.UNAUTHORIZED:
+            return Refused(f"{self.address} refuses it: {_NOT_ITS if self._token else _WITHOUT}")
+        if code == http.client.FORBIDDEN:
+            given = "" if self._token else "; give --token, or set DRAMATIQ_BRIDGE_TOKEN"
+            return Refused(f"{self.address} refuses it: {words or 'it needs a token'}{given}")
         if code in {http.client.NOT_FOUND, http.client.METHOD_NOT_ALLOWED}:
             return self._stranger(f"HTTP {code}")
         return Refused(f"{self.address} refuses it: HTTP {code}{f': {words}' if words else ''}")

@@ -6,6 +6,7 @@ It imports no command: `--help` loads no library of a protocol.
 from __future__ import annotations
 
 import argparse
+from collections.abc import Iterable
 from contextlib import suppress
 from typing import Any, Final, NoReturn
 
@@ -35,11 +36,27 @@ SORTS: Final = ("events", "enqueued", "filtered", "dead", "name")
 
 
 class _Parser(argparse.ArgumentParser):
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> tuple[Any, list[str]]:
+        """Refuse what this command does not know by its own usage, and not, as the base class does, by that of all."""
+        found, unknown = super().parse_known_args(args, namespace)
+        if unknown:
+            self.error(_not_understood(unknown, self._option_string_actions))
+        return found, unknown
+
     def error(self, message: str) -> NoReturn:
         # An argument that is not understood may be a URL, and standard error a log.
         from bridge.config import redacted_url  # noqa: PLC0415 - see above
 
         super().error(" ".join(map(redacted_url, message.split(" "))))
+
+
+def _not_understood(unknown: list[str], options: Iterable[str]) -> str:
+    from bridge.config.wording import near_miss  # noqa: PLC0415 - see above
+
+    known = [option for option in options if option.startswith("--")]
+    hints = (near_miss(word.partition("=")[0], known) for word in unknown if word.startswith("--"))
+    hint = next(filter(None, hints), "")
+    return f"unrecognized arguments: {' '.join(unknown)}{f'; {hint}' if hint else ''}"
 
 
 def command_line() -> argparse.ArgumentParser:

@@ -26,7 +26,9 @@ def main(arguments: argparse.Namespace) -> int:
     try:
         return asyncio.run(_run(place, arguments))
     except SinkUnavailable as error:
-        raise BridgeError(place.masked(f"Redis: {error.cause}")) from None
+        is_default = arguments.config is None and arguments.redis is None
+        hint = "; --config FILE or --redis URL names another" if is_default else ""
+        raise BridgeError(place.masked(f"Redis: {error.cause}") + hint) from None
 
 
 async def _run(place: Place, arguments: argparse.Namespace) -> int:
@@ -51,6 +53,8 @@ async def _list(place: Place, arguments: argparse.Namespace) -> int:
         found += page
         if more := len(found) > arguments.limit:
             break
+    if not found:
+        place.check_found()
     shown = found[: arguments.limit]
     if arguments.json:
         for letter in shown:

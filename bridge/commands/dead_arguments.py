@@ -12,10 +12,15 @@ _RETRY_CODES: Final = (
 )
 
 
+_CODES: Final = "exit codes: 0, 1 (failed), 2 (usage), 78 (mistakes in the configuration), 130 (interrupted)"
+
+
 def add_dead(commands: Commands) -> None:
     """Add `dead`."""
     sentence = "show, retry, purge and export dead letters: the bridge's own, and with --workers those of Dramatiq"
-    dead = add_command(commands, "dead", sentence, "dramatiq-bridge dead list --config bridge.yaml --reason decode")
+    dead = add_command(
+        commands, "dead", sentence, "dramatiq-bridge dead list --config bridge.yaml --reason decode", _CODES
+    )
     actions = dead.add_subparsers(dest="action", required=True, metavar="ACTION")
     for add in (_list, _show, _retry, _purge, _export):
         add(actions)
@@ -61,7 +66,7 @@ def _retry(actions: Commands) -> None:
 
 def _purge(actions: Commands) -> None:
     example = "dramatiq-bridge dead purge --config bridge.yaml --older 7d --yes"
-    parser = add_command(actions, "purge", "delete dead letters for good", example)
+    parser = add_command(actions, "purge", "delete dead letters for good", example, _CODES)
     _chosen(parser)
     parser.add_argument("--yes", action="store_true", help="do not ask; without a terminal it is required")
 
@@ -100,7 +105,7 @@ def _filters(parser: Any) -> None:
 
 def _chosen(parser: Any) -> None:
     parser.add_argument("ids", nargs="*", metavar="ID", help="as `list` shows them")
-    parser.add_argument("--all", action="store_true", help="all letters, or all that the filters leave")
+    parser.add_argument("--all", action="store_true", help="all letters; filters alone choose some of them")
     _place(parser)
     _filters(parser)
 

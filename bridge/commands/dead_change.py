@@ -25,7 +25,7 @@ _RETRIED_AT_ONCE: Final = 50
 
 async def retry(place: Place, arguments: argparse.Namespace) -> int:
     """Retry the letters that are meant, and print a summary; return 0 if all were retried."""
-    _check(arguments)
+    _check(place, arguments)
     run = _retrying(place, arguments)
     tally = Tally()
     progress = Progress(len(arguments.ids) or await _count(place), "done")
@@ -34,7 +34,9 @@ async def retry(place: Place, arguments: argparse.Namespace) -> int:
         try:
             async for page in _chosen(place, arguments, interrupt):
                 found = [one for one in page if not isinstance(one, str)]
-                tally.add_gone(len(page) - len(found))
+                for gone in (one for one in page if isinstance(one, str)):
+                    tally.add_gone(1)
+                    _say_gone(gone, progress)
                 async for one, retried in run(found):
                     tally.add(retried)
                     progress.add(1)
@@ -43,6 +45,8 @@ async def retry(place: Place, arguments: argparse.Namespace) -> int:
         except SinkUnavailable as error:
             failure = error
     progress.end()
+    if failure is None and not tally.has_any and not interrupt.is_set:
+        place.check_found()
     if failure is None or tally.has_any:
         tally.print(with_causes=not arguments.ids)
     if failure is not None:
@@ -77,12 +81,13 @@ def _retrying(
 
 async def purge(place: Place, arguments: argparse.Namespace) -> int:
     """Delete the letters that are meant, once somebody has agreed."""
-    arguments.all = arguments.all or (place.is_filtered and not arguments.ids)
-    _check(arguments)
+    _check(place, arguments)
     if not arguments.yes:
         if not sys.stdin.isatty():
             raise UsageError("purge asks on a terminal; here it needs --yes")
         count = len(arguments.ids) or await _count(place)
+        if not count:
+            place.check_found()
         letters = f"{spell_number(count)} dead letter{'s' if count != 1 else ''}"
         print(f"delete {letters} for good? [y/N] ", end="", flush=True)
         if sys.stdin.readline().strip().lower() not in {"y", "yes"}:
@@ -94,6 +99,8 @@ async def purge(place: Place, arguments: argparse.Namespace) -> int:
         try:
             async for page in _chosen(place, arguments, interrupt):
                 found = [one for one in page if not isinstance(one, str)]
+                for gone in (one for one in page if isinstance(one, str)):
+                    _say_gone(gone, progress)
                 there = 0
                 for few in parts(found, _PURGED_AT_ONCE):
                     if place.workers is not None:
@@ -106,18 +113,20 @@ async def purge(place: Place, arguments: argparse.Namespace) -> int:
             progress.end()
             gone = f", {spell_number(missing)} were gone before" if missing else ""
             print(f"{spell_number(deleted)} deleted{gone}")
+    if not deleted and not missing and not interrupt.is_set:
+        place.check_found()
     return EX_INTERRUPTED if interrupt.is_set else int(bool(arguments.ids) and missing > 0)
 
 
-def _check(arguments: argparse.Namespace) -> None:
+def _check(place: Place, arguments: argparse.Namespace) -> None:
     if arguments.ids and arguments.all:
         raise UsageError("give IDs, or --all")
-    if not arguments.ids and not arguments.all:
-        raise UsageError(f"dead {arguments.action} takes IDs as `dead list` shows them, or --all")
+    if not arguments.ids and not arguments.all and not place.is_filtered:
+        raise UsageError(f"dead {arguments.action} takes IDs as `dead list` shows them, filters, or --all")
     filters = ("source", "reason", "older", "newer", "text", *(("route",) if arguments.action == "purge" else ()))
     for name in filters if arguments.ids else ():
         if getattr(arguments, name) is not None:
-            raise UsageError(f"--{name} chooses among all letters: leave the IDs out, and give --all")
+            raise UsageError(f"--{name} chooses among all letters: leave the IDs out")
 
 
 async def _chosen(
@@ -149,6 +158,11 @@ async def _count(place: Place) -> int:
     async for page in place.pages():
         count += len(page)
     return count
+
+
+def _say_gone(letter_id: str, progress: Progress) -> None:
+    progress.end()
+    print(f"{escape(letter_id)}: gone: retried, purged, or never there; one that failed again has a new id")
 
 
 def _say(one: Letter | WorkerLetter, retried: Retried, progress: Progress) -> None:

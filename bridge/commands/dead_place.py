@@ -7,7 +7,7 @@ import os
 import sys
 import time
 from collections.abc import AsyncIterator, Sequence
-from typing import Final
+from typing import Final, get_args
 
 from bridge.commands.layout import spell_number
 from bridge.commands.redis_target import given_redis
@@ -15,16 +15,19 @@ from bridge.config import Config, Dramatiq
 from bridge.config.document import Document
 from bridge.config.loading import load_with_places
 from bridge.config.substitution import Substitution
+from bridge.config.wording import near_miss
 from bridge.dead_letters.letters import Letter, is_letter_id
 from bridge.dead_letters.store import Filter, LetterStore
 from bridge.dead_letters.workers import MAX_IDS, WorkerLetter, WorkerStore
-from bridge.errors import ConfigError, KeyPath, UsageError
-from bridge.observe.log_fields import escape
+from bridge.errors import BridgeError, ConfigError, DeadLetterReason, KeyPath, UsageError
+from bridge.observe.log_fields import cut, escape
 from bridge.observe.masking import masked
 from bridge.routing.compiler import check_routes
 
 #: The keys of a source that only a connection needs.
 _OF_CONNECTIONS: Final = frozenset({"url", "username", "password", "tls"})
+#: So many names are listed.
+_MAX_NAMES: Final = 20
 #: The filters that only letters of the bridge have.
 _OF_EVENTS: Final = ("source", "route", "reason")
 
@@ -83,6 +86,26 @@ class Place:
                 line, _ = self._document.position(("routes", index))
                 return f"{self._document.file}:{line}"
         return ""
+
+    def check_found(self) -> None:
+        """Check the names of the filters, once they leave no letter: a route that was removed may still have some.
+
+        Raises:
+            BridgeError: one is unknown.
+        """
+        known: dict[str, Sequence[str]] = {"reason": get_args(DeadLetterReason)}
+        if self.config is not None:
+            known["source"] = list(self.config.sources)
+            known["route"] = [str(route.name) for route in self.config.routes]
+        for kind, names in known.items():
+            name = getattr(self._filter, kind)
+            if name is None or name in names:
+                continue
+            owner = "they have" if kind == "reason" else "the file has"
+            more = ", ..." if len(names) > _MAX_NAMES else ""
+            hint = near_miss(name, names) or f"{owner} {', '.join(names[:_MAX_NAMES])}{more}"
+            with_kind = "with the reason" if kind == "reason" else f"of {kind}"
+            raise BridgeError(f"no dead letter {with_kind} {cut(name)!r}; {hint}")
 
     def say_left_out(self) -> None:
         """Say on standard error which letters were not read."""

@@ -118,7 +118,8 @@ class Tally:
         before = f", {spell_number(self._left_out)} written before" if self._left_out else ""
         print(f"{', '.join(shown)}; {written}{before}")
         if self._trimmed:
-            print(f"{spell_number(self._trimmed)} of the oldest letters have made room for those that failed again")
+            made = "letters have" if self._trimmed != 1 else "letters has"
+            print(f"{spell_number(self._trimmed)} of the oldest {made} made room for those that failed again")
         if with_causes:
             for cause, count in self._causes.most_common(_MAX_NAMED):
                 print(f"    {spell_number(count)} {escape(cut(cause))}")

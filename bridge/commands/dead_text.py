@@ -37,6 +37,11 @@ def listed(letters: Sequence[Letter | WorkerLetter], now_ms: int, width: int) ->
         else:
             parts = [one.id, f"{age} ago", one.reason or "(no reason)", one.source]
             parts += [f"route {one.route}"] if one.route else []
+            parts += (
+                [f"failed again {spell_number(one.retries)} times" if one.retries > 1 else "failed again"]
+                if one.retries
+                else []
+            )
             parts += [one.topic] if one.topic else []
         yield fit("  ".join(escape(cut(part)) for part in parts), width)
         yield fit(f"    {escape(cut(one.error)) or '(no error)'}", width)

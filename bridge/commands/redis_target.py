@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from typing import Final
 
 from pydantic import ValidationError
 
@@ -10,6 +11,8 @@ from bridge.config import Dramatiq
 from bridge.config.checks import ends_early
 from bridge.config.substitution import Substitution
 from bridge.errors import UsageError
+
+DEFAULT_URL: Final = "redis://localhost:6379/0"
 
 
 def given_redis(text: str | None, namespace: str) -> Dramatiq:
@@ -19,7 +22,7 @@ def given_redis(text: str | None, namespace: str) -> Dramatiq:
         UsageError: one of them can't be used.
     """
     # As in the file: a process list shows ${NAME}, and no password.
-    text = text or "redis://localhost:6379/0"
+    text = text or DEFAULT_URL
     url, pieces, unresolved = Substitution(os.environ).apply(text)
     if unresolved:
         raise UsageError(f"--redis: {unresolved[0]}")

@@ -57,11 +57,10 @@ def main(arguments: argparse.Namespace) -> int:
         "".join(filter(None, (arguments.source, arguments.route, arguments.topic))).encode()
     except UnicodeEncodeError:
         raise UsageError("a name or a topic is not UTF-8 text") from None
-    view = _View(Paint(arguments.color), arguments)
+    view = _View(Paint(arguments.color), arguments, str(daemon.address))
     asked = {name: value for name, value in wanted.items() if value is not None}
-    names = (arguments.source, arguments.route)
     try:
-        for line in daemon.lines(f"/tap?{urlencode(asked)}", next((name for name in names if name), "")):
+        for line in daemon.lines(f"/tap?{urlencode(asked)}", arguments.route or arguments.source or ""):
             view.take(line)
     except KeyboardInterrupt:
         view.close()
@@ -79,7 +78,8 @@ def main(arguments: argparse.Namespace) -> int:
 class _View:
     """Prints the lines of one tap."""
 
-    def __init__(self, paint: Paint, arguments: argparse.Namespace) -> None:
+    def __init__(self, paint: Paint, arguments: argparse.Namespace, address: str) -> None:
+        self._address = address
         self.end = self.cause = ""
         self.has_begun = False
         self._paint = paint
@@ -120,11 +120,11 @@ class _View:
 
     def _begin(self, first: dict[str, Any]) -> None:
         self.has_begun = True
+        if not self._json:
+            print(f"dramatiq-bridge: tapping {self._address} ...", file=sys.stderr, flush=True)
         if first.get("contents") == "hidden" and not self._json:
             cause = plain(str(first.get("cause", "")))
             print(f"dramatiq-bridge: contents are hidden: {cause}", file=sys.stderr)
-        if self._as_test and not self._json:
-            self._print("tests:")
 
     def _drop(self, line: dict[str, Any]) -> None:
         count = sum(line[name] for name in ("dropped", "unexamined") if isinstance(line.get(name), int))
@@ -139,7 +139,7 @@ class _View:
     def _say_dropped(self, *, at_once: bool = False) -> None:
         if self._unsaid and not self._json and (at_once or time.monotonic() - self._said_at >= _DROPPED_S):
             self._said_at = time.monotonic()
-            self._say(f"{self._unsaid} events dropped: more come than are shown")
+            self._say(f"{self._unsaid} event{'s' if self._unsaid != 1 else ''} dropped: more come than are shown")
             self._unsaid = 0
 
     def _say(self, words: str) -> None:

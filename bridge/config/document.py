@@ -74,6 +74,15 @@ class Document:
         #: The hint of each mistake, by its index into the text, its spelled path and its message.
         self._hints: dict[tuple[int, str, str], str] = {}
 
+    def nest(self, key: str) -> None:
+        """Put the whole value below a key that is not in the file; the places of everything stay."""
+        self.value = {key: self.value}
+        self.keys = {(key, *path): span for path, span in self.keys.items()}
+        self.values = {(key, *path): span for path, span in self.values.items()}
+        self.refused = {(key, *path) for path in self.refused}
+        self.substituted = {(key, *path): found for path, found in self.substituted.items()}
+        self._hints = {(index, f"{key}{where}", message): hint for (index, where, message), hint in self._hints.items()}
+
     @property
     def flawless(self) -> bool:
         """Whether no mistake has been found so far."""

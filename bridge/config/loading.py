@@ -79,6 +79,8 @@ def load_cases(
     """
     with without_collector(), bounded_hints():
         document = parse(_read(os.fspath(path)), os.fspath(path), substitution)
+        if isinstance(document.value, list):
+            document.nest("tests")  # a list alone: what `dead show --as-test >> FILE` makes of a new file
         cases = _validate(document, CaseFile)
         for diagnostic in check(cases.tests) if cases is not None else ():
             document.add(diagnostic)

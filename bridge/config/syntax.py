@@ -64,6 +64,9 @@ _EXPLANATIONS: Final = (
     (r"directive", False, "a line that begins with % is a directive of YAML", "quote the text"),
     (r"tag", True, "tags are refused", "quote text that begins with !"),
 )
+#: The messages that an item of a list gets where its indentation is not that of the list.
+_OF_INDENTATION: Final = ("this does not fit what stands above", "unexpected text after the end of the configuration")
+_ITEM = re.compile(r"( *)-(?: |$)")
 _ANCHOR = re.compile(r"an (alias|anchor)")
 
 
@@ -98,12 +101,31 @@ def explain(error: yaml.YAMLError, text: str) -> SyntaxFault:
         return _indicator(text, index)
     for pattern, by_context, message, hint in _EXPLANATIONS:
         if re.search(pattern, problem):
+            if message in _OF_INDENTATION and (unlike := _unlike_item(text, index)):
+                return SyntaxFault(index, unlike, "indent the items of a list alike")
             # The parser finds a missing bracket or quote at the end of the file; it is better shown where it opens.
             far = by_context and not (index < len(text) and "\n" not in text[begin:index])
             return SyntaxFault(begin if far else index, message, hint)
     if "tag" in context:
         return SyntaxFault(begin, "tags are refused", "quote text that begins with !")
     return SyntaxFault(index, "this is not YAML", "check the indentation and the quotes")
+
+
+def _unlike_item(text: str, index: int) -> str:
+    """Say how the item at `index` and the items above it, down from the last key of the file, are indented; "" if it is none."""
+    begin = text.rfind("\n", 0, index) + 1
+    own = _ITEM.match(text[begin:].partition("\n")[0])
+    if own is None or own.end(1) != index - begin:
+        return ""
+    above = set()
+    for line in reversed(text[:begin].splitlines()):
+        if item := _ITEM.match(line):
+            above.add(len(item[1]))
+        elif line.strip() and line[0] not in " #":
+            break
+    if not above or len(own[1]) in above:
+        return ""
+    return f"this item is indented by {len(own[1])} spaces, the items above by {' or '.join(map(str, sorted(above)))}"
 
 
 def _indicator(text: str, index: int) -> SyntaxFault:

@@ -77,13 +77,19 @@ def near_miss(word: str, known: Iterable[str], cutoff: float = 0.7) -> str:
     return f"did you mean '{near}'?" if near else ""
 
 
+#: So many similar words are compared by their letters.
+_MAX_NEAR: Final = 3
+
+
 def nearest(word: str, known: Iterable[str], cutoff: float) -> str:
     """Return the nearest known word, or ""."""
     if len(word) > _MAX_MISSPELT:
         return ""
     possible = [one for one in known if _may_be_near(word, one, cutoff)]
-    near = difflib.get_close_matches(word, possible, 1, cutoff) if possible else []
-    return near[0] if near else ""
+    near = difflib.get_close_matches(word, possible, _MAX_NEAR, cutoff) if possible else []
+    # Of equally similar words, the one with the same letters: two of them have changed places.
+    letters = sorted(word)
+    return next((one for one in near if sorted(one) == letters), near[0]) if near else ""
 
 
 def _may_be_near(word: str, known: str, cutoff: float) -> bool:

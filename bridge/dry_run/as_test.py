@@ -7,7 +7,6 @@ from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
-from textwrap import indent
 from typing import Any, Final
 
 import msgspec
@@ -31,7 +30,7 @@ from bridge.routing.redaction import RedactedEvent
 #: The last millisecond of the year 9999.
 _LAST_MS: Final = 253_402_300_799_999
 _WIDTH: Final = 110
-#: Of an item below `tests:`, as the README writes it: the text can be added to a file.
+#: Of an item, with and without `tests:` above: as the README writes it, so that the text can be added to any file of tests.
 _INDENT: Final = "  "
 #: A larger body is written as one text, and arguments that are larger are not expected: YAML takes 10 us for each byte.
 _MAX_READABLE: Final = 32 << 10
@@ -73,7 +72,7 @@ def _tried(config: Config, dry_run: DryRun, event: Event, fields: dict[str, Any]
     messages = [message_fields(one, now_ms) for one in result.messages]
     if differences := compare(case.expect or [], messages, config.actor_queues):
         raise InvalidValue(f"the test would not hold: {differences[0]}")
-    return indent(text, _INDENT)
+    return text
 
 
 def _loaded(text: str) -> Case:
@@ -204,7 +203,7 @@ def _yaml(cases: list[dict[str, Any]], comment: str) -> str:
         )
         if text.replace("\n", "").isprintable():
             break
-    return "".join(f"  {line}\n" for line in (comment + text).rstrip("\n").split("\n"))
+    return "".join(f"{_INDENT}{line}\n" for line in (comment + text).rstrip("\n").split("\n"))
 
 
 def _without_references(value: Any) -> Any:

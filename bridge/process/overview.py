@@ -22,7 +22,7 @@ class Overview:
     def reloaded(self, answer: Reloaded) -> None:
         """Note how a reload went."""
         self._reloads[answer.result] = self._reloads.get(answer.result, 0) + 1
-        self._reload_cause = answer.cause
+        self._reload_cause = answer.cause.replace("\n", " | ")  # on one line, as each problem
 
     def state(self, config: Config, phase: Phase, processes: Sequence[ProcessState], ready: int) -> BridgeState:
         """Return the state of the bridge; `ready` is the number of the processes that are ready."""

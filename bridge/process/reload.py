@@ -123,16 +123,17 @@ def _say(reloaded: Reloaded) -> None:
     elif reloaded.result == "refused":
         log.error("bridge.reload_refused", cause=f"{reloaded.cause}; nothing has changed")
     else:
-        log.error("bridge.reload_failed", result=reloaded.result, cause=f"{reloaded.cause}; nothing has changed")
+        cause = reloaded.cause.replace("\n", " | ")
+        log.error("bridge.reload_failed", result=reloaded.result, cause=f"{cause}; nothing has changed")
 
 
 def _describe(error: ConfigError) -> str:
-    """Return the first mistakes on one line, each with its place, without the lines of the file."""
+    """Return the first mistakes, each on a line with its place, without the lines of the file."""
     found = error.diagnostics
     texts = [
         f"{each.file}:{each.line}:{each.column}: {f'{each.where}: ' if each.where else ''}{each.message}"
         f"{f'; {each.hint}' if each.hint else ''}"
         for each in found[:_MAX_MISTAKES]
     ]
-    more = f" | and {len(found) - _MAX_MISTAKES} more" if len(found) > _MAX_MISTAKES else ""
-    return " | ".join(texts) + more
+    more = f"\nand {len(found) - _MAX_MISTAKES} more" if len(found) > _MAX_MISTAKES else ""
+    return "\n".join(texts) + more

@@ -160,6 +160,26 @@ def test_exit_code_2_for_wrong_usage(words: list[str], capsys: pytest.CaptureFix
     assert err.startswith("usage: dramatiq-bridge")
 
 
+@pytest.mark.parametrize(
+    ("words", "usage", "says"),
+    [
+        (["tap", "--topc", "x"], "tap", "unrecognized arguments: --topc x; did you mean '--topic'?"),
+        (["dead", "list", "--sorce=x"], "dead list", "unrecognized arguments: --sorce=x; did you mean '--source'?"),
+        (["status", "--zzz"], "status", "unrecognized arguments: --zzz"),
+    ],
+)
+def test_an_unknown_option_is_refused_by_its_command(
+    words: list[str], usage: str, says: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """With the usage of the command, and the option that is near."""
+    with pytest.raises(SystemExit) as caught:
+        cli.main(words)
+    assert caught.value.code == 2
+    err = capsys.readouterr().err
+    assert err.startswith(f"usage: dramatiq-bridge {usage} ")
+    assert err.endswith(f"dramatiq-bridge {usage}: error: {says}\n")
+
+
 def process(*words: str) -> subprocess.CompletedProcess[str]:
     """Run `python -m bridge` with these arguments."""
     command = [sys.executable, "-m", "bridge", *words]

@@ -12,6 +12,7 @@ import yaml
 from bridge import cli
 from bridge.dead_letters.export import letter_of_json
 from bridge.dry_run.suite import Suite
+from tests.support.children import free_port
 from tests.support.letters import Desk, order
 
 HOSTILE = "\x1b[31mred\x07\r\n\u202e\u2028<script>"
@@ -55,10 +56,34 @@ async def test_the_list_shows_the_newest_first(desk: Desk, dead: Dead) -> None:
     assert out[2].startswith(letters[1].id)
     assert out[4] == "the newest 2; there are more: --limit N shows them"
     assert len((await dead("list")).splitlines()) == 6
-    assert await dead("list", "--route", "other") == "no dead letter is so\n"
+    await dead("list", "--route", "recrod", code=1)
+    assert "no dead letter of route 'recrod'; did you mean 'record'?" in dead.err
+    await dead("list", "--source", "zzz", code=1)
+    assert "no dead letter of source 'zzz'; the file has orders" in dead.err
+    for action in (["list"], ["retry"], ["purge", "--yes"]):
+        await dead(*action, "--reason", "missing", code=1)
+        assert "no dead letter with the reason 'missing'; did you mean 'missing-" in dead.err
+    assert await dead("list", "--reason", "decode") == "no dead letter is so\n"
     assert await dead("list", "--older", "36500d") == "no dead letter is so\n"
     assert len((await dead("list", "--newer", "36500d")).splitlines()) == 6
     assert [one["topic"] for one in await dead.lines("list", "--json", "--text", "ORDER.1")] == ["order.1"]
+
+
+async def test_redis_that_nobody_named(dead: Dead, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The error says how another one is named, unless somebody has named this one."""
+    nobody = f"redis://127.0.0.1:{free_port()}/0"
+    monkeypatch.setattr("bridge.commands.redis_target.DEFAULT_URL", nobody)
+    for words, hints in (([], True), (["--redis", nobody], False)):
+        await dead("list", *words, config=False, code=1)
+        assert ("; --config FILE or --redis URL names another" in dead.err) is hints
+
+
+async def test_filters_alone_choose_for_a_retry(desk: Desk, dead: Dead) -> None:
+    """As for a purge: `--all` is asked for only where nothing else says which letters are meant."""
+    letters = await desk.receive(*(order(b'{"n": %d}' % n, topic=f"order.{n}") for n in range(2)))
+    out = await dead("retry", "--text", "order.1", code=1)
+    assert out.startswith("0 retried, 1 failed")
+    assert letters[0].id in [one.id for one in await desk.letters()]
 
 
 async def test_without_letters(dead: Dead, desk: Desk) -> None:
@@ -87,6 +112,14 @@ async def test_show_has_the_event_the_reason_and_the_place(desk: Desk, dead: Dea
     await dead("retry", letter.id, code=1)
     (after,) = await desk.letters()
     assert f"missing-field: {letter.error}" in await dead("show", after.id)
+    assert "  failed again  order." in await dead("list")
+    for action in (["retry"], ["purge", "--yes"]):
+        assert f"{letter.id}: gone: retried, purged, or never there; one that failed" in await dead(
+            *action, letter.id, code=1
+        )
+    assert "; the new letter is " in await dead("retry", after.id, "--through", "record", code=1)
+    (after,) = await desk.letters()
+    assert "  failed again 2 times  order." in await dead("list")
     shown = json.loads(await dead("show", after.id, "--json"))
     assert letter_of_json(shown) == after
 
@@ -131,7 +164,7 @@ async def test_an_export_has_every_letter(desk: Desk, dead: Dead) -> None:
         (("list", "--queue", "q"), "--queue goes with --workers"),
         (("list", "--workers", "--reason", "decode"), "--reason: a message of a worker has none"),
         (("show", "soon"), "ID: 'soon' is no dead letter's; they are as in 1795759200000-0"),
-        (("retry",), "dead retry takes IDs as `dead list` shows them, or --all"),
+        (("retry",), "dead retry takes IDs as `dead list` shows them, filters, or --all"),
         (("retry", "1-1", "--all"), "give IDs, or --all"),
         (("retry", "1-1", "--source", "s"), "--source chooses among all letters"),
         (("retry", "--all", "--through", "nope"), "--through: no route 'nope' in"),

@@ -309,6 +309,24 @@ def test_tests_beside_the_file(run: Terminal, path: Path) -> None:
     assert f"{beside}:1:38: tests[0].event.from: no source is named 'nobody'" in run.err
 
 
+def test_a_list_alone_is_a_file_of_tests(run: Terminal, path: Path) -> None:
+    """Indented or not; its mistakes stand where they are in the file, also those that the reader finds."""
+    _write(path, {"event": HOT, "expect": [ALARM, LOG]})
+    beside = path.with_name("bridge_test.yaml")
+    for indent in ("", "  "):
+        beside.write_text(f"{indent}- {json.dumps({'name': 'beside', 'event': HOT, 'expect': [ALARM, LOG]})}\n" * 2)
+        assert run("test", "CONFIG").splitlines()[-1].startswith("3 passed")
+    beside.write_text("- {name: beside, event: {from: nobody}, expect: [], expect: []}\n")
+    run("test", "CONFIG", code=78)
+    assert f"{beside}:1:53: tests[0].expect: duplicate key 'expect'" in run.err
+    beside.write_text("- {name: beside, event: {from: nobody}, expect: []}\n")
+    run("test", "CONFIG", code=78)
+    assert f"{beside}:1:32: tests[0].event.from: no source is named 'nobody'" in run.err
+    beside.write_text("[]\n")
+    run("test", "CONFIG", code=78)
+    assert f"{beside}:1:1: tests: " in run.err
+
+
 @pytest.mark.parametrize(("name", "tests"), [("k.yml", "k_test.yaml"), ("k.yaml", "k_test.yml"), ("k", "k_test")])
 def test_tests_beside_a_file_with_another_suffix(run: Terminal, path: Path, name: str, tests: str) -> None:
     """Both suffixes of YAML are usual."""

@@ -185,6 +185,32 @@ bridge.yaml:6:4: this does not fit what stands above; check the indentation, and
        ^
 """,
     ),
+    "an item is indented unlike its list": (
+        """\
+tests:
+    - name: a
+      expect:
+      - actor: act
+  - name: b
+    expect: []
+""",
+        """\
+bridge.yaml:5:3: this item is indented by 2 spaces, the items above by 4 or 6; indent the items of a list alike
+      - name: b
+      ^
+""",
+    ),
+    "an item is indented less than the whole list": (
+        """\
+  - name: a
+- name: b
+""",
+        """\
+bridge.yaml:2:1: this item is indented by 0 spaces, the items above by 2; indent the items of a list alike
+    - name: b
+    ^
+""",
+    ),
     "nesting is bounded": (
         """\
 sources:

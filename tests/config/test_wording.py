@@ -65,6 +65,7 @@ def test_quoted_text_stays_on_one_short_line(text: str) -> None:
 def test_a_near_miss_is_proposed_and_a_far_one_is_not() -> None:
     """A slip of the finger gets a hint; another word, or one too long to be a slip, gets none."""
     assert near_miss("topc", ("topic", "when")) == "did you mean 'topic'?"
+    assert near_miss("itn", ("min", "int", "str"), 0.6) == "did you mean 'int'?"
     assert not near_miss("speed", ("topic", "when"))
     assert not near_miss("x" * 81, ("x" * 80,))
 

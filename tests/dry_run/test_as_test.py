@@ -55,9 +55,11 @@ def case_of(path: Path, event: Event) -> dict[str, Any]:
     config = load_with_places(path, Substitution(os.environ), check_routes).model
     text = as_test(config, event, "a \x1b name")
     assert "s3cret" not in text
-    path.with_name("bridge_test.yaml").write_text(f"tests:\n{text}")
-    (result,) = Suite(str(path)).run([0])
-    assert result.differences == []
+    for head in ("tests:\n", "", "tests:\n  - {name: x, event: {from: text, topic: c}, expect: []}\n"):
+        path.with_name("bridge_test.yaml").write_text(head + text + text)
+        suite = Suite(str(path))
+        assert [one.differences for one in suite.run(range(len(suite.names())))][-2:] == [[], []]
+    assert min(len(line) - len(line.lstrip()) for line in text.splitlines()) == 2
     (case,) = yaml.safe_load(f"x:\n{text}")["x"]
     return dict(case)
 

@@ -27,3 +27,10 @@ def test_reloads_are_counted_by_their_result() -> None:
     assert (state.reloads, state.reload_cause) == ({"ok": 1, "invalid": 2}, "another")
     overview.reloaded(Reloaded("ok"))
     assert overview.state(CONFIG, "running", [], 1).reload_cause == ""
+
+
+def test_the_cause_of_a_reload_is_one_line() -> None:
+    """The mistakes of a file come each on a line; a problem in the status is one."""
+    overview = Overview()
+    overview.reloaded(Reloaded("invalid", cause="b.yaml:1:1: a\nb.yaml:2:1: b"))
+    assert overview.state(CONFIG, "running", [], 0).reload_cause == "b.yaml:1:1: a | b.yaml:2:1: b"

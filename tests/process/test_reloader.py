@@ -140,8 +140,8 @@ async def test_new_secrets_are_masked_before_anything_uses_them(path: Path) -> N
         logs.set_secrets(())
 
 
-async def test_many_mistakes_are_a_bounded_line(path: Path) -> None:
-    """The first five, each with its place, and how many more there are."""
+async def test_many_mistakes_are_bounded_lines(path: Path) -> None:
+    """The first five, each on a line with its place, and how many more there are; in the log, on one line."""
     reloader = _reloader(path, _Swaps())
     routes = "".join(f"  - {{from: s, actor: a{n}, args: [$payload..x]}}\n" for n in range(50))
     _write(path, FILE % "first-secret" + "routes:\n" + routes)
@@ -149,9 +149,10 @@ async def test_many_mistakes_are_a_bounded_line(path: Path) -> None:
         answer = await reloader.reload()
     assert answer.result == "invalid"
     assert answer.cause.count(f"{path}:") == 5
-    assert answer.cause.endswith(" | and 45 more")
+    assert answer.cause.endswith("\nand 45 more")
     (line,) = [line for line in lines if line["event"] == "bridge.reload_failed"]
-    assert line["cause"].endswith("; nothing has changed")
+    assert line["cause"].endswith(" | and 45 more; nothing has changed")
+    assert "\n" not in line["cause"]
     assert "secret" not in line["cause"]
 
 

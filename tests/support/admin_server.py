@@ -85,7 +85,8 @@ class Bridge:
         names = ((wanted.source, "source", self.now.sources), (wanted.route, "route", self.now.routes))
         for name, kind, known in names:
             if name and name not in known:
-                raise UnknownTapName(kind, name, list(known))
+                of = f" of source {wanted.source}" if kind == "route" and wanted.source else ""
+                raise UnknownTapName(f"{kind}{of}", name, list(known))
         tap = Tap(wanted)
         self.fill(tap)
         return tap
