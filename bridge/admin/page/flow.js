@@ -200,7 +200,7 @@ export class Flow {
   label({ shown, found, all, sources }) {
     const parts = [`${some(this.model.sources.size, "source")}`, `${some(all, "route")}`];
     if (this.choice.text) parts.push(`${count(found)} found`);
-    if (shown < found || sources < this.model.sources.size) parts.push(`the busiest ${shown} shown`);
+    if (shown < found || (!this.choice.text && sources < this.model.sources.size)) parts.push(`the busiest ${shown} shown`);
     say(byId("shown"), parts.join(" · "));
   }
 

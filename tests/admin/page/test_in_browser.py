@@ -284,3 +284,11 @@ def test_no_request_leaves_the_bridge(browser: Browser, stage: Stage) -> None:
     context.close()
     assert all(url.startswith(stage.url) for url in asked)
     assert len(asked) <= 24
+
+
+def test_a_search_that_shows_all_it_found_says_no_more(browser: Browser, stage: Stage) -> None:
+    """One route of one source is found and shown: the line speaks of no busiest ones, though other sources are hidden."""
+    with looking(browser, stage.url) as page:
+        page.fill("input[type=search]", "small")
+        wait_for_text(page, "#shown", "1 found")
+        assert "busiest" not in page.inner_text("#shown")
