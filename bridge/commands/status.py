@@ -83,7 +83,9 @@ def _lines(status: Status, width: int, now: float) -> Iterator[_Line]:
     if letters:
         key = plain(dead_letters_key(status.namespace))
         yield from _wrapped(
-            f"dead letters  {spell_number(letters)} since the start; they are in {key}", width, color="yellow"
+            f"dead letters  {spell_number(letters)} since the start; those left are in {key}: dramatiq-bridge dead list",
+            width,
+            color="yellow",
         )
 
 

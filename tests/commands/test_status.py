@@ -37,7 +37,7 @@ def test_a_bridge_that_is_well(run: Terminal, server: AdminServer) -> None:
     assert "1,503 received: 1,200 enqueued, 288 filtered, 12 dead-lettered (8 decode, 4" in text
     assert "3 in flight, window 12% full" in text
     assert text.count("  at least once\n") == 2
-    assert "dead letters  12 since the start; they are in workers-bridge:dead-letters" in text
+    assert "dead letters  12 since the start; those left are in workers-bridge:dead-letters" in text
     assert re.search(
         r"^queue +waiting  delayed  in flight  dead\nalarms +7 +0 +2 +0\ndefault +0 +5 +0 +1$", text, re.MULTILINE
     )

@@ -13,7 +13,7 @@ const WORDS = {
   filtered: ["filtered", "no `when` was true"],
   unmatched: ["unmatched", "no route has the topic"],
   deduplicated: ["deduplicated", "written before"],
-  dead_lettered: ["dead letters", "can never become a message"],
+  dead_lettered: ["dead letters", "its event became no message here"],
   returned: ["returned", "the broker redelivers them"],
   lost: ["lost", "nobody redelivers them"],
 };
@@ -94,7 +94,7 @@ export class Detail {
     const { counts } = source;
     for (const key of ["received", "recovered"]) if (key === "received" || counts[key]) this.row(key, ...WORDS[key], counts[key], key === "received" ? rates?.came : null);
     for (const key of CLASSES) {
-      this.row(key, ...WORDS[key], counts[key], rates?.[key], counts[key] > 0 && (key === "lost" || key === "dead_lettered") ? "bad" : null);
+      this.row(key, ...WORDS[key], counts[key], rates?.[key], counts[key] > 0 && (key === "lost" || (key === "dead_lettered" && this.model.lettersLeft !== 0)) ? "bad" : null);
       if (key === "dead_lettered") for (const [reason, number] of Object.entries(counts.reasons)) this.row(`reason ${reason}`, visible(reason), "", number, null, "sub");
     }
     this.row("in flight", "in flight", "no outcome yet", source.in_flight);
@@ -114,8 +114,8 @@ export class Detail {
     this.fact("actor", visible(route.actor), true);
     this.fact("queue", visible(route.queue), true);
     this.row("matched", "messages", "one of each event", matched, rates?.matched);
-    this.row("filtered", ...WORDS.filtered, filtered, rates?.filtered);
-    this.row("dead", ...WORDS.dead_lettered, dead, rates?.dead, dead ? "bad" : null);
+    this.row("filtered", "filtered", "its `when` was false", filtered, rates?.filtered);
+    this.row("dead", ...WORDS.dead_lettered, dead, rates?.dead, dead && this.model.lettersLeft !== 0 ? "bad" : null);
   }
 
   queue() {
@@ -129,7 +129,7 @@ export class Detail {
     if (!queue) return;
     this.row("waiting", "waiting", "for a worker", queue.waiting);
     this.row("delayed", "delayed", "until their time", queue.delayed);
-    this.row("in work", "in work", "in the hands of workers", queue.in_flight);
+    this.row("in flight", "in flight", "in the hands of workers", queue.in_flight);
     this.row("dead", "dead", "workers gave up", queue.dead, null, queue.dead ? "bad" : null);
   }
 

@@ -139,7 +139,7 @@ export class Flow {
       const narrow = this.canvas.parentElement.hasAttribute("data-narrow");
       const words = level === "bad" ? `${perSecond(this.model.routeRate(name)?.dead)} dead` : word || (dead ? `${count(dead)} dead` : narrow ? perSecond(this.model.routeRate(name)?.came) : "");
       say(state, words);
-      mark(state, "data-dead", dead > 0 && level === "ok");
+      mark(state, "data-dead", dead > 0 && level === "ok" && this.model.lettersLeft !== 0);
       mark(element, "data-level", level);
       mark(element, "title", `${visible(name)} → ${visible(route.actor)} in queue ${visible(route.queue)}${word ? ` · ${word}: ${why}` : ""}`);
       mark(element, "aria-label", `Route ${visible(name)} from ${visible(route.source)} to ${visible(route.queue)}, ${word} ${why} ${perSecond(this.model.routeRate(name)?.came)}, ${some(dead, "dead letter")}`);
@@ -175,7 +175,7 @@ export class Flow {
       const { word, why: cause, level } = this.model.queueCondition(name);
       say(depth, this.model.depth(name));
       mark(depth, "data-unit", queue ? "waiting" : null);
-      const parts = queue ? [`${count(queue.in_flight)} in work`, queue.delayed ? `${count(queue.delayed)} delayed` : "", queue.dead ? `${count(queue.dead)} dead` : ""] : ["not asked yet"];
+      const parts = queue ? [`${count(queue.in_flight)} in flight`, queue.delayed ? `${count(queue.delayed)} delayed` : "", queue.dead ? `${count(queue.dead)} dead` : ""] : ["not asked yet"];
       say(rest, parts.filter(Boolean).join(" · "));
       say(why, level === "ok" ? "" : `${word}: ${cause}`);
       mark(element, "data-level", level);
@@ -189,10 +189,10 @@ export class Flow {
     const number = h("span", { class: "depth" });
     const element = button("dead", h("span", { class: "top" }, h("span", { class: "name" }, "Dead letters"), number));
     const update = () => {
-      const { letters: all, lettersNow: now } = this.model;
-      say(number, now ? `${perSecond(now)}` : count(all));
+      const { letters: all, lettersLeft: left, lettersNow: now } = this.model;
+      say(number, now ? perSecond(now) : count(left ?? all));
       mark(element, "data-level", now ? "bad" : "ok");
-      mark(element, "aria-label", `Dead letters, ${count(all)} since the start`);
+      mark(element, "aria-label", `Dead letters, ${left === null ? "" : `${count(left)} now, `}${count(all)} since the start`);
     };
     return { element, update };
   }
@@ -200,7 +200,7 @@ export class Flow {
   label({ shown, found, all, sources }) {
     const parts = [`${some(this.model.sources.size, "source")}`, `${some(all, "route")}`];
     if (this.choice.text) parts.push(`${count(found)} found`);
-    if (shown < found || sources < this.model.sources.size) parts.push(`the busiest ${shown} shown`);
+    if (shown < found || (!this.choice.text && sources < this.model.sources.size)) parts.push(`the busiest ${shown} shown`);
     say(byId("shown"), parts.join(" · "));
   }
 

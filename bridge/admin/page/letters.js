@@ -38,12 +38,12 @@ export class Letters {
     this.opened = null;
   }
 
-  /** Ask for the letters where it is time to; `visibleNow` says whether they are shown. */
-  render(isShown) {
+  /** Ask for the letters where it is time to, also while another tab is shown: the badge and the routes need their number. */
+  render(isConnected) {
     const dead = this.model.letters;
-    say(byId("dead-count"), dead ? count(dead) : "");
+    say(byId("dead-count"), this.model.lettersLeft ? count(this.model.lettersLeft) : "");
     for (const { element, letter } of this.items ?? []) say(element, ago(this.model.head.now - letter.received_at_ms / 1000));
-    if (!isShown || this.isAsking) return;
+    if (!isConnected || this.isAsking) return;
     const wait = dead === this.dead ? AGAIN_MS : SOON_MS;
     if (performance.now() - this.asked < wait && this.asked) return;
     this.dead = dead;
@@ -58,17 +58,19 @@ export class Letters {
       if (!(failure instanceof Failure)) throw failure;
       say(this.note, `The dead letters cannot be read: ${failure.message}`);
       mark(this.note, "data-level", "bad");
+      this.model.lettersLeft = null;
     }
     this.isAsking = false;
   }
 
   take({ letters, cause, total }) {
+    this.model.lettersLeft = cause ? null : total;
     mark(this.note, "data-level", cause ? "bad" : null);
     const more = total > letters.length ? ` The newest ${count(letters.length)} of ${count(total)}.` : "";
     say(this.note, cause ? `The dead letters cannot be read: ${visible(cause)}` : letters.length ? more : "");
     this.note.hidden = !this.note.textContent;
     if (cause) return;
-    const key = JSON.stringify([letters.map(({ id }) => id), this.opened, this.session.may]);
+    const key = JSON.stringify([letters.map(({ id, error }) => [id, error]), this.opened, this.session.may]);
     if (key === this.key) return;
     this.key = key;
     this.known = letters;
@@ -78,7 +80,7 @@ export class Letters {
   draw() {
     this.items = [];
     if (!this.known.length) {
-      replace(this.list, h("li", { class: "empty" }, "No dead letters. Every event became a message, or was not wanted."));
+      replace(this.list, h("li", { class: "empty" }, "No dead letters."));
       return;
     }
     replace(this.list, ...this.known.map((letter) => this.item(letter)));
@@ -108,13 +110,14 @@ export class Letters {
     const add = (name, value, attributes = { class: "code" }) => facts.append(h("div", {}, h("dt", {}, name), h("dd", attributes, value)));
     const contents = h("div", { class: "contents" });
     const failure = h("p", { class: "error", role: "alert" });
+    add("id", visible(letter.id));
     add("topic", visible(letter.topic) || "none");
     add("received", clock(letter.received_at_ms / 1000), {});
     add("body", `${bytes(letter.body_size)}${letter.body_cut ? ", cut: it cannot be retried" : ""}`, {});
     if (letter.redacted?.length) add("redacted", letter.redacted.map(visible).join(", "));
     for (const [at, { reason, error }] of (letter.earlier ?? []).entries()) add(`earlier reason ${at + 1}`, visible(error ? `${reason}: ${error}` : reason), {});
     const retry = h("button", { type: "button", "data-key": `retry ${letter.id}`, disabled: Boolean(letter.body_cut), on: { click: () => this.retry(letter, retry, failure) } }, "Retry");
-    const again = h("button", { type: "button", class: "plain", "data-key": `try ${letter.id}`, hidden: true }, "Try it dry");
+    const again = h("button", { type: "button", class: "plain", "data-key": `try ${letter.id}`, hidden: true }, "Try it without writing");
     const box = h("div", { class: "whole" }, facts, contents, failure, h("div", { class: "actions" }, again, retry));
     if (this.session.may) this.fetch(letter, contents, again);
     else contents.append(h("p", { class: "note" }, `Body and headers are hidden. ${this.session.why}`));
@@ -170,9 +173,9 @@ export class Letters {
     button.disabled = false;
   }
 
-  /** Draw again: the token has come or gone. */
+  /** Draw again, and ask again: the token has come or gone, and with it the errors. */
   refresh() {
-    this.key = null;
+    [this.key, this.asked] = [null, 0];
     this.draw();
   }
 }

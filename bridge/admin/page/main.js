@@ -39,7 +39,7 @@ function draw() {
   flow.render();
   detail.render();
   trial.render();
-  letters.render(shown === "letters" && lost === null);
+  letters.render(lost === null);
 }
 
 function open(tab) {

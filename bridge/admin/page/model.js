@@ -24,6 +24,8 @@ export class Model {
   constructor() {
     this.head = null;
     this.hello = { access: "none" };
+    /** The letters that are in the stream, as the newest list said; null if that is not known. */
+    this.lettersLeft = null;
     this.forget();
   }
 

@@ -39,10 +39,11 @@ export class Vitals {
     this.set("received", perSecond(model.total(({ received, recovered }) => received + recovered)), `${count(all(({ counts }) => counts.received + counts.recovered))} since the start`);
     this.set("messages", perSecond(model.total(({ messages }) => messages)), `${count(all(({ counts }) => counts.messages))} since the start`);
     this.set("in flight", count(all(({ in_flight }) => in_flight)), spooled ? `and ${count(spooled)} spooled on disk` : `window ${count(all(({ window }) => window))}`);
-    this.set("waiting", queues.length ? count(inQueues("waiting")) : "–", queues.length ? `${count(inQueues("in_flight"))} in work · ${count(inQueues("delayed"))} delayed` : visible(model.head.queues_cause) || "no queue yet");
+    this.set("waiting", queues.length ? count(inQueues("waiting")) : "–", queues.length ? `${count(inQueues("in_flight"))} in flight · ${count(inQueues("delayed"))} delayed` : visible(model.head.queues_cause) || "no queue yet");
     this.set("age", age ? atMost(age.p99, model.head.seconds) : "–", age ? `p99 · half ${atMost(age.p50, model.head.seconds)}` : "nothing was written yet");
-    const { letters: dead, lettersNow: now } = model;
-    this.set("dead", now ? perSecond(now) : count(dead), now ? `${count(dead)} since the start` : dead ? "since the start, none now" : "none since the start");
+    const { letters: dead, lettersLeft: left, lettersNow: now } = model;
+    const since = dead ? `${count(dead)} since the start` : "none since the start";
+    this.set("dead", left === null ? count(dead) : count(left), left === null ? (dead ? "since the start" : since) : `now · ${since}`);
     mark(this.cells.get("dead").element, "data-level", now ? "bad" : null);
     for (const [key, { trace }] of this.cells) trace?.draw(model.traces.get(key) ?? []);
   }

@@ -186,10 +186,16 @@ def test_a_dead_letter_is_looked_at_and_retried(browser: Browser, stage: Stage) 
         page.click(".letter >> nth=0")
         assert "hidden" in page.inner_text(".whole")
         assert "a-secret-value" not in page.content()
+        before = page.inner_text(".letter .text >> nth=0")
         enter_token(page, TOKEN)
         page.wait_for_selector("#token-dialog", state="hidden")
         wait_for_text(page, ".contents", '"other": "a-secret-value"')
-        page.click(".whole button:text-is('Try it dry')")
+        # The error of the open letter, which may quote contents, came with the token too.
+        page.wait_for_function("before => document.querySelector('.letter .text').innerText !== before", arg=before)
+        letter_id = page.get_attribute(".letter >> nth=0", "data-key")
+        assert letter_id is not None
+        assert letter_id in page.inner_text(".whole .facts")
+        page.click(".whole button:text-is('Try it without writing')")
         assert "a-secret-value" in page.input_value("#trial-body")
         page.click("#tab-letters")
         page.click(".whole button:text-is('Retry')")
@@ -205,6 +211,14 @@ def test_a_dead_letter_is_looked_at_and_retried(browser: Browser, stage: Stage) 
             page.click(".letter >> nth=0")
             page.click(".whole button:text-is('Retry')")
             wait_for_text(page, "#said", "retried")
+            with stage.sink.client() as client:
+                client.delete(f"{stage.config['dramatiq'].get('namespace', 'dramatiq')}-bridge:dead-letters")
+            # Nothing is left: only the number since the start remains, and no badge.
+            page.reload()
+            wait_for_text(page, "#vitals", "now · ")
+            assert page.inner_text("#dead-count") == ""
+            wait_for_text(page, "#letters", "No dead letters.")
+            assert page.locator("[data-dead=true]").count() == 0
             with stage.sink.client() as client:
                 assert 77 in [message["args"][0] for message in queue_messages(client, "default")]
         finally:
@@ -270,3 +284,11 @@ def test_no_request_leaves_the_bridge(browser: Browser, stage: Stage) -> None:
     context.close()
     assert all(url.startswith(stage.url) for url in asked)
     assert len(asked) <= 24
+
+
+def test_a_search_that_shows_all_it_found_says_no_more(browser: Browser, stage: Stage) -> None:
+    """One route of one source is found and shown: the line speaks of no busiest ones, though other sources are hidden."""
+    with looking(browser, stage.url) as page:
+        page.fill("input[type=search]", "small")
+        wait_for_text(page, "#shown", "1 found")
+        assert "busiest" not in page.inner_text("#shown")
