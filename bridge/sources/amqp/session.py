@@ -15,6 +15,7 @@ from aiormq.abc import DeliveredMessage
 from bridge.config import Amqp, Binding
 from bridge.errors import BadEvent, Disconnected, describe_error
 from bridge.model.event import Details, Event
+from bridge.observe.logs import logger
 from bridge.sources.amqp.consumer_check import ConsumerCheck
 from bridge.sources.amqp.frames import INITIAL_FRAME_MAX, BadFrame
 from bridge.sources.amqp.look import is_stream
@@ -26,6 +27,7 @@ from bridge.sources.amqp.transport import FastTransport, LibraryTransport
 from bridge.sources.contract import WindowedSession
 from bridge.sources.window import InFlightWindow
 
+log = logger()
 _CLOSE_TIMEOUT_S: Final = 2.0
 #: A part of it: on a silent link the connection has to be closed all the same.
 _FLUSH_TIMEOUT_S: Final = 1.0
@@ -75,6 +77,7 @@ class AmqpSession(WindowedSession):
         self._discarding = False
         self._acknowledged = asyncio.Event()
         self._acknowledged_at = time.monotonic()
+        self._has_acknowledged = False
         self._read_pause_timer: asyncio.TimerHandle | None = None
         self._cancelling: asyncio.Task[None] | None = None
 
@@ -148,6 +151,7 @@ class AmqpSession(WindowedSession):
             self._window.acknowledged(events)
             self._acknowledged.set()
             self._acknowledged_at = time.monotonic()
+            self._has_acknowledged = True
 
     async def pause(self) -> None:
         """Cancel the consumer; deliveries that the broker has already sent are still received."""
@@ -157,13 +161,33 @@ class AmqpSession(WindowedSession):
         self._window.close()
 
     async def close(self, connection: aio_pika.Connection) -> None:
-        """Close the connection once every acknowledgement is sent."""
-        self._stream.end()
+        """Close the connection once every acknowledgement is sent; say so if the broker does not confirm it in time."""
+        # A pause that the broker has not answered in time has ended the session: what came last is not even acknowledged.
+        is_confirmed, has_failed = True, self._window.failed
+        with contextlib.suppress(Exception):
+            self._stream.end()
+            try:
+                async with asyncio.timeout(_CLOSE_TIMEOUT_S):
+                    is_confirmed = await self._flush()
+                    await connection.close()
+            except TimeoutError:
+                is_confirmed = False
+        if self._paused and (has_failed or not is_confirmed) and self._has_acknowledged and not self._stream.is_known:
+            cause = (
+                "the broker did not confirm the end of the connection in time: the events that came last may come again"
+            )
+            log.warning("source.close_unconfirmed", source=self._name, cause=cause)
+
+    async def _flush(self) -> bool:
+        """Send the library's queued frames, which aiormq drops where it closes a connection (7.2.4, observed)."""
         if self._fast is None and self._channel is not None:
-            with contextlib.suppress(Exception):
-                # Closing a connection, aiormq drops the frames that it has queued (7.2.4, observed); these go first.
+            try:
                 await asyncio.wait_for(self._channel.close(), _FLUSH_TIMEOUT_S)
-        await connection.close()
+            except TimeoutError:
+                return False
+            except Exception:  # noqa: BLE001 - aiormq raises anything; the connection has ended
+                return True
+        return True
 
     async def _acknowledge(self, tag: Any) -> None:
         if self._fast is not None and not self._channel.is_closed:

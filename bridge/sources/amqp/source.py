@@ -8,7 +8,6 @@ path the bridge itself reads the deliveries and writes their acknowledgements.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any, Final
@@ -34,7 +33,6 @@ from bridge.sources.contract import SinkWatch
 from bridge.sources.oversized import ROOM_BYTES
 
 log = logger()
-_CLOSE_TIMEOUT_S: Final = 2.0
 #: A wait for the sink is logged only if it lasts: at the start the first write comes at once.
 _SINK_PATIENCE_S: Final = 1.0
 
@@ -108,8 +106,7 @@ class AmqpSource:
                 watching.cancel()
         finally:
             session.resume_reading()
-            with contextlib.suppress(Exception):
-                await asyncio.wait_for(session.close(connection), _CLOSE_TIMEOUT_S)
+            await session.close(connection)
             factory.abort()
             session.fail("the connection was closed")
 

@@ -184,6 +184,27 @@ def test_an_alarm_at_the_broker_holds_up_nothing(
     assert Counter(written_numbers(sink)) == Counter(range(101))
 
 
+@pytest.mark.parametrize("answers", [True, False])
+def test_an_end_that_the_broker_does_not_confirm_is_said(
+    feed: AmqpFeed, redis_server: Redis, either_bridge: Bridges, answers: bool
+) -> None:
+    """Acknowledgements may not have arrived: their events may come again, and the log says so; else it says nothing."""
+    feed.prepare()
+    bridge = either_bridge(feed.config(redis_server)).ready()
+    feed.publish([{"n": n} for n in range(3)])
+    with redis_server.client() as client:
+        wait_until(lambda: client.llen("dramatiq:default") == 3, what="the messages")
+    try:
+        if not answers:
+            feed.broker.pause()
+        bridge.terminate()
+        assert bridge.wait() == 0
+    finally:
+        if not answers:
+            feed.broker.resume()
+    assert bool(bridge.events("source.close_unconfirmed")) != answers
+
+
 def test_a_broker_that_says_nothing_is_found(feed: AmqpFeed, redis_server: Redis, either_bridge: Bridges) -> None:
     """A broker that vanishes without closing is noticed by its heartbeats, and logged; once it is back, events flow."""
     feed.prepare()
