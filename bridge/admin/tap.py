@@ -1,7 +1,8 @@
 """`GET /tap`: the events of a running bridge as lines of JSON, as they get their outcome.
 
 The first line repeats the filter and says whether contents are shown. Then comes a line for each event, `{"dropped": n}` where
-events were left out, with `ended_processes` where a process took the last ones with it, and `{"keepalive": time}` in silence. The last line has `end` and its cause.
+events were left out, with `ended_processes` where a process took the last ones with it, and `{"keepalive": time}` in silence.
+The last line has `end` and its cause.
 """
 
 from __future__ import annotations
