@@ -13,6 +13,9 @@ LOCK_ARGS ?=
 # `make test-debian13` makes this root once, and keeps it; without it the next run begins with a bare one.
 DEBIAN13_ROOT ?= /var/tmp/dramatiq-bridge-debian13
 
+# `make deploy-check` makes its Debian roots and images there once, and keeps them.
+DEPLOY_ROOTS ?= /var/tmp/dramatiq-bridge-deploy
+
 # Of the fault matrix: patterns of rows, how often each is run, and other options of `python -m tests.faults`. The table
 # of the whole matrix is kept.
 ROWS ?= *
@@ -50,7 +53,7 @@ COMPILE = $(BIN)/uv pip compile --no-strip-extras --quiet --universal --python-v
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help venv brokers test test-long test-repeat test-debian13 red-before faults reload-load soak interop lint words format check run demo screenshots bench bench-against bench-micro lock clean
+.PHONY: help venv brokers test test-long test-repeat test-debian13 deploy-check red-before faults reload-load soak interop lint words format check run demo screenshots bench bench-against bench-micro lock clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -80,11 +83,15 @@ test: venv brokers ## run the tests against real brokers (PYTEST_ARGS="-k name" 
 		echo "make: this Python has no packages of the oldest libraries; their tests are skipped" >&2
 	@data=$$(mktemp -d) && trap 'rm -rf "$$data"' EXIT INT TERM && COVERAGE_FILE=$$data/coverage \
 		$(KEEP_BYTECODE) $(BIN)/python -m pytest \
-		--numprocesses $(TEST_PROCESSES) --dist loadfile --no-loadscope-reorder -m 'not long' $(COVERAGE) $(PYTEST_ARGS)
+		--numprocesses $(TEST_PROCESSES) --dist loadfile --no-loadscope-reorder -m 'not long and not deploy' $(COVERAGE) $(PYTEST_ARGS)
 
 test-long: venv brokers ## run the tests that `make test` leaves out, about ten minutes: tests/long.py lists them
 	@$(KEEP_BYTECODE) $(BIN)/python -m pytest \
 		--numprocesses $(TEST_PROCESSES) --dist loadfile --no-loadscope-reorder -m long --no-cov $(PYTEST_ARGS)
+
+deploy-check: venv brokers ## run the unit under a real systemd and build the image, as root (DEPLOY_ROOTS=DIR, PYTEST_ARGS=)
+	@.ci/deploy-tools
+	@DEPLOY_ROOTS='$(DEPLOY_ROOTS)' $(KEEP_BYTECODE) $(BIN)/python -m pytest -m deploy --no-cov $(PYTEST_ARGS) tests/deploy/real
 
 test-repeat: venv brokers ## run the tests N times in a row (N=10), and say how many runs were green
 	@.ci/repeat $(N) $(MAKE) --no-print-directory test

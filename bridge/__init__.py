@@ -1,3 +1,3 @@
 """dramatiq-bridge: events from AMQP, MQTT and Redis become Dramatiq messages in Redis."""
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"

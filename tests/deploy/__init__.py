@@ -1,0 +1,1 @@
+"""Deployment: unit, image, upgrades, rights, and the packages that users install."""
