@@ -22,13 +22,18 @@ def main(arguments: argparse.Namespace) -> int:
         raise BridgeError("the demo needs its extras: run `make demo` in a checkout, or pip install '.[demo]' there")
     seconds = _seconds(arguments.seconds)
     # Imported only here: these modules need the extras.
-    from bridge.demo.screen import Screen  # noqa: PLC0415
+    from bridge.demo.screen import Screen, fold  # noqa: PLC0415
     from bridge.demo.show import show  # noqa: PLC0415
 
     if isinstance(sys.stdout, io.TextIOWrapper):
         # A terminal that is not UTF-8 shows a question mark instead of ending the demo.
         sys.stdout.reconfigure(errors="replace")
-    show(Screen(sys.stdout), seconds)
+    try:
+        show(Screen(sys.stdout), seconds)
+    except BridgeError as error:
+        # Its lines may be those of a process that has ended; the command line would make one line of them.
+        print(fold(f"dramatiq-bridge: {error}"), file=sys.stderr)
+        return 1
     return 0
 
 

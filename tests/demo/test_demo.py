@@ -9,6 +9,7 @@ import re
 import signal
 import subprocess
 import sys
+import time
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -20,6 +21,7 @@ import redis
 
 from bridge.demo import EXECUTIONS
 from bridge.demo.screen import Row, Screen
+from tests.support.broker import find_program
 from tests.support.children import REPOSITORY, Child, wait_until
 
 _DEMO = [sys.executable, "-m", "bridge", "demo"]
@@ -33,7 +35,8 @@ class Demo:
         self._mark = uuid.uuid4().hex
         self._out, self._err = directory / "out", directory / "err"
         clean = {name: value for name, value in os.environ.items() if not name.startswith("DEMO_")}
-        environment = {**clean, "TMPDIR": str(directory), "DEMO_TEST_MARK": self._mark, **env}
+        # Nothing is on PATH, so that no RabbitMQ is found.
+        environment = {**clean, "PATH": "", "TMPDIR": str(directory), "DEMO_TEST_MARK": self._mark, **env}
         with self._out.open("wb") as out, self._err.open("wb") as err:
             self.child = Child([*(command or _DEMO), *arguments], env=environment, stdout=out, stderr=err)
         self.directory = directory
@@ -73,17 +76,21 @@ class Demo:
         return [str(process) for process in self.processes()] + files
 
     def table(self) -> dict[str, list[int]]:
-        """Return the summary (sent, received, enqueued, executed) by source and in total."""
-        rows = re.findall(r"^(\w+)((?: +\d+){4})$", self.out, re.MULTILINE)
+        """Return the summary (sent, received, enqueued, executed, dead) by source and in total."""
+        rows = re.findall(r"^(\w+)((?: +\d+){5})$", self.out, re.MULTILINE)
         return {name: [int(number) for number in numbers.split()] for name, numbers in rows}
 
-    def assert_equal_numbers(self) -> None:
+    def assert_equal_numbers(self, *, dead: int = 1, sources: tuple[str, ...] = ("ovens", "signups", "audit")) -> None:
         table = self.table()
-        assert list(table) == ["ovens", "signups", "audit", "total"], self.out
-        for name, numbers in table.items():
-            assert len(set(numbers)) == 1, f"{name} differs\n{self.out}"
-            assert numbers[0] > 0, f"nothing from {name}\n{self.out}"
-        assert "equal: each event became one message, and each message ran once" in self.out
+        assert list(table) == [*sources, "total"], self.out
+        for name, (sent, received, enqueued, executed, letters) in table.items():
+            assert letters == (dead if name in {"ovens", "total"} else 0), self.out
+            assert received == sent > 0, f"{name} differs\n{self.out}"
+            assert enqueued == executed == sent - letters, f"{name} differs\n{self.out}"
+        assert "equal: each event ran exactly once or is a dead letter; nothing was lost" in self.out
+
+    def widest(self) -> int:
+        return max(map(len, (self.out + self.err).splitlines()))
 
 
 @pytest.fixture
@@ -103,30 +110,109 @@ def new_demo(tmp_path: Path) -> Iterator[Callable[..., Demo]]:
                 process.kill()
 
 
-def test_demo_seconds_stops_by_itself_with_a_summary(new_demo: Callable[..., Demo]) -> None:
-    """With DEMO_SECONDS=6 the demo shows events going in and actors running, ends with exit code 0, and every number is equal."""
-    demo = new_demo(DEMO_SECONDS="6", FORCE_COLOR="1")
+def test_demo_seconds_shows_everything_and_stops_by_itself(new_demo: Callable[..., Demo], tmp_path: Path) -> None:
+    """With DEMO_SECONDS=12 each event and its actor are one line; one event dies, Redis is killed, and nothing is lost.
+
+    No line is wider than 80 columns, however long the paths of this machine are.
+    """
+    directory = tmp_path.joinpath(*["a-folder-with-a-long-name"] * 4)
+    directory.mkdir(parents=True)
+    demo = new_demo(DEMO_SECONDS="12", FORCE_COLOR="1", TMPDIR=str(directory))
     assert demo.wait() == 0, demo.out + demo.err
     demo.assert_equal_numbers()
-    lines = demo.out.splitlines()
-    shown = lines[4:]
-    events = [line for line in shown if re.match(r"[\d:]{8}  (mqtt|pub/sub|stream) ", line)]
-    runs = [line for line in shown if re.match(r"[\d:]{8} +->  \w+\(", line)]
-    total = demo.table()["total"][0]
-    assert (len(events), len(runs)) == (total, total), demo.out
-    for event, run in (
-        (r"mqtt     plants/\d/ovens/\d/temperature \{\"celsius\": \d+\}$", r"record_temperature\(\"\d\", \d, \d+\)"),
-        (r"pub/sub  signups \{\"user_id\": 17, ", r"send_welcome_email\(17, \"Welcome, user 17!\"\)"),
-        (r"stream   audit \{\"user\": ", r"keep_audit_entry\(\"\w+\", \"[\w ]+\", entry=\"\d+-\d+\"\)"),
+    assert demo.widest() <= 80, demo.out
+    ends = [line for line in demo.out.splitlines() if re.match(r"[\d:]{8} ", line) and not line.endswith(_WAITING)]
+    assert len(ends) == demo.table()["total"][0], demo.out
+    for line in (
+        r"mqtt    plants/\d/ovens/\d {\"celsius\": \d+}   -> record\(\"\d\", \d, \d+\)",
+        r"pub/sub signups {\"id\": 17, .* -> welcome\(17, \"\w+\"\)",
+        r"stream  audit user=\w+ did=\w+ +-> keep\(\"\w+\", \"\w+\"\)",
     ):
-        assert any(re.search(event, line) for line in events), f"no {event}\n{demo.out}"
-        assert any(re.search(run, line) for line in runs), f"no {run}\n{demo.out}"
-    for line in events:
+        assert any(re.fullmatch(r"[\d:]{8} " + line, end) for end in ends), f"no {line}\n{demo.out}"
+    for line in ends:
         # More than 250 degrees raise the alarm, as the route at the top says.
-        if (oven := re.search(r'ovens/(\d)/temperature {"celsius": (\d+)}', line)) and int(oven[2]) > 250:
-            assert f', {oven[1]}, {oven[2]}, severity="high")' in demo.out
-    assert "plants/{plant}/ovens/{oven}/temperature, when payload.celsius > 250 -> raise_alarm($plant, " in lines[2]
+        if oven := re.search(r'plants/(\d)/ovens/(\d) {"celsius": (\d+)}', line):
+            actor = "raise_alarm" if int(oven[3]) > 250 else "record"
+            assert line.endswith(f'-> {actor}("{oven[1]}", {oven[2]}, {oven[3]})')
+    assert "{plant}/ovens/{oven}, when payload.celsius > 250\n" in demo.out
     assert "\x1b" not in demo.out, "escape codes although this is no terminal"
+    _assert_a_dead_letter(demo.out)
+    _assert_a_killed_redis(demo.out)
+    assert re.search(
+        r"next: .*\n +\S*dramatiq-bridge check bridge.yaml\n +\S*dramatiq-bridge run bridge.yaml\n$", demo.out
+    )
+    assert "left out" not in demo.out
+    assert "-- without RabbitMQ, as rabbitmq-server is not on PATH\n" in demo.out
+    assert demo.err == ""
+    assert (demo.left_behind(), list(directory.iterdir())) == ([], [])
+
+
+#: The ends of lines of events whose actor has not run yet.
+_WAITING = ("-> waits for Redis", "-> ...")
+
+
+def _assert_a_dead_letter(out: str) -> None:
+    begun, reason = "-- published on purpose: an event that no route can take\n", r"-- its reason: .*JSON.*\n"
+    letter = r"[\d:]{8} mqtt    plants/3/ovens/7 celsius: 231 +-> dead letter: decode\n"
+    assert re.search(f"{begun}(.*\n)*{letter}{reason}", out), out
+    assert out.count("dead letter: ") == 1
+
+
+def _assert_a_killed_redis(out: str) -> None:
+    _, killed, rest = out.partition("-- killing Dramatiq's Redis with SIGKILL; events go on ...\n")
+    meanwhile, _, after = rest.partition("-- Redis is back; ")
+    lines = [line for line in meanwhile.splitlines() if not line.startswith("-- no more events")]
+    assert killed, out
+    assert lines, "no event came while Redis was dead"
+    assert all(line.endswith("-> waits for Redis") for line in lines), meanwhile
+    number = f"{len(lines)} events" if len(lines) > 1 else "1 event"
+    assert after.startswith(number), out
+    assert f"-- nothing is lost: {number} that came while Redis was dead ha" in after
+    for line in lines:
+        event = line[9:].removesuffix("-> waits for Redis")
+        assert event in after, f"its actor has not run: {line}"
+
+
+@pytest.mark.skipif(find_program("rabbitmq-server") is None, reason="RabbitMQ is not installed")
+def test_the_demo_takes_rabbitmq_too_where_it_is_installed(new_demo: Callable[..., Demo]) -> None:
+    """With rabbitmq-server on PATH the demo starts one, in its own directory, and events come by its queue as well."""
+    path = os.pathsep.join([os.environ.get("PATH", os.defpath), "/usr/sbin"])
+    demo = new_demo("--seconds", "3", PATH=path, RABBITMQ_NODENAME="not-this-one", HOME="/nonexistent")
+    assert demo.wait(120) == 0, demo.out + demo.err
+    demo.assert_equal_numbers(sources=("ovens", "signups", "audit", "orders"))
+    assert re.search(
+        r"[\d:]{8} amqp    orders {\"order\": 801, \"eur\": [\d.]+} +-> ship\(801, [\d.]+\)\n", demo.out
+    ), demo.out
+    assert demo.widest() <= 80
+    assert demo.err == ""
+    assert demo.left_behind() == []
+
+
+def test_ctrl_c_while_redis_is_dead_loses_nothing(new_demo: Callable[..., Demo]) -> None:
+    """An end while Redis is dead starts it again first: what came meanwhile runs, and the numbers are equal."""
+    demo = new_demo("--seconds", "12")
+    demo.wait_for("waits for Redis")
+    demo.child.signal(signal.SIGINT)
+    assert demo.wait() == 0, demo.out + demo.err
+    demo.assert_equal_numbers()
+    _assert_a_killed_redis(demo.out)
+    assert demo.err == ""
+    assert demo.left_behind() == []
+
+
+def test_a_second_ctrl_c_ends_the_demo_at_once(new_demo: Callable[..., Demo]) -> None:
+    """A second Ctrl-C ends the demo although its bridge does not stop; no process is left."""
+    demo = new_demo()
+    demo.wait_for("-> record(")
+    for process in demo.processes():
+        if "run" in process.cmdline():
+            process.suspend()
+    demo.child.signal(signal.SIGINT)
+    demo.wait_for("-- no more events")
+    time.sleep(1.1)  # signals that are closer together count as one
+    demo.child.signal(signal.SIGINT)
+    assert demo.wait(15) == 130, demo.out
+    assert demo.out.endswith("-- ended at once, without a summary\n")
     assert demo.err == ""
     assert demo.left_behind() == []
 
@@ -137,13 +223,13 @@ def test_ctrl_c_ends_the_demo_in_order(tmp_path: Path, env: dict[str, str]) -> N
     pid, terminal = pty.fork()
     if pid == 0:
         os.chdir(REPOSITORY)
-        size = {"COLUMNS": "20", "LINES": "5", "TERM": "xterm-256color", "TMPDIR": str(tmp_path)}
+        size = {"COLUMNS": "20", "LINES": "5", "TERM": "xterm-256color", "PATH": "", "TMPDIR": str(tmp_path)}
         os.execvpe(_DEMO[0], _DEMO, {**os.environ, **size, **env})  # noqa: S606
     screen = b""
     try:
         while block := _read(terminal):
             # Ctrl-C through the terminal, once an actor has run: it signals the whole process group.
-            if b"record_temperature" not in screen and b"record_temperature" in screen + block:
+            if b"record(" not in screen and b"record(" in screen + block:
                 os.write(terminal, b"\x03")
             screen += block
         code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
@@ -153,7 +239,7 @@ def test_ctrl_c_ends_the_demo_in_order(tmp_path: Path, env: dict[str, str]) -> N
             os.killpg(pid, signal.SIGKILL)
     text = screen.decode()
     assert code == 0, text
-    assert "equal: each event became one message" in text
+    assert "equal: each event ran exactly once or is a dead letter" in text
     assert ("\x1b[36m" in text) is (not env), "mqtt is cyan where colours are wanted"
     assert list(tmp_path.iterdir()) == []
 
@@ -168,9 +254,9 @@ def _read(terminal: int) -> bytes:
 def test_nothing_survives_a_killed_demo(new_demo: Callable[..., Demo]) -> None:
     """A demo that is killed by SIGKILL leaves no broker, no Dramatiq worker, no bridge and no file behind."""
     demo = new_demo()
-    demo.wait_for("->  record_temperature")
-    # The demo, its guard, two brokers, two or more processes of the Dramatiq worker, and the bridge.
-    assert len(demo.processes()) >= 7
+    demo.wait_for("-> record(")
+    # The demo, its guard, three brokers, two or more processes of the Dramatiq worker, and the bridge.
+    assert len(demo.processes()) >= 8
     demo.child.signal(signal.SIGKILL)
     wait_until(lambda: not demo.left_behind(), 20, "the end of everything")
 
@@ -178,13 +264,14 @@ def test_nothing_survives_a_killed_demo(new_demo: Callable[..., Demo]) -> None:
 def test_a_server_that_dies_fails_the_demo(new_demo: Callable[..., Demo]) -> None:
     """If a child process dies, the demo names it with its last output, ends the others, and exits with 1."""
     demo = new_demo()
-    demo.wait_for("->  record_temperature")
+    demo.wait_for("-> record(")
     for process in demo.processes():
         if "bridge.demo.mqtt_broker" in process.cmdline():
             process.kill()
     assert demo.wait() == 1
-    assert "dramatiq-bridge: the MQTT broker ended by itself (exit code -9)" in demo.err
-    assert "listening" in demo.err
+    assert "dramatiq-bridge: the MQTT broker ended by itself (exit code -9);" in demo.err
+    assert "\n  listening" in demo.err
+    assert demo.widest() <= 80
     assert "Traceback" not in demo.err
     assert demo.left_behind() == []
 
@@ -192,17 +279,18 @@ def test_a_server_that_dies_fails_the_demo(new_demo: Callable[..., Demo]) -> Non
 def test_an_execution_too_many_fails_the_demo(new_demo: Callable[..., Demo]) -> None:
     """If the numbers differ, the demo shows them, names the source, and exits with 1."""
     demo = new_demo()
-    demo.wait_for("->  send_welcome_email")
-    (valkey,) = (process for process in demo.processes() if process.name() == "valkey-server")
+    demo.wait_for("-> welcome(")
+    (valkey,) = (process for process in demo.processes() if process.cwd().endswith("data of the Valkey of the events"))
     (port,) = {connection.laddr.port for connection in valkey.net_connections("tcp") if connection.status == "LISTEN"}
     with redis.Redis(port=port) as client:
-        client.rpush(EXECUTIONS, '{"actor": "send_welcome_email", "args": [1, "again"], "kwargs": {}, "effect": ""}')
-    demo.wait_for('send_welcome_email(1, "again")')
+        client.rpush(EXECUTIONS, '{"actor": "welcome", "args": [1, "again"]}')
+    demo.wait_for('a call without an event -> welcome(1, "again")')
     demo.child.signal(signal.SIGTERM)
     assert demo.wait() == 1
-    sent, received, enqueued, executed = demo.table()["signups"]
-    assert (received, enqueued, executed) == (sent, sent, sent + 1)
+    sent, received, enqueued, executed, dead = demo.table()["signups"]
+    assert (received, enqueued, executed, dead) == (sent, sent, sent + 1, 0)
     assert "equal" not in demo.out
+    assert "next:" not in demo.out
     assert demo.err == "dramatiq-bridge: the numbers of signups differ; the bridge did not complain\n"
     assert demo.left_behind() == []
 
@@ -210,7 +298,7 @@ def test_an_execution_too_many_fails_the_demo(new_demo: Callable[..., Demo]) -> 
 def test_sigterm_while_starting_ends_the_demo(new_demo: Callable[..., Demo]) -> None:
     """A demo that is stopped while it starts leaves nothing behind."""
     demo = new_demo()
-    demo.wait_for("starting Valkey")
+    demo.wait_for("starting two Redis")
     demo.child.signal(signal.SIGTERM)
     assert demo.wait() == 130, demo.out
     assert "Traceback" not in demo.err
@@ -247,18 +335,25 @@ def test_the_configuration_of_the_demo_stands_alone() -> None:
 
 
 def test_different_numbers_are_not_called_equal() -> None:
-    """The summary says "equal" only if each source's four numbers are the same."""
+    """The summary says "equal" only if each source's events all ran or are dead letters."""
     right, wrong = io.StringIO(), io.StringIO()
-    Screen(right).summary({"ovens": Row(3, 3, 3, 3), "audit": Row(2, 2, 2, 2)})
+    Screen(right).summary({"ovens": Row(3, 3, 2, 2, 1), "audit": Row(2, 2, 2, 2, 0)})
     # The totals are equal although the sources' numbers differ.
-    Screen(wrong).summary({"ovens": Row(3, 3, 3, 2), "audit": Row(2, 2, 2, 3)})
+    Screen(wrong).summary({"ovens": Row(3, 3, 3, 2, 0), "audit": Row(2, 2, 2, 3, 0)})
     assert "equal" in right.getvalue()
     assert "equal" not in wrong.getvalue()
-    assert re.search(r"^total +5 +5 +5 +5$", right.getvalue(), re.MULTILINE)
+    assert re.search(r"^total +5 +5 +4 +4 +1$", right.getvalue(), re.MULTILINE)
 
 
-def test_a_terminal_without_utf_8_is_enough(new_demo: Callable[..., Demo]) -> None:
-    """A terminal with ASCII only does not stop the demo."""
-    demo = new_demo("--seconds", "2", PYTHONIOENCODING="ascii")
+def test_a_short_run_on_a_plain_terminal_says_what_it_leaves_out(new_demo: Callable[..., Demo], tmp_path: Path) -> None:
+    """A terminal with ASCII only does not stop the demo, nor a RabbitMQ that does not start; a short run names the rest."""
+    for name in ("rabbitmq-server", "epmd"):
+        program = tmp_path / name
+        program.write_text("#!/bin/sh\nexit 3\n")
+        program.chmod(0o755)
+    demo = new_demo("--seconds", "1", PYTHONIOENCODING="ascii", PATH=str(tmp_path))
     assert demo.wait() == 0, demo.err
+    assert "-- without RabbitMQ, which did not start\n" in demo.out
+    assert "-- left out: the dead letter, the killed Redis; 12 s are enough for everything\n" in demo.out
     assert demo.err == ""
+    assert demo.left_behind() == []
