@@ -24,7 +24,7 @@ from bridge.errors import BridgeError
 
 _CONNECT_TIMEOUT_S: Final = 5.0
 _OVENS: Final = ((3, 7), (3, 8), (5, 1), (5, 2))
-_USERS: Final = ("ada", "grace", "linus", "tony", "edith")
+_USERS: Final = ("ada", "ben", "eve", "kim", "tom")
 _ACTIONS: Final = ("login", "edit", "print", "logout")
 #: The repeated pattern of too hot temperatures; an early one, so that the first alarm comes soon.
 _HOT: Final = (False, True, False, False, True, False)

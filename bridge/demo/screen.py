@@ -23,7 +23,7 @@ from bridge.config import Route
 from bridge.demo.generator import Sent
 
 WIDTH: Final = 80
-_STYLES: Final = {"mqtt": "cyan", "pub/sub": "magenta", "stream": "yellow", "amqp": "blue"}
+_STYLES: Final = {"mqtt": "cyan", "pub/sub": "magenta", "stream": "yellow", "amqp": "bright_blue"}
 #: The steps of the demo itself begin with it.
 _NOTE: Final = "-- "
 _TAG_WIDTH: Final = max(map(len, _STYLES))
