@@ -10,3 +10,5 @@ from typing import Final
 EXECUTIONS: Final = "demo:executions"
 #: The source of each actor's events.
 SOURCES: Final = {"raise_alarm": "ovens", "record": "ovens", "welcome": "signups", "keep": "audit", "ship": "orders"}
+#: The demo prints no line that is wider.
+WIDTH: Final = 80

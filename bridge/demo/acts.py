@@ -16,6 +16,8 @@ from bridge.demo.servers import Servers
 _MALFORMED_AT_S: Final = 2.0
 _OUTAGE_AT_S: Final = 10.0
 _OUTAGE_S: Final = 2.0
+#: So long Redis is not killed because actors still run; then it is left out.
+_QUIET_TIMEOUT_S: Final = 20.0
 #: A shorter run leaves out the outage; one of this length has it after a third.
 _LEAST_S: Final = 12.0
 
@@ -70,15 +72,16 @@ class Acts:
                 return
             yield True
         # Dramatiq runs a message twice, or only once its worker has ended, if Redis is killed between its steps.
+        deadline = time.monotonic() + _QUIET_TIMEOUT_S
         while self._ledger.open or not self._ledger.is_worker_idle():
-            if self._is_over():
+            if self._is_over() or time.monotonic() > deadline:
                 return
             yield False
         self.left_out.remove("the killed Redis")
         yield from self._outage()
 
     def _outage(self) -> Iterator[bool]:
-        self._screen.note("killing Dramatiq's Redis with SIGKILL; events go on ...", "bold red")
+        self._screen.note("killing Redis, which holds Dramatiq's tasks, with SIGKILL; events go on ...", "bold red")
         self._servers.kill_redis()
         back_at = time.monotonic() + _OUTAGE_S
         while (time.monotonic() < back_at or not self._ledger.open) and not self._is_over():

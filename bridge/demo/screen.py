@@ -20,9 +20,9 @@ from rich.console import Console
 from rich.text import Text
 
 from bridge.config import Route
+from bridge.demo import WIDTH
 from bridge.demo.generator import Sent
 
-WIDTH: Final = 80
 _STYLES: Final = {"mqtt": "cyan", "pub/sub": "magenta", "stream": "yellow", "amqp": "bright_blue"}
 #: The steps of the demo itself begin with it.
 _NOTE: Final = "-- "
@@ -68,9 +68,9 @@ class Screen:
         """Explain the output, with `route` as the example."""
         end = "Ctrl-C ends it" if seconds is None else f"it ends after {seconds:g} s, or by Ctrl-C"
         args = ", ".join(map(str, route.args))
-        self._print("Programs send events by MQTT, Redis or RabbitMQ. The bridge makes of each a call")
-        self._print("of a Python function (an actor), and a real Dramatiq worker runs it. One line is")
-        self._print("one event: time, protocol, topic, body -> the call that the worker has run.")
+        self._print("Devices send events by MQTT, other programs by Redis or RabbitMQ. The bridge")
+        self._print("makes of each a call of a Python function, which a worker of Dramatiq (a queue")
+        self._print("of tasks) runs. One line is one event: time, protocol, topic, body -> its call.")
         self._print("The route of the alarms: ", (f"{route.topic}, when {route.when}", "bold"))
         self._print(" " * 21, "=> ", (f"{route.actor}({args})", "bold"))
         self.note(f"This is a demo with servers of its own; {end}.")
@@ -127,12 +127,6 @@ class Screen:
 
     def _print(self, *parts: str | tuple[str, str]) -> None:
         self._console.print(Text.assemble(*parts))
-
-
-def fold(text: str) -> str:
-    """Return the lines of `text`, each folded to the width, and the later ones indented."""
-    lines = [line for long in text.splitlines() for line in textwrap.wrap(long.strip(), WIDTH - 2)]
-    return "\n  ".join(lines)
 
 
 def _shorten(text: str, width: int) -> str:

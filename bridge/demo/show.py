@@ -104,7 +104,7 @@ def _start(children: Children, screen: Screen) -> Servers:
     rabbitmq = find_rabbitmq()
     screen.note("starting two Redis (Valkey), an MQTT broker, a worker, the bridge ...")
     if rabbitmq is None:
-        screen.note("without RabbitMQ, as rabbitmq-server is not on PATH")
+        screen.note("without RabbitMQ, as PATH does not have rabbitmq-server and epmd")
     else:
         screen.note("starting RabbitMQ as well, which takes some 10 s ...")
     servers = Servers(children, rabbitmq)

@@ -96,7 +96,7 @@ def assert_a_dead_letter(out: str) -> None:
 
 def assert_a_killed_redis(out: str) -> None:
     """Redis was killed while events came, and each of them ran afterwards."""
-    _, killed, rest = out.partition("-- killing Dramatiq's Redis with SIGKILL; events go on ...\n")
+    _, killed, rest = out.partition("-- killing Redis, which holds Dramatiq's tasks, with SIGKILL; events go on ...\n")
     meanwhile, _, after = rest.partition("-- Redis is back; ")
     lines = [line for line in meanwhile.splitlines() if not line.startswith("-- no more events")]
     assert killed, out

@@ -52,7 +52,7 @@ def test_demo_seconds_shows_everything_and_stops_by_itself(new_demo: Callable[..
         r"next: .*\n +\S*dramatiq-bridge check bridge.yaml\n +\S*dramatiq-bridge run bridge.yaml\n$", demo.out
     )
     assert "left out" not in demo.out
-    assert "-- without RabbitMQ, as rabbitmq-server is not on PATH\n" in demo.out
+    assert "-- without RabbitMQ, as PATH does not have rabbitmq-server and epmd\n" in demo.out
     assert demo.err == ""
     assert (demo.left_behind(), list(directory.iterdir())) == ([], [])
 
@@ -73,23 +73,23 @@ def test_the_demo_takes_rabbitmq_too_where_it_is_installed(new_demo: Callable[..
 
 
 def test_missing_extras_are_named(new_demo: Callable[..., Demo]) -> None:
-    """Without its extras the demo says in one line how to install them, and exits with 1."""
+    """Without its extras the demo says how to install them, and exits with 1."""
     # `None` in sys.modules makes the import of a package fail.
     program = "import sys; sys.modules['rich'] = None; from bridge.cli import main; sys.exit(main(['demo']))"
     demo = new_demo(command=[sys.executable, "-c", program])
     assert demo.wait() == 1
     assert (
         demo.err
-        == "dramatiq-bridge: the demo needs its extras: run `make demo` in a checkout, or pip install '.[demo]' there\n"
+        == "dramatiq-bridge: the demo needs its extras: run `make demo` in a checkout, or\n  pip install '.[demo]' there\n"
     )
 
 
 @pytest.mark.parametrize("seconds", ["0", "-3", "nan", "inf", "soon"])
 def test_senseless_seconds_are_refused(new_demo: Callable[..., Demo], seconds: str) -> None:
-    """A DEMO_SECONDS that is not a positive, finite number is refused in one line."""
+    """A DEMO_SECONDS that is not a positive, finite number is refused."""
     demo = new_demo(DEMO_SECONDS=seconds)
     assert demo.wait() == 1
-    assert demo.err == "dramatiq-bridge: the demo takes a number of seconds above 0 in --seconds or DEMO_SECONDS\n"
+    assert demo.err == ("dramatiq-bridge: the demo takes a number of seconds above 0 in --seconds or\n  DEMO_SECONDS\n")
 
 
 def test_the_configuration_of_the_demo_stands_alone() -> None:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import io
 import re
 
+from bridge.commands.demo import fold
 from bridge.demo.generator import Sent
-from bridge.demo.screen import Row, Screen, fold
+from bridge.demo.screen import Row, Screen
 
 
 def test_no_line_is_wider_than_80_columns() -> None:
