@@ -96,7 +96,7 @@ class Screen:
     def dead(self, event: Sent, reason: str, error: str) -> None:
         """Show an event that became a dead letter, and why."""
         self._line(event, f"dead letter: {reason}", "bold red")
-        self.note(f"its reason: {error}")
+        self.note(f"why: {error}")
 
     def summary(self, rows: Mapping[str, Row]) -> None:
         """Show the table of numbers by source, with the total."""

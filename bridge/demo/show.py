@@ -106,7 +106,7 @@ def _start(children: Children, screen: Screen) -> Servers:
     if rabbitmq is None:
         screen.note("without RabbitMQ, as PATH does not have rabbitmq-server and epmd")
     else:
-        screen.note("starting RabbitMQ as well, which takes some 10 s ...")
+        screen.note("starting RabbitMQ as well, which may take 10 s ...")
     servers = Servers(children, rabbitmq)
     if rabbitmq is not None and servers.amqp_url is None:
         screen.note("without RabbitMQ, which did not start", "bold red")

@@ -88,7 +88,7 @@ WAITING = ("-> waits for Redis", "-> ...")
 
 def assert_a_dead_letter(out: str) -> None:
     """One event was published so that no route takes it, and became a dead letter with its reason."""
-    begun, reason = "-- published on purpose: an event that no route can take\n", r"-- its reason: .*JSON.*\n"
+    begun, reason = "-- published on purpose: an event that no route can take\n", r"-- why: .*JSON.*\n"
     letter = r"[\d:]{8} mqtt    plants/3/ovens/7 celsius: 231 +-> dead letter: decode\n"
     assert re.search(f"{begun}(.*\n)*{letter}{reason}", out), out
     assert out.count("dead letter: ") == 1
