@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.deploy.real.machine import Machine, make_root
-from tests.deploy.real.service import install
+from tests.deploy.real.service import Service, install
 from tests.support.children import REPOSITORY
 
 
@@ -30,7 +30,7 @@ def deploy_roots() -> Path:
     return Path(os.environ.get("DEPLOY_ROOTS", "/var/tmp/dramatiq-bridge-deploy"))
 
 
-@pytest.fixture(scope="module", params=["bookworm", "trixie"])
+@pytest.fixture(scope="session", params=["bookworm", "trixie"])
 def machine(
     request: pytest.FixtureRequest, deploy_roots: Path, release: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Machine]:
@@ -40,3 +40,11 @@ def machine(
     with Machine(root, log, {"/root/release": release}) as machine:
         install(machine)
         yield machine
+
+
+@pytest.fixture
+def service(machine: Machine) -> Service:
+    """The unit, stopped, without configuration, drop-in, state and journal of another test."""
+    service = Service(machine)
+    service.reset()
+    return service
