@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from types import TracebackType
 
 #: The packages of a root: a server's Debian, as far as a service can see, and Python.
-PACKAGES: Final = ("systemd-sysv", "dbus", "python3-venv")
+PACKAGES: Final = ("systemd-sysv", "dbus", "procps", "python3-venv")
 # All that the machine writes is in memory, and the mounts and processes are of these namespaces alone: nothing stays behind,
 # however the tests end. (Without a namespace the first process outlives a systemd-nspawn that is killed: observed.)
 _BOOT: Final = """

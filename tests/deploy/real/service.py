@@ -10,28 +10,26 @@ from typing import Any, Final
 import yaml
 
 from tests.deploy.real.machine import Machine
-from tests.support.children import wait_until
+from tests.support.children import REPOSITORY, wait_until
 
-_INSTALL: Final = """
-set -e
-cd /root/release
-V=0.2.0
-tar -xf dramatiq_bridge-$V.tar.gz
-cd dramatiq_bridge-$V
-python3 -m venv /opt/dramatiq-bridge/$V
-/opt/dramatiq-bridge/$V/bin/pip install --quiet --require-hashes -r requirements/run.txt
-/opt/dramatiq-bridge/$V/bin/pip install --quiet --no-deps ../dramatiq_bridge-$V-py3-none-any.whl
-cp docs/deployment.md /opt/dramatiq-bridge/$V/
-ln -sfn $V /opt/dramatiq-bridge/current
-ln -sf /opt/dramatiq-bridge/current/bin/dramatiq-bridge /usr/local/bin/
-install -m 644 deploy/systemd/*.service /etc/systemd/system/
-systemctl daemon-reload
-"""
+_DOCUMENT: Final = REPOSITORY / "docs" / "deployment.md"
+
+
+def example(heading: str, kind: str) -> str:
+    """Return the first example of a kind below a heading of docs/deployment.md."""
+    section = _DOCUMENT.read_text().partition(f"\n### {heading}\n")[2].partition("\n### ")[0]
+    return section.partition(f"```{kind}\n")[2].partition("```")[0]
+
+
+def commands(heading: str) -> str:
+    """Return the commands of the first console below a heading, as a script."""
+    lines = example(heading, "console").splitlines()
+    return "\n".join(["set -e", *(line.removeprefix("# ") for line in lines)])
 
 
 def install(machine: Machine) -> None:
-    """Install the bridge and its units."""
-    machine.do(_INSTALL, timeout=300)
+    """Install the bridge and its units, as the documentation says."""
+    machine.do(f"cd /root/release\n{commands('Install')}", timeout=300)
 
 
 class Service:
