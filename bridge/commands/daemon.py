@@ -48,7 +48,11 @@ def find_daemon(arguments: argparse.Namespace, *, changes: bool = False) -> Admi
 
 def _usual() -> str:
     """Return the socket of the service that deploy/systemd has, where it runs, and else the default of `admin.listen`."""
-    return f"unix:{_SERVICE}" if Path(_SERVICE).exists() else _DEFAULT
+    try:
+        found = Path(_SERVICE).exists()
+    except PermissionError:  # it is there, and hidden from this user
+        found = True
+    return f"unix:{_SERVICE}" if found else _DEFAULT
 
 
 def _given_token(option: str | None) -> str:
