@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import threading
 from collections.abc import Callable
 from typing import Any
@@ -17,6 +18,12 @@ from tests.support.processes import Worker, queue_messages
 from tests.support.source_sets import SourceSet
 
 UNITS = pytest.mark.parametrize("unit", ["dramatiq-bridge.service", "dramatiq-bridge@plant.service"])
+
+#: The folders of the unit, its own temporary ones, and those that every user of a Debian shares.
+ALLOWED = {
+    *("/var/lib/private/dramatiq-bridge", "/run/dramatiq-bridge", "/run/private/dramatiq-bridge"),
+    *("/tmp", "/var/tmp", "/dev/shm", "/dev/mqueue", "/run/lock"),
+}
 
 
 @pytest.fixture
@@ -65,6 +72,46 @@ def test_every_source_works_in_two_processes(
     assert len(worker.wait_for(800)) == 800
     running.ctl("stop")
     assert running.show("Result") == "success"
+
+
+def test_what_the_unit_forbids_is_forbidden(running: Service) -> None:
+    """Each process has no capability and no new privileges, filters its system calls, and finds no file that it may write but in its own folders."""
+    for pid in [int(running.show("MainPID")), *running.processes()]:
+        status = running.machine.do(f"cat /proc/{pid}/status")
+        found = dict(line.split(":\t", 1) for line in status.splitlines())
+        assert {found["CapEff"], found["CapBnd"], found["CapPrm"]} == {"0" * 16}
+        assert (found["NoNewPrivs"], found["Seccomp"]) == ("1", "2")
+        user = running.machine.do(f"stat --format '--reuid=%u --regid=%g' /proc/{pid}").strip()
+        find = "find / -path /proc -prune -o ( -type d -o -type f ) -writable -print -prune"
+        inside = f"nsenter --target {pid} --mount setpriv --clear-groups {user}"
+        writable = set(running.machine.run(f"{inside} {shlex.join(find.split())} 2>/dev/null").stdout.split())
+        assert "/var/lib/private/dramatiq-bridge" in writable
+        assert writable <= ALLOWED
+
+
+def test_the_commands_work_by_the_socket(running: Service, sources: SourceSet) -> None:
+    """Root sees and steers the bridge; another user is told who may."""
+    machine = running.machine
+    machine.do("dramatiq-bridge pause amqp && dramatiq-bridge resume amqp")
+    over = threading.Event()
+
+    def publish() -> None:
+        while not over.wait(0.2):
+            sources.publish(1)
+
+    publishing = threading.Thread(target=publish)
+    publishing.start()
+    try:
+        assert "record" in machine.do("dramatiq-bridge tap --limit 3")
+    finally:
+        over.set()
+        publishing.join()
+    assert "dramatiq-bridge" in machine.do(
+        "dramatiq-bridge graph --live /etc/dramatiq-bridge/bridge.yaml; dramatiq-bridge status"
+    )
+    stranger = machine.run("setpriv --reuid=65534 --clear-groups dramatiq-bridge status")
+    assert stranger.returncode == 1
+    assert "only the bridge's user and root may" in stranger.stdout
 
 
 def test_a_reload_is_over_when_it_returns(running: Service, sources: SourceSet, redis_server: Redis) -> None:

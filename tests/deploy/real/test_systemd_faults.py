@@ -153,6 +153,20 @@ def test_a_stop_while_a_broker_is_away(
     assert service.show("Result") == "success"
 
 
+def test_brokers_on_the_machine_stop_later(service: Service, feed: AmqpFeed, new_redis: Callable[..., Redis]) -> None:
+    """At a shutdown the bridge finishes its events while they still run."""
+    sink, broker = new_redis(), "/run/systemd/system/redis-server.service"
+    service.machine.write(broker, "[Service]\nExecStart=sleep infinity\n")
+    service.configure({**feed.config(sink), "drain_timeout": "3s"})
+    service.machine.do(f"systemctl daemon-reload; systemctl start redis-server {service.unit}")
+    sink.pause()
+    feed.publish_numbers(*range(10))
+    wait_until(lambda: feed.unacknowledged() == 10, 60, "the events")
+    service.machine.do(f"systemctl stop {service.unit} redis-server; rm {broker}; systemctl daemon-reload")
+    journal = service.machine.do("journalctl --output cat --no-pager")
+    assert journal.index("Stopped dramatiq-bridge.service") < journal.index("Stopping redis-server.service")
+
+
 def test_a_stop_may_take_as_long_as_the_file_says(
     service: Service, feed: AmqpFeed, new_redis: Callable[..., Redis]
 ) -> None:
@@ -214,6 +228,8 @@ def test_bridges_run_side_by_side(service: Service, redis_server: Redis) -> None
     for instance in services:
         status = f"dramatiq-bridge status --admin unix:/run/{instance.name}/admin.sock"
         assert f"config     {instance.path}" in instance.machine.do(status)
+    service.machine.do("systemctl reload 'dramatiq-bridge@*'")
+    assert all(instance.logs("bridge.reloaded") for instance in services)
     first.configure("routes: 7\n")
     assert first.try_to("reload").returncode != 0
     assert first.try_to("restart").returncode != 0
