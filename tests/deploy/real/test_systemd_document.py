@@ -15,7 +15,7 @@ from tests.support.brokers import Redis
 from tests.support.certificates import Certificates
 from tests.support.children import REPOSITORY, free_port, wait_until
 from tests.support.feeds import StreamFeed
-from tests.support.processes import written_numbers
+from tests.support.processes import queue_messages, written_numbers
 
 _VERSION = f'__version__ = "{bridge.__version__}"'
 
@@ -38,6 +38,21 @@ def _is_replaced(service: Service, killed: int) -> bool:
     """Whether another process has come, and has loaded its libraries."""
     pids = service.processes()
     return len(pids) == 2 and killed not in pids and "uvloop" in service.machine.do(f"cat /proc/{pids[-1]}/maps")
+
+
+def test_configure_with_a_secret(service: Service, new_redis: Callable[..., Redis]) -> None:
+    """The documented files make a bridge that works; root alone can read the password, and no log has it."""
+    sink, password = new_redis(password="hunter2-of-redis"), "hunter2-of-redis\n"
+    said = service.machine.do(commands("Configure").replace(":6379", f":{sink.port}"), given=password)
+    assert f"{service.path}: ok" in said
+    service.machine.do("systemctl daemon-reload")
+    service.ctl("start")
+    with sink.client() as client:
+        client.xadd("signups", {"user_id": "7"})
+        wait_until(lambda: queue_messages(client, "default"), 60, "the message")
+        (message,) = queue_messages(client, "default")
+    assert (message["actor_name"], message["args"]) == ("send_welcome_email", ["7"])
+    assert "hunter2" not in "".join([said, *service.journal(), service.machine.do("dramatiq-bridge status")])
 
 
 def test_metrics_on_an_address(service: Service, redis_server: Redis) -> None:

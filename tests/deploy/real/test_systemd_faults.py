@@ -102,20 +102,6 @@ def test_a_check_before_the_start_would_be_repeated(service: Service) -> None:
     wait_until(lambda: int(service.show("NRestarts")) >= 2, 60, "restarts")
 
 
-def test_a_secret_is_a_credential(service: Service, feed: AmqpFeed, new_redis: Callable[..., Redis]) -> None:
-    """Root alone can read the file of a secret; the bridge gets it by LoadCredential=, and the journal never."""
-    sink = new_redis(password="hunter2-of-redis")
-    service.machine.write("/etc/dramatiq-bridge/credentials/redis-password", sink.password or "", "600")
-    service.drop_in("[Service]\nLoadCredential=redis-password:/etc/dramatiq-bridge/credentials/redis-password\n")
-    config = feed.config(sink)
-    config["dramatiq"] = {"url": f"redis://127.0.0.1:{sink.port}/0", "password": "${credential:redis-password}"}
-    service.configure(config)
-    feed.publish_numbers(*range(10))
-    service.ctl("start")
-    wait_for_numbers(sink, *range(10))
-    assert "hunter2" not in service.tail()
-
-
 def test_a_bridge_waits_for_brokers_that_start_later(
     service: Service, new_redis: Callable[..., Redis], new_mosquitto: Callable[..., Mosquitto]
 ) -> None:
