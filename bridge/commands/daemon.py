@@ -36,7 +36,8 @@ def find_daemon(arguments: argparse.Namespace, *, changes: bool = False) -> Admi
     settings, document = loaded.model.admin, loaded.document
     if settings is None:
         add = f"add these lines to it, and start the bridge again: `admin:`, `  listen: {_DEFAULT}`"
-        raise BridgeError(f"{arguments.config} has no `admin:`: its bridge has no admin server; {add}")
+        without = "its bridge has no admin server, unless it was started with --admin: then give --admin here too"
+        raise BridgeError(f"{arguments.config} has no `admin:`: {without}; or {add}")
     if not token and document.is_unset(("admin", "token")):
         # Of a file with a Unix socket the token is not asked for.
         if changes and settings.unix_path is None:

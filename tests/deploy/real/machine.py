@@ -7,6 +7,7 @@ import re
 import shlex
 import subprocess
 import sys
+import uuid
 from contextlib import suppress
 from pathlib import Path
 from subprocess import CompletedProcess
@@ -49,20 +50,9 @@ class Machine:
 
     def __init__(self, root: Path, log: Path, binds: dict[str, Path] | None = None) -> None:
         options = [f"--bind={here}:{there}" for there, here in (binds or {}).items()]
-        self._command = [
-            "unshare",
-            "--mount",
-            "--pid",
-            "--fork",
-            "--kill-child",
-            "--mount-proc",
-            "sh",
-            "-c",
-            _BOOT,
-            "boot",
-            str(root),
-            *options,
-        ]
+        options.append(f"--machine=bridge-{uuid.uuid4().hex[:8]}")  # several may run at a time
+        namespaces = ("--mount", "--pid", "--fork", "--kill-child", "--mount-proc")
+        self._command = ["unshare", *namespaces, "sh", "-c", _BOOT, "boot", str(root), *options]
         self._log = log
         self._settings = {name: value for name, value in os.environ.items() if _SETTINGS.fullmatch(name)}
         self._child: Child | None = None
@@ -114,18 +104,6 @@ class Machine:
         """Write a file of root's, in one step."""
         path = shlex.quote(path)
         self.do(f"install -D -m {mode} /dev/stdin {path}.new && mv {path}.new {path}", given=text)
-
-    def property(self, unit: str, name: str) -> str:
-        """Return a property of a unit."""
-        return self.do(f"systemctl show --value --property={name} {unit}").strip()
-
-    def host_pid(self, pid: int) -> int:
-        """Return this machine's number of the process that has number `pid` in the other."""
-        for process in psutil.Process(self._init).children(recursive=True):
-            for line in Path(f"/proc/{process.pid}/status").read_text().splitlines():
-                if line.startswith("NSpid:") and int(line.split()[-1]) == pid:
-                    return process.pid
-        raise AssertionError(f"no process {pid}")
 
     def _boot(self) -> Self:
         with self._log.open("wb") as log:
