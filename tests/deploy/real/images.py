@@ -92,10 +92,14 @@ def build(folder: Path, tag: str = IMAGE, **build_args: str) -> str:
     if authorities := os.environ.get("PIP_CERT"):
         secrets.append(f"--secret=id=ca.pem,src={authorities}")
     given = [f"--build-arg={name}={value}" for name, value in {"BASE": STAND_IN, **build_args}.items()]
-    dockerfile = ("--file", "deploy/docker/Dockerfile")
-    return buildah(
-        "build", "--format=docker", "--layers", "--pull-never", *secrets, *given, "--tag", tag, *dockerfile, "."
-    )
+    # An interrupted run leaves containers, and no image of theirs can go.
+    buildah("rm", "--all")
+    # Without layers that were kept: each step is really done.
+    options = ("--format=docker", "--layers=false", "--force-rm", "--pull-never", "--tag", tag)
+    try:
+        return buildah("build", *options, *secrets, *given, "--file", "deploy/docker/Dockerfile", ".")
+    finally:
+        buildah("rmi", "--prune")
 
 
 def _pip_settings() -> str:
