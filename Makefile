@@ -55,7 +55,7 @@ COMPILE = $(BIN)/uv pip compile --no-strip-extras --quiet --universal --python-v
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help venv brokers test test-long test-repeat test-debian13 deploy-check dist sbom red-before faults reload-load soak interop lint words format check run demo screenshots bench bench-against bench-micro lock clean
+.PHONY: help venv brokers test test-long test-repeat test-debian13 deploy-check dist sbom audit red-before faults reload-load soak interop lint words format check run demo screenshots bench bench-against bench-micro lock clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -158,6 +158,9 @@ dist: $(RELEASE_VENV)/.installed ## build the sdist, the wheel from it, and look
 
 sbom: $(RELEASE_VENV)/.installed ## write dist/*.cdx.json: each library of requirements/run.txt with its hashes and licence (CycloneDX)
 	@$(RELEASE_BIN)/python .ci/sbom.py dist
+
+audit: $(RELEASE_VENV)/.installed ## ask which vulnerabilities of the locked libraries are known; fails where nobody can be asked
+	@$(RELEASE_BIN)/pip-audit --strict --require-hashes --disable-pip -r requirements/run.txt
 
 lock: $(BIN)/uv ## write requirements/*.txt from pyproject.toml (LOCK_ARGS=--upgrade for newer releases)
 	@$(COMPILE) pyproject.toml --extra dev --output-file requirements/dev.txt
