@@ -8,6 +8,7 @@ from urllib.parse import urlsplit
 
 import yaml
 
+import bridge
 from bridge.config import load
 from tests.support.children import REPOSITORY
 
@@ -64,3 +65,9 @@ def test_the_worker_runs_what_the_tests_run() -> None:
     assert f"\ndramatiq=={version} " in (REPOSITORY / "requirements/dev.txt").read_text()
     (base,) = re.findall(r"^ARG BASE=docker.io/library/(.+)$", (FOLDER / "Dockerfile").read_text(), re.MULTILINE)
     assert SERVICES["worker"]["image"] == base
+
+
+def test_the_images_version_is_the_programs() -> None:
+    """An image that is built without words has the program's version on its label: the build refuses another."""
+    (version,) = re.findall(r"^ARG VERSION=(.+)$", (FOLDER / "Dockerfile").read_text(), re.MULTILINE)
+    assert version == bridge.__version__
