@@ -71,3 +71,21 @@ def test_the_images_version_is_the_programs() -> None:
     """An image that is built without words has the program's version on its label: the build refuses another."""
     (version,) = re.findall(r"^ARG VERSION=(.+)$", (FOLDER / "Dockerfile").read_text(), re.MULTILINE)
     assert version == bridge.__version__
+
+
+def test_the_documented_deployment_runs_what_was_tried() -> None:
+    """The Deployment of Kubernetes in the documentation runs the bridge as the compose file does, and its names fit each other."""
+    text = (REPOSITORY / "docs/deployment.md").read_text()
+    (fragment,) = re.findall(r"^```yaml\n(apiVersion: apps/v1\n.*?)^```$", text, re.MULTILINE | re.DOTALL)
+    pod = yaml.safe_load(fragment)["spec"]["template"]["spec"]
+    (container,) = pod["containers"]
+    assert container["args"] == SERVICES["bridge"]["command"]
+    assert container["securityContext"]["readOnlyRootFilesystem"] is SERVICES["bridge"]["read_only"] is True
+    assert container["securityContext"]["capabilities"]["drop"] == SERVICES["bridge"]["cap_drop"] == ["ALL"]
+    assert pod["terminationGracePeriodSeconds"] >= 25
+    (port,) = container["ports"]
+    assert port["containerPort"] == 9464
+    assert {container[f"{name}Probe"]["httpGet"]["port"] for name in ("liveness", "readiness")} == {port["name"]}
+    mounted = {mount["name"]: mount["mountPath"] for mount in container["volumeMounts"]}
+    assert set(mounted) == {volume["name"] for volume in pod["volumes"]}
+    assert container["args"][-1] == f"{mounted['config']}/bridge.yaml"
