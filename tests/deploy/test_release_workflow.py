@@ -1,4 +1,4 @@
-"""The workflow of a release: no runner of GitHub is here, so its commands are tried one by one, and its names are looked up."""
+"""The workflow of a release: no runner of GitHub is here, so three of its steps are run, and the names in the others are looked up."""
 
 from __future__ import annotations
 
