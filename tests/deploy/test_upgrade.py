@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -17,6 +18,8 @@ from tests.deploy.scenario import Scenario
 from tests.support.batches import DEAD
 from tests.support.brokers import Mosquitto, Redis
 from tests.support.children import REPOSITORY, wait_until
+from tests.support.feeds import StreamFeed
+from tests.support.processes import BridgeProcess, written_numbers
 
 HERE = Code()
 ALL = sorted(path for path in RELEASES.iterdir() if path.is_dir())
@@ -90,3 +93,27 @@ def test_configurations_are_read_both_ways(release: Path, released: Code) -> Non
     path = REPOSITORY / "config" / "bridge.yaml"
     new = released.run("check", "--allow-unset", path)
     assert new.returncode == 0 or (new.returncode == 78 and f"{path}:" in new.stderr), new
+
+
+def test_two_versions_work_side_by_side(released: Code, redis_server: Redis) -> None:
+    """In a rolling upgrade: one group, one namespace, dead letters in the same books; the old one stops in the end."""
+    side_by_side(released, redis_server, BridgeProcess.terminate)
+
+
+def side_by_side(released: Code, redis_server: Redis, end: Callable[[BridgeProcess], None]) -> None:
+    """Let both read a stream, `end` the old one, and check that each event was written once."""
+    feed = StreamFeed(redis_server)
+    feed.prepare()
+    config = feed.config(redis_server, window={"events": 20})
+    numbers = range(3000)
+    with released.bridge(config) as old, HERE.bridge(config) as new, redis_server.client() as client:
+        old.ready()
+        new.ready()
+        feed.publish([{"n": n} if n % 100 else {} for n in numbers])
+        for bridge in (old, new):
+            while not bridge.state()["enqueued"]:
+                time.sleep(0.02)
+        end(old)
+        wait_until(lambda: client.xlen(DEAD) == 30 and len(written_numbers(redis_server)) == 2970, 60, "all events")
+        assert sorted(written_numbers(redis_server)) == [n for n in numbers if n % 100]
+        assert client.hget(f"{DEAD}:books", "count") == b"30"
