@@ -55,10 +55,10 @@ COMPILE = $(BIN)/uv pip compile --no-strip-extras --quiet --universal --python-v
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help venv brokers test test-long test-repeat test-debian13 deploy-check dist sbom audit red-before faults reload-load soak interop lint words format check run demo screenshots bench bench-against bench-micro lock clean
+.PHONY: help venv brokers test test-long test-repeat test-debian13 deploy-check record-release dist sbom audit red-before faults reload-load soak interop lint words format check run demo screenshots bench bench-against bench-micro lock clean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 venv: $(VENV)/.installed ## make .venv with everything in it, each package checked by its hash
 
@@ -91,6 +91,9 @@ test: venv brokers ## run the tests against real brokers (PYTEST_ARGS="-k name" 
 test-long: venv brokers ## run the tests that `make test` leaves out, about ten minutes: tests/long.py lists them
 	@$(KEEP_BYTECODE) $(BIN)/python -m pytest \
 		--numprocesses $(TEST_PROCESSES) --dist loadfile --no-loadscope-reorder -m long --no-cov $(PYTEST_ARGS)
+
+record-release: venv brokers ## keep this version's wheel and its bridges' state, by which later versions are tested (at a release)
+	@$(BIN)/python -m tests.deploy.record
 
 deploy-check: venv brokers $(RELEASE_VENV)/.installed ## run the unit under a real systemd and build the image, as root (DEPLOY_ROOTS=DIR, PYTEST_ARGS=)
 	@.ci/deploy-tools
