@@ -15,17 +15,18 @@ _CHECK_INTERVAL_S: Final = 10.0
 _SOON_S: Final = 1.0
 _LETTERS_INTERVAL_S: Final = 600.0
 _ALL_OLD: Final = "every dead letter was older than max_age"
-_EVICTS_MESSAGES: Final = "the dramatiq Redis deletes messages when it is full (maxmemory-policy {policy})"
-_NOT_ALLOWED: Final = ": set noeviction there, or dramatiq: {allow_eviction: true} here"
-_EVICTS_OWN_KEYS: Final = (
+#: The limits in words; `check --connect` says them too.
+EVICTS_MESSAGES: Final = "the dramatiq Redis deletes messages when it is full (maxmemory-policy {policy})"
+NOT_ALLOWED: Final = ": set noeviction there, or dramatiq: {allow_eviction: true} here"
+EVICTS_OWN_KEYS: Final = (
     "when it is full, Redis deletes what the bridge remembers of written events:"
     " one that is delivered again may be written again"
 )
-_NOT_DURABLE: Final = (
+NOT_DURABLE: Final = (
     "the dramatiq Redis writes no append-only file (appendonly no):"
     " when it dies, what it took since its last snapshot is lost, messages of written events among it"
 )
-_LITTLE_ROOM: Final = (
+LITTLE_ROOM: Final = (
     "a tenth of Redis's maxmemory, so that dead letters alone pause no source:"
     " raise maxmemory, or set max_size to this or less"
 )
@@ -94,7 +95,7 @@ class SinkPromise:
             self._version_known = True
 
     def _check_eviction(self, memory: Memory) -> None:
-        cause = _EVICTS_MESSAGES.format(policy=memory.policy) + ("" if self._evicting_allowed else _NOT_ALLOWED)
+        cause = EVICTS_MESSAGES.format(policy=memory.policy) + ("" if self._evicting_allowed else NOT_ALLOWED)
         self.unready = cause if memory.evicts is Evicts.MESSAGES and not self._evicting_allowed else ""
         (self._tolerable.clear if self.unready else self._tolerable.set)()
         before, self._policy = self._policy, (memory.policy, memory.evicts)
@@ -103,7 +104,7 @@ class SinkPromise:
         if memory.evicts is Evicts.MESSAGES:
             log.error("sink.evicts", policy=memory.policy, cause=cause)
         elif memory.evicts is Evicts.OWN_KEYS:
-            log.warning("sink.evicts", policy=memory.policy, cause=_EVICTS_OWN_KEYS)
+            log.warning("sink.evicts", policy=memory.policy, cause=EVICTS_OWN_KEYS)
         elif before is not None and before[1] is not Evicts.NOTHING:
             log.info("sink.evicts_nothing", policy=memory.policy)
 
@@ -111,7 +112,7 @@ class SinkPromise:
         before, self._effective_size = self._effective_size, memory.dead_letter_bytes(self._max_size)
         if self._first and before != self._effective_size < self._max_size:
             effective = self._effective_size
-            log.warning("dead_letters.bounded", max_size=self._max_size, effective=effective, cause=_LITTLE_ROOM)
+            log.warning("dead_letters.bounded", max_size=self._max_size, effective=effective, cause=LITTLE_ROOM)
 
     async def _delete_old_dead_letters(self) -> None:
         if (now := asyncio.get_running_loop().time()) < self._letters_due:
@@ -123,5 +124,5 @@ class SinkPromise:
 
     def _check_durability(self, *, durable: bool) -> None:
         if not durable and self._durable is not False:
-            log.warning("sink.not_durable", cause=_NOT_DURABLE)
+            log.warning("sink.not_durable", cause=NOT_DURABLE)
         self._durable = durable

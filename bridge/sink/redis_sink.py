@@ -122,7 +122,7 @@ class RedisSink:
 
     async def memory(self) -> Memory:
         """See `Sink`; the bound of the dead letters follows it."""
-        info = await self._info("memory")
+        info = await self.info("memory")
         try:
             memory = parse_memory(info)
         except ValueError as error:
@@ -133,12 +133,12 @@ class RedisSink:
     async def is_durable(self) -> bool:
         """See `Sink`; with `appendfsync everysec`, the default, a second may be lost."""
         # Where Redis does not say (other servers), it is not doubted.
-        return "aof_enabled:0" not in await self._info("persistence")
+        return "aof_enabled:0" not in await self.info("persistence")
 
     async def outdated(self) -> str:
         """See `Sink`."""
         try:
-            return outdated_redis(await self._info("server"))
+            return outdated_redis(await self.info("server"))
         except PermissionError:
             return ""
 
@@ -148,7 +148,13 @@ class RedisSink:
         command = encode_command("EVAL", _DELETE_OLD, len(keys), *keys, self._bounds.max_age_ms)
         return _number(await self.connections.execute(command))
 
-    async def _info(self, section: str) -> str:
+    async def info(self, section: str) -> str:
+        """Return a section of the server's INFO.
+
+        Raises:
+            SinkUnavailable: the sink cannot be reached, or refuses to answer now.
+            PermissionError: the bridge may not ask, or the server has no INFO.
+        """
         reply = await self.connections.execute_raw(encode_command("INFO", section))
         if isinstance(reply, ResponseError):
             # Not allowed, or not there: renamed, or not known to another server. A state of Redis has a code of its own.
