@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Final
 
 from bridge import sources
 from bridge.config import Config, Connection
 from bridge.config.units import spell_duration
-from bridge.errors import describe_error
+from bridge.errors import Disconnected, describe_error
 from bridge.model.findings import Findings
 from bridge.preflight.sink import look_at_sink
 
@@ -27,9 +28,12 @@ def look_everywhere(config: Config, limit_s: float = LIMIT_S) -> Mapping[str, Fi
     # Not asyncio.run, which would wait for a task that a library keeps from ending.
     loop = asyncio.new_event_loop()
     loop.set_exception_handler(lambda *_: None)
+    disabled = logging.root.manager.disable
+    logging.disable()  # the libraries': each cause is a finding
     try:
         return loop.run_until_complete(_look_everywhere(_impatient(config), limit_s))
     finally:
+        logging.disable(disabled)
         loop.close()
 
 
@@ -51,6 +55,8 @@ async def _look_everywhere(config: Config, limit_s: float) -> Mapping[str, Findi
 async def _guarded(look: Callable[[Findings], Awaitable[None]], found: Findings) -> None:
     try:
         await look(found)
+    except Disconnected as error:
+        found.problem(error.cause, "", "url")
     except Exception as error:  # noqa: BLE001 - the edge of a task: the other looks go on, and this one is said to have failed
         found.problem(f"the look failed: {describe_error(error)}", "", "url")
 

@@ -40,7 +40,11 @@ return type(reply) == 'table' and reply.err and tostring(reply.err) or ''
 
 
 async def look_at_sink(config: Config, found: Findings) -> None:
-    """Look whether this Redis takes the batches of the bridge."""
+    """Look whether this Redis takes the batches of the bridge.
+
+    Raises:
+        Disconnected: it can't be reached, or refuses the connection.
+    """
     dramatiq = config.dramatiq
     sink = RedisSink(dramatiq, config.dead_letters)
     connection = RedisConnection(dramatiq, timeout_s=dramatiq.timeout / 1000)
@@ -51,7 +55,7 @@ async def look_at_sink(config: Config, found: Findings) -> None:
             await _look_at_rights(connection, config, found)
         await _look_at_queues(sink, config, found)
     except (Disconnected, SinkUnavailable) as error:
-        found.problem(with_remedy(error.cause), "", "url")
+        raise Disconnected(with_remedy(error.cause)) from None
     finally:
         await connection.close()
         await sink.close()
@@ -132,7 +136,8 @@ async def _look_at_rights(connection: RedisConnection, config: Config, found: Fi
         missing.note(name, reply, pattern=pattern)
     missing.note("evalsha", await rights.refusal(connection, "EVALSHA", "0" * 40, 0))
     for name, reply in zip(optional, replies[len(needed) :], strict=True):
-        lesser.note(name, reply)
+        lesser.note(name, reply, pattern=_patterns(config)[name in {"XLEN", "MEMORY|USAGE"}])
+    missing.take_keys(lesser)
     _say_unknown(missing, found)
     if missing.any:
         found.problem(missing.text, missing.line, "username")

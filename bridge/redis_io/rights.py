@@ -70,6 +70,12 @@ class MissingRights:
             _add(self.commands, command.lower())
         return True
 
+    def take_keys(self, other: MissingRights) -> None:
+        """Count the keys that are missing for other commands among these: a denied command hides its key."""
+        for pattern in other.keys:
+            _add(self.keys, pattern)
+        other.keys = []
+
     @property
     def any(self) -> bool:
         """Whether a right is missing."""

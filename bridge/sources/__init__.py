@@ -43,6 +43,12 @@ def _amqp(context: SourceContext) -> Source:
     return AmqpSource(context.name, context.settings, context.dramatiq, context.sink)
 
 
+async def _look_at_amqp(context: SourceContext, found: Findings) -> None:
+    from bridge.sources.amqp.preflight import look_at_queue  # noqa: PLC0415 - see above
+
+    await look_at_queue(context.name, context.settings, found)
+
+
 def _mqtt(context: SourceContext) -> Source:
     from bridge.sources.mqtt.source import MqttSource  # noqa: PLC0415 - see above
 
@@ -69,8 +75,23 @@ def _pubsub(context: SourceContext) -> Source:
 
 
 def _stream(context: SourceContext) -> Source:
-    in_sink = same_server(context.settings.url, context.dramatiq.url)
-    return RedisStreamSource(context.name, context.settings, context.dramatiq, in_sink=in_sink)
+    return RedisStreamSource(context.name, context.settings, context.dramatiq, in_sink=_in_sink(context))
+
+
+def _in_sink(context: SourceContext) -> bool:
+    return same_server(context.settings.url, context.dramatiq.url)
+
+
+async def _look_at_pubsub(context: SourceContext, found: Findings) -> None:
+    from bridge.sources.redis_pubsub_look import look_at_pubsub  # noqa: PLC0415 - only `check --connect` needs it
+
+    await look_at_pubsub(context.settings, found)
+
+
+async def _look_at_stream(context: SourceContext, found: Findings) -> None:
+    from bridge.sources.redis_stream.look import look_at_streams  # noqa: PLC0415 - see above
+
+    await look_at_streams(context.settings, context.dramatiq, found, in_sink=_in_sink(context))
 
 
 @dataclass(slots=True, frozen=True)
@@ -89,10 +110,10 @@ class _Protocol:
 
 
 _REGISTRY: Final[dict[str, _Protocol]] = {
-    "amqp": _Protocol(_amqp, orphans=None, subscriptions=None, look=None),
+    "amqp": _Protocol(_amqp, orphans=None, subscriptions=None, look=_look_at_amqp),
     "mqtt": _Protocol(_mqtt, orphans=_mqtt_orphans, subscriptions=_mqtt_filters, look=None),
-    "redis-pubsub": _Protocol(_pubsub, orphans=None, subscriptions=None, look=None),
-    "redis-stream": _Protocol(_stream, orphans=None, subscriptions=None, look=None),
+    "redis-pubsub": _Protocol(_pubsub, orphans=None, subscriptions=None, look=_look_at_pubsub),
+    "redis-stream": _Protocol(_stream, orphans=None, subscriptions=None, look=_look_at_stream),
 }
 
 
@@ -123,7 +144,11 @@ def subscriptions(name: str, config: Config) -> frozenset[str]:
 
 
 async def look(name: str, config: Config, found: Findings) -> None:
-    """Look at the broker of `sources.<name>` before the start; it consumes nothing, and changes nothing."""
+    """Look at the broker of `sources.<name>` before the start; it consumes nothing, and changes nothing.
+
+    Raises:
+        Disconnected: the broker can't be reached, or the connection has ended.
+    """
     context = _context(name, config)
     look_at = _REGISTRY[context.settings.type].look
     if look_at is None:
