@@ -55,6 +55,12 @@ def _mqtt(context: SourceContext) -> Source:
     return MqttSource(context.name, context.settings, _mqtt_filters(context), context.dramatiq)
 
 
+async def _look_at_mqtt(context: SourceContext, found: Findings) -> None:
+    from bridge.sources.mqtt.preflight import look_at_broker  # noqa: PLC0415 - see above
+
+    await look_at_broker(context.settings, _mqtt_filters(context), found)
+
+
 async def _mqtt_orphans(context: SourceContext, first: int) -> Mapping[str, Source]:
     from bridge.sources.mqtt.orphans import orphaned_settings  # noqa: PLC0415 - see above
     from bridge.sources.mqtt.source import MqttSource  # noqa: PLC0415 - see above
@@ -111,7 +117,7 @@ class _Protocol:
 
 _REGISTRY: Final[dict[str, _Protocol]] = {
     "amqp": _Protocol(_amqp, orphans=None, subscriptions=None, look=_look_at_amqp),
-    "mqtt": _Protocol(_mqtt, orphans=_mqtt_orphans, subscriptions=_mqtt_filters, look=None),
+    "mqtt": _Protocol(_mqtt, orphans=_mqtt_orphans, subscriptions=_mqtt_filters, look=_look_at_mqtt),
     "redis-pubsub": _Protocol(_pubsub, orphans=None, subscriptions=None, look=_look_at_pubsub),
     "redis-stream": _Protocol(_stream, orphans=None, subscriptions=None, look=_look_at_stream),
 }
