@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import ssl
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -26,7 +25,6 @@ from bridge.sources.mqtt.subscriptions import max_packet, portions
 
 #: Reason codes of a refusal begin here.
 FIRST_FAILURE: Final = 0x80
-_CLOSE_TIMEOUT_S: Final = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,12 +94,11 @@ class LookingClient:
         self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None
     ) -> None:
         """Give the session up, then disconnect."""
+        properties = None
         if self._session_expiry_s:
             properties = Properties(PacketTypes.DISCONNECT)
             properties.SessionExpiryInterval = 0
-            with contextlib.suppress(Exception):
-                self._client.disconnect(properties=properties)
-        await self._connection.close()
+        await self._connection.close(properties)
 
     async def subscribe(self, topics: Sequence[str]) -> list[Any]:
         """Return the broker's reason code for each filter; the subscriptions end with the session."""
