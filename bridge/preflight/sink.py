@@ -22,12 +22,13 @@ from bridge.sink.redis_sink import COMMANDS, RedisSink
 
 #: A clock that differs by more than this from Redis's.
 _MAX_CLOCK_S: Final = 5.0
-#: What the bridge does without each of these, which the scripts and `run` go on without.
+_BOOKS: Final = "dead letters that its books have not"
+#: What the bridge does not know without each of these.
 _OPTIONAL: Final = {
     "INFO": "the version, the memory, maxmemory-policy and appendonly",
-    "TIME": "dead letters that reach `max_age` while none is written, and a clock that differs,",
-    "XLEN": "dead letters whose books are missing",
-    "MEMORY|USAGE": "the memory of dead letters whose books are missing",
+    "TIME": "dead letters that reach `max_age` while none is written, and clocks that differ",
+    "XLEN": _BOOKS,
+    "MEMORY|USAGE": _BOOKS,
 }
 _OF_DEPTH: Final = "queues that are full (max_queue_depth)"
 _OF_ADMIN: Final = "the numbers of each queue (admin)"

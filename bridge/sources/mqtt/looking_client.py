@@ -35,7 +35,7 @@ class Connack:
 
 
 class LookingClient:
-    """Use it as a context manager, which connects, and ends the session with the connection.
+    """Use it as a context manager, which connects with a new session; without `session_expiry_s` that ends with the connection.
 
     Raises:
         Disconnected: the broker can't be reached, or refuses, or the connection has ended.
@@ -93,12 +93,8 @@ class LookingClient:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None
     ) -> None:
-        """Give the session up, then disconnect."""
-        properties = None
-        if self._session_expiry_s:
-            properties = Properties(PacketTypes.DISCONNECT)
-            properties.SessionExpiryInterval = 0
-        await self._connection.close(properties)
+        """Disconnect."""
+        await self._connection.close()
 
     async def subscribe(self, topics: Sequence[str]) -> list[Any]:
         """Return the broker's reason code for each filter; the subscriptions end with the session."""
