@@ -70,9 +70,7 @@ def test_a_key_that_is_no_stream(redis_server: Redis, admin: redis.Redis, look: 
 
 
 @pytest.mark.parametrize("in_sink", [True, False], ids=["sink", "elsewhere"])
-def test_missing_rights_of_a_stream(  # noqa: PLR0917 - pytest's
-    in_sink: bool, redis_server: Redis, admin: redis.Redis, look: Looked
-) -> None:
+def test_missing_rights_of_a_stream(in_sink: bool, redis_server: Redis, admin: redis.Redis, look: Looked) -> None:
     """Each with the line that gives it; once these have been carried out, nothing is missing."""
     login = reader(redis_server, admin, "~other", "+ping", "+info", "+eval")
     dramatiq = {"url": redis_server.url_of(0 if in_sink else 1), **login}
