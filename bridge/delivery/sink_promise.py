@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable, Sequence
 from typing import Final
 
 from bridge.errors import SinkUnavailable
 from bridge.observe.logs import logger
 from bridge.sink import Memory, Sink
 from bridge.sink.memory import Evicts
+from bridge.sink.rights import Denial
 
 log = logger()
 _CHECK_INTERVAL_S: Final = 10.0
@@ -36,13 +38,29 @@ class SinkPromise:
     """Logs the limits of the sink, at the start and when it changes.
 
     `unready` says why the bridge is not ready, "" where it may be. A sink that evicts messages is not ready to take any,
-    unless `evicting_allowed`. `max_size` is the configured bound of the dead letters, in bytes. Of several processes only
-    the `first` one logs.
+    unless `evicting_allowed`, nor is one that denies what a write to one of `queues` needs. `counts_queues` says whether the
+    admin server asks for their numbers. `max_size` is the configured bound of the dead letters, in bytes. Of several processes
+    only the `first` one logs, and asks for rights.
     """
 
-    def __init__(self, sink: Sink, *, evicting_allowed: bool, max_size: int, first: bool) -> None:
+    def __init__(
+        self,
+        sink: Sink,
+        *,
+        evicting_allowed: bool,
+        max_size: int,
+        first: bool,
+        queues: Callable[[], Sequence[str]] = tuple,
+        counts_queues: bool = False,
+    ) -> None:
         self.unready = ""
         self._sink = sink
+        self._queues = queues
+        self._counts_queues = counts_queues
+        #: The queues of which the rights are known, and those that are missing; None before they are.
+        self._asked: Sequence[str] | None = None
+        self._denials: list[Denial] = []
+        self._evicts = ""
         self._evicting_allowed = evicting_allowed
         self._max_size = self._effective_size = max_size
         self._first = first
@@ -69,6 +87,8 @@ class SinkPromise:
         await self._tolerable.wait()
 
     async def _check(self) -> None:
+        if self._first:
+            await self._check_rights()
         try:
             memory = await self._sink.memory()
             self._check_eviction(memory)
@@ -80,12 +100,33 @@ class SinkPromise:
             self._log_unknown(error)
 
     def _log_unknown(self, error: PermissionError) -> None:
-        if not self.unready:  # else it has shown before that it evicts
-            self._tolerable.set()
+        self._judge(self._evicts)  # it may have shown before that it evicts
         if self._first and not self._unknown_logged:
             self._unknown_logged = True
             unknown = "how full it is, whether it evicts, and whether it keeps anything on a disk is not known"
             log.warning("sink.memory_unknown", cause=f"{error}: {unknown}")
+
+    async def _check_rights(self) -> None:
+        """Ask once, again for other queues, and until all that is needed is there: Redis counts each denial as an error."""
+        queues = self._queues()
+        if self._asked == queues and not any(denial.is_needed for denial in self._denials):
+            return
+        try:
+            denials = await self._sink.missing_rights(queues, counts_queues=self._counts_queues)
+        except PermissionError:
+            denials = []  # this server does not tell: a write does
+        for denial in denials:
+            if denial not in self._denials:
+                level = log.error if denial.is_needed else log.warning
+                level("sink.rights_missing", cause=denial.text, remedy=denial.line)
+        self._asked, self._denials = queues, denials
+
+    def _judge(self, evicts: str) -> None:
+        """Decide whether the sink can take messages."""
+        self._evicts = evicts
+        denied = next((f"{denial.text}: {denial.line}" for denial in self._denials if denial.is_needed), "")
+        self.unready = denied or evicts
+        (self._tolerable.clear if self.unready else self._tolerable.set)()
 
     async def _check_version(self) -> None:
         """Ask once: a server that is replaced by an older one is known at the next start."""
@@ -96,8 +137,7 @@ class SinkPromise:
 
     def _check_eviction(self, memory: Memory) -> None:
         cause = EVICTS_MESSAGES.format(policy=memory.policy) + ("" if self._evicting_allowed else NOT_ALLOWED)
-        self.unready = cause if memory.evicts is Evicts.MESSAGES and not self._evicting_allowed else ""
-        (self._tolerable.clear if self.unready else self._tolerable.set)()
+        self._judge(cause if memory.evicts is Evicts.MESSAGES and not self._evicting_allowed else "")
         before, self._policy = self._policy, (memory.policy, memory.evicts)
         if self._policy == before or not self._first:
             return

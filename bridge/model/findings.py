@@ -34,12 +34,16 @@ class Findings:
 
     def problem(self, text: str, remedy: str = "", *path: str | int) -> None:
         """Add a reason why the bridge can't work, and what to do."""
-        self.found.append(Finding("problem", text, remedy, path))
+        self._add(Finding("problem", text, remedy, path))
 
     def note(self, text: str, remedy: str = "", *path: str | int) -> None:
         """Add something that the bridge works with, and that may not be meant."""
-        self.found.append(Finding("note", text, remedy, path))
+        self._add(Finding("note", text, remedy, path))
 
     def unseen(self, text: str) -> None:
         """Add something that nobody can see before the start."""
         self.found.append(Finding("unseen", text))
+
+    def _add(self, finding: Finding) -> None:
+        if finding not in self.found:  # as where each of several commands meets the same refusal
+            self.found.append(finding)

@@ -13,25 +13,16 @@ from bridge.delivery import sink_promise
 from bridge.errors import Disconnected, SinkUnavailable
 from bridge.model.findings import Findings
 from bridge.redis_io import rights
-from bridge.redis_io.connection import RedisConnection, Word, plain_error
+from bridge.redis_io.connection import plain_error
 from bridge.redis_io.keys import dead_letters_key
-from bridge.redis_io.servers import info_fields, outdated_redis, server_name, with_remedy
+from bridge.redis_io.servers import info_fields, outdated_redis, server_name
 from bridge.sink.connection_pool import unavailable
 from bridge.sink.memory import Evicts
-from bridge.sink.redis_sink import COMMANDS, RedisSink
+from bridge.sink.redis_sink import RedisSink
 
+_UNKNOWN: Final = "the version, the memory, maxmemory-policy and appendonly"
 #: A clock that differs by more than this from Redis's.
 _MAX_CLOCK_S: Final = 5.0
-_BOOKS: Final = "dead letters that its books have not"
-#: What the bridge does not know without each of these.
-_OPTIONAL: Final = {
-    "INFO": "the version, the memory, maxmemory-policy and appendonly",
-    "TIME": "dead letters that reach `max_age` while none is written, and clocks that differ",
-    "XLEN": _BOOKS,
-    "MEMORY|USAGE": _BOOKS,
-}
-_OF_DEPTH: Final = "queues that are full (max_queue_depth)"
-_OF_ADMIN: Final = "the numbers of each queue (admin)"
 #: Takes a write only where the key is, which is the probe's own: there is none, unless a bridge starts within this millisecond.
 #: Returns the text of the error that it meets, so that the error of EVAL itself is another one.
 _WRITE: Final = """
@@ -48,17 +39,15 @@ async def look_at_sink(config: Config, found: Findings) -> None:
     """
     dramatiq = config.dramatiq
     sink = RedisSink(dramatiq, config.dead_letters)
-    connection = RedisConnection(dramatiq, timeout_s=dramatiq.timeout / 1000)
     try:
-        await connection.open()
         await _look_at_server(sink, config, found)
-        if await _takes_scripts(connection, config, found):
-            await _look_at_rights(connection, config, found)
-        await _look_at_queues(sink, config, found)
-    except (Disconnected, SinkUnavailable) as error:
-        raise Disconnected(with_remedy(error.cause)) from None
+        if await _look_at_writing(sink, config, found):
+            await _look_at_rights(sink, config, found)
+            await _look_at_clock(sink, found)
+            await _look_at_queues(sink, config, found)
+    except SinkUnavailable as error:
+        raise Disconnected(error.cause) from None
     finally:
-        await connection.close()
         await sink.close()
 
 
@@ -67,7 +56,7 @@ async def _look_at_server(sink: RedisSink, config: Config, found: Findings) -> N
         server = await sink.info("server")
     except PermissionError:
         found.ok("connected")
-        found.unseen(f"{_OPTIONAL['INFO']}: the user may not run INFO, or the server has none")
+        found.unseen(f"{_UNKNOWN}: the user may not run INFO, or the server has none")
         return
     mode = info_fields(server).get("redis_mode", "standalone")
     found.ok(f"connected: {server_name(server)}{'' if mode == 'standalone' else f' ({mode})'}")
@@ -82,7 +71,7 @@ async def _look_at_memory(sink: RedisSink, config: Config, found: Findings) -> N
         memory = await sink.memory()
         is_durable = await sink.is_durable()
     except PermissionError as error:
-        found.unseen(f"the memory of this server, maxmemory-policy and appendonly: {error}")
+        found.unseen(f"{_UNKNOWN}: {error}")
         return
     policy, max_size = memory.policy, config.dead_letters.max_size
     evicts = sink_promise.EVICTS_MESSAGES.format(policy=policy)
@@ -103,92 +92,36 @@ async def _look_at_memory(sink: RedisSink, config: Config, found: Findings) -> N
         found.note(f"Redis uses {memory.used} of {bound} bytes (max_memory): every source waits", "", "url")
 
 
-async def _takes_scripts(connection: RedisConnection, config: Config, found: Findings) -> bool:
-    """Look whether the server runs a script of the bridge and takes a write; return whether it runs any script."""
+async def _look_at_writing(sink: RedisSink, config: Config, found: Findings) -> bool:
+    """Look whether the server takes a write from a script; return whether to ask it for more."""
     namespace = config.dramatiq.namespace
     keys = [f"{namespace}-bridge:probe", dead_letters_key(namespace)]
     keys += [f"{namespace}:{queue}" for queue in _queues(config)]
-    reply = await rights.answer(connection, "EVAL", _WRITE, len(keys), *keys)
-    missing = rights.MissingRights(config.dramatiq)
+    reply = await sink.ask("EVAL", _WRITE, len(keys), *keys)
     refused = plain_error(reply.decode("utf-8", "backslashreplace") if isinstance(reply, bytes) else str(reply))
-    if not refused or (isinstance(reply, bytes) and missing.note("set", refused)):
-        return True
-    if missing.note("eval", refused, pattern="*"):
-        if missing.commands:
-            text = f"{missing.text}, without which nobody can ask for its other rights: the line gives all that a batch needs"
-            missing.commands += ["evalsha", *map(str.lower, COMMANDS)]
-            missing.keys += _patterns(config)
-            found.problem(text, missing.line, "username")
-            return False
-        return not missing.unknown or _say_unknown(missing, found)
-    found.problem(unavailable(ResponseError(refused)).cause, "", *_place_of(refused))
-    return not refused.startswith(("LOADING", "BUSY", "MASTERDOWN"))
+    if not refused or rights.is_denial(refused):
+        return True  # a denial is said with all others
+    place = "namespace" if refused.startswith("CROSSSLOT") else "url"
+    found.problem(unavailable(ResponseError(refused)).cause, "", place)
+    return not refused.startswith(("LOADING", "BUSY", "MASTERDOWN", "unknown command"))
 
 
-async def _look_at_rights(connection: RedisConnection, config: Config, found: Findings) -> None:
-    needed, optional = _needed(config), _optional(config)
+async def _look_at_rights(sink: RedisSink, config: Config, found: Findings) -> None:
     try:
-        replies = await rights.try_in_script(connection, [*(words for *_, words in needed), *optional.values()])
-    except rights.NoScript:
+        denials = await sink.missing_rights(_queues(config), counts_queues=config.admin is not None)
+    except PermissionError:
         found.unseen("whether every command of the scripts is permitted: a Redis before 7.0 tells it by a write alone")
         return
-    missing, lesser = rights.MissingRights(config.dramatiq), rights.MissingRights(config.dramatiq)
-    for (name, pattern, _), reply in zip(needed, replies, strict=False):
-        missing.note(name, reply, pattern=pattern)
-    missing.note("evalsha", await rights.refusal(connection, "EVALSHA", "0" * 40, 0))
-    for name, reply in zip(optional, replies[len(needed) :], strict=True):
-        lesser.note(name, reply, pattern=_patterns(config)[name in {"XLEN", "MEMORY|USAGE"}])
-    missing.take_keys(lesser)
-    _say_unknown(missing, found)
-    if missing.any:
-        found.problem(missing.text, missing.line, "username")
-    elif not missing.unknown:
+    for denial in denials:
+        say = found.problem if denial.is_needed else found.note
+        say(denial.text, denial.line, "username" if denial.line else "url")
+    if not any(denial.is_needed for denial in denials):
         found.ok("the user may run every command that a batch needs")
-    if lesser.commands:
-        lost = "; ".join(dict.fromkeys(_lost(config, name.upper()) for name in lesser.commands))
-        found.note(f"{lesser.text}: the bridge does not know {lost}", lesser.line, "username")
-    await _look_at_clock(connection, found)
 
 
-def _needed(config: Config) -> list[tuple[str, str, list[Word]]]:
-    """Return each command that a batch needs, the pattern of its key, and its words."""
-    namespace = config.dramatiq.namespace
-    queues, own = _patterns(config)
-    probe, letters = f"{namespace}-bridge:probe", dead_letters_key(namespace)
-    needed: list[tuple[str, str, list[Word]]] = [
-        ("XADD", own, ["XADD", letters, "x", "x", "x"]),
-    ]
-    for name, words in COMMANDS.items():
-        needed.append((name, own, [name, probe, *words.split()]))
-    for queue in _queues(config):
-        needed.append(("RPUSH", queues, ["RPUSH", f"{namespace}:{queue}", "x"]))
-        needed.append(("HSET", queues, ["HSET", f"{namespace}:{queue}.msgs", "x", "x"]))
-    return needed
-
-
-def _optional(config: Config) -> dict[str, list[Word]]:
-    """Return the words of each command that the bridge goes on without."""
-    letters = dead_letters_key(config.dramatiq.namespace)
-    optional: dict[str, list[Word]] = {"INFO": ["INFO", "server"], "TIME": ["TIME"], "XLEN": ["XLEN", letters]}
-    optional["MEMORY|USAGE"] = ["MEMORY", "USAGE", letters]
-    first = f"{config.dramatiq.namespace}:{next(iter(_queues(config)), 'default')}"
-    if config.dramatiq.max_queue_depth or config.admin is not None:
-        optional["LLEN"] = ["LLEN", first]
-    if config.admin is not None:
-        optional |= {"HLEN": ["HLEN", f"{first}.msgs"], "ZCARD": ["ZCARD", f"{first}.XQ"]}
-    return optional
-
-
-def _lost(config: Config, command: str) -> str:
-    """Return what the bridge does not know without a command."""
-    if command == "LLEN" and config.dramatiq.max_queue_depth:
-        return _OF_DEPTH
-    return _OPTIONAL.get(command, _OF_ADMIN)
-
-
-async def _look_at_clock(connection: RedisConnection, found: Findings) -> None:
+async def _look_at_clock(sink: RedisSink, found: Findings) -> None:
     before = time.time()
-    reply = await rights.answer(connection, "TIME")
+    reply = await sink.ask("TIME")
     if not isinstance(reply, list):
         return
     between = (before + time.time()) / 2
@@ -215,19 +148,3 @@ async def _look_at_queues(sink: RedisSink, config: Config, found: Findings) -> N
 
 def _queues(config: Config) -> list[str]:
     return sorted({route.queue for route in config.routes})
-
-
-def _patterns(config: Config) -> list[str]:
-    """Return the patterns of the keys of Dramatiq's queues, and of the bridge."""
-    namespace = rights.literal(config.dramatiq.namespace)
-    return [f"{namespace}:*", f"{namespace}-bridge:*"]
-
-
-def _say_unknown(missing: rights.MissingRights, found: Findings) -> bool:
-    for command in missing.unknown:
-        found.problem(with_remedy(f"unknown command '{command}'"), "", "url")
-    return False
-
-
-def _place_of(refused: str) -> tuple[str, ...]:
-    return ("namespace",) if refused.startswith("CROSSSLOT") else ("url",)

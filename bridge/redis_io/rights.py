@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import Any, Final
 
 from redis.asyncio.connection import parse_url
@@ -29,17 +29,22 @@ while at <= #ARGV do
 end
 return replies
 """
-#: How a server refuses the first line: before Redis 7.0 it is no Lua.
-_NO_HEADER: Final = ("Error compiling script", "ERR Error compiling script")
+#: The state of a server has a code of its own; before 7.0 the first line is no Lua, and proxies want a key of each script.
+_STATE: Final = re.compile(r"(LOADING|BUSY|MASTERDOWN|NOAUTH|CLUSTERDOWN|TRYAGAIN|MOVED|READONLY|NOREPLICAS|MISCONF)\b")
 _DENIED: Final = re.compile(r"NOPERM|The user executing the script can't|ACL failure in script|has no permissions")
 _OF_KEYS: Final = re.compile(r"access .*key")
 _OF_CHANNELS: Final = re.compile(r"access .*channel")
+_COMMAND: Final = re.compile(r"run the '([^']+)' command")
 _UNKNOWN: Final = re.compile(r"[Uu]nknown \w*\s?command")
 _GLOB: Final = re.compile(r"([*?\[\]\\^])")
 
 
 class NoScript(Exception):
     """The server runs no script that is declared to write nothing."""
+
+
+class Denied(Exception):
+    """The user may run no script."""
 
 
 class MissingRights:
@@ -102,6 +107,26 @@ class MissingRights:
         return " ".join(["ACL SETUSER", self.user, *signs])
 
 
+def with_line(cause: str, connection: Connection, *, keys: Sequence[str] = (), channels: Sequence[str] = ()) -> str:
+    """Return the cause of a refusal, with the command that gives the right if one was missing.
+
+    `keys` and `channels` are the patterns of all that the command may have named: Redis does not say which it denies.
+    """
+    missing = MissingRights(connection)
+    command = _COMMAND.search(cause)
+    if not is_denial(cause) or not missing.note(command[1] if command else "", cause):
+        return cause
+    missing.keys = list(keys) if missing.keys else []
+    missing.channels = list(channels) if missing.channels else []
+    is_named = "" not in missing.commands
+    return f"{cause}: {missing.line}" if is_named and missing.any else cause
+
+
+def is_denial(text: str) -> bool:
+    """Return whether an error says that a right is missing."""
+    return _DENIED.search(text) is not None
+
+
 def user_of(connection: Connection) -> str:
     """Return the name by which Redis knows the user of a connection."""
     given = connection.username if connection.username is not None else parse_url(connection.url).get("username")
@@ -113,37 +138,28 @@ def literal(text: str) -> str:
     return _GLOB.sub(r"\\\1", text)
 
 
-async def try_in_script(connection: RedisConnection, commands: Iterable[Sequence[Word]]) -> list[str]:
+async def try_in_script(ask: Callable[..., Awaitable[Any]], commands: Iterable[Sequence[Word]]) -> list[str]:
     """Return for each command the error that it meets in a script that writes nothing, "" for none.
+
+    `ask` sends a command and returns its reply, an error as a ResponseError.
 
     Raises:
         NoScript: the server knows no such script.
-        ResponseError: it refuses the script itself.
-        Disconnected: the connection has ended.
+        Denied: the user may run none.
+        ResponseError: it refuses the script itself now.
     """
     words: list[Word] = []
     for command in commands:
         words += [len(command), *command]
-    try:
-        replies = await connection.command("EVAL", _READ_ONLY + _TRY, 0, *words)
-    except ResponseError as error:
-        if str(error).startswith(_NO_HEADER):
-            raise NoScript from None
-        raise
-    return [reply.decode("utf-8", "backslashreplace") for reply in replies]
-
-
-async def refusal(connection: RedisConnection, *command: Word) -> str:
-    """Return the error that a command meets, "" for none.
-
-    Raises:
-        Disconnected: the connection has ended.
-    """
-    try:
-        await connection.command(*command)
-    except ResponseError as error:
-        return plain_error(str(error))
-    return ""
+    replies = await ask("EVAL", _READ_ONLY + _TRY, 0, *words)
+    if isinstance(replies, list):
+        return [reply.decode("utf-8", "backslashreplace") for reply in replies]
+    refused = refusal(replies)
+    if _DENIED.search(refused):
+        raise Denied(refused)
+    if _STATE.match(refused):
+        raise replies
+    raise NoScript(refused)
 
 
 async def answer(connection: RedisConnection, *command: Word) -> Any:
@@ -156,6 +172,11 @@ async def answer(connection: RedisConnection, *command: Word) -> Any:
         return await connection.command(*command)
     except ResponseError as error:
         return ResponseError(str(error))
+
+
+def refusal(reply: object) -> str:
+    """Return the text of an error reply, "" for another one."""
+    return plain_error(str(reply)) if isinstance(reply, ResponseError) else ""
 
 
 def _add(names: list[str], name: str) -> None:

@@ -14,10 +14,9 @@ from bridge.model.findings import Findings
 from bridge.redis_io import rights
 from bridge.redis_io.connection import RedisConnection, encode_command
 from bridge.redis_io.servers import with_remedy
+from bridge.sources import redis_notifications
 from bridge.sources.redis_look import looking, say_rights
 
-#: Channels of Redis's own events, and the letter of `notify-keyspace-events` that each needs.
-_NOTIFICATIONS: Final = {"__keyspace@": "K", "__keyevent@": "E"}
 _CONFIRMED: Final = (b"subscribe", b"psubscribe")
 
 
@@ -65,22 +64,12 @@ async def _subscribe(connection: RedisConnection, names: Sequence[tuple[str, str
 
 
 async def _look_at_notifications(connection: RedisConnection, config: RedisPubsub, found: Findings) -> None:
-    wanted = {
-        letter: (key, index)
-        for key, names in (("channels", config.channels), ("patterns", config.patterns))
-        for index, name in enumerate(names)
-        for beginning, letter in _NOTIFICATIONS.items()
-        if name.startswith(beginning)
-    }
-    if not wanted:
+    channels = list(redis_notifications.wanted(config))
+    flags = await redis_notifications.published(connection) if channels else ""
+    if flags is None:
+        found.unseen("whether Redis publishes the events of its keys: the user may not ask (CONFIG GET)")
         return
-    reply = await rights.answer(connection, "CONFIG", "GET", "notify-keyspace-events")
-    if not isinstance(reply, list) or len(reply) < 2:
-        found.unseen(f"whether Redis publishes the events of its keys (notify-keyspace-events): {reply}")
-        return
-    flags = reply[1].decode("utf-8", "backslashreplace")
-    for letter, path in wanted.items():
-        # Besides K or E there must be a letter for the kind of event.
-        if letter not in flags or not set(flags) - {"K", "E"}:
-            text = f"Redis publishes none of these events: notify-keyspace-events is {flags!r}"
-            found.problem(text, f"CONFIG SET notify-keyspace-events {letter}A, or with fewer kinds of events", *path)
+    for letter, path in channels:
+        cause, remedy = redis_notifications.missing(letter, flags)
+        if cause:
+            found.problem(cause, remedy, *path)

@@ -73,7 +73,7 @@ async def _try(
     found: Findings,
 ) -> None:
     for name, words in commands.items():
-        refused = await rights.refusal(connection, *words)
+        refused = rights.refusal(await rights.answer(connection, *words))
         if not refused or refused.startswith((*_EXPECTED, "WRONGTYPE")):
             continue
         if not missing.note(name, refused, pattern=rights.literal(stream)):
