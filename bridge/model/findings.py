@@ -47,3 +47,8 @@ class Findings:
     def _add(self, finding: Finding) -> None:
         if finding not in self.found:  # as where each of several commands meets the same refusal
             self.found.append(finding)
+
+
+def counted(number: object, one: str, many: str = "") -> str:
+    """Return a number with its word, as in "1 entry", "2 entries"."""
+    return f"{number} {one if number == 1 else many or one + 's'}"

@@ -67,7 +67,7 @@ def test_a_queue_that_can_be_read_is_left_as_it_is(
 
     found = look(source=amqp(user, queue))
     assert found[0].startswith("ok: connected: RabbitMQ ")
-    assert found[1] in (f"ok: queue {queue}: {count} messages wait, and 0 consumers read it" for count in (0, 3))
+    assert found[1] in (f"ok: queue {queue}: {count} messages waiting, 0 consumers reading" for count in (0, 3))
     assert found[2:4] == ["ok: the user may read it", f"ok: it is a {kind} queue"]
     assert found[-1].startswith("unseen: the policies of the queue")
     assert at_broker(rabbitmq, take) == [0, (b"0", False), (b"1", False), (b"2", False)]
@@ -162,7 +162,7 @@ def test_a_queue_of_another_connection_alone(rabbitmq: RabbitMQ, user: str, uniq
 
     assert at_broker(rabbitmq, act) == 1
     assert said[0][1].startswith(f"problem: queue '{exclusive}': RESOURCE_LOCKED")
-    assert said[1][1] == f"ok: queue {taken}: 0 messages wait, and 1 consumers read it"
+    assert said[1][1] == f"ok: queue {taken}: 0 messages waiting, 1 consumer reading"
 
 
 def test_a_broker_that_refuses_the_login(rabbitmq: RabbitMQ, user: str, look: Looked) -> None:

@@ -54,9 +54,9 @@ def test_streams_and_groups_are_seen_and_left_as_they_are(
     before = state()
     found = look(source=stream(redis_server, "audit", "lonely", "absent"))
     assert found[1:] == [
-        "ok: stream audit: group g has 1 consumers, 3 entries are unread, and 2 are pending",
-        "ok: stream lonely: group g is not there yet: `run` makes it, and it begins at beginning",
-        "ok: stream absent is not there yet: `run` makes it, and it begins at beginning",
+        "ok: stream audit: group g has 1 consumer, 3 entries unread, 2 pending",
+        "ok: stream lonely: group g is not there yet: `run` makes it, and it begins at the first entry",
+        "ok: stream absent is not there yet: `run` makes it, and it begins at the first entry",
     ]
     assert state() == before
 

@@ -27,7 +27,7 @@ from bridge.config import Amqp, Declare
 from bridge.config.names import virtual_host
 from bridge.connecting.attempt import Attempt
 from bridge.errors import Disconnected
-from bridge.model.findings import Findings
+from bridge.model.findings import Findings, counted
 from bridge.model.server_versions import is_older
 from bridge.observe.log_fields import cut
 from bridge.sources.amqp.consumer_check import says_gone
@@ -137,7 +137,8 @@ class _Look:
             self._found.problem(f"queue {config.queue!r}: {describe_end(error)}", "", "queue")
         else:
             self._found.ok(
-                f"queue {config.queue}: {queue.message_count} messages wait, and {queue.consumer_count} consumers read it"
+                f"queue {config.queue}: {counted(queue.message_count, 'message')} waiting,"
+                f" {counted(queue.consumer_count, 'consumer')} reading"
             )
             return str(queue.queue)
         return None

@@ -14,7 +14,7 @@ from typing import Final
 from bridge.config import Mqtt
 from bridge.config.units import spell_duration
 from bridge.errors import Disconnected
-from bridge.model.findings import Findings
+from bridge.model.findings import Findings, counted
 from bridge.sources.mqtt.looking_client import FIRST_FAILURE, Connack, LookingClient
 from bridge.sources.mqtt.overlap import OverlapIds
 from bridge.sources.mqtt.promise import (
@@ -90,8 +90,6 @@ def _look_at_limits(config: Mqtt, topics: Sequence[str], connack: Connack, found
     if cause := missing(topics, properties):
         found.problem(cause, "", "topics")
         return False
-    if getattr(properties, "MaximumQoS", config.qos) < config.qos:
-        found.note("the broker has QoS 0 only", "set qos: 0, if that is meant", "qos")
     keepalive_s = getattr(properties, "ServerKeepAlive", None)
     if keepalive_s is not None and keepalive_s != config.keepalive // 1000:
         found.ok(f"the broker wants a ping every {keepalive_s} s: it gets one")
@@ -118,9 +116,9 @@ async def _look_at_subscriptions(
         if reason.value < config.qos:
             lowered.append(topic)
     if granted == len(topics):
-        found.ok(f"granted: {granted} subscription{'s' if granted != 1 else ''}, given up at once")
+        found.ok(f"granted: {counted(granted, 'subscription')}, given up at once")
     if lowered:
-        found.note(f"{', '.join(lowered)}: {LOWERED}", "", "qos")
+        found.note(f"{', '.join(lowered)}: {LOWERED}", "set qos: 0, if that is meant", "qos")
 
 
 def _own_group(topic: str, own_id: str) -> str:

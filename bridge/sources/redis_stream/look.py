@@ -12,7 +12,7 @@ from typing import Any, Final
 from redis.exceptions import ResponseError
 
 from bridge.config import Connection, Dramatiq, RedisStream
-from bridge.model.findings import Findings
+from bridge.model.findings import Findings, counted
 from bridge.redis_io import rights
 from bridge.redis_io.connection import RedisConnection, Word
 from bridge.redis_io.servers import with_remedy
@@ -21,7 +21,7 @@ from bridge.sources.redis_look import looking, say_rights
 #: How the refusals begin of a command that is permitted: there is no such group, no such stream, or no such id.
 _EXPECTED: Final = ("NOGROUP", "The XGROUP subcommand requires the key to exist", "Invalid stream ID", "no such key")
 _LOST: Final = "entries that are trimmed unread, or that are pending at a consumer which is gone, may go unnoticed"
-_NO_TYPE: Final = "holds no stream"
+_STARTS: Final = {"beginning": "the first entry", "new": "the next entry"}
 
 
 async def look_at_streams(config: RedisStream, dramatiq: Dramatiq, found: Findings, *, in_sink: bool) -> None:
@@ -85,9 +85,9 @@ async def _look_at_stream(connection: RedisConnection, config: RedisStream, inde
     stream = config.streams[index]
     reply = await rights.answer(connection, "XINFO", "GROUPS", stream)
     refused = str(reply) if isinstance(reply, ResponseError) else ""
-    begins = f"`run` makes it, and it begins at {config.start}" if isinstance(config.start, str) else "`run` makes it"
+    begins = f"`run` makes it, and it begins at {_STARTS.get(str(config.start), f'entry {config.start}')}"
     if refused.startswith("WRONGTYPE"):
-        found.problem(f"key {stream!r} {_NO_TYPE}", "delete it, or write the key of the stream", "streams", index)
+        found.problem(f"key {stream!r} holds no stream", "delete it, or write the key of the stream", "streams", index)
     elif "no such key" in refused:
         found.ok(f"stream {stream} is not there yet: {begins}")
     elif refused:
@@ -106,8 +106,8 @@ def _fields(flat: Any) -> dict[str, Any]:
 def _describe(group: str, fields: Mapping[str, Any] | None, begins: str) -> str:
     if fields is None:
         return f"group {group} is not there yet: {begins}"
-    unread = "" if fields.get("lag") is None else f", {fields['lag']} entries are unread"
-    return f"group {group} has {fields.get('consumers')} consumers{unread}, and {fields.get('pending')} are pending"
+    unread = "" if fields.get("lag") is None else f", {counted(fields['lag'], 'entry', 'entries')} unread"
+    return f"group {group} has {counted(fields.get('consumers'), 'consumer')}{unread}, {fields.get('pending')} pending"
 
 
 async def _look_at_sink(config: RedisStream, dramatiq: Dramatiq, found: Findings) -> None:
