@@ -243,6 +243,18 @@ async def test_a_refused_subscription_is_named_and_the_others_are_tried() -> Non
     assert b"plant" not in script.connect
 
 
+async def test_a_refused_group_of_its_own_says_nothing_of_the_files() -> None:
+    """A broker may permit a shared subscription by the name of its group (mosquitto's dynamic security does)."""
+    script = Script()
+    script.refusals = [b"\x87"]
+    _, found = await scripted(script, "$share/g/b")
+    assert not any(one.startswith("problem") for one in found)
+    assert (
+        "unseen: the broker refuses the subscription to '$share/g/b': Not authorized, in a group of the look's own; that of the"
+        " file was not tried"
+    ) in found
+
+
 async def test_overlapping_topics_without_identifiers() -> None:
     """Their copies can't be told apart."""
     script, topics = script_of(connack(SubscriptionIdentifierAvailable=0)), ("a/#", "a/b")

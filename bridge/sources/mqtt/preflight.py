@@ -110,7 +110,11 @@ async def _look_at_subscriptions(
         if reason.value >= FIRST_FAILURE:
             place = ("topics", config.topics.index(topic)) if topic in config.topics else ("topics",)
             text = f"the broker refuses the subscription to {topic!r}: {describe(reason, None)}"
-            found.problem(text, "permit it to this user at the broker", *place)
+            if topic.startswith(_SHARE):
+                # It may permit a group by its name.
+                found.unseen(f"{text}, in a group of the look's own; that of the file was not tried")
+            else:
+                found.problem(text, "permit it to this user at the broker", *place)
             continue
         granted += 1
         if reason.value < config.qos:
