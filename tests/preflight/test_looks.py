@@ -71,6 +71,20 @@ def test_a_host_that_says_nothing(path: Path, run: Terminal) -> None:
     assert all(one["kind"] == "problem" for one in report["connect"])
 
 
+def test_a_host_that_says_nothing_to_tls(path: Path, run: Terminal) -> None:
+    """The handshake ends with the connecting."""
+    with silent() as port:
+        config = everywhere(f"127.0.0.1:{port}", connect_timeout="300ms")
+        for one in (config["dramatiq"], *config["sources"].values()):
+            one["url"] = one["url"].replace("://", "s://")
+        path.write_text(json.dumps(config, indent=1))
+        (report,) = json.loads(run("check", "--connect", "--json", "CONFIG", code=1))
+    said = {one["source"]: one["text"] for one in report["connect"] if one["kind"] == "problem"}
+    assert set(said) == {None, "mqtt", "amqp", "redis", "pubsub"}
+    assert said[None] == "timed out: perhaps this port speaks no TLS"
+    assert all(text.startswith("timed out") for text in said.values())
+
+
 def test_a_look_that_does_not_end_is_cut_short() -> None:
     """By the end of all looks, in whatever its connection waits for."""
     with silent() as port:

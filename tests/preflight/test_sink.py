@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from bridge.sink.redis_sink import COMMANDS
 from tests.preflight.conftest import Looked
 from tests.support.brokers import Redis
 from tests.support.children import free_port
+from tests.support.odd_servers import Sentinel, odd_server
 
 NewRedis = Callable[..., Redis]
 REPOSITORY = Path(__file__).parents[2]
@@ -148,6 +150,14 @@ def test_a_queue_that_is_full(durable: Redis, admin: redis.Redis, look: Looked) 
     assert found[-1] == f"note: {said}"
 
 
+def test_clocks_that_differ(durable: Redis, look: Looked, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By the time of Redis itself."""
+    real = time.time
+    monkeypatch.setattr(time, "time", lambda: real() + 60)
+    (note,) = [one for one in look({"url": durable.url}) if one.startswith("note")]
+    assert note.startswith("note: Redis's clock is 1m behind this machine's")
+
+
 def test_a_redis_without_a_disk_is_noted(redis_server: Redis, look: Looked) -> None:
     """The default of Redis itself."""
     assert look({"url": redis_server.url})[1].startswith("note: the dramatiq Redis writes no append-only file")
@@ -170,6 +180,25 @@ def test_a_redis_that_takes_no_writes(config: dict[str, str], said: str, new_red
     server = new_redis({**DURABLE, **config})
     (problem,) = [one for one in look({"url": server.url}, code=1) if one.startswith("problem")]
     assert problem.startswith(f"problem: {said}")
+
+
+def test_a_sentinel(look: Looked) -> None:
+    """Its port answers INFO, and takes no messages."""
+    with Sentinel() as sentinel:
+        connected, problem = look({"url": sentinel.url}, code=1)
+    assert connected.endswith("(sentinel)")
+    assert "is this a Sentinel's port" in problem
+
+
+@pytest.mark.parametrize(
+    "source", [None, {"type": "redis-stream", "streams": ["s"], "group": "g"}], ids=["sink", "source"]
+)
+def test_a_server_that_is_no_redis(source: dict[str, str] | None, look: Looked) -> None:
+    """Its answer is shown."""
+    with odd_server(b":1\r\n") as server:
+        dramatiq = {"url": server.url}
+        found = look(dramatiq, None if source is None else {**source, "url": server.url}, code=1)
+    assert found == ["problem: this is no Redis's port: it answers with 1"]
 
 
 def test_a_cluster_needs_a_hash_tag(new_redis: NewRedis, look: Looked) -> None:
