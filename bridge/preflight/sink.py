@@ -16,7 +16,7 @@ from bridge.redis_io import rights
 from bridge.redis_io.connection import plain_error
 from bridge.redis_io.keys import dead_letters_key
 from bridge.redis_io.servers import info_fields, outdated_redis, server_name
-from bridge.sink.connection_pool import unavailable
+from bridge.sink.connection_pool import no_redis, unavailable
 from bridge.sink.memory import Evicts
 from bridge.sink.redis_sink import RedisSink
 
@@ -24,11 +24,12 @@ _UNKNOWN: Final = "the version, the memory, maxmemory-policy and appendonly"
 #: A clock that differs by more than this from Redis's.
 _MAX_CLOCK_S: Final = 5.0
 #: Takes a write only where the key is, which is the probe's own: there is none, unless a bridge starts within this millisecond.
-#: Returns the text of the error that it meets, so that the error of EVAL itself is another one.
+#: Returns the error that it meets as text, so that the error of EVAL itself is another one.
 _WRITE: Final = """
 local reply = redis.pcall('SET', KEYS[1], 'x', 'XX', 'PX', 1)
-return type(reply) == 'table' and reply.err and tostring(reply.err) or ''
+return type(reply) == 'table' and reply.err and 'refused ' .. tostring(reply.err) or 'taken'
 """
+_REFUSED: Final = b"refused "
 
 
 async def look_at_sink(config: Config, found: Findings) -> None:
@@ -98,9 +99,16 @@ async def _look_at_writing(sink: RedisSink, config: Config, found: Findings) -> 
     keys = [f"{namespace}-bridge:probe", dead_letters_key(namespace)]
     keys += [f"{namespace}:{queue}" for queue in _queues(config)]
     reply = await sink.ask("EVAL", _WRITE, len(keys), *keys)
-    refused = plain_error(reply.decode("utf-8", "backslashreplace") if isinstance(reply, bytes) else str(reply))
-    if not refused or rights.is_denial(refused):
-        return True  # a denial is said with all others
+    if reply == b"taken":
+        return True
+    if isinstance(reply, bytes) and reply.startswith(_REFUSED):
+        refused = plain_error(reply.removeprefix(_REFUSED).decode("utf-8", "backslashreplace"))
+    elif isinstance(reply, ResponseError):
+        refused = plain_error(str(reply))
+    else:
+        raise no_redis(reply)
+    if rights.is_denial(refused):
+        return True  # it is said with all others
     place = "namespace" if refused.startswith("CROSSSLOT") else "url"
     found.problem(unavailable(ResponseError(refused)).cause, "", place)
     return not refused.startswith(("LOADING", "BUSY", "MASTERDOWN", "unknown command"))

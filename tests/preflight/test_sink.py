@@ -195,10 +195,11 @@ def test_a_sentinel(look: Looked) -> None:
 )
 def test_a_server_that_is_no_redis(source: dict[str, str] | None, look: Looked) -> None:
     """Its answer is shown."""
-    with odd_server(b":1\r\n") as server:
-        dramatiq = {"url": server.url}
-        found = look(dramatiq, None if source is None else {**source, "url": server.url}, code=1)
-    assert found == ["problem: this is no Redis's port: it answers with 1"]
+    for reply, shown in ((b":1\r\n", "1"), (b"+OK\r\n", "b'OK'")):
+        with odd_server(reply) as server:
+            dramatiq = {"url": server.url}
+            found = look(dramatiq, None if source is None else {**source, "url": server.url}, code=1)
+        assert found[-1] == f"problem: this is no Redis's port: it answers with {shown}"
 
 
 def test_a_cluster_needs_a_hash_tag(new_redis: NewRedis, look: Looked) -> None:

@@ -12,10 +12,11 @@ from typing import Any, Final
 from redis.exceptions import ResponseError
 
 from bridge.config import Connection, Dramatiq, RedisStream
+from bridge.errors import Disconnected
 from bridge.model.findings import Findings, counted
 from bridge.redis_io import rights
 from bridge.redis_io.connection import RedisConnection, Word
-from bridge.redis_io.servers import with_remedy
+from bridge.redis_io.servers import not_redis, with_remedy
 from bridge.sources.redis_look import looking, say_rights
 
 #: How the refusals begin of a command that is permitted: there is no such group, no such stream, or no such id.
@@ -92,6 +93,8 @@ async def _look_at_stream(connection: RedisConnection, config: RedisStream, inde
         found.ok(f"stream {stream} is not there yet: {begins}")
     elif refused:
         found.unseen(f"the group of stream {stream}: {refused}")
+    elif not isinstance(reply, list) or not all(isinstance(each, list) for each in reply):
+        raise Disconnected(not_redis(reply))
     else:
         fields = next((each for each in map(_fields, reply) if each.get("name") == config.group), None)
         found.ok(f"stream {stream}: {_describe(config.group, fields, begins)}")
