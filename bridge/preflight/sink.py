@@ -118,7 +118,9 @@ async def _look_at_rights(sink: RedisSink, config: Config, found: Findings) -> N
     try:
         denials = await sink.missing_rights(_queues(config), counts_queues=config.admin is not None)
     except PermissionError:
-        found.unseen("whether every command of the scripts is permitted: a Redis before 7.0 tells it by a write alone")
+        found.unseen(
+            "whether every command of the scripts is permitted: this server, as a Redis before 7.0, tells it by writes alone"
+        )
         return
     for denial in denials:
         say = found.problem if denial.is_needed else found.note

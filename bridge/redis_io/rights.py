@@ -14,7 +14,7 @@ from bridge.redis_io.connection import RedisConnection, Word, plain_error
 
 #: Runs commands, each with its words and their number before them; returns an error's text for each, "" without one. Redis
 #: asks for the rights of a user before it finds that a script may not write: so a command of a script that is declared to
-#: write nothing shows whether it is permitted, and has no effect (7.0, 7.2 and 8.0 read so).
+#: write nothing shows whether it is permitted, and has no effect (Redis 7.0 and 8.0, Valkey 9.1, observed).
 _READ_ONLY: Final = "#!lua flags=no-writes\n"
 _TRY: Final = """
 local replies, at = {}, 1
