@@ -25,6 +25,7 @@ LAYERS: Final = (
         "spool",
         "sink",
         "delivery",
+        "preflight",
         "dead_letters",
         "admin",
         "process",

@@ -133,14 +133,22 @@ def _run(commands: Commands) -> None:
 
 def _check(commands: Commands) -> None:
     example = "dramatiq-bridge check --allow-unset --manifest actors.json config/*.yaml"
-    check = add_command(commands, "check", "check configurations, and connect to nothing", example)
+    check = add_command(
+        commands, "check", "check configurations; connect to nothing, unless --connect is given", example
+    )
     check.add_argument(
         "config", nargs="+", metavar="CONFIG", help="NAME_test.yaml beside NAME.yaml is read too; - is standard input"
     )
     known = check.add_mutually_exclusive_group()
     known.add_argument("--actors", action="append", metavar="MODULE", help="check the calls against this application")
     known.add_argument("--manifest", metavar="FILE", help="check the calls against what `actors` has written")
-    check.add_argument(
+    values = check.add_mutually_exclusive_group()
+    values.add_argument(
+        "--connect",
+        action="store_true",
+        help="look at Redis and at each broker too: consumes nothing, changes nothing; exit code 1 with a problem there",
+    )
+    values.add_argument(
         "--allow-unset",
         action="store_true",
         help="for CI: use placeholders for variables and files that this machine does not have",

@@ -1,13 +1,15 @@
-"""`check CONFIG...`: prints every mistake of each file, or a summary of it; connects to nothing."""
+"""`check CONFIG...`: prints every mistake of each file, or a summary of it; connects to nothing but with `--connect`."""
 
 from __future__ import annotations
 
 import argparse
 import json
 import os
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from bridge.commands.looks import SINK, Looks, look
 from bridge.commands.manifests import given_manifest
 from bridge.commands.notes import notes, routes_by_source
 from bridge.commands.paint import Paint
@@ -35,6 +37,7 @@ class _Report:
     notes: list[LocatedDiagnostic] = field(default_factory=list)
     unset: list[str] = field(default_factory=list)
     config: Config | None = None
+    looks: Looks | None = None
 
 
 def main(arguments: argparse.Namespace) -> int:
@@ -46,20 +49,24 @@ def main(arguments: argparse.Namespace) -> int:
     """
     manifest = import_application(arguments.actors) if arguments.actors else given_manifest(arguments.manifest)
     files = configurations([STANDARD_INPUT if path == "-" else path for path in arguments.config])
-    reports = [_check(file, manifest, allow_unset=arguments.allow_unset) for file in files]
+    reports = [_check(file, manifest, allow_unset=arguments.allow_unset, connect=arguments.connect) for file in files]
     mistakes = [mistake for report in reports for mistake in report.mistakes]
     if arguments.json:
         print(json.dumps([_json(report) for report in reports], indent=2))
-        return 78 if mistakes else 0
+        return 78 if mistakes else _code(reports)
     for report in reports:
         if report.config is not None:
             _print(report, report.config, Paint(arguments.color))
     if mistakes:
         raise ConfigError(mistakes)
-    return 0
+    return _code(reports)
 
 
-def _check(file: str, manifest: Manifest | None, *, allow_unset: bool) -> _Report:
+def _code(reports: Sequence[_Report]) -> int:
+    return int(any(report.looks is not None and report.looks.has_problem for report in reports))
+
+
+def _check(file: str, manifest: Manifest | None, *, allow_unset: bool, connect: bool) -> _Report:
     report = _Report(file)
     substitution = Substitution(os.environ, allow_unset=allow_unset)
 
@@ -81,6 +88,8 @@ def _check(file: str, manifest: Manifest | None, *, allow_unset: bool) -> _Repor
     for note in notes(report.config, manifest):
         line, column = loaded.document.place(note)
         report.notes.append(LocatedDiagnostic(file, line, column, "", masking.text(note.message)))
+    if connect:
+        report.looks = look(loaded.document, loaded.model)
     return report
 
 
@@ -91,6 +100,7 @@ def _json(report: _Report) -> dict[str, Any]:
         "mistakes": [asdict(mistake) for mistake in report.mistakes],
         "notes": [asdict(note) for note in report.notes],
         "unset": report.unset,
+        **({} if report.looks is None else {"connect": report.looks.as_json()}),
     }
 
 
@@ -98,6 +108,7 @@ def _print(report: _Report, loaded: Config, paint: Paint) -> None:
     routes = routes_by_source(loaded)
     print(f"{report.file}: {paint('ok', 'green')}")
     print(f"  dramatiq  {loaded.dramatiq.redacted_url}, namespace {loaded.dramatiq.namespace}")
+    _print_looks(report.looks, SINK, paint)
     for name, source in loaded.sources.items():
         print(f"  {paint(name, 'bold')}  {source.type} {source.redacted_url}")
         for route in routes.get(name, ()):
@@ -108,12 +119,18 @@ def _print(report: _Report, loaded: Config, paint: Paint) -> None:
         print(f"      duplicates: {_plain(promised.duplicates)}")
         print(f"      if: {_plain(promised.condition)}")
         print(f"      order: {_plain(promised.order)}")
+        _print_looks(report.looks, name, paint)
     if loaded.spool is not None:
         print(f"  spool  {loaded.spool.directory}, at most {spell_size(loaded.spool.max_size)}")
     for name in report.unset:
         print(f"  {paint('note', 'yellow')}: ${{{name}}} has no value here; a placeholder stands for it")
     for note in report.notes:
         print(f"  {note.file}:{note.line}:{note.column}: {paint('note', 'yellow')}: {note.message}")
+
+
+def _print_looks(looks: Looks | None, name: str, paint: Paint) -> None:
+    for line in looks.lines(name, paint) if looks is not None else ():
+        print(f"    {line}")
 
 
 def _plain(markdown: str) -> str:

@@ -3,29 +3,32 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable, Sequence
 from typing import Final
 
 from bridge.errors import SinkUnavailable
 from bridge.observe.logs import logger
 from bridge.sink import Memory, Sink
 from bridge.sink.memory import Evicts
+from bridge.sink.rights import Denial
 
 log = logger()
 _CHECK_INTERVAL_S: Final = 10.0
 _SOON_S: Final = 1.0
 _LETTERS_INTERVAL_S: Final = 600.0
 _ALL_OLD: Final = "every dead letter was older than max_age"
-_EVICTS_MESSAGES: Final = "the dramatiq Redis deletes messages when it is full (maxmemory-policy {policy})"
-_NOT_ALLOWED: Final = ": set noeviction there, or dramatiq: {allow_eviction: true} here"
-_EVICTS_OWN_KEYS: Final = (
+#: The limits in words; `check --connect` says them too.
+EVICTS_MESSAGES: Final = "the dramatiq Redis deletes messages when it is full (maxmemory-policy {policy})"
+NOT_ALLOWED: Final = ": set noeviction there, or dramatiq: {allow_eviction: true} here"
+EVICTS_OWN_KEYS: Final = (
     "when it is full, Redis deletes what the bridge remembers of written events:"
     " one that is delivered again may be written again"
 )
-_NOT_DURABLE: Final = (
+NOT_DURABLE: Final = (
     "the dramatiq Redis writes no append-only file (appendonly no):"
     " when it dies, what it took since its last snapshot is lost, messages of written events among it"
 )
-_LITTLE_ROOM: Final = (
+LITTLE_ROOM: Final = (
     "a tenth of Redis's maxmemory, so that dead letters alone pause no source:"
     " raise maxmemory, or set max_size to this or less"
 )
@@ -35,13 +38,29 @@ class SinkPromise:
     """Logs the limits of the sink, at the start and when it changes.
 
     `unready` says why the bridge is not ready, "" where it may be. A sink that evicts messages is not ready to take any,
-    unless `evicting_allowed`. `max_size` is the configured bound of the dead letters, in bytes. Of several processes only
-    the `first` one logs.
+    unless `evicting_allowed`, nor is one that denies what a write to one of `queues` needs. `counts_queues` says whether the
+    admin server asks for their numbers. `max_size` is the configured bound of the dead letters, in bytes. Of several processes
+    only the `first` one logs, and asks for rights.
     """
 
-    def __init__(self, sink: Sink, *, evicting_allowed: bool, max_size: int, first: bool) -> None:
+    def __init__(
+        self,
+        sink: Sink,
+        *,
+        evicting_allowed: bool,
+        max_size: int,
+        first: bool,
+        queues: Callable[[], Sequence[str]] = tuple,
+        counts_queues: bool = False,
+    ) -> None:
         self.unready = ""
         self._sink = sink
+        self._queues = queues
+        self._counts_queues = counts_queues
+        #: The queues of which the rights are known, and those that are missing; None before they are.
+        self._asked: Sequence[str] | None = None
+        self._denials: list[Denial] = []
+        self._evicts = ""
         self._evicting_allowed = evicting_allowed
         self._max_size = self._effective_size = max_size
         self._first = first
@@ -68,6 +87,8 @@ class SinkPromise:
         await self._tolerable.wait()
 
     async def _check(self) -> None:
+        if self._first:
+            await self._check_rights()
         try:
             memory = await self._sink.memory()
             self._check_eviction(memory)
@@ -79,12 +100,33 @@ class SinkPromise:
             self._log_unknown(error)
 
     def _log_unknown(self, error: PermissionError) -> None:
-        if not self.unready:  # else it has shown before that it evicts
-            self._tolerable.set()
+        self._judge(self._evicts)  # it may have shown before that it evicts
         if self._first and not self._unknown_logged:
             self._unknown_logged = True
             unknown = "how full it is, whether it evicts, and whether it keeps anything on a disk is not known"
             log.warning("sink.memory_unknown", cause=f"{error}: {unknown}")
+
+    async def _check_rights(self) -> None:
+        """Ask once, again for other queues, and until all that is needed is there: Redis counts each denial as an error."""
+        queues = self._queues()
+        if self._asked == queues and not any(denial.is_needed for denial in self._denials):
+            return
+        try:
+            denials = await self._sink.missing_rights(queues, counts_queues=self._counts_queues)
+        except PermissionError:
+            denials = []  # this server does not tell: a write does
+        for denial in denials:
+            if denial not in self._denials:
+                level = log.error if denial.is_needed else log.warning
+                level("sink.rights_missing", cause=denial.text, remedy=denial.line)
+        self._asked, self._denials = queues, denials
+
+    def _judge(self, evicts: str) -> None:
+        """Decide whether the sink can take messages."""
+        self._evicts = evicts
+        denied = next((f"{denial.text}: {denial.line}" for denial in self._denials if denial.is_needed), "")
+        self.unready = denied or evicts
+        (self._tolerable.clear if self.unready else self._tolerable.set)()
 
     async def _check_version(self) -> None:
         """Ask once: a server that is replaced by an older one is known at the next start."""
@@ -94,16 +136,15 @@ class SinkPromise:
             self._version_known = True
 
     def _check_eviction(self, memory: Memory) -> None:
-        cause = _EVICTS_MESSAGES.format(policy=memory.policy) + ("" if self._evicting_allowed else _NOT_ALLOWED)
-        self.unready = cause if memory.evicts is Evicts.MESSAGES and not self._evicting_allowed else ""
-        (self._tolerable.clear if self.unready else self._tolerable.set)()
+        cause = EVICTS_MESSAGES.format(policy=memory.policy) + ("" if self._evicting_allowed else NOT_ALLOWED)
+        self._judge(cause if memory.evicts is Evicts.MESSAGES and not self._evicting_allowed else "")
         before, self._policy = self._policy, (memory.policy, memory.evicts)
         if self._policy == before or not self._first:
             return
         if memory.evicts is Evicts.MESSAGES:
             log.error("sink.evicts", policy=memory.policy, cause=cause)
         elif memory.evicts is Evicts.OWN_KEYS:
-            log.warning("sink.evicts", policy=memory.policy, cause=_EVICTS_OWN_KEYS)
+            log.warning("sink.evicts", policy=memory.policy, cause=EVICTS_OWN_KEYS)
         elif before is not None and before[1] is not Evicts.NOTHING:
             log.info("sink.evicts_nothing", policy=memory.policy)
 
@@ -111,7 +152,7 @@ class SinkPromise:
         before, self._effective_size = self._effective_size, memory.dead_letter_bytes(self._max_size)
         if self._first and before != self._effective_size < self._max_size:
             effective = self._effective_size
-            log.warning("dead_letters.bounded", max_size=self._max_size, effective=effective, cause=_LITTLE_ROOM)
+            log.warning("dead_letters.bounded", max_size=self._max_size, effective=effective, cause=LITTLE_ROOM)
 
     async def _delete_old_dead_letters(self) -> None:
         if (now := asyncio.get_running_loop().time()) < self._letters_due:
@@ -123,5 +164,5 @@ class SinkPromise:
 
     def _check_durability(self, *, durable: bool) -> None:
         if not durable and self._durable is not False:
-            log.warning("sink.not_durable", cause=_NOT_DURABLE)
+            log.warning("sink.not_durable", cause=NOT_DURABLE)
         self._durable = durable

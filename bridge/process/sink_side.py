@@ -51,6 +51,8 @@ class SinkSide:
             evicting_allowed=dramatiq.allow_eviction,
             max_size=config.dead_letters.max_size,
             first=first,
+            queues=lambda: self.queues,
+            counts_queues=config.admin is not None,
         )
         self.reached = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []

@@ -37,10 +37,23 @@ def with_remedy(cause: str) -> str:
 
 def outdated_redis(info: str) -> str:
     """Return that the server of this INFO is older than supported; "" if it is not, or does not tell."""
-    fields = {name: value.strip() for name, _, value in (line.partition(":") for line in info.splitlines())}
-    if "valkey_version" in fields:  # its `redis_version` stays at 7.2.4
+    fields = info_fields(info)
+    if "valkey_version" in fields:
         return outdated("Valkey", fields["valkey_version"])
     return outdated("Redis", fields.get("redis_version", ""))
+
+
+def server_name(info: str) -> str:
+    """Return the name and the version of the server of this INFO, as in "Redis 7.0.15"."""
+    fields = info_fields(info)
+    if "valkey_version" in fields:  # its `redis_version` stays at 7.2.4
+        return f"Valkey {cut(fields['valkey_version'])}"
+    return f"Redis {cut(fields.get('redis_version', 'of an unknown version'))}"
+
+
+def info_fields(info: str) -> dict[str, str]:
+    """Return the fields of a section of INFO."""
+    return {name: value.strip() for name, _, value in (line.partition(":") for line in info.splitlines())}
 
 
 def not_redis(reply: object) -> str:

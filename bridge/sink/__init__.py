@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Protocol
 
 from bridge.model.batch import Batch, Written
 from bridge.model.state import QueueState
 from bridge.sink.memory import Memory
 from bridge.sink.redis_sink import RedisSink
+from bridge.sink.rights import Denial
 
 __all__ = ["Memory", "RedisSink", "Sink"]
 
@@ -87,6 +89,15 @@ class Sink(Protocol):
 
         Raises:
             SinkUnavailable: the sink cannot be reached, or refuses to answer now.
+        """
+        ...
+
+    async def missing_rights(self, queues: Sequence[str], *, counts_queues: bool) -> list[Denial]:
+        """Return the rights that are missing for writes to `queues`, and, with `counts_queues`, for `queue_state`.
+
+        Raises:
+            SinkUnavailable: the sink cannot be reached, or refuses to answer now.
+            PermissionError: it does not tell.
         """
         ...
 

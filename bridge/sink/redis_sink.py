@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from importlib.resources import files
 from typing import Any, Final
@@ -26,11 +26,13 @@ from bridge.model.batch import Batch, Trimmed, Written
 from bridge.model.state import QueueState
 from bridge.redis_io.connection import Word, encode_command
 from bridge.redis_io.keys import dead_letter_books_key, dead_letters_key
+from bridge.redis_io.rights import NoScript
 from bridge.redis_io.servers import outdated_redis
 from bridge.routing.redaction import NO_REDACTION, Redaction
 from bridge.sink.connection_pool import ConnectionPool, Unanswered, no_redis, unavailable
 from bridge.sink.dead_letters import LetterBounds
 from bridge.sink.memory import Memory, parse_memory
+from bridge.sink.rights import Denial, SinkRights
 from bridge.sink.script_arguments import FenceArguments, ScriptArguments
 
 
@@ -69,6 +71,7 @@ class RedisSink:
     """Writes batches to the Redis in which Dramatiq's workers look for messages: see `bridge.sink.Sink`."""
 
     def __init__(self, config: Dramatiq, dead_letters: DeadLetters, redaction: Redaction = NO_REDACTION) -> None:
+        self._config = config
         self._namespace = config.namespace
         #: For the dead letters; a reload may change the sources that it knows.
         self.redaction = redaction
@@ -96,6 +99,24 @@ class RedisSink:
             raise no_redis(reply)
         self._is_proven = True
 
+    async def missing_rights(self, queues: Sequence[str], *, counts_queues: bool) -> list[Denial]:
+        """See `Sink`."""
+        rights = SinkRights(self._config, COMMANDS, queues, counts_queues=counts_queues)
+        try:
+            return await rights.ask(self.ask)
+        except NoScript as error:
+            raise PermissionError(str(error)) from None
+        except ResponseError as error:
+            raise unavailable(error) from None
+
+    async def ask(self, *words: Word) -> Any:
+        """Return the reply to a command; an error reply as a ResponseError.
+
+        Raises:
+            SinkUnavailable: the sink cannot be reached.
+        """
+        return await self.connections.execute_raw(encode_command(*words))
+
     async def queue_length(self, queue: str) -> int:
         """See `Sink`."""
         reply = await self.connections.execute_raw(encode_command("LLEN", f"{self._namespace}:{queue}"))
@@ -122,7 +143,7 @@ class RedisSink:
 
     async def memory(self) -> Memory:
         """See `Sink`; the bound of the dead letters follows it."""
-        info = await self._info("memory")
+        info = await self.info("memory")
         try:
             memory = parse_memory(info)
         except ValueError as error:
@@ -133,12 +154,12 @@ class RedisSink:
     async def is_durable(self) -> bool:
         """See `Sink`; with `appendfsync everysec`, the default, a second may be lost."""
         # Where Redis does not say (other servers), it is not doubted.
-        return "aof_enabled:0" not in await self._info("persistence")
+        return "aof_enabled:0" not in await self.info("persistence")
 
     async def outdated(self) -> str:
         """See `Sink`."""
         try:
-            return outdated_redis(await self._info("server"))
+            return outdated_redis(await self.info("server"))
         except PermissionError:
             return ""
 
@@ -148,7 +169,13 @@ class RedisSink:
         command = encode_command("EVAL", _DELETE_OLD, len(keys), *keys, self._bounds.max_age_ms)
         return _number(await self.connections.execute(command))
 
-    async def _info(self, section: str) -> str:
+    async def info(self, section: str) -> str:
+        """Return a section of the server's INFO.
+
+        Raises:
+            SinkUnavailable: the sink cannot be reached, or refuses to answer now.
+            PermissionError: the bridge may not ask, or the server has no INFO.
+        """
         reply = await self.connections.execute_raw(encode_command("INFO", section))
         if isinstance(reply, ResponseError):
             # Not allowed, or not there: renamed, or not known to another server. A state of Redis has a code of its own.

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from bridge.config import Config, Dramatiq
+from bridge.model.findings import Findings
 from bridge.redis_io.client import same_server
 from bridge.sources.contract import Session, SinkWatch, Source
 from bridge.sources.redis_pubsub import RedisPubsubSource
@@ -18,7 +19,7 @@ from bridge.sources.redis_stream.source import RedisStreamSource
 from bridge.sources.sharding import why_not_shareable
 from bridge.topics.mqtt import needed_filters
 
-__all__ = ["Session", "Source", "make", "orphaned_sessions", "subscriptions"]
+__all__ = ["Session", "Source", "look", "make", "orphaned_sessions", "subscriptions"]
 
 
 @dataclass(slots=True, frozen=True)
@@ -42,10 +43,22 @@ def _amqp(context: SourceContext) -> Source:
     return AmqpSource(context.name, context.settings, context.dramatiq, context.sink)
 
 
+async def _look_at_amqp(context: SourceContext, found: Findings) -> None:
+    from bridge.sources.amqp.preflight import look_at_queue  # noqa: PLC0415 - see above
+
+    await look_at_queue(context.name, context.settings, found)
+
+
 def _mqtt(context: SourceContext) -> Source:
     from bridge.sources.mqtt.source import MqttSource  # noqa: PLC0415 - see above
 
     return MqttSource(context.name, context.settings, _mqtt_filters(context), context.dramatiq)
+
+
+async def _look_at_mqtt(context: SourceContext, found: Findings) -> None:
+    from bridge.sources.mqtt.preflight import look_at_broker  # noqa: PLC0415 - see above
+
+    await look_at_broker(context.settings, _mqtt_filters(context), found)
 
 
 async def _mqtt_orphans(context: SourceContext, first: int) -> Mapping[str, Source]:
@@ -68,8 +81,23 @@ def _pubsub(context: SourceContext) -> Source:
 
 
 def _stream(context: SourceContext) -> Source:
-    in_sink = same_server(context.settings.url, context.dramatiq.url)
-    return RedisStreamSource(context.name, context.settings, context.dramatiq, in_sink=in_sink)
+    return RedisStreamSource(context.name, context.settings, context.dramatiq, in_sink=_in_sink(context))
+
+
+def _in_sink(context: SourceContext) -> bool:
+    return same_server(context.settings.url, context.dramatiq.url)
+
+
+async def _look_at_pubsub(context: SourceContext, found: Findings) -> None:
+    from bridge.sources.redis_pubsub_look import look_at_pubsub  # noqa: PLC0415 - only `check --connect` needs it
+
+    await look_at_pubsub(context.settings, found)
+
+
+async def _look_at_stream(context: SourceContext, found: Findings) -> None:
+    from bridge.sources.redis_stream.look import look_at_streams  # noqa: PLC0415 - see above
+
+    await look_at_streams(context.settings, context.dramatiq, found, in_sink=_in_sink(context))
 
 
 @dataclass(slots=True, frozen=True)
@@ -78,18 +106,20 @@ class _Protocol:
 
     `orphans` finds the sessions that the broker keeps for processes from a number on; None where it keeps none.
     `subscriptions` returns what a source asks its broker for because of its routes; None where only its settings matter.
+    `look` looks at the broker before the start, consumes nothing and changes nothing there; None where it shows nothing.
     """
 
     make: Callable[[SourceContext], Source]
     orphans: Callable[[SourceContext, int], Awaitable[Mapping[str, Source]]] | None
     subscriptions: Callable[[SourceContext], Sequence[str]] | None
+    look: Callable[[SourceContext, Findings], Awaitable[None]] | None
 
 
 _REGISTRY: Final[dict[str, _Protocol]] = {
-    "amqp": _Protocol(_amqp, orphans=None, subscriptions=None),
-    "mqtt": _Protocol(_mqtt, orphans=_mqtt_orphans, subscriptions=_mqtt_filters),
-    "redis-pubsub": _Protocol(_pubsub, orphans=None, subscriptions=None),
-    "redis-stream": _Protocol(_stream, orphans=None, subscriptions=None),
+    "amqp": _Protocol(_amqp, orphans=None, subscriptions=None, look=_look_at_amqp),
+    "mqtt": _Protocol(_mqtt, orphans=_mqtt_orphans, subscriptions=_mqtt_filters, look=_look_at_mqtt),
+    "redis-pubsub": _Protocol(_pubsub, orphans=None, subscriptions=None, look=_look_at_pubsub),
+    "redis-stream": _Protocol(_stream, orphans=None, subscriptions=None, look=_look_at_stream),
 }
 
 
@@ -117,6 +147,20 @@ def subscriptions(name: str, config: Config) -> frozenset[str]:
     context = _context(name, config)
     needed = _REGISTRY[context.settings.type].subscriptions
     return frozenset() if needed is None else frozenset(needed(context))
+
+
+async def look(name: str, config: Config, found: Findings) -> None:
+    """Look at the broker of `sources.<name>` before the start; it consumes nothing, and changes nothing.
+
+    Raises:
+        Disconnected: the broker can't be reached, or the connection has ended.
+    """
+    context = _context(name, config)
+    look_at = _REGISTRY[context.settings.type].look
+    if look_at is None:
+        found.unseen(f"a source of type {context.settings.type} shows nothing before the start")
+    else:
+        await look_at(context, found)
 
 
 def _context(name: str, config: Config, sink: SinkWatch | None = None) -> SourceContext:

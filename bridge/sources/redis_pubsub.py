@@ -19,10 +19,12 @@ from bridge.config import RedisPubsub
 from bridge.errors import Disconnected
 from bridge.model.event import Details, Event, already_parsed
 from bridge.observe.logs import RepeatedLog, logger
+from bridge.redis_io import rights
 from bridge.redis_io.connection import RedisConnection, encode_command
 from bridge.redis_io.servers import VersionCheck, not_redis, with_remedy
 from bridge.sources.contract import WindowedSession
 from bridge.sources.oversized import ROOM_BYTES
+from bridge.sources.redis_notifications import NotificationsCheck
 from bridge.sources.window import InFlightWindow
 from bridge.topics.memory import TopicMemory
 
@@ -56,6 +58,7 @@ class RedisPubsubSource:
         self._config = config
         self._repeated = RepeatedLog()
         self._version_check = VersionCheck(name)
+        self._notifications_check = NotificationsCheck(name, config)
         # All messages published before this time (`time.monotonic`) were received; None before the first subscription.
         self._complete_until: float | None = None
 
@@ -69,6 +72,7 @@ class RedisPubsubSource:
         try:
             await connection.open()
             await self._version_check.run(connection)
+            await self._notifications_check.run(connection)
             await session.subscribe()
             self._log_gap()
             subscribed = True
@@ -143,7 +147,12 @@ class RedisPubsubSession(WindowedSession):
         except TimeoutError:
             raise Disconnected("no answer to SUBSCRIBE") from None
         except ResponseError as error:
-            raise Disconnected(with_remedy(str(error))) from None
+            cause = rights.with_line(with_remedy(str(error)), self._config, channels=self._permitting())
+            raise Disconnected(cause) from None
+
+    def _permitting(self) -> list[str]:
+        """Return the patterns of an ACL that permit all channels and patterns."""
+        return [*map(rights.literal, self._config.channels), *self._config.patterns]
 
     async def acknowledge(self, events: Sequence[Event]) -> None:
         """Make room: Redis pub/sub has no acknowledgements."""

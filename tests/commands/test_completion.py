@@ -23,6 +23,7 @@ def _program(shell: str, capsys: pytest.CaptureFixture[str]) -> str:
     [
         ("ch", ["check"]),
         ("check --allow", ["--allow-unset"]),
+        ("check --con", ["--connect"]),
         ("check bri", ["bridge.yaml"]),
         ("check --color a", ["auto", "always"]),
         ("schema --manifest act", ["actors.json"]),

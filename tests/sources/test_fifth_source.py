@@ -58,6 +58,12 @@ def test_check_states_its_guarantee_and_its_notes(copy: BridgeCopy, file: Path) 
     ]
 
 
+def test_a_look_says_that_it_shows_nothing(copy: BridgeCopy, file: Path, redis_server: Redis) -> None:
+    """A source without a look of its own is no hole: `check --connect` says that nothing was seen."""
+    said = copy.run("check", "--connect", write(file, LOG, {}, dramatiq={"url": redis_server.url}))
+    assert "    unseen: a source of type lines shows nothing before the start\n" in said
+
+
 def test_its_topics_have_its_own_syntax(copy: BridgeCopy, file: Path) -> None:
     """A route's `topic` is read in the wildcards of the source."""
     path = write(file, LOG, {"name": "own", "topic": "{first}>?", "args": ["$first"]}, {"name": "mqtt", "topic": "a/+"})

@@ -18,6 +18,7 @@ from bridge.model.event import Details, Event, already_parsed
 from bridge.model.state import QueueState
 from bridge.sink import Memory
 from bridge.sink.health import SinkHealth
+from bridge.sink.rights import Denial
 from bridge.sources.contract import WindowedSession
 from bridge.sources.window import InFlightWindow
 from tests.support.routing import router
@@ -140,6 +141,11 @@ class MemorySink:
     async def outdated(self) -> str:
         """See `Sink`."""
         return ""
+
+    async def missing_rights(self, queues: Sequence[str], *, counts_queues: bool) -> list[Denial]:
+        """There are none to have."""
+        del queues, counts_queues
+        return []
 
     async def delete_old_dead_letters(self) -> int:
         """There are none."""

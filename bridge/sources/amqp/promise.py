@@ -9,7 +9,7 @@ AMQP shows nobody the arguments and policies of a queue: beyond `declare:`, only
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Final
 
 from bridge.config import Amqp
@@ -55,9 +55,8 @@ class PromiseLog:
         self._queue = config.queue
         self._arguments = config.declare.arguments if config.declare else {}
         self._limit = delivery_limit(self._arguments)
-        self._remedy = _STREAM_REMEDY if config.deduplicate is None else _STREAM_REMEDY_DEDUPLICATE
-        self._is_filtered = bool(config.filter)
-        self._is_stream = config.is_stream
+        self._remedy = stream_remedy(config)
+        self._config = config
         #: The promise that the queue keeps, where it is less than the source's; else None.
         self.guarantee: str | None = None
         self._said: set[str] = set()
@@ -76,15 +75,8 @@ class PromiseLog:
 
         Of the extensions of AMQP 0-9-1 the bridge uses `consumer_cancel_notify` alone; none of its guarantees rests on it.
         """
-        product, version = shown(properties.get("product")), shown(properties.get("version"))
-        if cause := outdated(product, version):
-            self._say("source.old_server", cause=cause)
-        if self._is_filtered and product == "RabbitMQ" and is_older(version, _FILTERS_SINCE):
-            self._say("source.filter_ignored", cause=_UNFILTERED.format(version))
-        if not checked:
-            self._say("source.consumer_unchecked", cause=_STREAM_UNCHECKED if self._is_stream else _UNCHECKED)
-        elif not capabilities(properties).get("consumer_cancel_notify"):
-            self._say("source.cancel_unannounced", cause=_CANCEL_UNANNOUNCED)
+        for event, cause in server_limits(self._config, properties, checked=checked):
+            self._say(event, cause=cause)
 
     def look_at_first(self, event: Event, *, is_kept: bool) -> None:
         """Log the limits that the first delivery of a connection shows; `is_kept`: the offset of a stream is kept."""
@@ -115,6 +107,24 @@ class PromiseLog:
         if event not in self._said:
             self._said.add(event)
             log.warning(event, source=self._source, queue=self._queue, **fields)
+
+
+def server_limits(config: Amqp, properties: Mapping[str, object], *, checked: bool) -> Iterator[tuple[str, str]]:
+    """Yield each limit of a broker with these properties, as the event of the log and its cause; see `look_at_server`."""
+    product, version = shown(properties.get("product")), shown(properties.get("version"))
+    if cause := outdated(product, version):
+        yield "source.old_server", cause
+    if config.filter and product == "RabbitMQ" and is_older(version, _FILTERS_SINCE):
+        yield "source.filter_ignored", _UNFILTERED.format(version)
+    if not checked:
+        yield "source.consumer_unchecked", _STREAM_UNCHECKED if config.is_stream else _UNCHECKED
+    elif not capabilities(properties).get("consumer_cancel_notify"):
+        yield "source.cancel_unannounced", _CANCEL_UNANNOUNCED
+
+
+def stream_remedy(config: Amqp) -> str:
+    """Return what to do where a queue is a stream, and the file does not say so."""
+    return _STREAM_REMEDY if config.deduplicate is None else _STREAM_REMEDY_DEDUPLICATE
 
 
 def _headers(event: Event) -> Mapping[str, object]:

@@ -13,21 +13,19 @@ from contextlib import asynccontextmanager
 from typing import Any, Final
 
 import aio_pika
-from aio_pika.connection import make_url
-from aiormq.exceptions import ChannelPreconditionFailed
-from yarl import URL
 
-from bridge.config import Amqp, Dramatiq, tls
+from bridge.config import Amqp, Dramatiq
 from bridge.config.names import virtual_host
-from bridge.connecting.attempt import Attempt, Server
-from bridge.errors import Disconnected, describe_error
+from bridge.connecting.attempt import Attempt
+from bridge.errors import Disconnected
 from bridge.model.event import Details, Event
 from bridge.observe.logs import RepeatedLog, logger
-from bridge.sources.amqp.consumer_check import ConsumerCheck, says_gone
+from bridge.sources.amqp.consumer_check import ConsumerCheck
 from bridge.sources.amqp.library import lift_limits
+from bridge.sources.amqp.opening import broker_url, describe_failure, describe_refusal, server
 from bridge.sources.amqp.promise import PromiseLog
-from bridge.sources.amqp.session import AmqpSession, describe_end
-from bridge.sources.amqp.stream import StreamPosition, StreamReader, no_stream
+from bridge.sources.amqp.session import AmqpSession
+from bridge.sources.amqp.stream import StreamPosition, StreamReader
 from bridge.sources.amqp.transport import FastTransport, LibraryTransport, TransportFactory
 from bridge.sources.contract import SinkWatch
 from bridge.sources.oversized import ROOM_BYTES
@@ -79,9 +77,9 @@ class AmqpSource:
             consumer_check=self._consumer_check,
             log_waiting=self._log_waiting,
         )
-        attempt, url = Attempt(config.connect_timeout / 1000), self._url()
+        attempt, url = Attempt(config.connect_timeout / 1000), broker_url(config, f"dramatiq-bridge {self.name}")
         connection = aio_pika.Connection(url)
-        factory = TransportFactory(transport, attempt, self._server(url))
+        factory = TransportFactory(transport, attempt, server(config, url))
         connection.kwargs["transport_factory"] = factory
         is_connected = False
         try:
@@ -97,8 +95,8 @@ class AmqpSource:
                 self._promise.log_declared()
             except Exception as error:  # noqa: BLE001 - aiormq raises anything, a bare Exception among it
                 self._consumer_check.note_refusal(error)
-                cause = transport.close_reason or _describe_refusal(error, config)
-                raise Disconnected(cause or _describe_failure(error, config.url, connected=is_connected)) from None
+                cause = transport.close_reason or describe_refusal(error, config)
+                raise Disconnected(cause or describe_failure(error, config.url, connected=is_connected)) from None
             watching = asyncio.create_task(session.watch_consumer(), name=f"source:{self.name}:consumer-check")
             try:
                 yield session
@@ -123,43 +121,3 @@ class AmqpSource:
 
     def _log_waiting(self, cause: str) -> None:
         self._repeated.write(cause, log.warning, "source.waiting", source=self.name, cause=cause)
-
-    def _server(self, url: URL) -> Server:
-        settings = self._config.tls
-        secure = tls.context(settings) if url.scheme == "amqps" else None
-        port = url.port or (5671 if secure else 5672)
-        return Server(url.host or "localhost", port, tls=secure, name=settings.server_name if settings else None)
-
-    def _url(self) -> URL:
-        config = self._config
-        # aiormq gives up after 3 x (heartbeat + 1) s without a frame, and checks every half heartbeat. So it gets 9 s for
-        # a `heartbeat` of 10 s, and gives up after 34 s at most.
-        heartbeat = max(1, config.heartbeat // 1000 - 1)
-        url = make_url(config.url, heartbeat=heartbeat, name=f"dramatiq-bridge {self.name}")
-        if config.username is not None:
-            url = url.with_user(config.username)
-        if config.password is not None:
-            url = url.with_password(config.password.get_secret_value())
-        return url
-
-
-def _describe_refusal(error: BaseException, config: Amqp) -> str:
-    """Return which queue or exchange the broker refused to declare or to find; "" if it did not."""
-    if config.declare is None and says_gone(error, config.queue):
-        return f"queue {config.queue!r} does not exist: declare it at the broker, or add `declare:` to the source"
-    if isinstance(error, ChannelPreconditionFailed) and "x-stream-offset" in str(error):
-        return no_stream(config.queue)
-    if isinstance(error, ChannelPreconditionFailed):
-        exchange = f"exchange {config.declare.exchange!r}" if config.declare else ""
-        # RabbitMQ names the argument that differs, and its queue or exchange.
-        subject = exchange if exchange and f"for {exchange}" in str(error) else f"queue {config.queue!r}"
-        # "inequivalent arg ... received ... but current is ..."; else it says which argument is invalid.
-        problem = "exists with other settings" if "inequivalent" in str(error) else "is refused as it is declared"
-        return f"{subject} {problem}: {error}"
-    return ""
-
-
-def _describe_failure(error: BaseException, url: str, *, connected: bool) -> str:
-    if not connected and (explained := tls.explain(error, url)) != describe_error(error):
-        return explained
-    return describe_end(error)

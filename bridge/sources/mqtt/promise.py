@@ -15,6 +15,10 @@ log = logger()
 _UNSUPPORTED_VERSION: Final = 0x84
 _BAD_CLIENT_ID: Final = 0x85
 _V3_UNSUPPORTED_VERSION, _V3_BAD_CLIENT_ID = 1, 2
+LOWERED: Final = "the broker grants these at QoS 0 only: what is published while nobody is connected is lost"
+#: How the causes of a CONNECT that was refused begin.
+REFUSED: Final = "refused: "
+REFUSES_ID: Final = "the broker refuses the client_id"
 _NO_MQTT_5: Final = "the broker speaks no MQTT 5: set version: 3.1.1"
 
 
@@ -34,7 +38,7 @@ def refusal(code: int, client_id: str | None, *, v5: bool) -> str:
         return _NO_MQTT_5 if v5 else "the broker speaks no MQTT 3.1.1: set version: 5"
     if code == (_BAD_CLIENT_ID if v5 else _V3_BAD_CLIENT_ID):
         return (
-            f"the broker refuses the client_id {client_id!r}"
+            f"{REFUSES_ID} {client_id!r}"
             if client_id is not None
             else "the broker refuses a client without a client_id: add client_id"
         )
@@ -71,6 +75,12 @@ def missing(topics: Sequence[str], properties: Any) -> str:
     return ""
 
 
+def no_subscription_ids(*, v5: bool) -> str:
+    """Return what becomes of events that fit several filters where nothing tells their copies apart."""
+    known = "the broker has" if v5 else "MQTT 3.1.1 has"
+    return f"{known} no subscription identifiers: an event may come, and be written, once for each of these that fits"
+
+
 class PromiseLog:
     """Says each limit of one source once, and again when it changes."""
 
@@ -90,8 +100,7 @@ class PromiseLog:
 
     def lowered(self, topics: Sequence[str]) -> None:
         """Say which topics the broker grants at QoS 0 only."""
-        cause = "the broker grants these at QoS 0 only: what is published while nobody is connected is lost"
-        self._say("source.qos_lowered", tuple(topics), topics=list(topics), cause=cause)
+        self._say("source.qos_lowered", tuple(topics), topics=list(topics), cause=LOWERED)
 
     def unsubscribe_refused(self, topics: Sequence[str]) -> None:
         """Say which topics the broker does not unsubscribe: their events still come."""

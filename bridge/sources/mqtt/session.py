@@ -9,22 +9,22 @@ import asyncio
 import contextlib
 from collections.abc import Sequence
 from typing import Any, Final
-from urllib.parse import unquote, urlsplit
 
 from paho.mqtt import client as paho
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 
-from bridge.config import Mqtt, tls
-from bridge.connecting.attempt import Attempt, Server
+from bridge.config import Mqtt
+from bridge.connecting.attempt import Attempt
 from bridge.errors import Disconnected, describe_error
 from bridge.model.event import Event
 from bridge.sources.contract import WindowedSession
 from bridge.sources.mqtt.connection import PahoConnection
+from bridge.sources.mqtt.login import credentials, server
 from bridge.sources.mqtt.overlap import CopyFilter, OverlapIds
 from bridge.sources.mqtt.packets import MAX_PACKET_BYTES, NOT_MQTT, PacketReader
 from bridge.sources.mqtt.paho_client import PlainClient, TappedClient, event_of
-from bridge.sources.mqtt.promise import PromiseLog, describe, guarantee, missing, no_answer, shortened
+from bridge.sources.mqtt.promise import REFUSED, PromiseLog, describe, guarantee, missing, no_answer, shortened
 from bridge.sources.mqtt.subscription_store import SubscriptionStore
 from bridge.sources.mqtt.subscriptions import Subscriptions
 from bridge.sources.oversized import ROOM_BYTES
@@ -90,12 +90,7 @@ class MqttSession(WindowedSession):
             Disconnected, OSError, ValueError: the connection failed, or the broker refused it.
         """
         config = self._config
-        url = urlsplit(config.url)
-        secure = tls.context(config.tls) if url.scheme == "mqtts" else None
-        port, name = url.port or (8883 if secure else 1883), config.tls.server_name if config.tls else None
-        username = config.username if config.username is not None else unquote(url.username or "")
-        password = config.password.get_secret_value() if config.password else unquote(url.password or "")
-        self._client.authenticate(username, password)
+        self._client.authenticate(*credentials(config))
         properties = None
         if self._v5:
             properties = Properties(PacketTypes.CONNECT)
@@ -104,7 +99,7 @@ class MqttSession(WindowedSession):
             properties.SessionExpiryInterval = config.session_expiry // 1000 if config.client_id else 0
         await self._connection.open(
             attempt,
-            Server(url.hostname or "localhost", port, tls=secure, name=name),
+            server(config),
             keepalive=max(1, config.keepalive // 1000),
             clean_start=(config.client_id is None) if self._v5 else paho.MQTT_CLEAN_START_FIRST_ONLY,
             properties=properties,
@@ -215,7 +210,7 @@ class MqttSession(WindowedSession):
 
     def _on_connect(self, _client: Any, _data: Any, flags: Any, reason: Any, properties: Any) -> None:
         if reason.is_failure:
-            self._connection.fail(f"refused: {describe(reason, properties)}")
+            self._connection.fail(f"{REFUSED}{describe(reason, properties)}")
             return
         self._connected_at = self._progress_at = self._loop.time()
         if cause := missing(self._topics, properties):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Final
 
 from paho.mqtt import client as paho
@@ -15,7 +15,7 @@ from bridge.config import Mqtt
 from bridge.observe.logs import logger
 from bridge.sources.mqtt.connection import PahoConnection
 from bridge.sources.mqtt.overlap import OverlapIds
-from bridge.sources.mqtt.promise import PromiseLog, describe
+from bridge.sources.mqtt.promise import PromiseLog, describe, no_subscription_ids
 
 log = logger()
 #: Reason codes of MQTT 5: errors begin here; the UNSUBACK "No subscription existed".
@@ -71,19 +71,15 @@ class Subscriptions:
         `connack` are the properties of the broker's answer to CONNECT, None in MQTT 3.1.1.
         """
         self._session_present = session_present
-        self._max_packet = min(_MAX_PACKET, getattr(connack, "MaximumPacketSize", _MAX_PACKET))
+        self._max_packet = max_packet(connack)
         overlapping = {topic: number for topic, number in self._overlap_ids.by_filter.items() if topic in topics}
         with_ids = self._v5 and getattr(connack, "SubscriptionIdentifierAvailable", 1) == 1
         ids = overlapping if with_ids else {}
         if len(ids) < len(overlapping):
-            known = "the broker has" if self._v5 else "MQTT 3.1.1 has"
-            self._promise.overlap(
-                list(overlapping),
-                f"{known} no subscription identifiers: an event may come, and be written, once for each of these that fits",
-            )
+            self._promise.overlap(list(overlapping), no_subscription_ids(v5=self._v5))
         for topic, number in ids.items():
             self._request([topic], number)
-        for portion in self._portions([topic for topic in topics if topic not in ids]):
+        for portion in portions([topic for topic in topics if topic not in ids], self._max_packet):
             self._request(portion, 0)
         if not self._subscribing:
             self._grant()
@@ -91,7 +87,7 @@ class Subscriptions:
     def unsubscribe(self, topics: list[str]) -> asyncio.Future[list[list[Any]]]:
         """Unsubscribe; the future gets the answers' reason codes (none in MQTT 3.1.1), if the broker ever answers."""
         answers = []
-        for portion in self._portions(topics):
+        for portion in portions(topics, self._max_packet):
             answers.append(asyncio.get_running_loop().create_future())
             _, packet_id = self._client.unsubscribe(portion)
             self._unsubscribing[packet_id] = answers[-1]
@@ -106,20 +102,6 @@ class Subscriptions:
         payload = [(topic, options if self._v5 else self._qos) for topic in topics]
         _, packet_id = self._client.subscribe(payload, properties=properties)  # type: ignore[arg-type]
         self._subscribing[packet_id] = topics, number
-
-    def _portions(self, topics: list[str]) -> Iterator[list[str]]:
-        """Split the topics of one request: AWS IoT takes 8 filters, and every broker a packet of its maximum size."""
-        portion: list[str] = []
-        size = 0
-        for topic in topics:
-            topic_size = len(topic.encode()) + _BESIDE_TOPIC
-            if portion and (len(portion) == _MAX_FILTERS or size + topic_size > self._max_packet - _BESIDE_TOPICS):
-                yield portion
-                portion, size = [], 0
-            portion.append(topic)
-            size += topic_size
-        if portion:
-            yield portion
 
     def still_subscribed(self, source: str, topics: list[str], answers: list[list[Any]]) -> list[str]:
         """Log the answers to `unsubscribe`; return the topics that the broker refuses to unsubscribe."""
@@ -170,3 +152,23 @@ class Subscriptions:
         answer = self._unsubscribing.pop(mid, None)
         if answer is not None and not answer.done():
             answer.set_result(reasons)
+
+
+def max_packet(connack: Any) -> int:
+    """Return how large a request may be, by the properties of the broker's answer to CONNECT (None in MQTT 3.1.1)."""
+    return min(_MAX_PACKET, getattr(connack, "MaximumPacketSize", _MAX_PACKET))
+
+
+def portions(topics: Sequence[str], max_bytes: int) -> Iterator[list[str]]:
+    """Split the topics of one request: AWS IoT takes 8 filters, and every broker a packet of its maximum size."""
+    portion: list[str] = []
+    size = 0
+    for topic in topics:
+        topic_size = len(topic.encode()) + _BESIDE_TOPIC
+        if portion and (len(portion) == _MAX_FILTERS or size + topic_size > max_bytes - _BESIDE_TOPICS):
+            yield portion
+            portion, size = [], 0
+        portion.append(topic)
+        size += topic_size
+    if portion:
+        yield portion

@@ -23,6 +23,7 @@ from bridge.errors import Disconnected
 from bridge.model.entry_ids import entry_order
 from bridge.observe.logs import RepeatedLog, logger
 from bridge.redis_io.connection import RedisConnection
+from bridge.redis_io.rights import literal, with_line
 from bridge.redis_io.servers import with_remedy
 from bridge.sources.redis_stream.positions import Positions
 
@@ -103,21 +104,24 @@ class Group:
         Raises:
             Disconnected: Redis refused, or the connection ended.
         """
-        try:
-            for stream in self._config.streams:
-                if not await self._exists(connection, stream):
-                    await self._make(connection, stream)
-                    continue
-                if self._written.get(stream) is None:
-                    self._written[stream] = await self._positions.read_at_once(stream)
-                if lost:
-                    self._counted.pop(stream, None)
-                if lost and self._positions.in_sink and stream in self._read:
-                    # Another consumer may have made it, and does not know how far this one has read.
-                    await self._positions.restart(stream, self._read[stream])
-        except ResponseError as error:
-            raise Disconnected(with_remedy(str(error))) from None
+        for stream in self._config.streams:
+            try:
+                await self._create_of(connection, stream, lost=lost)
+            except ResponseError as error:
+                raise Disconnected(refused(str(error), stream, self._config)) from None
         self._inspect_at = 0.0
+
+    async def _create_of(self, connection: RedisConnection, stream: str, *, lost: bool) -> None:
+        if not await self._exists(connection, stream):
+            await self._make(connection, stream)
+            return
+        if self._written.get(stream) is None:
+            self._written[stream] = await self._positions.read_at_once(stream)
+        if lost:
+            self._counted.pop(stream, None)
+        if lost and self._positions.in_sink and stream in self._read:
+            # Another consumer may have made it, and does not know how far this one has read.
+            await self._positions.restart(stream, self._read[stream])
 
     async def _exists(self, connection: RedisConnection, stream: str) -> bool:
         try:
@@ -257,6 +261,13 @@ class Group:
     def _say(self, subject: object, method: Callable[..., object], event: str, **fields: Any) -> None:
         """Log a line about `subject`, which others may cause again and again."""
         self._repeated.write((event, subject), method, event, source=self._source, **fields)
+
+
+def refused(cause: str, stream: str, config: RedisStream) -> str:
+    """Return why a command on `stream` was refused, and the remedy."""
+    if cause.startswith("WRONGTYPE"):
+        return f"{cause}: key {stream!r} holds no stream"
+    return with_line(with_remedy(cause), config, keys=[literal(stream)])
 
 
 def _now() -> bytes:

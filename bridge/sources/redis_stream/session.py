@@ -21,11 +21,11 @@ from bridge.errors import Disconnected
 from bridge.model.entry_ids import highest_id
 from bridge.model.event import Event
 from bridge.redis_io.connection import RedisConnection, encode_command
-from bridge.redis_io.servers import VersionCheck, not_redis, with_remedy
+from bridge.redis_io.servers import VersionCheck, not_redis
 from bridge.sources.contract import WindowedSession
 from bridge.sources.oversized import ROOM_BYTES
 from bridge.sources.redis_stream.entries import EntryReader
-from bridge.sources.redis_stream.group import Group
+from bridge.sources.redis_stream.group import Group, refused
 from bridge.sources.window import InFlightWindow
 
 #: How long one read waits for entries; a pause takes up to as long.
@@ -44,15 +44,17 @@ _LOST: Final = ("NOGROUP", "UNBLOCKED")
 class RedisStreamSession(WindowedSession):
     """See `Session`.
 
-    It has two connections: a reply to XACK would have to wait behind an XREADGROUP that blocks.
+    It has two connections: a reply to XACK would have to wait behind an XREADGROUP that blocks. `acknowledges` says whether the
+    user of `config` acknowledges: there, or in the sink, where that has the same user.
     """
 
-    def __init__(self, name: str, config: RedisStream, group: Group, *, in_sink: bool) -> None:
+    def __init__(self, name: str, config: RedisStream, group: Group, *, in_sink: bool, acknowledges: bool) -> None:
         self._name = name
         self._group = group
         self._config = config
         self._reader, self._acknowledger = (RedisConnection(config, timeout_s=REPLY_TIMEOUT_S) for _ in range(2))
         self._in_sink = in_sink
+        self._acknowledges = acknowledges
         self._consumer = group.consumer
         self._has_room = asyncio.Event()
         self._window = InFlightWindow(config.window, self._has_room.set, redelivered=True)
@@ -93,9 +95,9 @@ class RedisStreamSession(WindowedSession):
             if not isinstance(reply, int):
                 raise Disconnected(not_redis(reply))
         except ResponseError as error:
-            # In Dramatiq's Redis the sink's own user acknowledges; whether there is such a command, both know.
-            if not self._in_sink or str(error).startswith("unknown command"):
-                raise Disconnected(with_remedy(str(error))) from None
+            # In Dramatiq's Redis another user may acknowledge; whether there is such a command, both know.
+            if self._acknowledges or str(error).startswith("unknown command"):
+                raise Disconnected(refused(str(error), self._config.streams[0], self._config)) from None
 
     async def close(self) -> None:
         """Close the connections."""

@@ -8,6 +8,7 @@ from typing import Any
 
 from bridge.config import Dramatiq, RedisStream
 from bridge.model.event import Details, Event
+from bridge.redis_io.rights import user_of
 from bridge.redis_io.servers import VersionCheck
 from bridge.sources.redis_stream.group import Group
 from bridge.sources.redis_stream.positions import Positions
@@ -29,6 +30,7 @@ class RedisStreamSource:
         self.group = Group(name, config, Positions(name, config.group, dramatiq, in_sink=in_sink))
         self._config = config
         self._in_sink = in_sink
+        self._acknowledges = not in_sink or user_of(config) == user_of(dramatiq)
         self._version_check = VersionCheck(name)
         # Whether the last connection ended because a reply was too large.
         self._reads_one_by_one = False
@@ -36,7 +38,9 @@ class RedisStreamSource:
     @asynccontextmanager
     async def connect(self) -> AsyncIterator[RedisStreamSession]:
         """See `Source`; the group is created where it is missing."""
-        session = RedisStreamSession(self.name, self._config, self.group, in_sink=self._in_sink)
+        session = RedisStreamSession(
+            self.name, self._config, self.group, in_sink=self._in_sink, acknowledges=self._acknowledges
+        )
         if self._reads_one_by_one:
             session.read_one_by_one()
         try:

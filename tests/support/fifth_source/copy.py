@@ -30,7 +30,7 @@ _CHANGES: Final = {
         (
             '    "mqtt": _Protocol(',
             (
-                '    "lines": _Protocol(lambda context: LinesSource(context.name, context.settings), orphans=None, subscriptions=None),\n'
+                '    "lines": _Protocol(lambda context: LinesSource(context.name, context.settings), orphans=None, subscriptions=None, look=None),\n'
                 '    "mqtt": _Protocol('
             ),
         ),
