@@ -10,9 +10,18 @@ from bridge.sink.connection_pool import ConnectionPool
 
 #: Returns the attempts so far and counts one more of each, in one step: an event that then ends the process is counted.
 #: The field '' counts the others. Beyond the bound all are forgotten: EXPIRE deletes the key. It also comes before the first
-#: count: denied after it, the attempts of an event would be counted without one.
+#: count: denied after it, the attempts of an event would be counted without one. Counts of another form, as a newer version may
+#: have left them, begin anew.
 _BEGIN: Final = """
-local before, highest, fresh = redis.call('HMGET', KEYS[1], unpack(ARGV, 4)), 0, 0
+local before, highest, fresh = redis.call('HMGET', KEYS[1], '', unpack(ARGV, 4)), 0, 0
+for _, count in ipairs(before) do
+  if count and not string.match(count, '^-?%d+$') then
+    redis.call('EXPIRE', KEYS[1], 0)
+    before = redis.call('HMGET', KEYS[1], '', unpack(ARGV, 4))
+    break
+  end
+end
+table.remove(before, 1)
 for i, count in ipairs(before) do
   before[i] = tonumber(count or 0)
   highest = math.max(highest, before[i])

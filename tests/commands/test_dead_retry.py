@@ -77,7 +77,8 @@ async def test_connections_that_are_lost_in_the_middle(desk: Desk) -> None:
         out, err = process.communicate(timeout=120)
         if process.returncode:
             failures += 1
-            assert "Redis: Connection closed by server" in err
+            # By FIN, or by RST where a command was on its way.
+            assert re.search("Redis: .*Connection (closed by server|reset by peer)", err)
             assert "the letters that are left are as they were: retry again" in err
             assert " retried; " in out
     assert failures >= 1

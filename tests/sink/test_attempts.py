@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import pytest
+
 from bridge.sink.attempts import RedisAttempts
 from tests.support.batches import Sinks, answer, unavailable
 from tests.support.brokers import Redis
@@ -53,4 +55,17 @@ async def test_attempts_that_could_not_expire_are_not_counted(new_redis: Callabl
         for _ in range(3):
             assert "NOPERM" in await unavailable(attempts.begin("s", fingerprints(0, 3), below=5))
         with server.client() as client:
+            assert not client.exists(KEY)
+
+
+@pytest.mark.parametrize("field", ["", "000000000001"], ids=["the others", "an event"])
+async def test_counts_of_another_form_begin_anew(redis_server: Redis, field: str) -> None:
+    """A newer version may have left them: no source waits for them, and the next attempts are counted."""
+    async with Sinks() as make:
+        attempts = RedisAttempts(make(redis_server).connections, "dramatiq")
+        with redis_server.client() as client:
+            client.hset(KEY, mapping={field: '{"attempts": 2}'})
+            assert await attempts.begin("s", fingerprints(0, 3), below=5) == [0, 0, 0]
+            assert await attempts.begin("s", fingerprints(1, 1), below=5) == [1]
+            await attempts.forget("s", fingerprints(0, 3))
             assert not client.exists(KEY)
