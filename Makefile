@@ -45,6 +45,8 @@ BIN := $(VENV)/bin
 OLDEST_VENV := .venv-oldest
 BENCH_VENV := .venv-bench
 BENCH_BIN := $(BENCH_VENV)/bin
+RELEASE_VENV := .venv-release
+RELEASE_BIN := $(RELEASE_VENV)/bin
 COMMA := ,
 BENCH_OPTIONS = $(if $(ROUNDS),--rounds $(ROUNDS)) $(if $(PARTS),--parts $(PARTS)) $(if $(SOURCES),--sources $(SOURCES)) $(BENCH_ARGS)
 # With the extras: to a pip that looks at `coverage[toml]` first, a pin of `coverage` alone is none once a newer release is out.
@@ -53,10 +55,10 @@ COMPILE = $(BIN)/uv pip compile --no-strip-extras --quiet --universal --python-v
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help venv brokers test test-long test-repeat test-debian13 deploy-check red-before faults reload-load soak interop lint words format check run demo screenshots bench bench-against bench-micro lock clean
+.PHONY: help venv brokers test test-long test-repeat test-debian13 deploy-check record-release dist sbom audit red-before faults reload-load soak interop lint words format check run demo screenshots bench bench-against bench-micro lock clean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 venv: $(VENV)/.installed ## make .venv with everything in it, each package checked by its hash
 
@@ -74,6 +76,7 @@ endef
 $(eval $(call ENVIRONMENT,$(VENV),dev,everything in it))
 $(eval $(call ENVIRONMENT,$(OLDEST_VENV),oldest,the oldest libraries that the bridge works with))
 $(eval $(call ENVIRONMENT,$(BENCH_VENV),bench,the bridge and its peers))
+$(eval $(call ENVIRONMENT,$(RELEASE_VENV),release,the tools of a release))
 
 brokers: ## install redis-server, mosquitto and rabbitmq-server with apt where they are missing
 	@.ci/brokers
@@ -89,7 +92,10 @@ test-long: venv brokers ## run the tests that `make test` leaves out, about ten 
 	@$(KEEP_BYTECODE) $(BIN)/python -m pytest \
 		--numprocesses $(TEST_PROCESSES) --dist loadfile --no-loadscope-reorder -m long --no-cov $(PYTEST_ARGS)
 
-deploy-check: venv brokers ## run the unit under a real systemd and build the image, as root (DEPLOY_ROOTS=DIR, PYTEST_ARGS=)
+record-release: venv brokers ## keep this version's wheel and its bridges' state, by which later versions are tested (at a release)
+	@$(BIN)/python -m tests.deploy.record
+
+deploy-check: venv brokers $(RELEASE_VENV)/.installed ## run the unit under a real systemd and build the image, as root (DEPLOY_ROOTS=DIR, PYTEST_ARGS=)
 	@.ci/deploy-tools
 	@DEPLOY_ROOTS='$(DEPLOY_ROOTS)' $(KEEP_BYTECODE) $(BIN)/python -m pytest -m deploy --no-cov $(PYTEST_ARGS) tests/deploy/real
 
@@ -148,16 +154,28 @@ bench-against: $(BENCH_VENV)/.installed brokers ## fail if this tree is slower t
 bench-micro: $(BENCH_VENV)/.installed brokers ## measure the bridge's stages alone
 	@$(BENCH_BIN)/python -m bench.micro
 
+dist: $(RELEASE_VENV)/.installed ## build the sdist, the wheel from it, and look at both
+	@rm -rf dist
+	@$(RELEASE_BIN)/python -m build --no-isolation --outdir dist . >/dev/null
+	@$(RELEASE_BIN)/twine check --strict dist/*.whl dist/*.tar.gz
+
+sbom: $(RELEASE_VENV)/.installed ## write dist/*.cdx.json: each library of requirements/run.txt with its hashes and licence (CycloneDX)
+	@$(RELEASE_BIN)/python .ci/sbom.py dist
+
+audit: $(RELEASE_VENV)/.installed ## ask which vulnerabilities of the locked libraries are known; fails where nobody can be asked
+	@$(RELEASE_BIN)/pip-audit --strict --require-hashes --disable-pip -r requirements/run.txt
+
 lock: $(BIN)/uv ## write requirements/*.txt from pyproject.toml (LOCK_ARGS=--upgrade for newer releases)
 	@$(COMPILE) pyproject.toml --extra dev --output-file requirements/dev.txt
 	@$(COMPILE) pyproject.toml --extra uvloop --constraint requirements/dev.txt --output-file requirements/run.txt
 	@$(COMPILE) pyproject.toml requirements/bench.in --extra uvloop --constraint requirements/dev.txt --output-file requirements/bench.txt
 	@$(COMPILE) requirements/oldest.in --output-file requirements/oldest.txt
+	@$(COMPILE) requirements/release.in --constraint requirements/dev.txt --output-file requirements/release.txt
 	@echo 'hatchling>=1.27' | $(COMPILE) - --constraint requirements/dev.txt --output-file requirements/build.txt
 
 $(BIN)/uv: $(BIN)/python
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check 'uv>=0.9'
 
 clean: ## remove everything that make has made
-	@rm -rf $(VENV) $(OLDEST_VENV) $(BENCH_VENV) build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	@rm -rf $(VENV) $(OLDEST_VENV) $(BENCH_VENV) $(RELEASE_VENV) build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +

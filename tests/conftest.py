@@ -57,7 +57,13 @@ LONGEST = (
     ),
     *("faults/test_matrix_time", "spool/test_removed_at_stop", "delivery/test_poison", "process/test_ready"),
     *("process/test_children_ending", "faults/test_matrix_spool", "spool/test_log", "delivery/test_identity"),
-    *("sources/amqp/test_stream_looks", "demo/test_demo", "sources/test_idle_connections", "admin/test_floods"),
+    *(
+        "sources/amqp/test_stream_looks",
+        "demo/test_demo",
+        "demo/test_ends",
+        "sources/test_idle_connections",
+        "admin/test_floods",
+    ),
     *("admin/page/test_states", "admin/page/test_in_browser"),
     *("process/test_reload_load", "delivery/test_backpressure", "support/test_brokers", "sources/test_tls"),
     *(

@@ -40,6 +40,7 @@ LONG: Final = (
     "sources/test_contract.py::test_a_broker_that_is_away_at_the_start_stops_nobody[[]*-library]",
     "sources/test_contract.py::test_a_late_acknowledgement_is_ignored[[]*-library]",
     "sources/test_contract.py::test_a_restarted_broker_is_found_again[[]*-library]",
+    "sources/test_tls_rotation.py::*[[]rabbitmq-server]",
     "spool/test_log.py::test_any_flipped_byte_costs_one_record_and_is_counted",
     "spool/test_removed_at_stop.py::test_a_slow_disk_has_all_the_time_of_the_stop_and_what_it_loses_is_counted[[]*-20s]",
     "support/test_brokers.py::test_rabbitmq_keeps_its_messages_over_a_restart_and_a_kill",

@@ -36,7 +36,8 @@ def find_daemon(arguments: argparse.Namespace, *, changes: bool = False) -> Admi
     settings, document = loaded.model.admin, loaded.document
     if settings is None:
         add = f"add these lines to it, and start the bridge again: `admin:`, `  listen: {_DEFAULT}`"
-        raise BridgeError(f"{arguments.config} has no `admin:`: its bridge has no admin server; {add}")
+        without = "its bridge has no admin server, unless it was started with --admin: then give --admin here too"
+        raise BridgeError(f"{arguments.config} has no `admin:`: {without}; or {add}")
     if not token and document.is_unset(("admin", "token")):
         # Of a file with a Unix socket the token is not asked for.
         if changes and settings.unix_path is None:
@@ -48,7 +49,11 @@ def find_daemon(arguments: argparse.Namespace, *, changes: bool = False) -> Admi
 
 def _usual() -> str:
     """Return the socket of the service that deploy/systemd has, where it runs, and else the default of `admin.listen`."""
-    return f"unix:{_SERVICE}" if Path(_SERVICE).exists() else _DEFAULT
+    try:
+        found = Path(_SERVICE).exists()
+    except PermissionError:  # it is there, and hidden from this user
+        found = True
+    return f"unix:{_SERVICE}" if found else _DEFAULT
 
 
 def _given_token(option: str | None) -> str:

@@ -11,6 +11,7 @@ import msgspec
 from bridge.config import Config
 from bridge.model.event import Event, already_parsed
 from bridge.routing.redaction import RedactedEvent
+from bridge.sink.dead_letters import DEAD_LETTER_VERSION
 
 #: So many earlier reasons of a letter are kept, the newest.
 MAX_EARLIER: Final = 10
@@ -41,6 +42,7 @@ class Letter(msgspec.Struct, frozen=True, kw_only=True):
 
     id: str
     reason: str
+    version: int = DEAD_LETTER_VERSION
     error: str = ""
     source: str = ""
     route: str = ""
@@ -106,6 +108,7 @@ def parse_letter(entry_id: bytes, flat: Sequence[bytes]) -> Letter:
     retried = _texts_of(fields)
     return Letter(
         id=entry_id.decode(),
+        version=_number(fields.get(b"version"), DEAD_LETTER_VERSION),
         body=body,
         body_size=max(_number(fields.get(b"body_size"), len(body)), len(body)),
         body_cut=fields.get(b"body_cut", b"0") != b"0",

@@ -16,6 +16,7 @@ from bridge.model.message import MessageIds, check_growth
 from bridge.routing import router
 from bridge.routing.compiler import compile_routes
 from bridge.routing.routes import ROUTE_ERRORS, Matches, Route
+from bridge.sink.dead_letters import DEAD_LETTER_VERSION
 from bridge.topics.mismatch import mismatch
 
 
@@ -101,6 +102,10 @@ class Planner:
 
     def _check(self, letter: Letter) -> None:
         """Refuse a letter whose event is not known as it was."""
+        if letter.version > DEAD_LETTER_VERSION:
+            raise Refused(
+                "newer", "a newer version has written it: retry it with that version, this one may lose a part of it"
+            )
         if letter.source not in self._tables:
             raise Refused("no-source", f"the configuration has no source {letter.source or '(none)'}")
         if "payload" in letter.redacted:

@@ -50,9 +50,8 @@ end
 
 -- Read the books; return functions: `remove` takes an entry out of stream and books, `save` writes the books.
 local function open_for_removal()
-  local known = redis.call('HMGET', BOOKS, 'first', 'last', 'count', 'bytes')
-  local first, last = tonumber(known[1]), tonumber(known[2]) or 0
-  local count, bytes, blocks, changed = tonumber(known[3]) or 0, tonumber(known[4]) or 0, {}, {}
+  local first, last, count, bytes = unpack(read_books(BOOKS) or {})
+  local blocks, changed = {}, {}
 
   local function block(number)
     if not blocks[number] then

@@ -5,6 +5,10 @@ Its modules need the extra `demo`; only the guard needs nothing but the standard
 
 from typing import Final
 
-#: A Redis list outside Dramatiq's namespace. Actors append an element per call, the screen shows and removes it; each
-#: element is `{"actor", "args", "kwargs", "effect"}` as JSON.
+#: A list in the Redis of the events. Actors append an element per call, the ledger removes it; each element is
+#: `{"actor", "args"}` as JSON.
 EXECUTIONS: Final = "demo:executions"
+#: The source of each actor's events.
+SOURCES: Final = {"raise_alarm": "ovens", "record": "ovens", "welcome": "signups", "keep": "audit", "ship": "orders"}
+#: The demo prints no line that is wider.
+WIDTH: Final = 80

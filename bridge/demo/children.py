@@ -97,7 +97,7 @@ class Children:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
         while self._running:
-            self._kill(self._running[-1])
+            self.kill(self._running[-1])
         assert self._guard.stdin is not None  # noqa: S101 - it is a PIPE
         with suppress(OSError):
             self._guard.stdin.close()
@@ -107,21 +107,25 @@ class Children:
     def start(self, name: str, command: Sequence[str], env: Mapping[str, str] | None = None) -> Child:
         """Start `command` with `env` added to the environment."""
         log = self.directory / f"{name.replace(' ', '-')}.log"
-        child = Child(name, command, {**os.environ, **(env or {})}, log)
+        # The settings of a RabbitMQ that this machine has must not reach the demo's.
+        inherited = {key: value for key, value in os.environ.items() if not key.startswith(("RABBITMQ_", "ERL_"))}
+        child = Child(name, command, inherited | dict(env or {}), log)
         self._running.append(child)
         self._send_to_guard(f"+{child.pid}")
         return child
 
-    def wait_until(self, condition: Callable[[], bool], child: Child, timeout_s: float) -> None:
+    def wait_until(
+        self, condition: Callable[[], bool], child: Child, timeout_s: float, *, through_interruption: bool = False
+    ) -> None:
         """Return once `condition()` is true.
 
         Raises:
             BridgeError: `child` has ended, or the condition is still false after `timeout_s`.
-            KeyboardInterrupt: `interrupted()` is true.
+            KeyboardInterrupt: `interrupted()` is true, and not `through_interruption`.
         """
         deadline = time.monotonic() + timeout_s
         while not condition():
-            if self._interrupted():
+            if self._interrupted() and not through_interruption:
                 raise KeyboardInterrupt
             if not child.running:
                 raise child.unexpected_end()
@@ -138,10 +142,11 @@ class Children:
     def end(self, child: Child, grace_s: float) -> int | None:
         """End `child` as `Child.end` does, then kill the rest of its process group."""
         code = child.end(grace_s)
-        self._kill(child)
+        self.kill(child)
         return code
 
-    def _kill(self, child: Child) -> None:
+    def kill(self, child: Child) -> None:
+        """Kill `child`, which `check` forgets."""
         child.kill()
         self._running.remove(child)
         self._send_to_guard(f"-{child.pid}")

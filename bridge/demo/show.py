@@ -1,12 +1,10 @@
-"""The course of the demo: start everything, show events and executions, stop in order, compare the numbers."""
+"""The course of the demo: start everything, show events with their ends, stop in order, compare the numbers."""
 
 from __future__ import annotations
 
-import json
 import math
 import signal
 import time
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from types import FrameType, TracebackType
 from typing import Any, Final, Self
@@ -14,17 +12,19 @@ from typing import Any, Final, Self
 import redis
 
 from bridge import config
-from bridge.config import Route
-from bridge.demo import EXECUTIONS
+from bridge.demo.acts import Acts
 from bridge.demo.children import Children
+from bridge.demo.configuration import config_path
 from bridge.demo.generator import Generator
+from bridge.demo.ledger import Ledger
+from bridge.demo.rabbitmq import find_rabbitmq
 from bridge.demo.screen import Row, Screen
-from bridge.demo.servers import Servers, config_path
+from bridge.demo.servers import Servers
 from bridge.errors import BridgeError
 from bridge.routing.compiler import check_routes
 
-#: How long the actors of the last events may take.
-_FINISH_TIMEOUT_S: Final = 10.0
+#: How long the last events may take, once nothing ends any more.
+_FINISH_TIMEOUT_S: Final = 30.0
 _TICK_S: Final = 0.05
 #: Wait after a lost connection: the process that closed it has ended by then.
 _END_WAIT_S: Final = 0.3
@@ -33,6 +33,8 @@ _END_WAIT_S: Final = 0.3
 def show(screen: Screen, seconds: float | None) -> None:
     """Run the demo until a signal, or until events have flowed for `seconds`.
 
+    The last lines tell how to go on.
+
     Raises:
         BridgeError: a child process ended or failed, or the numbers differ.
         KeyboardInterrupt: a signal came before the servers were ready, or a second signal came.
@@ -40,27 +42,34 @@ def show(screen: Screen, seconds: float | None) -> None:
     routes = config.load(config_path(), environ={}, check=check_routes).routes
     with Interruption() as interruption, Children(lambda: interruption.requested) as children:
         screen.explain(routes[0], seconds)
-        screen.note("starting Valkey, an MQTT broker, a Dramatiq worker and the bridge ...")
-        servers = Servers(children)
-        with Executions(servers.redis_url, routes, screen) as executions:
-            try:
-                end = math.inf if seconds is None else time.monotonic() + seconds
-                sent = _flow(
-                    servers, children, executions, screen, lambda: interruption.requested or time.monotonic() > end
-                )
-            except (BridgeError, redis.RedisError) as error:
-                # The end of a child process explains more than a lost connection does.
-                time.sleep(_END_WAIT_S)
-                children.check()
-                raise BridgeError(str(error)) from None
-            screen.note("stopping the bridge, the worker and the brokers ...")
-            counted = servers.stop_bridge()
-            servers.stop_worker()
-            executions.show_new()
-        servers.stop_brokers()
-        rows = _rows(sent, counted, executions.counts)
-        screen.summary(rows)
-        _check_equal(rows, servers.complaints())
+        try:
+            _play(screen, children, seconds, lambda: interruption.requested)
+        except KeyboardInterrupt:
+            screen.note("ended at once, without a summary")
+            raise
+
+
+def _play(screen: Screen, children: Children, seconds: float | None, is_interrupted: Callable[[], bool]) -> None:
+    servers = _start(children, screen)
+    with Ledger(servers, screen) as ledger:
+        try:
+            sent, left_out = _flow(servers, children, ledger, screen, seconds=seconds, is_interrupted=is_interrupted)
+        except (BridgeError, redis.RedisError) as error:
+            # The end of a child process explains more than a lost connection does.
+            time.sleep(_END_WAIT_S)
+            children.check()
+            raise BridgeError(str(error)) from None
+        screen.note("stopping the bridge, the worker and the brokers ...")
+        counted = servers.stop_bridge()
+        servers.stop_worker()
+        ledger.show_new()
+    servers.stop_brokers()
+    rows = _rows(sent, counted, ledger)
+    screen.summary(rows)
+    if left_out:
+        screen.note(f"left out: {', '.join(left_out)}; 12 s are enough for everything")
+    _check_equal(rows, servers.complaints())
+    screen.next_steps()
 
 
 class Interruption:
@@ -91,56 +100,63 @@ class Interruption:
         self._requested_at = now
 
 
-class Executions:
-    """The executions that the actors report; `counts` counts them by the source of their events."""
-
-    def __init__(self, redis_url: str, routes: Sequence[Route], screen: Screen) -> None:
-        self.counts: Counter[str] = Counter()
-        self._source = {route.actor: route.source for route in routes}
-        self._screen = screen
-        self._redis = redis.Redis.from_url(redis_url)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
-        self._redis.close()
-
-    def show_new(self) -> None:
-        """Show and count the executions since the last call."""
-        elements: Any = self._redis.lpop(EXECUTIONS, 1000)
-        for execution in map(json.loads, elements or ()):
-            self.counts[self._source[execution["actor"]]] += 1
-            self._screen.execution(execution["actor"], execution["args"], execution["kwargs"], execution["effect"])
+def _start(children: Children, screen: Screen) -> Servers:
+    rabbitmq = find_rabbitmq()
+    screen.note("starting two Redis (Valkey), an MQTT broker, a worker, the bridge ...")
+    if rabbitmq is None:
+        screen.note("without RabbitMQ, as PATH does not have rabbitmq-server and epmd")
+    else:
+        screen.note("starting RabbitMQ as well, which may take 10 s ...")
+    servers = Servers(children, rabbitmq)
+    if rabbitmq is not None and servers.amqp_url is None:
+        screen.note("without RabbitMQ, which did not start", "bold red")
+    screen.note(f"look inside, as long as the demo runs: {servers.page}", "bold")
+    return servers
 
 
 def _flow(
-    servers: Servers, children: Children, executions: Executions, screen: Screen, is_over: Callable[[], bool]
-) -> Counter[str]:
-    """Publish events until `is_over()`, then wait for the last executions; return the number of sent events by source."""
-    with Generator(servers.mqtt_url, servers.redis_url) as generator:
+    servers: Servers,
+    children: Children,
+    ledger: Ledger,
+    screen: Screen,
+    *,
+    seconds: float | None,
+    is_interrupted: Callable[[], bool],
+) -> tuple[Mapping[str, int], Sequence[str]]:
+    """Publish events until the end, then wait for the last ones.
+
+    Return the number of sent events by source, and the acts that are left out.
+    """
+    end = math.inf if seconds is None else time.monotonic() + seconds
+
+    def is_over() -> bool:
+        return is_interrupted() or time.monotonic() > end
+
+    with Generator(servers.mqtt_url, servers.events_url, servers.amqp_url) as generator:
+        acts = Acts(servers, ledger, generator, screen, seconds=seconds, is_over=is_over)
+
+        def tick() -> None:
+            ledger.show_new()
+            children.check()
+            generator.serve(_TICK_S)
+
         while not is_over():
-            for event in generator.publish():
-                screen.event(event)
-            executions.show_new()
-            children.check()
-            generator.serve(_TICK_S)
+            if acts.step():
+                ledger.open.extend(generator.publish())
+            tick()
         screen.note("no more events; waiting for the actors that are still to run ...")
-        deadline = time.monotonic() + _FINISH_TIMEOUT_S
-        while time.monotonic() < deadline:
-            executions.show_new()
-            if generator.confirmed and executions.counts.total() >= generator.sent.total():
-                break
-            children.check()
-            generator.serve(_TICK_S)
-        return generator.sent
+        ended, deadline = 0, time.monotonic() + _FINISH_TIMEOUT_S
+        while (ledger.open or not generator.confirmed or not acts.are_over) and time.monotonic() < deadline:
+            acts.step()
+            tick()
+            if ledger.ended > ended:
+                ended, deadline = ledger.ended, time.monotonic() + _FINISH_TIMEOUT_S
+        return generator.sent, acts.left_out
 
 
-def _rows(
-    sent: Mapping[str, int], counted: Mapping[str, Mapping[str, int]], executed: Mapping[str, int]
-) -> dict[str, Row]:
+def _rows(sent: Mapping[str, int], counted: Mapping[str, Mapping[str, int]], ledger: Ledger) -> dict[str, Row]:
     return {
-        name: Row(sent.get(name, 0), counts["received"], counts["messages"], executed.get(name, 0))
+        name: Row(sent.get(name, 0), counts["received"], counts["messages"], ledger.executed[name], ledger.dead[name])
         for name, counts in counted.items()
     }
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Final
@@ -38,4 +39,5 @@ def _existing(file: Path, stem: str) -> Path | None:
     """Return the file with another stem beside `file`, whichever of the usual suffixes it has."""
     suffixes: Iterable[str] = dict.fromkeys((file.suffix, ".yaml", ".yml"))
     found = (file.with_name(f"{stem}{suffix}") for suffix in suffixes)
-    return next((each for each in found if each.exists()), None)
+    # A folder that is hidden from this user hides the configuration too, and its loading says so.
+    return next((each for each in found if os.path.exists(each)), None)  # noqa: PTH110 - raises no PermissionError

@@ -27,6 +27,8 @@ log = logs.logger()
 _WATCH_INTERVAL_S: Final = 5.0
 #: How long the service manager waits for the next sign of a bridge that is not ready yet.
 _START_PATIENCE_USEC: Final = 30_000_000
+#: The end itself: the log's last lines, and a machine that is busy.
+_STOP_MARGIN_S: Final = 1.5
 #: All signals that would end a process without a word, and that a terminal, a service manager, the kernel or a person
 #: sends. SIGUSR1 asks for the state, and Python ignores SIGPIPE and SIGXFSZ.
 STOPPING_SIGNALS: Final = (
@@ -190,7 +192,9 @@ class Lifecycle:
         name = signal.Signals(number).name
         self._stopping = True
         log.info("bridge.stopping", signal=name)
-        systemd.notify("STOPPING=1\nSTATUS=draining")
+        # The service manager may be set to wait for less than the drain_timeout of the file.
+        stop_usec = int((self._stop_within_s + _STOP_MARGIN_S) * 1_000_000)
+        systemd.notify(f"STOPPING=1\nSTATUS=draining\nEXTEND_TIMEOUT_USEC={stop_usec}")
         ending.end_in(self._stop_within_s, partial(self._end_late, run))
         loop.call_soon_threadsafe(run.stop)
         # The kernel repeats SIGXCPU each second of CPU, which a drain may take; and no reload is a second stop.

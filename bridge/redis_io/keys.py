@@ -1,4 +1,12 @@
-"""The bridge's own keys in Dramatiq's Redis: `<namespace>-bridge:...`."""
+"""The bridge's own keys in Dramatiq's Redis: `<namespace>-bridge:...`.
+
+Every release reads these keys of the releases before and after it. So the form of their values is fixed: a version may add fields
+to letters and hashes, which others pass over; for any other form it takes a key of another name, or sets `format` in the
+dead letters' books. A value that cannot be read is refused in words, or taken for missing where nothing is lost by that.
+
+`attempts:<source>` and `subscriptions:<source>:<client_id>` stand in `bridge.sink.attempts` and
+`bridge.sources.mqtt.subscription_store`, `probe` in `bridge.sink.redis_sink`.
+"""
 
 from __future__ import annotations
 

@@ -11,6 +11,8 @@
 --
 -- A letter that is retried or purged leaves the books too (see `bridge/dead_letters/remove.lua`): its block may be empty.
 --
+-- A later version that keeps other books sets `format` in them. Such books, and broken ones, count as missing.
+--
 -- Neither key expires: with a policy of volatile-* Redis would delete them when it is full.
 --
 -- XADD alone trims, and EXPIRE alone deletes: every user who can write dead letters may run them.
@@ -47,13 +49,24 @@ local function size_of(values, from, till)
   return size
 end
 
+-- Return the numbers 'first', 'last', 'count' and 'bytes'; nil without books that this version keeps.
+local function read_books(books)
+  local known, format = redis.call('HMGET', books, 'first', 'last', 'count', 'bytes', 'format'), nil
+  format = known[5]
+  for i = 1, 4 do
+    known[i] = tonumber(known[i])
+  end
+  if not format and known[1] and known[2] and known[3] and known[4] then
+    return known
+  end
+end
+
 -- Open the books; return two functions: `add` writes one letter and returns its id, `close` saves the books and returns
 -- the numbers of letters that went for each of the bounds: bytes, letters, age; and 1 if others went whose number is not
 -- known. `close` comes after one `add` at least. With `keeps` no other letter goes, whatever the bounds are.
 local function open_books(stream, books, max_length, max_bytes, max_age, keeps)
-  local known = redis.call('HMGET', books, 'first', 'last', 'count', 'bytes')
-  local first, last = tonumber(known[1]) or 1, tonumber(known[2]) or 0
-  local count, bytes = tonumber(known[3]) or 0, tonumber(known[4]) or 0
+  local known = read_books(books)
+  local first, last, count, bytes = unpack(known or {1, 0, 0, 0})
   local blocks, gone, trims = {}, {bytes = 0, letters = 0, age = 0, uncounted = 0}, false
 
   local function block(number)
@@ -107,7 +120,8 @@ local function open_books(stream, books, max_length, max_bytes, max_age, keeps)
   if redis.call('TYPE', stream).ok == 'none' then
     redis.call('EXPIRE', books, 0)
     first, last, count, bytes, blocks = 1, 0, 0, 0, {}
-  elseif not known[1] then
+  elseif not known then
+    redis.call('EXPIRE', books, 0)
     adopt()
   end
   while not keeps and first <= last and is_too_old(block(first).id, max_age, now) do

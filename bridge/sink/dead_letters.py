@@ -15,7 +15,8 @@ from bridge.redis_io.connection import Word
 from bridge.routing.json_types import to_json_types
 from bridge.routing.redaction import RedactedEvent
 
-#: The version of a dead letter's fields: a later one may add fields, and changes none.
+#: The version of a dead letter's fields. Fields may be added to it, which older versions pass over; a letter with a higher number
+#: is shown by them, and not retried.
 DEAD_LETTER_VERSION: Final = 1
 #: The bytes that are kept of a topic (MQTT's own limit; AMQP's is 255), and of headers and meta together.
 _MAX_PART: Final = 64 * 1024

@@ -3,11 +3,11 @@
 -- permission for TIME.
 --
 -- KEYS: the stream, its books. ARGV: the milliseconds of `max_age`.
-local last, count = unpack(redis.call('HMGET', KEYS[2], 'last', 'count'))
-local newest, time = last and redis.call('HMGET', KEYS[2], last)[1], redis.pcall('TIME')
+local known = read_books(KEYS[2])
+local newest, time = known and redis.call('HMGET', KEYS[2], known[2])[1], redis.pcall('TIME')
 if not newest or not time[1] or not is_too_old(newest, ARGV[1], time[1] * 1000) then
   return 0
 end
 redis.call('EXPIRE', KEYS[1], 0)
 redis.call('EXPIRE', KEYS[2], 0)
-return tonumber(count)
+return known[3]

@@ -40,6 +40,10 @@
 local SEQUENCE, DEAD = KEYS[1], KEYS[2]
 local NUMBER, LIFETIME, LETTERS, QUEUES = ARGV[1], ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4])
 local last, result = string.match(redis.call('GET', SEQUENCE) or '0', '^(%d+) ?(.*)$')
+if not last then
+  return redis.error_reply('SEQUENCE ' .. SEQUENCE .. ' holds no number of a batch: start the version again that has'
+    .. ' written it; or delete it, then the events of one batch may come twice')
+end
 if last == NUMBER and result ~= '' then
   return result
 end
@@ -68,7 +72,7 @@ end
 for q = 1, QUEUES do
   wrong = wrong or must_be(KEYS[1 + 2 * q], 'list') or must_be(KEYS[2 + 2 * q], 'hash')
 end
-local LOGS, streams, positions = 2 + 2 * QUEUES, {}, {}
+local LOGS, streams, positions, restarts = 2 + 2 * QUEUES, {}, {}, {}
 local first_condition_key = LOGS + 2 * tonumber(ARGV[5]) + 1
 for k = LOGS + 1, first_condition_key - 1 do
   local broken = must_be(KEYS[k], 'string')
@@ -76,12 +80,19 @@ for k = LOGS + 1, first_condition_key - 1 do
     return redis.error_reply('POSITIONS ' .. broken.err)
   end
 end
-for log = 1, tonumber(ARGV[5]) do
-  local key = KEYS[LOGS + 2 * log - 1]
-  positions[log] = redis.call('GET', key)
-  if positions[log] and not string.match(positions[log], '^%d+-?%d*$') then
-    return redis.error_reply('POSITIONS ' .. key .. ' holds no position: stop the bridge, and delete it or mend it')
+local function read_position(key)
+  local value = redis.call('GET', key)
+  if value and not string.match(value, '^%d+-?%d*$') then
+    wrong = redis.error_reply('POSITIONS ' .. key .. ' holds no position: stop the bridge, and delete it or mend it;'
+      .. ' or start the version again that has written it')
   end
+  return value
+end
+for log = 1, tonumber(ARGV[5]) do
+  positions[log], restarts[log] = read_position(KEYS[LOGS + 2 * log - 1]), read_position(KEYS[LOGS + 2 * log])
+end
+if wrong then
+  return wrong
 end
 for k = first_condition_key, #KEYS do
   local actual = redis.call('TYPE', KEYS[k]).ok
@@ -199,7 +210,7 @@ for _ = 1, tonumber(take()) do
   elseif kind == 'a' then
     local key, group, log, seen, lifetime = KEYS[tonumber(take())], take(), tonumber(take()), take(), take()
     local again = take() == '1'
-    local position, restart, lost = positions[log], redis.call('GET', KEYS[LOGS + 2 * log]), nil
+    local position, restart, lost = positions[log], restarts[log], nil
     for i = at + 1, at + events do
       event = event + 1
       local id = ARGV[i]

@@ -234,15 +234,11 @@ class RedisSink:
             _, first, last = reply.split()
             _split(batch, is_merged=first != last)
             return None
-        result, _, written_before = reply.partition(b"|")
-        result, _, trimmed = result.partition(b";")
-        messages, _, *lengths, _ = map(int, result.split())
-        # Not strict: a dead letter may have taken the place of a message since the result was stored.
-        by_queue = dict(zip(batch.queues, lengths, strict=False))
-        # After a crash the result is that of the batches which this one had been merged with.
-        duplicates = [index for index in map(int, written_before.split()) if index < len(batch.events)]
-        gone = Trimmed(*map(int, trimmed.split()))
-        return Written(messages, len(duplicates), len(batch.refused), by_queue, size, duplicates, gone)
+        try:
+            return _parse_result(reply, batch, size)
+        except (TypeError, ValueError):
+            # The result of a newer version, whose process has written the batch and ended before it knew.
+            return _written_before(batch)
 
     async def _was_written_whole(self, part: Batch) -> bool:
         """Tell whether a batch that this one was cut out of was written; otherwise Redis never writes it from now on."""
@@ -307,6 +303,23 @@ class RedisSink:
             # EVAL loads the script as well: a failover or SCRIPT FLUSH costs one round trip.
             reply = await self.connections.execute_raw(arguments.command("EVAL", SCRIPT))
         return reply
+
+
+def _parse_result(reply: bytes, batch: Batch, size: int) -> Written:
+    """Return the result of `enqueue.lua`, which is not 'halved'.
+
+    Raises:
+        TypeError, ValueError: it is none of this version.
+    """
+    result, _, written_before = reply.partition(b"|")
+    result, _, trimmed = result.partition(b";")
+    messages, _, *lengths, _ = map(int, result.split())
+    # Not strict: a dead letter may have taken the place of a message since the result was stored.
+    by_queue = dict(zip(batch.queues, lengths, strict=False))
+    # After a crash the result is that of the batches which this one had been merged with.
+    duplicates = [index for index in map(int, written_before.split()) if index < len(batch.events)]
+    gone = Trimmed(*map(int, trimmed.split()))
+    return Written(messages, len(duplicates), len(batch.refused), by_queue, size, duplicates, gone)
 
 
 def _written_before(batch: Batch) -> Written:

@@ -17,7 +17,9 @@ from bridge.errors import describe_error
 from bridge.model.event import Details
 from bridge.observe.logs import logger
 from bridge.spool.files import DirectoryLost
+from bridge.spool.format import NewerFormatError, check_format
 from bridge.spool.log import Log
+from bridge.spool.rights import make_private, say_if_open
 from bridge.spool.segment import Handles, is_there
 from bridge.spool.spool import Spool
 from bridge.spool.thread import SpoolThread
@@ -69,6 +71,7 @@ class SpoolDirectory:
                     log.warning("spool.waiting", directory=str(self._path), cause="another process uses it")
                     logged = True
                 await asyncio.sleep(_LOCK_RETRY_S)
+            say_if_open(self._path)
         except OSError as error:
             log.error("spool.unavailable", directory=str(self._path), cause=describe_error(error))
             return False
@@ -152,6 +155,7 @@ class SpoolDirectory:
         return found
 
     def _open_log(self, path: Path) -> Log:
+        self._keep_newer(path)
         records = self._open_or_set_aside(path)
         for orphan in self._spooled():
             if orphan.name == path.name and orphan != path:
@@ -161,6 +165,7 @@ class SpoolDirectory:
     def _adopt(self, records: Log, orphan: Path) -> None:
         """Take over the spool of another process of this bridge, unless it runs: there may be fewer processes now."""
         try:
+            check_format(orphan)
             handle = os.open(orphan.parent / "lock", os.O_RDWR | os.O_CREAT, 0o600)
             try:
                 if _try_lock(handle):
@@ -168,8 +173,23 @@ class SpoolDirectory:
                         self._move(orphan_records, records, orphan)
             finally:
                 os.close(handle)
+        except NewerFormatError as error:
+            log.error("spool.newer_format", directory=str(orphan), cause=str(error))
         except OSError as error:
             log.error("spool.unavailable", directory=str(orphan), cause=describe_error(error))
+
+    def _keep_newer(self, path: Path) -> None:
+        """Move a source's directory that a newer version has written to where that version adopts it.
+
+        Raises:
+            OSError: it can't be looked at, or moved.
+        """
+        try:
+            check_format(path)
+        except NewerFormatError:
+            kept = self._path / f"{_PROCESS_PREFIX}newer-{time.time_ns()}"
+            make_private(kept)
+            path.rename(kept / path.name)
 
     @staticmethod
     def _move(orphan_records: Log, records: Log, orphan: Path) -> None:
@@ -221,7 +241,7 @@ class SpoolDirectory:
     def _take_lock(self) -> bool:
         """Lock the directory, which is made if it is missing; return False while another process has it."""
         path = self._path / "lock"
-        self._path.mkdir(parents=True, exist_ok=True)
+        make_private(self._path)
         lock = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
         # The lock of a removed directory is nobody's.
         if not _try_lock(lock) or not is_there(path, lock):

@@ -21,8 +21,16 @@ class _EncodedEvent(msgspec.Struct, array_like=True):
     skipped: int = 0
 
 
+class _EncodedBatch(msgspec.Struct, array_like=True):
+    """A newer version may add fields at the end, here and to an event: they are passed over."""
+
+    sequence: str
+    number: int
+    events: list[_EncodedEvent]
+
+
 _encode: Final = msgspec.msgpack.Encoder().encode
-_decode: Final = msgspec.msgpack.Decoder(tuple[str, int, list[_EncodedEvent]]).decode
+_decode: Final = msgspec.msgpack.Decoder(_EncodedBatch).decode
 
 
 def encode_batch(batch: Batch) -> bytes:
@@ -47,13 +55,13 @@ def decode_batch(payload: bytes, source: str, read: Callable[[Any], Details]) ->
     Raises:
         msgspec.DecodeError: the bytes are not such a batch.
     """
-    sequence, number, encoded_events = _decode(payload)
+    encoded = _decode(payload)
     events = []
-    for one in encoded_events:
+    for one in encoded.events:
         event = Event(source, one.topic, one.body, one.received_at_ms, defect=one.defect, skipped=one.skipped)
         event.size = len(one.topic) + len(one.body)
         if one.raw is not None:
             event.raw, event.read = one.raw, read
             event.size += len(one.raw)
         events.append(event)
-    return Batch(events, BatchSequence(sequence, last=number), number=number)
+    return Batch(events, BatchSequence(encoded.sequence, last=encoded.number), number=encoded.number)

@@ -10,6 +10,7 @@ from typing import Final
 
 from bridge.observe.logs import logger
 from bridge.spool.position import Edge, Position
+from bridge.spool.rights import PRIVATE, make_private
 from bridge.spool.segment import Handles, Segment, is_there, replace, sync_directory
 
 log = logger()
@@ -39,7 +40,7 @@ class Files:
         #: Set by another thread: a stop has no time to make more files again.
         self.given_up = False
         self._handles = handles
-        directory.mkdir(parents=True, exist_ok=True)
+        make_private(directory)
         self.position = Position(directory / "position")
         try:
             for path in sorted(directory.glob(f"*{_SUFFIX}")):
@@ -140,7 +141,7 @@ class Files:
             return
         try:
             self._set_aside_left()
-            self.directory.mkdir(parents=True, exist_ok=True)
+            make_private(self.directory)
             self.position.restore(start)
             removed = self.look(start, end)
             # Synced once all are written: if a stop has no time for a slow disk, they survive the process all the same.
@@ -174,7 +175,7 @@ class Files:
         ours = {each.path for each in self.segments if each.file is not None and is_there(each.path, each.file)}
         if any(path.stat().st_size for path in self.directory.glob(f"*{_SUFFIX}") if path not in ours):
             left = self.directory.parent / f"process-left-{time.time_ns()}"
-            left.mkdir()
+            left.mkdir(PRIVATE)
             self.directory.rename(left / self.directory.name)
             cause = "it was removed, and another bridge has left events in it: the next start adopts them"
             log.warning("spool.set_aside", directory=str(self.directory), moved_to=str(left), cause=cause)

@@ -22,6 +22,7 @@ from bridge.spool import quarantine
 from bridge.spool.files import Files
 from bridge.spool.position import Edge
 from bridge.spool.record import Record, scan
+from bridge.spool.rights import make_private
 from bridge.spool.segment import Handles, Segment
 
 
@@ -147,6 +148,21 @@ class Log:
             records.popleft()
         self.files.position.write(self._start)
         self._drop_emptied()
+
+    def copy(self, entries: Sequence[Entry], parent: str) -> Path:
+        """Write the payloads of `entries` to a log of the same name in the directory `parent` beside this one; return its path.
+
+        Raises:
+            OSError: the disk refuses.
+        """
+        beside = self.files.directory.parent / parent
+        make_private(beside)
+        copy = Log(beside / self.files.directory.name, self._segment_bytes)
+        try:
+            copy.append([(entry.payload, entry.events) for entry in entries if entry.payload is not None], sync=True)
+        finally:
+            copy.close()
+        return copy.files.directory
 
     def look(self) -> None:
         """Count the events of files that were removed: see `Files.look`."""

@@ -32,6 +32,11 @@ _REMOVED: Final = (
     "somebody has removed or moved its directory, or files in it: it was made again with all that its open files held"
 )
 
+_UNREAD: Final = (
+    "another version has written them, and this one can't read them: they are counted as lost, and kept;"
+    " the first start of a version that reads them goes on with them"
+)
+
 _T = TypeVar("_T")
 
 
@@ -152,10 +157,25 @@ class Spool:
                 self._log_failure("can't be read", error)
                 await asyncio.sleep(_READ_RETRY_S)
                 continue
-            for spooled in self._merged([self._decoded(entry) for entry in entries]):
+            batches = [self._decoded(entry) for entry in entries]
+            if unread := [
+                entry for batch in batches if batch.lost for entry in batch.entries if entry.payload is not None
+            ]:
+                await self._keep_unread(unread)
+            for spooled in self._merged(batches):
                 yield spooled
             if not self.events:
                 self._filled.clear()
+
+    async def _keep_unread(self, entries: Sequence[Entry]) -> None:
+        """Copy whole records that this version can't decode to where the next start adopts them: it may be of another version."""
+        try:
+            directory = await self._run(self._log.copy, entries, "process-unread")
+        except OSError as error:
+            self._log_failure("can't keep records that this version can't read", error)
+        else:
+            events = sum(entry.events for entry in entries)
+            log.error("spool.unread", source=self.name, events=events, directory=str(directory), cause=_UNREAD)
 
     async def forget(self, spooled: SpooledBatch) -> None:
         """Remove the batch that `replay` has yielded last: it is written, or reported as lost."""
@@ -297,7 +317,7 @@ class Spool:
         try:
             batch = decode_batch(entry.payload, self.name, self._read)
         except msgspec.DecodeError:
-            return SpooledBatch([entry], Batch([]), lost=entry.events)  # written by another version
+            return SpooledBatch([entry], Batch([]), lost=entry.events)
         if self._from_earlier_process > 0:
             for event in batch.events:
                 event.redelivered = True

@@ -81,10 +81,11 @@ def _config(path: Path, admin: str) -> str:
 
 
 def test_a_file_without_an_admin_server(run: Terminal, tmp_path: Path) -> None:
-    """The error says which lines to add; exit code 1."""
+    """The error says which lines to add, and that the service may have been started with an address; exit code 1."""
     for admin in ("", "admin:\n", "admin: null\n"):
         run("status", "--config", _config(tmp_path / "a.yaml", admin), code=1)
         assert "a.yaml has no `admin:`" in run.err
+        assert "unless it was started with --admin: then give --admin here too; or add these lines to it" in run.err
         assert "add these lines to it, and start the bridge again: `admin:`, `  listen: 127.0.0.1:9464`" in run.err
 
 

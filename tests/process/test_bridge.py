@@ -184,11 +184,11 @@ def test_the_service_manager_is_told(
     new_bridge: Callable[..., BridgeProcess],
     tmp_path: Path,
 ) -> None:
-    """READY=1 once every source is connected, more time before that, and STOPPING=1 before it drains."""
+    """READY=1 once every source is connected, more time before that; before it drains STOPPING=1, and how long it may take."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
         manager.bind(str(tmp_path / "notify"))
         manager.settimeout(20)
-        config = stream.config(redis_server)
+        config = {**stream.config(redis_server), "drain_timeout": "42s"}
         away = new_redis()
         config["sources"]["away"] = {"type": "redis-pubsub", "url": away.url, "channels": ["c"]}
         away.stop()
@@ -202,7 +202,8 @@ def test_the_service_manager_is_told(
             pass
         assert said == b"READY=1\nSTATUS=running"
         bridge.terminate()
-        assert b"STOPPING=1" in manager.recv(1000)
+        # drain_timeout, and at most 5 s.
+        assert manager.recv(1000) == b"STOPPING=1\nSTATUS=draining\nEXTEND_TIMEOUT_USEC=47000000"
         assert bridge.wait() == 0
 
 
