@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,6 +12,7 @@ import redis
 
 from tests.preflight.conftest import Looked
 from tests.support.brokers import Redis
+from tests.support.children import REPOSITORY
 
 
 @pytest.fixture
@@ -127,3 +130,17 @@ def test_a_look_takes_no_message_from_a_subscriber(redis_server: Redis, admin: r
         other.subscribe("news")
         look(source=pubsub(redis_server, channels=["news"]))
         assert admin.publish("news", "x") == 1
+
+
+def test_the_users_of_the_acl_file_have_every_right(new_redis: Any, tmp_path: Path, look: Looked) -> None:
+    """`deploy/redis/users.acl` leaves neither a problem nor a note about rights."""
+    text = (REPOSITORY / "deploy/redis/users.acl").read_text()
+    acl = tmp_path / "users.acl"
+    acl.write_text(re.sub(r">\S+", ">p", text) + "user default on nopass ~* &* +@all\n")
+    server = new_redis({"aclfile": acl})
+    streams, source = ({"username": name, "password": "p"} for name in ("bridge-streams", "bridge-source"))
+    dramatiq = {"url": server.url, **streams}
+    for one in (stream(server, "audit", **streams), pubsub(server, channels=["signups"], **source)):
+        assert [found for found in look(dramatiq, one) if "ACL SETUSER" in found or found.startswith("unseen")] == []
+    elsewhere = {"url": server.url_of(1), **streams}
+    assert [found for found in look(elsewhere, stream(server, "audit", **source)) if not found.startswith("ok")] == []

@@ -2,8 +2,9 @@
 
 A passive declare says whether a queue is there, and needs no permission. A declare as the file has it changes nothing once the
 queue is there, and says whether it has these settings. RabbitMQ looks at the permission to read, then at the arguments of a
-consumer, and makes one last: so a consumer with a priority that is text shows the permission, and there is never one. A queue that is no stream refuses an offset
-as well, and names its type (3.10 and 4.0, observed, of classic queues, quorum queues and streams; the second since 3.9).
+consumer, and makes one last: so a consumer with a priority that is text shows the permission, and there is never one. A queue
+that is no stream refuses an offset as well, and names its type (3.10 and 4.0, observed, of classic queues, quorum queues and
+streams; the second since 3.9).
 """
 
 from __future__ import annotations
