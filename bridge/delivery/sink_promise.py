@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Final
 
 from bridge.errors import SinkUnavailable
 from bridge.observe.logs import logger
+from bridge.observe.masking import without_secrets
 from bridge.sink import Memory, Sink
 from bridge.sink.memory import Evicts
 from bridge.sink.rights import Denial
@@ -115,6 +117,8 @@ class SinkPromise:
             denials = await self._sink.missing_rights(queues, counts_queues=self._counts_queues)
         except PermissionError:
             denials = []  # this server does not tell: a write does
+        # A user name that has no password is a token.
+        denials = [replace(one, text=without_secrets(one.text), line=without_secrets(one.line)) for one in denials]
         for denial in denials:
             if denial not in self._denials:
                 level = log.error if denial.is_needed else log.warning
