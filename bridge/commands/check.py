@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
-from collections.abc import Sequence
+import sys
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -24,6 +24,7 @@ from bridge.dry_run.companions import configurations
 from bridge.dry_run.masking import Masking
 from bridge.errors import ConfigError, Diagnostic, LocatedDiagnostic
 from bridge.manifest.application import import_application
+from bridge.model.findings import counted
 from bridge.routing.compiler import check_routes
 from bridge.sources.promise import promise
 
@@ -39,6 +40,11 @@ class _Report:
     config: Config | None = None
     looks: Looks | None = None
 
+    @property
+    def problems(self) -> int:
+        """How many problems the looks have found."""
+        return 0 if self.looks is None else self.looks.problems
+
 
 def main(arguments: argparse.Namespace) -> int:
     """Print, of each file, the sources with their routes, the guarantees and the notes.
@@ -53,17 +59,17 @@ def main(arguments: argparse.Namespace) -> int:
     mistakes = [mistake for report in reports for mistake in report.mistakes]
     if arguments.json:
         print(json.dumps([_json(report) for report in reports], indent=2))
-        return 78 if mistakes else _code(reports)
+        return 78 if mistakes else int(any(report.problems for report in reports))
     for report in reports:
         if report.config is not None:
             _print(report, report.config, Paint(arguments.color))
+    problems = sum(report.problems for report in reports)
+    if problems:
+        sys.stdout.flush()  # the count comes last
+        print(f"dramatiq-bridge: {counted(problems, 'problem')} at Redis and the brokers", file=sys.stderr)
     if mistakes:
         raise ConfigError(mistakes)
-    return _code(reports)
-
-
-def _code(reports: Sequence[_Report]) -> int:
-    return int(any(report.looks is not None and report.looks.has_problem for report in reports))
+    return int(problems > 0)
 
 
 def _check(file: str, manifest: Manifest | None, *, allow_unset: bool, connect: bool) -> _Report:
@@ -96,7 +102,7 @@ def _check(file: str, manifest: Manifest | None, *, allow_unset: bool, connect: 
 def _json(report: _Report) -> dict[str, Any]:
     return {
         "file": report.file,
-        "ok": not report.mistakes,
+        "ok": not report.mistakes and not report.problems,
         "mistakes": [asdict(mistake) for mistake in report.mistakes],
         "notes": [asdict(note) for note in report.notes],
         "unset": report.unset,
@@ -106,7 +112,10 @@ def _json(report: _Report) -> dict[str, Any]:
 
 def _print(report: _Report, loaded: Config, paint: Paint) -> None:
     routes = routes_by_source(loaded)
-    print(f"{report.file}: {paint('ok', 'green')}")
+    state = (
+        f"no mistake, {paint(counted(report.problems, 'problem'), 'red')}" if report.problems else paint("ok", "green")
+    )
+    print(f"{report.file}: {state}")
     print(f"  dramatiq  {loaded.dramatiq.redacted_url}, namespace {loaded.dramatiq.namespace}")
     _print_looks(report.looks, SINK, paint)
     for name, source in loaded.sources.items():

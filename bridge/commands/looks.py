@@ -28,9 +28,9 @@ class Looks:
     found: Mapping[str, Findings]
 
     @property
-    def has_problem(self) -> bool:
-        """Whether the bridge can't work with something that was seen."""
-        return any(finding.kind == "problem" for found in self.found.values() for finding in found.found)
+    def problems(self) -> int:
+        """With how many things that were seen the bridge can't work."""
+        return sum(finding.kind == "problem" for found in self.found.values() for finding in found.found)
 
     def lines(self, name: str, paint: Paint) -> Iterator[str]:
         """Yield the lines about a source."""

@@ -14,8 +14,8 @@ from bridge.errors import Disconnected, SinkUnavailable
 from bridge.model.findings import Findings
 from bridge.redis_io import rights
 from bridge.redis_io.connection import plain_error
-from bridge.redis_io.keys import dead_letters_key
-from bridge.redis_io.servers import info_fields, outdated_redis, server_name
+from bridge.redis_io.keys import dead_letter_books_key, dead_letters_key
+from bridge.redis_io.servers import WRONG_KEY, info_fields, outdated_redis, server_name
 from bridge.sink.connection_pool import no_redis, unavailable
 from bridge.sink.memory import Evicts
 from bridge.sink.redis_sink import RedisSink
@@ -43,6 +43,7 @@ async def look_at_sink(config: Config, found: Findings) -> None:
     try:
         await _look_at_server(sink, config, found)
         if await _look_at_writing(sink, config, found):
+            await _look_at_types(sink, config, found)
             await _look_at_rights(sink, config, found)
             await _look_at_clock(sink, found)
             await _look_at_queues(sink, config, found)
@@ -112,6 +113,23 @@ async def _look_at_writing(sink: RedisSink, config: Config, found: Findings) -> 
     place = "namespace" if refused.startswith("CROSSSLOT") else "url"
     found.problem(unavailable(ResponseError(refused)).cause, "", place)
     return not refused.startswith(("LOADING", "BUSY", "MASTERDOWN", "unknown command"))
+
+
+async def _look_at_types(sink: RedisSink, config: Config, found: Findings) -> None:
+    """Look whether each key that a batch writes holds what it should, or nothing."""
+    namespace = config.dramatiq.namespace
+    waits = "every write with a dead letter waits"
+    kinds = [(dead_letters_key(namespace), "stream", "every write waits")]
+    kinds.append((dead_letter_books_key(namespace), "hash", waits))
+    for queue in _queues(config):
+        refused = "its events become dead letters"
+        kinds += [(f"{namespace}:{queue}", "list", refused), (f"{namespace}:{queue}.msgs", "hash", refused)]
+    for key, kind, so in kinds:
+        reply = await sink.ask("TYPE", key)
+        if not isinstance(reply, bytes):
+            return  # it may not ask: that is among the rights
+        if (actual := reply.decode("utf-8", "backslashreplace")) not in ("none", kind):
+            found.problem(f"key {key} holds a {actual}, not a {kind}: {so}", WRONG_KEY, "namespace")
 
 
 async def _look_at_rights(sink: RedisSink, config: Config, found: Findings) -> None:

@@ -13,6 +13,8 @@ from bridge.observe.logs import logger
 from bridge.redis_io.connection import RedisConnection
 
 log = logger()
+#: The remedy of a key that holds another type than the bridge, or Dramatiq, keeps there.
+WRONG_KEY: Final = "rename or delete it"
 #: The remedies of errors that name none themselves, by how they begin.
 _REMEDIES: Final = {
     "unknown command": (
@@ -25,6 +27,8 @@ _REMEDIES: Final = {
         "in a Redis Cluster they must: write the namespace in braces, as in '{dramatiq}',"
         " here and in Dramatiq's RedisBroker"
     ),
+    "DEADLETTERS WRONGTYPE": WRONG_KEY,
+    "POSITIONS WRONGTYPE": WRONG_KEY,
     "Protocol error, got": "perhaps this is no Redis's port",
 }
 

@@ -41,6 +41,7 @@ def look(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Looked:
         found = [one for one in report["connect"] if one["source"] == wanted]
         has_problem = any(one["kind"] == "problem" for one in report["connect"])
         assert exit_code == (1 if has_problem else 0), out + err
+        assert report["ok"] is not has_problem
         assert any(one["kind"] == "problem" for one in found) == bool(code) or code < 0, found
         return [f"{one['kind']}: {one['text']}{'; ' if one['remedy'] else ''}{one['remedy']}" for one in found]
 

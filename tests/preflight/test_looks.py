@@ -107,7 +107,7 @@ def test_a_resolver_that_never_answers_keeps_no_process(path: Path) -> None:
         capture_output=True, text=True, timeout=60, check=False,
     )  # fmt: skip
     assert done.returncode == 1
-    assert done.stderr == ""
+    assert done.stderr == "dramatiq-bridge: 5 problems at Redis and the brokers\n"
     assert done.stdout.count("problem: the name 'dead-1' was not resolved within 300ms") == 5
 
 
@@ -125,6 +125,8 @@ def test_the_findings_stand_under_their_sources(
     with redis_server.client() as client:
         client.set("key", 1)
     said = run("check", "--connect", "CONFIG", code=1)
+    assert said.splitlines()[0] == f"{path}: no mistake, 1 problem"
+    assert run.err == "dramatiq-bridge: 1 problem at Redis and the brokers\n"
     lines = [line for line in said.splitlines() if line.startswith("    ") and "guarantee" not in line]
     assert "    connected: Redis " in said
     assert "    connected: MQTT 5, as another client than the source" in lines
@@ -136,7 +138,7 @@ def test_the_findings_stand_under_their_sources(
     assert f"    {path}:1:17: note: the dramatiq Redis writes no append-only file" in said
     with redis_server.client() as client:
         client.delete("key")
-    run("check", "--connect", "CONFIG")
+    assert run("check", "--connect", "CONFIG").startswith(f"{path}: ok\n")
 
 
 def mqtt_url(mosquitto: Mosquitto) -> str:

@@ -150,6 +150,26 @@ def test_a_queue_that_is_full(durable: Redis, admin: redis.Redis, look: Looked) 
     assert found[-1] == f"note: {said}"
 
 
+@pytest.mark.parametrize(
+    ("key", "kind", "so"),
+    [
+        ("dramatiq:alarms", "list", "its events become dead letters"),
+        ("dramatiq:alarms.msgs", "hash", "its events become dead letters"),
+        ("dramatiq-bridge:dead-letters", "stream", "every write waits"),
+        ("dramatiq-bridge:dead-letters:books", "hash", "every write with a dead letter waits"),
+    ],
+)
+def test_a_key_of_another_type(  # noqa: PLR0917 - pytest's
+    key: str, kind: str, so: str, durable: Redis, admin: redis.Redis, look: Looked
+) -> None:
+    """No event could be written there."""
+    admin.set(key, "x")
+    (problem,) = [one for one in look({"url": durable.url}, queue="alarms", code=1) if one.startswith("problem")]
+    assert problem == f"problem: key {key} holds a string, not a {kind}: {so}; rename or delete it"
+    admin.rename(key, f"{key}.old")
+    look({"url": durable.url}, queue="alarms")
+
+
 def test_clocks_that_differ(durable: Redis, look: Looked, monkeypatch: pytest.MonkeyPatch) -> None:
     """By the time of Redis itself."""
     real = time.time
@@ -253,6 +273,7 @@ def test_no_key_is_written_nor_any_command_that_could(durable: Redis, admin: red
         "EVAL",
         "EVALSHA",
         "LLEN",
+        "TYPE",
         "TIME",
         "SELECT",
         "PING",
