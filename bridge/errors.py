@@ -124,11 +124,16 @@ class UsageError(BridgeError):
 class Disconnected(BridgeError):
     """A source could not connect, or its connection has ended; connect again, after `retry_s` seconds at the earliest.
 
-    `denied` means wrong credentials or permissions: an operator has to change them first.
+    `denied` means wrong credentials or permissions: an operator has to change them first. A look before the start names a
+    `remedy`, and the `key` of the setting that it is about.
     """
 
-    def __init__(self, cause: str, *, retry_s: float = 0.0, denied: bool = False) -> None:
+    def __init__(
+        self, cause: str, *, retry_s: float = 0.0, denied: bool = False, remedy: str = "", key: str = "url"
+    ) -> None:
         super().__init__(cause)
+        self.remedy = remedy
+        self.key = key
         self.cause = cause
         self.retry_s = retry_s
         self.denied = denied

@@ -19,6 +19,14 @@ LIMIT_S: Final = 10.0
 _CONNECT_MS: Final = 8_000
 #: How long a look that is cut short may take to close its connection.
 _CLOSE_S: Final = 1.0
+#: What to do about a certificate, by the words of the TLS library.
+_CERTIFICATES: Final = {
+    "unable to get local issuer certificate": "name the file of its authority: tls: {ca: FILE}",
+    "self-signed certificate": "name the file of its authority: tls: {ca: FILE}",
+    "Hostname mismatch": "write the certificate's name: in the URL, or as tls: {server_name: NAME}",
+    "IP address mismatch": "write the certificate's name: in the URL, or as tls: {server_name: NAME}",
+    "certificate has expired": "renew the server's certificate",
+}
 #: The name of the look at Dramatiq's Redis: no source has it.
 SINK: Final = ""
 
@@ -56,9 +64,16 @@ async def _guarded(look: Callable[[Findings], Awaitable[None]], found: Findings)
     try:
         await look(found)
     except Disconnected as error:
-        found.problem(error.cause, "", "url")
+        found.problem(error.cause, error.remedy or _remedy(error.cause), error.key)
     except Exception as error:  # noqa: BLE001 - the edge of a task: the other looks go on, and this one is said to have failed
         found.problem(f"the look failed: {describe_error(error)}", "", "url")
+
+
+def _remedy(cause: str) -> str:
+    """Return what to do about a connection that can't be made, whatever the protocol; "" if nobody knows."""
+    if cause == "timed out" or cause.startswith("no answer from "):
+        return "nothing answers there in this protocol: check host, port and firewall"
+    return next((remedy for token, remedy in _CERTIFICATES.items() if token in cause), "")
 
 
 def _impatient(config: Config) -> Config:

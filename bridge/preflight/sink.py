@@ -10,13 +10,13 @@ from redis.exceptions import ResponseError
 from bridge.config import Config
 from bridge.config.units import spell_duration
 from bridge.delivery import sink_promise
-from bridge.errors import Disconnected, SinkUnavailable
+from bridge.errors import SinkUnavailable
 from bridge.model.findings import Findings
 from bridge.redis_io import rights
 from bridge.redis_io.connection import plain_error
 from bridge.redis_io.keys import dead_letter_books_key, dead_letters_key
-from bridge.redis_io.servers import WRONG_KEY, info_fields, outdated_redis, server_name
-from bridge.sink.connection_pool import no_redis, unavailable
+from bridge.redis_io.servers import WRONG_KEY, apart, disconnected, info_fields, outdated_redis, server_name
+from bridge.sink.connection_pool import no_redis
 from bridge.sink.memory import Evicts
 from bridge.sink.redis_sink import RedisSink
 
@@ -48,7 +48,7 @@ async def look_at_sink(config: Config, found: Findings) -> None:
             await _look_at_clock(sink, found)
             await _look_at_queues(sink, config, found)
     except SinkUnavailable as error:
-        raise Disconnected(error.cause) from None
+        raise disconnected(error.cause) from None
     finally:
         await sink.close()
 
@@ -110,8 +110,7 @@ async def _look_at_writing(sink: RedisSink, config: Config, found: Findings) -> 
         raise no_redis(reply)
     if rights.is_denial(refused):
         return True  # it is said with all others
-    place = "namespace" if refused.startswith("CROSSSLOT") else "url"
-    found.problem(unavailable(ResponseError(refused)).cause, "", place)
+    found.problem(*apart(refused))
     return not refused.startswith(("LOADING", "BUSY", "MASTERDOWN", "unknown command"))
 
 
@@ -142,7 +141,10 @@ async def _look_at_rights(sink: RedisSink, config: Config, found: Findings) -> N
         return
     for denial in denials:
         say = found.problem if denial.is_needed else found.note
-        say(denial.text, denial.line, "username" if denial.line else "url")
+        if denial.line:
+            say(denial.text, denial.line, "username")
+        else:
+            say(*apart(denial.text))
     if not any(denial.is_needed for denial in denials):
         found.ok("the user may run every command that a batch needs")
 

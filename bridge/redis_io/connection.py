@@ -41,7 +41,7 @@ _DENIED_IN_SCRIPT: Final = ("The user executing the script can't", "ACL failure 
 _TIMEOUTS: Final = (TimeoutError, RedisTimeoutError)
 _TIMED_OUT: Final = "timed out"
 #: Redis's words to a client without a password: to a command, by way of redis-py, and to a large command.
-_NEEDS_PASSWORD: Final = ("NOAUTH", "Authentication required", "Protocol error: unauthenticated")
+NEEDS_PASSWORD: Final = ("NOAUTH", "Authentication required", "Protocol error: unauthenticated")
 
 Word = str | bytes | int
 
@@ -259,4 +259,4 @@ def _response_error(text: str) -> ResponseError:
 
 
 def _with_hint(text: str) -> str:
-    return f"{text.rstrip('.')}: this Redis wants a password" if text.startswith(_NEEDS_PASSWORD) else text
+    return f"{text.rstrip('.')}: this Redis wants a password" if text.startswith(NEEDS_PASSWORD) else text

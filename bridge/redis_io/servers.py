@@ -10,7 +10,7 @@ from bridge.errors import Disconnected
 from bridge.model.server_versions import outdated
 from bridge.observe.log_fields import cut
 from bridge.observe.logs import logger
-from bridge.redis_io.connection import RedisConnection
+from bridge.redis_io.connection import NEEDS_PASSWORD, RedisConnection
 
 log = logger()
 #: The remedy of a key that holds another type than the bridge, or Dramatiq, keeps there.
@@ -30,13 +30,37 @@ _REMEDIES: Final = {
     "DEADLETTERS WRONGTYPE": WRONG_KEY,
     "POSITIONS WRONGTYPE": WRONG_KEY,
     "Protocol error, got": "perhaps this is no Redis's port",
+    "invalid username-password": "check `username` and `password`, and whether the user is on (ACL LIST)",
+    "AUTH <password> called": "leave `password` out, since this Redis has none for its default user, or name a `username`",
+    **dict.fromkeys(NEEDS_PASSWORD, "write `password`, and `username` unless it is the default user's"),
+    "DB index is out of range": "write a lower number into the URL, or raise `databases` in redis.conf",
+    "OOM": "raise maxmemory, or wait for the workers to empty the queues",
+}
+#: The settings that refusals are about, where that is not the URL.
+_KEYS: Final = {
+    "CROSSSLOT": "namespace",
+    **dict.fromkeys(("invalid username-password", "AUTH <password> called", *NEEDS_PASSWORD), "password"),
 }
 
 
 def with_remedy(cause: str) -> str:
     """Return an error's text, and its remedy where the text names none."""
-    remedy = next((remedy for beginning, remedy in _REMEDIES.items() if cause.startswith(beginning)), "")
-    return f"{cause.rstrip('.')}: {remedy}" if remedy else cause
+    text, remedy, _ = apart(cause)
+    return f"{text}: {remedy}" if remedy else cause
+
+
+def apart(cause: str) -> tuple[str, str, str]:
+    """Return an error's text without its remedy, which `with_remedy` may have added; the remedy; the setting it is about."""
+    for beginning, remedy in _REMEDIES.items():
+        if cause.startswith(beginning):
+            return cause.removesuffix(f": {remedy}").rstrip("."), remedy, _KEYS.get(beginning, "url")
+    return cause, "", "url"
+
+
+def disconnected(cause: str) -> Disconnected:
+    """Return the end of a look at a server, with its remedy apart."""
+    text, remedy, key = apart(cause)
+    return Disconnected(text, remedy=remedy, key=key)
 
 
 def outdated_redis(info: str) -> str:

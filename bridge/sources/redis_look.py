@@ -9,8 +9,8 @@ from bridge.config import Connection
 from bridge.errors import Disconnected
 from bridge.model.findings import Findings
 from bridge.redis_io import rights
-from bridge.redis_io.connection import RedisConnection
-from bridge.redis_io.servers import info_fields, not_redis, outdated_redis, server_name, with_remedy
+from bridge.redis_io.connection import NEEDS_PASSWORD, RedisConnection
+from bridge.redis_io.servers import apart, disconnected, info_fields, not_redis, outdated_redis, server_name
 
 
 @asynccontextmanager
@@ -26,7 +26,7 @@ async def looking(config: Connection, found: Findings) -> AsyncIterator[tuple[Re
         mode = await _look_at_server(connection, found)
         yield connection, mode
     except Disconnected as error:
-        raise Disconnected(with_remedy(error.cause)) from None
+        raise disconnected(error.cause) from None
     finally:
         await connection.close()
 
@@ -34,7 +34,7 @@ async def looking(config: Connection, found: Findings) -> AsyncIterator[tuple[Re
 def say_rights(missing: rights.MissingRights, lesser: rights.MissingRights, lost: str, found: Findings) -> None:
     """Say the commands that the source needs and has not, and those that it goes on without, at the cost of `lost`."""
     for command in missing.unknown:
-        found.problem(with_remedy(f"unknown command '{command}'"), "", "url")
+        found.problem(*apart(f"unknown command '{command}'"))
     if missing.any:
         found.problem(missing.text, missing.line, "username")
     if lesser.any or lesser.unknown:
@@ -53,6 +53,8 @@ async def _look_at_server(connection: RedisConnection, found: Findings) -> str:
         return mode
     if not isinstance(info, Exception):
         raise Disconnected(not_redis(info))
+    if str(info).startswith(NEEDS_PASSWORD):
+        raise Disconnected(str(info))
     found.ok("connected")
     found.unseen(f"the version of this server: {info}")
     return ""

@@ -13,7 +13,7 @@ from bridge.errors import Disconnected
 from bridge.model.findings import Findings
 from bridge.redis_io import rights
 from bridge.redis_io.connection import RedisConnection, encode_command
-from bridge.redis_io.servers import with_remedy
+from bridge.redis_io.servers import apart
 from bridge.sources import redis_notifications
 from bridge.sources.redis_look import looking, say_rights
 
@@ -36,7 +36,7 @@ async def look_at_pubsub(config: RedisPubsub, found: Findings) -> None:
             if cause and not missing.note(command, cause, pattern=pattern):
                 key = "channels" if command == "SUBSCRIBE" else "patterns"
                 index = (config.channels if command == "SUBSCRIBE" else config.patterns).index(name)
-                found.problem(with_remedy(cause), "", key, index)
+                found.problem(*apart(cause)[:2], key, index)
         say_rights(missing, rights.MissingRights(config), "", found)
         granted = len(names) - sum(map(bool, refused))
         if granted == len(names):

@@ -18,6 +18,7 @@ from bridge.config import Config
 from bridge.preflight.looks import SINK, look_everywhere
 from tests.commands.conftest import Terminal
 from tests.support.brokers import Mosquitto, Redis
+from tests.support.certificates import make_certificates
 from tests.support.children import REPOSITORY, free_port
 
 SOURCES: dict[str, dict[str, Any]] = {
@@ -83,6 +84,18 @@ def test_a_host_that_says_nothing_to_tls(path: Path, run: Terminal) -> None:
     assert set(said) == {None, "mqtt", "amqp", "redis", "pubsub"}
     assert said[None] == "timed out: perhaps this port speaks no TLS"
     assert all(text.startswith("timed out") for text in said.values())
+
+
+def test_an_unknown_authority_names_the_setting(new_redis: Any, path: Path, run: Terminal) -> None:
+    """In the look at Redis as in that of a source."""
+    certificates = make_certificates(path.parent)
+    server = new_redis(tls=certificates)
+    path.write_text(json.dumps(everywhere(f"localhost:{server.port}", connect_timeout="5s")).replace("://", "s://"))
+    (report,) = json.loads(run("check", "--connect", "--json", "CONFIG", code=1))
+    assert len(report["connect"]) == 5
+    for one in report["connect"]:
+        assert "certificate verify failed" in one["text"], one
+        assert one["remedy"] == "name the file of its authority: tls: {ca: FILE}", one
 
 
 def test_a_look_that_does_not_end_is_cut_short() -> None:

@@ -137,7 +137,8 @@ def test_a_redis_that_is_full(durable: Redis, admin: redis.Redis, look: Looked) 
     """Its refusal is that of a write; and the bridge would wait, since more than max_memory is in use."""
     admin.config_set("maxmemory", 1)
     found = look({"url": durable.url}, code=1)
-    assert any(one.startswith("problem: OOM command not allowed when used memory > 'maxmemory'") for one in found)
+    remedy = "raise maxmemory, or wait for the workers to empty the queues"
+    assert f"problem: OOM command not allowed when used memory > 'maxmemory'; {remedy}" in found
     assert any("(max_memory): every source waits" in one for one in found)
 
 
@@ -190,9 +191,9 @@ def test_a_redis_without_a_disk_is_noted(redis_server: Redis, look: Looked) -> N
         ({"min-replicas-to-write": "1"}, "NOREPLICAS Not enough good replicas to write"),
         (
             {"rename-command": 'RPUSH ""'},
-            "unknown command 'RPUSH': the bridge needs it; is it renamed (rename-command)",
+            "unknown command 'RPUSH'; the bridge needs it; is it renamed (rename-command)",
         ),
-        ({"rename-command": 'EVAL ""'}, "unknown command 'EVAL': the bridge needs it; is it renamed (rename-command)"),
+        ({"rename-command": 'EVAL ""'}, "unknown command 'EVAL'; the bridge needs it; is it renamed (rename-command)"),
     ],
 )
 def test_a_redis_that_takes_no_writes(config: dict[str, str], said: str, new_redis: NewRedis, look: Looked) -> None:
@@ -239,10 +240,36 @@ def test_a_wrong_password_and_a_port_of_nobody(new_redis: NewRedis, look: Looked
     """The cause is that of the connection, and the password is not in it."""
     server = new_redis(password="s3cret")
     (problem,) = look({"url": f"redis://:s3crets@127.0.0.1:{server.port}"}, code=1)
-    assert problem.startswith("problem: ")
-    assert "s3cret" not in problem
+    assert problem == (
+        "problem: invalid username-password pair or user is disabled;"
+        " check `username` and `password`, and whether the user is on (ACL LIST)"
+    )
     (problem,) = look({"url": f"redis://127.0.0.1:{free_port()}"}, code=1)
     assert problem.endswith("Connection refused")
+
+
+@pytest.mark.parametrize("at", ["sink", "source"])
+def test_a_refused_login_names_its_remedy(at: str, new_redis: NewRedis, redis_server: Redis, look: Looked) -> None:
+    """At the password's own place; the source says it once."""
+
+    def of(**connection: str) -> list[str]:
+        source = {"type": "redis-pubsub", "channels": ["c"], **connection}
+        return look(*((connection, None) if at == "sink" else (None, source)), code=1)
+
+    server = new_redis(password="s3cret")
+    (problem,) = of(url=f"redis://127.0.0.1:{server.port}")
+    assert problem == (
+        "problem: NOAUTH Authentication required: this Redis wants a password;"
+        " write `password`, and `username` unless it is the default user's"
+    )
+    (problem,) = of(url=redis_server.url, password="x")
+    assert problem.startswith("problem: AUTH <password> called without any password configured")
+    assert problem.endswith(
+        "; leave `password` out, since this Redis has none for its default user, or name a `username`"
+    )
+    assert of(url=redis_server.url_of(99)) == [
+        "problem: DB index is out of range; write a lower number into the URL, or raise `databases` in redis.conf"
+    ]
 
 
 def test_no_key_is_written_nor_any_command_that_could(durable: Redis, admin: redis.Redis, look: Looked) -> None:

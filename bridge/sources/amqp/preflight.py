@@ -25,7 +25,6 @@ from aiormq.exceptions import (
 )
 
 from bridge.config import Amqp, Declare
-from bridge.config.names import virtual_host
 from bridge.connecting.attempt import Attempt
 from bridge.errors import Disconnected
 from bridge.model.findings import Findings, counted
@@ -35,6 +34,7 @@ from bridge.sources.amqp.consumer_check import says_gone
 from bridge.sources.amqp.library import lift_limits, shown
 from bridge.sources.amqp.opening import broker_url, describe_failure, describe_refusal, server
 from bridge.sources.amqp.promise import STREAM_GUARANTEE, server_limits, stream_remedy
+from bridge.sources.amqp.remedies import login_remedy, permission
 from bridge.sources.amqp.session import describe_end
 from bridge.sources.amqp.stream import no_stream
 from bridge.sources.amqp.transport import LibraryTransport, TransportFactory
@@ -89,7 +89,8 @@ async def _connected(name: str, config: Amqp) -> AsyncIterator[Any]:
         raise
     except Exception as error:  # noqa: BLE001 - aiormq raises anything, a bare Exception among it
         cause = transport.close_reason or describe_failure(error, config.url, connected=is_connected)
-        raise Disconnected(cause) from None
+        remedy, key = login_remedy(cause, config, url.user or "guest")
+        raise Disconnected(cause, remedy=remedy, key=key) from None
     finally:
         with contextlib.suppress(Exception):
             await asyncio.wait_for(connection.close(), _CLOSE_TIMEOUT_S)
@@ -153,7 +154,7 @@ class _Look:
                 await channel.basic_consume(queue or config.queue, _ignore, arguments=_NO_PRIORITY)
         except ChannelAccessRefused as error:
             text = f"the user {self._user} may not read queue {config.queue!r}: {describe_end(error)}"
-            found.problem(text, self._permission("read", config.queue), "queue")
+            found.problem(text, permission(config, self._user), "queue")
         except ChannelNotFoundEntity:
             found.ok("the user may read it")
         except ChannelPreconditionFailed as error:
@@ -228,14 +229,10 @@ class _Look:
             self._found.problem(describe_refusal(error, self._config), "", *place)
         except ChannelAccessRefused as error:
             text = f"the user {self._user} may not declare {kind} {name!r}: {describe_end(error)}"
-            self._found.problem(text, self._permission("configure", name), *place)
+            self._found.problem(text, permission(self._config, self._user), *place)
         else:
             return True
         return False
-
-    def _permission(self, kind: str, name: str) -> str:
-        command = f"rabbitmqctl set_permissions -p {virtual_host(self._config.url)} {self._user} CONFIGURE WRITE READ"
-        return f"give it {kind} permission for {name} ({command})"
 
     @asynccontextmanager
     async def _channel(self) -> AsyncIterator[Any]:

@@ -16,7 +16,7 @@ from bridge.errors import Disconnected
 from bridge.model.findings import Findings, counted
 from bridge.redis_io import rights
 from bridge.redis_io.connection import RedisConnection, Word
-from bridge.redis_io.servers import not_redis, with_remedy
+from bridge.redis_io.servers import apart, not_redis
 from bridge.sources.redis_look import looking, say_rights
 
 #: How the refusals begin of a command that is permitted: there is no such group, no such stream, or no such id.
@@ -78,7 +78,7 @@ async def _try(
         if not refused or refused.startswith((*_EXPECTED, "WRONGTYPE")):
             continue
         if not missing.note(name, refused, pattern=rights.literal(stream)):
-            found.problem(with_remedy(refused), "", "url")
+            found.problem(*apart(refused))
             return
 
 
