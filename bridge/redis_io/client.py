@@ -118,6 +118,12 @@ class Login(AbstractConnection):
         return []
 
 
+def user_of(connection: Connection) -> str:
+    """Return the name by which Redis knows the user of a connection."""
+    given = connection.username if connection.username is not None else parse_url(connection.url).get("username")
+    return str(given) if given else "default"
+
+
 def same_server(url: str, other: str) -> bool:
     """Tell whether two URLs name the same database of the same server, as far as their text shows."""
     return _database(url) == _database(other)

@@ -42,6 +42,8 @@ _TIMEOUTS: Final = (TimeoutError, RedisTimeoutError)
 _TIMED_OUT: Final = "timed out"
 #: Redis's words to a client without a password: to a command, by way of redis-py, and to a large command.
 NEEDS_PASSWORD: Final = ("NOAUTH", "Authentication required", "Protocol error: unauthenticated")
+#: A user who may not use another database than 0.
+_SELECT: Final = "'select' command"
 
 Word = str | bytes | int
 
@@ -227,6 +229,8 @@ class RedisConnection(asyncio.Protocol):
 
     def _explain(self, error: BaseException) -> str:
         """Return why the connection could not be made."""
+        if isinstance(error, NoPermissionError) and _SELECT in str(error):
+            return f"{str(error).rstrip('.')}: ACL SETUSER {redis_client.user_of(self._config)} +select"
         if not isinstance(error, _TIMEOUTS):
             return _with_hint(tls.explain(error, self._config.url))
         # A Redis without TLS takes a TLS handshake for the beginning of a command, and waits for its end.

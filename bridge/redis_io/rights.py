@@ -6,10 +6,10 @@ import re
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import Any, Final
 
-from redis.asyncio.connection import parse_url
 from redis.exceptions import ResponseError
 
 from bridge.config import Connection
+from bridge.redis_io.client import user_of
 from bridge.redis_io.connection import RedisConnection, Word, plain_error
 
 #: Runs commands, each with its words and their number before them; returns an error's text for each, "" without one. Redis
@@ -125,12 +125,6 @@ def with_line(cause: str, connection: Connection, *, keys: Sequence[str] = (), c
 def is_denial(text: str) -> bool:
     """Return whether an error says that a right is missing."""
     return _DENIED.search(text) is not None
-
-
-def user_of(connection: Connection) -> str:
-    """Return the name by which Redis knows the user of a connection."""
-    given = connection.username if connection.username is not None else parse_url(connection.url).get("username")
-    return str(given) if given else "default"
 
 
 def literal(text: str) -> str:

@@ -36,6 +36,8 @@ _REMEDIES: Final = {
     "DB index is out of range": "write a lower number into the URL, or raise `databases` in redis.conf",
     "OOM": "raise maxmemory, or wait for the workers to empty the queues",
 }
+#: The command that gives a missing right: it may be in the text already.
+_LINE: Final = ": ACL SETUSER "
 #: The settings that refusals are about, where that is not the URL.
 _KEYS: Final = {
     "CROSSSLOT": "namespace",
@@ -51,6 +53,9 @@ def with_remedy(cause: str) -> str:
 
 def apart(cause: str) -> tuple[str, str, str]:
     """Return an error's text without its remedy, which `with_remedy` may have added; the remedy; the setting it is about."""
+    text, has_line, rights = cause.partition(_LINE)
+    if has_line:
+        return text, f"{_LINE.removeprefix(': ')}{rights}", "username"
     for beginning, remedy in _REMEDIES.items():
         if cause.startswith(beginning):
             return cause.removesuffix(f": {remedy}").rstrip("."), remedy, _KEYS.get(beginning, "url")

@@ -114,3 +114,16 @@ def test_a_source_that_is_refused_names_the_remedy(  # noqa: PLR0917 - pytest's
     admin.set("wrong", 1)
     bridge = new_bridge(config(redis_server, source, login=login))
     assert bridge.wait_for("source.unavailable")["cause"].endswith(said)
+
+
+def test_a_database_that_may_not_be_selected(redis_server: Redis, admin: redis.Redis, new_bridge: Bridges) -> None:
+    """The causes of sink and source end with the line; once it has been carried out, the bridge is ready."""
+    permit(admin, "~*", "&*", "+@all", "-select")
+    made = config(redis_server, {**STREAM, "url": redis_server.url_of(2)}, login="sink source")
+    made["dramatiq"]["url"] = redis_server.url_of(2)
+    bridge = new_bridge(made)
+    line = "ACL SETUSER bridge +select"
+    for event in ("sink.unavailable", "source.unavailable"):
+        assert bridge.wait_for(event)["cause"].endswith(f"'select' command: {line}")
+    admin.execute_command(*line.split())
+    bridge.ready()

@@ -272,6 +272,23 @@ def test_a_refused_login_names_its_remedy(at: str, new_redis: NewRedis, redis_se
     ]
 
 
+@pytest.mark.parametrize("at", ["sink", "source"])
+def test_another_database_without_the_right_to_select_it(
+    at: str, durable: Redis, admin: redis.Redis, look: Looked
+) -> None:
+    """The line that the finding names gives it."""
+    admin.execute_command("ACL", "SETUSER", "bridge", "reset", "on", ">p", "~*", "&*", "+@all", "-select")
+    connection = {"url": durable.url_of(2), "username": "bridge", "password": "p"}
+    source = {"type": "redis-stream", "streams": ["audit"], "group": "g", **connection}
+    looked = (connection, None) if at == "sink" else (None, source)
+    (problem,) = look(*looked, code=1)
+    text, line = problem.split("; ")
+    assert "'select' command" in text
+    assert line == "ACL SETUSER bridge +select"
+    admin.execute_command(*line.split())
+    look(*looked)
+
+
 def test_no_key_is_written_nor_any_command_that_could(durable: Redis, admin: redis.Redis, look: Looked) -> None:
     """The keys, and the number of changes since the start, are those of before; every write is one that writes nothing."""
     admin.rpush("dramatiq:default", "a")

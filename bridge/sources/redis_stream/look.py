@@ -15,6 +15,7 @@ from bridge.config import Connection, Dramatiq, RedisStream
 from bridge.errors import Disconnected
 from bridge.model.findings import Findings, counted
 from bridge.redis_io import rights
+from bridge.redis_io.client import user_of
 from bridge.redis_io.connection import RedisConnection, Word
 from bridge.redis_io.servers import apart, not_redis
 from bridge.sources.redis_look import looking, say_rights
@@ -116,7 +117,7 @@ def _describe(group: str, fields: Mapping[str, Any] | None, begins: str) -> str:
 async def _look_at_sink(config: RedisStream, dramatiq: Dramatiq, found: Findings) -> None:
     """Look whether the user of the sink may do its part: it acknowledges within the write, and makes the group."""
     other: Connection = dramatiq
-    if rights.user_of(other) == rights.user_of(config):
+    if user_of(other) == user_of(config):
         connection_of: Connection = config
     else:
         connection_of = other

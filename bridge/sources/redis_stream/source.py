@@ -8,7 +8,7 @@ from typing import Any
 
 from bridge.config import Dramatiq, RedisStream
 from bridge.model.event import Details, Event
-from bridge.redis_io.rights import user_of
+from bridge.redis_io.client import user_of
 from bridge.redis_io.servers import VersionCheck
 from bridge.sources.redis_stream.group import Group
 from bridge.sources.redis_stream.positions import Positions
