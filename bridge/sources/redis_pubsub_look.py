@@ -17,7 +17,10 @@ from bridge.redis_io.servers import apart
 from bridge.sources import redis_notifications
 from bridge.sources.redis_look import looking, say_rights
 
-_CONFIRMED: Final = (b"subscribe", b"psubscribe")
+_CONFIRMED: Final = (b"subscribe", b"psubscribe", b"unsubscribe", b"punsubscribe")
+#: A channel to which the look has not subscribed.
+_NOBODY: Final = "dramatiq-bridge-check"
+_LOST: Final = "at a pause, a reload and a stop, events that Redis has sent already may be lost"
 
 
 async def look_at_pubsub(config: RedisPubsub, found: Findings) -> None:
@@ -29,7 +32,11 @@ async def look_at_pubsub(config: RedisPubsub, found: Findings) -> None:
         missing = rights.MissingRights(config)
         names = [("SUBSCRIBE", channel) for channel in config.channels]
         names += [("PSUBSCRIBE", pattern) for pattern in config.patterns]
-        refused = await _subscribe(connection, names, config.connect_timeout / 1000)
+        ends = [("UNSUBSCRIBE", _NOBODY), ("PUNSUBSCRIBE", _NOBODY)]
+        answers = await _subscribe(connection, names + ends, config.connect_timeout / 1000)
+        refused, lesser = answers[: len(names)], rights.MissingRights(config)
+        for (command, _), cause in zip(ends, answers[len(names) :], strict=True):
+            lesser.note(command, cause)
         for (command, name), cause in zip(names, refused, strict=True):
             # A channel is permitted by a pattern that fits it; a pattern by the same pattern alone.
             pattern = rights.literal(name) if command == "SUBSCRIBE" else name
@@ -37,14 +44,14 @@ async def look_at_pubsub(config: RedisPubsub, found: Findings) -> None:
                 key = "channels" if command == "SUBSCRIBE" else "patterns"
                 index = (config.channels if command == "SUBSCRIBE" else config.patterns).index(name)
                 found.problem(*apart(cause)[:2], key, index)
-        say_rights(missing, rights.MissingRights(config), "", found)
+        say_rights(missing, lesser, _LOST, found)
         granted = len(names) - sum(map(bool, refused))
         if granted == len(names):
             found.ok(f"subscribed to {granted} of {len(names)} channels and patterns")
 
 
 async def _subscribe(connection: RedisConnection, names: Sequence[tuple[str, str]], within_s: float) -> list[str]:
-    """Return why each subscription is refused, "" where it is not; Redis answers them in order, and sends messages between."""
+    """Return why each of these is refused, "" where it is not; Redis answers them in order, and sends messages between."""
     for command, name in names:
         connection.send(encode_command(command, name))
     refused: list[str] = []

@@ -86,6 +86,7 @@ def test_missing_rights_of_a_stream(in_sink: bool, redis_server: Redis, admin: r
             admin.execute_command(*line.split())
             given.update(line.split())
     assert [one for one in look(dramatiq, source) if not one.startswith("ok: ")] == []
+    assert ("+xpending" in given) == in_sink
     assert {"~audit", "+xreadgroup", "+xgroup", "+xack", "+xautoclaim", "+xinfo"} <= given
 
 
@@ -108,6 +109,18 @@ def test_channels_that_the_user_may_not_get(redis_server: Redis, admin: redis.Re
     admin.execute_command("ACL", "SETUSER", "reader", "-psubscribe")
     (problem,) = [one for one in look(source=source, code=1) if one.startswith("problem")]
     assert problem == "problem: the user reader may not run psubscribe; ACL SETUSER reader +psubscribe"
+
+
+def test_the_commands_that_end_a_subscription(redis_server: Redis, admin: redis.Redis, look: Looked) -> None:
+    """A pause and a stop need them; the line gives them."""
+    login = reader(redis_server, admin, "&*", "+ping", "+info", "+subscribe")
+    source = pubsub(redis_server, channels=["news"], **login)
+    (note,) = [one for one in look(source=source) if one.startswith("note")]
+    line = note.rpartition("; ")[2]
+    assert note.startswith("note: the user reader may not run unsubscribe, punsubscribe: at a pause")
+    assert line == "ACL SETUSER reader +unsubscribe +punsubscribe"
+    admin.execute_command(*line.split())
+    assert look(source=source)[1:] == ["ok: subscribed to 1 of 1 channels and patterns"]
 
 
 def test_events_of_keys_that_redis_does_not_publish(redis_server: Redis, admin: redis.Redis, look: Looked) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import redis
 
+from tests.preflight.conftest import Looked
 from tests.support.brokers import Redis
 from tests.support.children import wait_until
 from tests.support.processes import Bridges
@@ -127,3 +128,31 @@ def test_a_database_that_may_not_be_selected(redis_server: Redis, admin: redis.R
         assert bridge.wait_for(event)["cause"].endswith(f"'select' command: {line}")
     admin.execute_command(*line.split())
     bridge.ready()
+
+
+def test_nothing_is_denied_once_the_lines_have_been_carried_out(
+    redis_server: Redis, admin: redis.Redis, new_bridge: Bridges, look: Looked
+) -> None:
+    """From the start to the stop: `ACL LOG` stays empty, though the user has no more than what the lines of `check` give."""
+    permit(admin, "&nothing", "-@all", "+eval")
+    login = {"username": "bridge", "password": "p"}
+    made = [(redis_server.url_of(0), source) for source in (PUBSUB, STREAM)]
+    for _ in range(4):
+        for url, source in made:
+            for sees in (None, {**source, "url": url, **login}):
+                for one in look({"url": url, **login}, sees, queue="alarms", code=-1):
+                    if "; ACL SETUSER" in one:
+                        admin.execute_command(*one.rpartition("; ")[2].split())
+    both = config(redis_server, PUBSUB, login="sink source")
+    url = redis_server.url_of(0)
+    both["dramatiq"]["url"] = both["sources"]["s"]["url"] = url
+    both["sources"]["t"] = {**STREAM, "url": url, **login}
+    both["routes"].append({"from": "t", "actor": "act", "queue": "alarms", "args": ["$payload"]})
+    admin.execute_command("ACL", "LOG", "RESET")
+    bridge = new_bridge(both).ready()
+    admin.xadd("audit", {"data": "1"})
+    admin.publish("c", "1")
+    wait_until(lambda: admin.llen("dramatiq:alarms") == 2, what="both messages")
+    bridge.terminate()
+    assert bridge.wait() == 0
+    assert admin.execute_command("ACL", "LOG") == []

@@ -23,6 +23,9 @@ from bridge.sources.redis_look import looking, say_rights
 #: How the refusals begin of a command that is permitted: there is no such group, no such stream, or no such id.
 _EXPECTED: Final = ("NOGROUP", "The XGROUP subcommand requires the key to exist", "Invalid stream ID", "no such key")
 _LOST: Final = "entries that are trimmed unread, or that are pending at a consumer which is gone, may go unnoticed"
+_LOST_IN_SINK: Final = (
+    "the write can't tell a group that was lost from an event that comes late, and remembers each of these"
+)
 _STARTS: Final = {"beginning": "the first entry", "new": "the next entry"}
 
 
@@ -121,7 +124,7 @@ async def _look_at_sink(config: RedisStream, dramatiq: Dramatiq, found: Findings
         connection_of: Connection = config
     else:
         connection_of = other
-    missing = rights.MissingRights(connection_of)
+    missing, lesser = rights.MissingRights(connection_of), rights.MissingRights(connection_of)
     quiet = Findings()
     async with looking(connection_of, quiet) as (connection, _):
         for stream in config.streams:
@@ -130,5 +133,9 @@ async def _look_at_sink(config: RedisStream, dramatiq: Dramatiq, found: Findings
             if connection_of is other:
                 commands["xgroup"] = ["XGROUP", "CREATE", stream, nobody, "none"]
             await _try(connection, stream, commands, missing, found)
+            await _try(connection, stream, {"xpending": ["XPENDING", stream, nobody]}, lesser, found)
+    missing.take_keys(lesser)
     if missing.any:
         found.problem(f"{missing.text}: the write itself acknowledges the entries", missing.line, "username")
+    if lesser.any:
+        found.note(f"{lesser.text}: {_LOST_IN_SINK}", lesser.line, "username")
