@@ -12,7 +12,6 @@ from typing import Any, Final
 
 import pytest
 import yaml
-
 from redis import Redis as Client
 from redis.exceptions import AuthenticationError
 
