@@ -320,6 +320,8 @@ class Spool:
             batch = decode_batch(entry.payload, self.name, self._read)
         except msgspec.DecodeError:
             return SpooledBatch([entry], Batch([]), lost=entry.events)
+        if len(batch.events) != entry.events:  # the rest is where a later version has put it
+            return SpooledBatch([entry], Batch([]), lost=entry.events)
         if self._from_earlier_process > 0:
             for event in batch.events:
                 event.redelivered = True
