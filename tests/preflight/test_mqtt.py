@@ -255,6 +255,14 @@ async def test_a_refused_group_of_its_own_says_nothing_of_the_files() -> None:
     ) in found
 
 
+async def test_a_broker_that_does_not_answer_a_subscription() -> None:
+    """As `run` says it."""
+    script = Script()
+    script.grants = False
+    _, found = await scripted(script, "a", connect_timeout="300ms")
+    assert found[-1] == "ended: no answer to SUBSCRIBE"
+
+
 async def test_overlapping_topics_without_identifiers() -> None:
     """Their copies can't be told apart."""
     script, topics = script_of(connack(SubscriptionIdentifierAvailable=0)), ("a/#", "a/b")
