@@ -35,7 +35,7 @@ class Connack:
 
 
 class LookingClient:
-    """Use it as a context manager, which connects with a new session; without `session_expiry_s` that ends with the connection.
+    """Use it as a context manager, which connects with a new session, and ends it; `session_expiry_s` is asked for.
 
     Raises:
         Disconnected: the broker can't be reached, or refuses, or the connection has ended.
@@ -93,8 +93,12 @@ class LookingClient:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None
     ) -> None:
-        """Disconnect."""
-        await self._connection.close()
+        """Disconnect, and end the session."""
+        properties = None
+        if self._session_expiry_s:
+            properties = Properties(PacketTypes.DISCONNECT)
+            properties.SessionExpiryInterval = 0
+        await self._connection.close(properties)
 
     async def subscribe(self, topics: Sequence[str]) -> list[Any]:
         """Return the broker's reason code for each filter; the subscriptions end with the session."""
