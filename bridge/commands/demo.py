@@ -47,7 +47,7 @@ def _run(arguments: argparse.Namespace) -> None:
     if isinstance(sys.stdout, io.TextIOWrapper):
         # A terminal that is not UTF-8 shows a question mark instead of ending the demo.
         sys.stdout.reconfigure(errors="replace")
-    show(Screen(sys.stdout), seconds)
+    show(Screen(sys.stdout or io.StringIO()), seconds)  # it may be closed
 
 
 def _seconds(option: float | None) -> float | None:

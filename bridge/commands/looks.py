@@ -11,13 +11,15 @@ from bridge.config import Config
 from bridge.config.document import Document
 from bridge.errors import Diagnostic, KeyPath
 from bridge.model.findings import Finding, Findings, Kind
-from bridge.observe.log_fields import escape
+from bridge.observe.log_fields import cut, escape
 from bridge.observe.masking import masked
 from bridge.preflight.looks import SINK, look_everywhere
 
 __all__ = ["SINK", "Looks", "look"]
 
 _COLORS: Final[Mapping[Kind, str]] = {"problem": "red", "note": "yellow", "unseen": "dim"}
+#: Of a finding, in characters: a server may say megabytes.
+_MAX_TEXT: Final = 4000
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +75,7 @@ def look(document: Document, config: Config) -> Looks:
     secrets = config.secrets()
 
     def safe(text: str) -> str:
-        return escape(masked(text, secrets))
+        return escape(cut(masked(text, secrets), _MAX_TEXT))
 
     return Looks(
         document,

@@ -151,7 +151,7 @@ class Substitution:
         if not directory:
             raise _Unset(
                 f"there is no credential {name}: CREDENTIALS_DIRECTORY is not set",
-                "systemd sets it for a unit with LoadCredential=",
+                "systemd sets it for a unit with LoadCredential=; in a shell, export it: the folder of the credentials",
             )
         return self._file(f"{directory}/{name}")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from contextlib import suppress
 from types import TracebackType
 from typing import Final, Self
@@ -14,6 +15,8 @@ from aio_pika.exceptions import AMQPError
 from bridge.errors import BridgeError, describe_error
 
 _TIMEOUT_S: Final = 10.0
+# It warns with a traceback when a connection ends, which would stand between the demo's lines; causes are raised.
+logging.getLogger("aiormq").addHandler(logging.NullHandler())
 
 
 class AmqpPublisher:

@@ -32,13 +32,16 @@ def free_port() -> int:
 class Child:
     """A process whose output goes to a file; the terminal's Ctrl-C does not reach it."""
 
-    def __init__(self, name: str, command: Sequence[str], env: Mapping[str, str], log: Path) -> None:
+    def __init__(
+        self, name: str, command: Sequence[str], env: Mapping[str, str], log: Path, directory: Path | None
+    ) -> None:
         self.name = name
         self._log = log
         with log.open("wb") as output:
             self._process = subprocess.Popen(  # noqa: S603 - the programs are the demo's own
                 command,
                 env=env,
+                cwd=directory,
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
@@ -104,12 +107,19 @@ class Children:
         with suppress(subprocess.TimeoutExpired):
             self._guard.wait(_KILL_TIMEOUT_S)
 
-    def start(self, name: str, command: Sequence[str], env: Mapping[str, str] | None = None) -> Child:
-        """Start `command` with `env` added to the environment."""
+    def start(
+        self,
+        name: str,
+        command: Sequence[str],
+        env: Mapping[str, str] | None = None,
+        *,
+        directory: Path | None = None,
+    ) -> Child:
+        """Start `command` with `env` added to the environment, in `directory`, or in that of the demo's own process."""
         log = self.directory / f"{name.replace(' ', '-')}.log"
         # The settings of a RabbitMQ that this machine has must not reach the demo's.
         inherited = {key: value for key, value in os.environ.items() if not key.startswith(("RABBITMQ_", "ERL_"))}
-        child = Child(name, command, inherited | dict(env or {}), log)
+        child = Child(name, command, inherited | dict(env or {}), log, directory)
         self._running.append(child)
         self._send_to_guard(f"+{child.pid}")
         return child

@@ -46,7 +46,8 @@ class RabbitMQ:
         epmd = ["epmd", "-port", str(epmd_port), "-address", "127.0.0.1"]
         self._started = [children.start("RabbitMQ's port mapper", epmd, env)]
         if self._wait_until(lambda: _accepts(epmd_port)):
-            self._started.append(children.start("RabbitMQ", [str(program)], env))
+            # Where it leaves its dumps when it is killed, or the disk is full.
+            self._started.append(children.start("RabbitMQ", [str(program)], env, directory=directory))
 
     def wait(self) -> bool:
         """Wait until it answers; return False, and end it, if it does not."""

@@ -20,7 +20,7 @@ from bridge.demo.ledger import Ledger
 from bridge.demo.rabbitmq import find_rabbitmq
 from bridge.demo.screen import Row, Screen
 from bridge.demo.servers import Servers
-from bridge.errors import BridgeError
+from bridge.errors import BridgeError, describe_error
 from bridge.routing.compiler import check_routes
 
 #: How long the last events may take, once nothing ends any more.
@@ -107,7 +107,10 @@ def _start(children: Children, screen: Screen) -> Servers:
         screen.note("without RabbitMQ, as PATH does not have rabbitmq-server and epmd")
     else:
         screen.note("starting RabbitMQ as well, which may take 10 s ...")
-    servers = Servers(children, rabbitmq)
+    try:
+        servers = Servers(children, rabbitmq)
+    except OSError as error:
+        raise BridgeError(f"the demo can't write to {children.directory}: {describe_error(error)}") from None
     if rabbitmq is not None and servers.amqp_url is None:
         screen.note("without RabbitMQ, which did not start", "bold red")
     screen.note(f"look inside, as long as the demo runs: {servers.page}", "bold")

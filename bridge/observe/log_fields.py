@@ -40,12 +40,12 @@ def make_harmless(_logger: object, _name: str, event: structlog.typing.EventDict
     }
 
 
-def cut(text: str) -> str:
-    """Return `text`, cut to `MAX_TEXT` characters where it is longer."""
-    if len(text) <= MAX_TEXT:
+def cut(text: str, length: int = MAX_TEXT) -> str:
+    """Return `text`, cut to so many characters where it is longer."""
+    if len(text) <= length:
         return text
     note = f"… ({len(text)} characters)"
-    return text[: MAX_TEXT - len(note)] + note
+    return text[: length - len(note)] + note
 
 
 def escape(text: str) -> str:

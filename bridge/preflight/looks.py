@@ -40,6 +40,12 @@ def look_everywhere(config: Config, limit_s: float = LIMIT_S) -> Mapping[str, Fi
     logging.disable()  # the libraries': each cause is a finding
     try:
         return loop.run_until_complete(_look_everywhere(_impatient(config), limit_s))
+    except KeyboardInterrupt:
+        looks = asyncio.all_tasks(loop)
+        for look in looks:
+            look.cancel()
+        loop.run_until_complete(asyncio.wait(looks, timeout=_CLOSE_S))
+        raise
     finally:
         logging.disable(disabled)
         loop.close()

@@ -16,12 +16,13 @@ from urllib.parse import quote, unquote
 from bridge.errors import describe_error
 from bridge.model.event import Details
 from bridge.observe.logs import logger
+from bridge.spool.encoding import kept_apart
 from bridge.spool.files import DirectoryLost
 from bridge.spool.format import NewerFormatError, check_format
 from bridge.spool.log import Log
 from bridge.spool.rights import make_private, say_if_open
 from bridge.spool.segment import Handles, is_there
-from bridge.spool.spool import Spool
+from bridge.spool.spool import UNREAD, Spool
 from bridge.spool.thread import SpoolThread
 
 log = logger()
@@ -196,6 +197,8 @@ class SpoolDirectory:
         adopted = lost = 0
         while entries := orphan_records.read(_ADOPT_BYTES):
             readable = [(entry.payload, entry.events) for entry in entries if entry.payload is not None]
+            if orphan.parent.name == UNREAD:
+                readable = [(kept_apart(payload), events) for payload, events in readable]
             records.append(readable, sync=True)
             for entry in entries:
                 orphan_records.remove(entry)

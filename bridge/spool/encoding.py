@@ -49,6 +49,18 @@ def encode_batch(batch: Batch) -> bytes:
     return _encode((batch.sequence.name, batch.number, events))
 
 
+def kept_apart(payload: bytes) -> bytes:
+    """Return the batch of a record that an earlier start could not decode, in a sequence of its own; else the payload as it is.
+
+    That start has gone on with later batches of its sequence, so Redis would refuse this one as written long ago.
+    """
+    try:
+        encoded = _decode(payload)
+    except msgspec.DecodeError:
+        return payload
+    return _encode(msgspec.structs.replace(encoded, sequence=f"{encoded.sequence}-unread"))
+
+
 def decode_batch(payload: bytes, source: str, read: Callable[[Any], Details]) -> Batch:
     """Return the batch that `encode_batch` has encoded, not routed; `read` parses headers and meta of an event's `raw`.
 

@@ -24,6 +24,8 @@ log = logger()
 #: How many bytes are read ahead of the batch that is being written.
 _READ_BYTES: Final = 1024 * 1024
 _READ_RETRY_S: Final = 1.0
+#: The directory beside a source's that keeps whole records which this version can't decode: the next start adopts them.
+UNREAD: Final = "process-unread"
 #: How long an event that is delivered only once may be in memory only, where a power cut can take it.
 _SYNC_INTERVAL_S: Final = 0.5
 #: The errors of a disk, a quota, or a bound on files that is reached: room has to be made. All others need a repair.
@@ -170,7 +172,7 @@ class Spool:
     async def _keep_unread(self, entries: Sequence[Entry]) -> None:
         """Copy whole records that this version can't decode to where the next start adopts them: it may be of another version."""
         try:
-            directory = await self._run(self._log.copy, entries, "process-unread")
+            directory = await self._run(self._log.copy, entries, UNREAD)
         except OSError as error:
             self._log_failure("can't keep records that this version can't read", error)
         else:
@@ -317,6 +319,8 @@ class Spool:
         try:
             batch = decode_batch(entry.payload, self.name, self._read)
         except msgspec.DecodeError:
+            return SpooledBatch([entry], Batch([]), lost=entry.events)
+        if len(batch.events) != entry.events:  # the rest is where a later version has put it
             return SpooledBatch([entry], Batch([]), lost=entry.events)
         if self._from_earlier_process > 0:
             for event in batch.events:

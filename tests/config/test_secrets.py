@@ -145,7 +145,7 @@ def test_a_password_file_loses_its_last_newline_only(tmp_path: Path, loaded: Loa
             11,
             (
                 "there is no credential x: CREDENTIALS_DIRECTORY is not set;"
-                " systemd sets it for a unit with LoadCredential="
+                " systemd sets it for a unit with LoadCredential=; in a shell, export it: the folder of the credentials"
             ),
         ),
         ("${LATIN}", 11, "the environment variable LATIN is not UTF-8 text"),

@@ -12,6 +12,8 @@ from typing import Any, Final
 
 import pytest
 import yaml
+from redis import Redis as Client
+from redis.exceptions import AuthenticationError
 
 from bridge.cli import main
 from bridge.errors import SinkUnavailable
@@ -26,7 +28,9 @@ from tests.support.processes import Bridges, queue_messages
 
 FILE: Final = REPOSITORY / "deploy" / "redis" / "users.acl"
 LINES: Final = FILE.read_text().splitlines()
-USERS: Final = tuple(line.split()[1] for line in LINES)
+#: That of the workers and of administrators, who may do everything: without its line nobody would need a password.
+EVERYTHING: Final = "default"
+USERS: Final = tuple(user for line in LINES if (user := line.split()[1]) != EVERYTHING)
 #: What every client may do, also before it has logged in.
 EVERYBODY: Final = {"auth", "hello", "quit", "reset"}
 SECRET: Final = "secret"
@@ -44,7 +48,7 @@ def granted(user: str) -> set[str]:
 def server(new_redis: Callable[..., Redis], tmp_path: Path) -> Redis:
     """A Redis with the file as its ACL file, the passwords replaced; the tests' own client may do everything."""
     path = tmp_path / "users.acl"
-    lines = [" ".join([f">{SECRET}" if word.startswith(">") else word for word in line.split()]) for line in LINES]
+    lines = [" ".join([f">{SECRET}" if word.startswith(">") else word for word in line.split()]) for line in LINES[1:]]
     path.write_text("\n".join([*lines, "user default on nopass ~* &* +@all", ""]))
     return new_redis({"aclfile": path})
 
@@ -73,7 +77,16 @@ def test_the_readme_has_the_line_of_the_bridge() -> None:
 def test_every_password_has_to_be_replaced() -> None:
     """A placeholder says so, and every user has one of its own."""
     passwords = [word for line in LINES for word in line.split() if word.startswith(">")]
-    assert passwords == [f">REPLACE-THIS-PASSWORD-OF-{user.upper()}" for user in USERS]
+    assert passwords == [f">REPLACE-THIS-PASSWORD-OF-{user.upper()}" for user in (EVERYTHING, *USERS)]
+
+
+def test_nobody_enters_without_a_password(new_redis: Callable[..., Redis], tmp_path: Path) -> None:
+    """With an ACL file Redis forgets `requirepass`: the file has the password of the default user too."""
+    path = tmp_path / "users.acl"
+    path.write_text(FILE.read_text())
+    server = new_redis({"aclfile": path, "requirepass": LINES[0].split(">")[1].split()[0]})
+    with Client(port=server.port) as stranger, pytest.raises(AuthenticationError):
+        stranger.ping()
 
 
 @pytest.mark.parametrize("user", USERS)

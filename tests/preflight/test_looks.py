@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -20,6 +21,7 @@ from tests.commands.conftest import Terminal
 from tests.support.brokers import Mosquitto, Redis
 from tests.support.certificates import make_certificates
 from tests.support.children import REPOSITORY, free_port
+from tests.support.odd_servers import odd_server
 
 SOURCES: dict[str, dict[str, Any]] = {
     "mqtt": {"type": "mqtt", "client_id": "c", "topics": ["t"]},
@@ -106,6 +108,30 @@ def test_a_look_that_does_not_end_is_cut_short() -> None:
     for name in (SINK, *config.sources):
         (only,) = found[name].found
         assert (only.kind, only.text) == ("problem", "no answer within 300ms")
+
+
+def test_an_interrupted_look_ends_without_a_traceback(path: Path) -> None:
+    """Each connection is closed as at the end of a look."""
+    with socket.create_server(("127.0.0.1", 0), backlog=50) as listening:
+        path.write_text(json.dumps(everywhere(f"127.0.0.1:{listening.getsockname()[1]}")))
+        command = [sys.executable, "-m", "bridge", "check", "--connect", str(path)]
+        with subprocess.Popen(command, cwd=REPOSITORY, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as looking:
+            links = [listening.accept()[0] for _ in range(5)]
+            looking.send_signal(signal.SIGINT)
+            _, err = looking.communicate(timeout=30)
+        for link in links:
+            link.close()
+    assert (looking.returncode, err) == (130, b"")
+
+
+def test_a_text_of_a_server_is_cut(path: Path, run: Terminal) -> None:
+    """A finding says how long it was."""
+    with odd_server(b"-ERR " + b"x" * 1_000_000 + b"\r\n") as server:
+        path.write_text(json.dumps(everywhere(f"127.0.0.1:{server.port}", connect_timeout="2s")))
+        (report,) = json.loads(run("check", "--connect", "--json", "CONFIG", code=1))
+    texts = [one["text"] for one in report["connect"]]
+    assert max(map(len, texts)) == 4000
+    assert any(text.endswith("(1000000 characters)") for text in texts)
 
 
 def test_a_resolver_that_never_answers_keeps_no_process(path: Path) -> None:

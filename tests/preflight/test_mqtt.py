@@ -17,6 +17,7 @@ from paho.mqtt.properties import Properties
 from bridge.config import Mqtt
 from bridge.errors import Disconnected
 from bridge.model.findings import Findings
+from bridge.sources.mqtt.looking_client import LookingClient
 from bridge.sources.mqtt.preflight import look_at_broker
 from tests.preflight.conftest import Looked
 from tests.sources.mqtt.test_promise import connack, script_of
@@ -115,6 +116,14 @@ def test_no_session_is_left_behind(new_mosquitto: Callable[..., Mosquitto], look
     assert len(ids) == 2
     assert not is_kept(broker.url, ids[0], expiry_s=60)
     assert is_kept(broker.url, ids[0])
+
+
+async def test_a_look_that_ends_early_leaves_no_session(mosquitto: Mosquitto) -> None:
+    """The first of its two connections asks for a session that is kept, and ends it itself."""
+    config = Mqtt.model_validate(mqtt(mosquitto.url, "a"))
+    async with LookingClient(config, "dramatiq-bridge-check-early", session_expiry_s=60):
+        pass
+    assert not await asyncio.to_thread(is_kept, mosquitto.url, "dramatiq-bridge-check-early")
 
 
 def is_kept(url: str, client_id: str, expiry_s: int = 0) -> bool:
@@ -253,6 +262,14 @@ async def test_a_refused_group_of_its_own_says_nothing_of_the_files() -> None:
         "unseen: the broker refuses the subscription to '$share/g/b': Not authorized, in a group of the look's own; that of the"
         " file was not tried"
     ) in found
+
+
+async def test_a_broker_that_does_not_answer_a_subscription() -> None:
+    """As `run` says it."""
+    script = Script()
+    script.grants = False
+    _, found = await scripted(script, "a", connect_timeout="300ms")
+    assert found[-1] == "ended: no answer to SUBSCRIBE"
 
 
 async def test_overlapping_topics_without_identifiers() -> None:

@@ -87,6 +87,33 @@ def test_whole_records_that_cannot_be_decoded_are_kept(
         assert bridge.wait() == 0
 
 
+@pytest.mark.parametrize("events", [[], [event(1), event(2)]], ids=["none", "more"])
+def test_a_record_with_another_number_of_events_is_kept(
+    events: list[object], redis_server: Redis, new_bridge: Bridges, tmp_path: Path
+) -> None:
+    """A later version may have put them elsewhere; the bridge goes on with the next record."""
+    records(tmp_path / "source-feed", ["s", 1, events], ["s", 3, [event(3)]])
+    bridge = new_bridge({**PubsubFeed(redis_server).config(redis_server), "spool": {"directory": str(tmp_path)}})
+    assert bridge.ready().wait_for("spool.unread")["events"] == 1
+    wait_until(lambda: written_numbers(redis_server) == [3], what="the message of the other record")
+
+
+def test_a_record_that_was_kept_is_written_though_later_ones_of_its_sequence_were(
+    redis_server: Redis, new_bridge: Bridges, tmp_path: Path
+) -> None:
+    """Redis knows the number of the later batch; the kept one would be refused as if it had been written before."""
+    records(tmp_path / "source-feed", ["s", 1, [event(1)]], ["s", 3, [event(3)]])
+    bridge = new_bridge(
+        {**PubsubFeed(redis_server).config(redis_server), "spool": {"directory": str(tmp_path)}}
+    ).ready()
+    wait_until(lambda: written_numbers(redis_server) == [1, 3], what="the messages of what could be read")
+    bridge.terminate()
+    assert bridge.wait() == 0
+    records(tmp_path / "process-unread" / "source-feed", ["s", 2, [event(2)]])
+    bridge.start().ready()
+    wait_until(lambda: sorted(written_numbers(redis_server)) == [1, 2, 3], what="the message of the kept one")
+
+
 @pytest.fixture
 def open_directory(tmp_path: Path) -> Path:
     """A directory that others may enter."""

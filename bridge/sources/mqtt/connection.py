@@ -11,6 +11,7 @@ from typing import Any, Final
 
 from paho.mqtt import client as paho
 from paho.mqtt.enums import MQTTErrorCode
+from paho.mqtt.properties import Properties
 
 from bridge.connecting.attempt import Attempt, Server
 from bridge.errors import describe_error
@@ -64,14 +65,14 @@ class PahoConnection:
         self.flush()
         self._keepalive_task = asyncio.create_task(self._keep_alive(), name=f"source:{self._name}:keepalive")
 
-    async def close(self) -> None:
-        """Send DISCONNECT if the connection stands, and close the socket, within 1 s."""
+    async def close(self, properties: Properties | None = None) -> None:
+        """Send DISCONNECT, with these properties, if the connection stands, and close the socket, within 1 s."""
         if self._keepalive_task is not None:
             self._keepalive_task.cancel()
             await asyncio.gather(self._keepalive_task, return_exceptions=True)
         if not self._ended and self._socket is not None:
             with contextlib.suppress(Exception):
-                self._client.disconnect()
+                self._client.disconnect(properties=properties)
                 deadline = self._loop.time() + _CLOSE_TIMEOUT_S
                 while self._client.want_write() and self._loop.time() < deadline:
                     self._client.loop_write()

@@ -35,7 +35,7 @@ class Connack:
 
 
 class LookingClient:
-    """Use it as a context manager, which connects with a new session; without `session_expiry_s` that ends with the connection.
+    """Use it as a context manager, which connects with a new session, and ends it; `session_expiry_s` is asked for.
 
     Raises:
         Disconnected: the broker can't be reached, or refuses, or the connection has ended.
@@ -93,26 +93,36 @@ class LookingClient:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None
     ) -> None:
-        """Disconnect."""
-        await self._connection.close()
+        """Disconnect, and end the session."""
+        properties = None
+        if self._session_expiry_s:
+            properties = Properties(PacketTypes.DISCONNECT)
+            properties.SessionExpiryInterval = 0
+        await self._connection.close(properties)
 
     async def subscribe(self, topics: Sequence[str]) -> list[Any]:
         """Return the broker's reason code for each filter; the subscriptions end with the session."""
         # Of MQTT 5's three ways with retained messages, the one that brings none.
         options = SubscribeOptions(qos=self._config.qos, retainHandling=SubscribeOptions.RETAIN_DO_NOT_SEND)
         reasons: list[Any] = []
-        async with asyncio.timeout(self._config.connect_timeout / 1000):
-            for portion in portions(topics, max_packet(self.connack.properties)):
-                payload = [(topic, options if self._v5 else self._config.qos) for topic in portion]
-                _, packet_id = self._client.subscribe(payload)  # type: ignore[arg-type]
-                answer = self._answers[packet_id] = asyncio.get_running_loop().create_future()
-                self._connection.flush()
-                reasons += await answer
-                self._client.unsubscribe(portion)
-                self._connection.flush()
+        try:
+            async with asyncio.timeout(self._config.connect_timeout / 1000):
+                await self._subscribe(topics, options, reasons)
+        except TimeoutError:
+            raise Disconnected("no answer to SUBSCRIBE") from None
         if len(reasons) != len(topics):
             raise Disconnected("the broker's answer does not fit what was subscribed to")
         return reasons
+
+    async def _subscribe(self, topics: Sequence[str], options: SubscribeOptions, reasons: list[Any]) -> None:
+        for portion in portions(topics, max_packet(self.connack.properties)):
+            payload = [(topic, options if self._v5 else self._config.qos) for topic in portion]
+            _, packet_id = self._client.subscribe(payload)  # type: ignore[arg-type]
+            answer = self._answers[packet_id] = asyncio.get_running_loop().create_future()
+            self._connection.flush()
+            reasons += await answer
+            self._client.unsubscribe(portion)
+            self._connection.flush()
 
     def _on_failed(self, cause: str) -> None:
         waited_for: list[asyncio.Future[Any]] = [self._connected, *self._answers.values()]

@@ -60,7 +60,7 @@ async def look_at_broker(config: Mqtt, topics: Sequence[str], found: Findings) -
 
 async def _look(config: Mqtt, topics: Sequence[str], own_id: str, found: Findings) -> None:
     if config.durable and config.version == "5":
-        # Without a subscription, and the next connection ends it: should that be cut off, an empty session stays.
+        # Without a subscription: should the process be killed, an empty session stays.
         async with LookingClient(config, own_id, session_expiry_s=config.session_expiry // 1000) as client:
             _look_at_session(config, client.connack, found)
     # A client without an id sends none, as the source does.
