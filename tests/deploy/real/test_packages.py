@@ -88,7 +88,7 @@ def test_pipx_installs_it_from_a_file(packages: tuple[Path, Path], tmp_path: Pat
     run(TOOLS / "pipx", "install", f"{wheel}[demo]", **places)
     program = tmp_path / "bin/dramatiq-bridge"
     assert run(program, "--version") == f"dramatiq-bridge {bridge.__version__}\n"
-    assert "equal: each event became one message" in run(program, "demo", DEMO_SECONDS="3")
+    assert "equal: each event ran exactly once" in run(program, "demo", DEMO_SECONDS="3")
 
 
 def test_uvx_runs_it_from_a_file(packages: tuple[Path, Path], tmp_path: Path) -> None:
