@@ -77,7 +77,7 @@ def test_a_host_that_says_nothing(path: Path, run: Terminal) -> None:
 def test_a_host_that_says_nothing_to_tls(path: Path, run: Terminal) -> None:
     """The handshake ends with the connecting."""
     with silent() as port:
-        config = everywhere(f"127.0.0.1:{port}", connect_timeout="300ms")
+        config = everywhere(f"127.0.0.1:{port}", connect_timeout="1s")
         for one in (config["dramatiq"], *config["sources"].values()):
             one["url"] = one["url"].replace("://", "s://")
         path.write_text(json.dumps(config, indent=1))
