@@ -5,6 +5,8 @@ from __future__ import annotations
 import enum
 from dataclasses import dataclass
 
+from bridge.redis_io.servers import info_fields
+
 
 class Evicts(enum.Enum):
     """The keys that Redis deletes once it is full."""
@@ -39,7 +41,7 @@ def parse_memory(info: str) -> Memory:
     Raises:
         ValueError: it describes none, as with some servers that are no Redis.
     """
-    fields = {name: value for name, _, value in (line.partition(":") for line in info.splitlines())}
+    fields = info_fields(info)
     if "used_memory" not in fields:
         raise ValueError("it tells no used_memory")
     # Redis compares `maxmemory` with the memory in use without the buffers of replicas and of the AOF.
