@@ -1,0 +1,59 @@
+"""`python -m bench.scaling`: the figures from which docs/scaling.md computes its tables; writes bench/scaling.md.
+
+`python -m bench.sizing` then writes the tables anew.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final
+
+from bench import distance, footprint, growth, quiet, report, workers
+from bench.report import Section
+from bench.rounds import LogLine
+
+RESULTS: Final = Path(__file__).parent / "scaling.md"
+_PARTS: Final[dict[str, Callable[[LogLine, float], Section]]] = {
+    "growth": growth.section,
+    "workers": workers.section,
+    "quiet": quiet.section,
+    "distance": distance.section,
+    "footprint": footprint.section,
+}
+_INTRODUCTION: Final = """\
+Written by `{command}`. The bridge has its defaults and the rule of [results.md](results.md); Redis writes nothing to disk. Brokers, bridge and
+benchmark share the machine. CPU and bytes are the figures to plan with: events/s also measure what else the machine does."""
+
+
+def main() -> int:
+    """Measure the chosen parts; return 1 if a run failed."""
+    parser = argparse.ArgumentParser(prog="python -m bench.scaling", description=__doc__)
+    parser.add_argument("--parts", default=",".join(_PARTS), help=f"of {', '.join(_PARTS)}; default: all")
+    parser.add_argument(
+        "--scale", type=float, default=1.0, help="of the events and seconds of each run; 0.2 for a quick look"
+    )
+    parser.add_argument("--command", default="python -m bench.scaling", help="how it was started, for the report")
+    parser.add_argument("--results", type=Path, default=RESULTS)
+    arguments = parser.parse_args()
+    names = arguments.parts.split(",")
+    if unknown := set(names) - set(_PARTS):
+        parser.error(f"{', '.join(sorted(unknown))}: the parts are {', '.join(_PARTS)}")
+    began = time.monotonic()
+    sections = [measure(_log_line, arguments.scale) for name, measure in _PARTS.items() if name in names]
+    introduction = _INTRODUCTION.format(command=arguments.command)
+    text = report.markdown("Scaling", introduction, [*sections, report.machine()])
+    arguments.results.write_text(text)
+    print(f"\n{text}\n{time.monotonic() - began:.0f} s; written to {arguments.results}")
+    return 1 if any(section.failures for section in sections) else 0
+
+
+def _log_line(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
