@@ -12,7 +12,7 @@ PLAN: Final = 0.5
 KINDS: Final = {"amqp": "AMQP", "mqtt": "MQTT, QoS 1", "redis-stream": "Redis stream", "redis-pubsub": "Redis pub/sub"}
 DAY_S: Final = 86_400
 #: From this rate on batches are full, and an event costs as in bench/results.md.
-_FULL_RATE: Final = 10_000
+_FULL_RATE: Final = 100_000
 
 
 def cores(rate: float, cpu_s_per_100k: float) -> float:
@@ -40,6 +40,6 @@ def size(number: float) -> str:
 
 
 def cost_at(figures: Figures, kind: str, rate: int) -> Cost:
-    """Return the cost of an event at a rate: from 10,000 events/s on that of a full batch, below that of the next lower rate measured."""
+    """Return the cost of an event at a rate: from 100,000 events/s on that of full batches, below that of the next lower rate measured."""
     measured = [low for source, low in figures.low if source == kind and low <= rate]
     return figures.costs[kind] if rate >= _FULL_RATE else figures.low[kind, max(measured)]

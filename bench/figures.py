@@ -42,8 +42,8 @@ class Figures:
     idle: dict[tuple[str, int], tuple[float, float, float, float]]
     distance: dict[tuple[str, str, int], float]
     bytes: dict[str, float]
-    #: By report: date and machine, Python and commit, and the load of the machine at the end.
-    machines: dict[str, tuple[str, str, str]]
+    #: By report or section: when it was measured, and the load of the machine at the end.
+    machines: dict[str, tuple[str, str]]
 
 
 def read(results: str | None = None, scaling: str | None = None) -> Figures:
@@ -67,7 +67,7 @@ def read(results: str | None = None, scaling: str | None = None) -> Figures:
             idle={(row["source"], int(row["sources"])): _idle(row) for row in idle},
             distance={_far(row): _value(row, "events/s") for row in tables(scaling, "Distance")[0]},
             bytes={row["one"]: _value(row, "bytes") for row in tables(scaling, "Footprint")[0]},
-            machines={"results.md": _machine(results), "scaling.md": _machine(scaling)},
+            machines=_machines(results, scaling),
         )
     except (KeyError, IndexError, ValueError) as error:
         raise FigureError(f"bench/results.md or bench/scaling.md lacks a figure: {error!r}") from error
@@ -85,9 +85,11 @@ def tables(text: str, section: str) -> list[list[Row]]:
     return whole
 
 
-def _machine(text: str) -> tuple[str, str, str]:
-    on, load, python = re.findall(r"^- (.*)$", text.partition("## Machine and versions\n")[2], re.MULTILINE)[:3]
-    return ";".join(on.split(";")[:2]), python, load.rpartition(" ")[2]
+def _machines(results: str, scaling: str) -> dict[str, tuple[str, str]]:
+    date = re.findall(r"^- (\S+ \S+ UTC);", results, re.MULTILINE)[0]
+    load = re.findall(r"^- load of the machine at the end: (\S+)$", results, re.MULTILINE)[0]
+    stamps = re.findall(r"^## (.*)\n(?:(?!## ).*\n)*?Measured (.*);.*: (\S+)$", scaling, re.MULTILINE)
+    return {"results.md": (date, load), **{f"scaling.md, {title}": (date, load) for title, date, load in stamps}}
 
 
 def _value(row: Row, column: str) -> float:

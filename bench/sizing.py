@@ -26,7 +26,7 @@ _WINDOW: Final = 1_000
 
 def _machines(figures: Figures) -> str:
     rows = [[name, *facts] for name, facts in figures.machines.items()]
-    return table(["report", "measured on", "Python", "load at the end"], rows, texts=4)
+    return table(["report", "measured", "load of the machine at the end"], rows)
 
 
 def _answer(figures: Figures) -> str:

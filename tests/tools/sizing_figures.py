@@ -58,14 +58,19 @@ Idle:
 |--------------|---------:|-------:|-------:|------:|
 | amqp         |       10 |    800 |  1,200 |   300 |
 | amqp         |    1,000 |    200 |    300 |   100 |
+| amqp         |   10,000 |     40 |     60 |    20 |
 | mqtt         |       10 |  1,000 |    200 |   400 |
 | mqtt         |    1,000 |    200 |     50 |    70 |
+| mqtt         |   10,000 |     50 |     20 |    10 |
 | redis-stream |       10 |    800 |    500 |   500 |
 | redis-stream |    1,000 |    200 |    100 |   100 |
+| redis-stream |   10,000 |     50 |     20 |    20 |
 
 | source | sources | bridge | broker | Redis | MiB |
 |--------|--------:|-------:|-------:|------:|----:|
 | mqtt   |       1 |   0.10 |   0.02 |  0.10 |  64 |
+
+Measured 2026-11-28 12:00 UTC; load of the machine at the end: 0.4
 
 ## Distance
 
@@ -89,10 +94,4 @@ Idle:
 | event on the wire, amqp broker to bridge          |        300 |
 | event on the wire, bridge to Redis                |        350 |
 | spooled event on disk                             |        250 |
-
-## Machine and versions
-
-- 2026-11-27 06:09 UTC; 2 cores, AMD EPYC; Linux-6
-- load of the machine at the end: 0.7
-- Python 3.11.7, dramatiq-bridge 0.1.0 at 8ad3761
 """

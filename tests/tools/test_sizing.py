@@ -9,6 +9,8 @@ import pytest
 
 from bench.arithmetic import needed, show, size
 from bench.figures import FigureError, Figures, Row, read, tables
+from bench.report import Section
+from bench.scaling import merged
 from bench.sizing import BLOCKS, PAGE, render
 from bridge.config import load
 from tests.tools.sizing_figures import RESULTS, SCALING
@@ -47,11 +49,23 @@ def test_a_table_that_nobody_computes_is_an_error(figures: Figures) -> None:
         render("<!-- computed: limit -->\n<!-- end -->", figures)
 
 
-def test_the_page_says_where_the_figures_are_from(figures: Figures) -> None:
-    """Two reports, which may be of two days and machines; a machine that was busy shows by its load."""
-    row = _rows("machines", figures)["results.md"]
-    assert list(row.values())[1:] == [
-        "2026-11-27 06:09 UTC; 2 cores, AMD EPYC", "Python 3.11.7, dramatiq-bridge 0.1.0 at 8ad3761", "0.7",
+def test_the_page_says_how_busy_the_machine_was(figures: Figures) -> None:
+    """By report, and of the second one by section, since its parts may be measured one by one."""
+    rows = [list(row.values()) for row in _rows("machines", figures).values()]
+    assert rows == [
+        ["results.md", "2026-11-27 06:09 UTC", "0.7"],
+        ["scaling.md, Low rates", "2026-11-28 12:00 UTC", "0.4"],
+    ]
+
+
+def test_a_part_that_is_measured_again_leaves_the_others() -> None:
+    """In the order of the whole report; a section that no part writes goes."""
+    old = (
+        "# Scaling\n\nWords.\n\n## Workers\n\nold\n\n| a |\n\n## Footprint\n\nkept\n\n## Machine and versions\n\n- x\n"
+    )
+    sections = merged(old, [Section("Workers", "new"), Section("Growth", "first")])
+    assert [(section.title, section.text) for section in sections] == [
+        ("Growth", "first"), ("Workers", "new"), ("Footprint", "kept"),
     ]  # fmt: skip
 
 
@@ -64,9 +78,9 @@ def test_cores_are_the_rate_times_the_cost(figures: Figures) -> None:
 
 
 def test_at_a_low_rate_an_event_costs_as_measured_there(figures: Figures) -> None:
-    """10/s at 800 and 1,000 us; 1,000/s at 200 us; from 10,000/s on the cost of full batches."""
+    """10/s at 800 and 1,000 us, 1,000/s at 200, 10,000/s at 40 and 50; from 100,000/s on the cost of full batches."""
     rows = _rows("answer", figures)
-    assert [rows[rate]["bridge"] for rate in ("10", "1,000", "10,000")] == ["0.008 / 0.01", "0.2", "0.08 / 0.05"]
+    assert [rows[rate]["bridge"] for rate in ("10", "1,000", "10,000")] == ["0.008 / 0.01", "0.2", "0.4 / 0.5"]
 
 
 def test_the_limits_come_lowest_first(figures: Figures) -> None:
