@@ -60,8 +60,8 @@ def read(results: str | None = None, scaling: str | None = None) -> Figures:
         return Figures(
             costs=_costs(tables(results, "Throughput")[0]),
             growth=tables(scaling, "Growth")[0],
-            worker=_value(drained[1], "s"),
-            worker_redis=_value(drained[0], "s"),
+            worker=_value(drained[-1], "worker"),
+            worker_redis=_value(drained[-1], "Redis"),
             idle_workers=idle_workers,
             low={(row["source"], int(_value(row, "events/s"))): _low(row) for row in low},
             idle={(row["source"], int(row["sources"])): _idle(row) for row in idle},

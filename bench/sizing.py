@@ -125,7 +125,7 @@ def _limits(figures: Figures) -> str:
             f"100,000 / {figures.costs['amqp'].broker:.2f}",
         ),
         (
-            "one process of workers, 8 threads, actors that do nothing",
+            "one process of workers, actors that do nothing",
             figures.worker,
             f"100,000 / {figures.worker:.1f}",
         ),

@@ -40,10 +40,10 @@ SCALING: Final = """\
 
 One process with 8 threads.
 
-| CPU s per 100k messages |     s |
-|-------------------------|------:|
-| Redis                   |  3.60 |
-| worker                  | 16.00 |
+| processes | Redis | worker |
+|-----------|------:|-------:|
+| 1         |  3.00 |  15.00 |
+| 4         |  3.60 |  16.00 |
 
 Idle:
 
