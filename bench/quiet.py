@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import tempfile
 import time
 from typing import Final
 
@@ -34,11 +35,11 @@ def section(log_line: LogLine, scale: float) -> Section:
     for kind in _KINDS:
         with BACKLOGS[kind]() as backlog:
             for rate in _RATES:
-                costs = _at(backlog, rate, max(3, int(_RATE_S * scale)))
-                rows.append([kind, f"{rate:,}", *(number(us, 0) for us in costs)])
+                costs, reached = _at(backlog, rate, max(3, int(_RATE_S * scale)))
+                rows.append([kind, f"{rate:,}", *(number(us, 0) for us in costs), number(reached, 0)])
                 log_line(f"quiet  {kind} {rate}/s: {rows[-1][2:]} us")
     text = f"Events at a steady rate for {_RATE_S} s, us of CPU per event; the broker's with its work for the publisher.\n\n"
-    text += table(["source", "events/s", "bridge", "broker", "Redis"], rows, texts=1)
+    text += table(["source", "events/s", "bridge", "broker", "Redis", "reached/s"], rows, texts=1)
     idle = []
     for kind in _KINDS[:2]:
         for sources in _SOURCES:
@@ -50,8 +51,8 @@ def section(log_line: LogLine, scale: float) -> Section:
     return Section("Low rates", text)
 
 
-def _at(backlog: Backlog, rate: int, seconds: int) -> list[float]:
-    """Return the microseconds of CPU per event of bridge, broker and Redis."""
+def _at(backlog: Backlog, rate: int, seconds: int) -> tuple[list[float], float]:
+    """Return the microseconds of CPU per event of bridge, broker and Redis, and the events/s that the publisher reached."""
     backlog.empty()
     with backlog.sink.client() as client, PEERS[backlog.kind][0].start(backlog) as running:
         client.delete("dramatiq:readings", "dramatiq:readings.msgs")
@@ -69,13 +70,17 @@ def _at(backlog: Backlog, rate: int, seconds: int) -> list[float]:
             str(rate * seconds),
             str(rate),
         ]
-        publisher = Child(command, env=os.environ, stdout=subprocess.DEVNULL)
-        try:
-            publisher.wait(seconds + 30)
-        finally:
-            publisher.kill()
+        with tempfile.TemporaryFile() as output:
+            publisher = Child(command, env=os.environ, stdout=output, stderr=subprocess.DEVNULL)
+            try:
+                publisher.wait(seconds + 60)
+            finally:
+                publisher.kill()
+            output.seek(0)
+            sent = [int(line) for line in output.read().split()]
         wait_until(lambda: client.llen("dramatiq:readings") == rate * seconds + 1, 30, "a message of every event")
-        return [(usage.cpu_s(pid) - start) / (rate * seconds) * 1e6 for pid, start in zip(pids, before, strict=True)]
+        costs = [(usage.cpu_s(pid) - start) / (rate * seconds) * 1e6 for pid, start in zip(pids, before, strict=True)]
+        return costs, (len(sent) - 1) / (sent[-1] - sent[0]) * 1e9
 
 
 def _idle(kind: str, sources: int, seconds: float) -> tuple[list[float], float]:

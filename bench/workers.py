@@ -21,7 +21,7 @@ from tests.support.brokers import Redis
 from tests.support.children import Child, wait_until
 
 _THREADS: Final = 8
-_MESSAGES: Final = 20_000
+_MESSAGES: Final = 40_000
 _ROUNDS: Final = 3
 _PROCESSES: Final = (1, 4)
 _IDLE_S: Final = 8
