@@ -9,7 +9,13 @@ from bench.figures import Cost, Figures
 
 #: The share of a core to plan with: the rest is for bursts, for the catching up after an outage, and for slower machines.
 PLAN: Final = 0.5
-KINDS: Final = {"amqp": "AMQP", "mqtt": "MQTT, QoS 1", "redis-stream": "Redis stream", "redis-pubsub": "Redis pub/sub"}
+KINDS: Final = {
+    "amqp": "AMQP",
+    "amqp-stream": "RabbitMQ stream",
+    "mqtt": "MQTT, QoS 1",
+    "redis-stream": "Redis stream",
+    "redis-pubsub": "Redis pub/sub",
+}
 DAY_S: Final = 86_400
 #: From this rate on batches are full, and an event costs as in bench/results.md.
 _FULL_RATE: Final = 100_000

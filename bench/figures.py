@@ -9,7 +9,12 @@ from typing import Final
 
 _HERE: Final = Path(__file__).parent
 #: The name of each kind's broker in the table of results.md.
-_BROKERS: Final = {"amqp": "rabbitmq-server", "mqtt": "mosquitto", "redis-pubsub": "redis-server"}
+_BROKERS: Final = {
+    "amqp": "rabbitmq-server",
+    "amqp-stream": "rabbitmq-server",
+    "mqtt": "mosquitto",
+    "redis-pubsub": "redis-server",
+}
 _SINK: Final = "redis-server (sink)"
 
 Row = dict[str, str]

@@ -50,13 +50,12 @@ def _pair(first: object, second: object) -> str:
 
 def _sources(figures: Figures) -> str:
     rows = []
-    for kind, name in KINDS.items():
-        cost = figures.costs[kind]
+    for kind, cost in figures.costs.items():
         broker = "the same Redis" if cost.broker is None else f"{cost.broker:.2f}"
         full = 100_000 / cost.bridge
         rows.append(
             [
-                name,
+                KINDS[kind],
                 f"{cost.bridge:.2f}",
                 broker,
                 f"{cost.sink:.2f}",

@@ -69,6 +69,14 @@ def test_a_part_that_is_measured_again_leaves_the_others() -> None:
     ]  # fmt: skip
 
 
+def test_each_source_that_was_measured_has_a_row() -> None:
+    """Also the stream of RabbitMQ, which not every report has."""
+    row = "| amqp-stream | bridge | 40,000 | 1.60 | rabbitmq-server 2.00, redis-server (sink) 0.40 | 1.0 |\n"
+    rows = _rows("sources", read(RESULTS.replace("| mqtt  ", f"{row}| mqtt  ", 1), SCALING))
+    assert list(rows) == ["AMQP", "RabbitMQ stream", "MQTT, QoS 1", "Redis stream", "Redis pub/sub"]
+    assert list(rows["RabbitMQ stream"].values())[1:6] == ["1.60", "2.00", "0.40", "62,000", "31,000"]
+
+
 def test_cores_are_the_rate_times_the_cost(figures: Figures) -> None:
     """100,000/s at 0.80 s and 0.50 s per 100,000; Redis writes by the dearer of both, and the workers' 3.60 s are Redis's too."""
     row = _rows("answer", figures)["100,000"]
