@@ -148,7 +148,7 @@ screenshots: venv brokers ## write the pictures of the admin server's page to do
 bench: $(BENCH_VENV)/.installed brokers ## compare with the peers, about 20 minutes (PARTS=, SOURCES=, ROUNDS=5, BENCH_ARGS=--help)
 	@$(BENCH_BIN)/python -m bench $(BENCH_OPTIONS) --command '$(strip make bench $(foreach name,PARTS SOURCES ROUNDS BENCH_ARGS,$(if $($(name)),$(name)="$($(name))")))'
 
-bench-scaling: $(BENCH_VENV)/.installed brokers ## measure the figures of docs/scaling.md on a quiet machine, about 10 minutes (PARTS=, BENCH_ARGS=--help)
+bench-scaling: $(BENCH_VENV)/.installed brokers ## measure the figures of docs/scaling.md on a quiet machine, a quarter of an hour (PARTS=growth, BENCH_ARGS=--help)
 	@$(BENCH_BIN)/python -m bench.scaling $(if $(PARTS),--parts $(PARTS)) $(BENCH_ARGS) --command '$(strip make bench-scaling $(foreach name,PARTS BENCH_ARGS,$(if $($(name)),$(name)="$($(name))")))'
 	@$(BENCH_BIN)/python -m bench.sizing
 
