@@ -41,6 +41,13 @@ class Setup:
     processes: int = 1
     replicas: int = 1
     window: int | None = None
+    #: One event in so many becomes a message.
+    every: int = 1
+
+    @property
+    def messages(self) -> int:
+        """How many messages the events become."""
+        return self.events // self.every
 
     @property
     def queue_keys(self) -> list[str]:
@@ -138,7 +145,7 @@ def move(on: Stage, setup: Setup, changed: Callable[[dict[str, Any]], dict[str, 
             # All at once: the first would have moved the events before the last is ready.
             bridges = [stack.enter_context(BridgeProcess(config)) for config in written]
             cost = _watch(client, on, bridges, setup)
-        assert sum(_counts(client, setup)) == setup.events, f"{_counts(client, setup)} of {setup.events} events"
+        assert sum(_counts(client, setup)) == setup.messages, f"{_counts(client, setup)} of {setup.messages} messages"
         return cost
 
 
@@ -150,21 +157,22 @@ def _watch(client: Any, on: Stage, bridges: Sequence[BridgeProcess], setup: Setu
     deadline = time.monotonic() + _TIMEOUT_S
     for bridge in bridges:
         bridge.ready(60)  # a start costs half a second of CPU, which is not the events'
-    while (first := sum(_counts(client, setup))) < setup.events * _WARM_UP:
+    while (first := sum(_counts(client, setup))) < setup.messages * _WARM_UP:
         _may_go_on(bridges, deadline)
         time.sleep(_POLL_S / 10)
     began, before = time.monotonic(), used()
-    assert first < setup.events * _MOST_BEFORE, (
+    assert first < setup.messages * _MOST_BEFORE, (
         f"{setup.events} events are too few: {first} moved before the measurement"
     )
-    while sum(_counts(client, setup)) < setup.events:
+    while sum(_counts(client, setup)) < setup.messages:
         _may_go_on(bridges, deadline)
         time.sleep(_POLL_S)
     took = time.monotonic() - began
     time.sleep(_ACKNOWLEDGE_S)
-    share = 100_000 / (setup.events - first)
+    moved = setup.events - first * setup.every
+    share = 100_000 / moved
     costs = [share * (end - start) for end, start in zip(used(), before, strict=True)]
-    return Cost((setup.events - first) / took, *costs)
+    return Cost(moved / took, *costs)
 
 
 def _counts(client: Any, setup: Setup) -> list[int]:

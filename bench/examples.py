@@ -12,6 +12,7 @@ _HEAD: Final = ["need", "computed", "result", "measured by"]
 _LOW: Final = "`make bench-scaling PARTS=quiet`"
 _BYTES: Final = "`make bench-scaling PARTS=footprint`"
 _WORKERS: Final = "`make bench-scaling PARTS=workers`"
+_FILTERING: Final = "`make bench-scaling PARTS=filtering`"
 _BENCH: Final = "`make bench PARTS=throughput`"
 
 _DEVICES: Final = 50
@@ -20,7 +21,6 @@ _NIGHT_S: Final = 8 * 3_600
 _SPOOL_BYTES: Final = 256 << 20
 _LETTERS: Final = 10_000
 _MILLION: Final = 1_000_000
-_SHARE: Final = 0.01
 
 
 def home(figures: Figures) -> str:
@@ -89,10 +89,12 @@ def _percent(idle: float, rate: float, each: float) -> str:
 def million(figures: Figures) -> str:
     """Return the needs of a million events/s: of each kind of source, of Redis and the workers, and of the machines around them."""
     amqp, mqtt, by = figures.costs["amqp"], figures.costs["mqtt"], figures.bytes
+    few = figures.filtered["mqtt"]
     rows = []
     for name, each, source in (
         ("bridge, from RabbitMQ", amqp.bridge, _BENCH),
         ("bridge, from MQTT", mqtt.bridge, _BENCH),
+        ("bridge, from MQTT, one event in 100 a message", few.bridge, _FILTERING),
         ("RabbitMQ", amqp.broker or 0, _BENCH),
         ("mosquitto, one thread each", mqtt.broker or 0, _BENCH),
         ("Redis: the bridge's writes", amqp.sink, _BENCH),
@@ -112,10 +114,10 @@ def million(figures: Figures) -> str:
             "the rows above",
         ],
         [
-            "... one event in 100 a message",
-            f"the same x {_SHARE:g}",
-            f"{needed(cores(_MILLION * _SHARE, both))}",
-            "the rows above",
+            "Redis servers, one event in 100 a message",
+            f"10 x ({few.sink:.2f} + {figures.worker_redis:.2f} / 100) s / {PLAN:g}",
+            f"{needed(cores(_MILLION, few.sink + figures.worker_redis / 100))}",
+            _FILTERING,
         ],
         ["network, RabbitMQ to bridge", *_gbit(by["event on the wire, amqp broker to bridge"])],
         ["network, mosquitto to bridge", *_gbit(by["event on the wire, mqtt broker to bridge"])],

@@ -40,6 +40,8 @@ class Figures:
 
     costs: dict[str, Cost]
     growth: list[Row]
+    #: Where one event in a hundred becomes a message, by source.
+    filtered: dict[str, Cost]
     worker: float
     worker_redis: float
     idle_workers: list[Row]
@@ -64,6 +66,9 @@ def read(results: str | None = None, scaling: str | None = None) -> Figures:
         low, idle = tables(scaling, "Low rates")
         return Figures(
             costs=_costs(tables(results, "Throughput")[0]),
+            filtered={
+                row["source"]: _filtered(row) for row in tables(scaling, "Filtering")[0] if row["one in"] == "100"
+            },
             growth=tables(scaling, "Growth")[0],
             worker=_value(drained[-1], "worker"),
             worker_redis=_value(drained[-1], "Redis"),
@@ -112,6 +117,10 @@ def _costs(rows: list[Row]) -> dict[str, Cost]:
         sink = by_name[_SINK] if broker is not None else by_name["redis-server"]
         costs[kind] = Cost(_value(row, "CPU s/100k"), broker, sink, _value(row, "events/s"))
     return costs
+
+
+def _filtered(row: Row) -> Cost:
+    return Cost(_value(row, "bridge"), _value(row, "broker"), _value(row, "Redis"))
 
 
 def _low(row: Row) -> Cost:

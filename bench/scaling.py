@@ -18,19 +18,20 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
-from bench import distance, footprint, growth, quiet, report, workers
+from bench import distance, filtering, footprint, growth, quiet, report, workers
 from bench.report import Section
 from bench.rounds import LogLine
 
 RESULTS: Final = Path(__file__).parent / "scaling.md"
 _PARTS: Final[dict[str, Callable[[LogLine, float], Section]]] = {
     "growth": growth.section,
+    "filtering": filtering.section,
     "workers": workers.section,
     "quiet": quiet.section,
     "distance": distance.section,
     "footprint": footprint.section,
 }
-TITLES: Final = ("Growth", "Workers", "Low rates", "Distance", "Footprint")
+TITLES: Final = ("Growth", "Filtering", "Workers", "Low rates", "Distance", "Footprint")
 _INTRODUCTION: Final = """\
 Last written by `{command}`. The bridge has its defaults and the rule of [results.md](results.md); Redis writes nothing to disk. Brokers, bridge and
 benchmark share the machine. CPU and bytes are the figures to plan with: events/s also measure what else the machine does."""

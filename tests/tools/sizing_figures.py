@@ -36,6 +36,13 @@ SCALING: Final = """\
 | bytes   | redis-stream |    210 |   0.50 |   0.50 |  0.50 |  100,000 |
 | bytes   | redis-stream |  8,192 |   1.50 |   1.00 |  1.00 |   50,000 |
 
+## Filtering
+
+| source | one in | bridge | broker | Redis |
+|--------|-------:|-------:|-------:|------:|
+| mqtt   |      1 |   0.50 |   0.50 |  0.30 |
+| mqtt   |    100 |   0.40 |   0.50 |  0.07 |
+
 ## Workers
 
 One process with 8 threads.

@@ -115,13 +115,13 @@ def test_a_window_per_round_trip_bounds_the_speed(figures: Figures) -> None:
 
 
 def test_the_examples_multiply(figures: Figures) -> None:
-    """A home's 5/s for a night, and a million's minute, 4.0 s of Redis per 100,000, and bits on the wire."""
+    """A home's 5/s for a night, and a million's minute, 4.0 s of Redis per 100,000 or 0.07 + 0.036 of one in a hundred, and bits on the wire."""
     home, million = _rows("home", figures), _rows("million", figures)
     assert home["bridge"]["result"] == "0.6 % of a core"
     assert home["Redis, workers away for 8 h"]["result"] == "72 MB"
     assert home["a spool of 256 MiB lasts"]["result"] == "60 h"
     assert million["Redis servers, each event a message"]["result"] == "80"
-    assert million["... one event in 100 a message"]["result"] == "1"
+    assert million["Redis servers, one event in 100 a message"]["result"] == "3"
     assert million["network, bridge to Redis"]["result"] == "2.8 Gbit/s"
     assert million["Redis memory, workers away for a minute"]["result"] == "30 GB"
 
