@@ -32,13 +32,14 @@ _SETTLE_S: Final = 2.0
 def section(log_line: LogLine, scale: float) -> Section:
     """Measure the rates, then the quiet sources."""
     rows = []
+    seconds = max(3, int(_RATE_S * scale))
     for kind in _KINDS:
         with BACKLOGS[kind]() as backlog:
             for rate in _RATES:
-                costs, reached = _at(backlog, rate, max(3, int(_RATE_S * scale)))
+                costs, reached = _at(backlog, rate, seconds)
                 rows.append([kind, f"{rate:,}", *(number(us, 0) for us in costs), number(reached, 0)])
                 log_line(f"quiet  {kind} {rate}/s: {rows[-1][2:]} us")
-    text = f"Events at a steady rate for {_RATE_S} s, us of CPU per event; the broker's with its work for the publisher.\n\n"
+    text = f"Events at a steady rate for {seconds} s, us of CPU per event; the broker's with its work for the publisher.\n\n"
     text += table(["source", "events/s", "bridge", "broker", "Redis", "reached/s"], rows, texts=1)
     idle = []
     for kind in _KINDS[:2]:
