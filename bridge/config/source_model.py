@@ -77,9 +77,15 @@ class SourceModel(Connection):
         examples=["drop"],
     )
     window: Annotated[
-        Window, Field(description="how much may be in flight", examples=[{"events": 2_000, "bytes": "32MiB"}])
+        Window,
+        Field(
+            description="how much may be received and not yet acknowledged",
+            examples=[{"events": 2_000, "bytes": "32MiB"}],
+        ),
     ] = Window()
-    max_body: Size = Field(default=256 << 10, description="size of a body from which an event is a dead letter")
+    max_body: Size = Field(
+        default=256 << 10, description="size of the largest body; an event with a larger one is a dead letter"
+    )
 
     @property
     def dead_letter_unmatched(self) -> bool:
