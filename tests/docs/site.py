@@ -20,4 +20,8 @@ def script(name: str) -> ModuleType:
     return module
 
 
-AWAITED: Final[tuple[str, ...]] = script("site").AWAITED
+_SITE: Final = script("site")
+#: Files of pages that are still to come.
+AWAITED: Final[tuple[str, ...]] = _SITE.AWAITED
+#: The page of each file from outside docs/.
+PAGES: Final[dict[str, str]] = _SITE.PAGES
