@@ -17,7 +17,7 @@ REFERENCE: Final = ROOT / "docs/reference.md"
 _HEAD: Final = """\
 # Every key
 
-This page says of every key of the configuration which values it takes, its default, and what it is for.
+This page says of every key of the configuration which values it takes, its default, and its purpose.
 `make reference` makes it from [bridge.schema.json](../config/bridge.schema.json); [Configuration](configuration.md) explains the choices,
 and [bridge.yaml](../config/bridge.yaml) shows all keys in one file.
 

@@ -73,7 +73,7 @@ class SourceModel(Connection):
     decode: Decode = Field(default="json", description="how a body becomes the payload", examples=["msgpack"])
     unmatched: Unmatched | None = Field(
         default=None,
-        description="what becomes of an event that fits no route's topic; dead-letter for queues and streams, otherwise drop",
+        description="fate of an event that fits no route's topic; dead-letter for queues and streams, otherwise drop",
         examples=["drop"],
     )
     window: Annotated[

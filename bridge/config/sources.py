@@ -188,7 +188,7 @@ class Mqtt(DeduplicatedSource):
     )
     topics: list[MqttFilter] = Field(
         default=[],
-        description="filters to subscribe to; without them, what the routes need",
+        description="filters to subscribe to; without them, those that the routes need",
         examples=[["plants/#"], ["$share/bridge/plants/#"]],
     )
     keepalive: Seconds16 = Field(default=30_000, description="interval of pings")
