@@ -45,6 +45,8 @@ _PART: Final = re.compile(
     re.DOTALL | re.MULTILINE,
 )
 _EXTERNAL: Final = re.compile(r"[a-z]+:")
+#: A picture that has another one for dark colours: the theme shows the one that fits. A forge shows this one.
+_LIGHT: Final = re.compile(r"!(\[[^\]]*\])\(([^()\s]+)-light\.png\)")
 _LOG: Final = get_plugin_logger("site")
 
 
@@ -87,7 +89,12 @@ def on_page_markdown(markdown: str, *, page: Page, files: Files, **_: Any) -> st
         plain = text.replace("`", "")
         return f"`{path}`" if path.endswith(plain.rstrip("/")) else f"{text} (`{path}`)"
 
-    return _PART.sub(rewritten, markdown)
+    return _LIGHT.sub(_either, _PART.sub(rewritten, markdown))
+
+
+def _either(match: re.Match[str]) -> str:
+    text, path = match[1], match[2]
+    return f"!{text}({path}-light.png#only-light)!{text}({path}-dark.png#only-dark)"
 
 
 def _place(path: str, anchor: str) -> tuple[str, str]:
