@@ -25,6 +25,7 @@ PAGES: Final = {
     "SECURITY.md": "security.md",
     "bench/README.md": "where-the-time-goes.md",
     "bench/results.md": "bench-results.md",
+    "bench/scaling.md": "bench-scaling.md",
     "config/bridge.yaml": "bridge-yaml.md",
     "deploy/helm/dramatiq-bridge/README.md": "kubernetes.md",
     "deploy/runbook.md": "runbook.md",
@@ -32,7 +33,12 @@ PAGES: Final = {
     "tests/interop/results.md": "interoperability.md",
 }
 #: Pages whose files are still to come: left out of the site, and links to them become their paths.
-AWAITED: Final = ("deploy/helm/dramatiq-bridge/README.md", "deploy/runbook.md", "docs/scaling.md")
+AWAITED: Final = (
+    "bench/scaling.md",
+    "deploy/helm/dramatiq-bridge/README.md",
+    "deploy/runbook.md",
+    "docs/scaling.md",
+)
 #: Each is a chapter of one page.
 EXAMPLES: Final = ("config/examples", "examples.md")
 #: They are in the site as they are.
