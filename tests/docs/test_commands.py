@@ -42,7 +42,7 @@ def _arguments(words: list[str]) -> list[str] | None:
     """Return the arguments of `dramatiq-bridge`, which another program may start; None if nobody does."""
     if _PROGRAM.fullmatch(words[0]):
         return words[1:]
-    if words[0] == "uvx" or words[:2] in (["docker", "exec"], ["docker", "run"]):
+    if words[0] == "uvx" or words[:2] in (["docker", "exec"], ["docker", "run"], ["kubectl", "exec"]):
         names = [number for number, word in enumerate(words) if word == "dramatiq-bridge"]
         return words[names[-1] + 1 :] if names and "--entrypoint" not in words else None
     return None
@@ -58,7 +58,7 @@ def _refused(words: list[str], capsys: pytest.CaptureFixture[str]) -> str:
 
 @each_document
 def test_commands_exist(document: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """The program's own parser takes every `dramatiq-bridge ...` of a console block, arguments and options too."""
+    """The program's own parser takes every `dramatiq-bridge ...` behind a prompt, arguments and options too."""
     refused = {}
     for line, command in typed(document.read_text(encoding="utf-8")):
         for arguments in filter(None, map(_arguments, _programs(command))):

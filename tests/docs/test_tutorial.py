@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import shlex
+import subprocess
 import sys
 from pathlib import Path
 from typing import Final
@@ -21,6 +22,38 @@ TUTORIAL: Final = page("tutorial")
 README: Final = (REPOSITORY / "README.md").read_text(encoding="utf-8")
 ACTORS: Final = blocks(TUTORIAL, "python")[0].text
 FIRST_ROUTE: Final = blocks(section(TUTORIAL, "A first route"), "yaml")[0].text
+#: Of the guide that the page names.
+BROKER: Final = """\
+import os
+
+import dramatiq
+from dramatiq.brokers.redis import RedisBroker
+from dramatiq.brokers.stub import StubBroker
+
+broker = StubBroker() if os.getenv("UNIT_TESTS") == "1" else RedisBroker()
+broker.emit_after("process_boot")
+dramatiq.set_broker(broker)
+"""
+CONFTEST: Final = """\
+import actors
+import pytest
+from broker import broker
+from dramatiq import Worker
+
+
+@pytest.fixture
+def stub_broker():
+    broker.flush_all()
+    return broker
+
+
+@pytest.fixture
+def stub_worker():
+    worker = Worker(broker, worker_timeout=100)
+    worker.start()
+    yield worker
+    worker.stop()
+"""
 CHANGED: Final = re.compile(r"\s+# with (args: \[.*?\]) in the route$")
 
 
@@ -66,7 +99,7 @@ def test_the_first_route_runs(redis_server: Redis, new_bridge: Bridges, tmp_path
     (promised,) = re.findall(r"^and the worker prints `(.*)`\.$", first, re.MULTILINE)
     words = next(words for _, line in typed(first) if (words := shlex.split(line, comments=True))[0] == "redis-cli")
     (tmp_path / "actors.py").write_text(here(ACTORS))
-    assert [line for _, line in typed(section(TUTORIAL, "2. An actor"))] == ["dramatiq actors"]
+    assert [line for _, line in typed(section(TUTORIAL, "An actor"))] == ["dramatiq actors"]
     command = [sys.executable, "-m", "dramatiq", "actors", "--processes", "1", "--threads", "1"]
     environment = {**os.environ, "PYTHONPATH": str(tmp_path), "PYTHONUNBUFFERED": "1"}
     output = tmp_path / "output"
@@ -79,6 +112,23 @@ def test_the_first_route_runs(redis_server: Redis, new_bridge: Bridges, tmp_path
         wait_until(lambda: f"{promised}\n" in output.read_text(), what="the promised line")
     finally:
         worker.end(grace=20)
+
+
+def test_the_test_of_the_application_runs(tmp_path: Path) -> None:
+    """The page's test passes in an application as Dramatiq's guide lays it out, and fails for a route to no actor."""
+    actors = re.sub(r"^from dramatiq\.brokers.*\n|^dramatiq\.set_broker.*\n", "", ACTORS, flags=re.MULTILINE)
+    (tmp_path / "broker.py").write_text(BROKER)
+    (tmp_path / "actors.py").write_text(f"import broker\n{actors}")
+    (tmp_path / "conftest.py").write_text(CONFTEST)
+    (tmp_path / "test_actors.py").write_text(blocks(TUTORIAL, "python")[1].text)
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "no:xdist", "test_actors.py"]
+    environment = {**os.environ, "UNIT_TESTS": "1", "PYTHONPATH": f"{tmp_path}{os.pathsep}{REPOSITORY}"}
+    for route, result in ((FIRST_ROUTE, "1 passed"), (FIRST_ROUTE.replace("send_welcome_email", "nobody"), "1 failed")):
+        (tmp_path / "bridge.yaml").write_text(route)
+        done = subprocess.run(
+            command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=120, check=False
+        )
+        assert result in done.stdout, done.stdout + done.stderr
 
 
 def test_the_readme_shows_the_tutorials_first_route() -> None:

@@ -95,8 +95,8 @@ def anchors(path: Path) -> frozenset[str]:
 
 
 def typed(text: str) -> Iterator[tuple[int, str]]:
-    """Yield the line and the text of each command of the console blocks; one that goes on behind a backslash is whole."""
-    for block in blocks(text, "console"):
+    """Yield the line and the text of each command behind a prompt; one that goes on behind a backslash is whole."""
+    for block in blocks(text, "console", "sh", ""):
         whole = re.sub(r"\\\n *", "", block.text)
         for match in _PROMPT.finditer(whole):
             yield block.line, match[1]
