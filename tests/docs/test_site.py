@@ -118,6 +118,11 @@ def test_a_file_that_is_no_page_is_named(site: Path) -> None:
     assert 'href="tests/faults/soak.png"' in (site / "guarantees.html").read_text(encoding="utf-8")
 
 
+def test_braces_are_words(site: Path) -> None:
+    """The documents are full of them, and no extension takes them for attributes at the end of a cell."""
+    assert "or {key, arguments}</td>" in (site / "reference.html").read_text(encoding="utf-8")
+
+
 def test_nothing_is_loaded_from_elsewhere(site: Path, pages: Mapping[Path, _Html]) -> None:
     """No script, style sheet, font or picture: neither from another host nor by one that a style sheet names."""
     loaded = {load for page in pages.values() for load in page.loads}
