@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
@@ -27,6 +28,8 @@ _ROUTES: Final = [
     {"from": "signups", "actor": "send_welcome_email", "args": ["$payload.user_id", "$payload.msg"]},
     {"from": "audit", "actor": "archive", "args": ["$payload"]},
 ]
+#: Of Kubernetes, compose and Prometheus.
+_OTHERS: Final = re.compile(r"^(apiVersion|services|rule_files|scrape_configs|groups):", re.MULTILINE)
 _KEYS: Final = frozenset(Config.model_json_schema()["properties"])
 
 
@@ -42,7 +45,7 @@ def _framed(piece: Any) -> Mapping[str, Any]:
 
 def _is_ours(document: Path, block: Block) -> bool:
     """Whether it is configuration of the bridge: beside a chart or a manifest a piece without any of its keys is not."""
-    if "apiVersion" in block.text or "services:" in block.text:
+    if _OTHERS.search(block.text):
         return False
     return not document.is_relative_to(REPOSITORY / "deploy") or bool(_KEYS & set(yaml.safe_load(block.text)))
 
