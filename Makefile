@@ -55,7 +55,7 @@ COMPILE = $(BIN)/uv pip compile --no-strip-extras --quiet --universal --python-v
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help venv brokers test test-long test-repeat test-debian13 deploy-check record-release dist sbom audit red-before faults reload-load soak interop lint words format check run demo site reference screenshots bench bench-against bench-micro lock clean
+.PHONY: help venv brokers test test-long test-repeat test-debian13 deploy-check record-release dist sbom audit red-before faults reload-load soak interop lint words format check run demo site reference screenshots bench bench-scaling bench-against bench-micro lock clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -154,6 +154,10 @@ screenshots: venv brokers ## write the pictures of the admin server's page to do
 
 bench: $(BENCH_VENV)/.installed brokers ## compare with the peers, about 20 minutes (PARTS=, SOURCES=, ROUNDS=5, BENCH_ARGS=--help)
 	@$(BENCH_BIN)/python -m bench $(BENCH_OPTIONS) --command '$(strip make bench $(foreach name,PARTS SOURCES ROUNDS BENCH_ARGS,$(if $($(name)),$(name)="$($(name))")))'
+
+bench-scaling: $(BENCH_VENV)/.installed brokers ## measure the figures of docs/scaling.md on a quiet machine, a quarter of an hour (PARTS=growth, BENCH_ARGS=--help)
+	@$(BENCH_BIN)/python -m bench.scaling $(if $(PARTS),--parts $(PARTS)) $(BENCH_ARGS) --command '$(strip make bench-scaling $(foreach name,PARTS BENCH_ARGS,$(if $($(name)),$(name)="$($(name))")))'
+	@$(BENCH_BIN)/python -m bench.sizing
 
 bench-against: $(BENCH_VENV)/.installed brokers ## fail if this tree is slower than REV or needs more CPU, about 10 minutes (REV=HEAD~1, SOURCES=, ROUNDS=7)
 	@$(BENCH_BIN)/python -m bench.against --rev '$(REV)' $(if $(ROUNDS),--rounds $(ROUNDS)) $(if $(SOURCES),--sources $(subst $(COMMA), ,$(SOURCES))) $(BENCH_ARGS)

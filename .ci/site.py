@@ -34,10 +34,8 @@ PAGES: Final = {
 }
 #: Pages whose files are still to come: left out of the site, and links to them become their paths.
 AWAITED: Final = (
-    "bench/scaling.md",
     "deploy/helm/dramatiq-bridge/README.md",
     "deploy/runbook.md",
-    "docs/scaling.md",
 )
 #: Each is a chapter of one page.
 EXAMPLES: Final = ("config/examples", "examples.md")
