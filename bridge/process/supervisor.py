@@ -30,7 +30,7 @@ from bridge.process.loader import Prepared
 from bridge.process.orders import Order
 from bridge.process.overview import Overview
 from bridge.process.pausing import Pauses
-from bridge.process.reload import Reloader
+from bridge.process.reload import Reloader, Watch
 from bridge.process.tapping import JoinedTaps
 from bridge.process.workshop import LiveWorkshop
 from bridge.sources.sharding import config_for_process
@@ -42,12 +42,13 @@ _LEAVE_S: Final = ending.LEAVE_S + tasks.FLUSH_S + 0.3
 
 
 class Supervisor:
-    """All the child processes of one bridge, which runs `prepared`; `load` returns the present content of its file.
+    """All the child processes of one bridge, which runs `prepared`; `load` returns the present content of its file,
+    and `watch` says when it has changed.
 
     It implements `bridge.model.control.Controlled`.
     """
 
-    def __init__(self, prepared: Prepared, load: Callable[[], Prepared]) -> None:
+    def __init__(self, prepared: Prepared, load: Callable[[], Prepared], watch: Watch | None = None) -> None:
         config = prepared.config
         self._pauses = Pauses()
         self._pausing = asyncio.Lock()
@@ -62,6 +63,7 @@ class Supervisor:
         # Each child compiles its own tables.
         prepared = replace(prepared, tables={})
         self._reloader = Reloader(load, prepared, self._swap, self._lifecycle, self._overview.reloaded)
+        self._watch = watch
         self._admin: AdminTask | None = None
         self.workshop: Workshop = LiveWorkshop(lambda: self._shown)
         self._deadline: asyncio.TimerHandle | None = None
@@ -71,6 +73,7 @@ class Supervisor:
     async def run(self) -> int:
         """Run until a signal; return the exit code, which is 0 if every process has drained."""
         self._lifecycle.begin(self, self._reloader.reload_soon)
+        self._reloader.begin(self._watch)
         asyncio.get_running_loop().add_signal_handler(signal.SIGUSR1, self._log_state)
         self._admin = admin = AdminTask(self._config, self)
         try:
