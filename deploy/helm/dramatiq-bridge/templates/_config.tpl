@@ -100,6 +100,16 @@ Deployment
 {{- end -}}
 {{- end -}}
 
+{{/* Bytes of a size of the configuration (512MiB) or of Kubernetes (8Gi); "" of any other text. */}}
+{{- define "dramatiq-bridge.bytes" -}}
+{{- $text := toString . -}}
+{{- if regexMatch `^[0-9]{1,12}(B|[KMGT]iB?|[MGT])$` $text -}}
+{{- $number := regexFind `^[0-9]+` $text | atoi -}}
+{{- $unit := regexFind `[A-Za-z]+$` $text -}}
+{{- mul $number (get (dict "B" 1 "KiB" 1024 "MiB" 1048576 "GiB" 1073741824 "Mi" 1048576 "Gi" 1073741824 "Ti" 1099511627776 "M" 1000000 "G" 1000000000 "T" 1000000000000) $unit) -}}
+{{- end -}}
+{{- end -}}
+
 {{/* The process ends within drain_timeout and 5 s; Kubernetes kills it after this time. */}}
 {{- define "dramatiq-bridge.grace" -}}
 {{- $given := .Values.terminationGracePeriodSeconds -}}

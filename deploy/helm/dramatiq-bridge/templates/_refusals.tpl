@@ -24,6 +24,11 @@
 {{- if not (hasPrefix "/var/lib/dramatiq-bridge/" (toString .directory)) -}}
 {{- fail (printf "config.spool.directory: takes a folder in the volume, as in /var/lib/dramatiq-bridge/spool, not %s" (toString .directory)) -}}
 {{- end -}}
+{{- $most := include "dramatiq-bridge.bytes" (default "256MiB" .max_size) -}}
+{{- $room := include "dramatiq-bridge.bytes" $.Values.persistence.size -}}
+{{- if and $most $room (gt (int64 $most) (int64 $room)) -}}
+{{- fail (printf "persistence.size: %s is less than the spool may take (config.spool.max_size, %s); a full disk loses events" $.Values.persistence.size (toString (default "256MiB" .max_size))) -}}
+{{- end -}}
 {{- if not $facts.spool -}}
 {{- fail "persistence.enabled: false, but the configuration has a spool: without a volume its events end with the pod" -}}
 {{- end -}}
