@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 from tests.deploy.chart import schemas, tools
 from tests.deploy.chart.rendering import CHART, COPIES, KUBERNETES, Rendering, documents, renderings
@@ -37,7 +38,9 @@ def main() -> int:
     for words in mistakes:
         print(f"chart: {words}", file=sys.stderr)
     for path in changed:
-        print(f"chart: {path.relative_to(REPOSITORY)} has changed: look at the difference, and commit it", file=sys.stderr)
+        print(
+            f"chart: {path.relative_to(REPOSITORY)} has changed: look at the difference, and commit it", file=sys.stderr
+        )
     print(f"chart: {len(all_renderings)} value files, Kubernetes {schemas.OLDEST} and {schemas.NEWEST}")
     return 1 if mistakes or changed else 0
 
@@ -53,7 +56,7 @@ def _lint(helm: Path, rendering: Rendering) -> list[str]:
     return [f"{rendering.name}: helm lint: {done.stdout}{done.stderr}"] if done.returncode or done.stderr else []
 
 
-def _mistakes_for_versions(helm: Path, rendering: Rendering, crds: list[dict[str, object]]) -> list[str]:
+def _mistakes_for_versions(helm: Path, rendering: Rendering, crds: list[dict[str, Any]]) -> list[str]:
     found = []
     for version in (schemas.OLDEST, schemas.NEWEST):
         rendered = documents(_template(helm, rendering, version, hooks=True))
@@ -62,10 +65,9 @@ def _mistakes_for_versions(helm: Path, rendering: Rendering, crds: list[dict[str
 
 
 def _template(helm: Path, rendering: Rendering, version: str, *, hooks: bool) -> str:
-    argv = [helm, "template", rendering.release, CHART, "--values", rendering.values, "--kube-version", version]
-    return subprocess.run(
-        [*argv, *([] if hooks else ["--no-hooks"])], stdout=subprocess.PIPE, text=True, check=True
-    ).stdout
+    argv = [str(helm), "template", rendering.release, str(CHART), "--values", str(rendering.values)]
+    argv += ["--kube-version", version, *([] if hooks else ["--no-hooks"])]
+    return subprocess.run(argv, stdout=subprocess.PIPE, text=True, check=True).stdout
 
 
 if __name__ == "__main__":

@@ -68,13 +68,15 @@ class Rendering:
         body = _OF_HELM.sub("", helm_output) if self.is_plain else helm_output
         body = "\n".join(line.rstrip() for line in body.strip().splitlines()) + "\n"
         values = self.values.relative_to(REPOSITORY)
-        words = f"# Rendered by `make chart` from deploy/helm/dramatiq-bridge and {values}: change those, and not this.\n"
+        words = (
+            f"# Rendered by `make chart` from deploy/helm/dramatiq-bridge and {values}: change those, and not this.\n"
+        )
         return f"{words}# sha256: {self.digest(body)}\n{body}"
 
     def digest(self, body: str) -> str:
-        """Return the digest of everything that the file is made of: the chart, the values, these lines, and the body itself."""
+        """Return the digest of everything that the file is made of, the chart and the values, and of the body itself."""
         digest = hashlib.sha256()
-        for path in (*chart_files(), self.values, Path(__file__)):
+        for path in (*chart_files(), self.values):
             digest.update(f"{path.relative_to(REPOSITORY)}\n".encode() + path.read_bytes())
         digest.update(body.encode())
         return digest.hexdigest()

@@ -34,7 +34,9 @@ def mistakes(documents: Iterable[dict[str, Any]], version: str) -> Iterator[str]
 def custom_mistakes(documents: Iterable[dict[str, Any]], crds: Iterable[dict[str, Any]]) -> Iterator[str]:
     """Yield each mistake of the custom resources."""
     schemas = {
-        (f"{crd['spec']['group']}/{version['name']}", crd["spec"]["names"]["kind"]): version["schema"]["openAPIV3Schema"]
+        (f"{crd['spec']['group']}/{version['name']}", crd["spec"]["names"]["kind"]): version["schema"][
+            "openAPIV3Schema"
+        ]
         for crd in crds
         for version in crd["spec"]["versions"]
     }

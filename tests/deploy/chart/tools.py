@@ -58,7 +58,9 @@ def crds() -> list[dict[str, Any]]:
 def _go(*argv: str, **environ: str) -> str:
     go = shutil.which("go")
     if go is None:
-        raise MissingTool("make chart: Go is missing, which builds helm and fetches the CRDs: apt-get install golang, or go.dev")
+        raise MissingTool(
+            "make chart: Go is missing, which builds helm and fetches the CRDs: apt-get install golang, or go.dev"
+        )
     # From a folder without a go.mod.
     folder().mkdir(parents=True, exist_ok=True)
     done = subprocess.run(
