@@ -43,6 +43,14 @@
 {{- if and .Values.existingConfigMap .Values.extraFiles -}}
 {{- fail "extraFiles: with existingConfigMap they belong into that ConfigMap" -}}
 {{- end -}}
+{{- range $file, $text := .Values.extraFiles -}}
+{{- if eq $file "bridge.yaml" -}}
+{{- fail "extraFiles: bridge.yaml is the name of the configuration; give it in config" -}}
+{{- end -}}
+{{- if not (regexMatch `^[-._A-Za-z0-9]{1,253}$` $file) -}}
+{{- fail (printf "extraFiles: %s is no name of a file in a ConfigMap" $file) -}}
+{{- end -}}
+{{- end -}}
 {{- with $config.manifest -}}
 {{- if not (or (hasPrefix "/" (toString .)) (contains "${" (toString .)) (hasKey $.Values.extraFiles (toString .))) -}}
 {{- fail (printf "config.manifest: extraFiles has no file %s (--set-file 'extraFiles.%s=%s')" . (replace "." `\.` (toString .)) .) -}}
