@@ -108,9 +108,7 @@ def test_the_commands_of_the_readme_render(command: str, helm: Path, tmp_path: P
         (tmp_path / name).write_text(body)
     (tmp_path / "deploy").symlink_to(REPOSITORY / "deploy")
     words = shlex.split(command.partition(" >")[0])
-    done = subprocess.run(
-        [str(helm), *words[1:]], cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, check=False
-    )
+    done = subprocess.run([str(helm), *words[1:]], cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert {each["kind"] for each in documents(done.stdout)} >= {"Service", "ConfigMap"}
     assert yaml.safe_load((tmp_path / "bridge.yaml").read_text())["sources"]
