@@ -30,6 +30,9 @@ ALONE: Final[dict[str, dict[str, Any]]] = {
     "mqtt-3.1.1": {**SHARED, "version": "3.1.1"},
     "stream-of-rabbitmq": {**ORDERS, "stream": True},
     "declared-stream": {**ORDERS, "declare": {"arguments": {"x-queue-type": "stream"}}},
+    "stream-by-a-variable": {**ORDERS, "declare": {"arguments": {"x-queue-type": "${QUEUE_TYPE:-stream}"}}},
+    "mqtt-by-a-variable": {**SHARED, "topics": ["${TOPIC:-plants/#}"]},
+    "version-by-a-variable": {**SHARED, "version": "${MQTT_VERSION:-3.1.1}"},
     "fixed-client-id": {**SHARED, "client_id": "bridge"},
     "fixed-consumer": {**STREAM, "consumer": "bridge"},
 }
@@ -102,6 +105,10 @@ REFUSED: Final[dict[str, tuple[dict[str, Any], str]]] = {
     "unseen-replicas": (
         {"image": IMAGE, "existingConfigMap": "mine", "replicas": 2},
         "the chart can't read the ConfigMap mine: look whether replicas can share its sources",
+    ),
+    "a-word-without-a-question": (
+        _values(replicasShareEvents=True),
+        "replicasShareEvents: is for existingConfigMap; config is read, and decides itself",
     ),
     "pod-name-in-a-deployment": (
         _values({**SHARED, "client_id": "b-${POD_NAME}"}, kind="Deployment"),
@@ -191,6 +198,7 @@ TYPOS: Final[dict[str, tuple[dict[str, Any], str]]] = {
     "size": ({"persistence": {"size": "1GB"}}, "at '/persistence/size'"),
     "shared-volume": ({"persistence": {"accessModes": ["ReadWriteMany"]}}, "at '/persistence/accessModes/0'"),
     "secret": ({"secrets": [{"name": "a", "secret": "x"}]}, "at '/secrets/0'"),
+    "no-secret": ({"secrets": [{"name": "a", "secretName": ""}]}, "at '/secrets/0/secretName'"),
     "name-of-a-credential": ({"secrets": [{"name": "a/b", "secretName": "x"}]}, "at '/secrets/0/name'"),
     "digest": ({"image": {**IMAGE, "digest": "sha256:12"}}, "at '/image/digest'"),
     "tag-in-the-repository": ({"image": {"repository": "registry.example.com/bridge:1"}}, "at '/image/repository'"),

@@ -69,7 +69,8 @@ def test_a_changed_configuration_restarts_the_pods(template: Template) -> None:
 
 def test_an_own_annotation_changes_nothing_of_the_charts(template: Template) -> None:
     """Labels and annotations of the user come beside those by which the chart finds its pods."""
-    values = {"image": IMAGE, "config": {"sources": {"orders": ORDERS}}, "podLabels": {"team": "shop"}}
+    labels = {"team": "shop", "app.kubernetes.io/name": "mine"}
+    values: dict[str, Any] = {"image": IMAGE, "config": {"sources": {"orders": ORDERS}}, "podLabels": labels}
     spec = _workload(template({**values, "podAnnotations": {"a": "b"}}))["spec"]
     assert spec["template"]["metadata"]["annotations"].keys() > {"a", "checksum/config"}
     assert spec["template"]["metadata"]["labels"].items() > spec["selector"]["matchLabels"].items()
@@ -88,6 +89,36 @@ def test_names_stay_within_the_bounds_of_kubernetes(template: Template) -> None:
     """A StatefulSet's pods have a label with its name, eleven characters and a bound of 63."""
     values = {"image": IMAGE, "existingConfigMap": "mine", "kind": "StatefulSet", "fullnameOverride": "a" * 60}
     assert len(_workload(template(values))["metadata"]["name"]) <= 52
+
+
+NOTES: Final[dict[str, tuple[dict[str, Any], str, str]]] = {
+    "rolling": ({"config": {"sources": {"orders": ORDERS}}}, "deployment/bridge-dramatiq-bridge", ""),
+    "recreated": (
+        {"config": {"sources": {"a": {"type": "redis-pubsub", "url": "redis://redis/", "channels": ["a"]}}}},
+        "deployment/bridge-dramatiq-bridge",
+        "A rollout ends the old pod before it starts the new one.",
+    ),
+    "numbered": (
+        {"existingConfigMap": "mine", "kind": "StatefulSet"},
+        "statefulset/bridge-dramatiq-bridge",
+        "A rollout ends one pod before it starts its successor",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", NOTES)
+def test_the_notes_name_the_workload_and_the_cost_of_a_rollout(name: str, helm: Path, tmp_path: Path) -> None:
+    """After an install a user sees commands that fit the workload, and the price of the next rollout, where there is one."""
+    values, workload, cost = NOTES[name]
+    file = tmp_path / "values.json"
+    file.write_text(json.dumps({"image": IMAGE, **values}))
+    argv = [str(helm), "install", "bridge", str(CHART), "--values", str(file), "--dry-run=client"]
+    done = subprocess.run(argv, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    notes = done.stdout.partition("\nNOTES:\n")[2]
+    assert f"exec {workload} -- dramatiq-bridge status" in notes
+    assert cost in notes
+    assert ("A rollout" in notes) is bool(cost)
 
 
 def _blocks() -> Iterator[tuple[str, str]]:
