@@ -36,6 +36,16 @@ ALONE: Final[dict[str, dict[str, Any]]] = {
     "fixed-client-id": {**SHARED, "client_id": "bridge"},
     "fixed-consumer": {**STREAM, "consumer": "bridge"},
 }
+#: A part of the reason, by the beginning of the name.
+REASONS: Final = {
+    "pubsub": "every subscriber of a channel gets every event",
+    "mqtt": "version 5 shares topics such as topics: [$share/bridge/plants/#]",
+    "version": "version 5 shares topics",
+    "stream": "every consumer of a stream gets every event",
+    "declared": "every consumer of a stream gets every event",
+    "fixed-client": "a broker ends the older of two connections with one id; write client_id: bridge-${POD_NAME}",
+    "fixed-consumer": "two consumers with one name take over each other's entries; leave it out",
+}
 SHAREABLE: Final[dict[str, dict[str, Any]]] = {
     "queue": ORDERS,
     "quorum-queue": {**ORDERS, "declare": {"arguments": {"x-queue-type": "quorum"}}},
@@ -54,6 +64,7 @@ def test_two_replicas_of_a_source_that_they_cannot_share_are_refused(
     """The refusal names the source and the way out; one replica is right, and is never doubled by a rollout."""
     words = refusal(_values(ALONE[name], replicas=2))
     assert "replicas: 2, but with this configuration only one is right:\n  sources.events" in words
+    assert [reason for start, reason in REASONS.items() if name.startswith(start) and reason in words]
     assert "Set replicas: 1; `processes` in the configuration uses more cores" in words
     (workload,) = (each for each in template(_values(ALONE[name])) if each["kind"] == "Deployment")
     assert workload["spec"]["strategy"] == {"type": "Recreate"}
