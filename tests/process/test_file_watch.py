@@ -244,7 +244,8 @@ async def test_one_order_for_one_change(tmp_path: Path) -> None:
         await asyncio.wait_for(both.wait(), 60)
         running.cancel()
     assert results == ["bad", "good"]
-    assert [(line["event"], line["files"]) for line in lines] == [("bridge.reload_requested", [str(of.config)])] * 2
+    orders = [line["files"] for line in lines if line["event"] == "bridge.reload_requested"]
+    assert orders == [[str(of.config)]] * 2
 
 
 @pytest.mark.parametrize("path", ["/dev/stdin", "/dev/fd/0", "/proc/self/fd/0", "pipe"])
