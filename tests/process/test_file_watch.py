@@ -52,6 +52,16 @@ def _swap_case(path: Path, *, in_place: bool) -> None:
     new.rename(path)
 
 
+def _hold(monkeypatch: pytest.MonkeyPatch, before: Callable[[], object]) -> None:
+    read = files._read_file
+
+    def held(path: str | os.PathLike[str], *rest: float | None) -> bytes:
+        before()
+        return read(path, *rest)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(files, "_read_file", held)
+
+
 @pytest.fixture
 def of(tmp_path: Path) -> _Files:
     """Files that are loaded, and that no look has seen yet."""
@@ -152,6 +162,15 @@ async def test_a_load_between_two_looks_begins_anew(of: _Files) -> None:
     assert await of.looks() == NOTHING
 
 
+async def test_a_load_during_a_look_begins_anew(of: _Files, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the look has found is loaded already."""
+    of.write("two")
+    assert await of.watch.look() == []
+    loads = [of.watch.load]
+    _hold(monkeypatch, lambda: loads and loads.pop()())
+    assert await of.looks() == NOTHING
+
+
 async def test_a_volume_of_kubernetes(tmp_path: Path) -> None:
     """All its files are exchanged by one link, which is followed anew at each look; a file that is gone is not needed any more."""
     secret = tmp_path / "map" / "secret"
@@ -181,16 +200,6 @@ async def test_a_file_that_stays_unreadable_is_said(of: _Files) -> None:
     (line,) = lines
     assert (line["event"], line["log_level"]) == ("bridge.watch_blind", "warning")
     assert line["cause"] == f"{of.secret} cannot be read: No such file or directory: a change of it is not seen"
-
-
-def _hold(monkeypatch: pytest.MonkeyPatch, before: Callable[[], object]) -> None:
-    read = files._read_file
-
-    def held(path: str | os.PathLike[str], *rest: float | None) -> bytes:
-        before()
-        return read(path, *rest)  # type: ignore[arg-type]
-
-    monkeypatch.setattr(files, "_read_file", held)
 
 
 async def test_a_read_that_hangs_is_said_and_holds_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
