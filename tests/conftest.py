@@ -95,7 +95,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if is_long(item.nodeid):
             item.add_marker(pytest.mark.long)
-        if "tests/deploy/real/" in item.nodeid:
+        if item.nodeid.startswith(("tests/deploy/real/", "tests/deploy/chart/helm/")):
             item.add_marker(pytest.mark.deploy)
         if isinstance(item, pytest.Function) and not ELSEWHERE.isdisjoint(item.fixturenames):
             item.add_marker(pytest.mark.no_cover)

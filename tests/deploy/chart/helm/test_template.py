@@ -1,0 +1,119 @@
+"""What helm makes of the values: the configuration means the same, and a change of it reaches the pods."""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Final
+
+import pytest
+import yaml
+
+from bridge.config import load
+from tests.deploy.chart.helm.conftest import Template
+from tests.deploy.chart.helm.test_refusals import IMAGE, ORDERS
+from tests.deploy.chart.rendering import CHART, documents
+from tests.support.children import REPOSITORY
+
+#: Every setting of the bridge; its passwords have no default, so that they may stand in a ConfigMap.
+EVERY_SETTING: Final = REPOSITORY / "config/bridge.yaml"
+EXAMPLES: Final = sorted((REPOSITORY / "config/examples").glob("*.yaml"))
+
+
+def _workload(objects: list[dict[str, Any]]) -> dict[str, Any]:
+    (found,) = (each for each in objects if each["kind"] in {"Deployment", "StatefulSet"})
+    return found
+
+
+def _file(objects: list[dict[str, Any]]) -> str:
+    (found,) = (each for each in objects if each["kind"] == "ConfigMap")
+    text: str = found["data"]["bridge.yaml"]
+    return text
+
+
+@pytest.mark.parametrize("path", [EVERY_SETTING, *EXAMPLES], ids=lambda path: path.name)
+def test_a_configuration_means_the_same_in_a_cluster(path: Path, template: Template, tmp_path: Path) -> None:
+    """Given as text it arrives byte by byte; given as a map, every value, number and expression is still the same."""
+    text = path.read_text()
+    assert _file(template({"image": IMAGE, "config": text})) == text
+    rendered = tmp_path / "bridge.yaml"
+    rendered.write_text(_file(template({"image": IMAGE}, "--values", str(_as_values(path, tmp_path)))))
+    before, after = load(str(path), environ={}), load(str(rendered), environ={})
+    assert after.model_dump() == before.model_dump()
+
+
+def _as_values(path: Path, folder: Path) -> Path:
+    """Write values with the file below `config:`, as a person would."""
+    values = folder / "map.yaml"
+    values.write_text("config:\n" + "".join(f"  {line}" for line in path.read_text().splitlines(keepends=True)))
+    return values
+
+
+def test_a_changed_configuration_restarts_the_pods(template: Template) -> None:
+    """The checksum is another where the file or one beside it has changed, and the same where nothing has."""
+
+    def checksum(**values: Any) -> str:
+        config = {"sources": {"orders": ORDERS}, **values.pop("config", {})}
+        pod = _workload(template({"image": IMAGE, "config": config, **values}))["spec"]["template"]
+        result: str = pod["metadata"]["annotations"]["checksum/config"]
+        return result
+
+    first = checksum()
+    assert checksum() == checksum(podLabels={"team": "shop"}) == first
+    assert len({first, checksum(config={"processes": 2}), checksum(extraFiles={"bridge_test.yaml": "tests: []"})}) == 3
+
+
+def test_an_own_annotation_changes_nothing_of_the_charts(template: Template) -> None:
+    """Labels and annotations of the user come beside those by which the chart finds its pods."""
+    values = {"image": IMAGE, "config": {"sources": {"orders": ORDERS}}, "podLabels": {"team": "shop"}}
+    spec = _workload(template({**values, "podAnnotations": {"a": "b"}}))["spec"]
+    assert spec["template"]["metadata"]["annotations"].keys() > {"a", "checksum/config"}
+    assert spec["template"]["metadata"]["labels"].items() > spec["selector"]["matchLabels"].items()
+
+
+def test_the_dashboard_is_found_by_grafana(template: Template) -> None:
+    """Its ConfigMap has the label that Grafana's sidecar looks for, and the dashboard as it is."""
+    values = {"image": IMAGE, "existingConfigMap": "mine", "dashboard": {"enabled": True}}
+    (found,) = (each for each in template(values) if each["kind"] == "ConfigMap")
+    assert found["metadata"]["labels"]["grafana_dashboard"] == "1"
+    (text,) = found["data"].values()
+    assert json.loads(text) == json.loads((REPOSITORY / "deploy/grafana/dramatiq-bridge.json").read_text())
+
+
+def test_names_stay_within_the_bounds_of_kubernetes(template: Template) -> None:
+    """A StatefulSet's pods have a label with its name, eleven characters and a bound of 63."""
+    values = {"image": IMAGE, "existingConfigMap": "mine", "kind": "StatefulSet", "fullnameOverride": "a" * 60}
+    assert len(_workload(template(values))["metadata"]["name"]) <= 52
+
+
+def _blocks() -> Iterator[tuple[str, str]]:
+    text = (CHART / "README.md").read_text()
+    for block in re.findall(r"^```console\n(.*?)^```$", text, re.MULTILINE | re.DOTALL):
+        for command in re.findall(r"^\$ ((?:.*\\\n)*.*)$", block, re.MULTILINE):
+            yield command.replace("\\\n", " "), block
+
+
+COMMANDS: Final = [command for command, _ in _blocks() if command.startswith("helm template ")]
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_the_commands_of_the_readme_render(command: str, helm: Path, tmp_path: Path) -> None:
+    """In a folder with the README's configuration, each `helm template` gives manifests."""
+    text = (CHART / "README.md").read_text()
+    for name, body in re.findall(r"`([a-z]+\.yaml)`[^\n]*:\n\n```yaml\n(.*?)^```$", text, re.MULTILINE | re.DOTALL):
+        (tmp_path / name).write_text(body)
+    (tmp_path / "deploy").symlink_to(REPOSITORY / "deploy")
+    words = shlex.split(command.partition(" >")[0])
+    done = subprocess.run([str(helm), *words[1:]], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert {each["kind"] for each in documents(done.stdout)} >= {"Service", "ConfigMap"}
+    assert yaml.safe_load((tmp_path / "bridge.yaml").read_text())["sources"]
+
+
+def test_the_readme_has_commands() -> None:
+    """The commands above are found."""
+    assert len(COMMANDS) >= 2
