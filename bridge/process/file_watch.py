@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import os
 import stat
-import time
 from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import Final
@@ -23,8 +22,8 @@ from bridge.process.loader import Prepared
 log = logger()
 #: Between two looks; the command line's help names it.
 LOOK_S: Final = 2.0
-#: A file that can't be read for so long is said: a change of it would not be seen.
-_PATIENCE_S: Final = 30.0
+#: A file that so many looks can't read is said, and so is one look that lasts so long: a change would not be seen.
+_PATIENCE: Final = 15
 
 
 def is_watchable(path: str) -> bool:
@@ -39,13 +38,14 @@ def is_watchable(path: str) -> bool:
 class FileWatch:
     """Looks at the files that the last call of `load` has read, whether it succeeded or not."""
 
-    def __init__(self, load: Callable[[], Prepared], look_s: float = LOOK_S, patience_s: float = _PATIENCE_S) -> None:
+    def __init__(self, load: Callable[[], Prepared], look_s: float = LOOK_S) -> None:
         self._load = load
         self._look_s = look_s
-        self._patience_s = patience_s
         self._reads: Mapping[str, FileRead] = {}
-        #: Since when a file can't be read.
-        self._unread: dict[str, float] = {}
+        #: The other contents that the last look has found.
+        self._changed: dict[str, bytes] = {}
+        #: How many of the last looks could not read a file.
+        self._unread: dict[str, int] = {}
         self._repeated = RepeatedLog()
 
     def load(self) -> Prepared:
@@ -61,26 +61,29 @@ class FileWatch:
                 self._reads = reads
 
     async def run(self, reload: Callable[[], Awaitable[object]]) -> None:
-        """Look for ever, and call `reload` when two looks have found the same new contents: a file may be half written."""
-        before: dict[str, bytes] = {}
+        """Look for ever, and call `reload` when the files have changed."""
         while True:
             await asyncio.sleep(self._look_s)
-            reads = self._reads
-            found = await self._look(reads)
-            changed = {path: digest for path, digest in found.items() if digest != reads[path].digest}
-            if changed and changed == before and reads is self._reads:
-                log.info("bridge.reload_requested", files=list(changed))
+            if changed := await self.look():
+                log.info("bridge.reload_requested", files=changed)
                 await reload()
-            before = changed
 
-    async def _look(self, reads: Mapping[str, FileRead]) -> dict[str, bytes]:
+    async def look(self) -> list[str]:
+        """Return the files that have changed; none until the next look finds the same: a file may be half written."""
+        reads = self._reads
+        found = await self._find(reads)
+        before = self._changed
+        self._changed = {path: digest for path, digest in found.items() if digest != reads[path].digest}
+        return list(before) if before == self._changed and reads is self._reads else []
+
+    async def _find(self, reads: Mapping[str, FileRead]) -> dict[str, bytes]:
         """Return the digests of the files that can be read; one that is missing may be in the middle of its replacement."""
         # In a thread, which a volume may hold for ever.
         looking = asyncio.create_task(asyncio.to_thread(_contents, reads), name="bridge:look")
         try:
-            done, _ = await asyncio.wait([looking], timeout=self._patience_s)
+            done, _ = await asyncio.wait([looking], timeout=_PATIENCE * self._look_s)
             if not done:
-                cause = f"reading {', '.join(reads)} does not end: a change is not seen"
+                cause = "a read of the configuration's files does not end: a change of them is not seen"
                 self._repeated.write("", log.warning, "bridge.watch_blind", cause=cause)
             found, faults = await looking
         except Exception as error:  # noqa: BLE001 - such as a thread that can't be started: the next look may succeed
@@ -91,10 +94,9 @@ class FileWatch:
         return found
 
     def _say(self, faults: Mapping[str, str]) -> None:
-        now = time.monotonic()
-        self._unread = {path: self._unread.get(path, now) for path in faults}
+        self._unread = {path: self._unread.get(path, 0) + 1 for path in faults}
         for path, fault in faults.items():
-            if now - self._unread[path] >= self._patience_s:
+            if self._unread[path] > _PATIENCE:
                 cause = f"{path} {fault}: a change of it is not seen"
                 self._repeated.write(path, log.warning, "bridge.watch_blind", cause=cause)
 
