@@ -28,6 +28,7 @@ _BY_SOURCE: Final = (
     *(f"events_{each}_total" for each in ("received", "recovered", "enqueued", "filtered", "unmatched")),
     *(f"events_{each}_total" for each in ("deduplicated", "returned", "lost")),
     *("messages_written_total", "dead_letters_trimmed_total", "invalid_traces_total", "source_reconnects_total"),
+    *("events_missed_total", "source_gaps_total"),
     *("events_in_flight", "events_perishable", "events_spooled", "events_held", "events_window", "window_fill_ratio"),
     *(
         "unacknowledged_seconds",
@@ -46,6 +47,7 @@ _BY_ROUTE: Final = (
 _BY_NOTHING: Final = (
     *("sink_available", "sink_retries_total", "enqueue_duration_seconds", "loop_lag_seconds", "ready"),
     *("processes", "processes_expected", "config_loaded_timestamp_seconds", "start_timestamp_seconds"),
+    *("last_reload_successful", "process_restarts_total", "cpu_seconds_total", "memory_bytes", "spool_fill_ratio"),
 )
 #: Every metric of the contract, with its labels.
 CONTRACT: Final[dict[str, frozenset[str]]] = {
