@@ -137,6 +137,7 @@ def test_the_commands_of_the_readme_render(command: str, helm: Path, tmp_path: P
     text = (CHART / "README.md").read_text()
     for name, body in re.findall(r"`([a-z]+\.yaml)`[^\n]*:\n\n```yaml\n(.*?)^```$", text, re.MULTILINE | re.DOTALL):
         (tmp_path / name).write_text(body)
+    (tmp_path / "actors.json").write_text("{}")
     (tmp_path / "deploy").symlink_to(REPOSITORY / "deploy")
     words = shlex.split(command.partition(" >")[0])
     done = subprocess.run([str(helm), *words[1:]], cwd=tmp_path, capture_output=True, text=True, check=False)
