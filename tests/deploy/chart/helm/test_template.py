@@ -14,6 +14,7 @@ import pytest
 import yaml
 
 from bridge.config import load
+from bridge.errors import ConfigError
 from tests.deploy.chart.helm.conftest import Template
 from tests.deploy.chart.helm.test_refusals import IMAGE, ORDERS
 from tests.deploy.chart.rendering import CHART, documents
@@ -44,6 +45,19 @@ def test_a_configuration_means_the_same_in_a_cluster(path: Path, template: Templ
     rendered.write_text(_file(template({"image": IMAGE}, "--values", str(_as_values(path, tmp_path)))))
     before, after = load(str(path), environ={}), load(str(rendered), environ={})
     assert after.model_dump() == before.model_dump()
+
+
+def test_a_map_passes_through_the_yaml_of_helm(template: Template, tmp_path: Path) -> None:
+    """The README's reasons to prefer the text: a map loses what helm's YAML 1.1 and its numbers have no room for."""
+    path = tmp_path / "bridge.yaml"
+    sources = "sources: {a: {type: amqp, url: amqp://r/, queue: q}}"
+    path.write_text(f"{sources}\nroutes: [{{from: a, actor: b, args: [on, 012, 1.0, 9007199254740993]}}]\n")
+    rendered = _file(template({"image": IMAGE}, "--values", str(_as_values(path, tmp_path))))
+    arguments = yaml.safe_load(rendered)["routes"][0]["args"]
+    assert arguments == [True, 10, 1, 9007199254740992]
+    assert type(arguments[2]) is int
+    with pytest.raises(ConfigError, match="unquoted yes, no, on and off are booleans in some YAML"):
+        load(str(path), environ={})
 
 
 def _as_values(path: Path, folder: Path) -> Path:
