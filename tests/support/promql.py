@@ -13,7 +13,7 @@ TARGET: Final = frozenset({"job", "instance", "namespace", "pod"})
 _HISTOGRAMS: Final = frozenset({"batch_events", "event_age_seconds", "enqueue_duration_seconds"})
 #: Those that leave the labels of their argument as they are; of the arguments the last one is the vector.
 _FUNCTIONS: Final = frozenset({
-    *("rate", "increase", "changes", "round", "abs", "last_over_time", "max_over_time", "absent", "time"),
+    *("rate", "increase", "changes", "resets", "round", "abs", "last_over_time", "max_over_time", "absent", "time"),
 })  # fmt: skip
 
 
