@@ -15,8 +15,10 @@ import structlog
 from bridge import cli
 from bridge.config import files
 from bridge.errors import ConfigError
+from bridge.process.changes import compare
 from bridge.process.file_watch import LOOK_S, FileWatch
 from bridge.process.loader import Loader
+from tests.support.certificates import Certificates
 from tests.support.config_map import ConfigMapVolume
 
 FILE = "manifest: actors.json\nsources: {s: {type: redis-stream, url: redis://localhost, streams: [%s], group: g, password: '${file:%s}'}}\n"
@@ -184,6 +186,22 @@ async def test_a_volume_of_kubernetes(tmp_path: Path) -> None:
     assert [await watch.look() for _ in range(2)] == [[], [str(volume.path / "bridge.yaml")]]
     assert watch.load().config.manifest is None
     assert [await watch.look() for _ in range(3)] == NOTHING
+
+
+async def test_a_new_client_certificate_is_no_other_configuration(tmp_path: Path, certificates: Certificates) -> None:
+    """Connections take its files over by themselves; a load reads them for the key's password, and finds nothing changed."""
+    key, cert = tmp_path / "client.key", tmp_path / "client.crt"
+    key.write_bytes(certificates.key.read_bytes())
+    cert.write_bytes(certificates.cert.read_bytes())
+    path = tmp_path / "bridge.yaml"
+    tls = f"tls: {{ca: {certificates.ca}, cert: {cert}, key: {key}}}"
+    path.write_text(f"sources: {{s: {{type: redis-stream, url: rediss://localhost, streams: [s], group: g, {tls}}}}}\n")
+    watch = FileWatch(Loader(str(path)).load)
+    before = watch.load().config
+    key.write_bytes(certificates.client_key.read_bytes())
+    cert.write_bytes(certificates.client_cert.read_bytes())
+    assert [await watch.look() for _ in range(2)] == [[], [str(cert), str(key)]]
+    assert list(compare(before, watch.load().config).words) == []
 
 
 async def test_a_file_that_stays_unreadable_is_said(of: _Files) -> None:

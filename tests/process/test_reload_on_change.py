@@ -22,7 +22,7 @@ from bridge.process.loader import Loader
 from bridge.process.one_process import OneProcess
 from bridge.process.supervisor import Supervisor
 from tests.support.brokers import Redis
-from tests.support.children import patient, with_fault
+from tests.support.children import patient, wait_until, with_fault
 from tests.support.config_map import ConfigMapVolume
 from tests.support.feeds import StreamFeed
 from tests.support.processes import Bridges, queue_messages
@@ -168,20 +168,18 @@ async def test_a_bad_file_changes_nothing_and_is_said_once(
 def test_a_volume_that_hangs_delays_no_event_and_no_stop(
     stream: StreamFeed, redis_server: Redis, new_bridge: Bridges, tmp_path: Path
 ) -> None:
-    """The program itself: a read that never returns holds a thread, and nothing else."""
+    """The program itself: an open that never returns holds a thread, and nothing else."""
     secret = tmp_path / "secret"
     secret.write_text("s")
     config = stream.config(redis_server, {"args": ["$payload.n", f"${{file:{secret}}}"]})
     bridge = new_bridge(config, env=with_fault("hung_volume"), arguments=["--reload-on-change"]).ready()
-    secret.write_text("t")
-    bridge.wait_for("bridge.reloaded")
     secret.unlink()
     os.mkfifo(secret)
-    with secret.open("w"):  # returns once a look reads
-        stream.publish_numbers(1)
-        with redis_server.client() as client:
-            assert client.blmove("dramatiq:default", "seen", 30)
-        bridge.terminate()
-        assert bridge.wait() == 0, bridge.log_tail()
+    wait_until(secret.with_name("secret.hangs").exists, 30, "a look at the file")
+    stream.publish_numbers(1)
+    with redis_server.client() as client:
+        assert client.blmove("dramatiq:default", "seen", 30)
+    bridge.terminate()
+    assert bridge.wait() == 0, bridge.log_tail()
     assert bridge.wait_for("bridge.stopped")["enqueued"] == 1
     assert not bridge.events("bridge.stop_cut_short")
