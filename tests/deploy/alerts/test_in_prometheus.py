@@ -18,7 +18,7 @@ from tests.support.runbook import has_row
 #: Panels of which a query shows nothing while all is well.
 _QUIET = {"Dead letters by reason", "Paused or stuck", "Events on the disk", "Starts"}
 _READY, _SINK = "DramatiqBridgeNotReady", "DramatiqBridgeSinkUnavailable"
-_QUEUE = "DramatiqBridgeQueueNotConsumed"
+_QUEUE, _MISSED = "DramatiqBridgeQueueNotConsumed", "DramatiqBridgeEventsMissed"
 
 
 def test_every_expression_has_data_and_an_outage_is_seen(
@@ -43,6 +43,10 @@ def test_every_expression_has_data_and_an_outage_is_seen(
         _evaluates_all(server)
         # No worker takes the five messages; all else is well.
         wait_until(lambda: _firing(server) == {_QUEUE}, what="the queue's alert alone")
+        with redis_server.client() as client:
+            assert client.client_kill_filter(_type="pubsub")
+        wait_until(lambda: _MISSED in _firing(server), what="the alert of a gap")
+        assert server.value("dramatiq_bridge_source_gaps_total") == 1
         sink.stop()
         wait_until(lambda: {_READY, _SINK} <= _firing(server), what="both alerts")
         first, *causes = _readyz(port)
