@@ -18,6 +18,7 @@ LONG: Final = (
     "deploy/alerts/test_rules.py::test_a_mistake_in_a_rule_turns_a_case_red[[]comparison-[1-9]]",
     "deploy/alerts/test_rules.py::test_a_mistake_in_a_rule_turns_a_case_red[[]limit-*",
     "deploy/alerts/test_rules.py::test_a_mistake_in_a_rule_turns_a_case_red[[]at-once]",
+    "deploy/alerts/test_rules.py::test_a_mistake_in_a_rule_turns_a_case_red[[]later]",
     "faults/test_matrix.py::test_a_mistake_turns_a_row_red[[][!a]*",
     "faults/test_matrix.py::test_a_row_holds[[]bridge-log-unread-*",
     "faults/test_matrix_memory.py::test_memory_is_flat_while_redis_refuses",

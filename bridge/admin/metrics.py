@@ -211,6 +211,12 @@ def _bridge(state: BridgeState) -> Iterator[Metric]:
         (),
         (((), state.restarts),),
     )
+    yield _counter(
+        "log_lines_left_out",
+        "Lines of the log that nobody has taken: its reader is slow or gone, or its disk is full.",
+        (),
+        (((), state.lines_left_out),),
+    )
     yield _counter("cpu_seconds", "Processor time of all processes of the bridge.", (), (((), state.cpu_s),))
     yield _gauge(
         "memory_bytes", "Resident memory of all processes; what they share counts in each.", state.memory_bytes

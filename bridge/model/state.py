@@ -155,6 +155,7 @@ class ProcessState(msgspec.Struct, omit_defaults=True):
     `queues` is None where it did not ask: one process asks for all. `paused_routes` are those that a person has paused.
     `lag_s` is the longest delay of the event loop in the last seconds. `cpu_s` is the processor's time that it has taken,
     `memory_bytes` its resident memory, with what it shares with others. `spool_fill` is the share of its spool that is used.
+    `lines_left_out` counts lines of the log that nobody took.
     """
 
     sources: dict[str, SourceState] = {}
@@ -167,6 +168,7 @@ class ProcessState(msgspec.Struct, omit_defaults=True):
     cpu_s: float = 0.0
     memory_bytes: int = 0
     spool_fill: float = 0.0
+    lines_left_out: int = 0
 
 
 class RouteState(msgspec.Struct, omit_defaults=True):
@@ -210,6 +212,7 @@ class BridgeState(msgspec.Struct, omit_defaults=True):
     cpu_s: float = 0.0
     memory_bytes: int = 0
     spool_fill: float = 0.0
+    lines_left_out: int = 0
 
     def counts_of_route(self, name: str) -> RouteCounts:
         """Return the counts of a route of the configuration: those of its source have it once an event has come to it."""
@@ -227,6 +230,7 @@ class BridgeState(msgspec.Struct, omit_defaults=True):
             self.lag_s = max(self.lag_s, state.lag_s)
             self.cpu_s += state.cpu_s
             self.memory_bytes += state.memory_bytes
+            self.lines_left_out += state.lines_left_out
             self.spool_fill = max(self.spool_fill, state.spool_fill)
             for name in state.paused_routes:
                 if name in self.routes:

@@ -19,7 +19,7 @@ from bridge.delivery.taps import Taps
 from bridge.model.accounting import Counts
 from bridge.model.control import Paused
 from bridge.model.state import ProcessState
-from bridge.observe.logs import RepeatedLog, logger
+from bridge.observe.logs import RepeatedLog, lines_left_out, logger
 from bridge.process import telemetry
 from bridge.process.changes import compare
 from bridge.process.event_loop import tune
@@ -191,6 +191,7 @@ class Bridge:
             cpu_s=time.process_time(),
             memory_bytes=resident_bytes(),
             spool_fill=self._pipelines.spool_fill,
+            lines_left_out=lines_left_out(),
         )
         if (gauges := self._pipelines.side.gauges) is not None:
             process.lag_s, process.queues_cause = gauges.lag_s, gauges.queues_cause

@@ -21,7 +21,7 @@ from bridge.model.control import Controlled, Paused, Reloaded
 from bridge.model.state import BridgeState
 from bridge.model.taps import STOPPED, Tap, TapFilter
 from bridge.model.workshop import Workshop
-from bridge.observe.logs import logger
+from bridge.observe.logs import lines_left_out, logger
 from bridge.process import clock, ending
 from bridge.process.admin_task import AdminTask
 from bridge.process.changes import Changes
@@ -115,6 +115,7 @@ class Supervisor:
         state.restarts = sum(child.restarts for child in self._children)
         state.cpu_s += time.process_time()
         state.memory_bytes += resident_bytes()
+        state.lines_left_out += lines_left_out()
         return state
 
     async def reload(self) -> Reloaded:

@@ -48,6 +48,7 @@ _BY_NOTHING: Final = (
     *("sink_available", "sink_retries_total", "enqueue_duration_seconds", "loop_lag_seconds", "ready"),
     *("processes", "processes_expected", "config_loaded_timestamp_seconds", "start_timestamp_seconds"),
     *("last_reload_successful", "process_restarts_total", "cpu_seconds_total", "memory_bytes", "spool_fill_ratio"),
+    "log_lines_left_out_total",
 )
 #: Every metric of the contract, with its labels.
 CONTRACT: Final[dict[str, frozenset[str]]] = {
@@ -161,7 +162,7 @@ def test_the_format_is_the_one_that_is_liked_better(accept: str, expected: bool)
 async def test_the_numbers_are_those_of_the_state() -> None:
     """Of counts, gauges, booleans, histograms, queues and times."""
     state = state_of(reloads={"invalid": 3}, reload_cause="a mistake", lag_s=0.25, processes=2, expected=4, restarts=5)
-    state.cpu_s, state.memory_bytes, state.spool_fill = 1.5, 4096, 0.75
+    state.cpu_s, state.memory_bytes, state.spool_fill, state.lines_left_out = 1.5, 4096, 0.75, 9
     state.sources["plant"].missed, state.sources["plant"].gaps = 8, 2
     values = await _values(state)
     expected = {
@@ -197,6 +198,7 @@ async def test_the_numbers_are_those_of_the_state() -> None:
         _key("cpu_seconds_total"): 1.5,
         _key("memory_bytes"): 4096,
         _key("spool_fill_ratio"): 0.75,
+        _key("log_lines_left_out_total"): 9,
         _key("events_missed_total", source="plant"): 8,
         _key("events_missed_total", source="orders"): 0,
         _key("source_gaps_total", source="plant"): 2,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ast
 import re
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
@@ -21,25 +20,29 @@ DYNAMIC: Final[dict[tuple[str, str], frozenset[str]]] = {
     ("sink/health.py", "_say_unavailable"): frozenset({"sink.unavailable"}),
     ("sources/amqp/stream.py", "_say"): frozenset({"source.entries_trimmed", "source.stream_shorter"}),
 }
-_EVENT: Final = re.compile(r"[a-z]+(_[a-z]+)*\.[a-z]+(_[a-z]+)*")
+_NAME: Final = r"[a-z_]+\.[a-z_]+"
 
 
 class Found:
-    """The `events` with a constant name, and the places (file, function) of all others, as in `DYNAMIC`."""
+    """The `events` with a constant name, and the `places` (file, function) of all others, as in `DYNAMIC`."""
 
     def __init__(self, root: Path = REPOSITORY / "bridge") -> None:
         self.events: set[str] = set()
         self.places: set[tuple[str, str]] = set()
+        #: Every name in quotation marks that an event could have.
+        self.named: set[str] = set()
         for path in sorted(root.rglob("*.py")):
             file = path.relative_to(root).as_posix()
             if not file.startswith("demo/"):
-                self._read(file, ast.parse(path.read_text()), "")
+                text = path.read_text()
+                self.named.update(re.findall(rf'"({_NAME})"', text))
+                self._read(file, ast.parse(text), "")
 
     def _read(self, file: str, node: ast.AST, function: str) -> None:
         if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
             function = node.name
         if isinstance(node, ast.Call) and (words := _event_of(node)) is not None:
-            if isinstance(words, ast.Constant) and _EVENT.fullmatch(str(words.value)):
+            if isinstance(words, ast.Constant) and re.fullmatch(_NAME, str(words.value)):
                 self.events.add(str(words.value))
             else:
                 self.places.add((file, function))
@@ -72,11 +75,3 @@ def _is_error(node: ast.expr) -> bool:
 
 def _is_constant(arguments: list[ast.expr], value: str) -> bool:
     return any(isinstance(each, ast.Constant) and each.value == value for each in arguments)
-
-
-def constants(root: Path = REPOSITORY / "bridge") -> Iterator[str]:
-    """Yield every text in the code."""
-    for path in root.rglob("*.py"):
-        for node in ast.walk(ast.parse(path.read_text())):
-            if isinstance(node, ast.Constant) and isinstance(node.value, str):
-                yield node.value

@@ -8,7 +8,7 @@ import shlex
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Final, get_args
+from typing import get_args
 
 import pytest
 
@@ -18,19 +18,8 @@ from bridge.errors import DeadLetterReason
 from bridge.model.state import BridgeState, RouteState, SourceState
 from tests.support.alerts import rules
 from tests.support.children import REPOSITORY
-from tests.support.error_events import DYNAMIC, Found, constants
-
-PATH: Final = REPOSITORY / "deploy" / "runbook.md"
-TEXT: Final = PATH.read_text()
-HEADINGS: Final = re.findall(
-    r"^#+ (.*)$", re.sub(r"^```.*?^```", "", TEXT, flags=re.MULTILINE | re.DOTALL), re.MULTILINE
-)
-#: The first cells of tables.
-CELLS: Final = re.findall(r"^\| (.*?) \|", TEXT, re.MULTILINE)
-
-
-def _anchor(heading: str) -> str:
-    return re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-")
+from tests.support.error_events import DYNAMIC, Found
+from tests.support.runbook import CELLS, HEADINGS, PATH, TEXT, anchor, commands, has_row
 
 
 def test_each_alert_has_a_heading_and_each_such_heading_an_alert() -> None:
@@ -39,7 +28,7 @@ def test_each_alert_has_a_heading_and_each_such_heading_an_alert() -> None:
         rule["alert"] for rule in rules()
     )
     assert {rule["annotations"]["runbook"] for rule in rules()} <= {
-        f"deploy/runbook.md#{_anchor(each)}" for each in HEADINGS
+        f"deploy/runbook.md#{anchor(each)}" for each in HEADINGS
     }
 
 
@@ -48,7 +37,7 @@ def test_each_log_line_at_error_level_has_a_row_and_each_row_a_line() -> None:
     found = Found()
     assert found.places == set(DYNAMIC)
     named = set().union(*DYNAMIC.values())
-    assert named <= set(constants())
+    assert named <= found.named
     section = TEXT.partition("## Log lines at error level")[2]
     assert Counter(re.findall(r"^\| `([a-z_.]+)` \|", section, re.MULTILINE)) == Counter(found.events | named)
 
@@ -110,13 +99,8 @@ def test_each_line_of_readyz_has_a_row() -> None:
     lines = {line for state in _states() for line in [*readiness.problems(state), *readiness.notes(state)]}
     missing = {text for text in texts if not any(text in line for line in lines)}
     assert missing == set(), "no state of this test makes them"
-    patterns = [_pattern(each) for cell in CELLS for each in re.findall(r"`(.+?)`", cell)]
-    assert {line for line in lines if not any(each.fullmatch(line) for each in patterns)} == set()
-
-
-def _pattern(cell: str) -> re.Pattern[str]:
-    """Return the pattern of a line: NAME, CAUSE and every number stand for any."""
-    return re.compile(re.sub(r"NAME|CAUSE|\d+", ".+", re.escape(cell)))
+    assert {line for line in lines if not has_row(line)} == set()
+    assert not has_row("source NAME: on fire")
 
 
 def test_each_reason_of_a_dead_letter_has_a_row() -> None:
@@ -125,26 +109,13 @@ def test_each_reason_of_a_dead_letter_has_a_row() -> None:
     assert set(get_args(DeadLetterReason)) <= cells
 
 
-def _commands() -> list[str]:
-    """Return the command lines of dramatiq-bridge in console blocks, and those in the text, without prompt and pipes."""
-    lines = [line[2:] for block in re.findall(r"^```console\n(.*?)^```", TEXT, re.MULTILINE | re.DOTALL) for line in
-             block.splitlines() if line.startswith(("$ ", "# "))]  # fmt: skip
-    prose = re.sub(r"^```.*?^```", "", TEXT, flags=re.MULTILINE | re.DOTALL)
-    lines += re.findall(r"`([^`\n]*dramatiq-bridge [^`\n]*)`", prose.replace("\n", " "))
-    parts = [part for line in lines for part in re.split(r" [|;] ", line)]
-    found = [
-        part.partition("dramatiq-bridge ") for part in parts if re.search(r"(^|-- | bridge )dramatiq-bridge ", part)
-    ]
-    return sorted({rest.partition("  #")[0].strip() for _, _, rest in found if re.match(r"[a-z]", rest)})
-
-
-def test_there_are_commands() -> None:
+def test_there_arecommands() -> None:
     """Otherwise the test below shows nothing."""
-    assert len(_commands()) > 15
-    assert {each.split()[0] for each in _commands()} >= {"status", "check", "dead", "pause", "resume", "reload", "tap"}
+    assert len(commands()) > 15
+    assert {each.split()[0] for each in commands()} >= {"status", "check", "dead", "pause", "resume", "reload", "tap"}
 
 
-@pytest.mark.parametrize("command", _commands())
+@pytest.mark.parametrize("command", commands())
 def test_a_command_exists(command: str) -> None:
     """With its options: the parser of the program takes it."""
     command_line().parse_args(shlex.split(command))
@@ -152,9 +123,9 @@ def test_a_command_exists(command: str) -> None:
 
 def test_its_links_lead_somewhere() -> None:
     """To a heading of its own, or to a file of the repository; and no two headings have one anchor."""
-    anchors = Counter(map(_anchor, HEADINGS))
+    anchors = Counter(map(anchor, HEADINGS))
     assert max(anchors.values()) == 1
     for target in re.findall(r"\]\(([^)]+)\)", TEXT.replace("\n", " ")):
-        file, _, anchor = target.partition("#")
+        file, _, part = target.partition("#")
         assert (PATH.parent / file).exists(), target
-        assert not anchor or anchor in anchors, target
+        assert not part or part in anchors, target
