@@ -270,6 +270,22 @@ def new_worker() -> Iterator[Callable[..., Worker]]:
 
 
 @pytest.fixture(scope="session")
+def prometheus_program() -> Callable[[str], str]:
+    """Return the path of a program of Prometheus's; without it the test is skipped, and with CI=true it fails."""
+
+    def path_of(name: str) -> str:
+        program = find_program(name)
+        if program is None:
+            reason = f"{name} is not installed (`make brokers` installs it where apt may be used)"
+            if os.environ.get("CI") == "true":
+                pytest.fail(reason, pytrace=False)
+            pytest.skip(reason)
+        return program
+
+    return path_of
+
+
+@pytest.fixture(scope="session")
 def certificates(tmp_path_factory: pytest.TempPathFactory) -> Certificates:
     """An authority and what it has signed for 127.0.0.1 and localhost."""
     return make_certificates(tmp_path_factory.mktemp("certificates"))

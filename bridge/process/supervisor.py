@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import signal
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
@@ -32,6 +33,7 @@ from bridge.process.overview import Overview
 from bridge.process.pausing import Pauses
 from bridge.process.reload import Reloader, Watch
 from bridge.process.tapping import JoinedTaps
+from bridge.process.usage import resident_bytes
 from bridge.process.workshop import LiveWorkshop
 from bridge.sources.sharding import config_for_process
 from bridge.topics.glob import Glob
@@ -108,7 +110,11 @@ class Supervisor:
         """See `Controlled`."""
         ready = sum(child.ready.is_set() for child in self._children)
         processes = [child.snapshot() for child in self._children]
-        return self._overview.state(self._shown, self._lifecycle.phase, processes, ready)
+        state = self._overview.state(self._shown, self._lifecycle.phase, processes, ready)
+        state.restarts = sum(child.restarts for child in self._children)
+        state.cpu_s += time.process_time()
+        state.memory_bytes += resident_bytes()
+        return state
 
     async def reload(self) -> Reloaded:
         """See `Controlled`."""

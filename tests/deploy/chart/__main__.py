@@ -67,7 +67,12 @@ def _mistakes_for_versions(helm: Path, rendering: Rendering, crds: list[dict[str
 def _template(helm: Path, rendering: Rendering, version: str, *, hooks: bool) -> str:
     argv = [str(helm), "template", rendering.release, str(CHART), "--values", str(rendering.values)]
     argv += ["--kube-version", version, *([] if hooks else ["--no-hooks"])]
-    return subprocess.run(argv, stdout=subprocess.PIPE, text=True, check=True).stdout
+    done = subprocess.run(
+        argv, stdout=subprocess.PIPE, text=True, check=False
+    )  # helm's own words are on standard error
+    if done.returncode:
+        sys.exit(f"chart: helm does not render {rendering.values.relative_to(REPOSITORY)}")
+    return done.stdout
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -63,6 +64,12 @@ class Rendering:
         first = self.values.read_text().partition("\n")[0]
         return first.removeprefix(f"# {key}: ") if first.startswith(f"# {key}: ") else ""
 
+    def _comments(self) -> str:
+        """Return the comments at the beginning of the value file, which say what it shows."""
+        lines = self.values.read_text().splitlines(keepends=True)
+        comments = "".join(itertools.takewhile(lambda line: line.startswith("#"), lines))
+        return re.sub(r"^# (target|kube-version): .*\n", "", comments)
+
     def file(self, helm_output: str) -> str:
         """Return the text of the rendered file: a header, and the output of `helm template`."""
         body = _OF_HELM.sub("", helm_output) if self.is_plain else helm_output
@@ -71,7 +78,7 @@ class Rendering:
         words = (
             f"# Rendered by `make chart` from deploy/helm/dramatiq-bridge and {values}: change those, and not this.\n"
         )
-        return f"{words}# sha256: {self.digest(body)}\n{body}"
+        return f"{words}{self._comments()}# sha256: {self.digest(body)}\n{body}"
 
     def digest(self, body: str) -> str:
         """Return the digest of everything that the file is made of, the chart and the values, and of the body itself."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import re
+from pathlib import Path
 from typing import Any, Final
 
 import pytest
@@ -11,6 +12,7 @@ import yaml
 
 import bridge
 from tests.deploy.chart import schemas
+from tests.deploy.chart.__main__ import main
 from tests.deploy.chart.pods import ALL, objects, of_kind
 from tests.deploy.chart.rendering import CHART, COPIES, HERE, KUBERNETES, documents
 from tests.support.children import REPOSITORY
@@ -96,6 +98,16 @@ def test_a_wrong_field_is_a_mistake() -> None:
         "spec": {"intervall": "1s"},
     }
     assert "intervall" in "".join(schemas.custom_mistakes([monitor], [crd]))
+
+
+def test_without_go_it_says_so(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """`make chart` on a machine without Go fails, and names Go."""
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setenv("CHART_DIR", str(tmp_path))
+    assert main() == 1
+    assert "make chart: Go is missing" in capsys.readouterr().err
 
 
 def test_the_versions_are_the_programs() -> None:

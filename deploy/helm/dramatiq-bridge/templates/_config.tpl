@@ -44,7 +44,7 @@ podNamed: client ids that are each pod's own; spool: whether there is a volume f
 {{- if eq $type "redis-pubsub" -}}
 {{- $everybody = append $everybody (printf "sources.%s: every subscriber of a channel gets every event, so each replica would enqueue all of them" $name) -}}
 {{- else if eq $type "mqtt" -}}
-{{- $shared := and (kindIs "slice" $source.topics) $source.topics (ne (toString $source.version) "3.1.1") -}}
+{{- $shared := and (kindIs "slice" $source.topics) $source.topics (has (toString (default 5 $source.version)) (list "5" "5.0")) -}}
 {{- range $topic := ternary $source.topics list (kindIs "slice" $source.topics) -}}
 {{- $shared = and $shared (hasPrefix "$share/" (toString $topic)) -}}
 {{- end -}}
@@ -61,7 +61,7 @@ podNamed: client ids that are each pod's own; spool: whether there is a volume f
 {{- else if eq $type "amqp" -}}
 {{- $declare := ternary $source.declare dict (kindIs "map" $source.declare) -}}
 {{- $arguments := ternary $declare.arguments dict (kindIs "map" $declare.arguments) -}}
-{{- if or (ne (toString (default false $source.stream)) "false") (eq (toString (index $arguments "x-queue-type")) "stream") -}}
+{{- if or (ne (toString (default false $source.stream)) "false") (regexMatch `^stream$|\$\{` (toString (index $arguments "x-queue-type"))) -}}
 {{- $everybody = append $everybody (printf "sources.%s: every consumer of a stream gets every event, so each replica would take all of them" $name) -}}
 {{- end -}}
 {{- else if eq $type "redis-stream" -}}

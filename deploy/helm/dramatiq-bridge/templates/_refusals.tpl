@@ -12,6 +12,9 @@
 {{- fail (printf "replicas: %d, but with this configuration only one is right:\n  %s\nSet replicas: 1; `processes` in the configuration uses more cores" (int64 .Values.replicas) (concat $facts.everybody $facts.named | join "\n  ")) -}}
 {{- end -}}
 {{- end -}}
+{{- if and .Values.replicasShareEvents (not .Values.existingConfigMap) -}}
+{{- fail "replicasShareEvents: is for existingConfigMap; config is read, and decides itself" -}}
+{{- end -}}
 {{- if eq $kind "Deployment" -}}
 {{- if $facts.podNamed -}}
 {{- fail (printf "kind: Deployment, but %s is named after the pod: each new pod has another name, and leaves its session behind at the broker; use kind: StatefulSet, or leave kind empty" (join ", " $facts.podNamed)) -}}

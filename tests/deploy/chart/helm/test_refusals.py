@@ -30,8 +30,21 @@ ALONE: Final[dict[str, dict[str, Any]]] = {
     "mqtt-3.1.1": {**SHARED, "version": "3.1.1"},
     "stream-of-rabbitmq": {**ORDERS, "stream": True},
     "declared-stream": {**ORDERS, "declare": {"arguments": {"x-queue-type": "stream"}}},
+    "stream-by-a-variable": {**ORDERS, "declare": {"arguments": {"x-queue-type": "${QUEUE_TYPE:-stream}"}}},
+    "mqtt-by-a-variable": {**SHARED, "topics": ["${TOPIC:-plants/#}"]},
+    "version-by-a-variable": {**SHARED, "version": "${MQTT_VERSION:-3.1.1}"},
     "fixed-client-id": {**SHARED, "client_id": "bridge"},
     "fixed-consumer": {**STREAM, "consumer": "bridge"},
+}
+#: A part of the reason, by the beginning of the name.
+REASONS: Final = {
+    "pubsub": "every subscriber of a channel gets every event",
+    "mqtt": "version 5 shares topics such as topics: [$share/bridge/plants/#]",
+    "version": "version 5 shares topics",
+    "stream": "every consumer of a stream gets every event",
+    "declared": "every consumer of a stream gets every event",
+    "fixed-client": "a broker ends the older of two connections with one id; write client_id: bridge-${POD_NAME}",
+    "fixed-consumer": "two consumers with one name take over each other's entries; leave it out",
 }
 SHAREABLE: Final[dict[str, dict[str, Any]]] = {
     "queue": ORDERS,
@@ -51,6 +64,7 @@ def test_two_replicas_of_a_source_that_they_cannot_share_are_refused(
     """The refusal names the source and the way out; one replica is right, and is never doubled by a rollout."""
     words = refusal(_values(ALONE[name], replicas=2))
     assert "replicas: 2, but with this configuration only one is right:\n  sources.events" in words
+    assert [reason for start, reason in REASONS.items() if name.startswith(start) and reason in words]
     assert "Set replicas: 1; `processes` in the configuration uses more cores" in words
     (workload,) = (each for each in template(_values(ALONE[name])) if each["kind"] == "Deployment")
     assert workload["spec"]["strategy"] == {"type": "Recreate"}
@@ -102,6 +116,10 @@ REFUSED: Final[dict[str, tuple[dict[str, Any], str]]] = {
     "unseen-replicas": (
         {"image": IMAGE, "existingConfigMap": "mine", "replicas": 2},
         "the chart can't read the ConfigMap mine: look whether replicas can share its sources",
+    ),
+    "a-word-without-a-question": (
+        _values(replicasShareEvents=True),
+        "replicasShareEvents: is for existingConfigMap; config is read, and decides itself",
     ),
     "pod-name-in-a-deployment": (
         _values({**SHARED, "client_id": "b-${POD_NAME}"}, kind="Deployment"),
@@ -191,6 +209,7 @@ TYPOS: Final[dict[str, tuple[dict[str, Any], str]]] = {
     "size": ({"persistence": {"size": "1GB"}}, "at '/persistence/size'"),
     "shared-volume": ({"persistence": {"accessModes": ["ReadWriteMany"]}}, "at '/persistence/accessModes/0'"),
     "secret": ({"secrets": [{"name": "a", "secret": "x"}]}, "at '/secrets/0'"),
+    "no-secret": ({"secrets": [{"name": "a", "secretName": ""}]}, "at '/secrets/0/secretName'"),
     "name-of-a-credential": ({"secrets": [{"name": "a/b", "secretName": "x"}]}, "at '/secrets/0/name'"),
     "digest": ({"image": {**IMAGE, "digest": "sha256:12"}}, "at '/image/digest'"),
     "tag-in-the-repository": ({"image": {"repository": "registry.example.com/bridge:1"}}, "at '/image/repository'"),

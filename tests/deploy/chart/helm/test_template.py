@@ -14,6 +14,7 @@ import pytest
 import yaml
 
 from bridge.config import load
+from bridge.errors import ConfigError
 from tests.deploy.chart.helm.conftest import Template
 from tests.deploy.chart.helm.test_refusals import IMAGE, ORDERS
 from tests.deploy.chart.rendering import CHART, documents
@@ -46,6 +47,19 @@ def test_a_configuration_means_the_same_in_a_cluster(path: Path, template: Templ
     assert after.model_dump() == before.model_dump()
 
 
+def test_a_map_passes_through_the_yaml_of_helm(template: Template, tmp_path: Path) -> None:
+    """The README's reasons to prefer the text: a map loses what helm's YAML 1.1 and its numbers have no room for."""
+    path = tmp_path / "bridge.yaml"
+    sources = "sources: {a: {type: amqp, url: amqp://r/, queue: q}}"
+    path.write_text(f"{sources}\nroutes: [{{from: a, actor: b, args: [on, 012, 1.0, 9007199254740993]}}]\n")
+    rendered = _file(template({"image": IMAGE}, "--values", str(_as_values(path, tmp_path))))
+    arguments = yaml.safe_load(rendered)["routes"][0]["args"]
+    assert arguments == [True, 10, 1, 9007199254740992]
+    assert type(arguments[2]) is int
+    with pytest.raises(ConfigError, match="unquoted yes, no, on and off are booleans in some YAML"):
+        load(str(path), environ={})
+
+
 def _as_values(path: Path, folder: Path) -> Path:
     """Write values with the file below `config:`, as a person would."""
     values = folder / "map.yaml"
@@ -69,7 +83,8 @@ def test_a_changed_configuration_restarts_the_pods(template: Template) -> None:
 
 def test_an_own_annotation_changes_nothing_of_the_charts(template: Template) -> None:
     """Labels and annotations of the user come beside those by which the chart finds its pods."""
-    values = {"image": IMAGE, "config": {"sources": {"orders": ORDERS}}, "podLabels": {"team": "shop"}}
+    labels = {"team": "shop", "app.kubernetes.io/name": "mine"}
+    values: dict[str, Any] = {"image": IMAGE, "config": {"sources": {"orders": ORDERS}}, "podLabels": labels}
     spec = _workload(template({**values, "podAnnotations": {"a": "b"}}))["spec"]
     assert spec["template"]["metadata"]["annotations"].keys() > {"a", "checksum/config"}
     assert spec["template"]["metadata"]["labels"].items() > spec["selector"]["matchLabels"].items()
@@ -90,6 +105,36 @@ def test_names_stay_within_the_bounds_of_kubernetes(template: Template) -> None:
     assert len(_workload(template(values))["metadata"]["name"]) <= 52
 
 
+NOTES: Final[dict[str, tuple[dict[str, Any], str, str]]] = {
+    "rolling": ({"config": {"sources": {"orders": ORDERS}}}, "deployment/bridge-dramatiq-bridge", ""),
+    "recreated": (
+        {"config": {"sources": {"a": {"type": "redis-pubsub", "url": "redis://redis/", "channels": ["a"]}}}},
+        "deployment/bridge-dramatiq-bridge",
+        "A rollout ends the old pod before it starts the new one.",
+    ),
+    "numbered": (
+        {"existingConfigMap": "mine", "kind": "StatefulSet"},
+        "statefulset/bridge-dramatiq-bridge",
+        "A rollout ends one pod before it starts its successor",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", NOTES)
+def test_the_notes_name_the_workload_and_the_cost_of_a_rollout(name: str, helm: Path, tmp_path: Path) -> None:
+    """After an install a user sees commands that fit the workload, and the price of the next rollout, where there is one."""
+    values, workload, cost = NOTES[name]
+    file = tmp_path / "values.json"
+    file.write_text(json.dumps({"image": IMAGE, **values}))
+    argv = [str(helm), "install", "bridge", str(CHART), "--values", str(file), "--dry-run=client"]
+    done = subprocess.run(argv, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    notes = done.stdout.partition("\nNOTES:\n")[2]
+    assert f"exec {workload} -- dramatiq-bridge status" in notes
+    assert cost in notes
+    assert ("A rollout" in notes) is bool(cost)
+
+
 def _blocks() -> Iterator[tuple[str, str]]:
     text = (CHART / "README.md").read_text()
     for block in re.findall(r"^```console\n(.*?)^```$", text, re.MULTILINE | re.DOTALL):
@@ -106,6 +151,7 @@ def test_the_commands_of_the_readme_render(command: str, helm: Path, tmp_path: P
     text = (CHART / "README.md").read_text()
     for name, body in re.findall(r"`([a-z]+\.yaml)`[^\n]*:\n\n```yaml\n(.*?)^```$", text, re.MULTILINE | re.DOTALL):
         (tmp_path / name).write_text(body)
+    (tmp_path / "actors.json").write_text("{}")
     (tmp_path / "deploy").symlink_to(REPOSITORY / "deploy")
     words = shlex.split(command.partition(" >")[0])
     done = subprocess.run([str(helm), *words[1:]], cwd=tmp_path, capture_output=True, text=True, check=False)
