@@ -28,10 +28,9 @@ log = logger()
 
 
 class OneProcess:
-    """A bridge that runs `prepared`, until a signal; `load` returns the present content of its file,
-    and `watch` says when it has changed.
+    """A bridge that runs `prepared`, until a signal; `load` returns the present content of its file.
 
-    It implements `bridge.model.control.Controlled`.
+    `watch` says when that has changed. It implements `bridge.model.control.Controlled`.
     """
 
     def __init__(self, prepared: Prepared, load: Callable[[], Prepared], watch: Watch | None = None) -> None:

@@ -44,10 +44,9 @@ _LEAVE_S: Final = ending.LEAVE_S + tasks.FLUSH_S + 0.3
 
 
 class Supervisor:
-    """All the child processes of one bridge, which runs `prepared`; `load` returns the present content of its file,
-    and `watch` says when it has changed.
+    """All the child processes of one bridge, which runs `prepared`; `load` returns the present content of its file.
 
-    It implements `bridge.model.control.Controlled`.
+    `watch` says when that has changed. It implements `bridge.model.control.Controlled`.
     """
 
     def __init__(self, prepared: Prepared, load: Callable[[], Prepared], watch: Watch | None = None) -> None:

@@ -19,6 +19,7 @@ from bridge.process.changes import compare
 from bridge.process.file_watch import LOOK_S, FileWatch
 from bridge.process.loader import Loader
 from tests.support.certificates import Certificates
+from tests.support.children import REPOSITORY
 from tests.support.config_map import ConfigMapVolume
 
 FILE = "manifest: actors.json\nsources: {s: {type: redis-stream, url: redis://localhost, streams: [%s], group: g, password: '${file:%s}'}}\n"
@@ -284,3 +285,11 @@ def test_a_file_that_cannot_be_read_again_is_refused(
     os.mkfifo("pipe")
     assert cli.main(["run", path, "--reload-on-change"]) == 2
     assert f"--reload-on-change: {path} is no file that can be read again" in capsys.readouterr().err
+
+
+def test_the_period_is_said(capsys: pytest.CaptureFixture[str]) -> None:
+    """By `--help`, and by the documentation."""
+    with pytest.raises(SystemExit):
+        cli.main(["run", "--help"])
+    assert f"every {LOOK_S:g} s" in capsys.readouterr().out
+    assert f"every {LOOK_S:g} s" in (REPOSITORY / "docs" / "deployment.md").read_text()
