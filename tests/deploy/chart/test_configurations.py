@@ -53,7 +53,8 @@ def test_replicas_and_strategy_follow_from_the_sources(rendering: Rendering, tmp
     if alone:
         assert spec["replicas"] == 1
     if kind == "Deployment":
-        assert spec["strategy"]["type"] == ("Recreate" if alone else "RollingUpdate")
+        without_a_gap = {"type": "RollingUpdate", "rollingUpdate": {"maxSurge": 1, "maxUnavailable": 0}}
+        assert spec["strategy"] == ({"type": "Recreate"} if alone else without_a_gap)
     else:
         # A StatefulSet always ends a pod before its successor starts.
         assert spec["updateStrategy"] == {"type": "RollingUpdate"}

@@ -7,6 +7,7 @@ from typing import Any, Final
 
 import pytest
 
+import bridge
 from bridge.commands.arguments import command_line
 from bridge.config import AdminSettings
 from tests.deploy.chart.pods import ALL, container, loaded, of_kind, pod_specs, volume, workload
@@ -52,16 +53,16 @@ def test_a_pod_has_longer_than_the_drain(rendering: Rendering, tmp_path: Path) -
 @each_rendering
 def test_the_probes_ask_the_admin_server(rendering: Rendering) -> None:
     """The kubelet asks where the bridge listens: whether it lives, and, for the Service and a rollout, whether it is ready."""
-    bridge = container(next(pod_specs(rendering)))
-    probes = {name: bridge[f"{name}Probe"] for name in ("startup", "liveness", "readiness")}
+    given = container(next(pod_specs(rendering)))
+    probes = {name: given[f"{name}Probe"] for name in ("startup", "liveness", "readiness")}
     assert {name: probe["httpGet"]["path"] for name, probe in probes.items()} == {
         "startup": "/livez",
         "liveness": "/livez",
         "readiness": "/readyz",
     }
     assert {probe["httpGet"]["port"] for probe in probes.values()} == {"admin"}
-    (port,) = bridge["ports"]
-    arguments = command_line().parse_args(bridge["args"])
+    (port,) = given["ports"]
+    arguments = command_line().parse_args(given["args"])
     admin = AdminSettings(listen=arguments.admin)
     assert (port["name"], port["containerPort"]) == ("admin", admin.port)
     assert admin.host in {"0.0.0.0", "::"}  # noqa: S104 - the kubelet comes by the pod's address
@@ -125,7 +126,7 @@ def test_every_mount_has_its_volume(rendering: Rendering) -> None:
 @each_rendering
 def test_selectors_fit_the_pods_of_the_bridge(rendering: Rendering) -> None:
     """The workload, the Service and the budget select the bridges and not the pod of `helm test`; the NetworkPolicy both."""
-    bridge = workload(rendering)["spec"]["template"]["metadata"]["labels"]
+    labels_of_bridge = workload(rendering)["spec"]["template"]["metadata"]["labels"]
     checks = [each["metadata"]["labels"] for each in of_kind(rendering, "Pod")]
     (service,) = of_kind(rendering, "Service")
     selectors: list[dict[str, Any]] = [
@@ -134,11 +135,12 @@ def test_selectors_fit_the_pods_of_the_bridge(rendering: Rendering) -> None:
         *(each["spec"]["selector"]["matchLabels"] for each in of_kind(rendering, "PodDisruptionBudget")),
     ]
     for selector in selectors:
-        assert selector.items() <= bridge.items()
+        assert selector.items() <= labels_of_bridge.items()
         assert not any(selector.items() <= labels.items() for labels in checks)
+    assert service["spec"]["publishNotReadyAddresses"] is True  # Prometheus asks those that are not ready too
     for policy in of_kind(rendering, "NetworkPolicy"):
         selector = policy["spec"]["podSelector"]["matchLabels"]
-        assert all(selector.items() <= labels.items() for labels in (bridge, *checks))
+        assert all(selector.items() <= labels.items() for labels in (labels_of_bridge, *checks))
     for monitor in of_kind(rendering, "ServiceMonitor"):
         assert monitor["spec"]["selector"]["matchLabels"].items() <= service["metadata"]["labels"].items()
         assert {each["port"] for each in monitor["spec"]["endpoints"]} == {
@@ -176,3 +178,25 @@ def test_nobody_reaches_more_than_the_admin_port(rendering: Rendering) -> None:
             dns, *brokers = spec["egress"]
             assert dns == {"ports": [{"port": 53, "protocol": "UDP"}, {"port": 53, "protocol": "TCP"}]}
             assert brokers == given["egress"]
+
+
+def test_a_pod_is_placed_as_the_values_say() -> None:
+    """Each value by which a cluster chooses, fetches and bounds a pod is in the bridge's pod and in that of `helm test`."""
+    (rendering,) = (each for each in ALL if each.name == "replicas")
+    given = rendering.given()
+    placed = ("imagePullSecrets", "serviceAccountName", "nodeSelector", "tolerations", "affinity", "priorityClassName")
+    for pod in pod_specs(rendering):
+        assert {key: pod[key] for key in placed} == {key: given[key] for key in placed}
+        assert container(pod)["resources"] == given["resources"]
+    metadata = workload(rendering)["spec"]["template"]["metadata"]
+    assert metadata["labels"].items() > given["podLabels"].items()
+    assert metadata["annotations"].items() > given["podAnnotations"].items()
+    assert workload(rendering)["metadata"]["name"] == given["fullnameOverride"]
+
+
+def test_an_image_is_named_by_its_digest_or_its_tag() -> None:
+    """A digest wins; without either it is the version of the chart."""
+    images = {each.name: container(next(pod_specs(each)))["image"] for each in ALL}
+    assert images["pubsub"].startswith("registry.example.com:5000/team/dramatiq-bridge@sha256:0123456789abcdef")
+    assert images["spool-of-broadcasts"] == "registry.example.com/dramatiq-bridge:0.2.0-1"
+    assert images["default"] == f"registry.example.com/dramatiq-bridge:{bridge.__version__}"
