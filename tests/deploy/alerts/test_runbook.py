@@ -87,6 +87,7 @@ def _states() -> Iterator[BridgeState]:
         state.sources = {
             "away": SourceState("amqp", cause="x"),
             "stuck": SourceState("amqp", connected=True, stuck=True, unacknowledged_s=9),
+            "again": SourceState("amqp", connected=True, stuck=True),
             "paused": SourceState("amqp", paused=True),
             "full": SourceState("amqp", connected=True, pressure=True),
         }
