@@ -29,18 +29,18 @@ class Found:
     def __init__(self, root: Path = REPOSITORY / "bridge") -> None:
         self.events: set[str] = set()
         self.places: set[tuple[str, str]] = set()
-        #: Every name in quotation marks that an event could have.
-        self.named: set[str] = set()
+        #: Every text in the code, those between the values of an f-string each by itself.
+        self.texts: set[str] = set()
         for path in sorted(root.rglob("*.py")):
             file = path.relative_to(root).as_posix()
             if not file.startswith("demo/"):
-                text = path.read_text()
-                self.named.update(re.findall(rf'"({_NAME})"', text))
-                self._read(file, ast.parse(text), "")
+                self._read(file, ast.parse(path.read_text()), "")
 
     def _read(self, file: str, node: ast.AST, function: str) -> None:
         if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
             function = node.name
+        if isinstance(node, ast.Constant) and isinstance(node.value, str):
+            self.texts.add(node.value)
         if isinstance(node, ast.Call) and (words := _event_of(node)) is not None:
             if isinstance(words, ast.Constant) and re.fullmatch(_NAME, str(words.value)):
                 self.events.add(str(words.value))

@@ -21,6 +21,17 @@ from tests.support.children import REPOSITORY
 from tests.support.error_events import DYNAMIC, Found
 from tests.support.runbook import CELLS, HEADINGS, PATH, TEXT, anchor, commands, has_row
 
+#: Words of Redis, RabbitMQ and the kernel in the tables of causes.
+FOREIGN = {
+    *("Connection refused", "connection reset", "certificate verify failed", "Not authorized"),
+    *("ACCESS_REFUSED - Login was refused", "ACCESS_REFUSED - access to queue", "in vhost", "refused for user"),
+    *("CONNECTION_FORCED", "PRECONDITION_FAILED - delivery acknowledgement"),
+    *("OOM command not allowed when used memory >", "READONLY You can't write against a read only replica"),
+    "invalid username-password pair or user is disabled",
+}
+#: What stands between the words of a cause, or for more of them.
+_VALUE = re.compile(r"\w*'.*?'|\.\.\.|\d+|: |\b(?:default|reserve|bridge|rpush)\b")
+
 
 def test_each_alert_has_a_heading_and_each_such_heading_an_alert() -> None:
     """The annotation `runbook` of an alert leads to it."""
@@ -37,7 +48,7 @@ def test_each_log_line_at_error_level_has_a_row_and_each_row_a_line() -> None:
     found = Found()
     assert found.places == set(DYNAMIC)
     named = set().union(*DYNAMIC.values())
-    assert named <= found.named
+    assert named <= found.texts
     section = TEXT.partition("## Log lines at error level")[2]
     assert Counter(re.findall(r"^\| `([a-z_.]+)` \|", section, re.MULTILINE)) == Counter(found.events | named)
 
@@ -76,6 +87,7 @@ def _states() -> Iterator[BridgeState]:
         state.sources = {
             "away": SourceState("amqp", cause="x"),
             "stuck": SourceState("amqp", connected=True, stuck=True, unacknowledged_s=9),
+            "again": SourceState("amqp", connected=True, stuck=True),
             "paused": SourceState("amqp", paused=True),
             "full": SourceState("amqp", connected=True, pressure=True),
         }
@@ -101,6 +113,21 @@ def test_each_line_of_readyz_has_a_row() -> None:
     assert missing == set(), "no state of this test makes them"
     assert {line for line in lines if not has_row(line)} == set()
     assert not has_row("source NAME: on fire")
+
+
+def test_the_causes_have_the_bridges_own_words() -> None:
+    """Those in the tables of causes; the others are a server's, or Python's."""
+    tables = re.findall(r"^\| (?:CAUSE|cause|the source in `status`) \|.*?\n\n", TEXT, re.MULTILINE | re.DOTALL)
+    assert len(tables) == 4
+    spans = [
+        each
+        for table in tables
+        for cell in re.findall(r"^\| (`.*?) \|", table, re.MULTILINE)
+        for each in re.findall(r"`(.+?)`", cell)
+    ]
+    parts = {part.strip(" :(),") for each in spans for part in _VALUE.split(each)} - {""}
+    texts = Found().texts
+    assert {part for part in parts if not any(part in text for text in texts)} == FOREIGN
 
 
 def test_each_reason_of_a_dead_letter_has_a_row() -> None:
