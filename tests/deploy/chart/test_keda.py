@@ -46,6 +46,9 @@ def test_no_number_ends_no_worker() -> None:
         "policies": [{"type": "Pods", "value": 1, "periodSeconds": 60}],
     }
     assert SCALED["minReplicaCount"] >= 1
+    # `make chart` holds the whole against KEDA's own schema; a key with a typo would be dropped without a word.
+    counts = {"pollingInterval", "minReplicaCount", "maxReplicaCount"}
+    assert SCALED.keys() == {"scaleTargetRef", "fallback", "triggers", "advanced", *counts}
 
 
 def test_a_worker_has_the_time_to_end() -> None:
