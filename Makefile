@@ -30,6 +30,9 @@ BROKERS ?= *
 INTEROP_DIR ?= /var/tmp/dramatiq-bridge-interop
 INTEROP_ARGS ?=
 
+# `make chart` keeps helm and the schemas of custom resources there.
+CHART_DIR ?= /var/tmp/dramatiq-bridge-chart
+
 # Of the benchmark: parts and sources (empty: all of them), rounds (empty: the program's own number), and other options of
 # `python -m bench` or `python -m bench.against`. REV is the revision that bench-against compares this tree with: HEAD~1
 # judges the last commit, or merge, and the changes that are not committed; HEAD would compare a clean tree with itself.
@@ -55,7 +58,7 @@ COMPILE = $(BIN)/uv pip compile --no-strip-extras --quiet --universal --python-v
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help venv brokers test test-long test-repeat test-debian13 deploy-check record-release dist sbom audit red-before faults reload-load soak interop lint words format check run demo site reference screenshots bench bench-scaling bench-against bench-micro lock clean
+.PHONY: help venv brokers test test-long test-repeat test-debian13 deploy-check chart record-release dist sbom audit red-before faults reload-load soak interop lint words format check run demo site reference screenshots bench bench-scaling bench-against bench-micro lock clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -98,6 +101,10 @@ record-release: venv brokers ## keep this version's wheel and its bridges' state
 deploy-check: venv brokers $(RELEASE_VENV)/.installed ## run the unit under a real systemd and build the image, as root (DEPLOY_ROOTS=DIR, PYTEST_ARGS=)
 	@.ci/deploy-tools
 	@DEPLOY_ROOTS='$(DEPLOY_ROOTS)' $(KEEP_BYTECODE) $(BIN)/python -m pytest -m deploy --no-cov $(PYTEST_ARGS) tests/deploy/real
+
+chart: venv ## lint and render the Helm chart, look at the manifests, and write them anew (Go builds helm, once; CHART_DIR=DIR, PYTEST_ARGS=)
+	@CHART_DIR='$(CHART_DIR)' $(BIN)/python -m tests.deploy.chart
+	@CHART_DIR='$(CHART_DIR)' $(KEEP_BYTECODE) $(BIN)/python -m pytest -m '' --no-cov $(PYTEST_ARGS) tests/deploy/chart
 
 test-repeat: venv brokers ## run the tests N times in a row (N=10), and say how many runs were green
 	@.ci/repeat $(N) $(MAKE) --no-print-directory test

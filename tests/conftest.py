@@ -95,7 +95,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if is_long(item.nodeid):
             item.add_marker(pytest.mark.long)
-        if "tests/deploy/real/" in item.nodeid:
+        if item.nodeid.startswith(("tests/deploy/real/", "tests/deploy/chart/helm/")):
             item.add_marker(pytest.mark.deploy)
         if isinstance(item, pytest.Function) and not ELSEWHERE.isdisjoint(item.fixturenames):
             item.add_marker(pytest.mark.no_cover)
@@ -267,6 +267,22 @@ def new_worker() -> Iterator[Callable[..., Worker]]:
             return ends.enter_context(Worker(*args, **options))
 
         yield start
+
+
+@pytest.fixture(scope="session")
+def prometheus_program() -> Callable[[str], str]:
+    """Return the path of a program of Prometheus's; without it the test is skipped, and with CI=true it fails."""
+
+    def path_of(name: str) -> str:
+        program = find_program(name)
+        if program is None:
+            reason = f"{name} is not installed (`make brokers` installs it where apt may be used)"
+            if os.environ.get("CI") == "true":
+                pytest.fail(reason, pytrace=False)
+            pytest.skip(reason)
+        return program
+
+    return path_of
 
 
 @pytest.fixture(scope="session")

@@ -130,6 +130,12 @@ def test_opentelemetry_is_loaded_where_traces_are_written() -> None:
     assert _printed(program) == ["[]"]
 
 
+def test_the_watch_over_files_is_loaded_where_it_is_asked_for() -> None:
+    """`run` without `--reload-on-change` has nothing of it."""
+    program = "import sys, bridge.commands.run; print('bridge.process.file_watch' in sys.modules)"
+    assert _printed(program) == ["False"]
+
+
 def test_the_admin_server_imports_no_part_that_moves_events() -> None:
     """It sees a bridge by `Controlled` alone: the words, the settings, and the helpers of everybody."""
     imported = {_folder(other) for importer, other in _imports() if _folder(importer) == "admin"}

@@ -85,6 +85,20 @@ _SOURCE_GAUGES: Final = (
         "Received + recovered - all classes - in flight - spooled. Other than 0: a fault of the bridge, please report it.",
     ),
 )
+#: Name, field of a source's state, help.
+_OTHER_SOURCE_COUNTERS: Final = (
+    ("source_reconnects", "reconnects", "Connections of the source that were made again after one had ended."),
+    (
+        "events_missed",
+        "missed",
+        "Events that their server has deleted before the bridge read them, at most. They are lost.",
+    ),
+    (
+        "source_gaps",
+        "gaps",
+        "Times without a connection in which events may have come that nobody keeps, or knows the number of.",
+    ),
+)
 #: Name, field of a route's counts, help.
 _ROUTE_COUNTERS: Final = (
     ("route_events_matched", "matched", "Events of which the route made messages."),
@@ -186,6 +200,32 @@ def _bridge(state: BridgeState) -> Iterator[Metric]:
         ("result",),
         (((result,), state.reloads.get(result, 0)) for result in _RESULTS),
     )
+    yield _gauge(
+        "last_reload_successful",
+        "0 if the newest reload has changed nothing: the file is not what runs. 1 otherwise.",
+        not state.reload_cause,
+    )
+    yield _counter(
+        "process_restarts",
+        "Processes of the bridge that were started again because one had ended; 0 where there is one process.",
+        (),
+        (((), state.restarts),),
+    )
+    yield _counter(
+        "log_lines_left_out",
+        "Lines of the log that nobody has taken: its reader is slow or gone, or its disk is full.",
+        (),
+        (((), state.lines_left_out),),
+    )
+    yield _counter("cpu_seconds", "Processor time of all processes of the bridge.", (), (((), state.cpu_s),))
+    yield _gauge(
+        "memory_bytes", "Resident memory of all processes; what they share counts in each.", state.memory_bytes
+    )
+    yield _gauge(
+        "spool_fill_ratio",
+        "Share of the spool's max_size that is used, of the process with the largest share; 0 without a spool.",
+        state.spool_fill,
+    )
     yield _gauge("loop_lag_seconds", "Longest delay of the event loop in the last seconds.", state.lag_s)
 
 
@@ -212,12 +252,9 @@ def _sources(state: BridgeState) -> Iterator[Metric]:
         # A source without a spool has None spooled.
         rows = (((source,), get(each) or 0) for source, each in state.sources.items())
         yield _gauges(name, words, ("source",), rows)
-    yield _counter(
-        "source_reconnects",
-        "Connections of the source that were made again after one had ended.",
-        ("source",),
-        (((source,), each.reconnects) for source, each in state.sources.items()),
-    )
+    for name, attribute, words in _OTHER_SOURCE_COUNTERS:
+        get = attrgetter(attribute)
+        yield _counter(name, words, ("source",), (((source,), get(each)) for source, each in state.sources.items()))
     yield _histogram(
         "batch_events",
         "Events of a batch, which one write brings to Redis.",
@@ -278,7 +315,7 @@ def _gauges(name: str, words: str, labels: Sequence[str], rows: Iterable[_Row]) 
 
 
 def _counter(name: str, words: str, labels: Sequence[str], rows: Iterable[_Row]) -> Metric:
-    return _filled(CounterMetricFamily(PREFIX + name, words, labels=labels), rows)
+    return _filled(CounterMetricFamily(PREFIX + name, words, labels=labels, unit=_unit(name)), rows)
 
 
 def _filled(family: GaugeMetricFamily | CounterMetricFamily, rows: Iterable[_Row]) -> Metric:

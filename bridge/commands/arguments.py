@@ -129,6 +129,11 @@ def _run(commands: Commands) -> None:
     run.add_argument("--log-format", choices=("json", "console"), help="console on a terminal, JSON lines otherwise")
     run.add_argument("--log-level", choices=("debug", "info", "warning", "error"))
     run.add_argument("--admin", metavar="ADDRESS", help="where the admin server listens, instead of `admin.listen`")
+    run.add_argument(
+        "--reload-on-change",
+        action="store_true",
+        help="look every 2 s whether CONFIG or a file that it names has other contents, and load it again",
+    )
 
 
 def _check(commands: Commands) -> None:

@@ -39,7 +39,9 @@ def condition(state: BridgeState, name: str) -> Condition:
     # Behind a pause nothing is acknowledged, as it should be.
     since = f"nothing was acknowledged for {spell_span(source.unacknowledged_s)}"
     if source.stuck:
-        return Condition("stuck", f"it has events, and does not move: {since}", "red", 3)
+        # Each new connection begins the time anew.
+        why = f": {since}" if source.unacknowledged_s >= 1 else ", also on a new connection"
+        return Condition("stuck", f"it has events, and does not move{why}", "red", 3)
     if not state.sink.available and (source.in_flight or source.spooled):
         return Condition("waits", "for Redis, which takes no writes", "red", 2)
     if source.unacknowledged_s >= _SLOW_S:

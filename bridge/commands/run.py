@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Callable
 from typing import NoReturn
 
 from pydantic import ValidationError
@@ -15,8 +16,9 @@ from bridge.observe import logs
 from bridge.process import ending
 from bridge.process.event_loop import loop_factory
 from bridge.process.lifecycle import block_signals
-from bridge.process.loader import Loader
+from bridge.process.loader import Loader, Prepared
 from bridge.process.one_process import OneProcess
+from bridge.process.reload import Watch
 from bridge.process.supervisor import Supervisor
 from bridge.sources.sharding import why_not_shareable
 
@@ -31,16 +33,29 @@ def _admin(listen: str | None) -> AdminSettings | None:
         raise UsageError(f"--admin: {mistake.message}{f', {mistake.hint}' if mistake.hint else ''}") from None
 
 
+def _watched(path: str, load: Callable[[], Prepared]) -> tuple[Callable[[], Prepared], Watch]:
+    """Return a `load` that notes the files which it reads, and the watch over these."""
+    from bridge.process.file_watch import FileWatch, is_watchable  # noqa: PLC0415 - only where it is asked for
+
+    if not is_watchable(path):
+        raise UsageError(f"--reload-on-change: {path} is no file that can be read again; give the path of a file")
+    watch = FileWatch(load)
+    return watch.load, watch.run
+
+
 def main(arguments: argparse.Namespace) -> NoReturn:
     """Run the bridge until a signal, and end the process.
 
     Raises:
         ConfigError: the file has mistakes.
-        UsageError: `--admin` is no address.
+        UsageError: `--admin` is no address, or `--reload-on-change` has no file to look at.
     """
     (path,) = configurations([arguments.config])
-    loader = Loader(path, arguments.log_format, arguments.log_level, _admin(arguments.admin))
-    prepared = loader.load()
+    load = Loader(path, arguments.log_format, arguments.log_level, _admin(arguments.admin)).load
+    watch: Watch | None = None
+    if arguments.reload_on_change:
+        load, watch = _watched(path, load)
+    prepared = load()
     loaded = prepared.config
     block_signals()  # before the first thread starts
     logs.configure(prepared.log_format, prepared.log_level, secrets=loaded.secrets())
@@ -50,5 +65,5 @@ def main(arguments: argparse.Namespace) -> NoReturn:
         log.warning("bridge.one_process", processes=loaded.processes, cause="no source shares its events out")
     if supervised:
         # It moves no events: asyncio's own loop is fast enough for it.
-        ending.run(Supervisor(prepared, loader.load).run(), None, "bridge.failed")
-    ending.run(OneProcess(prepared, loader.load).run(), loop_factory(), "bridge.failed")
+        ending.run(Supervisor(prepared, load, watch).run(), None, "bridge.failed")
+    ending.run(OneProcess(prepared, load, watch).run(), loop_factory(), "bridge.failed")

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import select
 import stat
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
@@ -24,6 +29,28 @@ class InaccessibleFile(UnreadableFile):
     """A path that the system does not open or read: nothing is there, a permission is missing, it is a directory."""
 
 
+@dataclass(frozen=True, slots=True)
+class FileRead:
+    """One read of a file: the bound of its bytes, and their digest; None where it failed."""
+
+    max_bytes: int
+    digest: bytes | None
+
+
+_reads: Final[ContextVar[dict[str, FileRead] | None]] = ContextVar("reads", default=None)
+
+
+@contextmanager
+def recorded_reads() -> Iterator[dict[str, FileRead]]:
+    """Record the first read of each file by this thread, by its path."""
+    reads: dict[str, FileRead] = {}
+    token = _reads.set(reads)
+    try:
+        yield reads
+    finally:
+        _reads.reset(token)
+
+
 def read_file(path: str | os.PathLike[str], max_bytes: int, *, pipe_timeout_s: float | None = None) -> bytes:
     """Return the bytes of a file: at most `max_bytes`, and never from a device, or from a socket but standard input.
 
@@ -33,6 +60,17 @@ def read_file(path: str | os.PathLike[str], max_bytes: int, *, pipe_timeout_s: f
     Raises:
         UnreadableFile: in words that can follow the path.
     """
+    body = None
+    try:
+        body = _read_file(path, max_bytes, pipe_timeout_s)
+        return body
+    finally:
+        if (reads := _reads.get()) is not None:
+            digest = None if body is None else hashlib.sha256(body).digest()
+            reads.setdefault(os.fspath(path), FileRead(max_bytes, digest))
+
+
+def _read_file(path: str | os.PathLike[str], max_bytes: int, pipe_timeout_s: float | None) -> bytes:
     try:
         descriptor = _open(path)
         try:

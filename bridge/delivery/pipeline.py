@@ -141,6 +141,7 @@ class SourcePipeline:
         """Return how the source stands, in one step: all its numbers belong together."""
         state = self._meter.state(self._session)
         state.counts = self.counts
+        state.missed, state.gaps = self._source.missed.events, self._source.missed.gaps
         state.guarantee = self._log.guarantee
         state.pressure_cause = self._context.backpressure.cause(self.name)
         state.pressure = bool(state.pressure_cause)
@@ -220,6 +221,7 @@ class SourcePipeline:
         """Go on where `other`, which has retired, has ended; before `run`."""
         self._accounts.redelivers = self._source.redelivers
         self._meter.succeed(other._meter)
+        self._source.missed.add(other._source.missed)
         self._connected = other._connected
         self._policy.spool, other._policy.spool = other._policy.spool, None
         self._replay.succeed(other._replay)

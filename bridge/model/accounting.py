@@ -27,6 +27,23 @@ class Outcome(enum.Enum):
 
 
 @dataclass(slots=True)
+class Missed:
+    """The events that a source never saw, as far as it knows: they have no outcome, and no account has them.
+
+    `events` were deleted by their server before they were read, at most so many. `gaps` are stretches of time of whose events
+    nobody knows the number.
+    """
+
+    events: int = 0
+    gaps: int = 0
+
+    def add(self, other: Missed) -> None:
+        """Add those of `other`."""
+        self.events += other.events
+        self.gaps += other.gaps
+
+
+@dataclass(slots=True)
 class RouteCounts:
     """The events that came to one route, in numbers: it made a message, its `when` was false, or it made a dead letter.
 

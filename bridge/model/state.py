@@ -70,6 +70,9 @@ class SourceState(msgspec.Struct, omit_defaults=True):
     pressure: bool = False
     pressure_cause: str = ""
     reconnects: int = 0
+    #: Events that it never saw, and times of whose events nobody knows the number: see `Missed`.
+    missed: int = 0
+    gaps: int = 0
     in_flight: int = 0
     perishable: int = 0
     spooled: int | None = None
@@ -101,6 +104,8 @@ class SourceState(msgspec.Struct, omit_defaults=True):
         if other.idle_s is not None:
             self.idle_s = other.idle_s if self.idle_s is None else min(self.idle_s, other.idle_s)
         self.reconnects += other.reconnects
+        self.missed += other.missed
+        self.gaps += other.gaps
         self.in_flight += other.in_flight
         self.perishable += other.perishable
         if other.spooled is not None:
@@ -148,7 +153,9 @@ class ProcessState(msgspec.Struct, omit_defaults=True):
     """A snapshot of one process.
 
     `queues` is None where it did not ask: one process asks for all. `paused_routes` are those that a person has paused.
-    `lag_s` is the longest delay of the event loop in the last seconds.
+    `lag_s` is the longest delay of the event loop in the last seconds. `cpu_s` is the processor's time that it has taken,
+    `memory_bytes` its resident memory, with what it shares with others. `spool_fill` is the share of its spool that is used.
+    `lines_left_out` counts lines of the log that nobody took.
     """
 
     sources: dict[str, SourceState] = {}
@@ -158,6 +165,10 @@ class ProcessState(msgspec.Struct, omit_defaults=True):
     queues_cause: str = ""
     paused_routes: list[str] = []
     lag_s: float = 0.0
+    cpu_s: float = 0.0
+    memory_bytes: int = 0
+    spool_fill: float = 0.0
+    lines_left_out: int = 0
 
 
 class RouteState(msgspec.Struct, omit_defaults=True):
@@ -175,7 +186,7 @@ class BridgeState(msgspec.Struct, omit_defaults=True):
     """A whole bridge. Times are epoch seconds.
 
     `fingerprint` is the SHA-256 of the file's text. `reloads` counts attempts by their result. `processes` is the number of those that are
-    ready, of `expected`.
+    ready, of `expected`; `restarts` counts those that were started again because one had ended.
     """
 
     version: str
@@ -188,6 +199,7 @@ class BridgeState(msgspec.Struct, omit_defaults=True):
     namespace: str
     expected: int = 1
     processes: int = 1
+    restarts: int = 0
     reloads: dict[str, int] = {}
     #: The newest reload that changed nothing, and why.
     reload_cause: str = ""
@@ -197,6 +209,10 @@ class BridgeState(msgspec.Struct, omit_defaults=True):
     queues: dict[str, QueueState] = {}
     queues_cause: str = ""
     lag_s: float = 0.0
+    cpu_s: float = 0.0
+    memory_bytes: int = 0
+    spool_fill: float = 0.0
+    lines_left_out: int = 0
 
     def counts_of_route(self, name: str) -> RouteCounts:
         """Return the counts of a route of the configuration: those of its source have it once an event has come to it."""
@@ -212,6 +228,10 @@ class BridgeState(msgspec.Struct, omit_defaults=True):
             self.queues.update(state.queues or {})
             self.queues_cause = self.queues_cause or state.queues_cause
             self.lag_s = max(self.lag_s, state.lag_s)
+            self.cpu_s += state.cpu_s
+            self.memory_bytes += state.memory_bytes
+            self.lines_left_out += state.lines_left_out
+            self.spool_fill = max(self.spool_fill, state.spool_fill)
             for name in state.paused_routes:
                 if name in self.routes:
                     self.routes[name].paused = True

@@ -58,8 +58,13 @@ class LogWriter:
         done.wait(within_s)
 
     @property
+    def total_left_out(self) -> int:
+        """How many lines were left out since the start."""
+        return self._refused + self._failed
+
+    @property
     def _left_out(self) -> int:
-        return self._refused + self._failed - self._said
+        return self.total_left_out - self._said
 
     def _note_left_out(self) -> None:
         if not self._left_out:

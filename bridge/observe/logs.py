@@ -149,6 +149,11 @@ def flush(within_s: float = _FLUSH_S) -> None:
             handler.flush(within_s)
 
 
+def lines_left_out() -> int:
+    """Return how many lines of this process nobody has taken: its reader is slow or gone, or the disk is full."""
+    return sum(each.left_out for each in logging.getLogger().handlers if isinstance(each, _Handler))
+
+
 def logger() -> structlog.stdlib.BoundLogger:
     """Return the bridge's logger."""
     return structlog.get_logger("bridge")  # type: ignore[no-any-return]
@@ -186,6 +191,11 @@ class _Handler(logging.Handler):
         self.processors = processors
         self._encoding = stderr.encoding
         self._writer = LogWriter(stderr.fileno(), self._describe_left_out)
+
+    @property
+    def left_out(self) -> int:
+        """How many lines were left out."""
+        return self._writer.total_left_out
 
     def emit(self, record: logging.LogRecord) -> None:
         """Queue the line of `record`."""

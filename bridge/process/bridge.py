@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import signal
+import time
 from collections.abc import Callable, Mapping
 from typing import Final
 
@@ -18,7 +19,7 @@ from bridge.delivery.taps import Taps
 from bridge.model.accounting import Counts
 from bridge.model.control import Paused
 from bridge.model.state import ProcessState
-from bridge.observe.logs import RepeatedLog, logger
+from bridge.observe.logs import RepeatedLog, lines_left_out, logger
 from bridge.process import telemetry
 from bridge.process.changes import compare
 from bridge.process.event_loop import tune
@@ -26,6 +27,7 @@ from bridge.process.pausing import Pauses
 from bridge.process.pipelines import Pipelines, Swap
 from bridge.process.reload import Stopping
 from bridge.process.sink_side import SinkSide
+from bridge.process.usage import resident_bytes
 from bridge.routing.compiler import compile_routes
 from bridge.routing.routes import RouteTable
 
@@ -186,6 +188,10 @@ class Bridge:
             sources=self._pipelines.snapshot(),
             sink=self._pipelines.side.context.state(self._pipelines.side.promise.unready),
             paused_routes=sorted(self._route_pauses.names),
+            cpu_s=time.process_time(),
+            memory_bytes=resident_bytes(),
+            spool_fill=self._pipelines.spool_fill,
+            lines_left_out=lines_left_out(),
         )
         if (gauges := self._pipelines.side.gauges) is not None:
             process.lag_s, process.queues_cause = gauges.lag_s, gauges.queues_cause

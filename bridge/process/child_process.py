@@ -153,6 +153,11 @@ class ChildProcess:
             with suppress(ProcessLookupError):
                 self._process.send_signal(signal.SIGUSR1)
 
+    @property
+    def restarts(self) -> int:
+        """How often it was started again."""
+        return max(0, self._lives - 1)
+
     def snapshot(self) -> ProcessState:
         """Return how the process stood about a second ago, with the counts of all its lives."""
         return self._earlier.with_present(self._state)

@@ -14,6 +14,8 @@ class EarlierLives:
     def __init__(self) -> None:
         self._sources: dict[str, SourceState] = {}
         self._sink = SinkState()
+        self._cpu_s = 0.0
+        self._lines_left_out = 0
         #: How many events each source had in its spool when the last life ended; the next one finds them there.
         self._in_spool: dict[str, int] = {}
 
@@ -33,9 +35,13 @@ class EarlierLives:
                 state.counts,
                 connected=True,  # it says nothing of the present life's connection
                 reconnects=state.reconnects,
+                missed=state.missed,
+                gaps=state.gaps,
                 batches=state.batches,
                 age=state.age,
             )
+        self._cpu_s += ended.cpu_s
+        self._lines_left_out += ended.lines_left_out
         self._sink.add(ended.sink)
         self._sink = SinkState(retries=self._sink.retries, writes=self._sink.writes)
 
@@ -46,6 +52,10 @@ class EarlierLives:
             queues_cause=present.queues_cause,
             paused_routes=present.paused_routes,
             lag_s=present.lag_s,
+            cpu_s=self._cpu_s + present.cpu_s,
+            memory_bytes=present.memory_bytes,
+            spool_fill=present.spool_fill,
+            lines_left_out=self._lines_left_out + present.lines_left_out,
         )
         total.sink.add(present.sink)
         total.sink.add(self._sink)

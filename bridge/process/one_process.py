@@ -20,7 +20,7 @@ from bridge.process.changes import Changes
 from bridge.process.lifecycle import Lifecycle
 from bridge.process.loader import Prepared
 from bridge.process.overview import Overview
-from bridge.process.reload import Reloader
+from bridge.process.reload import Reloader, Watch
 from bridge.process.workshop import LiveWorkshop
 from bridge.sources.sharding import why_not_shareable
 
@@ -30,13 +30,14 @@ log = logger()
 class OneProcess:
     """A bridge that runs `prepared`, until a signal; `load` returns the present content of its file.
 
-    It implements `bridge.model.control.Controlled`.
+    `watch` says when that has changed. It implements `bridge.model.control.Controlled`.
     """
 
-    def __init__(self, prepared: Prepared, load: Callable[[], Prepared]) -> None:
+    def __init__(self, prepared: Prepared, load: Callable[[], Prepared], watch: Watch | None = None) -> None:
         self._lifecycle = Lifecycle(prepared.config)
         self._overview = Overview()
         self._bridge = Bridge(prepared.config, on_ready=self._lifecycle.ready, tables=prepared.tables)
+        self._watch = watch
         self._admin: AdminTask | None = None
         self.workshop: Workshop = LiveWorkshop(lambda: self._bridge.config)
         self._reloader = Reloader(load, prepared, self._swap, self._lifecycle, self._overview.reloaded)
@@ -45,6 +46,7 @@ class OneProcess:
         """Run until a signal; return the exit code, which is 0 if every event has its outcome."""
         bridge, lifecycle = self._bridge, self._lifecycle
         lifecycle.begin(self, self._reloader.reload_soon)
+        self._reloader.begin(self._watch)
         helpers = [
             asyncio.create_task(lifecycle.watch(bridge.stuck, bridge.unready), name="bridge:lifecycle"),
             asyncio.create_task(clock.watch_steps(), name="bridge:clock"),

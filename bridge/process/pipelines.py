@@ -92,6 +92,11 @@ class Pipelines:
         """Return the pipelines of a source: its own, and those of its orphaned sessions."""
         return [pipeline for pipeline in self if pipeline.source == source]
 
+    @property
+    def spool_fill(self) -> float:
+        """The share of the spool that is used, 0 where there is none."""
+        return self._spools.fill if self._spools is not None else 0.0
+
     def snapshot(self) -> dict[str, SourceState]:
         """Return how each source stands, in one step: all its numbers belong together."""
         stuck = set(self.watchdog.stuck)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
-from typing import Final
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any, Final
 
 from bridge.config import Config
 from bridge.errors import ConfigError, describe_error
@@ -21,6 +21,8 @@ _MAX_CHANGES: Final = 20
 _STOPPING: Final = "the bridge stops"
 #: Makes a configuration live whose changes can be made live.
 Swap = Callable[[Prepared, Changes], Awaitable[None]]
+#: Calls what it is given whenever the configuration is to be loaded again, for ever.
+Watch = Callable[[Callable[[], Awaitable[object]]], Coroutine[Any, Any, None]]
 
 
 class Stopping(Exception):
@@ -48,7 +50,7 @@ class Reloader:
         self._swap = swap
         self._lock = asyncio.Lock()
         self._next: asyncio.Task[Reloaded] | None = None
-        self._tasks: set[asyncio.Task[Reloaded]] = set()
+        self._tasks: set[asyncio.Task[Any]] = set()
         self._stopping = False
 
     @property
@@ -71,6 +73,11 @@ class Reloader:
             self._tasks.add(self._next)
             self._next.add_done_callback(self._tasks.discard)
         return self._next
+
+    def begin(self, watch: Watch | None) -> None:
+        """Reload whenever `watch` says so too, until `stop`."""
+        if watch is not None:
+            self._tasks.add(asyncio.create_task(watch(self.reload), name="bridge:watch"))
 
     def stop(self) -> None:
         """Begin no reload any more, and give up the one that has begun: a stop wins."""

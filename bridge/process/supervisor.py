@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import signal
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
@@ -20,7 +21,7 @@ from bridge.model.control import Controlled, Paused, Reloaded
 from bridge.model.state import BridgeState
 from bridge.model.taps import STOPPED, Tap, TapFilter
 from bridge.model.workshop import Workshop
-from bridge.observe.logs import logger
+from bridge.observe.logs import lines_left_out, logger
 from bridge.process import clock, ending
 from bridge.process.admin_task import AdminTask
 from bridge.process.changes import Changes
@@ -30,8 +31,9 @@ from bridge.process.loader import Prepared
 from bridge.process.orders import Order
 from bridge.process.overview import Overview
 from bridge.process.pausing import Pauses
-from bridge.process.reload import Reloader
+from bridge.process.reload import Reloader, Watch
 from bridge.process.tapping import JoinedTaps
+from bridge.process.usage import resident_bytes
 from bridge.process.workshop import LiveWorkshop
 from bridge.sources.sharding import config_for_process
 from bridge.topics.glob import Glob
@@ -44,10 +46,10 @@ _LEAVE_S: Final = ending.LEAVE_S + tasks.FLUSH_S + 0.3
 class Supervisor:
     """All the child processes of one bridge, which runs `prepared`; `load` returns the present content of its file.
 
-    It implements `bridge.model.control.Controlled`.
+    `watch` says when that has changed. It implements `bridge.model.control.Controlled`.
     """
 
-    def __init__(self, prepared: Prepared, load: Callable[[], Prepared]) -> None:
+    def __init__(self, prepared: Prepared, load: Callable[[], Prepared], watch: Watch | None = None) -> None:
         config = prepared.config
         self._pauses = Pauses()
         self._pausing = asyncio.Lock()
@@ -62,6 +64,7 @@ class Supervisor:
         # Each child compiles its own tables.
         prepared = replace(prepared, tables={})
         self._reloader = Reloader(load, prepared, self._swap, self._lifecycle, self._overview.reloaded)
+        self._watch = watch
         self._admin: AdminTask | None = None
         self.workshop: Workshop = LiveWorkshop(lambda: self._shown)
         self._deadline: asyncio.TimerHandle | None = None
@@ -71,6 +74,7 @@ class Supervisor:
     async def run(self) -> int:
         """Run until a signal; return the exit code, which is 0 if every process has drained."""
         self._lifecycle.begin(self, self._reloader.reload_soon)
+        self._reloader.begin(self._watch)
         asyncio.get_running_loop().add_signal_handler(signal.SIGUSR1, self._log_state)
         self._admin = admin = AdminTask(self._config, self)
         try:
@@ -106,7 +110,12 @@ class Supervisor:
         """See `Controlled`."""
         ready = sum(child.ready.is_set() for child in self._children)
         processes = [child.snapshot() for child in self._children]
-        return self._overview.state(self._shown, self._lifecycle.phase, processes, ready)
+        state = self._overview.state(self._shown, self._lifecycle.phase, processes, ready)
+        state.restarts = sum(child.restarts for child in self._children)
+        state.cpu_s += time.process_time()
+        state.memory_bytes += resident_bytes()
+        state.lines_left_out += lines_left_out()
+        return state
 
     async def reload(self) -> Reloaded:
         """See `Controlled`."""

@@ -33,6 +33,7 @@ from collections.abc import Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import Any, Protocol
 
+from bridge.model.accounting import Missed
 from bridge.model.event import Details, Event
 from bridge.sources.window import InFlightWindow
 
@@ -208,12 +209,14 @@ class Source(Protocol):
     keeps every event has None, and is never spooled.
     `deliveries` returns how often the broker says that it has delivered an event before, 0 where it does not; None where
     it never says so.
+    `missed` counts the events that it never saw, as far as it knows.
     """
 
     name: str
     redelivers: bool
     read: Callable[[Any], Details] | None
     deliveries: Callable[[Event], int] | None
+    missed: Missed
 
     def connect(self) -> AbstractAsyncContextManager[Session]:
         """Connect, then subscribe or consume; leaving the context closes the connection within 2 s.

@@ -17,6 +17,7 @@ from redis.exceptions import ResponseError
 
 from bridge.config import RedisPubsub
 from bridge.errors import Disconnected
+from bridge.model.accounting import Missed
 from bridge.model.event import Details, Event, already_parsed
 from bridge.observe.logs import RepeatedLog, logger
 from bridge.redis_io import rights
@@ -44,8 +45,8 @@ log = logger()
 class RedisPubsubSource:
     """One subscriber to `channels` and `patterns`.
 
-    `gaps` counts how often a subscription ended and was made again. Messages published in between are lost, and Redis
-    does not say how many. The time in which the bridge did not run is no gap.
+    It misses the messages between the end of a subscription and the next one, and Redis does not say how many. The time in
+    which the bridge did not run is no gap.
     """
 
     redelivers = False
@@ -54,7 +55,7 @@ class RedisPubsubSource:
 
     def __init__(self, name: str, config: RedisPubsub) -> None:
         self.name = name
-        self.gaps = 0
+        self.missed = Missed()
         self._config = config
         self._repeated = RepeatedLog()
         self._version_check = VersionCheck(name)
@@ -90,14 +91,14 @@ class RedisPubsubSource:
 
     def _log_gap(self) -> None:
         if self._complete_until is not None:
-            self.gaps += 1
+            self.missed.gaps += 1
             self._repeated.write(
                 "gap",
                 self._say_gap,
                 "source.gap",
                 sums=["seconds"],
                 seconds=time.monotonic() - self._complete_until,
-                gaps=self.gaps,
+                gaps=self.missed.gaps,
             )
 
     def _say_gap(self, event: str, *, seconds: float, gaps: int, repeated: int) -> None:

@@ -78,6 +78,11 @@ class SpoolDirectory:
             return False
         return True
 
+    @property
+    def fill(self) -> float:
+        """The share of `max_bytes` that is used."""
+        return sum(spool.size for spool in self._spools) / self._max_bytes
+
     async def open(self, source: str, read: Callable[[Any], Details]) -> Spool | None:
         """Return the spool of `source`, with the events of earlier processes; None if it can't be opened."""
         path = self._path / f"{_SOURCE_PREFIX}{quote(source, safe='')}"

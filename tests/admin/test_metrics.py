@@ -28,6 +28,7 @@ _BY_SOURCE: Final = (
     *(f"events_{each}_total" for each in ("received", "recovered", "enqueued", "filtered", "unmatched")),
     *(f"events_{each}_total" for each in ("deduplicated", "returned", "lost")),
     *("messages_written_total", "dead_letters_trimmed_total", "invalid_traces_total", "source_reconnects_total"),
+    *("events_missed_total", "source_gaps_total"),
     *("events_in_flight", "events_perishable", "events_spooled", "events_held", "events_window", "window_fill_ratio"),
     *(
         "unacknowledged_seconds",
@@ -46,6 +47,8 @@ _BY_ROUTE: Final = (
 _BY_NOTHING: Final = (
     *("sink_available", "sink_retries_total", "enqueue_duration_seconds", "loop_lag_seconds", "ready"),
     *("processes", "processes_expected", "config_loaded_timestamp_seconds", "start_timestamp_seconds"),
+    *("last_reload_successful", "process_restarts_total", "cpu_seconds_total", "memory_bytes", "spool_fill_ratio"),
+    "log_lines_left_out_total",
 )
 #: Every metric of the contract, with its labels.
 CONTRACT: Final[dict[str, frozenset[str]]] = {
@@ -158,7 +161,10 @@ def test_the_format_is_the_one_that_is_liked_better(accept: str, expected: bool)
 
 async def test_the_numbers_are_those_of_the_state() -> None:
     """Of counts, gauges, booleans, histograms, queues and times."""
-    values = await _values(state_of(reloads={"invalid": 3}, lag_s=0.25, processes=2, expected=4))
+    state = state_of(reloads={"invalid": 3}, reload_cause="a mistake", lag_s=0.25, processes=2, expected=4, restarts=5)
+    state.cpu_s, state.memory_bytes, state.spool_fill, state.lines_left_out = 1.5, 4096, 0.75, 9
+    state.sources["plant"].missed, state.sources["plant"].gaps = 8, 2
+    values = await _values(state)
     expected = {
         _key("events_received_total", source="orders"): 100,
         _key("events_enqueued_total", source="orders"): 80,
@@ -187,6 +193,15 @@ async def test_the_numbers_are_those_of_the_state() -> None:
         _key("queue_messages", queue="default", state="in_flight"): 2,
         _key("queue_messages", queue="default", state="dead"): 3,
         _key("reloads_total", result="invalid"): 3,
+        _key("last_reload_successful"): 0,
+        _key("process_restarts_total"): 5,
+        _key("cpu_seconds_total"): 1.5,
+        _key("memory_bytes"): 4096,
+        _key("spool_fill_ratio"): 0.75,
+        _key("log_lines_left_out_total"): 9,
+        _key("events_missed_total", source="plant"): 8,
+        _key("events_missed_total", source="orders"): 0,
+        _key("source_gaps_total", source="plant"): 2,
         _key("loop_lag_seconds"): 0.25,
         _key("processes"): 2,
         _key("processes_expected"): 4,

@@ -28,6 +28,7 @@ def _program(shell: str, capsys: pytest.CaptureFixture[str]) -> str:
         ("check --color a", ["auto", "always"]),
         ("schema --manifest act", ["actors.json"]),
         ("run --log-format j", ["json"]),
+        ("run --rel", ["--reload-on-change"]),
         ("reload --w", ["--wait"]),
         ("status --config bri", ["bridge.yaml"]),
         ("graph --format m", ["mermaid"]),

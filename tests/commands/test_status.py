@@ -58,6 +58,11 @@ def _broken_source(bridge: Bridge, **changes: object) -> None:
             lambda b: _broken_source(b, stuck=True, unacknowledged_s=75.0),
             "orders (amqp)  stuck: it has events, and does not move: nothing was acknowledged for 1m 15s",
         ),
+        (
+            1,  # the time begins anew with each connection
+            lambda b: _broken_source(b, stuck=True),
+            "orders (amqp)  stuck: it has events, and does not move, also on a new connection\n",
+        ),
         (0, lambda b: _broken_source(b, pressure=True), "orders (amqp)  waits: a queue or Redis is full"),
         (
             0,

@@ -73,19 +73,14 @@ def test_the_images_version_is_the_programs() -> None:
     assert version == bridge.__version__
 
 
-def test_the_documented_deployment_runs_what_was_tried() -> None:
-    """The Deployment of Kubernetes in the documentation runs the bridge as the compose file does, and its names fit each other."""
-    text = (REPOSITORY / "docs/deployment.md").read_text()
-    (fragment,) = re.findall(r"^```yaml\n(apiVersion: apps/v1\n.*?)^```$", text, re.MULTILINE | re.DOTALL)
-    pod = yaml.safe_load(fragment)["spec"]["template"]["spec"]
-    (container,) = pod["containers"]
+def test_the_pod_of_kubernetes_runs_what_was_tried() -> None:
+    """The manifests of Kubernetes run the bridge as the compose file does: the same arguments, address, and rights."""
+    (workload,) = (
+        each
+        for each in yaml.safe_load_all((REPOSITORY / "tests/deploy/chart/rendered/default.yaml").read_text())
+        if each["kind"] == "Deployment"
+    )
+    (container,) = workload["spec"]["template"]["spec"]["containers"]
     assert container["args"] == SERVICES["bridge"]["command"]
     assert container["securityContext"]["readOnlyRootFilesystem"] is SERVICES["bridge"]["read_only"] is True
     assert container["securityContext"]["capabilities"]["drop"] == SERVICES["bridge"]["cap_drop"] == ["ALL"]
-    assert pod["terminationGracePeriodSeconds"] >= 25
-    (port,) = container["ports"]
-    assert port["containerPort"] == 9464
-    assert {container[f"{name}Probe"]["httpGet"]["port"] for name in ("liveness", "readiness")} == {port["name"]}
-    mounted = {mount["name"]: mount["mountPath"] for mount in container["volumeMounts"]}
-    assert set(mounted) == {volume["name"] for volume in pod["volumes"]}
-    assert container["args"][-1] == f"{mounted['config']}/bridge.yaml"

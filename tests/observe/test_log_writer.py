@@ -60,7 +60,9 @@ def test_a_log_that_nobody_reads_stops_nothing(pipe: tuple[int, int]) -> None:
 
 def test_lines_left_out_are_counted_and_said(pipe: tuple[int, int]) -> None:
     """Once somebody reads, the lines that waited come, then a line with the number and the time of those that did not, then new ones."""
-    program = f"{WRITE_MANY}print('full', flush=True)\nsys.stdin.readline()\nlog.info('last')"
+    program = (
+        f"{WRITE_MANY}print('full', flush=True)\nsys.stdin.readline()\nlog.info('last')\nprint(logs.lines_left_out())"
+    )
     process = child(program, pipe[1])
     assert process.stdout is not None
     assert process.stdout.readline() == "full\n"
@@ -76,9 +78,10 @@ def test_lines_left_out_are_counted_and_said(pipe: tuple[int, int]) -> None:
     reader = threading.Thread(target=read)
     reader.start()
     wait_until(lambda: any(line["event"] == "log.lines_left_out" for line in lines), what="the number")
-    process.communicate("go on\n", timeout=60)
+    measured, _ = process.communicate("go on\n", timeout=60)
     reader.join(30)
     *first, left_out, last = lines
+    assert int(measured) == left_out["count"]
     assert [line["i"] for line in first] == list(range(len(first)))
     assert (left_out["event"], left_out["level"], last["event"]) == ("log.lines_left_out", "warning", "last")
     assert told([*first, left_out]) == MANY

@@ -65,6 +65,19 @@ def test_a_third_life_adds_up_as_the_second_does() -> None:
     assert after.counts == Counts(received=11, enqueued=11)
 
 
+def test_what_only_grows_goes_on() -> None:
+    """Events that nobody saw, gaps, and the processor's time: a counter that falls would be taken for a new one."""
+    lives = EarlierLives()
+    ended = _life(Counts(), missed=3, gaps=1)
+    ended.cpu_s, ended.lines_left_out, ended.memory_bytes, ended.spool_fill = 2.0, 5, 100, 0.5
+    lives.add(ended)
+    present = _life(Counts(), missed=1)
+    present.cpu_s, present.memory_bytes, present.spool_fill = 0.5, 70, 0.25
+    now = lives.with_present(present)
+    assert (now.sources["s"].missed, now.sources["s"].gaps) == (4, 1)
+    assert (now.cpu_s, now.lines_left_out, now.memory_bytes, now.spool_fill) == (2.5, 5, 70, 0.25)
+
+
 def test_the_sink_is_as_the_present_life_sees_it() -> None:
     """Only what is counted goes on."""
     lives = EarlierLives()

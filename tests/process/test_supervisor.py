@@ -174,6 +174,9 @@ def test_counts_go_on_over_the_death_of_a_process(
     assert set(wait_for_messages(redis_server, 8000)) == set(range(8000))
     bridge.wait_for("process.recovered", process=1)
     assert before["received"] > 0
+    status = _status(tmp_path / "admin.sock")
+    assert (status["restarts"], status["cpu_s"] > 0) == (1, True)
+    assert status["memory_bytes"] > 3 * 10_000_000, "three processes or more have it"
 
 
 def test_the_counts_of_many_routes_are_reported(

@@ -13,6 +13,7 @@ from bridge.delivery.backpressure import Backpressure
 from bridge.delivery.pipeline import SourcePipeline
 from bridge.delivery.sink_context import SinkContext
 from bridge.errors import SinkUnavailable
+from bridge.model.accounting import Missed
 from bridge.model.batch import Batch, Written
 from bridge.model.event import Details, Event, already_parsed
 from bridge.model.state import QueueState
@@ -63,6 +64,7 @@ class MemorySource:
 
     def __init__(self, *, redelivers: bool, window: int = 1000) -> None:
         self.redelivers = redelivers
+        self.missed = Missed()
         self.log: list[tuple[str, int]] = []
         self.session: MemorySession | None = None
         self._window = window

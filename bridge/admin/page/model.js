@@ -156,7 +156,7 @@ export class Model {
     const routes = source.held ? held() : [];
     if (routes.length) return { word: "waits", why: `behind its paused ${routes.length === 1 ? "route" : "routes"} ${routes.slice(0, 3).map(visible).join(", ")}`, level: "warn" };
     const since = `nothing was acknowledged for ${span(source.unacknowledged_s)}`;
-    if (source.stuck) return { word: "stuck", why: since, level: "bad" };
+    if (source.stuck) return { word: "stuck", why: source.unacknowledged_s >= 1 ? since : "a new connection did not help", level: "bad" };
     if (!this.head.sink.available && (source.in_flight || source.spooled)) return { word: "waits", why: "for Redis, which takes no writes", level: "bad" };
     if (source.unacknowledged_s >= SLOW_S) {
       if (source.fill >= 1) return { word: "full window", why: since, level: "bad" };

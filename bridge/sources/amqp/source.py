@@ -59,6 +59,7 @@ class AmqpSource:
         self._promise = PromiseLog(name, config)
         position = StreamPosition(name, virtual_host(config.url), config.queue, dramatiq)
         self._stream = StreamReader(name, config, position)
+        self.missed = self._stream.missed
         self.deliveries: Callable[[Event], int] | None = self._promise.count
 
     @asynccontextmanager

@@ -20,6 +20,7 @@ from typing import Any, Final
 
 from bridge.config import Amqp, Dramatiq
 from bridge.errors import Disconnected
+from bridge.model.accounting import Missed
 from bridge.model.event import Event, OnceByPosition
 from bridge.observe.logs import RepeatedLog, logger
 from bridge.redis_io.keys import position_key
@@ -86,8 +87,8 @@ class StreamReader:
         self.is_known = config.is_stream
         #: Whether the queue has turned out to be a stream, though the file does not say so.
         self.is_seen = False
-        #: How many events retention has deleted before they were read, at most.
-        self.deleted = 0
+        #: What retention has deleted before it was read, at most.
+        self.missed = Missed()
         self._source = source
         self._config = config
         self._position = position
@@ -246,8 +247,8 @@ class StreamReader:
             jumps, self._jumps = self._jumps, []
             self._counted_up_to = max(self._counted_up_to, jumps[-1][1])
             if lost := sum(max(0, min(first, offset) - expected) for expected, offset in jumps):
-                self.deleted += lost
-                self._say("source.entries_trimmed", sums=["lost"], lost=lost, total=self.deleted)
+                self.missed.events += lost
+                self._say("source.entries_trimmed", sums=["lost"], lost=lost, total=self.missed.events)
             await asyncio.sleep(_LOOK_INTERVAL_S)
 
     def _say(self, event: str, **fields: Any) -> None:

@@ -14,6 +14,7 @@ from typing import Any
 from bridge.config import Dramatiq, Mqtt, tls
 from bridge.connecting.attempt import Attempt
 from bridge.errors import Disconnected
+from bridge.model.accounting import Missed
 from bridge.model.event import Details, Event
 from bridge.observe.logs import logger
 from bridge.sources.mqtt.overlap import OverlapIds
@@ -41,6 +42,7 @@ class MqttSource:
         self.redelivers = config.durable
         self.read: Callable[[Any], Details] | None = details
         self.deliveries: Callable[[Event], int] | None = None
+        self.missed = Missed()
         self._config = config
         self._topics = [] if orphaned else list(topics)
         self._overlap_ids = OverlapIds(topics)

@@ -20,6 +20,7 @@ from redis.exceptions import ResponseError
 from bridge.config import RedisStream
 from bridge.config.starts import entry_before
 from bridge.errors import Disconnected
+from bridge.model.accounting import Missed
 from bridge.model.entry_ids import entry_order
 from bridge.observe.logs import RepeatedLog, logger
 from bridge.redis_io.connection import RedisConnection
@@ -63,13 +64,13 @@ log = logger()
 class Group:
     """The group, by its name, in each of the streams; `consumer` is our name in it.
 
-    `trimmed` counts entries that were removed from the stream before they were written. Pending ones are counted
+    `missed` counts entries that were removed from the stream before they were written. Pending ones are counted
     exactly; of those that the group had not read yet, some may go unnoticed.
     """
 
     def __init__(self, source: str, config: RedisStream, positions: Positions) -> None:
         self.consumer = config.consumer or socket.gethostname()
-        self.trimmed = 0
+        self.missed = Missed()
         self._source = source
         self._config = config
         self._positions = positions
@@ -179,6 +180,7 @@ class Group:
         after = (start or b"$").decode()
         self._say(stream, log.warning, "source.group_made_again", stream=stream, after=after, cause=_MADE_AGAIN)
         if gap:
+            self.missed.gaps += 1
             self._say((stream, gap), log.error, "source.gap", stream=stream, cause=gap)
 
     async def _create(self, connection: RedisConnection, stream: str, start: bytes) -> bool:
@@ -245,8 +247,8 @@ class Group:
     def count_trimmed(self, stream: str, count: int) -> None:
         """Count and log entries that are lost, if `count` is not 0."""
         if count:
-            self.trimmed += count
-            lost: dict[str, Any] = {"sums": ["lost"], "lost": count, "total": self.trimmed}
+            self.missed.events += count
+            lost: dict[str, Any] = {"sums": ["lost"], "lost": count, "total": self.missed.events}
             self._say(stream, log.error, "source.entries_trimmed", stream=stream, **lost)
 
     def log_claiming_refused(self, cause: str) -> None:

@@ -28,6 +28,7 @@ class RedisStreamSource:
     def __init__(self, name: str, config: RedisStream, dramatiq: Dramatiq, *, in_sink: bool) -> None:
         self.name = name
         self.group = Group(name, config, Positions(name, config.group, dramatiq, in_sink=in_sink))
+        self.missed = self.group.missed
         self._config = config
         self._in_sink = in_sink
         self._acknowledges = not in_sink or user_of(config) == user_of(dramatiq)

@@ -241,11 +241,11 @@ async def test_only_what_is_gone_counts_as_lost(
     reader = StreamReader("s", config, position)
     for jump in jumps:  # without a connection they wait for the next one
         reader._note_jump(*jump)
-    assert reader.deleted == 0
+    assert reader.missed.events == 0
     await reader.begin(object(), "q", can_look=True)
     for _ in range(20):
         await asyncio.sleep(0)
-    assert reader.deleted == lost
+    assert reader.missed.events == lost
     assert reader._jumps == []
     reader._note_jump(200, 201)
     reader.end()

@@ -152,7 +152,7 @@ async def test_a_jump_counts_once(monkeypatch: pytest.MonkeyPatch) -> None:
         reader._note_jump(*jump)
         for _ in range(20):
             await asyncio.sleep(0)
-        assert reader.deleted == deleted
+        assert reader.missed.events == deleted
 
 
 async def test_a_position_begins_once(stream: AmqpStreamFeed, redis_server: Redis) -> None:

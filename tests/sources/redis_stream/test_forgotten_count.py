@@ -108,7 +108,7 @@ async def test_no_entry_of_an_untrimmed_stream_is_lost(inspected: Inspected, afr
         _add(client, 10)
         inspected.read(client, 4)
     assert await inspected.inspect() == []
-    assert inspected.group.trimmed == 0
+    assert inspected.group.missed.events == 0
 
 
 @pytest.mark.parametrize("unread", [0, 3])
@@ -129,7 +129,7 @@ async def test_no_entry_that_was_trimmed_after_it_was_read_is_lost(inspected: In
         inspected.read(client, 2)
         _keep(client, 3)
     assert await inspected.inspect() == ["source.entries_trimmed"]
-    assert inspected.group.trimmed == 10 - 2 - 3
+    assert inspected.group.missed.events == 10 - 2 - 3
 
 
 def test_a_redis_that_is_killed_loses_no_entry(
@@ -181,4 +181,4 @@ async def test_a_reboot_forgets_nothing_that_was_inspected(inspected: Inspected)
         _add(client, 10)
         _keep(client, 3)
     assert await inspected.inspect() == ["source.entries_trimmed"]
-    assert inspected.group.trimmed == 7
+    assert inspected.group.missed.events == 7

@@ -153,19 +153,19 @@ async def test_entries_trimmed_before_they_are_read_are_counted_once(
             await groups[0].inspect(connection)
         _add(client, 10)
         await groups[0].inspect(connection)
-        assert groups[0].trimmed == 0
+        assert groups[0].missed.events == 0
         scenario(client)
         for group in groups:
             await group.inspect(connection)
-        trimmed = groups[0].trimmed
+        trimmed = groups[0].missed.events
         assert trimmed == lost or (scenario in FORGOTTEN and trimmed == 0)
-        assert groups[1].trimmed == 0
+        assert groups[1].missed.events == 0
         _read(client, 100)
         _add(client, 5)
         _keep(client, 1)
         await groups[1].inspect(connection)
         # Entries trimmed without an inspection before the next read are known as soon as all is read.
-        assert groups[1].trimmed == 4 or (scenario is _trim_and_read_some and groups[1].trimmed == 4 + 3)
+        assert groups[1].missed.events == 4 or (scenario is _trim_and_read_some and groups[1].missed.events == 4 + 3)
 
 
 def _lost(bridge: BridgeProcess) -> list[int]:
@@ -235,7 +235,7 @@ async def test_a_pause_is_followed_by_an_inspection(redis_server: Redis, monkeyp
             _keep(client, 3)
             await session.acknowledge(events)
             await session.receive()
-            assert source.group.trimmed == 20 - 5 - 3
+            assert source.group.missed.events == 20 - 5 - 3
 
 
 def _last(client: redis.Redis) -> int:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from bridge.model.accounting import Missed
 from bridge.model.event import Details, Event
 from bridge.sources.contract import WindowedSession
 from bridge.sources.window import InFlightWindow
@@ -24,6 +25,7 @@ class LinesSource:
 
     def __init__(self, name: str, settings: Lines) -> None:
         self.name = name
+        self.missed = Missed()
         self._settings = settings
 
     @asynccontextmanager
