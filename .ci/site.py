@@ -33,10 +33,7 @@ PAGES: Final = {
     "tests/interop/results.md": "interoperability.md",
 }
 #: Pages whose files are still to come: left out of the site, and links to them become their paths.
-AWAITED: Final = (
-    "deploy/helm/dramatiq-bridge/README.md",
-    "deploy/runbook.md",
-)
+AWAITED: Final[tuple[str, ...]] = ()
 #: Each is a chapter of one page.
 EXAMPLES: Final = ("config/examples", "examples.md")
 #: They are in the site as they are.
