@@ -55,7 +55,7 @@ COMPILE = $(BIN)/uv pip compile --no-strip-extras --quiet --universal --python-v
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help venv brokers test test-long test-repeat test-debian13 deploy-check record-release dist sbom audit red-before faults reload-load soak interop lint words format check run demo screenshots bench bench-against bench-micro lock clean
+.PHONY: help venv brokers test test-long test-repeat test-debian13 deploy-check record-release dist sbom audit red-before faults reload-load soak interop lint words format check run demo site reference screenshots bench bench-against bench-micro lock clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -141,6 +141,13 @@ run: venv ## run the bridge with CONFIG
 
 demo: venv ## see the bridge at work, with servers of its own
 	@$(BIN)/dramatiq-bridge demo
+
+site: venv ## make the site of the documents in build/site, for a browser without server and network
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build  # with --quiet no warning would count
+	@echo "open build/site/index.html"
+
+reference: venv ## write docs/reference.md, the page of every key, from config/bridge.schema.json
+	@$(BIN)/python .ci/reference.py
 
 screenshots: venv brokers ## write the pictures of the admin server's page to docs/images, from a bridge with a small load (chromium)
 	@$(BIN)/python -m tests.admin.page.screenshots docs/images

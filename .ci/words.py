@@ -2,7 +2,7 @@
 
 A clause such as "what is left" names a thing without a noun, and the reader has to guess the noun. Nine other Python
 projects have 0.0 to 0.4 of these words per 1,000 words of comments. Counted are comments and docstrings of `bridge/`,
-comments of its Lua scripts, and the prose of README.md and ARCHITECTURE.md.
+comments of its Lua scripts, and the prose of README.md, ARCHITECTURE.md and docs/.
 """
 
 from __future__ import annotations
@@ -82,6 +82,8 @@ def texts(root: Path) -> Iterator[tuple[str, Path, str]]:
         path = root / name
         if path.exists():
             yield name, path, prose(path.read_text(encoding="utf-8"))
+    for path in sorted(root.glob("docs/*.md")):
+        yield "docs", path, prose(path.read_text(encoding="utf-8"))
 
 
 def count_of(group: str, file: str, text: str) -> Count:

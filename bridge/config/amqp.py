@@ -236,7 +236,7 @@ class Amqp(DeduplicatedSource):
     )
     declare: Declare | None = Field(
         default=None,
-        description="what to declare; without it the queue must exist",
+        description="queue, exchange and bindings to declare; without it the queue must exist",
         examples=[{"exchange": "shop", "bindings": ["order.#"]}],
     )
     fast_path: Boolean = Field(

@@ -191,7 +191,7 @@ class Connection(Model):
     password: Annotated[SecretStr | None, BeforeValidator(or_null(secret))] = Field(
         default=None,
         description="password, instead of one in the URL: it needs no percent-encoding here",
-        examples=["${REDIS_PASSWORD}"],
+        examples=["${PASSWORD}"],
     )
     tls: Tls | None = Field(
         default=None,

@@ -159,7 +159,11 @@ class Dramatiq(Connection):
         int | None,
         BeforeValidator(or_null(parse_share)),
         WithJsonSchema({"type": ["string", "null"], "pattern": rf"^({SHARE}|\$\{{.*)$"}),
-    ] = Field(default=90, description="share of Redis's maxmemory from which every source pauses", examples=["80%"])
+    ] = Field(
+        default=90,
+        description="share of Redis's maxmemory from which every source pauses; null: no bound",
+        examples=["80%"],
+    )
     allow_eviction: Boolean = Field(
         default=False,
         description="whether the bridge is ready though Redis deletes messages when it is full",
@@ -175,7 +179,9 @@ class SpoolSettings(Model):
         examples=["/var/lib/dramatiq-bridge/spool"],
     )
     max_size: Annotated[Bytes, AfterValidator(_at_least_1_mib)] = Field(
-        default=256 << 20, description="how much of the disk all sources may take together"
+        default=256 << 20,
+        description="how much of the disk all sources may take together; at least 1MiB",
+        examples=["1GiB"],
     )
 
 
@@ -186,10 +192,12 @@ class DeadLetters(Model):
         default=10_000, description="entries that are kept", examples=[50_000]
     )
     max_size: Annotated[Bytes, AfterValidator(_at_least_1_mib)] = Field(
-        default=64 << 20, description="how much of Redis's memory they may take; at most a tenth of its maxmemory"
+        default=64 << 20,
+        description="how much of Redis's memory they may take; at most a tenth of its maxmemory, at least 1MiB",
+        examples=["128MiB"],
     )
     max_age: Annotated[Milliseconds, at_least(60_000)] = Field(
-        default=14 * 86_400_000, description="how long one is kept"
+        default=14 * 86_400_000, description="how long one is kept; at least 1m", examples=["30d"]
     )
     redact: Annotated[list[Annotated[str, AfterValidator(_redacted_path)]], Field(max_length=100)] = Field(
         default=[],
@@ -300,10 +308,12 @@ class Config(Model):
     processes: Annotated[Integer, Field(ge=1, le=MAX_PROCESSES)] = Field(
         default=1, description="how many processes share the events of sources that can be shared", examples=[4]
     )
-    drain_timeout: Milliseconds = Field(default=20_000, description="how long what was received may take when stopping")
+    drain_timeout: Milliseconds = Field(
+        default=20_000, description="how long the received events may take at a stop; the process ends within 5 s more"
+    )
     spool: SpoolSettings | None = Field(
         default=None,
-        description="disk for what no broker holds while Redis is away; without it that is lost",
+        description="disk for the events that no broker keeps while Redis is away; without it they are lost",
         examples=[{"directory": "/var/lib/dramatiq-bridge/spool"}],
     )
     dead_letters: Annotated[

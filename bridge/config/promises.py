@@ -1,6 +1,6 @@
-"""The promises: the one table of the guarantees, for each kind of source. `check`, the log and the README take their words here.
+"""The promises: the one table of the guarantees, for each kind of source. `check`, the log and docs/guarantees.md take their words here.
 
-A test compares the README's table with this one.
+A test compares that page with this one.
 """
 
 from __future__ import annotations
@@ -96,7 +96,7 @@ STREAM_ELSEWHERE: Final = Promise(
     ("bridge-kill", "redis-kill", "stream-group-lost"),
 )
 
-#: By the name in the README's table.
+#: By the name in docs/guarantees.md.
 PROMISES: Final[Mapping[str, Promise]] = {
     "AMQP": AMQP,
     "RabbitMQ streams": AMQP_STREAM,

@@ -73,13 +73,19 @@ class SourceModel(Connection):
     decode: Decode = Field(default="json", description="how a body becomes the payload", examples=["msgpack"])
     unmatched: Unmatched | None = Field(
         default=None,
-        description="what becomes of an event that fits no route's topic; dead-letter for queues and streams, otherwise drop",
+        description="fate of an event that fits no route's topic; dead-letter for queues and streams, otherwise drop",
         examples=["drop"],
     )
     window: Annotated[
-        Window, Field(description="how much may be in flight", examples=[{"events": 2_000, "bytes": "32MiB"}])
+        Window,
+        Field(
+            description="how much may be received and not yet acknowledged",
+            examples=[{"events": 2_000, "bytes": "32MiB"}],
+        ),
     ] = Window()
-    max_body: Size = Field(default=256 << 10, description="size of a body from which an event is a dead letter")
+    max_body: Size = Field(
+        default=256 << 10, description="size of the largest body; an event with a larger one is a dead letter"
+    )
 
     @property
     def dead_letter_unmatched(self) -> bool:

@@ -188,7 +188,7 @@ class Mqtt(DeduplicatedSource):
     )
     topics: list[MqttFilter] = Field(
         default=[],
-        description="filters to subscribe to; without them, what the routes need",
+        description="filters to subscribe to; without them, those that the routes need",
         examples=[["plants/#"], ["$share/bridge/plants/#"]],
     )
     keepalive: Seconds16 = Field(default=30_000, description="interval of pings")
@@ -267,7 +267,11 @@ class RedisPubsub(SourceModel):
     )
 
     window: Annotated[
-        WideWindow, Field(description="how much may be in flight", examples=[{"events": 2_000, "bytes": "32MiB"}])
+        WideWindow,
+        Field(
+            description="how much may be received and not yet acknowledged",
+            examples=[{"events": 2_000, "bytes": "32MiB"}],
+        ),
     ] = WideWindow()
     type: Literal["redis-pubsub"] = Field(description="protocol of the source")
     channels: list[Name] = Field(default=[], description="channels to subscribe to", examples=[["signups"]])
@@ -318,7 +322,11 @@ class RedisStream(SourceModel):
     )
 
     window: Annotated[
-        WideWindow, Field(description="how much may be in flight", examples=[{"events": 2_000, "bytes": "32MiB"}])
+        WideWindow,
+        Field(
+            description="how much may be received and not yet acknowledged",
+            examples=[{"events": 2_000, "bytes": "32MiB"}],
+        ),
     ] = WideWindow()
     type: Literal["redis-stream"] = Field(description="protocol of the source")
     streams: Annotated[list[Name], Field(min_length=1)] = Field(

@@ -118,6 +118,11 @@ class SourcePipeline:
         return self._source.name
 
     @property
+    def spools_all(self) -> bool:
+        """Whether the spool takes every event that the sink does not take."""
+        return self._policy.spool is not None and not self._accounts.redelivers
+
+    @property
     def accounts(self) -> Accounts:
         """Its accounts, which a successor goes on with."""
         return self._accounts

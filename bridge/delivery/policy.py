@@ -36,7 +36,8 @@ class Delivery:
 
     `counts` are set once it is routed, `outcome` once it is counted. `rest` is set if not all events of the batch were
     routed with it: the delivery of the others, which follows this one. `router` is that of the configuration by which it
-    was received, so that a reload changes the routes between two batches; None for the present one.
+    was received, so that a reload changes the routes between two batches; None for the present one. `replayed` says
+    whether it is on the disk: no delivery that was received waits for it.
     """
 
     session: Session | None
@@ -45,6 +46,7 @@ class Delivery:
     outcome: Outcome | None = None
     rest: Delivery | None = None
     router: Router | None = None
+    replayed: bool = False
 
     def set_routed(self, counts: Counts) -> None:
         """Set the counts that routing the batch has returned.
@@ -86,7 +88,7 @@ class DeliveryPolicy:
         self.stopping = False
         #: Set where a stop would lose the events that a paused route holds: they are written all the same.
         self.ignores_pauses = False
-        #: Called when a paused route holds a delivery though the source stops: no wait helps.
+        #: Called when a paused route holds a delivery though the source stops, and the spool will not take it: no wait helps.
         self.on_held: Callable[[], None] = lambda: None
         #: Of deliveries without one of their own.
         self.router = router
@@ -128,20 +130,25 @@ class DeliveryPolicy:
             if self.spool is not None and not self.is_stale(delivery):
                 if (outcome := await self.spill(delivery, self.spool)) is not None:
                     return outcome
+                if self.stopping and self._context.pauses.holds(self._name):
+                    self.on_held()  # the replay waits for a paused route: there will be no room
                 await asyncio.sleep(_FULL_SPOOL_RETRY_S)
 
     async def replay(self, delivery: Delivery) -> Outcome:
         """Write a batch of the spool, however long that takes."""
+        delivery.replayed = True
         await self._write_when_available(delivery)
         return Outcome.WRITTEN
 
     async def spill(self, delivery: Delivery, spool: Spool) -> Outcome | None:
         """Append the unwritten parts of the batch to the spool; None where it is full now and trying again makes sense."""
         parts = delivery.unwritten()
+        # The sink gives them their numbers. Redis may have written one whose answer never came.
+        attempted = [part for part in parts if part.number is not None]
         for part in parts:
             part.assign_number()
         try:
-            await spool.append(parts, durable=self._source.redelivers)
+            await spool.append(parts, durable=self._source.redelivers, attempted=attempted)
         except SpoolFull as error:
             self._repeated.write(
                 (error.event, without_numbers(error.cause)),
@@ -211,7 +218,7 @@ class DeliveryPolicy:
         while delivery.counts is None:
             delivery.set_routed(await self._route(delivery))
         if context.pauses.names:
-            await self._wait_for_paused(delivery.counts)
+            await self._wait_for_paused(delivery, delivery.counts)
         await context.backpressure.admit(self._name, delivery.batch.queues)
         # Only now: the session may have ended during a long wait.
         if self.is_stale(delivery):
@@ -232,14 +239,21 @@ class DeliveryPolicy:
             return await self._guard.route(delivery.batch, router)
         return await router.route_in_turns(delivery.batch)
 
-    async def _wait_for_paused(self, counts: Counts) -> None:
+    async def _wait_for_paused(self, delivery: Delivery, counts: Counts) -> None:
         """Return once no route is paused that has made a message of the delivery."""
         pauses = self._context.pauses
         matched = {name for name, of_route in counts.routes.items() if of_route.matched}
         while (held := matched & pauses.names) and not self.ignores_pauses:
-            if self.stopping:
+            if self.stopping and not self._is_for_the_disk(delivery):
                 self.on_held()
             await pauses.wait(self._name, held)
+
+    def _is_for_the_disk(self, delivery: Delivery) -> bool:
+        """Whether it is on the disk, or a stop puts it there: then those behind it go there too, and none has to wait."""
+        if delivery.replayed:
+            return True
+        is_spooled = self.spool is not None and delivery.session is not None
+        return is_spooled and not self._accounts.are_redelivered(delivery.batch.events)
 
     def _check_spill_later(self, session: Session, delivery: Delivery, limit: asyncio.Timeout) -> None:
         patience_s = _PATIENCE_WITH_BROKER_S if self._source.redelivers else _PATIENCE_S

@@ -30,7 +30,7 @@ from bridge.routing.redaction import RedactedEvent
 #: The last millisecond of the year 9999.
 _LAST_MS: Final = 253_402_300_799_999
 _WIDTH: Final = 110
-#: Of an item, with and without `tests:` above: as the README writes it, so that the text can be added to any file of tests.
+#: Of an item, with and without `tests:` above: as the tutorial writes it, so that the text can be added to any file of tests.
 _INDENT: Final = "  "
 #: A larger body is written as one text, and arguments that are larger are not expected: YAML takes 10 us for each byte.
 _MAX_READABLE: Final = 32 << 10

@@ -36,7 +36,7 @@ _CLOSE_SPOOL_S: Final = 2.0
 #: The spool may take all of `drain_timeout` that is left, and so much more: before `ending.LEAVE_S` ends the process.
 _LATE_CLOSE_S: Final = 3.2
 #: How long a source that restarts may finish its events: else its broker redelivers them, or its successor has them. Less where
-#: the sink takes none.
+#: the sink takes none, and nothing else does.
 _RETIRE_S: Final = 5.0
 _RETIRE_HELD_S: Final = 0.5
 
@@ -276,7 +276,7 @@ class Pipelines:
                 group.create_task(pipeline.stop(by))
             for name in changes.restarted:
                 held = not SinkAvailability(self._side.context, name).available
-                within_s = _RETIRE_HELD_S if held else _RETIRE_S
+                within_s = _RETIRE_HELD_S if held and not self._running[name].spools_all else _RETIRE_S
                 group.create_task(self._running[name].retire(min(by, now + within_s)))
 
     def _probe_for(self, names: Iterable[str]) -> None:

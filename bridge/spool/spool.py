@@ -99,6 +99,8 @@ class Spool:
         self._filled = asyncio.Event()
         #: An append that has not been confirmed yet: the numbers of its batches.
         self._begun: tuple[list[tuple[str, int | None]], asyncio.Future[None]] | None = None
+        #: The numbers of the batches that Redis has perhaps written already.
+        self._attempted: set[tuple[str, int | None]] = set()
         self._sync: asyncio.TimerHandle | None = None
         self._repeated = RepeatedLog()
         if self.events:
@@ -114,14 +116,16 @@ class Spool:
         """Whether the spool holds events; then every event received has to go behind them."""
         return self.events > 0
 
-    async def append(self, batches: Sequence[Batch], *, durable: bool) -> None:
+    async def append(self, batches: Sequence[Batch], *, durable: bool, attempted: Sequence[Batch] = ()) -> None:
         """Append batches that have their numbers: all or none; `durable` ones survive a power cut.
 
-        A call that was cancelled goes on in the thread: another one for the same batches waits for it.
+        A call that was cancelled goes on in the thread: another one for the same batches waits for it. Redis may have
+        written those that were `attempted`: they are replayed by their own numbers.
 
         Raises:
             SpoolFull: nothing was appended.
         """
+        self._attempted.update(_numbers(attempted))
         if not self.has_begun(batches):
             self._begun = _numbers(batches), self._begin(batches, durable=durable)
         assert self._begun is not None  # noqa: S101 - it has begun
@@ -131,6 +135,7 @@ class Spool:
             raise  # it may be on the disk
         except BaseException:
             self._begun = None
+            self._attempted.difference_update(_numbers(batches))
             raise
         self._begun = None
         self._say_restored(self.events - self._log.files.missing)
@@ -183,6 +188,7 @@ class Spool:
         """Remove the batch that `replay` has yielded last: it is written, or reported as lost."""
         events = sum(entry.events for entry in spooled.entries)
         self._from_earlier_process = max(0, self._from_earlier_process - events)
+        self._attempted.discard(_number(spooled.batch))
         self.events -= events
         try:
             # A reload may cancel it: it is removed all the same, before the next one is read.
@@ -197,8 +203,8 @@ class Spool:
     def _merged(self, batches: list[SpooledBatch]) -> list[SpooledBatch]:
         """Merge small batches of one sequence into larger ones: each batch costs a round trip.
 
-        Don't merge batches from an earlier process: it may already have written some of them, and only the original
-        batch numbers show which (see `enqueue.lua`).
+        Don't merge batches from an earlier process, or one that was attempted before it was spooled: they may be written
+        already, and only the original batch numbers show which (see `enqueue.lua`).
         """
         if self._from_earlier_process > 0:
             return batches
@@ -209,6 +215,7 @@ class Spool:
                 last is None
                 or last.lost
                 or spooled.lost
+                or not self._attempted.isdisjoint(_numbers([last.batch, spooled.batch]))
                 or last.batch.sequence.name != spooled.batch.sequence.name
                 or len(last.batch.events) + len(spooled.batch.events) > MAX_BATCH_EVENTS
             ):
@@ -332,4 +339,8 @@ class Spool:
 
 
 def _numbers(batches: Sequence[Batch]) -> list[tuple[str, int | None]]:
-    return [(batch.sequence.name, batch.number) for batch in batches]
+    return [_number(batch) for batch in batches]
+
+
+def _number(batch: Batch) -> tuple[str, int | None]:
+    return batch.sequence.name, batch.number

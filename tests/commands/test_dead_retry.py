@@ -125,7 +125,7 @@ async def test_a_redis_that_takes_no_writes(new_redis: Callable[..., Redis], tmp
     await desk.store.close()
 
 
-#: All that the retry of a letter needs, beside the connection's own: the permissions that the README names.
+#: All that the retry of a letter needs, beside the connection's own: the permissions that the documents name.
 NEEDED = (
     "eval",
     "evalsha",

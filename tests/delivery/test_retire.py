@@ -12,7 +12,10 @@ import pytest
 
 from bridge.delivery.pipeline import SourcePipeline
 from bridge.model.accounting import Counts
+from bridge.model.batch import Batch, Written
 from bridge.spool import SpoolDirectory
+from tests.support.batches import Sinks, numbers
+from tests.support.brokers import Redis
 from tests.support.memory import MemorySession, MemorySink, MemorySource, context, event, pipeline, until
 from tests.support.routing import router
 
@@ -38,6 +41,48 @@ def _soon(seconds: float = 0.1) -> float:
 
 async def _taken(session: MemorySession) -> None:
     await until(lambda: not session.window.waiting)
+
+
+class _Late(MemorySession):
+    """Its broker confirms a pause late, after the events that it has sent before."""
+
+    def __init__(self, source: MemorySource, events: int) -> None:
+        super().__init__(source, events)
+        self.pausing = asyncio.Event()
+
+    async def pause(self) -> None:
+        """Only ask: the test confirms it."""
+        self.pausing.set()
+
+
+class _LateSource(MemorySource):
+    @asynccontextmanager
+    async def connect(self) -> AsyncIterator[MemorySession]:
+        """See MemorySource."""
+        self.session = session = _Late(self, 1000)
+        try:
+            yield session
+        finally:
+            session.fail("the connection was closed")
+
+
+class _Unanswered:
+    """A sink that takes the first write, and whose answer to it never comes."""
+
+    def __init__(self, sink: Any) -> None:
+        self._sink = sink
+        self.taken = False
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._sink, name)
+
+    async def write(self, batch: Batch) -> Written:
+        """See Sink."""
+        written: Written = await self._sink.write(batch)
+        if not self.taken:
+            self.taken, batch.written = True, None
+            await asyncio.Event().wait()
+        return written
 
 
 async def _retire(moved: SourcePipeline, within_s: float = 0.1) -> None:
@@ -307,6 +352,29 @@ async def test_a_stop_spools_what_a_paused_route_holds(tmp_path: Path) -> None:
     await spools.close()
 
 
+async def test_a_stop_does_not_wait_for_room_in_a_spool_that_a_paused_route_fills(tmp_path: Path) -> None:
+    """There will be none: the events beyond it are lost, and counted."""
+    source = MemorySource(redelivers=False)
+    sink = MemorySink(source)
+    into = context(sink)
+    moved = pipeline(source, into, BOTH)
+    spools = SpoolDirectory(tmp_path, 100)
+    assert await spools.own()
+    await moved.open_spool(spools)
+    sink.away = True
+    async with _running(moved):
+        await source.deliver(event(2))
+        await until(lambda: moved.state().spooled == 1)  # there is room for one
+        into.pauses.set({"two"})
+        sink.away = False
+        await until(lambda: into.pauses.holds("s"))
+        await source.deliver(event(3))
+        await asyncio.wait_for(moved.stop(_soon(3600)), 60)
+    assert moved.counts == Counts(received=2, lost=1)
+    assert moved.state().spooled == 1
+    await spools.close()
+
+
 async def test_a_restart_does_not_wait_for_a_paused_route() -> None:
     """What it holds goes to the successor, where it still holds."""
     source = MemorySource(redelivers=False)
@@ -328,3 +396,69 @@ async def test_a_restart_does_not_wait_for_a_paused_route() -> None:
         into.pauses.set(())
         await until(lambda: second.counts == Counts(received=5, enqueued=5, messages=6))
     assert source.numbers("written") == [0, 1, 2, 3, 4]
+
+
+@pytest.mark.parametrize("replayed", [False, True])
+async def test_a_restart_receives_what_was_sent_before_though_a_route_is_paused(tmp_path: Path, replayed: bool) -> None:
+    """The spool takes what the route holds, so that there is room; the end of the session is waited for."""
+    source = _LateSource(redelivers=False)
+    sink = MemorySink(source)
+    into = context(sink)
+    first = pipeline(source, into, BOTH)
+    second = pipeline(source, into, BOTH, before=first)
+    spools = SpoolDirectory(tmp_path, 1 << 20)
+    assert await spools.own()
+    await first.open_spool(spools)
+    sink.away = replayed
+    async with _running(first):
+        if replayed:
+            session = await source.deliver(event(2))
+            await until(lambda: first.state().spooled == 1)
+        into.pauses.set({"two"})
+        sink.away = False
+        if not replayed:
+            session = await source.deliver(event(2))
+        await until(lambda: into.pauses.holds("s"))
+        retiring = asyncio.create_task(first.retire(_soon(60)))
+        assert isinstance(session, _Late)
+        await session.pausing.wait()
+        await asyncio.sleep(0.1)
+        session.window.put([event(3), event(4)])
+        session.window.close()
+        await asyncio.wait_for(retiring, 60)
+    second.succeed(first)
+    assert second.counts.received == 3
+    assert second.state().accounting_error == 0
+    into.pauses.set(())
+    source.session = None
+    async with _running(second):
+        await until(lambda: second.counts == Counts(received=3, enqueued=3, messages=4))
+    assert source.numbers("written") == [2, 3, 4]
+    await spools.close()
+
+
+async def test_a_write_without_an_answer_is_not_repeated_by_the_successor(redis_server: Redis, tmp_path: Path) -> None:
+    """Its batch goes to the spool, and others behind it; it keeps its number, by which Redis knows it."""
+    source = MemorySource(redelivers=False)
+    async with Sinks() as make:
+        sink: Any = _Unanswered(make(redis_server))
+        first = pipeline(source, context(sink), OLD)
+        second = pipeline(source, context(sink), OLD, before=first)
+        spools = SpoolDirectory(tmp_path, 1 << 20)
+        assert await spools.own()
+        await first.open_spool(spools)
+        async with _running(first):
+            session = await source.deliver(event(0))
+            await until(lambda: sink.taken)
+            for n in range(1, 3):
+                await source.deliver(event(n))
+                await _taken(session)
+            await _retire(first, 20)
+            assert first.state().spooled == 3
+        second.succeed(first)
+        source.session = None
+        async with _running(second):
+            await until(lambda: second.counts == Counts(received=3, enqueued=3, messages=3))
+        with redis_server.client() as client:
+            assert numbers(client) == [0, 1, 2]
+        await spools.close()

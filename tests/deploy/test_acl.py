@@ -22,6 +22,7 @@ from bridge.sink.attempts import RedisAttempts
 from tests.support.batches import DEAD, Entry, Sinks, batch, batch_of, event
 from tests.support.brokers import Mosquitto, Redis
 from tests.support.children import REPOSITORY, wait_until
+from tests.support.documents import acl_line
 from tests.support.feeds import MqttFeed, PubsubFeed, StreamFeed
 from tests.support.letters import ORDERS, order
 from tests.support.processes import Bridges, queue_messages
@@ -67,9 +68,9 @@ def denied(admin: Any) -> list[str]:
     return [f"{entry['username']}: {entry['reason']} {entry['object']}" for entry in entries]
 
 
-def test_the_readme_has_the_line_of_the_bridge() -> None:
+def test_the_documents_have_the_line_of_the_bridge() -> None:
     """One source of truth: this file."""
-    (line,) = [line for line in (REPOSITORY / "README.md").read_text().splitlines() if line.startswith("ACL SETUSER")]
+    line = acl_line()
     (own,) = [line for line in LINES if line.startswith("user bridge ")]
     assert [word for word in line.split()[2:] if word[0] != ">"] == [word for word in own.split()[1:] if word[0] != ">"]
 

@@ -6,7 +6,6 @@ import re
 import threading
 import time
 from collections.abc import Callable, Iterator
-from pathlib import Path
 
 import pytest
 import redis
@@ -15,10 +14,10 @@ from bridge.sink.redis_sink import COMMANDS
 from tests.preflight.conftest import Looked
 from tests.support.brokers import Redis
 from tests.support.children import free_port
+from tests.support.documents import acl_line
 from tests.support.odd_servers import Sentinel, odd_server
 
 NewRedis = Callable[..., Redis]
-REPOSITORY = Path(__file__).parents[2]
 DURABLE = {"appendonly": "yes"}
 
 
@@ -92,9 +91,8 @@ def test_without_eval_the_line_gives_all_that_a_batch_needs(durable: Redis, admi
 
 
 def test_the_minimal_acl_is_enough(durable: Redis, admin: redis.Redis, look: Looked) -> None:
-    """The permissions that the README names leave no problem and no note."""
-    (line,) = [line for line in (REPOSITORY / "README.md").read_text().splitlines() if line.startswith("ACL SETUSER")]
-    admin.execute_command(*line.split())
+    """The permissions that the documents name leave no problem and no note."""
+    admin.execute_command(*acl_line().split())
     config = {"url": durable.url, "username": "bridge", "password": "secret", "max_queue_depth": 10}
     assert [one[:3] for one in look(config)] == ["ok:", "ok:"]
 

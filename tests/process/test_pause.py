@@ -22,6 +22,7 @@ from bridge.model.state import SourceState
 from bridge.process.loader import Loader
 from bridge.process.one_process import OneProcess
 from bridge.process.supervisor import Supervisor
+from bridge.spool import Spool
 from tests.support.brokers import Redis
 from tests.support.children import patient
 from tests.support.feeds import AmqpFeed, Feed, PubsubFeed, StreamFeed
@@ -45,13 +46,13 @@ ODD: dict[str, Any] = {
 }
 
 
-async def _until(condition: Callable[[], object], what: str) -> None:
+async def _until(condition: Callable[[], object], what: str, found: Callable[[], object] = lambda: "") -> None:
     try:
         async with asyncio.timeout(patient(30)):
             while not condition():  # noqa: ASYNC110 - Redis and a bridge answer, no event
                 await asyncio.sleep(0.02)
     except TimeoutError:
-        raise AssertionError(f"{what} did not come true") from None
+        raise AssertionError(f"{what} did not come true: {found()}") from None
 
 
 class _Bridge:
@@ -82,6 +83,20 @@ class _Bridge:
     def connected(self, name: str = "feed") -> bool:
         source = self.running.state().sources.get(name)
         return source is not None and source.connected
+
+    async def resume(self, name: str, source: str = "feed") -> None:
+        """Resume a source, or a route of it, and wait for a connection that no pause is about to close.
+
+        One that the pause of the source has found may still be there, and finish its events: it listens no more.
+        """
+        before = self.running.state().sources[source].reconnects if name == source else -1
+        await self.running.pause(name, paused=False)
+
+        def listens() -> bool:
+            state = self.running.state().sources[source]
+            return state.connected and state.reconnects > before
+
+        await _until(listens, "listening again", self.running.state)
 
 
 @asynccontextmanager
@@ -340,15 +355,47 @@ async def test_the_accounts_agree_at_every_moment_of_a_reload_and_a_pause(
             for name in ("stream", "pubsub"):
                 await bridge.running.pause(f"route:{name}" if step % 2 else name, paused=True)
             await asyncio.sleep(0.1)
-            for name in ("stream", "pubsub"):
-                await bridge.running.pause(f"route:{name}" if step % 2 else name, paused=False)
-            await _until(lambda: bridge.connected("pubsub"), "listening again")
-        await _until(lambda: bridge.counts().enqueued == 1200, "all of them")
+            await bridge.running.pause("route:stream" if step % 2 else "stream", paused=False)
+            await bridge.resume("route:pubsub" if step % 2 else "pubsub", "pubsub")
+        # Not by the counts: of an entry that was written when the sink stopped, and whose answer never came, the stream brings
+        # another delivery, which is a duplicate.
+        await _until(lambda: len(_numbers(sink)) >= 1200, "all of them", bridge.running.state)
         scraping.cancel()
         assert not wrong
+    by_source = bridge.running.counts()
     counts = bridge.counts()
     assert (counts.came, counts.settled, counts.lost) == (counts.received, counts.came, 0)
+    assert (by_source["pubsub"].received, by_source["pubsub"].enqueued) == (600, 600)
+    assert by_source["stream"].enqueued <= 600 <= by_source["stream"].enqueued + by_source["stream"].deduplicated
     assert sorted(_numbers(sink)) == sorted([*range(600), *range(600)])
+
+
+async def test_a_reload_in_an_outage_waits_for_a_slow_disk(
+    redis_server: Redis, new_redis: Callable[..., Redis], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Events beyond the window, which Redis has sent already, are received as the spool makes room; then the source restarts."""
+    append = Spool.append
+
+    async def slow(*args: Any, **options: Any) -> None:
+        await asyncio.sleep(0.2)
+        await append(*args, **options)
+
+    monkeypatch.setattr(Spool, "append", slow)
+    sink = new_redis()
+    feed = PubsubFeed(redis_server)
+    config = {**feed.config(sink, window={"events": 10}), "spool": {"directory": str(tmp_path / "spool")}}
+    async with _run(tmp_path, config) as bridge:
+        sink.stop()
+        await _publish(feed, *range(60))
+        await _until(lambda: bridge.running.state().sources["feed"].spooled, "the first events on the disk")
+        config["sources"]["feed"]["window"] = {"events": 11}
+        bridge.configure(config)
+        assert (await bridge.running.reload()).result == "ok"
+        assert bridge.counts().received == 60
+        await asyncio.to_thread(sink.start)
+        await _until(lambda: len(_numbers(sink)) >= 60, "all of them", bridge.running.state)
+        assert _numbers(sink) == list(range(60))
+    assert bridge.counts().lost == 0
 
 
 async def test_a_stop_loses_nothing_behind_a_paused_route(

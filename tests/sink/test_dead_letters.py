@@ -19,7 +19,7 @@ from bridge.sink.redis_sink import SCRIPT
 from bridge.sink.script_arguments import ScriptArguments
 from tests.support.batches import DEAD, Entry, Sinks, answer, batch_of, copied, dead_letters, event, load, write
 from tests.support.brokers import Redis
-from tests.support.children import REPOSITORY
+from tests.support.documents import acl_line
 
 BOOKS = f"{DEAD}:books"
 NewRedis = Callable[..., Redis]
@@ -200,12 +200,11 @@ async def test_a_redis_without_minid_trims_by_number(redis_server: Redis, make: 
 
 
 async def test_the_minimal_acl_is_enough_to_trim(redis_server: Redis, make: Sinks) -> None:
-    """The permissions that the README names bound the dead letters too, also those of before the books."""
-    (line,) = [line for line in (REPOSITORY / "README.md").read_text().splitlines() if line.startswith("ACL SETUSER")]
+    """The permissions that the documents name bound the dead letters too, also those of before the books."""
     with redis_server.client() as client:
         for n in range(400):
             client.xadd(DEAD, {"body": b"%d" % n})
-        client.execute_command(*line.split())
+        client.execute_command(*acl_line().split())
         try:
             sink = make(redis_server, cap=300, username="bridge", password="secret")
             await add(sink, letters(1, start=400))

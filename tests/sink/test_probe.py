@@ -21,6 +21,7 @@ from bridge.sink.script_arguments import ScriptArguments
 from tests.support.batches import DEAD, Entry, Sinks, answer, batch, batch_of, event, message, numbers
 from tests.support.brokers import Redis
 from tests.support.children import free_port, wait_until
+from tests.support.documents import acl_line
 from tests.support.odd_servers import ANSWERS, odd_server
 
 NewRedis = Callable[..., Redis]
@@ -213,9 +214,9 @@ async def test_a_replica_names_the_remedy(new_redis: NewRedis, make: Sinks) -> N
             await sink.probe()
 
 
-async def test_the_permissions_in_the_readme_are_enough(new_redis: NewRedis, make: Sinks) -> None:
+async def test_the_permissions_in_the_documents_are_enough(new_redis: NewRedis, make: Sinks) -> None:
     """The probe needs none beside those of a batch, of its bounds, and of the questions about memory and version."""
-    (rights,) = re.findall(r"^ACL SETUSER bridge (.*)$", (REPOSITORY / "README.md").read_text(), re.MULTILINE)
+    rights = acl_line().removeprefix("ACL SETUSER bridge ")
     sink = make(new_redis({"user bridge": rights}), username="bridge", password="secret")
     await sink.probe()
     assert await sink.write(batch(1, 2)) == Written(2, 0)

@@ -13,7 +13,7 @@ from bridge.model.event import OnceByPosition, OnceByXack
 from bridge.sink.attempts import RedisAttempts
 from tests.support.batches import DEAD, Entry, Sinks, answer, batch, batch_of, copied, event, message, numbers
 from tests.support.brokers import Redis
-from tests.support.children import REPOSITORY
+from tests.support.documents import acl_line
 from tests.support.processes import assert_no_orphans
 
 
@@ -182,11 +182,10 @@ async def test_a_dead_letter_keeps_everything_known(redis_server: Redis, make: S
 
 
 async def test_the_minimal_acl_is_enough(redis_server: Redis, make: Sinks) -> None:
-    """The permissions that the README names are all that the bridge needs in Dramatiq's Redis."""
-    (line,) = [line for line in (REPOSITORY / "README.md").read_text().splitlines() if line.startswith("ACL SETUSER")]
+    """The permissions that the documents name are all that the bridge needs in Dramatiq's Redis."""
     with redis_server.client() as client:
         try:
-            client.execute_command(*line.split())
+            client.execute_command(*acl_line().split())
             sink = make(redis_server, username="bridge", password="secret")
             await sink.ping()
             assert await sink.write(batch(1, 2, once=True)) == Written(2, 0)

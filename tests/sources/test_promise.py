@@ -1,7 +1,8 @@
-"""The promise that `check` and the README state for a source, with a spool and without."""
+"""The promise that `check` and the documents state for a source, with a spool and without."""
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from bridge.config import load
 from bridge.config.promises import PROMISES
 from bridge.sources.promise import promise
 from tests.support.children import REPOSITORY
+from tests.support.documents import page
 
 MQTT = "{type: mqtt, url: mqtt://localhost, client_id: a, session_expiry: 2h}"
 QOS_0 = "{type: mqtt, url: mqtt://localhost, qos: 0, window: {events: 50, bytes: 1MiB}}"
@@ -64,13 +66,18 @@ def test_guarantee_is_promised_where_the_source_says_that_its_broker_redelivers(
     assert guarantee.startswith("at most once") != sources.make("a", config).redelivers
 
 
-def test_the_readme_has_the_table_of_the_code() -> None:
-    """Source, guarantee, duplicates, condition, order, and the fault rows, which exist."""
-    readme, results = (REPOSITORY / "README.md").read_text(), (REPOSITORY / "tests/faults/results.md").read_text()
+def test_the_documents_have_the_table_of_the_code() -> None:
+    """Source, guarantee, duplicates; condition, order, and the fault rows, which exist: in the chapter of each source."""
+    text, results = page("guarantees"), (REPOSITORY / "tests/faults/results.md").read_text()
+    overview, _, chapters = text.partition("\n## Each source\n")
+    chapters = chapters.partition("\n## ")[0]
+    assert re.findall(r"^### (.*)$", chapters, re.MULTILINE) == list(PROMISES)
     for name, each in PROMISES.items():
-        rows = ", ".join(f"[{row}](tests/faults/results.md#{row})" for row in each.rows)
-        line = f"| {name} | {each.guarantee} | {each.duplicates} | {each.condition} | {each.order} | {rows} |"
-        assert line in readme, line
+        cells = f" | {each.guarantee} | {each.duplicates} |"
+        assert re.search(rf"^\| \[{re.escape(name)}\]\(#[a-z0-9-]+\){re.escape(cells)}$", overview, re.MULTILINE), name
+        rows = ", ".join(f"[{row}](../tests/faults/results.md#{row})" for row in each.rows)
+        chapter = f"- **On condition that**: {each.condition}\n- **Order**: {each.order}\n- **Shown by**: {rows}\n"
+        assert f"### {name}\n\n{chapter}" in chapters, chapter
         for row in each.rows:
             assert f"\n### {row}\n" in results or f"\n## {row}\n" in results or f'id="{row}"' in results, row
 

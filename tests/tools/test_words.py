@@ -132,8 +132,14 @@ what three words
 
 def test_of_markdown_blocks_of_code_do_not_count(tmp_path: Path) -> None:
     """Fences of both kinds, indented ones too; other files are not read."""
-    groups = _run(tmp_path, README_md=_MARKDOWN, ARCHITECTURE_md="what", CHANGELOG_md="what")[1]
-    assert groups == {"README.md": (2, 2 + 2 + 3 + 3), "ARCHITECTURE.md": (1, 1), "all": (3, 11)}
+    files = {"README_md": _MARKDOWN, "ARCHITECTURE_md": "what", "docs__page_md": "what else", "CHANGELOG_md": "what"}
+    groups = _run(tmp_path, **files)[1]
+    assert groups == {
+        "README.md": (2, 2 + 2 + 3 + 3),
+        "ARCHITECTURE.md": (1, 1),
+        "docs": (1, 2),
+        "all": (4, 13),
+    }
 
 
 def test_the_worst_files_are_named_when_it_fails(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Writes the pictures of the page for the README, from a real bridge: `python -m tests.admin.page.screenshots DIRECTORY`."""
+"""Writes the pictures of the page for the documents, from a real bridge: `python -m tests.admin.page.screenshots DIRECTORY`."""
 
 from __future__ import annotations
 

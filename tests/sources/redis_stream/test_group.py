@@ -319,10 +319,10 @@ def test_a_user_who_may_not_inspect_reads_nevertheless(
     assert len(bridge.events("source.trimming_unnoticed")) == 1
 
 
-def test_a_user_with_the_readmes_permissions_notices_trimmed_entries(
+def test_a_user_with_the_documented_permissions_notices_trimmed_entries(
     feed: StreamFeed, new_bridge: Bridges, reader: Callable[[str], dict[str, Any]]
 ) -> None:
-    """A user with the permissions that the README names reads, notices and counts."""
+    """A user with the permissions that the documents name reads, notices and counts."""
     feed.publish([{"n": n} for n in range(10)])
     with feed.broker.client() as client:
         client.xgroup_setid(feed.name, "bridge", "0", entries_read=0)
