@@ -36,7 +36,6 @@ PAGES: Final = {
 AWAITED: Final = (
     "bench/scaling.md",
     "deploy/helm/dramatiq-bridge/README.md",
-    "deploy/runbook.md",
     "docs/scaling.md",
 )
 #: Each is a chapter of one page.
