@@ -81,6 +81,23 @@ def test_a_changed_configuration_restarts_the_pods(template: Template) -> None:
     assert len({first, checksum(config={"processes": 2}), checksum(extraFiles={"bridge_test.yaml": "tests: []"})}) == 3
 
 
+def test_a_pod_that_reloads_restarts_only_for_what_no_reload_takes_over(template: Template) -> None:
+    """Another `processes` or `spool` is a rollout, and another source is none."""
+
+    def annotations(**config: Any) -> Any:
+        config = {"sources": {"orders": ORDERS}, **config}
+        values = {"image": IMAGE, "config": config, "onConfigChange": "reload"}
+        return _workload(template(values))["spec"]["template"]["metadata"]["annotations"]
+
+    first = annotations()
+    assert annotations(sources={"orders": ORDERS, "more": ORDERS}) == first
+    assert annotations(processes=2) != first
+    spools = [
+        annotations(spool={"directory": "/var/lib/dramatiq-bridge", "max_size": size}) for size in ("64MiB", "65MiB")
+    ]
+    assert spools[0] != spools[1]
+
+
 def test_an_own_annotation_changes_nothing_of_the_charts(template: Template) -> None:
     """Labels and annotations of the user come beside those by which the chart finds its pods."""
     labels = {"team": "shop", "app.kubernetes.io/name": "mine"}
