@@ -93,7 +93,8 @@ def test_a_pod_that_reloads_restarts_only_for_what_no_reload_takes_over(template
     assert annotations(sources={"orders": ORDERS, "more": ORDERS}) == first
     assert annotations(processes=2) != first
     spools = [
-        annotations(spool={"directory": "/var/lib/dramatiq-bridge", "max_size": size}) for size in ("64MiB", "65MiB")
+        annotations(spool={"directory": "/var/lib/dramatiq-bridge/spool", "max_size": size})
+        for size in ("64MiB", "65MiB")
     ]
     assert spools[0] != spools[1]
 
