@@ -24,11 +24,10 @@ from bridge.process.one_process import OneProcess
 from bridge.process.supervisor import Supervisor
 from bridge.spool import Spool
 from tests.support.brokers import Redis
-from tests.support.children import patient
 from tests.support.feeds import AmqpFeed, Feed, PubsubFeed, StreamFeed
 from tests.support.processes import queue_messages
+from tests.support.running import Running, run, until
 
-Running = OneProcess | Supervisor
 PROCESSES = pytest.mark.parametrize("processes", [1, 2])
 EVEN: dict[str, Any] = {
     "from": "feed",
@@ -44,15 +43,6 @@ ODD: dict[str, Any] = {
     "actor": "odd",
     "args": ["$payload.n"],
 }
-
-
-async def _until(condition: Callable[[], object], what: str, found: Callable[[], object] = lambda: "") -> None:
-    try:
-        async with asyncio.timeout(patient(30)):
-            while not condition():  # noqa: ASYNC110 - Redis and a bridge answer, no event
-                await asyncio.sleep(0.02)
-    except TimeoutError:
-        raise AssertionError(f"{what} did not come true: {found()}") from None
 
 
 class _Bridge:
@@ -96,23 +86,14 @@ class _Bridge:
             state = self.running.state().sources[source]
             return state.connected and state.reconnects > before
 
-        await _until(listens, "listening again", self.running.state)
+        await until(listens, "listening again", self.running.state)
 
 
 @asynccontextmanager
 async def _run(directory: Path, config: dict[str, Any]) -> AsyncIterator[_Bridge]:
     bridge = _Bridge(directory, config)
-    task = asyncio.create_task(bridge.running.run())
-    try:
-        await _until(lambda: bridge.running.state().phase == "running", "ready")
+    async with run(bridge.running):
         yield bridge
-        bridge.running.stop()
-        assert await asyncio.wait_for(task, patient(30)) == 0
-    finally:
-        if not task.done():
-            bridge.running.kill()
-            task.cancel()
-            await asyncio.gather(task, return_exceptions=True)
 
 
 @pytest.fixture(autouse=True)
@@ -137,24 +118,24 @@ async def test_a_paused_source_is_away_until_it_is_resumed(
     """Its received events are written, and its connection closed; a broker that redelivers keeps what comes meanwhile."""
     async with _run(tmp_path, {**feed.config(redis_server), "processes": processes}) as bridge:
         await _publish(feed, *range(20))
-        await _until(lambda: len(_numbers(redis_server)) == 20, "twenty messages")
+        await until(lambda: len(_numbers(redis_server)) == 20, "twenty messages")
         with structlog.testing.capture_logs() as lines:
             assert await bridge.running.pause("feed", paused=True) == Paused("feed", "source", paused=True)
             assert await bridge.running.pause("feed", paused=True) == Paused("feed", "source", paused=True)
         (line,) = _of(lines, "source.paused")
         assert ("lost" in line["consequence"]) != feed.redelivers
-        await _until(lambda: bridge.paused() and not bridge.connected(), "paused, and no connection")
+        await until(lambda: bridge.paused() and not bridge.connected(), "paused, and no connection")
         await _publish(feed, *range(20, 30))
         await asyncio.sleep(0.5)
         assert len(_numbers(redis_server)) == 20
         with structlog.testing.capture_logs() as lines:
             assert await bridge.running.pause("feed", paused=False) == Paused("feed", "source", paused=False)
         assert len(_of(lines, "source.resumed")) == 1
-        await _until(bridge.connected, "connected again")
+        await until(bridge.connected, "connected again")
         if feed.redelivers:
-            await _until(lambda: len(_numbers(redis_server)) == 30, "the rest")
+            await until(lambda: len(_numbers(redis_server)) == 30, "the rest")
         await _publish(feed, *range(30, 40))
-        await _until(lambda: {*range(30, 40)} <= {*_numbers(redis_server)}, "those that came last")
+        await until(lambda: {*range(30, 40)} <= {*_numbers(redis_server)}, "those that came last")
     assert sorted(_numbers(redis_server)) == [n for n in range(40) if feed.redelivers or not 20 <= n < 30]
     counts = bridge.counts()
     assert counts.came == counts.settled == counts.enqueued
@@ -170,10 +151,10 @@ async def test_a_paused_route_holds_its_source_and_nothing_is_lost(
         with structlog.testing.capture_logs() as lines:
             assert await bridge.running.pause("odd", paused=True) == Paused("odd", "route", paused=True)
         assert len(_of(lines, "route.paused")) == 1
-        await _until(lambda: bridge.running.state().routes["odd"].paused, "said in its state")
+        await until(lambda: bridge.running.state().routes["odd"].paused, "said in its state")
         for n in (0, 2):
             await _publish(feed, n)
-            await _until(lambda n=n: n in _numbers(redis_server), "an event for the other route")  # type: ignore[misc]
+            await until(lambda n=n: n in _numbers(redis_server), "an event for the other route")  # type: ignore[misc]
         for n in (1, 3, 4):
             await _publish(feed, n)
         await asyncio.sleep(0.5)
@@ -182,7 +163,7 @@ async def test_a_paused_route_holds_its_source_and_nothing_is_lost(
         with structlog.testing.capture_logs() as lines:
             await bridge.running.pause("odd", paused=False)
         assert len(_of(lines, "route.resumed")) == 1
-        await _until(lambda: len(_numbers(redis_server)) == 5, "all five")
+        await until(lambda: len(_numbers(redis_server)) == 5, "all five")
     assert sorted(_numbers(redis_server)) == [0, 1, 2, 3, 4]
 
 
@@ -192,14 +173,14 @@ async def test_a_stop_while_paused_ends_normally(feed: Feed, redis_server: Redis
     async with _run(tmp_path, config) as bridge:
         await bridge.running.pause("odd", paused=True)
         await _publish(feed, 1)
-        await _until(lambda: bridge.running.state().sources["feed"].in_flight == 1, "held")
+        await until(lambda: bridge.running.state().sources["feed"].in_flight == 1, "held")
     counts = bridge.counts()
     if feed.redelivers:
         assert (counts.returned, counts.enqueued) == (1, 0)
     else:
         assert (counts.lost, counts.enqueued) == (0, 1)
     async with _run(tmp_path, config):
-        await _until(lambda: _numbers(redis_server) == [1], "written once")
+        await until(lambda: _numbers(redis_server) == [1], "written once")
 
 
 @PROCESSES
@@ -214,21 +195,21 @@ async def test_a_reload_keeps_the_pauses_of_names_that_still_exist(
     async with _run(tmp_path, config) as bridge:
         for name in ("other", "odd"):
             await bridge.running.pause(name, paused=True)
-        await _until(lambda: bridge.paused("other") and not bridge.connected("other"), "paused")
+        await until(lambda: bridge.paused("other") and not bridge.connected("other"), "paused")
         config["sources"]["other"]["window"] = {"events": 7}
         bridge.configure(config)
         assert (await bridge.running.reload()).changes == ["source other changed: window"]
         await _publish(stream, 1)
         await asyncio.sleep(0.5)
-        await _until(lambda: bridge.running.state().routes["odd"].paused, "the route is paused still")
-        await _until(lambda: bridge.paused("other") and not bridge.connected("other"), "the source is paused still")
+        await until(lambda: bridge.running.state().routes["odd"].paused, "the route is paused still")
+        await until(lambda: bridge.paused("other") and not bridge.connected("other"), "the source is paused still")
         assert _numbers(redis_server) == []
         config["routes"] = [EVEN, {**ODD, "name": "odd-2"}]
         bridge.configure(config)
         assert (await bridge.running.reload()).result == "ok"
-        await _until(lambda: _numbers(redis_server) == [1], "nothing holds it")
+        await until(lambda: _numbers(redis_server) == [1], "nothing holds it")
         await bridge.running.pause("other", paused=False)
-        await _until(lambda: bridge.connected("other"), "connected again")
+        await until(lambda: bridge.connected("other"), "connected again")
 
 
 async def test_a_process_that_is_started_anew_keeps_the_pauses(
@@ -241,12 +222,12 @@ async def test_a_process_that_is_started_anew_keeps_the_pauses(
         for child in bridge.running._children:
             lives = child._lives
             child.kill()
-            await _until(lambda child=child, lives=lives: child._lives > lives and child.ready.is_set(), "started anew")  # type: ignore[misc]
+            await until(lambda child=child, lives=lives: child._lives > lives and child.ready.is_set(), "started anew")  # type: ignore[misc]
         await _publish(stream, 1)
         await asyncio.sleep(0.5)
         assert _numbers(redis_server) == []
         await bridge.running.pause("feed", paused=False)
-        await _until(lambda: _numbers(redis_server) == [1], "its message")
+        await until(lambda: _numbers(redis_server) == [1], "its message")
 
 
 async def test_what_a_paused_route_holds_goes_to_the_spool(
@@ -260,9 +241,9 @@ async def test_what_a_paused_route_holds_goes_to_the_spool(
     async with _run(tmp_path, config) as bridge:
         await bridge.running.pause("odd", paused=True)
         await _publish(feed, *range(200))
-        await _until(lambda: (bridge.running.state().sources["feed"].spooled or 0) > 100, "spooled")
+        await until(lambda: (bridge.running.state().sources["feed"].spooled or 0) > 100, "spooled")
         await bridge.running.pause("odd", paused=False)
-        await _until(lambda: len(_numbers(sink)) == 200, "all of them")
+        await until(lambda: len(_numbers(sink)) == 200, "all of them")
         assert _numbers(sink) == list(range(200))
 
 
@@ -275,10 +256,10 @@ async def test_a_paused_source_still_replays_its_spool(
     async with _run(tmp_path, {**feed.config(sink), "spool": {"directory": str(tmp_path / "spool")}}) as bridge:
         sink.stop()
         await _publish(feed, *range(50))
-        await _until(lambda: bridge.running.state().sources["feed"].spooled == 50, "spooled")
+        await until(lambda: bridge.running.state().sources["feed"].spooled == 50, "spooled")
         await bridge.running.pause("feed", paused=True)
         await asyncio.to_thread(sink.start)
-        await _until(lambda: len(_numbers(sink)) == 50, "written")
+        await until(lambda: len(_numbers(sink)) == 50, "written")
 
 
 async def test_a_quorum_queue_loses_no_event_to_a_paused_route(
@@ -292,14 +273,14 @@ async def test_a_quorum_queue_loses_no_event_to_a_paused_route(
         await _publish(feed, 1)
         assert isinstance(bridge.running, OneProcess)
         inside = bridge.running._bridge
-        await _until(lambda: inside._route_pauses.holds("feed"), "held")
+        await until(lambda: inside._route_pauses.holds("feed"), "held")
         for pipeline in inside._pipelines:
             pipeline.reconnect("a test")
-        await _until(lambda: not bridge.connected(), "no connection")
+        await until(lambda: not bridge.connected(), "no connection")
         await asyncio.sleep(1)
         assert not bridge.connected()
         await bridge.running.pause("odd", paused=False)
-        await _until(lambda: _numbers(redis_server) == [1], "its message")
+        await until(lambda: _numbers(redis_server) == [1], "its message")
 
 
 async def test_a_name_that_nobody_has_is_refused_with_those_that_there_are(
@@ -359,7 +340,7 @@ async def test_the_accounts_agree_at_every_moment_of_a_reload_and_a_pause(
             await bridge.resume("route:pubsub" if step % 2 else "pubsub", "pubsub")
         # Not by the counts: of an entry that was written when the sink stopped, and whose answer never came, the stream brings
         # another delivery, which is a duplicate.
-        await _until(lambda: len(_numbers(sink)) >= 1200, "all of them", bridge.running.state)
+        await until(lambda: len(_numbers(sink)) >= 1200, "all of them", bridge.running.state)
         scraping.cancel()
         assert not wrong
     by_source = bridge.running.counts()
@@ -387,13 +368,13 @@ async def test_a_reload_in_an_outage_waits_for_a_slow_disk(
     async with _run(tmp_path, config) as bridge:
         sink.stop()
         await _publish(feed, *range(60))
-        await _until(lambda: bridge.running.state().sources["feed"].spooled, "the first events on the disk")
+        await until(lambda: bridge.running.state().sources["feed"].spooled, "the first events on the disk")
         config["sources"]["feed"]["window"] = {"events": 11}
         bridge.configure(config)
         assert (await bridge.running.reload()).result == "ok"
         assert bridge.counts().received == 60
         await asyncio.to_thread(sink.start)
-        await _until(lambda: len(_numbers(sink)) >= 60, "all of them", bridge.running.state)
+        await until(lambda: len(_numbers(sink)) >= 60, "all of them", bridge.running.state)
         assert _numbers(sink) == list(range(60))
     assert bridge.counts().lost == 0
 
@@ -409,10 +390,10 @@ async def test_a_stop_loses_nothing_behind_a_paused_route(
         await bridge.running.pause("odd", paused=True)
         for start in range(0, 800, 100):
             await _publish(feed, *range(start, start + 100))
-        await _until(lambda: bridge.running.state().sources["feed"].counts.received == 800, "received")
+        await until(lambda: bridge.running.state().sources["feed"].counts.received == 800, "received")
     assert bridge.counts().lost == 0
     async with _run(tmp_path, config):
-        await _until(lambda: len(_numbers(sink)) == 800, "all of them")
+        await until(lambda: len(_numbers(sink)) == 800, "all of them")
         assert _numbers(sink) == list(range(800))
 
 
@@ -433,16 +414,16 @@ async def test_spooled_events_of_a_source_without_a_spool_are_accounted_for(
 
         sink.stop()
         await _publish(channel, *range(50))
-        await _until(lambda: source().spooled == 50, "spooled")
+        await until(lambda: source().spooled == 50, "spooled")
         bridge.configure({**config, "sources": {"feed": stream.source}})
         reload = asyncio.create_task(bridge.running.reload())
-        await _until(reload.done, "reloaded")
+        await until(reload.done, "reloaded")
         assert reload.result().result == "ok"
         assert source().spooled == 50
         bridge.configure(config)
         reload = asyncio.create_task(bridge.running.reload())
-        await _until(lambda: source().type and reload.done(), "reloaded")
+        await until(lambda: source().type and reload.done(), "reloaded")
         await asyncio.to_thread(sink.start)
-        await _until(lambda: len(_numbers(sink)) == 50, "written")
-        await _until(lambda: source().spooled == 0, "an empty spool")
+        await until(lambda: len(_numbers(sink)) == 50, "written")
+        await until(lambda: source().spooled == 0, "an empty spool")
         assert (source().counts.received, source().counts.recovered, source().counts.enqueued) == (50, 0, 50)

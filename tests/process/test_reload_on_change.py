@@ -22,10 +22,11 @@ from bridge.process.loader import Loader
 from bridge.process.one_process import OneProcess
 from bridge.process.supervisor import Supervisor
 from tests.support.brokers import Redis
-from tests.support.children import patient, wait_until, with_fault
+from tests.support.children import wait_until, with_fault
 from tests.support.config_map import ConfigMapVolume
 from tests.support.feeds import StreamFeed
 from tests.support.processes import Bridges, queue_messages
+from tests.support.running import run, until
 
 LOOK_S = 0.05
 
@@ -49,12 +50,7 @@ class _Bridge:
         self._lines = lines
 
     async def until(self, condition: Callable[[], object], what: str) -> None:
-        try:
-            async with asyncio.timeout(patient(30)):
-                while not condition():  # noqa: ASYNC110 - Redis and a bridge answer, no event
-                    await asyncio.sleep(0.02)
-        except TimeoutError:
-            raise AssertionError(f"{what} did not come true; the log: {self._lines[-20:]}") from None
+        await until(condition, what, lambda: self._lines[-20:])
 
     def said(self, event: str) -> list[EventDict]:
         return [line for line in self._lines if line["event"] == event]
@@ -70,17 +66,8 @@ class _Bridge:
 async def _run(path: Path) -> AsyncIterator[_Bridge]:
     with structlog.testing.capture_logs() as lines:
         bridge = _Bridge(path, lines)
-        task = asyncio.create_task(bridge.running.run())
-        try:
-            await bridge.until(lambda: bridge.running.state().phase == "running", "ready")
+        async with run(bridge.running):
             yield bridge
-            bridge.running.stop()
-            assert await asyncio.wait_for(task, patient(30)) == 0
-        finally:
-            if not task.done():
-                bridge.running.kill()
-                task.cancel()
-                await asyncio.gather(task, return_exceptions=True)
 
 
 @pytest.fixture(autouse=True)
