@@ -96,7 +96,7 @@ _OTHER_SOURCE_COUNTERS: Final = (
     (
         "source_gaps",
         "gaps",
-        "Times without a connection in which events may have come that nobody keeps, or knows the number of.",
+        "Times without a connection in which events of pub/sub may have come, and streams that were made anew; not those of a reload.",
     ),
 )
 #: Name, field of a route's counts, help.

@@ -272,7 +272,9 @@ class SourcePipeline:
         except TimeoutError:
             await tasks.cancel(_running(self._receiving), within_s=_CANCEL_S)
         with suppress(TimeoutError):
-            async with asyncio.timeout_at(min(loop.time() + _REPLAY_S, max(deadline, loop.time()) + _LATE_REPLAY_S)):
+            # A replay that no sink takes does not end.
+            replay_s = _REPLAY_S if self._context.health.is_available(self.name) else _LATE_REPLAY_S
+            async with asyncio.timeout_at(min(loop.time() + replay_s, max(deadline, loop.time()) + _LATE_REPLAY_S)):
                 await self._replay.idle.wait()
         self._policy.on_held = lambda: None
         await tasks.cancel(_running(self._delivering, self._replaying), within_s=_CANCEL_S)

@@ -22,7 +22,7 @@ from bridge.process.loader import Prepared
 log = logger()
 #: Between two looks; the command line's help names it.
 LOOK_S: Final = 2.0
-#: A file that so many looks can't read is said, and so is one look that lasts so long: a change would not be seen.
+#: A file that so many looks can't read, or find changing, is said, and so is one look that lasts so long.
 _PATIENCE: Final = 15
 
 
@@ -44,6 +44,8 @@ class FileWatch:
         self._reads: Mapping[str, FileRead] = {}
         #: The other contents that the last look has found.
         self._changed: dict[str, bytes] = {}
+        #: How many of the last looks, one after another, have found another change than the one before.
+        self._restless = 0
         #: How many of the last looks could not read a file.
         self._unread: dict[str, int] = {}
         self._repeated = RepeatedLog()
@@ -69,12 +71,25 @@ class FileWatch:
                 await reload()
 
     async def look(self) -> list[str]:
-        """Return the files that have changed; none until the next look finds the same: a file may be half written."""
+        """Return the files that have changed; none until the next look finds the same: a file may be half written.
+
+        Those that rest do not wait longer than half a minute for one that never does.
+        """
         reads = self._reads
         found = await self._find(reads)
         before = self._changed
         self._changed = {path: digest for path, digest in found.items() if digest != reads[path].digest}
-        return list(before) if before == self._changed and reads is self._reads else []
+        if reads is not self._reads:
+            return []
+        moving = [path for path in reads if before.get(path) != self._changed.get(path)]
+        self._restless = self._restless + 1 if moving else 0
+        if moving and self._restless <= _PATIENCE:
+            return []
+        for path in moving:
+            cause = f"{path} has other contents at each look: no change of it is loaded before it rests"
+            self._repeated.write(path, log.warning, "bridge.watch_blind", cause=cause)
+        self._restless = 0 if len(moving) < len(self._changed) else self._restless
+        return [path for path in self._changed if path not in moving]
 
     async def _find(self, reads: Mapping[str, FileRead]) -> dict[str, bytes]:
         """Return the digests of the files that can be read; one that is missing may be in the middle of its replacement."""

@@ -89,7 +89,13 @@ class Reloader:
         async with self._lock:
             self._next = None  # the file may change from now on: who calls now wants another load
             self._lifecycle.reloading()
-            reloaded = await self._reload()
+            try:
+                reloaded = await self._reload()
+            except (
+                Exception
+            ) as error:  # a fault of ours must not end the bridge that runs, nor the watch over its files
+                log.exception("bridge.reload_broken")
+                reloaded = Reloaded("failed", cause=describe_error(error))
             self._lifecycle.reloaded(self.config)
             self._on_reloaded(reloaded)
             _say(reloaded)
@@ -116,8 +122,7 @@ class Reloader:
             logs.reconfigure(before.log_format, before.log_level, secrets=secrets)
             if isinstance(error, Stopping):
                 return Reloaded("failed", cause=_STOPPING)
-            log.exception("bridge.reload_broken")
-            return Reloaded("failed", cause=describe_error(error))
+            raise
         self._prepared = loaded
         return Reloaded("ok", list(changes.words))
 

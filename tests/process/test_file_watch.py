@@ -108,6 +108,32 @@ async def test_a_file_in_two_halves_is_a_change_once_it_is_whole(of: _Files) -> 
     assert await of.watch.look() == [str(of.config)]
 
 
+async def test_a_file_that_never_rests_hides_no_other(of: _Files) -> None:
+    """It is said after half a minute; another one that rests is loaded then, and again where it changes again."""
+    with structlog.testing.capture_logs() as lines:
+        for text in ("two", "three"):
+            of.write(text)
+            seen = []
+            for number in range(17):
+                of.secret.write_text(f"{text} {number}")
+                seen.append(await of.watch.look())
+            assert [each for each in seen if each] == [[str(of.config)]]
+            assert seen.index([str(of.config)]) >= 14
+            of.watch.load()
+    (line,) = [line for line in lines if line["event"] == "bridge.watch_blind"]
+    assert line["cause"].startswith(f"{of.secret} has other contents at each look")
+
+
+async def test_a_file_that_never_rests_is_said(of: _Files) -> None:
+    """Also where nothing else changes: no change of it is loaded."""
+    with structlog.testing.capture_logs() as lines:
+        for number in range(40):
+            of.secret.write_text(f"{number}")
+            assert await of.watch.look() == []
+    assert [line["event"] for line in lines] == ["bridge.watch_blind"]
+    assert await of.watch.look() == [str(of.secret)]
+
+
 async def test_a_missing_file_is_no_change(of: _Files) -> None:
     """Nor is a pipe, a folder, a link that leads nowhere, or one that is too large in its place; others are still looked at."""
     of.secret.unlink()

@@ -131,6 +131,22 @@ async def test_a_changed_secret_connects_anew(
     assert not any(word in str(bridge._lines) for word in ("first-password", "second-password"))
 
 
+async def test_a_fault_of_a_reload_ends_neither_the_bridge_nor_the_watch(
+    stream: StreamFeed, redis_server: Redis, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever step it is in: it is counted and logged, and the next change is loaded."""
+    path = tmp_path / "bridge.yaml"
+    path.write_text(_text(stream.config(redis_server, {"actor": "old"})))
+    async with _run(path) as bridge:
+        with monkeypatch.context() as broken:
+            broken.setattr("bridge.process.reload.compare", lambda *_: int("a fault"))
+            path.write_text(_text(stream.config(redis_server, {"actor": "new"})))
+            assert "a fault" in (await bridge.says("bridge.reload_failed"))["cause"]
+        assert len(bridge.said("bridge.reload_broken")) == 1
+        path.write_text(_text(stream.config(redis_server, {"actor": "newest"})))
+        assert (await bridge.says("bridge.reloaded"))["changes"] == ["route old removed", "route newest added"]
+
+
 async def test_a_bad_file_changes_nothing_and_is_said_once(
     stream: StreamFeed, redis_server: Redis, tmp_path: Path
 ) -> None:
