@@ -32,6 +32,14 @@ PAGES: Final = {
     "tests/faults/results.md": "fault-matrix.md",
     "tests/interop/results.md": "interoperability.md",
 }
+#: Of these the search shows the other pages first: they name everything.
+RECORDS: Final = (
+    "CHANGELOG.md",
+    "bench/results.md",
+    "bench/scaling.md",
+    "tests/faults/results.md",
+    "tests/interop/results.md",
+)
 #: Pages whose files are still to come: left out of the site, and links to them become their paths.
 AWAITED: Final[tuple[str, ...]] = ()
 #: Each is a chapter of one page.
@@ -113,8 +121,9 @@ def _page(path: str) -> str:
 def _text(path: str) -> str:
     file = ROOT / path
     if file.suffix == ".yaml":
-        return f"# {file.name}\n\nThis file, `{path}`, shows every setting.\n\n{_yaml(file)}"
-    return file.read_text(encoding="utf-8")
+        return f"# {file.name}, with all settings\n\nThis is the file `{path}`.\n\n{_yaml(file)}"
+    boost = "---\nsearch: {boost: 0.5}\n---\n\n" if path in RECORDS else ""
+    return boost + file.read_text(encoding="utf-8")
 
 
 def _yaml(file: Path) -> str:
