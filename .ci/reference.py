@@ -127,7 +127,8 @@ def _default(schema: Schema) -> str:
     if "$ref" in schema or "default" not in schema:
         return ""
     # As people write it: of 5 and "5" the number.
-    value = next((each for each in schema.get("enum", ()) if f"{each}" == schema["default"]), schema["default"])
+    choices = [each for form in (schema, *schema.get("anyOf", ())) for each in form.get("enum", ())]
+    value = next((each for each in choices if f"{each}" == schema["default"]), schema["default"])
     return "-" if value is None else "empty" if value in ([], {}, "") else _code(value)
 
 

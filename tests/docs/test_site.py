@@ -155,8 +155,8 @@ def test_a_page_has_the_name_that_the_navigation_gives_it(site: Path) -> None:
     assert len(set(headings.values())) == len(nav)
 
 
-@pytest.mark.parametrize(("word", "first"), [("SIGTERM", {"guarantees", "operation"}), ("spool", {"guarantees"})])
-def test_the_search_shows_guides_before_records(site: Path, browser: Browser, word: str, first: set[str]) -> None:
+@pytest.mark.parametrize("word", ["SIGTERM", "spool"])
+def test_the_search_shows_guides_before_records(site: Path, browser: Browser, word: str) -> None:
     """A changelog and a table of results name everything, and explain nothing."""
     page = browser.new_page()
     page.goto((site / "index.html").as_uri())
@@ -168,7 +168,7 @@ def test_the_search_shows_guides_before_records(site: Path, browser: Browser, wo
     found.first.wait_for()
     link = urlparse(found.first.get_attribute("href") or "").path
     page.close()
-    assert Path(link).stem in first
+    assert Path(link).stem in {"guarantees", "operation"}
 
 
 def test_the_search_works_from_a_folder(site: Path, browser: Browser) -> None:
