@@ -126,7 +126,9 @@ def _row(anchor: str, key: str, schema: Schema, *, required: bool) -> str:
 def _default(schema: Schema) -> str:
     if "$ref" in schema or "default" not in schema:
         return ""
-    value = schema["default"]
+    # As people write it: of 5 and "5" the number.
+    choices = [each for form in (schema, *schema.get("anyOf", ())) for each in form.get("enum", ())]
+    value = next((each for each in choices if f"{each}" == schema["default"]), schema["default"])
     return "-" if value is None else "empty" if value in ([], {}, "") else _code(value)
 
 

@@ -32,6 +32,11 @@ PAGES: Final = {
     "tests/faults/results.md": "fault-matrix.md",
     "tests/interop/results.md": "interoperability.md",
 }
+#: What the search shows first of pages that have a word: guides before records, which name everything.
+BOOSTS: Final = {"guarantees.md": 2.0, "operation.md": 2.0} | dict.fromkeys(
+    ("changelog.md", "bench-results.md", "bench-scaling.md", "fault-matrix.md", "interoperability.md"),
+    0.5,
+)
 #: Pages whose files are still to come: left out of the site, and links to them become their paths.
 AWAITED: Final[tuple[str, ...]] = ()
 #: Each is a chapter of one page.
@@ -74,6 +79,7 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 def on_page_markdown(markdown: str, *, page: Page, files: Files, **_: Any) -> str:
     """Return the page with its links as mkdocs resolves them: from page to page."""
     uri = page.file.src_uri
+    page.meta["search"] = {"boost": BOOSTS.get(uri, 1.0)}
     own = next((path for path, each in PAGES.items() if each == uri), f"docs/{uri}")
 
     def rewritten(match: re.Match[str]) -> str:
@@ -113,7 +119,7 @@ def _page(path: str) -> str:
 def _text(path: str) -> str:
     file = ROOT / path
     if file.suffix == ".yaml":
-        return f"# {file.name}\n\nThis file, `{path}`, shows every setting.\n\n{_yaml(file)}"
+        return f"# {file.name}, with all settings\n\nThis is the file `{path}`.\n\n{_yaml(file)}"
     return file.read_text(encoding="utf-8")
 
 

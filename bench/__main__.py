@@ -69,7 +69,7 @@ def main() -> int:
         sections.insert(0, report.goals(verdicts))
     sections.append(report.machine())
     text = report.markdown(
-        "Benchmark",
+        "Benchmarks, all results",
         _INTRODUCTION.format(command=arguments.command, rounds=arguments.rounds, size=load.EVENT_BYTES),
         sections,
     )

@@ -97,7 +97,7 @@ def million(figures: Figures) -> str:
         ("bridge, from MQTT, one event in 100 a message", few.bridge, _FILTERING),
         ("RabbitMQ", amqp.broker or 0, _BENCH),
         ("mosquitto, one thread each", mqtt.broker or 0, _BENCH),
-        ("Redis: the bridge's writes", amqp.sink, _BENCH),
+        ("Redis: the bridge's writes, from RabbitMQ", amqp.sink, _BENCH),
         ("Redis: fetched and acknowledged by workers", figures.worker_redis, _WORKERS),
         ("workers with actors that do nothing", figures.worker, _WORKERS),
     ):

@@ -54,7 +54,9 @@ def main() -> int:
     sections = [_stamped(_PARTS[name](_log_line, arguments.scale)) for name in _PARTS if name in names]
     old = arguments.results.read_text() if arguments.results.exists() else ""
     text = report.markdown(
-        "Scaling", _INTRODUCTION.format(command=arguments.command), [*merged(old, sections), report.machine()]
+        "Scaling, as measured",
+        _INTRODUCTION.format(command=arguments.command),
+        [*merged(old, sections), report.machine()],
     )
     arguments.results.write_text(text)
     print(f"\n{text}\n{time.monotonic() - began:.0f} s; written to {arguments.results}")

@@ -40,7 +40,7 @@ def _answer(figures: Figures) -> str:
         brokers = _pair(show(cores(rate, amqp.broker or 0)), show(cores(rate, mqtt.broker or 0)))
         bridges = _pair(show(cores(rate, amqp.bridge)), show(cores(rate, mqtt.bridge)))
         rows.append([f"{rate:,}", bridges, brokers, show(writes), show(workers), need])
-    head = ["events/s", "bridge", "broker", "Redis: writes", "Redis: workers", "processes to plan"]
+    head = ["events/s", "bridge", "broker", "Redis: writes", "Redis: workers", "processes of bridge and Redis to plan"]
     return table(head, rows, texts=0)
 
 
@@ -98,11 +98,11 @@ def _limits(figures: Figures) -> str:
     rows = []
     for name, cost, sum_ in (
         (
-            "Dramatiq's Redis, messages written and worked off",
+            "Dramatiq's Redis, MQTT events written and worked off",
             write + worker,
             f"100,000 / ({write:.2f} + {worker:.2f})",
         ),
-        ("Dramatiq's Redis, the bridge's writes alone", write, f"100,000 / {write:.2f}"),
+        ("Dramatiq's Redis, MQTT events written alone", write, f"100,000 / {write:.2f}"),
         (
             "one process of the bridge, AMQP",
             figures.costs["amqp"].bridge,

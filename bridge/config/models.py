@@ -236,7 +236,9 @@ class Route(Model):
     )
     actor: Annotated[str, BeforeValidator(_actor)] = Field(description="actor to call", examples=["raise_alarm"])
     queue: Annotated[str, BeforeValidator(_queue)] = Field(
-        default="default", description="queue of the message", examples=["alarms"]
+        default="default",
+        description="queue of the message; with a manifest, the default is the queue of the actor",
+        examples=["alarms"],
     )
     args: Annotated[
         list[Any] | str, BeforeValidator(_list), WithJsonSchema({"anyOf": [{"type": "array"}, _EXPRESSION]})

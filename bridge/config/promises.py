@@ -27,7 +27,11 @@ class Promise:
 
 
 _ORDER: Final = "as received; what is delivered again comes late; with `processes` only within each of them"
-_WINDOW: Final = "at most the window (1,000) after a crash or a lost connection; with `deduplicate` none"
+_WINDOW: Final = (
+    "at most the window (1,000 by default) of each process after a crash or a lost connection; with `deduplicate` none"
+)
+#: `check` states the sizes of the configuration instead.
+_OUTAGE: Final = "at most once; with a spool an outage of Redis loses no received event up to its `max_size`, without one those beyond the window"
 _SPOOL_ORDER: Final = "as received, also out of the spool"
 
 AMQP: Final = Promise(
@@ -68,14 +72,14 @@ MQTT_QOS_1: Final = Promise(
     ("bridge-kill", "mosquitto-flapping", "mosquitto-twins", "spool-outage"),
 )
 MQTT_QOS_0: Final = Promise(
-    "at most once; an outage of Redis loses no received event",
+    _OUTAGE,
     "none",
     "a spool",
     _SPOOL_ORDER,
     ("spool-outage", "spool-kill"),
 )
 PUBSUB: Final = Promise(
-    "at most once; an outage of Redis loses no received event; a gap after a lost connection is logged and counted",
+    f"{_OUTAGE}; a gap after a lost connection is logged and counted",
     "none with one bridge",
     "a spool",
     _SPOOL_ORDER,

@@ -33,7 +33,7 @@ def test_check_summarises_a_correct_configuration(run: Terminal, path: Path) -> 
   orders  amqp amqp://bridge:***@localhost:1/
     reserve: order.# -> reserve (queue default)
     guarantee: at least once
-      duplicates: at most the window (1,000) after a crash or a lost connection; with deduplicate none
+      duplicates: at most the window (1,000 by default) of each process after a crash or a lost connection; with deduplicate none
       if: durable queue, persistent messages; a quorum queue on RabbitMQ 4 has x-delivery-limit: -1 or a dead-letter\
  exchange (AMQP shows nobody which it has)
       order: as received; what is delivered again comes late; with processes only within each of them

@@ -16,6 +16,12 @@ def test_the_reference_is_the_schemas() -> None:
     assert page("reference") == reference.reference(json.loads(reference.SCHEMA.read_text(encoding="utf-8")))
 
 
+def test_a_number_is_shown_as_one() -> None:
+    """A default that may be written without quotes has none."""
+    (line,) = [line for line in page("reference").splitlines() if "#sources.mqtt.version)" in line]
+    assert "| `5`, `3.1.1` | `5` |" in line
+
+
 def test_every_key_is_there() -> None:
     """Each key of each mapping has a line of its own, with an anchor or a chapter: none is left out by the script."""
     text = page("reference")

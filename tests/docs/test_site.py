@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
-from urllib.parse import unquote, urldefrag
+from urllib.parse import unquote, urldefrag, urlparse
 
 import pytest
 import yaml
@@ -142,6 +142,35 @@ def test_each_page_can_be_searched(site: Path) -> None:
         words[name] = words.get(name, 0) + len(entry["text"].split())
     names = {path.name for path in site.glob("*.html")} - {"404.html"}
     assert {name for name in names if words.get(name, 0) < 50} == set()
+
+
+def test_a_page_has_the_name_that_the_navigation_gives_it(site: Path) -> None:
+    """So that who follows a link knows where it led; and no two pages have one name."""
+    nav = re.findall(r"^ +- (.+): (\S+)\.md$", (REPOSITORY / "mkdocs.yml").read_text(encoding="utf-8"), re.MULTILINE)
+    headings = {}
+    for _, name in nav:
+        (found,) = re.findall(r"<h1[^>]*>(.*?)<a ", (site / f"{name}.html").read_text(encoding="utf-8"))
+        headings[name] = found
+    assert headings == {name: title for title, name in nav}
+    assert len(set(headings.values())) == len(nav)
+
+
+@pytest.mark.parametrize("word", ["SIGTERM", "spool"])
+def test_the_search_shows_guides_before_records(site: Path, browser: Browser, word: str) -> None:
+    """A changelog and a table of results name everything, and explain nothing."""
+    page = browser.new_page()
+    page.goto((site / "index.html").as_uri())
+    box = page.locator("input.md-search__input")
+    box.click()
+    page.locator(".md-search-result__meta", has_text="Type to start searching").wait_for()
+    box.press_sequentially(word)
+    page.locator(".md-search-result__link").first.wait_for()
+    links = page.locator(".md-search-result__item > .md-search-result__link:first-child").all()
+    names = [Path(urlparse(link.get_attribute("href") or "").path).stem for link in links]
+    page.close()
+    records = {"changelog", "bench-results", "bench-scaling", "fault-matrix", "interoperability"}
+    kinds = [name in records for name in names if name in records | {"guarantees", "operation"}]
+    assert kinds[0] is False, names
 
 
 def test_the_search_works_from_a_folder(site: Path, browser: Browser) -> None:

@@ -22,38 +22,6 @@ TUTORIAL: Final = page("tutorial")
 README: Final = (REPOSITORY / "README.md").read_text(encoding="utf-8")
 ACTORS: Final = blocks(TUTORIAL, "python")[0].text
 FIRST_ROUTE: Final = blocks(section(TUTORIAL, "A first route"), "yaml")[0].text
-#: Of the guide that the page names.
-BROKER: Final = """\
-import os
-
-import dramatiq
-from dramatiq.brokers.redis import RedisBroker
-from dramatiq.brokers.stub import StubBroker
-
-broker = StubBroker() if os.getenv("UNIT_TESTS") == "1" else RedisBroker()
-broker.emit_after("process_boot")
-dramatiq.set_broker(broker)
-"""
-CONFTEST: Final = """\
-import actors
-import pytest
-from broker import broker
-from dramatiq import Worker
-
-
-@pytest.fixture
-def stub_broker():
-    broker.flush_all()
-    return broker
-
-
-@pytest.fixture
-def stub_worker():
-    worker = Worker(broker, worker_timeout=100)
-    worker.start()
-    yield worker
-    worker.stop()
-"""
 CHANGED: Final = re.compile(r"\s+# with (args: \[.*?\]) in the route$")
 
 
@@ -115,12 +83,13 @@ def test_the_first_route_runs(redis_server: Redis, new_bridge: Bridges, tmp_path
 
 
 def test_the_test_of_the_application_runs(tmp_path: Path) -> None:
-    """The page's test passes in an application as Dramatiq's guide lays it out, and fails for a route to no actor."""
-    actors = re.sub(r"^from dramatiq\.brokers.*\n|^dramatiq\.set_broker.*\n", "", ACTORS, flags=re.MULTILINE)
-    (tmp_path / "broker.py").write_text(BROKER)
-    (tmp_path / "actors.py").write_text(f"import broker\n{actors}")
-    (tmp_path / "conftest.py").write_text(CONFTEST)
-    (tmp_path / "test_actors.py").write_text(blocks(TUTORIAL, "python")[1].text)
+    """The page's files make an application whose test passes, and fails for a route to no actor; each stands there whole."""
+    broker, head, conftest, test = (block.text for block in blocks(section(TUTORIAL, "Know before it runs"), "python"))
+    _, decorator, actor = ACTORS.partition("@dramatiq.actor\n")
+    (tmp_path / "broker.py").write_text(broker)
+    (tmp_path / "actors.py").write_text(f"{head}\n\n{decorator}{actor}")
+    (tmp_path / "conftest.py").write_text(conftest)
+    (tmp_path / "test_actors.py").write_text(test)
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "no:xdist", "test_actors.py"]
     environment = {**os.environ, "UNIT_TESTS": "1", "PYTHONPATH": f"{tmp_path}{os.pathsep}{REPOSITORY}"}
     for route, result in ((FIRST_ROUTE, "1 passed"), (FIRST_ROUTE.replace("send_welcome_email", "nobody"), "1 failed")):

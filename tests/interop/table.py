@@ -26,7 +26,7 @@ def markdown(reports: Sequence[Report], command: str) -> str:
     """Return the tables as a document; the brokers' own words are below them."""
     date = dt.datetime.now(dt.UTC).date().isoformat()
     lines = [
-        "# Brokers that the bridge works with",
+        "# Brokers that were tried",
         "",
         f"Printed by `{command}` on {date}. Each broker is a real one, and every check is made with all its sources: both ways",
         "to read, each version of MQTT. **held**: everything arrived, and no more often than promised. **broker**: it cannot give",

@@ -66,6 +66,22 @@ def test_guarantee_is_promised_where_the_source_says_that_its_broker_redelivers(
     assert guarantee.startswith("at most once") != sources.make("a", config).redelivers
 
 
+def test_each_window_counts(tmp_path: Path) -> None:
+    """Several processes have a window each, so the duplicates after a crash may be as many as all of them hold."""
+    path = tmp_path / "bridge.yaml"
+    path.write_text(f"processes: 4\nsources: {{a: {{type: amqp, url: amqp://localhost, queue: a}}, b: {MQTT}}}\n")
+    config = load(str(path), environ={})
+    for source in config.sources.values():
+        assert "the window (1,000 by default) of each process" in promise(config, source).duplicates
+
+
+def test_an_outage_of_redis_loses_nothing_only_with_a_spool() -> None:
+    """The table says so of each source whose events no broker keeps, and names both bounds."""
+    for each in (PROMISES["MQTT, QoS 0"], PROMISES["Redis pub/sub"]):
+        assert "with a spool an outage of Redis loses no received event up to its `max_size`" in each.guarantee
+        assert "without one those beyond the window" in each.guarantee
+
+
 def test_the_documents_have_the_table_of_the_code() -> None:
     """Source, guarantee, duplicates; condition, order, and the fault rows, which exist: in the chapter of each source."""
     text, results = page("guarantees"), (REPOSITORY / "tests/faults/results.md").read_text()

@@ -82,7 +82,7 @@ def test_cores_are_the_rate_times_the_cost(figures: Figures) -> None:
     row = _rows("answer", figures)["100,000"]
     assert (row["bridge"], row["broker"]) == ("0.8 / 0.5", "2 / 0.5")
     assert (row["Redis: writes"], row["Redis: workers"]) == ("0.4", "3.6")
-    assert row["processes to plan"] == "2 / 1 of bridge, 8 of Redis"
+    assert row["processes of bridge and Redis to plan"] == "2 / 1 of bridge, 8 of Redis"
 
 
 def test_at_a_low_rate_an_event_costs_as_measured_there(figures: Figures) -> None:
@@ -97,7 +97,7 @@ def test_the_limits_come_lowest_first(figures: Figures) -> None:
     full = [float(row["full, events/s"].replace(",", "")) for row in rows.values()]
     assert full == sorted(full)
     assert full[:2] == [6_200, 26_000]
-    assert rows["Dramatiq's Redis, messages written and worked off"]["plan, events/s"] == "13,000"
+    assert rows["Dramatiq's Redis, MQTT events written and worked off"]["plan, events/s"] == "13,000"
 
 
 def test_growth_is_told_against_one(figures: Figures) -> None:
