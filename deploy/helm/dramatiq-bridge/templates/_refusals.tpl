@@ -96,7 +96,6 @@
 {{/* Refuses a secret in the ConfigMap, which anybody may read who may look at the namespace. */}}
 {{- define "dramatiq-bridge.refuseSecrets" -}}
 {{- $config := include "dramatiq-bridge.config" . | fromJson -}}
-{{- $fallback := `\$\{[A-Za-z_][A-Za-z0-9_]*:-[^{}]+\}` -}}
 {{- $parts := dict "dramatiq" $config.dramatiq "admin" $config.admin -}}
 {{- range $name, $source := $config.sources -}}
 {{- $_ := set $parts (printf "sources.%s" $name) $source -}}
@@ -106,12 +105,11 @@
 {{- $secrets := dict "password" (index (default dict $part) "password") "token" (index (default dict $part) "token") "tls.key_password" (ternary (index (default dict $tls) "key_password") "" (kindIs "map" $tls)) -}}
 {{- range $key, $secret := $secrets -}}
 {{- $text := toString $secret | replace "$${" "" -}}
-{{- if and $secret (or (not (contains "${" $text)) (regexMatch $fallback $text)) -}}
+{{- if and $secret (not (contains "${" $text)) -}}
 {{- fail (printf "config.%s.%s: a secret does not belong into a ConfigMap; write ${credential:NAME}, and give its Secret in secrets" $path $key) -}}
 {{- end -}}
 {{- end -}}
-{{- $url := regexReplaceAll $fallback (toString (index (default dict $part) "url")) "FALLBACK" -}}
-{{- $url = regexReplaceAll `\$\{[^{}]*\}` $url "REF" -}}
+{{- $url := regexReplaceAll `\$\{[^{}]*\}` (toString (index (default dict $part) "url")) "REF" -}}
 {{- if and (regexMatch `^[a-z]+://[^/@:]*:[^/@]+@` $url) (not (regexMatch `^[a-z]+://[^/@:]*:[^/@]*REF[^/@]*@` $url)) -}}
 {{- fail (printf "config.%s.url: a password does not belong into a ConfigMap; write password: ${credential:NAME} beside the URL, and give its Secret in secrets" $path) -}}
 {{- end -}}

@@ -49,8 +49,8 @@ REFUSED: Final[dict[str, tuple[dict[str, Any], str]]] = {
     "checksum": ({"podAnnotations": {"checksum/config": "x"}}, "the chart sets checksum/config itself"),
     "host": ({"adminHost": "127.0.0.1"}, "at '/adminHost'"),
     "number": ({"extraEnv": [{"name": "A", "value": 1}]}, "at '/extraEnv/0/value'"),
-    "fallback": (
-        {"config": {"sources": {"events": {**ORDERS, "password": "${X:-hunter2}"}}}},
+    "escaped-password": (
+        {"config": {"sources": {"events": {**ORDERS, "password": "$${hunter2}"}}}},
         "events.password: a secret does not belong",
     ),
     "escaped": (
