@@ -100,7 +100,8 @@ def _token(value: object) -> object:
     if isinstance(token, SecretStr):
         text = token.get_secret_value()
         if len(text) < _MIN_TOKEN:
-            hint = "`openssl rand -hex 16` makes one"
+            # Without quotes: quoted text in the mistakes of a ${...} is masked.
+            hint = "the command openssl rand -hex 16 makes one"
             raise InvalidValue(f"takes a token of at least {_MIN_TOKEN} characters; this one has {len(text)}", hint)
         if len(text) > _MAX_TOKEN or not _TOKEN.fullmatch(text):
             raise InvalidValue(

@@ -99,7 +99,7 @@ class Document:
         # A key can be wrong beside its own refused value.
         if any(path[:length] in self.refused for length in range(len(path) + (not diagnostic.at_key))):
             return
-        message, hint = self._without_secrets(path, diagnostic.message, diagnostic.hint)
+        message, hint = self._without_secrets(diagnostic)
         self.add_at(self._index(diagnostic), path, message, hint)
 
     def add_at(self, index: int, path: KeyPath, message: str, hint: str = "") -> None:
@@ -184,13 +184,14 @@ class Document:
                 position += 1
         return min(position, len(text) - 1)
 
-    def _without_secrets(self, path: KeyPath, *texts: str) -> Iterator[str]:
-        pieces = self.substituted.get(path, ("", []))[1]
-        for text in texts:
+    def _without_secrets(self, diagnostic: Diagnostic) -> Iterator[str]:
+        pieces = self.substituted.get(diagnostic.path, ("", []))[1]
+        for text in (diagnostic.message, diagnostic.hint):
             shown = text
             if pieces:
-                # Quoted text may be part of the secret; longer pieces may stand unquoted.
-                shown = re.sub(r"'[^']*'|\"[^\"]*\"|`[^`]*`", "'***'", shown)
+                # Quoted text may be part of the secret, but for that about a key; longer pieces may stand unquoted.
+                if not diagnostic.at_key:
+                    shown = re.sub(r"'[^']*'|\"[^\"]*\"|`[^`]*`", "'***'", shown)
                 for piece in pieces:
                     shown = shown.replace(piece.value, "***") if len(piece.value) > 3 else shown
             yield shown

@@ -18,6 +18,7 @@ MAX_FILE_BYTES: Final = 64 * 1024
 PLACEHOLDERS: Final = (
     *("unset", "1", "1000000", "10s", "1h", "1MiB", "true", "50%", "/unset"),
     *("rediss://unset", "amqps://unset", "mqtts://unset"),
+    "unset" * 8,  # as long as a token
 )
 
 #: How expressions begin that were written with braces.

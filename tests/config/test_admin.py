@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 from pydantic import SecretStr
 
-from bridge import config
+from bridge import cli, config
 from bridge.config import AdminSettings
+from bridge.errors import ConfigError
 
 REST = "sources: {s: {type: redis-pubsub, url: redis://localhost, channels: [a]}}\n"
 
@@ -87,7 +88,10 @@ def test_an_address_with_a_mistake(listen: str, words: str, mistakes: Callable[[
 @pytest.mark.parametrize(
     ("token", "words"),
     [
-        ("short", "takes a token of at least 16 characters; this one has 5; `openssl rand -hex 16` makes one"),
+        (
+            "short",
+            "takes a token of at least 16 characters; this one has 5; the command openssl rand -hex 16 makes one",
+        ),
         ("fifteen-letters", "this one has 15"),
         ('""', "this one has 0"),
         ('"with blanks between words"', "without blanks"),
@@ -111,6 +115,26 @@ def test_a_token_that_is_long_enough(token: str) -> None:
     assert settings.token is not None
     assert settings.token.get_secret_value() == token
     assert token not in repr(settings)
+
+
+@pytest.mark.parametrize("known", ["", "${NOWHERE}", "${credential:token}", "x-${NOWHERE}"])
+def test_a_token_without_a_value_here_is_no_mistake(known: str, tmp_path: Path) -> None:
+    """A placeholder stands for a token of any length: `check --allow-unset` and `test` find no mistake; a short one is one."""
+    path = tmp_path / "bridge.yaml"
+    path.write_text(
+        f'{REST}admin: {{token: "{known or "short"}"}}\ntests: [{{name: t, event: {{from: s}}, expect: []}}]\n'
+    )
+    for command in (["check", "--allow-unset"], ["test"]):
+        assert cli.main([*command, str(path)]) == (0 if known else 78)
+
+
+def test_the_remedy_of_a_short_token_is_shown(tmp_path: Path) -> None:
+    """Nothing in it is masked, though the token came from a variable."""
+    path = tmp_path / "bridge.yaml"
+    path.write_text(f"{REST}admin: {{token: '${{TOKEN}}'}}\n")
+    with pytest.raises(ConfigError, match="has 11; the command openssl rand -hex 16 makes one") as caught:
+        config.load(str(path), environ={"TOKEN": "a-short-one"})
+    assert "a-short-one" not in str(caught.value)
 
 
 def test_an_unset_token_is_none(tmp_path: Path) -> None:

@@ -244,6 +244,15 @@ def test_no_mistake_shows_a_secret(text: str, loaded: Load) -> None:
     assert caught.value.__context__ is None
 
 
+@pytest.mark.parametrize("value", ["${SECRET}", "/run/${SECRET}/x"])
+def test_an_unknown_key_is_named_whatever_its_value(value: str, loaded: Load) -> None:
+    """The mistake is about the key, which stands in the file; its value is masked all the same."""
+    source = f"sources:\n  m:\n    type: mqtt\n    url: mqtts://h\n    tls: {{certificate: '{value}'}}\n"
+    with pytest.raises(ConfigError, match="unknown key 'certificate'; it is called cert here") as caught:
+        loaded(source, SECRET=SECRET)
+    assert SECRET not in str(caught.value)
+
+
 def test_names_from_the_environment_are_not_repeated(loaded: Load) -> None:
     """A mistake about a substituted name does not say the name."""
     text = "sources:\n  m: {type: mqtt, url: mqtt://h}\nroutes:\n" + "  - {from: '${S}', name: '${S}', actor: a}\n" * 2

@@ -15,6 +15,8 @@ from tests.support.children import REPOSITORY
 
 CHART: Final = REPOSITORY / "deploy/helm/dramatiq-bridge"
 KUBERNETES: Final = REPOSITORY / "deploy/kubernetes"
+#: Written by hand.
+KEDA: Final = REPOSITORY / "deploy/keda/workers.yaml"
 HERE: Final = Path(__file__).parent
 #: Of the chart, the copies of files that others own.
 COPIES: Final = {
@@ -30,7 +32,7 @@ _SHA256: Final = re.compile(r"^# sha256: ([0-9a-f]{64})\n", re.MULTILINE)
 
 @dataclass(frozen=True, slots=True)
 class Rendering:
-    """One value file, and the manifests that it gives. Comments in its first line say where they go and for which Kubernetes."""
+    """One value file, and the manifests that it gives. Its first comments say where they go, for which Kubernetes and release."""
 
     values: Path
 
@@ -58,26 +60,25 @@ class Rendering:
     @property
     def release(self) -> str:
         """The name of the release."""
-        return "dramatiq-bridge" if self.is_plain else "bridge"
+        return self._word("release") or "bridge"
 
     def _word(self, key: str) -> str:
-        first = self.values.read_text().partition("\n")[0]
-        return first.removeprefix(f"# {key}: ") if first.startswith(f"# {key}: ") else ""
+        match = re.search(rf"^# {key}: (.*)$", self.values.read_text(), re.MULTILINE)
+        return match[1] if match else ""
 
     def _comments(self) -> str:
         """Return the comments at the beginning of the value file, which say what it shows."""
         lines = self.values.read_text().splitlines(keepends=True)
         comments = "".join(itertools.takewhile(lambda line: line.startswith("#"), lines))
-        return re.sub(r"^# (target|kube-version): .*\n", "", comments)
+        return re.sub(r"^# (target|kube-version|release): .*\n", "", comments, flags=re.MULTILINE)
 
     def file(self, helm_output: str) -> str:
         """Return the text of the rendered file: a header, and the output of `helm template`."""
         body = _OF_HELM.sub("", helm_output) if self.is_plain else helm_output
         body = "\n".join(line.rstrip() for line in body.strip().splitlines()) + "\n"
         values = self.values.relative_to(REPOSITORY)
-        words = (
-            f"# Rendered by `make chart` from deploy/helm/dramatiq-bridge and {values}: change those, and not this.\n"
-        )
+        words = f"# Rendered by `make chart` from deploy/helm/dramatiq-bridge and {values}"
+        words += ".\n" if self.is_plain else ": change those, and not this.\n"
         return f"{words}{self._comments()}# sha256: {self.digest(body)}\n{body}"
 
     def digest(self, body: str) -> str:

@@ -8,9 +8,9 @@ import promql_parser
 
 from bridge.model.state import QueueState
 from tests.admin.test_metrics import CONTRACT, PREFIX
-from tests.deploy.chart.rendering import KUBERNETES, documents
+from tests.deploy.chart.rendering import KEDA, documents
 
-_OBJECTS: Final = documents((KUBERNETES / "workers-keda.yaml").read_text())
+_OBJECTS: Final = documents(KEDA.read_text())
 SCALED: Final[dict[str, Any]] = _OBJECTS[0]["spec"]
 WORKERS: Final[dict[str, Any]] = _OBJECTS[1]
 
@@ -28,7 +28,8 @@ def test_the_query_counts_the_work_that_has_begun() -> None:
     assert (str(query.op), str(query.expr.op)) == ("max", "sum")
     assert query.expr.modifier is not None
     assert query.expr.modifier.labels == ["instance"]
-    assert labels.keys() == CONTRACT[selector.name.removeprefix(PREFIX)]
+    # The Prometheus Operator adds the namespace; without it the query would mix the bridges of several ones.
+    assert labels.keys() == CONTRACT[selector.name.removeprefix(PREFIX)] | {"namespace"}
     states = set(labels["state"].split("|"))
     assert states == {"waiting", "in_flight"}
     assert states <= set(QueueState.__struct_fields__)

@@ -176,7 +176,9 @@ def test_nobody_reaches_more_than_the_admin_port(rendering: Rendering) -> None:
         assert spec["policyTypes"] == (["Ingress", "Egress"] if given.get("egress") else ["Ingress"])
         if given.get("egress"):
             dns, *brokers = spec["egress"]
-            assert dns == {"ports": [{"port": 53, "protocol": "UDP"}, {"port": 53, "protocol": "TCP"}]}
+            assert dns == {
+                "ports": [{"port": port, "protocol": name} for port in (53, 5353) for name in ("UDP", "TCP")]
+            }
             assert brokers == given["egress"]
 
 

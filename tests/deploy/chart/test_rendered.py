@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import re
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import pytest
 import yaml
@@ -13,12 +13,9 @@ import yaml
 import bridge
 from tests.deploy.chart import schemas
 from tests.deploy.chart.__main__ import main
-from tests.deploy.chart.pods import ALL, objects, of_kind
-from tests.deploy.chart.rendering import CHART, COPIES, HERE, KUBERNETES, documents
+from tests.deploy.chart.pods import ALL, objects, of_kind, workload
+from tests.deploy.chart.rendering import CHART, COPIES, HERE, KEDA, KUBERNETES, documents
 from tests.support.children import REPOSITORY
-
-#: Beside the rendered ones: written by hand.
-WRITTEN: Final = {KUBERNETES / "workers-keda.yaml"}
 
 
 def test_the_rendered_files_are_in_step_with_the_chart() -> None:
@@ -36,8 +33,17 @@ def test_a_change_of_one_byte_is_noticed() -> None:
 def test_each_rendered_file_has_its_values() -> None:
     """No rendered file is left of values that are gone."""
     written = {*(HERE / "rendered").glob("*.yaml"), *KUBERNETES.glob("*.yaml")}
-    assert written - WRITTEN == {each.target for each in ALL}
+    assert written == {each.target for each in ALL}
     assert len(ALL) >= 8
+
+
+def test_the_plain_manifests_live_side_by_side() -> None:
+    """`kubectl apply -f deploy/kubernetes/` makes two bridges: no object replaces another, and no selector finds the other's pods."""
+    plain = [each for each in ALL if each.is_plain]
+    made = [(found["kind"], found["metadata"]["name"]) for each in plain for found in each.documents()]
+    assert len(set(made)) == len(made) > 7
+    selectors = [str(workload(each)["spec"]["selector"]) for each in plain]
+    assert len(set(selectors)) == len(plain) == 2
 
 
 def test_the_copies_in_the_chart_are_equal() -> None:
@@ -53,8 +59,7 @@ def test_the_rules_in_a_cluster_are_the_alerts() -> None:
 
 
 def _all_documents() -> list[dict[str, Any]]:
-    written = [each for path in WRITTEN for each in documents(path.read_text())]
-    return [*written, *(each for rendering in ALL for each in objects(rendering.name))]
+    return [*documents(KEDA.read_text()), *(each for rendering in ALL for each in objects(rendering.name))]
 
 
 @pytest.mark.parametrize("version", [schemas.OLDEST, schemas.NEWEST])

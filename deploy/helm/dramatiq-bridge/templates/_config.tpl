@@ -19,7 +19,7 @@
 {{- fail (printf "config.%s: takes a map, not a %s" $key (kindOf $part)) -}}
 {{- end -}}
 {{- end -}}
-{{- if and $config (not $config.sources) -}}
+{{- if not (or .Values.existingConfigMap (index (default dict $config) "sources")) -}}
 {{- fail "config.sources: is missing; a bridge has at least one source" -}}
 {{- end -}}
 {{- range $name, $source := (default dict $config).sources -}}
@@ -32,7 +32,8 @@
 
 {{/* The facts by which the kind, the strategy and the replicas are decided, as JSON:
 everybody: sources of which each bridge takes every event, with the reason; named: names at a broker that every pod would have;
-podNamed: client ids that are each pod's own; spool: whether there is a volume for it. Of an unknown source nothing is assumed. */}}
+podNamed: client ids that are each pod's own; alone: whether two pods may never run at once, of a ConfigMap that the chart can't read
+unless the values say otherwise; spool: whether there is a volume for it. Of an unknown source nothing is assumed. */}}
 {{- define "dramatiq-bridge.facts" -}}
 {{- $config := include "dramatiq-bridge.config" . | fromJson -}}
 {{- $everybody := list -}}
@@ -52,7 +53,7 @@ podNamed: client ids that are each pod's own; spool: whether there is a volume f
 {{- $everybody = append $everybody (printf "sources.%s: every subscriber of MQTT gets every event, so each replica would enqueue all of them; version 5 shares topics such as topics: [$share/bridge/plants/#]" $name) -}}
 {{- end -}}
 {{- if $source.client_id -}}
-{{- if regexMatch $own (toString $source.client_id) -}}
+{{- if regexMatch $own (toString $source.client_id | replace "$${" "") -}}
 {{- $podNamed = append $podNamed (printf "sources.%s.client_id" $name) -}}
 {{- else -}}
 {{- $named = append $named (printf "sources.%s.client_id: a broker ends the older of two connections with one id; write client_id: %s-${POD_NAME}" $name (toString $source.client_id)) -}}
@@ -65,7 +66,7 @@ podNamed: client ids that are each pod's own; spool: whether there is a volume f
 {{- $everybody = append $everybody (printf "sources.%s: every consumer of a stream gets every event, so each replica would take all of them" $name) -}}
 {{- end -}}
 {{- else if eq $type "redis-stream" -}}
-{{- if and $source.consumer (not (regexMatch $own (toString $source.consumer))) -}}
+{{- if and $source.consumer (not (regexMatch $own (toString $source.consumer | replace "$${" ""))) -}}
 {{- $named = append $named (printf "sources.%s.consumer: two consumers with one name take over each other's entries; leave it out, the pod's name takes its place" $name) -}}
 {{- end -}}
 {{- else -}}
@@ -76,7 +77,8 @@ podNamed: client ids that are each pod's own; spool: whether there is a volume f
 {{- if not (kindIs "invalid" .Values.persistence.enabled) -}}
 {{- $spool = .Values.persistence.enabled -}}
 {{- end -}}
-{{- dict "everybody" $everybody "named" $named "podNamed" $podNamed "spool" $spool | toJson -}}
+{{- $alone := or (not (not $everybody)) (not (not $named)) (not (or (not .Values.existingConfigMap) .Values.replicasShareEvents)) -}}
+{{- dict "alone" $alone "everybody" $everybody "named" $named "podNamed" $podNamed "spool" $spool | toJson -}}
 {{- end -}}
 
 {{- define "dramatiq-bridge.kind" -}}

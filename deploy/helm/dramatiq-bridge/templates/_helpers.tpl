@@ -1,19 +1,22 @@
-{{/* 52 bytes: a StatefulSet's pods have a label with its name and eleven more, and a label has at most 63. */}}
+{{/* 52 bytes: a StatefulSet's pods have a label with its name and eleven more, and a label has at most 63.
+Without dots, and with a letter first: it is a Service's name too. */}}
 {{- define "dramatiq-bridge.fullname" -}}
 {{- $name := default .Chart.Name .Values.nameOverride -}}
-{{- if .Values.fullnameOverride -}}
-{{- .Values.fullnameOverride | trunc 52 | trimSuffix "-" -}}
-{{- else if contains $name .Release.Name -}}
-{{- .Release.Name | trunc 52 | trimSuffix "-" -}}
-{{- else -}}
-{{- printf "%s-%s" .Release.Name $name | trunc 52 | trimSuffix "-" -}}
+{{- $full := .Values.fullnameOverride -}}
+{{- if not $full -}}
+{{- $full = ternary .Release.Name (printf "%s-%s" .Release.Name $name) (contains $name .Release.Name) -}}
 {{- end -}}
+{{- $full = regexReplaceAll "-+$" ($full | replace "." "-" | trunc 52) "" -}}
+{{- if not (regexMatch "^[a-z]" $full) -}}
+{{- fail (printf "fullnameOverride: a Service's name begins with a letter, and %s does not; give another name here" $full) -}}
+{{- end -}}
+{{- $full -}}
 {{- end -}}
 
 {{/* Every pod of the release has these: the bridges, and the pod of `helm test`. */}}
 {{- define "dramatiq-bridge.instanceLabels" -}}
-app.kubernetes.io/name: {{ default .Chart.Name .Values.nameOverride | trunc 63 | trimSuffix "-" }}
-app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/name: {{ default .Chart.Name .Values.nameOverride | trunc 63 | trimAll "-." | quote }}
+app.kubernetes.io/instance: {{ .Release.Name | quote }}
 {{- end -}}
 
 {{- define "dramatiq-bridge.selectorLabels" -}}
@@ -24,7 +27,7 @@ app.kubernetes.io/component: bridge
 {{- define "dramatiq-bridge.labels" -}}
 helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | trunc 63 | trimSuffix "-" }}
 {{ include "dramatiq-bridge.instanceLabels" . }}
-app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
+app.kubernetes.io/version: {{ default .Chart.AppVersion .Values.image.tag | trunc 63 | trimAll "-_." | quote }}
 app.kubernetes.io/managed-by: {{ .Release.Service }}
 {{- end -}}
 

@@ -3,14 +3,14 @@
 automountServiceAccountToken: false
 enableServiceLinks: false
 {{- with .Values.serviceAccountName }}
-serviceAccountName: {{ . }}
+serviceAccountName: {{ . | quote }}
 {{- end }}
 {{- with .Values.imagePullSecrets }}
 imagePullSecrets:
   {{- toYaml . | nindent 2 }}
 {{- end }}
 {{- with .Values.priorityClassName }}
-priorityClassName: {{ . }}
+priorityClassName: {{ . | quote }}
 {{- end }}
 securityContext:
   runAsNonRoot: true
@@ -37,7 +37,7 @@ affinity:
 volumes:
   - name: config
     configMap:
-      name: {{ include "dramatiq-bridge.configMapName" . }}
+      name: {{ include "dramatiq-bridge.configMapName" . | quote }}
   {{- with .Values.secrets }}
   - name: credentials
     projected:
@@ -46,7 +46,7 @@ volumes:
       sources:
         {{- range . }}
         - secret:
-            name: {{ .secretName }}
+            name: {{ .secretName | quote }}
             items:
               - key: {{ default .name .key | quote }}
                 path: {{ .name | quote }}

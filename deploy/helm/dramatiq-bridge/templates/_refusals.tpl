@@ -9,7 +9,7 @@
 {{- fail (printf "replicas: %d, but the chart can't read the ConfigMap %s: look whether replicas can share its sources (README.md, More than one replica), and set replicasShareEvents: true" (int64 .Values.replicas) .Values.existingConfigMap) -}}
 {{- end -}}
 {{- else if or $facts.everybody $facts.named -}}
-{{- fail (printf "replicas: %d, but with this configuration only one is right:\n  %s\nSet replicas: 1; `processes` in the configuration uses more cores" (int64 .Values.replicas) (concat $facts.everybody $facts.named | join "\n  ")) -}}
+{{- fail (printf "replicas: %d, but with this configuration only one is right:\n  %s%s" (int64 .Values.replicas) (concat $facts.everybody $facts.named | join "\n  ") (ternary "\nSet replicas: 1" "" (not (not $facts.everybody)))) -}}
 {{- end -}}
 {{- end -}}
 {{- if and .Values.replicasShareEvents (not .Values.existingConfigMap) -}}
@@ -36,6 +36,16 @@
 {{- fail "persistence.enabled: false, but the configuration has a spool: without a volume its events end with the pod" -}}
 {{- end -}}
 {{- end -}}
+{{- range .Values.extraEnv -}}
+{{- if has .name (list "POD_NAME" "CREDENTIALS_DIRECTORY") -}}
+{{- fail (printf "extraEnv: the chart sets %s itself" .name) -}}
+{{- end -}}
+{{- end -}}
+{{- range $name, $text := .Values.podAnnotations -}}
+{{- if has $name (list "checksum/config" "checksum/restart" "kubectl.kubernetes.io/default-container") -}}
+{{- fail (printf "podAnnotations: the chart sets %s itself" $name) -}}
+{{- end -}}
+{{- end -}}
 {{- include "dramatiq-bridge.refuseFiles" . -}}
 {{- include "dramatiq-bridge.refuseSecrets" . -}}
 {{- end -}}
@@ -54,6 +64,15 @@
 {{- fail (printf "extraFiles: %s is no name of a file in a ConfigMap" $file) -}}
 {{- end -}}
 {{- end -}}
+{{- if not .Values.existingConfigMap -}}
+{{- $bytes := 0 -}}
+{{- range $file, $text := include "dramatiq-bridge.files" . | fromYaml -}}
+{{- $bytes = add $bytes (len $text) -}}
+{{- end -}}
+{{- if gt (int64 $bytes) 1048576 -}}
+{{- fail (printf "config, extraFiles: together they have %d bytes, and a ConfigMap holds 1 MiB (1048576); mount large files from elsewhere (extraVolumes), or divide the routes between two releases" $bytes) -}}
+{{- end -}}
+{{- end -}}
 {{- with $config.manifest -}}
 {{- if not (or (hasPrefix "/" (toString .)) (contains "${" (toString .)) (hasKey $.Values.extraFiles (toString .))) -}}
 {{- fail (printf "config.manifest: extraFiles has no file %s (--set-file 'extraFiles.%s=%s')" . (replace "." `\.` (toString .)) .) -}}
@@ -66,8 +85,8 @@
 {{- end -}}
 {{- $names = append $names .name -}}
 {{- end -}}
-{{- range regexFindAll `\$\{credential:[^{}]*\}` (include "dramatiq-bridge.config" . | replace "$${" "") -1 -}}
-{{- $name := . | trimPrefix "${credential:" | trimSuffix "}" -}}
+{{- range regexFindAll `\$\{credential:[^{}]*\}|\$\{CREDENTIALS_DIRECTORY\}/[A-Za-z0-9_.@-]+` (include "dramatiq-bridge.config" . | replace "$${" "") -1 -}}
+{{- $name := . | trimPrefix "${credential:" | trimPrefix "${CREDENTIALS_DIRECTORY}/" | trimSuffix "}" -}}
 {{- if not (has $name $names) -}}
 {{- fail (printf "secrets: the configuration names %s, and no entry has this name; add {name: %s, secretName: ...}" . $name) -}}
 {{- end -}}
@@ -85,7 +104,8 @@
 {{- $tls := index (default dict $part) "tls" -}}
 {{- $secrets := dict "password" (index (default dict $part) "password") "token" (index (default dict $part) "token") "tls.key_password" (ternary (index (default dict $tls) "key_password") "" (kindIs "map" $tls)) -}}
 {{- range $key, $secret := $secrets -}}
-{{- if and $secret (not (contains "${" (toString $secret))) -}}
+{{- $text := toString $secret | replace "$${" "" -}}
+{{- if and $secret (not (contains "${" $text)) -}}
 {{- fail (printf "config.%s.%s: a secret does not belong into a ConfigMap; write ${credential:NAME}, and give its Secret in secrets" $path $key) -}}
 {{- end -}}
 {{- end -}}

@@ -130,6 +130,11 @@ NOTES: Final[dict[str, tuple[dict[str, Any], str, str]]] = {
         "deployment/bridge-dramatiq-bridge",
         "A rollout ends the old pod before it starts the new one.",
     ),
+    "shared-by-word": (
+        {"existingConfigMap": "mine", "replicas": 2, "replicasShareEvents": True},
+        "deployment/bridge-dramatiq-bridge",
+        "",
+    ),
     "numbered": (
         {"existingConfigMap": "mine", "kind": "StatefulSet"},
         "statefulset/bridge-dramatiq-bridge",
