@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import json
 import re
 import shlex
 from collections import Counter
@@ -11,13 +12,16 @@ from pathlib import Path
 from typing import get_args
 
 import pytest
+import yaml
 
+from bridge import cli
 from bridge.admin import readiness
 from bridge.commands.arguments import command_line
 from bridge.errors import DeadLetterReason
 from bridge.model.state import BridgeState, RouteState, SourceState
 from tests.support.alerts import rules
 from tests.support.children import REPOSITORY
+from tests.support.documents import blocks
 from tests.support.error_events import DYNAMIC, Found
 from tests.support.runbook import CELLS, HEADINGS, PATH, TEXT, anchor, commands, has_row
 
@@ -25,6 +29,7 @@ from tests.support.runbook import CELLS, HEADINGS, PATH, TEXT, anchor, commands,
 FOREIGN = {
     *("Connection refused", "connection reset", "certificate verify failed", "Not authorized"),
     *("ACCESS_REFUSED - Login was refused", "ACCESS_REFUSED - access to queue", "in vhost", "refused for user"),
+    *("NOT_ALLOWED - access to vhost", "NOT_ALLOWED - vhost"),
     *("CONNECTION_FORCED", "PRECONDITION_FAILED - delivery acknowledgement"),
     *("OOM command not allowed when used memory >", "READONLY You can't write against a read only replica"),
     "invalid username-password pair or user is disabled",
@@ -136,7 +141,27 @@ def test_each_reason_of_a_dead_letter_has_a_row() -> None:
     assert set(get_args(DeadLetterReason)) <= cells
 
 
-def test_there_arecommands() -> None:
+@pytest.mark.parametrize(("payload", "argument"), [("{}", 0), ('{"sku": "a-1"}', "a-1")])
+def test_the_route_that_it_corrects_gives_what_is_meant(
+    payload: str, argument: object, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The default where the field is missing, otherwise the field; an expression that is no expression would be a text."""
+    (block,) = blocks(TEXT, "yaml")
+    sources = {"orders": {"type": "amqp", "url": "amqp://localhost", "queue": "orders"}}
+    path = tmp_path / "bridge.yaml"
+    path.write_text(yaml.safe_dump({"sources": sources, **yaml.safe_load(block.text)}))
+    assert cli.main(["route", str(path), "--from", "orders", "--payload", payload, "--json"]) == 0
+    shown = json.loads(capsys.readouterr().out)
+    assert [route["message"]["args"] for route in shown["routes"]] == [[argument]]
+
+
+def test_each_expression_begins_with_a_dollar() -> None:
+    """In sentences and tables too: YAML takes one without as a text, and says nothing."""
+    calls = re.findall(r"(.)\bdefault\(", TEXT)
+    assert set(calls) == {"$"}
+
+
+def test_there_are_commands() -> None:
     """Otherwise the test below shows nothing."""
     assert len(commands()) > 15
     assert {each.split()[0] for each in commands()} >= {"status", "check", "dead", "pause", "resume", "reload", "tap"}
