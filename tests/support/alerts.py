@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import re
 import subprocess
 from collections.abc import Callable, Iterator, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any, Final
 
@@ -26,7 +28,7 @@ Mistake = Callable[[dict[str, Any]], dict[str, Any] | None]
 
 def rules() -> list[dict[str, Any]]:
     """Return every rule."""
-    return [rule for group in yaml.safe_load(RULES_FILE.read_text())["groups"] for rule in group["rules"]]
+    return [rule for group in _read(RULES_FILE)["groups"] for rule in group["rules"]]
 
 
 def cases() -> list[tuple[str, str, list[dict[str, Any]]]]:
@@ -34,7 +36,7 @@ def cases() -> list[tuple[str, str, list[dict[str, Any]]]]:
     return [
         (test["name"], case["alertname"], case.get("exp_alerts", []))
         for path in CASES
-        for test in yaml.safe_load(path.read_text())["tests"]
+        for test in _read(path)["tests"]
         for case in test["alert_rule_test"]
     ]
 
@@ -55,12 +57,20 @@ def failing(promtool: str, changed: Sequence[dict[str, Any]], folder: Path) -> s
 
 def _write_cases(path: Path, alerts: set[str], folder: Path) -> bool:
     """Write those of a file's cases that are of these alerts; return whether there are any."""
-    content = yaml.safe_load(path.read_text())
-    for test in content["tests"]:
-        test["alert_rule_test"] = [case for case in test["alert_rule_test"] if case["alertname"] in alerts]
-    content["tests"] = [test for test in content["tests"] if test["alert_rule_test"]]
-    (folder / path.name).write_text(yaml.safe_dump(content))
-    return bool(content["tests"])
+    content = _read(path)
+    tests = [
+        {**test, "alert_rule_test": kept}
+        for test in content["tests"]
+        if (kept := [case for case in test["alert_rule_test"] if case["alertname"] in alerts])
+    ]
+    # JSON is YAML, and much faster.
+    (folder / path.name).write_text(json.dumps({**content, "tests": tests}))
+    return bool(tests)
+
+
+@cache
+def _read(path: Path) -> Any:
+    return yaml.safe_load(path.read_text())
 
 
 def flipped(number: int) -> Mistake:
