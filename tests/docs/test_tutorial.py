@@ -75,6 +75,8 @@ def test_the_first_route_runs(redis_server: Redis, new_bridge: Bridges, tmp_path
     with output.open("wb") as file:
         worker = Child(command, env=environment, cwd=tmp_path, stdout=file)
     try:
+        # Before it is, lines of its log can come into the middle of the actor's.
+        wait_until(lambda: "ready for action" in output.read_text(), what="a worker that is ready")
         with redis_server.client() as client:
             client.execute_command(*words[1:])
         wait_until(lambda: f"{promised}\n" in output.read_text(), what="the promised line")

@@ -10,6 +10,8 @@ from tests.admin.test_metrics import CONTRACT, PREFIX
 
 #: Labels that a target may have, whatever finds it.
 TARGET: Final = frozenset({"job", "instance", "namespace", "pod"})
+#: The metrics that Prometheus makes itself, and their labels.
+_PROMETHEUS: Final = {"up": frozenset[str](), "ALERTS": frozenset({"alertname", "alertstate"})}
 _HISTOGRAMS: Final = frozenset({"batch_events", "event_age_seconds", "enqueue_duration_seconds"})
 #: Those that leave the labels of their argument as they are; of the arguments the last one is the vector.
 _FUNCTIONS: Final = frozenset({
@@ -48,7 +50,7 @@ class Reading:
 
     def _of_selector(self, node: promql.VectorSelector) -> frozenset[str]:
         name = str(node.name)
-        labels = TARGET if name == "up" else TARGET | self._exported(name)
+        labels = TARGET | (_PROMETHEUS[name] if name in _PROMETHEUS else self._exported(name))
         _demand({each.name for each in node.matchers.matchers}, labels, name)
         return labels
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from tests.support.alerts import CASES, RULES_FILE, Mistake, cases, failing, flipped, lasting, moved, rules
+from tests.support.alerts import CASES, RULES_FILE, Mistake, cases, cut, failing, flipped, lasting, moved, rules
 from tests.support.children import REPOSITORY, patient
 from tests.support.promql import Mismatch, Reading
 
@@ -49,7 +49,8 @@ def test_each_alert_has_cases_of_both_kinds() -> None:
 @pytest.mark.parametrize(
     "mistake",
     [
-        *(pytest.param(flipped(number), id=f"comparison-{number}") for number in range(6)),
+        *(pytest.param(flipped(number), id=f"comparison-{number}") for number in range(10)),
+        *(pytest.param(cut(number), id=f"clause-{number}") for number in range(11)),
         pytest.param(moved(1), id="limit-larger"),
         pytest.param(moved(-1), id="limit-smaller"),
         pytest.param(lasting(2), id="later"),
@@ -57,18 +58,17 @@ def test_each_alert_has_cases_of_both_kinds() -> None:
     ],
 )
 def test_a_mistake_in_a_rule_turns_a_case_red(mistake: Mistake, prometheus_program: Program, tmp_path: Path) -> None:
-    """An opposite comparison, another limit, another `for`: of every rule that has a place for it."""
-    changed = {rule["alert"]: mistake(rule) for rule in RULES}
-    wrong = {alert for alert, rule in changed.items() if rule is not None}
-    assert wrong
-    red = failing(prometheus_program("promtool"), [changed[rule["alert"]] or rule for rule in RULES], tmp_path)
-    assert red == wrong
+    """An opposite comparison, a clause that is not there, another limit or `for`: of every rule that has a place for it."""
+    changed = [wrong for rule in RULES if (wrong := mistake(rule)) is not None]
+    assert changed
+    assert failing(prometheus_program("promtool"), changed, tmp_path) == {rule["alert"] for rule in changed}
 
 
-def test_no_rule_has_a_comparison_beyond_those() -> None:
+@pytest.mark.parametrize(("mistake", "count"), [(flipped, 10), (cut, 11)])
+def test_no_rule_has_a_comparison_or_a_clause_beyond_those(mistake: Callable[[int], Mistake], count: int) -> None:
     """Otherwise the test above leaves one out."""
-    assert [rule["alert"] for rule in RULES if flipped(6)(rule)] == []
-    assert [rule["alert"] for rule in RULES if flipped(5)(rule)] != []
+    assert [rule["alert"] for rule in RULES if mistake(count)(rule)] == []
+    assert [rule["alert"] for rule in RULES if mistake(count - 1)(rule)] != []
 
 
 @each_rule
