@@ -88,8 +88,10 @@ class FileWatch:
         for path in moving:
             cause = f"{path} has other contents at each look: no change of it is loaded before it rests"
             self._repeated.write(path, log.warning, "bridge.watch_blind", cause=cause)
-        self._restless = 0 if len(moving) < len(self._changed) else self._restless
-        return [path for path in self._changed if path not in moving]
+        resting = [path for path in self._changed if path not in moving]
+        if resting:
+            self._restless = 0
+        return resting
 
     async def _find(self, reads: Mapping[str, FileRead]) -> dict[str, bytes]:
         """Return the digests of the files that can be read; one that is missing may be in the middle of its replacement."""
