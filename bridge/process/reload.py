@@ -91,9 +91,8 @@ class Reloader:
             self._lifecycle.reloading()
             try:
                 reloaded = await self._reload()
-            except (
-                Exception
-            ) as error:  # a fault of ours must not end the bridge that runs, nor the watch over its files
+            except Exception as error:
+                # A fault of ours must not end the bridge that runs, nor the watch over its files.
                 log.exception("bridge.reload_broken")
                 reloaded = Reloaded("failed", cause=describe_error(error))
             self._lifecycle.reloaded(self.config)

@@ -81,7 +81,7 @@ class SpoolDirectory:
     @property
     def fill(self) -> float:
         """The share of `max_bytes` that is used."""
-        return sum(spool.size for spool in self._spools) / self._max_bytes
+        return self._used_bytes() / self._max_bytes
 
     async def open(self, source: str, read: Callable[[Any], Details]) -> Spool | None:
         """Return the spool of `source`, with the events of earlier processes; None if it can't be opened."""
@@ -227,7 +227,10 @@ class SpoolDirectory:
             return Log(path, self._segment_bytes, self._handles)
 
     def _has_room(self, size: int) -> bool:
-        return sum(spool.size for spool in self._spools) + size <= self._max_bytes
+        return self._used_bytes() + size <= self._max_bytes
+
+    def _used_bytes(self) -> int:
+        return sum(spool.size for spool in self._spools)
 
     def _keep_lock(self) -> None:
         """Lock the directory again if somebody has removed it, or its lock.
