@@ -366,8 +366,8 @@ async def test_a_stop_does_not_wait_for_room_in_a_spool_that_a_paused_route_fill
         await source.deliver(event(2))
         await until(lambda: moved.state().spooled == 1)  # there is room for one
         into.pauses.set({"two"})
+        await until(lambda: into.pauses.holds("s"))  # not before the sink is back: a write that has begun is not held
         sink.away = False
-        await until(lambda: into.pauses.holds("s"))
         await source.deliver(event(3))
         await asyncio.wait_for(moved.stop(_soon(3600)), 60)
     assert moved.counts == Counts(received=2, lost=1)
@@ -415,10 +415,10 @@ async def test_a_restart_receives_what_was_sent_before_though_a_route_is_paused(
             session = await source.deliver(event(2))
             await until(lambda: first.state().spooled == 1)
         into.pauses.set({"two"})
-        sink.away = False
         if not replayed:
             session = await source.deliver(event(2))
-        await until(lambda: into.pauses.holds("s"))
+        await until(lambda: into.pauses.holds("s"))  # not before the sink is back: a write that has begun is not held
+        sink.away = False
         retiring = asyncio.create_task(first.retire(_soon(60)))
         assert isinstance(session, _Late)
         await session.pausing.wait()
