@@ -29,6 +29,8 @@ NEXT = 35
 _WINDOW: Final = 10
 #: As often a process was ended by one event, which then is a dead letter.
 _DEADLY: Final = 10
+#: How long dead letters are kept: those of a recorded release grow old.
+_LONG: Final = "36500d"
 _ATTEMPTS: Final = "dramatiq-bridge:attempts:suspect"
 
 
@@ -59,7 +61,7 @@ class Scenario:
         return {
             "dramatiq": {"url": self.redis.url_of(0)},
             "spool": {"directory": str(self.spool)},
-            "dead_letters": {"redact": ["payload.card"]},
+            "dead_letters": {"redact": ["payload.card"], "max_age": _LONG},
             "sources": sources,
             "routes": [{"name": name, "from": name, "actor": "record", "args": [name, number]} for name in self.feeds],
         }
@@ -131,6 +133,7 @@ class Scenario:
         config = self._suspect().config(self.redis)
         config["sources"] = {"suspect": config["sources"]["feed"]}
         config["routes"][0]["from"] = "suspect"
+        config["dead_letters"] = {"max_age": _LONG}
         return config
 
     def _suspect(self) -> StreamFeed:

@@ -69,8 +69,9 @@ def test_a_release_goes_on_with_the_state_of_this_version(released: Code, scenar
 def test_this_version_goes_on_counting_the_attempts_of_a_release(release: Path, scenario: Scenario) -> None:
     """An event that ended ten processes of the release is a dead letter, without an eleventh attempt."""
     load(release, scenario, "spooled")
-    with HERE.bridge(scenario.suspect_config()) as bridge, scenario.redis.client() as client:
+    with scenario.redis.client() as client:
         before = client.xlen(DEAD)
+    with HERE.bridge(scenario.suspect_config()) as bridge, scenario.redis.client() as client:
         bridge.ready()
         wait_until(lambda: client.xlen(DEAD) == before + 1, what="the dead letter of the poison")
         (_, letter), *_ = client.xrevrange(DEAD)
