@@ -71,9 +71,9 @@ def test_this_version_goes_on_counting_the_attempts_of_a_release(release: Path, 
     load(release, scenario, "spooled")
     with scenario.redis.client() as client:
         before = client.xlen(DEAD)
-    with HERE.bridge(scenario.suspect_config()) as bridge, scenario.redis.client() as client:
-        bridge.ready()
-        wait_until(lambda: client.xlen(DEAD) == before + 1, what="the dead letter of the poison")
+        with HERE.bridge(scenario.suspect_config()) as bridge:
+            bridge.ready()
+            wait_until(lambda: client.xlen(DEAD) == before + 1, what="the dead letter of the poison")
         (_, letter), *_ = client.xrevrange(DEAD)
         assert letter[b"reason"] == b"poison"
 
