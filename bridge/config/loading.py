@@ -18,8 +18,9 @@ from bridge.config.document import Document
 from bridge.config.dollar import is_expression
 from bridge.config.files import UnreadableFile, base_directory, read_file
 from bridge.config.manifest import ManifestError, read_manifest
-from bridge.config.models import Config, Origin, Route
+from bridge.config.models import Config, Origin
 from bridge.config.reader import MAX_BYTES, parse
+from bridge.config.route_model import Route
 from bridge.config.source_model import Deduplicate, SourceModel
 from bridge.config.sources import SOURCES
 from bridge.config.substitution import PLACEHOLDERS, Substitution

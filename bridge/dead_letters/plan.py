@@ -12,7 +12,7 @@ from bridge.dead_letters.letters import Letter
 from bridge.errors import BadEvent, BridgeError
 from bridge.model.batch import DeadLetter
 from bridge.model.event import Event, already_parsed
-from bridge.model.message import MessageIds, check_growth
+from bridge.model.message import MessageIds
 from bridge.routing import router
 from bridge.routing.compiler import compile_routes
 from bridge.routing.routes import ROUTE_ERRORS, Matches, Route
@@ -147,10 +147,8 @@ class Planner:
     ) -> None:
         for route, captures in matches:
             try:
-                message = route.run(event, payload, captures, ids)
-                if message is not None:
-                    check_growth(len(message[1]), event.size)
-                    plan.messages.append((route.name, route.queue, *message))
+                for message in route.messages(event, payload, captures, ids) or ():
+                    plan.messages.append((route.name, message.queue, message.id, message.body))
             except ROUTE_ERRORS as error:
                 if event is not plan.event and "RedactedValue" in str(error):
                     secret.was_read = True  # JSON can't hold it

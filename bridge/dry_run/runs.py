@@ -15,7 +15,7 @@ from bridge.dry_run.conditions import Condition, Falsehood
 from bridge.errors import BadEvent
 from bridge.model.batch import Batch
 from bridge.model.event import Event
-from bridge.model.message import MessageIds, check_growth
+from bridge.model.message import MessageIds
 from bridge.routing import router
 from bridge.routing.compiler import compile_routes
 from bridge.routing.expressions import RUNTIME, Expression
@@ -170,10 +170,9 @@ class DryRun:
         named = dict(zip(route.pattern.captures if route.pattern else (), captures, strict=True))
         when = route.when
         try:
-            message = route.run(event, payload, captures, ids)
-            if message is not None:
-                check_growth(len(message[1]), event.size)
-                body = msgspec.json.decode(message[1])
+            messages = route.messages(event, payload, captures, ids)
+            if messages:
+                body = msgspec.json.decode(messages[0].body)
                 condition = None if when is None else True
                 return RouteResult(route.name, "message", message=body, condition=condition, captures=named)
         except ROUTE_ERRORS as error:

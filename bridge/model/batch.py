@@ -140,12 +140,20 @@ class Batch:
             column = self.queues[queue] = Column()
         return column
 
-    def add(self, event_index: int, messages: Iterable[Message]) -> None:
-        """Add the messages of the event at `event_index`, behind those of earlier events."""
+    def add(self, event_index: int, messages: Iterable[Message], route: str = "") -> int:
+        """Add the messages of the event at `event_index`, behind those of earlier events; return their bytes.
+
+        `route` has made them; it is named where the source's events are deduplicated.
+        """
+        size = 0
         for message in messages:
             column = self.column(message.queue)
             column.event_indexes.append(event_index)
             column.messages.append((message.id, message.body))
+            if route:
+                column.routes.append(route)
+            size += len(message.body)
+        return size
 
     def refuse(self, event_indexes: Collection[int], cause: str) -> None:
         """Make dead letters of the events at `event_indexes`, since Redis will never take a message of theirs.

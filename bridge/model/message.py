@@ -8,6 +8,7 @@ queue's name and `options.eta` in epoch milliseconds.
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -21,6 +22,8 @@ FREE_MESSAGE_BYTES: Final = 64 * 1024
 MAX_GROWTH: Final = 16
 #: ... and none more than this.
 MAX_MESSAGE_BYTES: Final = 4 * 1024 * 1024
+#: All messages that one route makes of one event.
+MAX_ROUTE_BYTES: Final = 16 * 1024 * 1024
 #: The last three digits of ids.
 _SUFFIXES: Final = tuple(b"%03x" % number for number in reversed(range(4096)))
 _encode = msgspec.json.Encoder().encode
@@ -133,6 +136,23 @@ def check_growth(size: int, event_size: int) -> None:
     most = min(MAX_MESSAGE_BYTES, FREE_MESSAGE_BYTES + MAX_GROWTH * event_size)
     if size > most:
         detail = f"the message has {size} bytes; of an event of {event_size} bytes a route makes {most} at most"
+        raise BadEvent("too-large", detail)
+
+
+def check_sizes(messages: Sequence[Message], event_size: int) -> None:
+    """Check the messages that a route makes of one event of `event_size` bytes.
+
+    Raises:
+        BadEvent: one is too large, or all together are.
+    """
+    total = 0
+    for message in messages:
+        size = len(message.body)
+        if size > FREE_MESSAGE_BYTES:
+            check_growth(size, event_size)
+        total += size
+    if total > MAX_ROUTE_BYTES:
+        detail = f"the {len(messages)} messages have {total} bytes together; a route makes {MAX_ROUTE_BYTES} at most"
         raise BadEvent("too-large", detail)
 
 

@@ -12,7 +12,7 @@ from pydantic import ValidationError
 
 from bridge.config import Config
 from bridge.config.cases import EventCase
-from bridge.config.models import Route
+from bridge.config.route_model import Route
 from bridge.dry_run.as_test import as_test
 from bridge.dry_run.events import described_event
 from bridge.dry_run.runs import DryRun, Result, RouteResult

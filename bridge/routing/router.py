@@ -137,7 +137,16 @@ class Router:
             reason: DeadLetterReason | None = None
             for route, captures in matches:
                 try:
-                    message = route.run(event, payload, captures, ids)
+                    message: tuple[bytes, bytes] | None = None
+                    if route.is_plain:
+                        message = route.run(event, payload, captures, ids)
+                    elif not route.otherwise or (not fits and reason is None):
+                        messages = route.messages(event, payload, captures, ids)
+                        if messages:
+                            room -= batch.add(index, messages, "" if deduplication is None else route.name)
+                            matched[route] = matched.get(route, 0) + 1
+                            fits = True
+                            continue
                     if message is None:
                         false_whens.append(route)
                         room -= _NO_MESSAGE_BYTES

@@ -6,12 +6,21 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from sys import getsizeof
-from typing import Final
+from typing import Any, Final
 
 from bridge.config import message_options
 from bridge.errors import BadEvent
 from bridge.manifest.binding import Binding
-from bridge.model.message import CLOSING_QUOTE, MessageIds, Template, check_arguments, encode_dynamic_options
+from bridge.model.event import Event
+from bridge.model.message import (
+    CLOSING_QUOTE,
+    Message,
+    MessageIds,
+    Template,
+    check_arguments,
+    check_sizes,
+    encode_dynamic_options,
+)
 from bridge.routing import expressions
 from bridge.routing.deduplication import Deduplication
 from bridge.routing.expressions import EXPRESSION_ERRORS, Expression
@@ -29,22 +38,42 @@ _MAX_DELAY_MS: Final = 10 * 365 * 86_400_000
 class Route:
     """One compiled route.
 
-    `run` takes an event, its payload, the captures' values and the batch's MessageIds. It returns the message's
-    redis_message_id and body, or None if `when` is false. It raises one of ROUTE_ERRORS; `dead_letter_reason` explains
-    which. `source_map` maps a line of `run` to the expression compiled there and to its place in the route.
+    `run` takes an event, its payload, the captures' values and the batch's MessageIds, and returns None if `when` is false.
+    That of a plain route, as nearly all are, returns the redis_message_id and body of the one message for `queue`; that of
+    another a list of `Message`: it can make several, or choose their queue. It raises one of ROUTE_ERRORS;
+    `dead_letter_reason` explains which. `source_map` maps a line of `run` to the expression compiled there and to its place
+    in the route. An `otherwise` route, which is not plain, fits only where no other route of the source has: `run` does not
+    ask that.
     """
 
     name: str
     queue: str
     pattern: Pattern | None
-    run: Callable[..., tuple[bytes, bytes] | None]
+    run: Callable[..., Any]
     filename: str
     source_map: dict[int, tuple[str, Expression]]
+    is_plain: bool = True
+    otherwise: bool = False
 
     @property
     def when(self) -> Expression | None:
         """The condition, None without one."""
         return next((expression for place, expression in self.source_map.values() if place == "when"), None)
+
+    def messages(
+        self, event: Event, payload: object, captures: tuple[str, ...], ids: MessageIds
+    ) -> list[Message] | None:
+        """Return what `run` makes, in one form; None if `when` is false.
+
+        Raises:
+            BadEvent: a message is too large for its event. And those of ROUTE_ERRORS that `run` raises.
+        """
+        made = self.run(event, payload, captures, ids)
+        if made is None:
+            return None
+        messages = [Message(self.queue, *made)] if self.is_plain else made
+        check_sizes(messages, event.size)
+        return messages
 
     def dead_letter_reason(self, error: Exception) -> BadEvent | None:
         """Return the reason for a dead letter after `run` raised `error`; None if `when` misses a field, which is no error.
@@ -165,7 +194,9 @@ class RouteTable:
             return ()
         fitting = []
         size = 0
-        for position in sorted(self._unconditional + self._index.find(self.syntax.levels(topic))):
+        positions = sorted(self._unconditional + self._index.find(self.syntax.levels(topic)))
+        positions.sort(key=lambda position: self.routes[position].otherwise)  # they are asked last
+        for position in positions:
             route = self.routes[position]
             captures = () if route.pattern is None else route.pattern.match(topic)
             if captures is not None:
