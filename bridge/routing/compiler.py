@@ -33,7 +33,8 @@ from bridge.model.message import Template
 from bridge.routing import expressions
 from bridge.routing.deduplication import FUNCTIONS as DEDUPLICATION_FUNCTIONS
 from bridge.routing.deduplication import Deduplication
-from bridge.routing.expressions import FUNCTIONS, RUNTIME, Expression
+from bridge.routing.expressions import FUNCTIONS, RUNTIME, STEPS, Expression
+from bridge.routing.expressions.loops import measured
 from bridge.routing.functions import compile_function, placed, trace_call
 from bridge.routing.routes import Route, RouteTable, message_builder
 from bridge.routing.tracing import Marks, Tracing
@@ -126,7 +127,13 @@ def _compile_deduplication(
         return None
     names: tuple[Collection[str], Sequence[str]] = (expression.names, ())
     evaluate = compile_function(
-        names, None, [expression.node], lambda value, _ids: value, filename, functions=DEDUPLICATION_FUNCTIONS
+        names,
+        None,
+        [expression.node],
+        lambda value, _ids: value,
+        filename,
+        functions=DEDUPLICATION_FUNCTIONS,
+        purse=STEPS if expression.needs_purse else 0,
     )
     is_shown = expression.names.isdisjoint(redacted)
     return Deduplication(name, text, evaluate, filename, source.deduplicate.within, is_shown=is_shown)
@@ -164,6 +171,7 @@ class _RouteCompiler:
         self._source_map: dict[int, tuple[str, Expression]] = {}
         self._names: tuple[str, ...] = tuple(expressions.NAMES)
         self._used: set[str] = set()
+        self._needs_purse = False
         self._line = 0
 
     def compile(self) -> Route | None:
@@ -182,6 +190,8 @@ class _RouteCompiler:
         ]
         if len(self._diagnostics) > before:
             return None
+        if self._needs_purse:
+            body = measured(body)
         assert config.name is not None  # noqa: S101 - the model names every route
         filename = f"<route {config.name}>"
         template = Template(config.actor, config.queue, static, delayed=config.delay is not None)
@@ -194,7 +204,7 @@ class _RouteCompiler:
             build = message_builder(
                 template, delay, dynamic_delay=isinstance(config.delay, str), binding=self._binding()
             )
-        functions = self._functions
+        functions, purse = self._functions, STEPS if self._needs_purse else 0
         if self._tracing is not None and (marks or self._tracing.forms({*static, *dynamic})):
             write = self._tracing.writer({*static, *dynamic}, template.queue)
             functions, body = {**functions, "_trace": write}, [*body, trace_call()]
@@ -203,7 +213,7 @@ class _RouteCompiler:
             name=config.name,
             queue=template.queue,
             pattern=pattern,
-            run=compile_function((self._used, captures), when, body, build, filename, functions=functions),
+            run=compile_function((self._used, captures), when, body, build, filename, functions=functions, purse=purse),
             filename=filename,
             source_map=self._source_map,
         )
@@ -253,6 +263,7 @@ class _RouteCompiler:
                 return placed(ast.Constant(None))
         self._source_map[self._line] = (".".join(map(str, place)), expression)
         self._used |= expression.names
+        self._needs_purse |= expression.needs_purse
         return expression.node
 
     def _value(self, value: object, place: KeyPath) -> ast.expr:

@@ -11,7 +11,11 @@ from itertools import chain
 from typing import Any, Final, NoReturn
 
 from bridge.config.wording import describe
+from bridge.routing.expressions.equality import contains
+from bridge.routing.expressions.regex import compile_regex
 
+#: The local name of the purse, in the function of a route.
+PURSE: Final = "_work"
 #: The steps of a route with a comprehension, per event.
 STEPS: Final = 1_000_000
 #: The steps of a `foreach`, per element that its `foreach_limit` allows.
@@ -20,6 +24,11 @@ STEPS_PER_ELEMENT: Final = 1_000
 _MAX_SIZE: Final = 4 * 1024 * 1024
 #: A character of a text costs one step, an element of a list or a mapping so many.
 _PER_ELEMENT: Final = 4
+#: So many steps of a regex make one of the purse.
+_REGEX_STEPS: Final = 4
+#: What it costs to measure an element, and how many characters it has at least in JSON, with its comma.
+_MEASURED: Final = 2
+_COMMA: Final = 2
 
 #: Where a loop stands: its line, and the byte offsets of its list and of the whole loop in the text of its expression. A
 #: loop whose end is ALL_LINES encloses every expression that runs while it turns.
@@ -86,6 +95,13 @@ def pairs(items: Any) -> Any:
     return items
 
 
+def take(purse: Purse, steps: int) -> None:
+    """Take steps out of the purse. Raises TooLarge if it has fewer."""
+    purse.steps -= steps
+    if purse.steps < 0:
+        _spent()
+
+
 def pay(purse: Purse, *values: Any) -> None:
     """Pay for the size of the values, each with everything that is in it."""
     steps = purse.steps
@@ -121,10 +137,60 @@ def metered(purse: Purse, function: Callable[..., Any], *args: Any) -> Any:
     return result
 
 
+def found(purse: Purse, item: Any, items: Any) -> bool:
+    """`item in items`, paid for."""
+    pay(purse, item, items)
+    return contains(item, items)
+
+
+def searched(purse: Purse, function: Callable[..., Any], text: Any, pattern: str) -> Any:
+    """Call a function that looks for a regex: it reads each byte of the text so often as the regex is large."""
+    if type(text) is str:
+        take(purse, compile_regex(pattern).size * len(text.encode()) // _REGEX_STEPS)
+    result = function(text, pattern)
+    pay(purse, result)
+    return result
+
+
+def sliced(purse: Purse, function: Callable[..., Any], value: Any, start: Any, stop: Any) -> Any:
+    """Take a slice: its cost is that of the part."""
+    if type(value) in (str, list) and type(start) is int and type(stop) is int:
+        take(purse, len(range(len(value))[start:stop]))
+    return function(value, start, stop)
+
+
+def measured(purse: Purse, value: Any, first: bool) -> Any:  # noqa: FBT001 - compiled code passes it
+    """Return the value of one part of a message, if all parts so far have a size that can be encoded."""
+    size = 0 if first else purse.size
+    steps = purse.steps
+    stack: list[Any] = [[value]]
+    while stack:
+        container = stack.pop()
+        size += _COMMA * len(container)
+        steps -= _MEASURED * len(container)
+        if steps < 0:
+            _spent()
+        for item in chain(container, container.values()) if type(container) is dict else container:
+            kind = type(item)
+            if kind is str or kind is bytes:
+                size += len(item)
+            elif kind is list or kind is dict:
+                stack.append(item)
+        if size > _MAX_SIZE:
+            raise TooLarge(f"args and kwargs have more than {_MAX_SIZE} bytes")
+    purse.size = size
+    purse.steps = steps
+    return value
+
+
 #: The names by which rewritten expressions call these.
 RUNTIME: Final[dict[str, object]] = {
     "_each": each,
     "_pairs": pairs,
     "_paid": paid,
     "_metered": metered,
+    "_found": found,
+    "_searched": searched,
+    "_sliced": sliced,
+    "_measured": measured,
 }
