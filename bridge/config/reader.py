@@ -25,7 +25,7 @@ from bridge.model.json_limits import is_encodable
 LOADER: Final[type[Any]] = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 MAX_BYTES: Final = 1024 * 1024
 #: 10,000 routes of the size that fits into such a file have fewer.
-_MAX_VALUES: Final = 200_000
+MAX_VALUES: Final = 200_000
 
 _NOT_ALLOWED = re.compile("[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufefe\uff00-\ufffd\U00010000-\U0010ffff]")
 _COMMENT = re.compile(r"[ \t]*#")
@@ -122,8 +122,8 @@ class _Reader:
 
     def _node(self, event: yaml.Event, path: KeyPath, depth: int) -> object:
         self._document.values.setdefault(path, _span(event))
-        if len(self._document.values) > _MAX_VALUES:
-            self._report(event, path[:1], f"the file holds more than {_MAX_VALUES:,} values")
+        if len(self._document.values) > MAX_VALUES:
+            self._report(event, path[:1], f"the file holds more than {MAX_VALUES:,} values")
             raise _Unreadable
         if isinstance(event, yaml.ScalarEvent) and event.anchor is None and event.tag is None:
             return self._scalar(event, path)
