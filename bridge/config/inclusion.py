@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -30,22 +30,23 @@ def include(document: Document, substitution: Substitution) -> None:
     if not document.complete or not isinstance(value, dict) or "include" not in value:
         return
     mistakes = list(_mistakes(document, value["include"]))
-    found: list[tuple[int, str]] = []
+    #: By its real path each file that is found, once, with the number of its pattern.
+    found: dict[str, tuple[int, str]] = {}
     for index, pattern in enumerate([] if mistakes else value["include"]):
         try:
-            found += [
-                (index, file) for file in _new(find_files(base_directory(document.file), pattern), document, found)
-            ]
+            files = _own_parts(find_files(base_directory(document.file), pattern), document, found)
         except UnreadableFile as error:
             mistakes.append(Diagnostic(("include", index), f"this pattern {error}"))
             continue
-        if not any(index == number for number, _ in found):
-            hint = "a path begins at the folder of this file" if not pattern.startswith("/") else ""
+        if not files:
+            hint = "" if pattern.startswith("/") else "a path begins at the folder of this file"
             mistakes.append(Diagnostic(("include", index), f"no file is found by {quoted(pattern)}", hint))
+        for file in files:
+            found.setdefault(os.path.realpath(file), (index, file))
     if len(found) > MAX_FILES:
         mistakes.append(Diagnostic(("include",), f"more than {MAX_FILES:,} files are found"))
     if not mistakes:
-        mistakes += _add_files(document, found, substitution)
+        mistakes += _add_files(document, list(found.values()), substitution)
     for mistake in mistakes:
         document.add(mistake)
     if mistakes:
@@ -69,21 +70,14 @@ def _mistakes(document: Document, patterns: object) -> Iterator[Diagnostic]:
                 yield from (diagnostic.below(path) for diagnostic in error.diagnostics)
 
 
-def _new(files: Iterable[str], document: Document, found: Iterable[tuple[int, str]]) -> list[str]:
-    """Return the files that are not yet found: each is read once, however often it is found, and not as its own part.
+def _own_parts(files: list[str], document: Document, found: Mapping[str, tuple[int, str]]) -> list[str]:
+    """Return the files without the configuration itself, and without those of tests beside it and beside others.
 
-    NAME_test.yaml beside NAME.yaml has tests of that file, which `test` and `check` read.
+    `test` and `check` read NAME_test.yaml as the tests of NAME.yaml.
     """
-    files = list(files)
-    known = {os.path.realpath(document.file), *(os.path.realpath(file) for _, file in found)}
-    owners = {document.file, *files, *(file for _, file in found)}
-    new = []
-    for file in files:
-        real = os.path.realpath(file)
-        if real not in known and not _is_companion(Path(file), owners):
-            known.add(real)
-            new.append(file)
-    return new
+    itself = os.path.realpath(document.file)
+    owners = {document.file, *files, *(file for _, file in found.values())}
+    return [file for file in files if os.path.realpath(file) != itself and not _is_companion(Path(file), owners)]
 
 
 def _is_companion(file: Path, owners: set[str]) -> bool:
