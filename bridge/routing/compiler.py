@@ -35,8 +35,7 @@ from bridge.routing import expressions
 from bridge.routing.deduplication import FUNCTIONS as DEDUPLICATION_FUNCTIONS
 from bridge.routing.deduplication import Deduplication
 from bridge.routing.expressions import FUNCTIONS, RUNTIME, STEPS, Expression
-from bridge.routing.expressions.loops import measured
-from bridge.routing.functions import compile_function, placed, trace_call
+from bridge.routing.functions import compile_function, measured, placed, trace_call
 from bridge.routing.routes import Route, RouteTable, message_builder
 from bridge.routing.tracing import Marks, Tracing
 from bridge.topics.pattern import Pattern, TopicSyntax
@@ -191,8 +190,6 @@ class _RouteCompiler:
         ]
         if len(self._diagnostics) > before:
             return None
-        if self._needs_purse:
-            body = measured(body)
         assert config.name is not None  # noqa: S101 - the model names every route
         filename = f"<route {config.name}>"
         template = Template(config.actor, config.queue, static, delayed=config.delay is not None)
@@ -270,7 +267,9 @@ class _RouteCompiler:
     def _value(self, value: object, place: KeyPath) -> ast.expr:
         if isinstance(value, str):
             if is_expression(value):
-                return self._expression(value[1:], place, prefix=1)
+                node = self._expression(value[1:], place, prefix=1)
+                _, expression = self._source_map.get(self._line, ("", None))
+                return measured(node, first=False) if expression and expression.needs_purse else node
             return placed(ast.Constant(literal_text(value)))
         if isinstance(value, dict):
             for key in value:

@@ -61,9 +61,9 @@ def _link(op: ast.cmpop, left: ast.expr, right: ast.expr, loops: Loops) -> ast.e
 def _native(op: ast.cmpop, left: ast.expr, right: ast.expr) -> ast.cmpop | None:
     """Return Python's operator that does the same; None if none does."""
     if isinstance(op, ast.Eq | ast.NotEq):
-        if _is_boolean(left) != _is_boolean(right) and not (_is_zero_or_one(left) or _is_zero_or_one(right)):
-            return ast.Is() if isinstance(op, ast.Eq) else ast.IsNot()
         values = [side for side in (left, right) if is_literal(side)]
+        if len(values) == 1 and isinstance(values[0], ast.Constant) and type(values[0].value) is bool:
+            return ast.Is() if isinstance(op, ast.Eq) else ast.IsNot()
         return op if values and not any(map(_may_equal_boolean, values)) else None
     if isinstance(op, ast.In | ast.NotIn):
         if isinstance(right, ast.List):
@@ -86,14 +86,6 @@ def is_literal(node: ast.expr) -> bool:
     if isinstance(node, ast.Dict):
         return all(isinstance(key, ast.Constant) for key in node.keys) and all(map(is_literal, node.values))
     return isinstance(node, ast.Constant)
-
-
-def _is_boolean(node: ast.expr) -> bool:
-    return isinstance(node, ast.Constant) and type(node.value) is bool
-
-
-def _is_zero_or_one(node: ast.expr) -> bool:
-    return isinstance(node, ast.Constant) and type(node.value) in (int, float) and node.value in _ZERO_OR_ONE
 
 
 def _may_equal_boolean(node: ast.expr) -> bool:

@@ -10,7 +10,7 @@ function gets and makes. Outside loops no function has a twin.
 from __future__ import annotations
 
 import ast
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection
 from typing import Final
 
 from bridge.config.wording import describe, quoted
@@ -20,14 +20,23 @@ from bridge.routing.expressions.syntax import Text
 #: Functions that take a comprehension without brackets as their only argument.
 TAKE_LOOPS: Final = frozenset({"any", "all", "sum", "min", "max", "sort", "unique", "flatten", "len"})
 #: Functions whose cost does not depend on the size of what they are given.
-_CONSTANT_COST: Final = frozenset({"default", "has", "catch", "len", "type", "now", "abs", "round"})
-#: Functions with a twin of their own, by its name: one that pays for the regex, and one that pays for the part only.
-_TWINS: Final = {"matches": "searched", "capture": "searched", "slice": "sliced"}
+_CONSTANT_COST: Final = frozenset({"default", "has", "catch", "len", "type", "now", "abs"})
+#: Functions whose twin is not `metered`: see `purse.py`.
+_TWINS: Final = {
+    "matches": "searched",
+    "capture": "searched",
+    "slice": "sliced",
+    "split": "seeking",
+    "replace": "seeking",
+}
 _MAX_NESTED: Final = 3
 
-#: What a node, a turn, an operator of arithmetic, a power, and a call or an f-string weigh.
+#: What a node, a turn, a list (half a mapping), an operator of arithmetic, a power, and a call or an f-string weigh.
 NODE: Final = 1
 _TURN: Final = 1
+#: Beside a turn: to check that an element is a list of two, and to take it apart.
+_PAIR: Final = 4
+CONTAINER: Final = 20
 ARITHMETIC: Final = 50
 POWER: Final = 300
 CALL: Final = 100
@@ -106,10 +115,10 @@ class Loops:
         self._names.pop()
         self.add(CALL)  # for `each`
         (start, end), (list_start, list_end) = self._text.place(node), self._text.place(loop.iter)
-        if len(names) > 1:
-            items = ast.copy_location(call("pairs", items), items)
         self.needs_purse = True
-        run = ast.copy_location(begin(items, weight, (self._line, list_start, list_end, start, end)), items)
+        place = (self._line, list_start, list_end, start, end)
+        run = begin(items, weight, place) if len(names) == 1 else begin(items, weight + _PAIR, place, "each_pair")
+        ast.copy_location(run, items)
         stored: list[ast.expr] = [ast.Name(name.id, ast.Store()) for name in names]
         target = stored[0] if len(stored) == 1 else ast.Tuple(stored, ast.Store())
         turns = [ast.comprehension(target, run, conditions, is_async=0)]
@@ -173,17 +182,9 @@ def call(name: str, *args: ast.expr) -> ast.Call:
     return ast.Call(ast.Name(f"_{name}", ast.Load()), list(args), [])
 
 
-def begin(items: ast.expr, weight: int, place: Place) -> ast.expr:
+def begin(items: ast.expr, weight: int, place: Place, function: str = "each") -> ast.expr:
     """Return what a loop runs over: the elements of `items`, each turn of which costs `weight`.
 
     A failure within the loop names the element: see `Place`. The caller places the new nodes.
     """
-    return call("each", ast.Name(PURSE, ast.Load()), items, ast.Constant(weight), ast.Constant(place))  # type: ignore[arg-type]
-
-
-def measured(values: Iterable[ast.expr]) -> list[ast.expr]:
-    """Return the parts of a message, each measured as soon as it is evaluated; all together they have a bound."""
-    return [
-        call("measured", ast.Name(PURSE, ast.Load()), value, ast.Constant(position == 0))
-        for position, value in enumerate(values)
-    ]
+    return call(function, ast.Name(PURSE, ast.Load()), items, ast.Constant(weight), ast.Constant(place))  # type: ignore[arg-type]

@@ -25,7 +25,7 @@ from bridge.routing.expressions.hints import (
     METHODS,
     REFUSED_CONSTRUCTS,
 )
-from bridge.routing.expressions.loops import ARITHMETIC, CALL, NODE, POWER, TAKE_LOOPS, Loops, call
+from bridge.routing.expressions.loops import ARITHMETIC, CALL, CONTAINER, NODE, POWER, TAKE_LOOPS, Loops, call
 from bridge.routing.expressions.regex import compile_regex
 from bridge.routing.expressions.syntax import MAX_DEPTH, TOO_DEEP, Text
 from bridge.routing.expressions.text import check_spec
@@ -42,6 +42,8 @@ _SIMILARITY: Final = 0.6
 _HYPHENATED: Final = re.compile(r"[A-Za-z_]\w*(?:\.\w+(?:-\w+)*)+")
 _TEXTS: Final = 'texts are put together as in f"{payload.a}-{payload.b}"'
 
+#: The nodes of rewritten trees that have a place, or hold nodes that have one.
+_NODES: Final = (ast.expr, ast.comprehension, ast.arguments, ast.arg)
 _PLACE: Final = ("lineno", "end_lineno", "col_offset", "end_col_offset")
 
 
@@ -84,13 +86,11 @@ def _place_missing(root: ast.expr) -> None:
         values = vars(parent)
         if "lineno" in values:
             place = {name: values[name] for name in _PLACE}
-        elif isinstance(parent, (ast.expr, ast.keyword)):
+        elif isinstance(parent, (ast.expr, ast.arg)):
             values.update(place)
         for value in list(values.values()):
             children = value if type(value) is list else (value,)
-            parents += [
-                (each, place) for each in children if isinstance(each, (ast.expr, ast.keyword, ast.comprehension))
-            ]
+            parents += [(each, place) for each in children if isinstance(each, _NODES)]
 
 
 class _Rewriter:
@@ -298,6 +298,7 @@ class _Rewriter:
             raise self._error(node, "'-' subtracts here", f"write {field} for a field with a hyphen")
 
     def _list(self, node: ast.List | ast.Tuple) -> ast.expr:
+        self.loops.add(CONTAINER)
         return ast.List(self._all(node.elts), ast.Load())
 
     #: JSON knows one kind of list, so `("a", "b")` is the same as `["a", "b"]`.
@@ -309,6 +310,7 @@ class _Rewriter:
             if key is None:
                 raise self._error(value, "'**' can't be used in an expression")
             keys.append(self.loops.key(key))
+        self.loops.add(2 * CONTAINER)
         return ast.Dict(keys, self._all(node.values))
 
     def _joinedstr(self, node: ast.JoinedStr) -> ast.expr:
