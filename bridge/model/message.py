@@ -35,12 +35,25 @@ _NOT_JSON: Final = (UnicodeEncodeError, TypeError, ValueError, OverflowError, Re
 
 
 @dataclass(slots=True, frozen=True, eq=False)
+class Gate:
+    """A message is written only if Redis does not remember its `key`; the write makes it remember, for `lifetime_ms`.
+
+    `route` is the message's: two routes never share a key.
+    """
+
+    route: str
+    key: bytes
+    lifetime_ms: int
+
+
+@dataclass(slots=True, frozen=True, eq=False)
 class Message:
     """One message as it goes to Redis: HSET `<queue>.msgs` `id` `body`, RPUSH `<queue>` `id`."""
 
     queue: str
     id: bytes
     body: bytes
+    gate: Gate | None = None
 
 
 class MessageIds:

@@ -12,7 +12,8 @@ from typing import Final
 from bridge.config import SourceConfig
 from bridge.errors import BadEvent, DeadLetterReason
 from bridge.model.accounting import Counts
-from bridge.model.batch import MAX_BATCH_BYTES, MAX_BATCH_DEAD_LETTERS, Batch, Column, DeadLetter
+from bridge.model.batch import MAX_BATCH_BYTES, MAX_BATCH_DEAD_LETTERS, Batch, DeadLetter
+from bridge.model.column import Column
 from bridge.model.event import Event
 from bridge.model.message import FREE_MESSAGE_BYTES, MessageIds, check_growth
 from bridge.routing import decoding
