@@ -4,23 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from functools import partial
 from sys import getsizeof
 from typing import Any, Final
 
-from bridge.config import message_options
 from bridge.errors import BadEvent
-from bridge.manifest.binding import Binding
 from bridge.model.event import Event
-from bridge.model.message import (
-    CLOSING_QUOTE,
-    Message,
-    MessageIds,
-    Template,
-    check_arguments,
-    check_sizes,
-    encode_dynamic_options,
-)
+from bridge.model.message import Message, MessageIds, check_sizes
 from bridge.routing import expressions
 from bridge.routing.deduplication import Deduplication
 from bridge.routing.expressions import EXPRESSION_ERRORS, Expression
@@ -31,7 +20,6 @@ from bridge.topics.pattern import Pattern, TopicSyntax
 
 #: All errors that `Route.run` may raise.
 ROUTE_ERRORS: Final = (BadEvent, *EXPRESSION_ERRORS)
-_MAX_DELAY_MS: Final = 10 * 365 * 86_400_000
 
 
 @dataclass(slots=True, eq=False)
@@ -89,65 +77,6 @@ class Route:
         part = expression.text.encode()[failure.text_start : failure.text_end].decode() if expression else ""
         at = f" in `{part}`" if part else ""
         return BadEvent("missing-field" if failure.missing else "wrong-type", f"{place}: {failure.cause}{at}", place)
-
-
-def message_builder(
-    template: Template, static_delay_ms: int | None, *, dynamic_delay: bool, binding: Binding | None = None
-) -> Callable[..., tuple[bytes, bytes]]:
-    """Return a function that checks an event's values and builds the message.
-
-    Its parameters are args, kwargs, ids, options and delay, as the route's expressions returned them, and the options of a
-    trace, as `Tracing.writer` makes them. It returns
-    redis_message_id and body, and raises BadEvent for a value that a Dramatiq worker could not use; with `binding`, also
-    for arguments that the actor does not take.
-    """
-    check = check_arguments if binding is None else partial(_check_call, binding)
-
-    def build(  # noqa: PLR0917 - the compiled route calls it, in this order
-        args: object,
-        kwargs: object,
-        ids: MessageIds,
-        options: dict[str, object],
-        delay: object,
-        trace: bytes = CLOSING_QUOTE,
-    ) -> tuple[bytes, bytes]:
-        check(args, kwargs)
-        eta_ms = None
-        if dynamic_delay:
-            eta_ms = ids.now_ms + _check_delay(delay)
-        elif static_delay_ms is not None:
-            eta_ms = ids.now_ms + static_delay_ms
-        return template.fill(args, kwargs, ids, encode_dynamic_options(_check_options(options), eta_ms, trace))
-
-    return build
-
-
-def _check_call(binding: Binding, args: object, kwargs: object) -> None:
-    check_arguments(args, kwargs)
-    misfit = next(binding.misfits(len(args), kwargs), None)  # type: ignore[arg-type] # a list and a mapping, as checked
-    if misfit is not None:
-        raise BadEvent("arguments", str(misfit))
-
-
-def _check_delay(delay: object) -> int:
-    if type(delay) not in (int, float) or not 0 <= delay <= _MAX_DELAY_MS:  # type: ignore[operator]
-        raise BadEvent("option", f"delay takes milliseconds from 0 to ten years, not {str(delay)[:80]!r}")
-    return int(delay)  # type: ignore[call-overload, no-any-return]
-
-
-def _check_options(values: dict[str, object]) -> dict[str, object]:
-    """Return an event's options in the form in which they are written to Redis.
-
-    Raises:
-        BadEvent: an option would make a Dramatiq worker lose the message.
-    """
-    checked = {}
-    for name, value in values.items():
-        try:
-            checked[name] = message_options.check_option(name, value, literal=False)
-        except ValueError as error:
-            raise BadEvent("option", f"options.{name}: {error}") from None
-    return checked
 
 
 #: The routes that fit a topic, each with the values of its captures.

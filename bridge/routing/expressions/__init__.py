@@ -10,16 +10,22 @@ valid expression that fails on one event.
 
 from bridge.routing.expressions.failures import EXPRESSION_ERRORS, ExpressionFailure, explain_failure, is_missing
 from bridge.routing.expressions.functions import FUNCTIONS, READERS, RUNTIME
+from bridge.routing.expressions.loops import PURSE
+from bridge.routing.expressions.purse import STEPS, STEPS_PER_ELEMENT, TooLarge
 from bridge.routing.expressions.rewriter import NAMES, Expression, parse
 
 __all__ = [
     "EXPRESSION_ERRORS",
     "FUNCTIONS",
     "NAMES",
+    "PURSE",
     "READERS",
     "RUNTIME",
+    "STEPS",
+    "STEPS_PER_ELEMENT",
     "Expression",
     "ExpressionFailure",
+    "TooLarge",
     "explain_failure",
     "is_missing",
     "parse",

@@ -11,7 +11,7 @@ import msgspec
 
 from bridge.config.wording import quoted
 from bridge.model.json_limits import check_exponents
-from bridge.routing.expressions import arithmetic, fields, regex, text
+from bridge.routing.expressions import arithmetic, fields, purse, regex, text
 from bridge.routing.expressions.values import key, refuse
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
@@ -99,6 +99,7 @@ RUNTIME: Final[dict[str, object]] = {
     "_whole": text.whole,
     "_type": type,
     "_text": str,
+    **purse.RUNTIME,
 }
 #: Those of them that read a field by themselves.
 READERS: Final = frozenset({"_pick", "_present", "_default", "_has"})

@@ -48,19 +48,27 @@ class Expression:
 
     `text` is without the leading `$`. `node` is safe to compile with the globals `RUNTIME`: each of its nodes stands
     on the line given to `parse` at the UTF-8 byte offsets of the text. `names` are the free names that it uses.
+
+    `needs_purse` tells whether `node` reads a purse, the local name PURSE (see `compile_function`). `weight` is what one
+    evaluation costs in the purse's steps, where a loop runs the expression; the loops within it pay for themselves.
     """
 
     text: str
     node: ast.expr
     names: frozenset[str]
+    needs_purse: bool = False
+    weight: int = 1
 
 
-def parse(text: str, names: Collection[str], *, line: int = 1) -> Expression:
+def parse(text: str, names: Collection[str], *, line: int = 1, in_loop: bool = False) -> Expression:
     """Check and rewrite the expression `text`, which may use `names`.
+
+    An expression `in_loop` runs once per element of a list: what it calls pays from the purse for the size of its values,
+    and its `weight` is paid by the loop.
 
     Raises InvalidValue for the first mistake; the offset of its diagnostic counts characters of `text`.
     """
-    rewriter = _Rewriter(Text(text), names, line)
+    rewriter = _Rewriter(Text(text), names, line, in_loop=in_loop)
     return Expression(text, rewriter.expression(), frozenset(rewriter.used))
 
 
@@ -84,12 +92,13 @@ def _place_missing(root: ast.expr) -> None:
 class _Rewriter:
     """Rewrites the tree of one expression; each `_name` method handles the nodes of type `Name`."""
 
-    def __init__(self, text: Text, names: Collection[str], line: int) -> None:
+    def __init__(self, text: Text, names: Collection[str], line: int, *, in_loop: bool) -> None:
         self._text = text
         self._error = text.error
         # Python normalizes the names that it parses; the caller needs its own spelling.
         self._names = {normalize("NFKC", name): name for name in names}
         self._line = line
+        self._in_loop = in_loop
         self._depth = 0
         self.used: set[str] = set()
 

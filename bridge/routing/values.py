@@ -1,0 +1,89 @@
+"""The values of a route, expressions and literals, as the syntax trees that its function is made of."""
+
+from __future__ import annotations
+
+import ast
+from dataclasses import dataclass, field
+from typing import Any
+
+from bridge.config.dollar import is_expression, literal_text
+from bridge.errors import Diagnostic, InvalidValue, KeyPath
+from bridge.routing import expressions
+from bridge.routing.expressions import Expression
+from bridge.routing.functions import placed
+
+#: The expressions of all routes by text, names and line: the routes of a fleet have most of them in common.
+Parsed = dict[tuple[str, tuple[str, ...], int], Expression]
+
+
+@dataclass(slots=True, eq=False)
+class Values:
+    """Makes the trees of one route, which stands at `path`; every mistake is appended to `diagnostics`.
+
+    `names` are those that an expression may use from here on, `used` those that one has used. Each expression stands on a
+    line of its own; `source_map` maps that to the expression and to its place in the route.
+    """
+
+    path: KeyPath
+    diagnostics: list[Diagnostic]
+    parsed: Parsed
+    names: tuple[str, ...] = tuple(expressions.NAMES)
+    source_map: dict[int, tuple[str, Expression]] = field(default_factory=dict)
+    used: set[str] = field(default_factory=set)
+    _line: int = 0
+
+    def expression(self, text: str, place: KeyPath, *, prefix: int) -> ast.expr:
+        """Return the tree of an expression, which begins `prefix` characters behind the beginning of the text at `place`."""
+        self._line += 1
+        key = (text, self.names, self._line)
+        expression = self.parsed.get(key)
+        if expression is None:
+            try:
+                expression = self.parsed[key] = expressions.parse(text, self.names, line=self._line)
+            except InvalidValue as error:
+                self.report(place, error, prefix)
+                return placed(ast.Constant(None))
+        self.source_map[self._line] = (".".join(map(str, place)), expression)
+        self.used |= expression.names
+        return expression.node
+
+    def value(self, value: object, place: KeyPath) -> ast.expr:
+        """Return the tree of a value of the file, in which text behind `$` is an expression."""
+        if isinstance(value, str):
+            if is_expression(value):
+                return self.expression(value[1:], place, prefix=1)
+            return placed(ast.Constant(literal_text(value)))
+        if isinstance(value, dict):
+            for key in value:
+                if key.startswith("$"):
+                    problem = "an expression that holds `: ` is a mapping for YAML"
+                    self.diagnostics.append(
+                        Diagnostic((*self.path, *place, key), problem, "quote the whole expression")
+                    )
+            keys: list[ast.expr | None] = [placed(ast.Constant(key)) for key in value]
+            return placed(ast.Dict(keys, [self.value(item, (*place, key)) for key, item in value.items()]))
+        if isinstance(value, list):
+            return placed(ast.List([self.value(item, (*place, i)) for i, item in enumerate(value)], ast.Load()))
+        return placed(ast.Constant(value))  # type: ignore[arg-type]  # a YAML scalar
+
+    def report(self, place: KeyPath, error: InvalidValue, prefix: int) -> None:
+        """Add the mistakes of a value at `place`."""
+        self.diagnostics.extend(diagnostic.below((*self.path, *place), prefix) for diagnostic in error.diagnostics)
+
+
+def has_expression(value: object) -> bool:
+    """Tell whether a value of the file holds an expression."""
+    if isinstance(value, str):
+        return is_expression(value)
+    if isinstance(value, dict):
+        return any(map(has_expression, value.values()))
+    return isinstance(value, list) and any(map(has_expression, value))
+
+
+def literal(value: Any) -> Any:
+    """Return a value without expressions, with `$$` at the beginning of a string replaced by `$`."""
+    if isinstance(value, str):
+        return literal_text(value)
+    if isinstance(value, dict):
+        return {key: literal(item) for key, item in value.items()}
+    return [literal(item) for item in value] if isinstance(value, list) else value
