@@ -6,8 +6,9 @@ from typing import Annotated, Any
 
 from pydantic import BeforeValidator, Field, WithJsonSchema
 
-from bridge.config.connection import Model, or_null
+from bridge.config.connection import Boolean, Model, or_null
 from bridge.config.dollar import is_expression
+from bridge.config.gates import DeduplicateOrNull
 from bridge.config.message_options import check_actor_name, check_options, check_queue_name
 from bridge.config.substitution import unmarked
 from bridge.config.units import DURATION, parse_duration
@@ -106,4 +107,14 @@ class Route(Model):
         default=None,
         description="how long after the event the message becomes due",
         examples=["10s", "$payload.wait_ms"],
+    )
+    deduplicate: DeduplicateOrNull = Field(
+        default=None,
+        description="a key for each message of the route: one with a key that was written before is not written",
+        examples=[{"key": "$payload.id", "within": "1d"}],
+    )
+    expires: Boolean = Field(
+        default=False,
+        description="whether the time of an event (MQTT 5 message expiry, AMQP expiration) bounds max_age; once it is up, nothing is written",
+        examples=[True],
     )

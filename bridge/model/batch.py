@@ -11,7 +11,7 @@ from typing import Final, NamedTuple, Protocol
 from bridge.errors import DeadLetterReason
 from bridge.model.column import Column
 from bridge.model.event import Event
-from bridge.model.message import Message
+from bridge.model.message import Gate, Message
 
 #: The bounds of one batch, so that no single write keeps Redis busy for long: of its events when they are received, and
 #: of the messages and dead letters that they become. A larger event is a batch of its own.
@@ -258,7 +258,7 @@ class Written:
     `duplicate_indexes`, or of which every message was left out for a key of its own; `refused`, the events that became dead letters because Redis will never take them. `lengths` gives
     each queue's length right after the write, 0 if no message was added to it. `size` counts the bytes sent.
     `trimmed` counts the dead letters that made room for those of the batch. `suppressed` has, for each message that was left
-    out for its own key, the position of its event and the name of its route.
+    out for its own key, the position of its event and its gate.
     """
 
     messages: int
@@ -268,4 +268,4 @@ class Written:
     size: int = field(default=0, compare=False)
     duplicate_indexes: Sequence[int] = field(default=(), compare=False)
     trimmed: Trimmed = field(default=Trimmed(), compare=False)
-    suppressed: Sequence[tuple[int, str]] = field(default=(), compare=False)
+    suppressed: Sequence[tuple[int, Gate]] = field(default=(), compare=False)

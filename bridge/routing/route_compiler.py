@@ -28,6 +28,7 @@ from bridge.model.message import Template
 from bridge.routing import expressions
 from bridge.routing.expressions import FUNCTIONS
 from bridge.routing.functions import compile_function, trace_call
+from bridge.routing.gates import KEY_FUNCTIONS, GateContext, Gates
 from bridge.routing.message_builder import message_builder
 from bridge.routing.routes import Route
 from bridge.routing.tracing import Marks, Tracing
@@ -48,6 +49,7 @@ class RouteCompiler:
         enforced: Mapping[str, Actor] | None,
         queues: Mapping[str, str],
         tracing: Tracing | None,
+        gates: GateContext,
     ) -> None:
         self._config = config
         self._values = values
@@ -56,6 +58,7 @@ class RouteCompiler:
         self._enforced = enforced
         self._queues = queues
         self._tracing = tracing
+        self._gates = gates
 
     def compile(self) -> Route | None:
         """Return the route, None if it has mistakes."""
@@ -72,13 +75,16 @@ class RouteCompiler:
             values.value(dynamic, ("options",)),
             values.value(config.delay if isinstance(config.delay, str) else None, ("delay",)),
         ]
+        gates = Gates(config, values, captures, self._gates)
         if len(values.diagnostics) > before:
             return None
         assert config.name is not None  # noqa: S101 - the model names every route
         filename = f"<route {config.name}>"
+        static = gates.without_max_age(static)
         template = Template(config.actor, config.queue, static, delayed=config.delay is not None)
         build: Callable[..., Any]
-        if isinstance(config.args, list) and isinstance(config.kwargs, dict) and not dynamic and config.delay is None:
+        needs_check = dynamic or config.delay is not None or gates.expires
+        if isinstance(config.args, list) and isinstance(config.kwargs, dict) and not needs_check:
             # Most routes: args is always a list, kwargs always a mapping with text keys, so no event needs a check.
             build, body = template.fill, body[:2]
         else:
@@ -91,13 +97,18 @@ class RouteCompiler:
             write = self._tracing.writer({*static, *dynamic}, template.queue)
             functions, body = {**functions, "_trace": write}, [*body, trace_call()]
             build = self._tracing.filled(build, marks) if marks else build
+        if not gates.are_open:
+            functions, body = {**functions, **KEY_FUNCTIONS}, [*body, *gates.trees]
+            build = gates.filled(build, template.queue)
+        run = compile_function((values.used, captures), when, body, build, filename, functions=functions)
         return Route(
             name=config.name,
             queue=template.queue,
             pattern=pattern,
-            run=compile_function((values.used, captures), when, body, build, filename, functions=functions),
+            run=gates.timed(run),
             filename=filename,
             source_map=values.source_map,
+            is_plain=gates.are_open,
         )
 
     def _binding(self) -> Binding | None:

@@ -7,6 +7,7 @@ from collections.abc import Collection, Iterable, Sequence
 
 from bridge.model.batch import Batch, Trimmed, Written
 from bridge.model.column import gated_messages
+from bridge.model.message import Gate
 
 
 def parse_result(reply: bytes, batch: Batch, size: int) -> Written:
@@ -30,14 +31,14 @@ def parse_result(reply: bytes, batch: Batch, size: int) -> Written:
     return Written(messages, len(duplicates), len(batch.refused), by_queue, size, duplicates, gone, suppressed)
 
 
-def _suppressed(batch: Batch, numbers: Iterable[int]) -> Sequence[tuple[int, str]]:
-    """Return the event and the route of each message that was left out for its own key."""
+def _suppressed(batch: Batch, numbers: Iterable[int]) -> Sequence[tuple[int, Gate]]:
+    """Return the event and the gate of each message that was left out for its own key."""
     gated = gated_messages(batch.queues.values())
     # After a crash, as for the duplicates, others may follow behind those of the batch.
-    return [(gated[number].event_index, gated[number].gate.route) for number in numbers if number < len(gated)]
+    return [(gated[number].event_index, gated[number].gate) for number in numbers if number < len(gated)]
 
 
-def _wholly_suppressed(batch: Batch, suppressed: Sequence[tuple[int, str]]) -> Collection[int]:
+def _wholly_suppressed(batch: Batch, suppressed: Sequence[tuple[int, Gate]]) -> Collection[int]:
     """Return the events of which every message was left out for its own key, and that are no dead letters."""
     left_out = Counter(index for index, _ in suppressed)
     made = Counter(index for column in batch.queues.values() for index in column.event_indexes if index in left_out)

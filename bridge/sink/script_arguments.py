@@ -117,9 +117,9 @@ class ScriptArguments:
         self._add("k", len(gated), len(self._keys) + 1)
         for message in gated:
             gate, of_column = message.gate, columns[message.column - 1].routes
-            self._keys.append(once_key(self._namespace, gate.route).encode() + gate.key)
+            self._keys.append(once_key(self._namespace, gate.rule.route).encode() + gate.key)
             route = routes[of_column[message.place]] if of_column else 0
-            self._add(f"{message.column} {message.place} {message.event_index} {route} {gate.lifetime_ms}")
+            self._add(f"{message.column} {message.place} {message.event_index} {route} {gate.rule.lifetime_ms}")
 
     def _add_ids(self, ids: list[bytes]) -> None:
         self._count += len(ids)
