@@ -10,6 +10,7 @@ from pydantic import BeforeValidator, Field, PrivateAttr, model_validator
 from bridge.config.call_values import ARGS, KWARGS, OPTIONS, Args, Delay, DynamicOrNull, Kwargs, Options
 from bridge.config.connection import Boolean, Integer, Model, or_null
 from bridge.config.dollar import is_expression
+from bridge.config.gates import DeduplicateOrNull
 from bridge.config.manifest import Actor
 from bridge.config.message_options import check_actor_name, check_queue_name
 from bridge.config.substitution import unmarked
@@ -99,6 +100,16 @@ class Route(Model):
         default=[],
         description="steps that follow one after another, each with the result of the one before",
         examples=[[{"actor": "send_receipt"}]],
+    )
+    deduplicate: DeduplicateOrNull = Field(
+        default=None,
+        description="a key for each message of the route: one with a key that was written before is not written",
+        examples=[{"key": "$payload.id", "within": "1d"}],
+    )
+    expires: Boolean = Field(
+        default=False,
+        description="whether the time of an event (MQTT 5 message expiry, AMQP expiration) bounds max_age; once it is up, nothing is written",
+        examples=[True],
     )
 
     _queues_of: Mapping[str, str] = PrivateAttr(default_factory=dict)

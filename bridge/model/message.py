@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 import msgspec
 
@@ -35,6 +35,25 @@ _BEFORE_MESSAGE_ID: Final = b'},"message_id":"'
 _NOT_JSON: Final = (UnicodeEncodeError, TypeError, ValueError, OverflowError, RecursionError)
 
 
+@dataclass(slots=True, frozen=True)
+class GateRule:
+    """The rule for the keys of a route's messages: Redis remembers each for `lifetime_ms`. Two routes never share a key.
+
+    `is_shown` says whether a log line may have a key: it is made of nothing that `dead_letters.redact` removes.
+    """
+
+    route: str
+    lifetime_ms: int
+    is_shown: bool = True
+
+
+class Gate(NamedTuple):
+    """A message is written only if Redis does not remember its `key`; the write makes it remember."""
+
+    rule: GateRule
+    key: bytes
+
+
 @dataclass(slots=True, frozen=True, eq=False)
 class Message:
     """One message as it goes to Redis: HSET `<queue>.msgs` `id` `body`, RPUSH `<queue>` `id`."""
@@ -42,6 +61,7 @@ class Message:
     queue: str
     id: bytes
     body: bytes
+    gate: Gate | None = None
 
 
 class MessageIds:

@@ -14,6 +14,7 @@ from bridge.routing.deduplication import FUNCTIONS as DEDUPLICATION_FUNCTIONS
 from bridge.routing.deduplication import Deduplication
 from bridge.routing.expressions import RUNTIME
 from bridge.routing.functions import compile_function
+from bridge.routing.gates import GateContext
 from bridge.routing.route_compiler import RouteCompiler
 from bridge.routing.routes import Route, RouteTable
 from bridge.routing.tracing import Tracing
@@ -35,18 +36,21 @@ def call_mistakes(config: Config, actors: Mapping[str, Actor] | None = None) -> 
 
 
 def compile_routes(
-    config: Config, *, functions: Mapping[str, object] = RUNTIME, traced: bool = True
+    config: Config, *, functions: Mapping[str, object] = RUNTIME, traced: bool = True, expires: bool = True
 ) -> tuple[dict[str, RouteTable], list[Diagnostic]]:
     """Compile every route; return each source's route table, and the mistakes in the routes, up to MAX_MISTAKES.
 
     `functions` are the globals that the expressions can reach: a dry run has a `now()` of its own. Unless they are `traced`,
-    the routes write no traces into messages, whatever the configuration says: those are no part of what a route does.
+    the routes write no traces into messages, whatever the configuration says: those are no part of what a route does. Unless it
+    `expires`, an event has no expiry: a person asks for what he retries.
     """
     diagnostics: list[Diagnostic] = []
     routes: dict[str, list[Route]] = {name: [] for name in config.sources}
     parsed: Parsed = {}
     queues = config.actor_queues
     tracing = _tracing(config) if traced and config.tracing.propagate else {}
+    redacted = {path.partition(".")[0] for path in config.dead_letters.redact}
+    is_timed = {name: "expires_in" in source.traits.properties(source).meta for name, source in config.sources.items()}
     enforced = config.actors if config.enforce_manifest else None
     for index, route in enumerate(config.routes):
         if len(diagnostics) >= MAX_MISTAKES:
@@ -61,10 +65,10 @@ def compile_routes(
             enforced=enforced,
             queues=queues,
             tracing=tracing.get(route.source),
+            gates=GateContext(redacted, is_timed[route.source], expires=expires),
         ).compile()
         if compiled is not None:
             routes[route.source].append(compiled)
-    redacted = {path.partition(".")[0] for path in config.dead_letters.redact}
     keys = {
         name: _compile_deduplication(name, source, diagnostics, redacted) for name, source in config.sources.items()
     }

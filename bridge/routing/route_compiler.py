@@ -30,6 +30,7 @@ from bridge.routing.expressions import FUNCTIONS, STEPS, STEPS_PER_ELEMENT
 from bridge.routing.foreach import NAMES as ELEMENT_NAMES
 from bridge.routing.foreach import Foreach
 from bridge.routing.functions import compile_function, trace_call
+from bridge.routing.gates import GateContext, Gates
 from bridge.routing.message_builder import message_builder
 from bridge.routing.routes import Route
 from bridge.routing.target_compiler import TargetCompiler, bindings
@@ -54,6 +55,7 @@ class RouteCompiler:
         enforced: Mapping[str, Actor] | None,
         queues: Mapping[str, str],
         tracing: Tracing | None,
+        gates: GateContext,
     ) -> None:
         self._config = config
         self._values = values
@@ -62,6 +64,7 @@ class RouteCompiler:
         self._enforced = enforced
         self._queues = queues
         self._tracing = tracing
+        self._gates = gates
 
     def compile(self) -> Route | None:
         """Return the route, None if it has mistakes."""
@@ -79,8 +82,9 @@ class RouteCompiler:
             values.value(dynamic, ("options",)),
             self._due(),
         ]
+        gates = Gates(config, values, captures, self._gates)
         target = None
-        if not self._is_plain():
+        if not (self._is_plain() and gates.are_open):
             target = TargetCompiler(config, values, self._enforced, self._queues, self._tracing)
             body += target.trees()
             marks = {**marks, **target.marks}
@@ -91,17 +95,17 @@ class RouteCompiler:
         queue = config.queue
         build: Callable[..., Any]
         if target is not None:
-            build = target.builder(static, marks)
+            build = gates.filled(target.builder(gates.without_max_age(static), marks))
         else:
             queue, build, body = self._plain(static, dynamic, marks, body)
-        functions = self._functions
+        functions = {**self._functions, **gates.functions}
         if self._tracing is not None and (marks or self._tracing.forms({*static, *dynamic})):
             write = self._tracing.writer({*static, *dynamic}, queue)
             functions, body = {**functions, "_trace": write}, [*body, trace_call()]
         run = compile_function(
             (values.used, captures),
             when,
-            body,
+            [*body, *gates.trees],
             build,
             filename,
             functions=functions,
@@ -113,7 +117,7 @@ class RouteCompiler:
             name=config.name,
             queue=queue,
             pattern=pattern,
-            run=run,
+            run=gates.timed(run),
             filename=filename,
             source_map=values.source_map,
             is_plain=target is None,
