@@ -43,7 +43,7 @@ def notes(loaded: Config, manifest: Manifest | None = None) -> Iterator[Diagnost
             yield Diagnostic(("sources", name), f"sources.{name} has no route", at_key=True)
     if loaded.processes > 1:
         yield from _not_shareable(loaded)
-    written = {"*", *(route.queue for route in loaded.routes)}
+    written = {"*", *(queue for route in loaded.routes for queue in route.queues)}
     for queue in sorted((loaded.dramatiq.max_queue_depth or {}).keys() - written):
         text = f"dramatiq.max_queue_depth: no route writes to the queue {queue}"
         yield Diagnostic(("dramatiq", "max_queue_depth", queue), text, at_key=True)

@@ -78,13 +78,19 @@ local remove, save = open_for_removal()
 remove(entry)
 save()
 local written, left_out, gone, first_id = 0, 0, 0, nil
+local before = {} -- whether a route was written before this retry, which writes all of its messages or none
 for m = 1, MESSAGES do
   local i = first_message + 3 * m - 2
   local route, id, body = ARGV[i], ARGV[i + 1], ARGV[i + 2]
-  if was_written(route) then
+  if before[route] == nil then
+    before[route] = was_written(route) and true or false
+    if not before[route] then
+      remember(route)
+    end
+  end
+  if before[route] then
     left_out = left_out + 1
   else
-    remember(route)
     redis.call('HSET', KEYS[2 + 2 * m], id, body)
     redis.call('RPUSH', KEYS[1 + 2 * m], id)
     written = written + 1
