@@ -54,7 +54,7 @@ class EventLog:
             for index, event in enumerate(part.events):
                 log.debug(
                     "event.outcome",
-                    outcome="dead-lettered" if index in letters and index not in messages else became,
+                    outcome=_outcome(index, part, became, is_letter=index in letters),
                     source=event.source,
                     topic=event.topic,
                     **event_ids(self._redaction.event(event)),
@@ -81,6 +81,12 @@ class EventLog:
             return {"cause": f"no explanation: {describe_error(error)}"}
 
 
+def _outcome(index: int, part: Batch, became: str, *, is_letter: bool) -> str:
+    if is_letter:
+        return "dead-lettered"
+    return "expired" if index in part.expired and became == Outcome.WRITTEN.value else became
+
+
 def event_ids(event: Event) -> dict[str, Any]:
     """Return the ids by which the sender and the broker know the event, as far as there are any."""
     try:
@@ -93,8 +99,12 @@ def event_ids(event: Event) -> dict[str, Any]:
 def _messages(part: Batch) -> dict[int, list[str]]:
     """Return the message ids of each event, by its place, with their queues."""
     found: dict[int, list[str]] = {}
-    for queue, column in part.queues.items():
-        for index, (_, body) in zip(column.event_indexes, column.messages, strict=True):
+    suppressed = part.written.suppressed if part.written is not None else ()
+    left_out = {(one.column, one.place) for one in suppressed}
+    for number, (queue, column) in enumerate(part.queues.items(), 1):
+        for place, (index, (_, body)) in enumerate(zip(column.event_indexes, column.messages, strict=True)):
+            if (number, place) in left_out:
+                continue
             message = msgspec.json.decode(body)
             found.setdefault(index, []).append(f"{message['message_id']} for {message['actor_name']} in {queue}")
     return found

@@ -82,13 +82,26 @@ class Part:
         is_written = self.batch.written is not None or self.outcome is Outcome.WRITTEN
         return self._messages(index) if is_written and index not in self.duplicates else iter(())
 
+    @cached_property
+    def suppressed(self) -> frozenset[tuple[int, int]]:
+        """The messages that were left out for their own keys: the numbers of their columns, and their places."""
+        written = self.batch.written
+        return frozenset((one.column, one.place) for one in (written.suppressed if written is not None else ()))
+
+    @cached_property
+    def _partly_suppressed(self) -> frozenset[int]:
+        """The events of which messages were left out for their own keys."""
+        written = self.batch.written
+        return frozenset(one.event_index for one in (written.suppressed if written is not None else ()))
+
     def _messages(self, index: int) -> Iterator[tuple[str, bytes]]:
-        for queue, column in self.batch.queues.items():
+        for number, (queue, column) in enumerate(self.batch.queues.items(), 1):
             indexes = column.event_indexes  # they ascend
             for place in range(bisect_left(indexes, index), len(indexes)):
                 if indexes[place] != index:
                     break
-                yield queue, column.messages[place][1]
+                if (number, place) not in self.suppressed:
+                    yield queue, column.messages[place][1]
 
     def class_of(self, index: int) -> str:
         """Return the class of the event at `index`, by the word that the accounts have for it."""
@@ -97,12 +110,15 @@ class Part:
             is_returned = self.outcome is Outcome.LOST and self.redelivers and event.token is not None
             return Outcome.RETURNED.value if is_returned else self.outcome.value
         has_messages = next(self._messages(index), None) is not None
-        if index in self.duplicates and (has_messages or index in self.letters):
+        was_made = has_messages or index in self.letters or index in self._partly_suppressed
+        if index in self.duplicates and was_made:
             return "deduplicated"
-        if has_messages:
-            return "enqueued"
         if index in self.letters:
             return "dead-lettered"
+        if has_messages:
+            return "enqueued"
+        if index in self.batch.expired:
+            return "expired"
         return "filtered" if self.table is None or self.table.matches(event.topic) else "unmatched"
 
 
