@@ -31,6 +31,7 @@ _encode = msgspec.json.Encoder().encode
 _VARIANT: Final = dict(zip("0123456789abcdef", "89ab" * 4, strict=True))
 #: Ends the redis_message_id.
 CLOSING_QUOTE: Final = b'"'
+_BEFORE_MESSAGE_ID: Final = b'},"message_id":"'
 _NOT_JSON: Final = (UnicodeEncodeError, TypeError, ValueError, OverflowError, RecursionError)
 
 
@@ -83,8 +84,14 @@ class MessageIds:
         """Make 4,096 new ids; call it once `suffixes` is empty."""
         h = self._random().hex()
         self.redis_id_prefix = _uuid_prefix(h[:32])
-        self.message_id_prefix = b'},"message_id":"' + _uuid_prefix(h[32:])
+        self.message_id_prefix = _BEFORE_MESSAGE_ID + _uuid_prefix(h[32:])
         self.suffixes += _SUFFIXES
+
+    def next_message_id(self) -> str:
+        """Return the message_id of a message that is written into another one."""
+        if not self.suffixes:
+            self.renew()
+        return (self.message_id_prefix[len(_BEFORE_MESSAGE_ID) :] + self.suffixes.pop()).decode()
 
     def _random(self) -> bytes:
         """Return 32 bytes: 16 for the redis_message_ids, 16 for the message_ids."""

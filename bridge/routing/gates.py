@@ -62,20 +62,17 @@ def key_tree(expression: Expression) -> ast.expr:
     return tree
 
 
-def with_key(build: Build, queue: str, rule: GateRule) -> Build:
+def with_key(build: Build, rule: GateRule) -> Build:
     """Return `build` for one value more, the message's key."""
 
     def build_with_key(*values: Any) -> Message:
         *others, key = values
-        made = build(*others)
+        made: Message = build(*others)
         try:
             gate = Gate(rule, deduplication_key(key))
         except (TypeError, ValueError) as error:
             raise BadEvent("wrong-type", f"deduplicate.key: {error}", "deduplicate.key") from None
-        if type(made) is Message:
-            return Message(made.queue, made.id, made.body, gate)
-        redis_id, body = made
-        return Message(queue, redis_id, body, gate)
+        return Message(made.queue, made.id, made.body, gate)
 
     return build_with_key
 
@@ -191,24 +188,17 @@ class Gates:
         self._max_age_ms = static.get("max_age")
         return {name: value for name, value in static.items() if name != "max_age"}
 
-    def filled(self, build: Build, queue: str) -> Build:
-        """Return `build` for the values of `trees` behind its own; it returns a list."""
+    @property
+    def functions(self) -> Mapping[str, object]:
+        """The functions that the `trees` call, and no other value of a route does."""
+        return {} if self._rule is None else KEY_FUNCTIONS
+
+    def filled(self, build: Build) -> Build:
+        """Return `build`, which returns a `Message`, for the values of `trees` behind its own."""
         if self.expires:
             build = with_expiry(build, self._max_age_ms)
-        if self._rule is not None:
-            build = with_key(build, queue, self._rule)
-        return listed(build, queue)
+        return build if self._rule is None else with_key(build, self._rule)
 
     def timed(self, run: Callable[..., Any]) -> Callable[..., Any]:
         """Return the route's function, which returns EXPIRED where no time is left."""
         return unless_expired(run) if self.expires else run
-
-
-def listed(build: Build, queue: str) -> Build:
-    """Return `build` for a route that is not plain: its one message in a list."""
-
-    def build_list(*values: Any) -> list[Message]:
-        made = build(*values)
-        return [made if type(made) is Message else Message(queue, *made)]
-
-    return build_list

@@ -13,6 +13,7 @@ from bridge.model.message import Message, MessageIds, check_sizes
 from bridge.routing import expressions
 from bridge.routing.deduplication import Deduplication
 from bridge.routing.expressions import EXPRESSION_ERRORS, Expression
+from bridge.routing.foreach import element_of
 from bridge.routing.tracing import Tracing
 from bridge.topics.index import PatternIndex
 from bridge.topics.memory import TopicMemory
@@ -68,15 +69,18 @@ class Route:
 
         It has no traceback: one that a caller keeps in a variable would keep his frame alive, and the batch in it.
         """
+        element = "" if self.is_plain else element_of(error, self.filename)
         if isinstance(error, BadEvent):
-            return BadEvent(error.reason, error.detail)
+            return BadEvent(error.reason, element + error.detail, error.place)
         failure = expressions.explain_failure(error, self.filename)
         place, expression = self.source_map.get(failure.line, ("", None))
         if failure.missing and place == "when":
             return None
         part = expression.text.encode()[failure.text_start : failure.text_end].decode() if expression else ""
         at = f" in `{part}`" if part else ""
-        return BadEvent("missing-field" if failure.missing else "wrong-type", f"{place}: {failure.cause}{at}", place)
+        return BadEvent(
+            "missing-field" if failure.missing else "wrong-type", f"{element}{place}: {failure.cause}{at}", place
+        )
 
 
 #: The routes that fit a topic, each with the values of its captures.

@@ -13,7 +13,7 @@ from bridge.routing.expressions import Expression
 from bridge.routing.functions import placed
 
 #: The expressions of all routes by text, names and line: the routes of a fleet have most of them in common.
-Parsed = dict[tuple[str, tuple[str, ...], int], Expression]
+Parsed = dict[tuple[str, tuple[str, ...], int, bool], Expression]
 
 
 @dataclass(slots=True, eq=False)
@@ -21,7 +21,8 @@ class Values:
     """Makes the trees of one route, which stands at `path`; every mistake is appended to `diagnostics`.
 
     `names` are those that an expression may use from here on, `used` those that one has used. Each expression stands on a
-    line of its own; `source_map` maps that to the expression and to its place in the route.
+    line of its own; `source_map` maps that to the expression and to its place in the route. `needs_purse` tells whether one of
+    them has a loop. Once they are `in_loop`, `weight` adds up the steps that they cost for each element.
     """
 
     path: KeyPath
@@ -30,21 +31,27 @@ class Values:
     names: tuple[str, ...] = tuple(expressions.NAMES)
     source_map: dict[int, tuple[str, Expression]] = field(default_factory=dict)
     used: set[str] = field(default_factory=set)
+    needs_purse: bool = False
+    in_loop: bool = False
+    weight: int = 0
     _line: int = 0
 
     def expression(self, text: str, place: KeyPath, *, prefix: int) -> ast.expr:
         """Return the tree of an expression, which begins `prefix` characters behind the beginning of the text at `place`."""
         self._line += 1
-        key = (text, self.names, self._line)
+        key = (text, self.names, self._line, self.in_loop)
         expression = self.parsed.get(key)
         if expression is None:
             try:
-                expression = self.parsed[key] = expressions.parse(text, self.names, line=self._line)
+                expression = expressions.parse(text, self.names, line=self._line, in_loop=self.in_loop)
+                self.parsed[key] = expression
             except InvalidValue as error:
                 self.report(place, error, prefix)
                 return placed(ast.Constant(None))
         self.source_map[self._line] = (".".join(map(str, place)), expression)
         self.used |= expression.names
+        self.needs_purse |= expression.needs_purse
+        self.weight += expression.weight if self.in_loop else 0
         return expression.node
 
     def value(self, value: object, place: KeyPath) -> ast.expr:
