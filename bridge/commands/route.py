@@ -156,8 +156,8 @@ def _route_json(one: RouteResult, masking: Masking) -> dict[str, Any]:
         shown["captures"] = masking.value(one.captures)
     if one.dead_letter is not None:
         shown |= {"dead_letter": one.dead_letter.reason, "why": masking.text(one.dead_letter.detail)}
-    elif one.message is not None:
-        shown |= {"queue": one.message["queue_name"], "message": masking.value(one.message)}
+    elif one.messages:
+        shown |= {"messages": masking.value(one.messages)}
     else:
         shown["why"] = masking.text(one.why)
     if one.falsehoods:
@@ -170,9 +170,12 @@ def _text(result: Result, masking: Masking, paint: Paint) -> str:
     lines = []
     for one in result.explained():
         name = paint(one.route, "bold")
-        if one.message is not None:
-            lines.append(f"{name}: {paint('fits', 'green')}; to queue {one.message['queue_name']}:")
-            lines.append(json.dumps(masking.value(one.message), indent=2))
+        if one.messages:
+            queues = list(dict.fromkeys(message["queue_name"] for message in one.messages))
+            to = f"to queue{'s' if len(queues) > 1 else ''} {', '.join(queues)}"
+            many = f"; {len(one.messages)} messages" if len(one.messages) > 1 else ""
+            lines.append(f"{name}: {paint('fits', 'green')}{many}; {to}:")
+            lines += [json.dumps(masking.value(message), indent=2) for message in one.messages]
         elif one.dead_letter is not None:
             lines.append(f"{name}: {paint('dead letter', 'red')} ({one.dead_letter.reason}): {one.dead_letter.detail}")
         else:

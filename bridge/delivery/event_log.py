@@ -115,7 +115,7 @@ def _routes(result: Result) -> dict[str, str]:
     for route in result.explained():
         if len(verdicts) >= _MAX_ROUTES:
             break
-        verdicts[route.route] = "fits" if route.message is not None else f"{_word(route.verdict)}{route.why}"
+        verdicts[route.route] = "fits" if route.messages else f"{_word(route.verdict)}{route.why}"
     return verdicts
 
 

@@ -242,7 +242,7 @@ class TapLines:
     def _verdicts(self, result: Result, *, contents: bool) -> Iterator[tuple[str, tuple[str, str]]]:
         for one in result.routes:
             # It may quote values of the event.
-            is_shown = contents and one.message is None and one.route not in self._hidden
+            is_shown = contents and not one.messages and one.route not in self._hidden
             why = _text(one.why) if is_shown else ""
             yield one.route, (one.verdict, why)
         # Those that do not fit, of a source of many routes only the first ones.
@@ -270,7 +270,7 @@ class TapLines:
         if len(runs) > 1 and not isinstance(runs, str):
             call = (message.actor_name, msgspec.json.decode(message.args), msgspec.json.decode(message.kwargs))
             same = [(each.message["actor_name"], each.message["args"], each.message["kwargs"])
-                    for each in runs[1].messages if each.message is not None]  # fmt: skip
+                    for each in runs[1].messages]  # fmt: skip
             if call not in same:
                 return {"arguments": "redacted"}
         hidden = self._hidden_calls.get((message.actor_name, queue.removesuffix(".DQ")), frozenset())

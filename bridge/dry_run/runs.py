@@ -23,9 +23,12 @@ from bridge.routing.functions import compile_part
 from bridge.routing.routes import ROUTE_ERRORS, Route
 from bridge.topics.mismatch import mismatch
 
-#: What a route makes of an event: a message, a dead letter, or nothing, since its topic or its `when` does not fit; or since
-#: the source does not bring the topic that fits, or the event has no payload that can be read.
-Verdict = Literal["message", "dead-letter", "topic", "when", "not-brought", "no-payload"]
+#: What a route makes of an event: messages, a dead letter, or nothing, since its topic or its `when` does not fit; since another
+#: route fits and it takes the rest (`otherwise`), or its list is empty (`foreach`); or since the source does not bring the topic
+#: that fits, or the event has no payload that can be read.
+Verdict = Literal["message", "dead-letter", "topic", "when", "otherwise", "foreach", "not-brought", "no-payload"]
+#: With one of these an `otherwise` route does not fit.
+_FITS: Final[frozenset[Verdict]] = frozenset({"message", "dead-letter"})
 _NOT_BROUGHT: Final[tuple[Verdict, str]] = "not-brought", "the source does not bring this one"
 _NO_PAYLOAD: Final[tuple[Verdict, str]] = "no-payload", "the event has no payload that can be read"
 _TOO_LONG: Final[tuple[Verdict, str]] = "topic", "this one is too long to be matched"
@@ -37,7 +40,8 @@ class RouteResult:
 
     route: str
     verdict: Verdict
-    message: dict[str, Any] | None = None
+    #: In their order; empty unless the verdict is "message".
+    messages: list[dict[str, Any]] = field(default_factory=list)
     dead_letter: BadEvent | None = None
     #: Whether `when` was true; None where there is none, where it was not asked, and where it missed a field.
     condition: bool | None = None
@@ -57,6 +61,14 @@ class RouteResult:
         if self.dead_letter is not None:
             return self.dead_letter.detail
         return f"when: {'; and '.join(map(str, self.falsehoods))}" if self.verdict == "when" else self._why()
+
+
+@dataclass(frozen=True, slots=True)
+class Made:
+    """A message, and the route that makes it."""
+
+    route: str
+    message: dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,9 +95,9 @@ class Result:
         return self._others()
 
     @property
-    def messages(self) -> list[RouteResult]:
-        """The routes that make a message."""
-        return [result for result in self.routes if result.message is not None]
+    def messages(self) -> list[Made]:
+        """All messages, in the order of the routes."""
+        return [Made(result.route, message) for result in self.routes for message in result.messages]
 
     @property
     def dead_letters(self) -> list[tuple[BadEvent, str | None]]:
@@ -141,7 +153,14 @@ class DryRun:
         except BadEvent as error:
             return Result([], error, _others=partial(self._others, source, event, _NO_PAYLOAD))
         ids = self._ids(now_ms)
-        routes = [self._route(route, captures, event, payload, ids) for route, captures in matches]
+        routes: list[RouteResult] = []
+        for route, captures in matches:
+            taken = next((one.route for one in routes if one.verdict in _FITS), None) if route.otherwise else None
+            if taken is None:
+                routes.append(self._route(route, captures, event, payload, ids))
+            else:
+                why = partial(str, f"otherwise: the route {taken} fits")
+                routes.append(RouteResult(route.name, "otherwise", captures=_named(route, captures), _why=why))
         return Result(routes, _others=partial(self._others, source, event, None))
 
     def _letter(self, event: Event) -> BadEvent | None:
@@ -167,20 +186,23 @@ class DryRun:
     def _route(
         self, route: Route, captures: tuple[str, ...], event: Event, payload: object, ids: MessageIds
     ) -> RouteResult:
-        named = dict(zip(route.pattern.captures if route.pattern else (), captures, strict=True))
+        named = _named(route, captures)
         when = route.when
         try:
-            messages = route.messages(event, payload, captures, ids)
-            if messages:
-                body = msgspec.json.decode(messages[0].body)
+            made = route.messages(event, payload, captures, ids)
+            if made is not None:
+                messages = [msgspec.json.decode(message.body) for message in made]
                 condition = None if when is None else True
-                return RouteResult(route.name, "message", message=body, condition=condition, captures=named)
+                if not messages:
+                    why = partial(str, "foreach: the list is empty")
+                    return RouteResult(route.name, "foreach", condition=condition, captures=named, _why=why)
+                return RouteResult(route.name, "message", messages, condition=condition, captures=named)
         except ROUTE_ERRORS as error:
             letter = route.dead_letter_reason(error)
             if letter is not None:
                 condition = None if when is None or letter.place == "when" else True
                 return RouteResult(route.name, "dead-letter", dead_letter=letter, condition=condition, captures=named)
-        assert when is not None  # noqa: S101 - a route without a condition makes a message or a dead letter
+        assert when is not None  # noqa: S101 - a route without a condition makes a list, or a dead letter
         asked = self._condition(route, when, event, payload, captures)
         is_false = None if asked.is_incomplete() else False
         return RouteResult(route.name, "when", condition=is_false, captures=named, _falsehoods=asked.falsehoods)
@@ -202,6 +224,10 @@ class DryRun:
         if route.name not in self._conditions:
             self._conditions[route.name] = compile_part(route, when, part, self._functions)
         return self._conditions[route.name]
+
+
+def _named(route: Route, captures: tuple[str, ...]) -> dict[str, str]:
+    return dict(zip(route.pattern.captures if route.pattern else (), captures, strict=True))
 
 
 def _why_no_topic(route: Route, source: SourceConfig, topic: str) -> str:

@@ -29,6 +29,8 @@ from bridge.routing.compiler import check_routes
 
 #: So many routes are explained of those that do not fit, and that no expectation names.
 _MAX_OTHERS: Final = 10
+#: Of a route that makes several messages, so many are shown.
+_MAX_MESSAGES: Final = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,20 +134,24 @@ class Suite:
         expected = {one.route for one in case.expect or []} | {one.route for one in case.dead_letters}
         others = 0
         for one in result.explained():
-            if one.message is None and one.dead_letter is None and one.route not in expected:
+            if not one.messages and one.dead_letter is None and one.route not in expected:
                 others += 1
                 if others > _MAX_OTHERS:
                     continue
-            yield f"{self._routes.file}:{self._route_lines[one.route]}: route {one.route}{_outcome(one)}"
+            place = f"{self._routes.file}:{self._route_lines[one.route]}: route {one.route}"
+            yield from (f"{place}{outcome}" for outcome in _outcomes(one))
         if others > _MAX_OTHERS:
             yield f"{others - _MAX_OTHERS} more routes do not fit; `dramatiq-bridge route` explains each"
 
 
-def _outcome(one: RouteResult) -> str:
-    if one.message is not None:
-        call = f"args {shown(one.message['args'])}, kwargs {shown(one.message['kwargs'])}"
-        return f": makes {one.message['actor_name']}, {call}"
-    return f": dead letter: {one.dead_letter}" if one.dead_letter is not None else f": {one.why}"
+def _outcomes(one: RouteResult) -> Iterator[str]:
+    for message in one.messages[:_MAX_MESSAGES]:
+        call = f"args {shown(message['args'])}, kwargs {shown(message['kwargs'])}"
+        yield f": makes {message['actor_name']}, {call}"
+    if len(one.messages) > _MAX_MESSAGES:
+        yield f": makes {len(one.messages) - _MAX_MESSAGES} more messages"
+    if not one.messages:
+        yield f": dead letter: {one.dead_letter}" if one.dead_letter is not None else f": {one.why}"
 
 
 def _meets(expected: ExpectedDeadLetter, reason: str, route: str | None) -> bool:

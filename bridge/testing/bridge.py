@@ -124,14 +124,14 @@ def _explanation(verdict: str, result: Result) -> str:
         lines.append(result.not_brought)
     if result.dead_letter is not None:
         lines.append(str(result.dead_letter))
-    lines += [f"route {one.route}: {one.why}" for one in result.explained() if one.message is None]
+    lines += [f"route {one.route}: {one.why}" for one in result.explained() if not one.messages]
     return "\n  ".join(lines)
 
 
 def _deliveries(result: Result) -> list[Delivery]:
     if result.dead_letters:
         raise NotDelivered(_explanation("the event becomes a dead letter", result))
-    return [_delivery(each.route, each.message) for each in result.messages if each.message is not None]
+    return [_delivery(each.route, each.message) for each in result.messages]
 
 
 def _check_actor(broker: Any, route: str, name: str, queue: str | None) -> None:
