@@ -62,18 +62,18 @@ class EventLog:
                     duplicate=index in duplicates or None,
                     messages=messages.get(index),
                     dead_letter=letters.get(index),
-                    **self._explanation(event, letters.get(index, ""), end),
+                    **self._explanation(event, letters.get(index, ""), moment_of(part, index), end),
                 )
 
-    def _explanation(self, event: Event, letter: str, end: float) -> dict[str, Any]:
+    def _explanation(self, event: Event, letter: str, now_ms: int, end: float) -> dict[str, Any]:
         if letter.startswith("poison:"):
             return _POISON
-        return self._explain(event) if time.thread_time() < end else _UNEXPLAINED
+        return self._explain(event, now_ms) if time.thread_time() < end else _UNEXPLAINED
 
-    def _explain(self, event: Event) -> dict[str, Any]:
+    def _explain(self, event: Event, now_ms: int) -> dict[str, Any]:
         try:
             hide = self._redaction.hiding(event)
-            result = self._routes.run(event, event.received_at_ms)
+            result = self._routes.run(event, now_ms)
             cause = _cause(result)
             routes = {name: hide(verdict) for name, verdict in _routes(result).items()}
             return {"routes": routes, "cause": None if cause is None else hide(cause)}
@@ -85,6 +85,11 @@ def _outcome(index: int, part: Batch, became: str, *, is_letter: bool) -> str:
     if is_letter:
         return "dead-lettered"
     return "expired" if index in part.expired and became == Outcome.WRITTEN.value else became
+
+
+def moment_of(batch: Batch, index: int) -> int:
+    """Return the time at which to run an event once more, in epoch milliseconds: when it came, but now if it is too late for it."""
+    return time.time_ns() // 1_000_000 if index in batch.expired else batch.events[index].received_at_ms
 
 
 def event_ids(event: Event) -> dict[str, Any]:

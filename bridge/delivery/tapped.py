@@ -18,7 +18,7 @@ from typing import Any, Final, NamedTuple
 import msgspec
 
 from bridge.config import Config
-from bridge.delivery.event_log import event_ids
+from bridge.delivery.event_log import event_ids, moment_of
 from bridge.dry_run.as_test import as_test
 from bridge.dry_run.runs import DryRun, Result
 from bridge.errors import BadEvent, InvalidValue, describe_error
@@ -163,7 +163,7 @@ class TapLines:
             return self._large(part, index, wanted)
         redacted = self._redaction.event(event)
         line = _head(part, index, event, redacted)
-        runs = self._runs(event, redacted, letter)
+        runs = self._runs(event, redacted, letter, moment_of(part.batch, index))
         line |= self._explained(runs, contents=wanted.contents)
         line["messages"] = self._messages(part, index, runs, contents=wanted.contents)
         if letter is not None:
@@ -216,13 +216,13 @@ class TapLines:
             made = {"no_test": f"a fault of the bridge: {type(error).__name__}"}
         return _encode(line | made) + b"\n"
 
-    def _runs(self, event: Event, redacted: Event, letter: DeadLetter | None) -> tuple[Result, ...] | str:
+    def _runs(self, event: Event, redacted: Event, letter: DeadLetter | None, now_ms: int) -> tuple[Result, ...] | str:
         """Run the event, and once more without the fields that are redacted; return why it can't be run instead."""
         if letter is not None and letter.reason in _NOT_EXPLAINED:
             return "it has ended a process before, and is not run again"
         try:
-            once = self._dry_run.run(event, event.received_at_ms)
-            return (once,) if redacted is event else (once, self._dry_run.run(redacted, event.received_at_ms))
+            once = self._dry_run.run(event, now_ms)
+            return (once,) if redacted is event else (once, self._dry_run.run(redacted, now_ms))
         except Exception as error:  # noqa: BLE001 - an explanation that fails must not end the bridge
             return _text(f"no explanation: {type(error).__name__}")
 

@@ -25,7 +25,9 @@ def numbers(desk: Desk) -> list[Any]:
         return [message["args"][0] for message in queue_messages(client, "default")]
 
 
-@pytest.mark.parametrize("deduplicate", [None, {"key": "$payload.id"}], ids=["plain", "deduplicated source"])
+@pytest.mark.parametrize(
+    "deduplicate", [None, {"key": "$payload.id", "within": "36500d"}], ids=["plain", "deduplicated source"]
+)
 async def test_all_messages_of_a_route_are_written(desk: Desk, deduplicate: dict[str, str] | None) -> None:
     """Also where the source's key remembers the routes that are written: the second message is none of a route before."""
     sources = {"orders": ORDERS if deduplicate is None else {**ORDERS, "deduplicate": deduplicate}}
