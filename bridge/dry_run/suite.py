@@ -109,6 +109,7 @@ class Suite:
     def _differences(self, case: Case, result: Result, now_ms: int) -> Iterator[str]:
         made = [message_fields(one, now_ms) for one in result.messages]
         yield from compare(case.expect or [], made, self.config.actor_queues, self._masking.text)
+        yield from _count_differences(case, result)
         letters = result.dead_letters
         met = matching(
             case.dead_letters, letters, lambda expected, letter: _meets(expected, letter[0].reason, letter[1])
@@ -144,12 +145,20 @@ class Suite:
             yield f"{others - _MAX_OTHERS} more routes do not fit; `dramatiq-bridge route` explains each"
 
 
+def _count_differences(case: Case, result: Result) -> Iterator[str]:
+    for name, expected in case.expect_counts.items():
+        if result.counts[name] != expected:
+            yield f"expect_counts: expected {expected} {name}, there are {result.counts[name]}"
+
+
 def _outcomes(one: RouteResult) -> Iterator[str]:
     for message in one.messages[:_MAX_MESSAGES]:
         call = f"args {shown(message['args'])}, kwargs {shown(message['kwargs'])}"
         yield f": makes {message['actor_name']}, {call}"
     if len(one.messages) > _MAX_MESSAGES:
         yield f": makes {len(one.messages) - _MAX_MESSAGES} more messages"
+    if one.messages and one.deduplicated:
+        yield f": {one.deduplicated} more are not written, since messages with their keys were written before"
     if not one.messages:
         yield f": dead letter: {one.dead_letter}" if one.dead_letter is not None else f": {one.why}"
 

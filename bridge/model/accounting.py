@@ -220,8 +220,8 @@ class Accounts:
                 else:
                     continue  # it was filtered, expired, or dropped, as it was before
                 counts.deduplicated += 1
-        for _, gate in written.suppressed:
-            counts.route(gate.rule.route).deduplicated += 1
+        for message in written.suppressed:
+            counts.route(message.gate.rule.route).deduplicated += 1
 
     def _add_unwritten(self, events: Sequence[Event], outcome: Outcome) -> None:
         returned = len(events)

@@ -9,9 +9,9 @@ from itertools import accumulate
 from typing import Final, NamedTuple, Protocol
 
 from bridge.errors import DeadLetterReason
-from bridge.model.column import Column
+from bridge.model.column import Column, GatedMessage
 from bridge.model.event import Event
-from bridge.model.message import Gate, Message
+from bridge.model.message import Message
 
 #: The bounds of one batch, so that no single write keeps Redis busy for long: of its events when they are received, and
 #: of the messages and dead letters that they become. A larger event is a batch of its own.
@@ -257,8 +257,8 @@ class Written:
     `messages` counts the messages written; `duplicates`, the events that had been written before, whose positions are
     `duplicate_indexes`, or of which every message was left out for a key of its own; `refused`, the events that became dead letters because Redis will never take them. `lengths` gives
     each queue's length right after the write, 0 if no message was added to it. `size` counts the bytes sent.
-    `trimmed` counts the dead letters that made room for those of the batch. `suppressed` has, for each message that was left
-    out for its own key, the position of its event and its gate.
+    `trimmed` counts the dead letters that made room for those of the batch. `suppressed` has the messages that were left out for
+    their own keys; of a batch that was written in parts, their places are those in the parts.
     """
 
     messages: int
@@ -268,4 +268,4 @@ class Written:
     size: int = field(default=0, compare=False)
     duplicate_indexes: Sequence[int] = field(default=(), compare=False)
     trimmed: Trimmed = field(default=Trimmed(), compare=False)
-    suppressed: Sequence[tuple[int, Gate]] = field(default=(), compare=False)
+    suppressed: Sequence[GatedMessage] = field(default=(), compare=False)

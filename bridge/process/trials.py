@@ -15,7 +15,7 @@ from bridge.config.cases import EventCase
 from bridge.config.route_model import Route
 from bridge.dry_run.as_test import as_test
 from bridge.dry_run.events import described_event
-from bridge.dry_run.runs import DryRun, Result, RouteResult
+from bridge.dry_run.runs import FITS, DryRun, Result, RouteResult
 from bridge.errors import BadEvent, InvalidValue
 from bridge.model.event import Event
 from bridge.model.workshop import Trial, Tried, TriedRoute, WorkshopError
@@ -85,7 +85,7 @@ class TrialRun:
     def _tried(self, result: Result) -> Tried:
         found = result.explained()
         # Those that fit come first.
-        found.sort(key=lambda one: one.verdict not in {"message", "dead-letter"})
+        found.sort(key=lambda one: one.verdict not in FITS)
         room = _MAX_MESSAGES
         routes = []
         for one in islice(found, _MAX_ROUTES):
@@ -103,7 +103,7 @@ class TrialRun:
     def _route(self, one: RouteResult, room: int) -> tuple[TriedRoute, int]:
         """Return the outcome of a route, without substituted values; and the bytes that are left for other messages."""
         route = self._routes[one.route]
-        tried = TriedRoute(one.route, one.verdict, one.verdict in {"message", "dead-letter"})
+        tried = TriedRoute(one.route, one.verdict, one.verdict in FITS)
         if one.messages:
             tried.queues = list(dict.fromkeys(message["queue_name"] for message in one.messages))
             for message in one.messages[:_MAX_OF_ROUTE]:

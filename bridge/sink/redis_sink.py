@@ -276,7 +276,7 @@ class RedisSink:
                 total.size + written.size,
                 [*total.duplicate_indexes, *(start + index for index in written.duplicate_indexes)],
                 total.trimmed.plus(written.trimmed),
-                [*total.suppressed, *((start + index, gate) for index, gate in written.suppressed)],
+                [*total.suppressed, *(one._replace(event_index=start + one.event_index) for one in written.suppressed)],
             )
             start += len(part.events)
         return total

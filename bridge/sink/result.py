@@ -6,8 +6,7 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Sequence
 
 from bridge.model.batch import Batch, Trimmed, Written
-from bridge.model.column import gated_messages
-from bridge.model.message import Gate
+from bridge.model.column import GatedMessage, gated_messages
 
 
 def parse_result(reply: bytes, batch: Batch, size: int) -> Written:
@@ -31,16 +30,16 @@ def parse_result(reply: bytes, batch: Batch, size: int) -> Written:
     return Written(messages, len(duplicates), len(batch.refused), by_queue, size, duplicates, gone, suppressed)
 
 
-def _suppressed(batch: Batch, numbers: Iterable[int]) -> Sequence[tuple[int, Gate]]:
-    """Return the event and the gate of each message that was left out for its own key."""
+def _suppressed(batch: Batch, numbers: Iterable[int]) -> Sequence[GatedMessage]:
+    """Return the messages that were left out for their own keys."""
     gated = gated_messages(batch.queues.values())
     # After a crash, as for the duplicates, others may follow behind those of the batch.
-    return [(gated[number].event_index, gated[number].gate) for number in numbers if number < len(gated)]
+    return [gated[number] for number in numbers if number < len(gated)]
 
 
-def _wholly_suppressed(batch: Batch, suppressed: Sequence[tuple[int, Gate]]) -> Collection[int]:
+def _wholly_suppressed(batch: Batch, suppressed: Sequence[GatedMessage]) -> Collection[int]:
     """Return the events of which every message was left out for its own key, and that are no dead letters."""
-    left_out = Counter(index for index, _ in suppressed)
+    left_out = Counter(message.event_index for message in suppressed)
     made = Counter(index for column in batch.queues.values() for index in column.event_indexes if index in left_out)
     dead_lettered = {index for index, _ in batch.dead_letters}
     return [index for index, count in left_out.items() if count == made[index] and index not in dead_lettered]

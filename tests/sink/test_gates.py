@@ -48,7 +48,7 @@ def gated(number: int, key: str = "", queue: str = "default", route: str = "line
 
 def suppressed(written: Written) -> list[tuple[int, str]]:
     """Return the event and the route of each message that was left out for its own key."""
-    return [(index, gate.rule.route) for index, gate in written.suppressed]
+    return [(one.event_index, one.gate.rule.route) for one in written.suppressed]
 
 
 def made_of(
