@@ -22,9 +22,9 @@ from bridge.model.state import SECONDS_BUCKETS, BridgeState
 INTERVAL_S: Final = 1.0
 #: The next state is made once so many times the processor's time that the last one took have passed.
 _PAUSES: Final = 4
-#: The parts that are sent as far as they have changed. `counts` has, by the route, its matched, filtered and dead-lettered.
+#: The parts that are sent as far as they have changed. `counts` has, by the route, its matched, filtered, dead-lettered, expired and deduplicated.
 _PARTS: Final = ("sources", "routes", "queues", "counts")
-_COUNTED: Final = ("matched", "filtered", "dead_lettered")
+_COUNTED: Final = ("matched", "filtered", "dead_lettered", "expired", "deduplicated")
 
 Parts = Mapping[str, Mapping[str, Any]]
 

@@ -50,6 +50,7 @@ _SOURCE_COUNTERS: Final = (
     ("events_filtered", "filtered", "Events dropped on purpose: routes have their topic, and no `when` was true."),
     ("events_unmatched", "unmatched", "Events dropped because no route has their topic."),
     ("events_deduplicated", "deduplicated", "Events that were written before, and so were not written again."),
+    ("events_expired", "expired", "Events that were not written, since their own time was up (`expires` of a route)."),
     ("events_returned", "returned", "Events that were not written, and that the broker redelivers."),
     ("events_lost", "lost", "Events that are lost: not written, and nobody redelivers them. Above 0 needs a look."),
     ("messages_written", "messages", "Messages written to Dramatiq's Redis; an event can make several."),
@@ -104,6 +105,12 @@ _ROUTE_COUNTERS: Final = (
     ("route_events_matched", "matched", "Events of which the route made messages."),
     ("route_events_filtered", "filtered", "Events that have the route's topic, and for which its `when` was false."),
     ("route_events_dead_lettered", "dead_lettered", "Events of which the route could make no message."),
+    ("route_events_expired", "expired", "Events of which the route made no message, since their time was up."),
+    (
+        "route_messages_deduplicated",
+        "deduplicated",
+        "Messages of the route that were not written, since one with their key was written before.",
+    ),
 )
 
 

@@ -57,6 +57,7 @@ def _identity(source: SourceState) -> dict[str, Any]:
         "filtered": counts.filtered,
         "unmatched": counts.unmatched,
         "deduplicated": counts.deduplicated,
+        "expired": counts.expired,
         "dead_lettered": counts.dead_lettered,
         "returned": counts.returned,
         "lost": counts.lost,

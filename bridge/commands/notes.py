@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Any, Final
 
+from bridge.commands.route_notes import route_notes
 from bridge.config import Config, Route, SourceConfig
 from bridge.config.dollar import is_expression
 from bridge.config.manifest import Manifest
@@ -48,7 +49,7 @@ def notes(
             yield Diagnostic(("sources", name), f"sources.{name} has no route", at_key=True)
     if loaded.processes > 1:
         yield from _not_shareable(loaded)
-    written = {"*", *(route.queue for route in loaded.routes)}
+    written = {"*", *(queue for route in loaded.routes for queue in route.queues)}
     for queue in sorted((loaded.dramatiq.max_queue_depth or {}).keys() - written):
         text = f"dramatiq.max_queue_depth: no route writes to the queue {queue}"
         yield Diagnostic(("dramatiq", "max_queue_depth", queue), text, at_key=True)
@@ -63,6 +64,7 @@ def notes(
             yield Diagnostic((*path, "topic"), text)
         yield from _wildcards(loaded, route, path)
         yield from _values(loaded, route, path, options)
+    yield from route_notes(loaded, actors)
     for doubt in check_calls(loaded, actors).doubts if actors is not None else ():
         text = f"{spell_path(path_in_file(doubt.path))}: {doubt}, unless a decorator of the actor changes the call"
         yield Diagnostic(doubt.path, text, at_key=doubt.at_key)
@@ -96,6 +98,9 @@ def _values(loaded: Config, route: Route, path: KeyPath, options: Collection[str
     captures = syntax.compile(route.topic).captures if route.topic is not None else ()
     call = {"args": route.args, "kwargs": route.kwargs, "options": route.options}
     yield from _call(route, path, call, captures, options)
+    for number, step in enumerate(route.then):
+        call = {"args": step.args, "kwargs": step.kwargs, "options": step.options}
+        yield from _call(route, (*path, "then", number), call, captures, options)
 
 
 def _call(

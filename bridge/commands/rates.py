@@ -85,9 +85,7 @@ def _routes(status: Status) -> dict[str, RouteCounts]:
 
 
 def _came(counts: Counts | RouteCounts) -> int:
-    if isinstance(counts, Counts):
-        return counts.came
-    return counts.matched + counts.filtered + counts.dead_lettered
+    return counts.came
 
 
 def _goes_on(before: _Count | None, after: _Count) -> bool:

@@ -8,6 +8,7 @@ import os
 import re
 import sys
 import time
+from collections.abc import Iterator
 from typing import Any, Final
 
 from bridge.commands.paint import Paint
@@ -17,10 +18,10 @@ from bridge.config.loading import PIPE_TIMEOUT_S, load_with_places
 from bridge.config.source_model import SourceModel
 from bridge.config.substitution import Substitution
 from bridge.config.times import parse_time
-from bridge.config.units import spell_size
+from bridge.config.units import spell_duration, spell_size
 from bridge.dry_run.events import event_without_body, with_body
 from bridge.dry_run.masking import Masking
-from bridge.dry_run.runs import DryRun, Result, RouteResult
+from bridge.dry_run.runs import FITS, DryRun, Result, RouteResult
 from bridge.errors import InvalidValue, UsageError
 from bridge.model.event import Event
 from bridge.routing.compiler import check_routes
@@ -150,16 +151,20 @@ def _route_json(one: RouteResult, masking: Masking) -> dict[str, Any]:
     shown: dict[str, Any] = {
         "route": one.route,
         "verdict": one.verdict,
-        "fits": one.verdict in {"message", "dead-letter"},
+        "fits": one.verdict in FITS,
     }
     if one.captures:
         shown["captures"] = masking.value(one.captures)
     if one.dead_letter is not None:
         shown |= {"dead_letter": one.dead_letter.reason, "why": masking.text(one.dead_letter.detail)}
-    elif one.message is not None:
-        shown |= {"queue": one.message["queue_name"], "message": masking.value(one.message)}
+    elif one.messages:
+        shown |= {"messages": masking.value(one.messages)}
+        if any(one.gates):
+            shown["gates"] = masking.value(one.gates)
     else:
         shown["why"] = masking.text(one.why)
+    if one.deduplicated:
+        shown["deduplicated"] = one.deduplicated
     if one.falsehoods:
         parts = [{"part": each.part, "values": each.values, "error": each.error} for each in one.falsehoods]
         shown["false"] = masking.value(parts)
@@ -170,9 +175,16 @@ def _text(result: Result, masking: Masking, paint: Paint) -> str:
     lines = []
     for one in result.explained():
         name = paint(one.route, "bold")
-        if one.message is not None:
-            lines.append(f"{name}: {paint('fits', 'green')}; to queue {one.message['queue_name']}:")
-            lines.append(json.dumps(masking.value(one.message), indent=2))
+        if one.messages:
+            queues = list(dict.fromkeys(message["queue_name"] for message in one.messages))
+            to = f"to queue{'s' if len(queues) > 1 else ''} {', '.join(queues)}"
+            many = f"; {len(one.messages)} messages" if len(one.messages) > 1 else ""
+            lines.append(f"{name}: {paint('fits', 'green')}{many}; {to}:")
+            for message, gates in zip(one.messages, one.gates, strict=True):
+                lines.append(json.dumps(masking.value(message), indent=2))
+                lines += _gates(gates)
+            if one.deduplicated:
+                lines.append(f"{one.deduplicated} more: not written, since their keys are those of messages above")
         elif one.dead_letter is not None:
             lines.append(f"{name}: {paint('dead letter', 'red')} ({one.dead_letter.reason}): {one.dead_letter.detail}")
         else:
@@ -185,3 +197,10 @@ def _text(result: Result, masking: Masking, paint: Paint) -> str:
     elif result.unmatched:
         lines.append("event: no route's topic fits: it is dropped (unmatched: drop)")
     return masking.text("\n".join(lines))
+
+
+def _gates(gates: dict[str, Any]) -> Iterator[str]:
+    """Yield the gates of a message; whether its key is remembered, Redis alone knows."""
+    for name, gate in gates.items():
+        within = spell_duration(gate["within_ms"])
+        yield f"  {name}: written unless one with the key {json.dumps(gate['key'])} was written within {within}"

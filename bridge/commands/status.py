@@ -154,6 +154,7 @@ def _counts(counts: Counts) -> str:
         "filtered": counts.filtered,
         "unmatched": counts.unmatched,
         "deduplicated": counts.deduplicated,
+        "expired": counts.expired,
         f"dead-lettered ({reasons})" if reasons else "dead-lettered": counts.dead_lettered,
         "returned": counts.returned,
         "LOST": counts.lost,

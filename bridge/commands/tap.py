@@ -24,6 +24,7 @@ _COLORS: Final = {
     "filtered": "dim",
     "unmatched": "dim",
     "deduplicated": "dim",
+    "expired": "dim",
     "dead-lettered": "red",
     "lost": "red",
     "returned": "yellow",

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Final, Literal
 
 from pydantic import BeforeValidator, Field, ValidationError, WithJsonSchema, model_validator
 
-from bridge.config.connection import Model, Name, or_null
+from bridge.config.connection import Integer, Model, Name, or_null
 from bridge.config.message_options import OPTIONS, Kind, check_options
 from bridge.config.substitution import unmarked
 from bridge.config.times import parse_time
@@ -177,6 +177,16 @@ def _letter(value: object) -> ExpectedDeadLetter:
         raise InvalidValue.of([*translate(error, ExpectedDeadLetter)]) from None
 
 
+def _counts(value: object) -> object:
+    if not isinstance(value, dict) or not value:
+        raise InvalidValue("takes a mapping of numbers", "as in {deduplicated: 1}")
+    return value
+
+
+CountName = Literal["deduplicated", "expired"]
+Count = Annotated[Integer, Field(ge=0)]
+
+
 class Case(Model):
     """One test: an event, and everything that becomes of it."""
 
@@ -200,6 +210,12 @@ class Case(Model):
         examples=[{"reason": "missing-field"}],
     )
 
+    expect_counts: Annotated[dict[CountName, Count], BeforeValidator(_counts)] = Field(
+        default={},
+        description="how many messages are not written since their keys were there, and for how many routes the event's time is up",
+        examples=[{"deduplicated": 1}, {"expired": 1}],
+    )
+
     @property
     def dead_letters(self) -> list[ExpectedDeadLetter]:
         """The dead letters that the test expects."""
@@ -208,7 +224,7 @@ class Case(Model):
 
     @model_validator(mode="after")
     def _expects(self) -> Case:
-        if self.expect is None and not self.dead_letters:
+        if self.expect is None and not self.dead_letters and not self.expect_counts:
             message = "this test expects nothing"
             raise InvalidValue.of([Diagnostic((), message, "add expect: [], if no message is right", at_key=True)])
         return self

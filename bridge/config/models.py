@@ -178,14 +178,6 @@ class Log(Model):
     )
 
 
-def _with_queue(route: Route, actors: Mapping[str, Actor]) -> Route:
-    if "queue" in route.model_fields_set or route.actor not in actors:
-        return route
-    completed = route.model_copy(update={"queue": actors[route.actor].queue})
-    completed.model_fields_set.discard("queue")  # model_copy marks it as given; the file does not give it
-    return completed
-
-
 @dataclass(frozen=True, slots=True)
 class Origin:
     """The file of a configuration: its path, the SHA-256 of its text, and when it was loaded, in epoch seconds.
@@ -317,7 +309,7 @@ class Config(Model):
 
     def with_manifest(self, manifest: Manifest) -> Config:
         """Return this configuration with a manifest: a route that names no queue takes its actor's."""
-        changed = self.model_copy(update={"routes": [_with_queue(route, manifest.actors) for route in self.routes]})
+        changed = self.model_copy(update={"routes": [route.with_actors(manifest.actors) for route in self.routes]})
         changed._known = manifest  # noqa: SLF001 - its own class
         return changed
 

@@ -52,16 +52,20 @@ def schema(actors: Mapping[str, Actor] | None = None) -> dict[str, Any]:
             model["properties"][name] = _property(entry)
     options = {name: _option(name, kind) for name, kind in OPTIONS.items() if name != "delay"}
     route = generated["$defs"]["Route"]["properties"]
+    then = generated["$defs"]["Step"]["properties"]
     route["options"]["properties"] = options
+    then["options"]["properties"] = {
+        name: each for name, each in options.items() if name not in {"pipe_target", "pipe_ignore"}
+    }
     if actors is not None:
         names, queues = sorted(actors), sorted({actor.queue for actor in actors.values()})
-        del route["queue"]["default"]  # the actor's is taken
+        del route["queue"]["default"], then["queue"]["default"]  # the actor's is taken
         step = options["pipe_target"]["properties"]
         callbacks = [options[name] for name, kind in OPTIONS.items() if kind is Kind.ACTOR]
         expected = generated["$defs"]["ExpectedMessage"]["properties"]
-        for entry in (route["actor"], expected["actor"], step["actor_name"], *callbacks):
+        for entry in (route["actor"], expected["actor"], step["actor_name"], then["actor"], *callbacks):
             _complete(entry, names)
-        for entry in (route["queue"], expected["queue"], step["queue_name"]):
+        for entry in (route["queue"], expected["queue"], step["queue_name"], then["queue"]):
             _complete(entry, queues)
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",

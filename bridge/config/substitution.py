@@ -19,6 +19,7 @@ PLACEHOLDERS: Final = (
     *("unset", "1", "1000000", "10s", "1h", "1MiB", "true", "50%", "/unset"),
     *("rediss://unset", "amqps://unset", "mqtts://unset"),
     "unset" * 8,  # as long as a token
+    "$0",
 )
 
 #: How expressions begin that were written with braces.

@@ -12,7 +12,7 @@ from bridge.dead_letters.letters import Letter
 from bridge.errors import BadEvent, BridgeError
 from bridge.model.batch import DeadLetter
 from bridge.model.event import Event, already_parsed
-from bridge.model.message import MessageIds
+from bridge.model.message import Gate, MessageIds
 from bridge.routing import router
 from bridge.routing.compiler import compile_routes
 from bridge.routing.routes import ROUTE_ERRORS, Matches, Route
@@ -31,14 +31,14 @@ class Refused(BridgeError):
 
 @dataclass(slots=True)
 class Plan:
-    """The outcome of a letter's event: for each message its route, queue, redis_message_id and body; and new letters.
+    """The outcome of a letter's event: for each message its route, queue, redis_message_id, body and gate; and new letters.
 
     `seen_prefix` and `seen_key` name the key that remembers the routes which are written, "" without `deduplicate`; a key
     that is there is kept for `lifetime_ms`, one that is not for `new_lifetime_ms`.
     """
 
     event: Event
-    messages: list[tuple[str, str, bytes, bytes]] = field(default_factory=list)
+    messages: list[tuple[str, str, bytes, bytes, Gate | None]] = field(default_factory=list)
     letters: list[DeadLetter] = field(default_factory=list)
     seen_prefix: str = ""
     seen_key: bytes = b""
@@ -73,7 +73,7 @@ class Planner:
 
     def __init__(self, config: Config) -> None:
         self._config = config
-        self._tables = compile_routes(config)[0]
+        self._tables = compile_routes(config, expires=False)[0]
         self._routers = {name: router.make(config.sources[name], table) for name, table in self._tables.items()}
         self._sources = {str(route.name): route.source for route in config.routes}
 
@@ -146,9 +146,11 @@ class Planner:
         self, plan: Plan, matches: Matches, event: Event, payload: object, ids: MessageIds, secret: RedactedValue
     ) -> None:
         for route, captures in matches:
+            if route.otherwise and (plan.messages or plan.letters):
+                continue  # they stand behind all others
             try:
                 for message in route.messages(event, payload, captures, ids) or ():
-                    plan.messages.append((route.name, message.queue, message.id, message.body))
+                    plan.messages.append((route.name, message.queue, message.id, message.body, message.gate))
             except ROUTE_ERRORS as error:
                 if event is not plan.event and "RedactedValue" in str(error):
                     secret.was_read = True  # JSON can't hold it

@@ -20,7 +20,7 @@ from bridge.errors import SinkUnavailable
 from bridge.model.batch import DeadLetter
 from bridge.model.message import MessageIds
 from bridge.redis_io.connection import Word, encode_command
-from bridge.redis_io.keys import dead_letter_books_key, dead_letters_key, seen_key
+from bridge.redis_io.keys import dead_letter_books_key, dead_letters_key, once_key, seen_key
 from bridge.routing.redaction import Redaction
 from bridge.sink.dead_letters import LetterBounds, encode_letter
 from bridge.sink.script_arguments import route_word
@@ -158,7 +158,7 @@ class Retrier:
             first = next(one for one in plan.letters if route_word(one.route) == name)
             detail = self._redaction.letter(first).detail
             return Retried("failed", written, first.reason, detail, new_id.decode(), left_out, trimmed)
-        detail = "written already: the event came again" if left_out and not written else ""
+        detail = _written_already(plan) if left_out and not written else ""
         return Retried("retried", written, detail=detail, left_out=left_out)
 
     def _words(self, letter: Letter, plan: Plan, now_ms: int) -> list[Word]:
@@ -166,9 +166,13 @@ class Retrier:
         namespace = self._store.namespace
         keys: list[Word] = [dead_letters_key(namespace), dead_letter_books_key(namespace)]
         values: list[Word] = [letter.id, len(plan.messages)]
-        for route, queue, redis_id, body in plan.messages:
+        gate_keys: list[Word] = []
+        for route, queue, redis_id, body, gate in plan.messages:
             keys += (f"{namespace}:{queue}", f"{namespace}:{queue}.msgs")
-            values += (route_word(route), redis_id, body)
+            values += (route_word(route), redis_id, body, 0 if gate is None else gate.rule.lifetime_ms)
+            if gate is not None:
+                gate_keys.append(once_key(namespace, gate.rule.route).encode() + gate.key)
+        keys += gate_keys
         if plan.seen_key:
             keys.append(seen_key(namespace, plan.seen_prefix).encode() + plan.seen_key)
         values += (plan.lifetime_ms, plan.new_lifetime_ms, len(plan.letters))
@@ -200,6 +204,11 @@ def _refused_by_redis(letter: Letter, plan: Plan, cause: str) -> Plan:
     plan.messages = []
     plan.letters = [DeadLetter(plan.event, "refused-by-redis", cause, name)]
     return plan
+
+
+def _written_already(plan: Plan) -> str:
+    is_gated = any(gate is not None for *_, gate in plan.messages)
+    return f"written already: the event{', or one with its key,' if is_gated else ''} came again"
 
 
 def _begins(reply: object, *words: str) -> bool:

@@ -54,7 +54,7 @@ class EventLog:
             for index, event in enumerate(part.events):
                 log.debug(
                     "event.outcome",
-                    outcome="dead-lettered" if index in letters and index not in messages else became,
+                    outcome=_outcome(index, part, became, is_letter=index in letters),
                     source=event.source,
                     topic=event.topic,
                     **event_ids(self._redaction.event(event)),
@@ -62,23 +62,34 @@ class EventLog:
                     duplicate=index in duplicates or None,
                     messages=messages.get(index),
                     dead_letter=letters.get(index),
-                    **self._explanation(event, letters.get(index, ""), end),
+                    **self._explanation(event, letters.get(index, ""), moment_of(part, index), end),
                 )
 
-    def _explanation(self, event: Event, letter: str, end: float) -> dict[str, Any]:
+    def _explanation(self, event: Event, letter: str, now_ms: int, end: float) -> dict[str, Any]:
         if letter.startswith("poison:"):
             return _POISON
-        return self._explain(event) if time.thread_time() < end else _UNEXPLAINED
+        return self._explain(event, now_ms) if time.thread_time() < end else _UNEXPLAINED
 
-    def _explain(self, event: Event) -> dict[str, Any]:
+    def _explain(self, event: Event, now_ms: int) -> dict[str, Any]:
         try:
             hide = self._redaction.hiding(event)
-            result = self._routes.run(event, event.received_at_ms)
+            result = self._routes.run(event, now_ms)
             cause = _cause(result)
             routes = {name: hide(verdict) for name, verdict in _routes(result).items()}
             return {"routes": routes, "cause": None if cause is None else hide(cause)}
         except Exception as error:  # noqa: BLE001 - an explanation that fails must not end the bridge
             return {"cause": f"no explanation: {describe_error(error)}"}
+
+
+def _outcome(index: int, part: Batch, became: str, *, is_letter: bool) -> str:
+    if is_letter:
+        return "dead-lettered"
+    return "expired" if index in part.expired and became == Outcome.WRITTEN.value else became
+
+
+def moment_of(batch: Batch, index: int) -> int:
+    """Return the time at which to run an event once more, in epoch milliseconds: when it came, but now if it is too late for it."""
+    return time.time_ns() // 1_000_000 if index in batch.expired else batch.events[index].received_at_ms
 
 
 def event_ids(event: Event) -> dict[str, Any]:
@@ -93,8 +104,12 @@ def event_ids(event: Event) -> dict[str, Any]:
 def _messages(part: Batch) -> dict[int, list[str]]:
     """Return the message ids of each event, by its place, with their queues."""
     found: dict[int, list[str]] = {}
-    for queue, column in part.queues.items():
-        for index, (_, body) in zip(column.event_indexes, column.messages, strict=True):
+    suppressed = part.written.suppressed if part.written is not None else ()
+    left_out = {(one.column, one.place) for one in suppressed}
+    for number, (queue, column) in enumerate(part.queues.items(), 1):
+        for place, (index, (_, body)) in enumerate(zip(column.event_indexes, column.messages, strict=True)):
+            if (number, place) in left_out:
+                continue
             message = msgspec.json.decode(body)
             found.setdefault(index, []).append(f"{message['message_id']} for {message['actor_name']} in {queue}")
     return found
@@ -105,7 +120,7 @@ def _routes(result: Result) -> dict[str, str]:
     for route in result.explained():
         if len(verdicts) >= _MAX_ROUTES:
             break
-        verdicts[route.route] = "fits" if route.message is not None else f"{_word(route.verdict)}{route.why}"
+        verdicts[route.route] = "fits" if route.messages else f"{_word(route.verdict)}{route.why}"
     return verdicts
 
 

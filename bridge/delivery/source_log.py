@@ -9,6 +9,7 @@ from typing import Any, Final
 from bridge.config import SourceConfig
 from bridge.delivery.counts_log import counts_fields, log_routes
 from bridge.model.batch import Batch, DeadLetter, Trimmed
+from bridge.model.column import GatedMessage
 from bridge.model.event import Event, OncePerRoute
 from bridge.model.state import SourceState
 from bridge.observe.log_fields import without_numbers
@@ -103,9 +104,12 @@ class SourceLog:
             if part.written is not None:
                 if part.dead_letters:
                     self._dead_letters([letter for _, letter in part.dead_letters])
-                if part.written.duplicate_indexes:
-                    newest = part.events[part.written.duplicate_indexes[-1]]
-                    self._duplicates(newest, part.written.duplicates)
+                suppressed = part.written.suppressed
+                of_keys = {one.event_index for one in suppressed}
+                if duplicates := [index for index in part.written.duplicate_indexes if index not in of_keys]:
+                    self._duplicates(part.events[duplicates[-1]], len(duplicates))
+                if suppressed:
+                    self._suppressed(part, suppressed)
                 if any(part.written.trimmed):
                     self._trimmed(part.written.trimmed)
 
@@ -143,7 +147,7 @@ class SourceLog:
         condition = first.write_once
         by_key = isinstance(condition, OncePerRoute)
         is_shown = not isinstance(condition, OncePerRoute) or condition.is_shown
-        key = first.deduplication_key.decode("utf-8", "backslashreplace")[:_MAX_KEY] if is_shown else "***"
+        key = _shown(first.deduplication_key) if is_shown else "***"
         self._repeated.write(
             ("duplicate", by_key),
             log.info,
@@ -154,6 +158,23 @@ class SourceLog:
             topic=first.topic,
             count=count,
         )
+
+    def _suppressed(self, part: Batch, messages: Sequence[GatedMessage]) -> None:
+        newest = {one.gate.rule.route: one for one in messages}
+        counts = Counter([one.gate.rule.route for one in messages])
+        for route, one in newest.items():
+            key = _shown(one.gate.key) if one.gate.rule.is_shown else "***"
+            self._repeated.write(
+                ("suppressed", route),
+                log.info,
+                "message.duplicate",
+                source=self._source,
+                route=route,
+                cause="a message of the route with this key was written before",
+                key=key,
+                topic=part.events[one.event_index].topic,
+                count=counts[route],
+            )
 
     def flush(self) -> None:
         """Write the lines that were suppressed until now."""
@@ -177,3 +198,7 @@ class SourceLog:
             **counts_fields(state.counts),
         )
         log_routes("route.state", self._name, state.counts)
+
+
+def _shown(key: bytes) -> str:
+    return key.decode("utf-8", "backslashreplace")[:_MAX_KEY]

@@ -18,7 +18,7 @@ from typing import Any, Final, NamedTuple
 import msgspec
 
 from bridge.config import Config
-from bridge.delivery.event_log import event_ids
+from bridge.delivery.event_log import event_ids, moment_of
 from bridge.dry_run.as_test import as_test
 from bridge.dry_run.runs import DryRun, Result
 from bridge.errors import BadEvent, InvalidValue, describe_error
@@ -82,13 +82,26 @@ class Part:
         is_written = self.batch.written is not None or self.outcome is Outcome.WRITTEN
         return self._messages(index) if is_written and index not in self.duplicates else iter(())
 
+    @cached_property
+    def suppressed(self) -> frozenset[tuple[int, int]]:
+        """The messages that were left out for their own keys: the numbers of their columns, and their places."""
+        written = self.batch.written
+        return frozenset((one.column, one.place) for one in (written.suppressed if written is not None else ()))
+
+    @cached_property
+    def _partly_suppressed(self) -> frozenset[int]:
+        """The events of which messages were left out for their own keys."""
+        written = self.batch.written
+        return frozenset(one.event_index for one in (written.suppressed if written is not None else ()))
+
     def _messages(self, index: int) -> Iterator[tuple[str, bytes]]:
-        for queue, column in self.batch.queues.items():
+        for number, (queue, column) in enumerate(self.batch.queues.items(), 1):
             indexes = column.event_indexes  # they ascend
             for place in range(bisect_left(indexes, index), len(indexes)):
                 if indexes[place] != index:
                     break
-                yield queue, column.messages[place][1]
+                if (number, place) not in self.suppressed:
+                    yield queue, column.messages[place][1]
 
     def class_of(self, index: int) -> str:
         """Return the class of the event at `index`, by the word that the accounts have for it."""
@@ -97,12 +110,15 @@ class Part:
             is_returned = self.outcome is Outcome.LOST and self.redelivers and event.token is not None
             return Outcome.RETURNED.value if is_returned else self.outcome.value
         has_messages = next(self._messages(index), None) is not None
-        if index in self.duplicates and (has_messages or index in self.letters):
+        was_made = has_messages or index in self.letters or index in self._partly_suppressed
+        if index in self.duplicates and was_made:
             return "deduplicated"
-        if has_messages:
-            return "enqueued"
         if index in self.letters:
             return "dead-lettered"
+        if has_messages:
+            return "enqueued"
+        if index in self.batch.expired:
+            return "expired"
         return "filtered" if self.table is None or self.table.matches(event.topic) else "unmatched"
 
 
@@ -126,8 +142,8 @@ class TapLines:
         self._hidden = {str(route.name) for route in config.routes if route.hidden or str(route.name) in masked}
         self._hidden_calls: dict[tuple[str, str], frozenset[str]] = {}
         for route in config.routes:
-            call = (route.actor, route.queue)
-            self._hidden_calls[call] = self._hidden_calls.get(call, frozenset()) | route.hidden
+            for call in ((actor, queue) for actor in route.actors for queue in route.queues_of(actor)):
+                self._hidden_calls[call] = self._hidden_calls.get(call, frozenset()) | route.hidden
         self._tests = 0
         self._test_run: DryRun | None = None
 
@@ -147,7 +163,7 @@ class TapLines:
             return self._large(part, index, wanted)
         redacted = self._redaction.event(event)
         line = _head(part, index, event, redacted)
-        runs = self._runs(event, redacted, letter)
+        runs = self._runs(event, redacted, letter, moment_of(part.batch, index))
         line |= self._explained(runs, contents=wanted.contents)
         line["messages"] = self._messages(part, index, runs, contents=wanted.contents)
         if letter is not None:
@@ -200,13 +216,13 @@ class TapLines:
             made = {"no_test": f"a fault of the bridge: {type(error).__name__}"}
         return _encode(line | made) + b"\n"
 
-    def _runs(self, event: Event, redacted: Event, letter: DeadLetter | None) -> tuple[Result, ...] | str:
+    def _runs(self, event: Event, redacted: Event, letter: DeadLetter | None, now_ms: int) -> tuple[Result, ...] | str:
         """Run the event, and once more without the fields that are redacted; return why it can't be run instead."""
         if letter is not None and letter.reason in _NOT_EXPLAINED:
             return "it has ended a process before, and is not run again"
         try:
-            once = self._dry_run.run(event, event.received_at_ms)
-            return (once,) if redacted is event else (once, self._dry_run.run(redacted, event.received_at_ms))
+            once = self._dry_run.run(event, now_ms)
+            return (once,) if redacted is event else (once, self._dry_run.run(redacted, now_ms))
         except Exception as error:  # noqa: BLE001 - an explanation that fails must not end the bridge
             return _text(f"no explanation: {type(error).__name__}")
 
@@ -226,7 +242,7 @@ class TapLines:
     def _verdicts(self, result: Result, *, contents: bool) -> Iterator[tuple[str, tuple[str, str]]]:
         for one in result.routes:
             # It may quote values of the event.
-            is_shown = contents and one.message is None and one.route not in self._hidden
+            is_shown = contents and not one.messages and one.route not in self._hidden
             why = _text(one.why) if is_shown else ""
             yield one.route, (one.verdict, why)
         # Those that do not fit, of a source of many routes only the first ones.
@@ -254,7 +270,7 @@ class TapLines:
         if len(runs) > 1 and not isinstance(runs, str):
             call = (message.actor_name, msgspec.json.decode(message.args), msgspec.json.decode(message.kwargs))
             same = [(each.message["actor_name"], each.message["args"], each.message["kwargs"])
-                    for each in runs[1].messages if each.message is not None]  # fmt: skip
+                    for each in runs[1].messages]  # fmt: skip
             if call not in same:
                 return {"arguments": "redacted"}
         hidden = self._hidden_calls.get((message.actor_name, queue.removesuffix(".DQ")), frozenset())

@@ -181,6 +181,8 @@ def _expected(config: Config, result: Result, now_ms: int) -> dict[str, Any]:
     expected: dict[str, Any] = {"expect": messages} if messages or not letters else {}
     if letters:
         expected["expect_dead_letter"] = letters[0] if len(letters) == 1 else letters
+    if counts := {name: count for name, count in result.counts.items() if count}:
+        expected["expect_counts"] = counts
     return expected
 
 

@@ -9,7 +9,7 @@ from bridge.config.cases import ExpectedMessage
 from bridge.config.message_options import with_queues
 from bridge.config.units import spell_duration
 from bridge.dry_run.matching import matching
-from bridge.dry_run.runs import RouteResult
+from bridge.dry_run.runs import Made
 from bridge.dry_run.wording import shown, shown_around, visible
 
 _KINDS: Final[dict[type, str]] = {
@@ -26,13 +26,13 @@ _FIELDS: Final = ("route", "actor", "queue", "args", "kwargs", "options", "delay
 Fields = dict[str, Any]
 
 
-def message_fields(result: RouteResult, now_ms: int) -> Fields:
+def message_fields(made: Made, now_ms: int) -> Fields:
     """Return a route's message in the words of `tests:`; durations are milliseconds."""
-    message = result.message or {}
+    message = made.message
     options = {name: value for name, value in message["options"].items() if name not in {"redis_message_id", "eta"}}
     eta = message["options"].get("eta")
     return {
-        "route": result.route,
+        "route": made.route,
         "actor": message["actor_name"],
         "queue": message["queue_name"].removesuffix(".DQ"),
         "args": message["args"],
@@ -54,7 +54,7 @@ def compare(
     secrets out of a text before the text is cut.
     """
     wanted = [_given(one, queues) for one in expected]
-    pairs = matching(wanted, made, lambda want, got: all(_is_same(value, got[name]) for name, value in want.items()))
+    pairs = matching(wanted, made, _fits)
     unmet = [want for number, want in enumerate(wanted) if number not in pairs]
     left = [got for number, got in enumerate(made) if number not in pairs.values()]
     lines, missing = [], []
@@ -68,7 +68,28 @@ def compare(
             lines += [f"{of}{line}" for name, value in want.items() for line in _field(name, value, alike[name], mask)]
     lines += [f"missing: {_line(want)}" for want in missing]
     lines += [f"not expected: {_line(_without_empty(got))}" for got in left]
+    lines += _disorder(wanted, made, pairs) if not lines else []
     return [*map(visible, lines)]
+
+
+def _disorder(wanted: Sequence[Fields], made: Sequence[Fields], pairs: Mapping[int, int]) -> Iterator[str]:
+    """Yield each route whose messages are the expected ones, in another order."""
+    by_route: dict[str, list[int]] = {}
+    for number in sorted(pairs):
+        by_route.setdefault(made[pairs[number]]["route"], []).append(number)
+    for route, numbers in by_route.items():
+        if len(numbers) < 2:
+            continue
+        places = sorted(pairs[number] for number in numbers)
+        for place, number in zip(places, numbers, strict=True):
+            if not _fits(wanted[number], made[place]):
+                want, got = _line(wanted[number]), _line(_without_empty(made[place]))
+                yield f"route {route}: its messages are in another order: expected {want}; next comes {got}"
+                break
+
+
+def _fits(want: Fields, got: Fields) -> bool:
+    return all(_is_same(value, got[name]) for name, value in want.items())
 
 
 def _given(expected: ExpectedMessage, queues: Mapping[str, str]) -> Fields:

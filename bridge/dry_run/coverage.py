@@ -45,7 +45,7 @@ class Coverage:
         """Count one event."""
         for one in result.routes:
             seen = self._routes[one.route]
-            seen.made |= one.message is not None
+            seen.made |= bool(one.messages)
             seen.true |= one.condition is True
             seen.false |= one.condition is False
             seen.incomplete |= one.verdict == "when" and one.condition is None

@@ -12,20 +12,37 @@ import msgspec
 
 from bridge.config import Config, SourceConfig
 from bridge.dry_run.conditions import Condition, Falsehood
+from bridge.dry_run.gates import Remembered, gates_json, pass_gates
 from bridge.errors import BadEvent
 from bridge.model.batch import Batch
 from bridge.model.event import Event
-from bridge.model.message import MessageIds
+from bridge.model.message import Message, MessageIds
 from bridge.routing import router
 from bridge.routing.compiler import compile_routes
 from bridge.routing.expressions import RUNTIME, Expression
 from bridge.routing.functions import compile_part
+from bridge.routing.gates import EXPIRED
 from bridge.routing.routes import ROUTE_ERRORS, Route
 from bridge.topics.mismatch import mismatch
 
-#: What a route makes of an event: a message, a dead letter, or nothing, since its topic or its `when` does not fit; or since
-#: the source does not bring the topic that fits, or the event has no payload that can be read.
-Verdict = Literal["message", "dead-letter", "topic", "when", "not-brought", "no-payload"]
+#: What a route makes of an event: messages, a dead letter, or nothing, since its topic or its `when` does not fit; since another
+#: route fits and it takes the rest (`otherwise`), or its list is empty (`foreach`); since the event's time is up (`expires`), or
+#: messages with the keys of all were written before (`deduplicate`); or since the source does not bring the topic that fits, or
+#: the event has no payload that can be read.
+Verdict = Literal[
+    "message",
+    "dead-letter",
+    "topic",
+    "when",
+    "otherwise",
+    "foreach",
+    "expired",
+    "deduplicated",
+    "not-brought",
+    "no-payload",
+]
+#: The route fits; an `otherwise` route then does not.
+FITS: Final[frozenset[Verdict]] = frozenset({"message", "dead-letter", "expired", "deduplicated"})
 _NOT_BROUGHT: Final[tuple[Verdict, str]] = "not-brought", "the source does not bring this one"
 _NO_PAYLOAD: Final[tuple[Verdict, str]] = "no-payload", "the event has no payload that can be read"
 _TOO_LONG: Final[tuple[Verdict, str]] = "topic", "this one is too long to be matched"
@@ -37,7 +54,12 @@ class RouteResult:
 
     route: str
     verdict: Verdict
-    message: dict[str, Any] | None = None
+    #: In their order; empty unless the verdict is "message".
+    messages: list[dict[str, Any]] = field(default_factory=list)
+    #: Of each message, as `route --json` shows them.
+    gates: list[dict[str, Any]] = field(default_factory=list)
+    #: How many messages are not written, since their keys are remembered.
+    deduplicated: int = 0
     dead_letter: BadEvent | None = None
     #: Whether `when` was true; None where there is none, where it was not asked, and where it missed a field.
     condition: bool | None = None
@@ -57,6 +79,14 @@ class RouteResult:
         if self.dead_letter is not None:
             return self.dead_letter.detail
         return f"when: {'; and '.join(map(str, self.falsehoods))}" if self.verdict == "when" else self._why()
+
+
+@dataclass(frozen=True, slots=True)
+class Made:
+    """A message, and the route that makes it."""
+
+    route: str
+    message: dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,9 +113,15 @@ class Result:
         return self._others()
 
     @property
-    def messages(self) -> list[RouteResult]:
-        """The routes that make a message."""
-        return [result for result in self.routes if result.message is not None]
+    def messages(self) -> list[Made]:
+        """All messages, in the order of the routes."""
+        return [Made(result.route, message) for result in self.routes for message in result.messages]
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """How many messages were left out for their keys, and for how many routes the event's time was up."""
+        expired = sum(result.verdict == "expired" for result in self.routes)
+        return {"deduplicated": sum(result.deduplicated for result in self.routes), "expired": expired}
 
     @property
     def dead_letters(self) -> list[tuple[BadEvent, str | None]]:
@@ -115,6 +151,7 @@ class DryRun:
         self._config = config
         self._ids = MessageIds if unique else _FixedIds
         self._now_ms = 0
+        self._remembered: Remembered = set()
         #: The conditions of the routes as functions, made when one is not true for the first time.
         self._conditions: dict[str, Callable[..., Any]] = {}
         self._functions = {**RUNTIME, "_now": lambda: self._now_ms}
@@ -124,9 +161,14 @@ class DryRun:
             name: [route.topic for route in config.routes if route.source == name] for name in config.sources
         }
 
-    def run(self, event: Event, now_ms: int) -> Result:
-        """Return the outcome of `event` if it is routed at `now_ms`, milliseconds since 1970."""
+    def run(self, event: Event, now_ms: int, remembered: Remembered | None = None) -> Result:
+        """Return the outcome of `event` if it is routed at `now_ms`, milliseconds since 1970.
+
+        Messages whose keys are `remembered` are left out, and the others' keys are added; without it, only the event's own
+        messages can be duplicates of each other.
+        """
         self._now_ms = now_ms
+        self._remembered = set() if remembered is None else remembered
         source, table = self._config.sources[event.source], self._tables[event.source]
         not_brought = source.traits.why_not_brought(source, self._topics[event.source], event.topic)
         if not_brought:
@@ -141,7 +183,14 @@ class DryRun:
         except BadEvent as error:
             return Result([], error, _others=partial(self._others, source, event, _NO_PAYLOAD))
         ids = self._ids(now_ms)
-        routes = [self._route(route, captures, event, payload, ids) for route, captures in matches]
+        routes: list[RouteResult] = []
+        for route, captures in matches:
+            taken = next((one.route for one in routes if one.verdict in FITS), None) if route.otherwise else None
+            if taken is None:
+                routes.append(self._route(route, captures, event, payload, ids))
+            else:
+                why = partial(str, f"otherwise: the route {taken} fits")
+                routes.append(RouteResult(route.name, "otherwise", captures=_named(route, captures), _why=why))
         return Result(routes, _others=partial(self._others, source, event, None))
 
     def _letter(self, event: Event) -> BadEvent | None:
@@ -167,23 +216,41 @@ class DryRun:
     def _route(
         self, route: Route, captures: tuple[str, ...], event: Event, payload: object, ids: MessageIds
     ) -> RouteResult:
-        named = dict(zip(route.pattern.captures if route.pattern else (), captures, strict=True))
+        named = _named(route, captures)
         when = route.when
         try:
-            messages = route.messages(event, payload, captures, ids)
-            if messages:
-                body = msgspec.json.decode(messages[0].body)
+            made = route.messages(event, payload, captures, ids)
+            if made is not None:
                 condition = None if when is None else True
-                return RouteResult(route.name, "message", message=body, condition=condition, captures=named)
+                if made is EXPIRED:
+                    why = partial(str, "expires: the event's time is up")
+                    return RouteResult(route.name, "expired", condition=condition, captures=named, _why=why)
+                if not made:
+                    why = partial(str, "foreach: the list is empty")
+                    return RouteResult(route.name, "foreach", condition=condition, captures=named, _why=why)
+                return self._passed(route, made, named)
         except ROUTE_ERRORS as error:
             letter = route.dead_letter_reason(error)
             if letter is not None:
                 condition = None if when is None or letter.place == "when" else True
                 return RouteResult(route.name, "dead-letter", dead_letter=letter, condition=condition, captures=named)
-        assert when is not None  # noqa: S101 - a route without a condition makes a message or a dead letter
+        assert when is not None  # noqa: S101 - a route without a condition makes a list, or a dead letter
         asked = self._condition(route, when, event, payload, captures)
         is_false = None if asked.is_incomplete() else False
         return RouteResult(route.name, "when", condition=is_false, captures=named, _falsehoods=asked.falsehoods)
+
+    def _passed(self, route: Route, made: list[Message], named: dict[str, str]) -> RouteResult:
+        passed = pass_gates(made, self._remembered)
+        return RouteResult(
+            route.name,
+            "message" if passed else "deduplicated",
+            [msgspec.json.decode(message.body) for message in passed],
+            [gates_json(message.gate) for message in passed],
+            len(made) - len(passed),
+            condition=None if route.when is None else True,
+            captures=named,
+            _why=partial(str, "deduplicate: a message with its key was written before"),
+        )
 
     def _condition(
         self, route: Route, when: Expression, event: Event, payload: object, captures: tuple[str, ...]
@@ -202,6 +269,10 @@ class DryRun:
         if route.name not in self._conditions:
             self._conditions[route.name] = compile_part(route, when, part, self._functions)
         return self._conditions[route.name]
+
+
+def _named(route: Route, captures: tuple[str, ...]) -> dict[str, str]:
+    return dict(zip(route.pattern.captures if route.pattern else (), captures, strict=True))
 
 
 def _why_no_topic(route: Route, source: SourceConfig, topic: str) -> str:

@@ -27,6 +27,8 @@ from bridge.routing.compiler import check_routes
 
 #: So many routes are explained of those that do not fit, and that no expectation names.
 _MAX_OTHERS: Final = 10
+#: Of a route that makes several messages, so many are shown.
+_MAX_MESSAGES: Final = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +104,7 @@ class Suite:
     def _differences(self, case: Case, result: Result, now_ms: int) -> Iterator[str]:
         made = [message_fields(one, now_ms) for one in result.messages]
         yield from compare(case.expect or [], made, self.config.actor_queues, self._masking.text)
+        yield from _count_differences(case, result)
         letters = result.dead_letters
         met = matching(
             case.dead_letters, letters, lambda expected, letter: _meets(expected, letter[0].reason, letter[1])
@@ -127,21 +130,32 @@ class Suite:
         expected = {one.route for one in case.expect or []} | {one.route for one in case.dead_letters}
         others = 0
         for one in result.explained():
-            if one.message is None and one.dead_letter is None and one.route not in expected:
+            if not one.messages and one.dead_letter is None and one.route not in expected:
                 others += 1
                 if others > _MAX_OTHERS:
                     continue
             place = self._places[one.route]
-            yield f"{place.file}:{place.line}: route {one.route}{_outcome(one)}"
+            yield from (f"{place.file}:{place.line}: route {one.route}{outcome}" for outcome in _outcomes(one))
         if others > _MAX_OTHERS:
             yield f"{others - _MAX_OTHERS} more routes do not fit; `dramatiq-bridge route` explains each"
 
 
-def _outcome(one: RouteResult) -> str:
-    if one.message is not None:
-        call = f"args {shown(one.message['args'])}, kwargs {shown(one.message['kwargs'])}"
-        return f": makes {one.message['actor_name']}, {call}"
-    return f": dead letter: {one.dead_letter}" if one.dead_letter is not None else f": {one.why}"
+def _count_differences(case: Case, result: Result) -> Iterator[str]:
+    for name, expected in case.expect_counts.items():
+        if result.counts[name] != expected:
+            yield f"expect_counts: expected {expected} {name}, there are {result.counts[name]}"
+
+
+def _outcomes(one: RouteResult) -> Iterator[str]:
+    for message in one.messages[:_MAX_MESSAGES]:
+        call = f"args {shown(message['args'])}, kwargs {shown(message['kwargs'])}"
+        yield f": makes {message['actor_name']}, {call}"
+    if len(one.messages) > _MAX_MESSAGES:
+        yield f": makes {len(one.messages) - _MAX_MESSAGES} more messages"
+    if one.messages and one.deduplicated:
+        yield f": {one.deduplicated} more are not written, since messages with their keys were written before"
+    if not one.messages:
+        yield f": dead letter: {one.dead_letter}" if one.dead_letter is not None else f": {one.why}"
 
 
 def _meets(expected: ExpectedDeadLetter, reason: str, route: str | None) -> bool:

@@ -45,20 +45,31 @@ class Missed:
 
 @dataclass(slots=True)
 class RouteCounts:
-    """The events that came to one route, in numbers: it made a message, its `when` was false, or it made a dead letter.
+    """The events that came to one route, in numbers: it made messages, its `when` was false, it made a dead letter, or their
+    time was up.
 
-    An event may come to several routes.
+    An event may come to several routes. `deduplicated` counts messages, of the events that `matched`: they were not written,
+    since their own key was there.
     """
 
     matched: int = 0
     filtered: int = 0
     dead_lettered: int = 0
+    expired: int = 0
+    deduplicated: int = 0
+
+    @property
+    def came(self) -> int:
+        """The number of all events."""
+        return self.matched + self.filtered + self.dead_lettered + self.expired
 
     def add(self, other: RouteCounts) -> None:
         """Add the counts of `other`."""
         self.matched += other.matched
         self.filtered += other.filtered
         self.dead_lettered += other.dead_lettered
+        self.expired += other.expired
+        self.deduplicated += other.deduplicated
 
 
 @dataclass(slots=True)
@@ -66,10 +77,10 @@ class Counts:
     """The fate of a source's events, in numbers.
 
     Events are `received` from the broker, or `recovered` from the spool of an earlier run. Each gets exactly one class:
-    `enqueued` (at least one message of it was written), `filtered` (routes had its topic, and no `when` was true),
-    `unmatched` (no route had its topic, and it was dropped), `deduplicated` (everything of it had been written before),
-    `dead_lettered`, `returned` (not written, and its broker redelivers it), or `lost` (not written, and nobody
-    redelivers it). So `came` = `settled` + the events in flight + those in the spool, at every moment.
+    `returned` (not written, and its broker redelivers it) or `lost` (not written, and nobody redelivers it); or the first that
+    fits of `dead_lettered` (a route failed, or it could be given to none), `enqueued` (at least one message of it was written),
+    `deduplicated` (everything of it had been written before, or had a key that was there), `expired` (its time was up),
+    `filtered` (routes had its topic, and no `when` was true), or `unmatched` (no route had its topic, and it was dropped). So `came` = `settled` + the events in flight + those in the spool, at every moment.
 
     `messages` counts written messages. `trimmed` counts dead letters, of any source, that made room for newer ones of this
     source or were too old. `invalid_traces` counts events whose trace was malformed, or a part of it, and left out: whatever
@@ -83,6 +94,7 @@ class Counts:
     filtered: int = 0
     unmatched: int = 0
     deduplicated: int = 0
+    expired: int = 0
     dead_lettered: int = 0
     returned: int = 0
     lost: int = 0
@@ -100,8 +112,8 @@ class Counts:
     @property
     def settled(self) -> int:
         """The number of the events that have their class."""
-        classes = self.enqueued + self.filtered + self.unmatched + self.deduplicated + self.dead_lettered
-        return classes + self.returned + self.lost
+        dropped = self.filtered + self.unmatched + self.deduplicated + self.expired
+        return self.enqueued + dropped + self.dead_lettered + self.returned + self.lost
 
     def route(self, name: str) -> RouteCounts:
         """Return the counts of a route, to add to."""
@@ -123,6 +135,7 @@ class Counts:
         self.filtered += other.filtered
         self.unmatched += other.unmatched
         self.deduplicated += other.deduplicated
+        self.expired += other.expired
         self.dead_lettered += other.dead_lettered
         self.returned += other.returned
         self.lost += other.lost
@@ -188,19 +201,27 @@ class Accounts:
         counts = self.counts
         counts.messages += written.messages
         counts.trimmed += written.trimmed.counted
+        reasons = _reasons(part) if part.refused or written.duplicates else {}
         if part.refused:
-            counts.enqueued -= len(part.refused)
+            # Some were dead letters before, for another reason.
+            before = _letters(part)
+            counts.enqueued -= len(part.refused) - len(before.keys() & set(part.refused))
+            for event_index in part.refused:
+                if event_index in before:
+                    counts.count_dead_lettered(before[event_index], -1)
             counts.count_dead_lettered("refused-by-redis", len(part.refused))
         if written.duplicates:
-            enqueued, reasons = _enqueued(part), _reasons(part)
+            enqueued = _enqueued(part)
             for event_index in written.duplicate_indexes:
-                if event_index in enqueued:
-                    counts.enqueued -= 1
-                elif event_index in reasons:
+                if event_index in reasons:
                     counts.count_dead_lettered(reasons[event_index], -1)
+                elif event_index in enqueued:
+                    counts.enqueued -= 1
                 else:
-                    continue  # it was filtered, or dropped, as it was before
+                    continue  # it was filtered, expired, or dropped, as it was before
                 counts.deduplicated += 1
+        for message in written.suppressed:
+            counts.route(message.gate.rule.route).deduplicated += 1
 
     def _add_unwritten(self, events: Sequence[Event], outcome: Outcome) -> None:
         returned = len(events)
@@ -216,12 +237,12 @@ def _count_routed(part: Batch) -> Counts:
     It can't tell dropped events from filtered ones, and does not know the routes.
     """
     counts = Counts()
-    # Redis has refused some of those that were enqueued: see `_add_written`.
-    enqueued = _enqueued(part).union(part.refused)
-    for event_index, reason in _reasons(part).items():
-        if event_index not in enqueued:
-            counts.count_dead_lettered(reason)
-    counts.enqueued = len(enqueued)
+    # Redis has refused some of those that were enqueued, or dead letters before: see `_add_written`.
+    letters = _letters(part)
+    for reason in letters.values():
+        counts.count_dead_lettered(reason)
+    counts.enqueued = len(_enqueued(part).union(part.refused) - letters.keys())
+    counts.expired = len(part.expired)
     counts.filtered = len(part.events) - counts.settled
     return counts
 
@@ -231,7 +252,13 @@ def _enqueued(part: Batch) -> set[int]:
     return {event_index for column in part.queues.values() for event_index in column.event_indexes}
 
 
+def _letters(part: Batch) -> dict[int, DeadLetterReason]:
+    """Return the first reason of each event that was a dead letter before Redis has refused a message."""
+    return {
+        index: letter.reason for index, letter in reversed(part.dead_letters) if letter.reason != "refused-by-redis"
+    }
+
+
 def _reasons(part: Batch) -> dict[int, DeadLetterReason]:
     """Return the first reason of each event that has a dead letter; the refusal by Redis where that is one."""
-    reasons = {event_index: letter.reason for event_index, letter in reversed(part.dead_letters)}
-    return reasons | dict.fromkeys(part.refused, "refused-by-redis")
+    return _letters(part) | dict.fromkeys(part.refused, "refused-by-redis")

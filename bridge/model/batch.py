@@ -9,6 +9,7 @@ from itertools import accumulate
 from typing import Final, NamedTuple, Protocol
 
 from bridge.errors import DeadLetterReason
+from bridge.model.column import Column, GatedMessage
 from bridge.model.event import Event
 from bridge.model.message import Message
 
@@ -41,37 +42,6 @@ class DeadLetter:
     detail: str
     route: str = ""
     is_body_usable: bool = True
-
-
-@dataclass(slots=True, eq=False)
-class Column:
-    """The messages of a batch for one queue, in the order of the events.
-
-    `messages` holds a redis_message_id and a body for each. `event_indexes` holds, at the same place, the position of
-    the message's event in the batch's `events`; one event can have several messages, or none. `routes` holds, at the same
-    place again, the message's route, where the source's events are deduplicated.
-    """
-
-    event_indexes: list[int] = field(default_factory=list)
-    messages: list[tuple[bytes, bytes]] = field(default_factory=list)
-    routes: list[str] = field(default_factory=list)
-
-    def part(self, start: int, stop: int) -> Column:
-        """Return the messages of the events from `start` to `stop`, whose positions then count from 0."""
-        part = self._only([place for place, index in enumerate(self.event_indexes) if start <= index < stop])
-        part.event_indexes = [index - start for index in part.event_indexes]
-        return part
-
-    def without(self, event_indexes: Collection[int]) -> Column:
-        """Return the messages of all other events."""
-        return self._only([place for place, index in enumerate(self.event_indexes) if index not in event_indexes])
-
-    def _only(self, places: list[int]) -> Column:
-        return Column(
-            [self.event_indexes[place] for place in places],
-            [self.messages[place] for place in places],
-            [self.routes[place] for place in places] if self.routes else [],
-        )
 
 
 @dataclass(slots=True, eq=False)
@@ -111,6 +81,7 @@ class Batch:
     `written` is set once the write is confirmed: a half that waits for the other one is then not written again, even
     after Redis has forgotten its number.
     `refused` holds the positions of the events that became dead letters because Redis has refused a message of theirs.
+    `expired` holds the positions of the events of which nothing was made because their time was up.
     `spans` are those that routing has opened, with tracing; the whole batch keeps them, also once it is split.
     """
 
@@ -125,6 +96,7 @@ class Batch:
     unanswered: int = 0
     written: Written | None = None
     refused: list[int] = field(default_factory=list)
+    expired: list[int] = field(default_factory=list)
     spans: Sequence[OpenSpan] = ()
 
     @property
@@ -146,8 +118,10 @@ class Batch:
         `route` has made them; it is named where the source's events are deduplicated.
         """
         size = 0
-        for message in messages:
+        for order, message in enumerate(messages):
             column = self.column(message.queue)
+            if message.gate is not None:
+                column.gates[len(column.messages)] = order, message.gate
             column.event_indexes.append(event_index)
             column.messages.append((message.id, message.body))
             if route:
@@ -171,11 +145,9 @@ class Batch:
         start = len(self.events)
         self.events.extend(other.events)
         for queue, theirs in other.queues.items():
-            ours = self.column(queue)
-            ours.event_indexes += [start + event_index for event_index in theirs.event_indexes]
-            ours.messages += theirs.messages
-            ours.routes += theirs.routes
+            self.column(queue).extend(theirs, start)
         self.dead_letters += [(start + event_index, letter) for event_index, letter in other.dead_letters]
+        self.expired += [start + event_index for event_index in other.expired]
         if other.spans:
             self.spans = [*self.spans, *other.spans]
 
@@ -255,6 +227,7 @@ class Batch:
             [(index - start, letter) for index, letter in self.dead_letters if start <= index < stop],
             unanswered=min(self.unanswered, 1),
             refused=[index - start for index in self.refused if start <= index < stop],
+            expired=[index - start for index in self.expired if start <= index < stop],
         )
 
 
@@ -282,9 +255,10 @@ class Written:
     """The result of a confirmed write.
 
     `messages` counts the messages written; `duplicates`, the events that had been written before, whose positions are
-    `duplicate_indexes`; `refused`, the events that became dead letters because Redis will never take them. `lengths` gives
+    `duplicate_indexes`, or of which every message was left out for a key of its own; `refused`, the events that became dead letters because Redis will never take them. `lengths` gives
     each queue's length right after the write, 0 if no message was added to it. `size` counts the bytes sent.
-    `trimmed` counts the dead letters that made room for those of the batch.
+    `trimmed` counts the dead letters that made room for those of the batch. `suppressed` has the messages that were left out for
+    their own keys; of a batch that was written in parts, their places are those in the parts.
     """
 
     messages: int
@@ -294,3 +268,4 @@ class Written:
     size: int = field(default=0, compare=False)
     duplicate_indexes: Sequence[int] = field(default=(), compare=False)
     trimmed: Trimmed = field(default=Trimmed(), compare=False)
+    suppressed: Sequence[GatedMessage] = field(default=(), compare=False)

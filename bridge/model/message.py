@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 import msgspec
 
@@ -31,7 +31,27 @@ _encode = msgspec.json.Encoder().encode
 _VARIANT: Final = dict(zip("0123456789abcdef", "89ab" * 4, strict=True))
 #: Ends the redis_message_id.
 CLOSING_QUOTE: Final = b'"'
+_BEFORE_MESSAGE_ID: Final = b'},"message_id":"'
 _NOT_JSON: Final = (UnicodeEncodeError, TypeError, ValueError, OverflowError, RecursionError)
+
+
+@dataclass(slots=True, frozen=True)
+class GateRule:
+    """The rule for the keys of a route's messages: Redis remembers each for `lifetime_ms`. Two routes never share a key.
+
+    `is_shown` says whether a log line may have a key: it is made of nothing that `dead_letters.redact` removes.
+    """
+
+    route: str
+    lifetime_ms: int
+    is_shown: bool = True
+
+
+class Gate(NamedTuple):
+    """A message is written only if Redis does not remember its `key`; the write makes it remember."""
+
+    rule: GateRule
+    key: bytes
 
 
 @dataclass(slots=True, frozen=True, eq=False)
@@ -41,6 +61,7 @@ class Message:
     queue: str
     id: bytes
     body: bytes
+    gate: Gate | None = None
 
 
 class MessageIds:
@@ -63,8 +84,14 @@ class MessageIds:
         """Make 4,096 new ids; call it once `suffixes` is empty."""
         h = self._random().hex()
         self.redis_id_prefix = _uuid_prefix(h[:32])
-        self.message_id_prefix = b'},"message_id":"' + _uuid_prefix(h[32:])
+        self.message_id_prefix = _BEFORE_MESSAGE_ID + _uuid_prefix(h[32:])
         self.suffixes += _SUFFIXES
+
+    def next_message_id(self) -> str:
+        """Return the message_id of a message that is written into another one."""
+        if not self.suffixes:
+            self.renew()
+        return (self.message_id_prefix[len(_BEFORE_MESSAGE_ID) :] + self.suffixes.pop()).decode()
 
     def _random(self) -> bytes:
         """Return 32 bytes: 16 for the redis_message_ids, 16 for the message_ids."""

@@ -81,13 +81,17 @@ class Trial(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
 
 
 class TriedRoute(msgspec.Struct, omit_defaults=True):
-    """The outcome of one route. `message` is a text of JSON; `why` explains each verdict but "message"."""
+    """The outcome of one route. `messages` are texts of JSON, in their order, and `queues` theirs; `unshown` counts the others.
+
+    `why` explains each verdict but "message".
+    """
 
     route: str
     verdict: str
     fits: bool
-    queue: str = ""
-    message: str | None = None
+    queues: list[str] = []
+    messages: list[str] = []
+    unshown: int = 0
     dead_letter: str = ""
     why: str = ""
 

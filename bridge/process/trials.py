@@ -15,7 +15,7 @@ from bridge.config.cases import EventCase
 from bridge.config.route_model import Route
 from bridge.dry_run.as_test import as_test
 from bridge.dry_run.events import described_event
-from bridge.dry_run.runs import DryRun, Result, RouteResult
+from bridge.dry_run.runs import FITS, DryRun, Result, RouteResult
 from bridge.errors import BadEvent, InvalidValue
 from bridge.model.event import Event
 from bridge.model.workshop import Trial, Tried, TriedRoute, WorkshopError
@@ -23,6 +23,8 @@ from bridge.observe.masking import MASK
 
 #: So many routes are listed; others are counted.
 _MAX_ROUTES: Final = 200
+#: Of a route that makes several messages, so many are shown.
+_MAX_OF_ROUTE: Final = 50
 #: So many bytes of messages are shown, and of one explanation so many characters.
 _MAX_MESSAGES: Final = 1 << 20
 _MAX_WHY: Final = 2_000
@@ -57,8 +59,8 @@ class TrialRun:
         event = self._event(trial, now_ms)
         result = self._dry_run.run(event, now_ms)
         tried = self._tried(result)
-        size = len(event.body) + sum(len(each.message or "") for each in tried.routes)
-        if size > _MAX_TESTED or tried.left_out:
+        size = len(event.body) + sum(len(text) for each in tried.routes for text in each.messages)
+        if size > _MAX_TESTED or tried.left_out or any(each.unshown for each in tried.routes):
             tried.no_test = "a test of this event and its messages would be too large for the page"
             return tried
         try:
@@ -83,7 +85,7 @@ class TrialRun:
     def _tried(self, result: Result) -> Tried:
         found = result.explained()
         # Those that fit come first.
-        found.sort(key=lambda one: one.verdict not in {"message", "dead-letter"})
+        found.sort(key=lambda one: one.verdict not in FITS)
         room = _MAX_MESSAGES
         routes = []
         for one in islice(found, _MAX_ROUTES):
@@ -101,14 +103,20 @@ class TrialRun:
     def _route(self, one: RouteResult, room: int) -> tuple[TriedRoute, int]:
         """Return the outcome of a route, without substituted values; and the bytes that are left for other messages."""
         route = self._routes[one.route]
-        tried = TriedRoute(one.route, one.verdict, one.verdict in {"message", "dead-letter"})
-        if one.message is not None:
-            tried.queue = one.message["queue_name"]
-            shown = msgspec.json.encode(_masked(one.message, route))
-            if len(shown) <= room:
-                tried.message = shown.decode()
-                return tried, room - len(shown)
-            tried.why = "its message is not shown: all of them together are larger than 1 MiB"
+        tried = TriedRoute(one.route, one.verdict, one.verdict in FITS)
+        if one.messages:
+            tried.queues = list(dict.fromkeys(message["queue_name"] for message in one.messages))
+            for message in one.messages[:_MAX_OF_ROUTE]:
+                shown = msgspec.json.encode(_masked(message, route))
+                if len(shown) > room:
+                    break
+                tried.messages.append(shown.decode())
+                room -= len(shown)
+            tried.unshown = len(one.messages) - len(tried.messages)
+            if tried.unshown:
+                tried.why = (
+                    f"{tried.unshown} of its {len(one.messages)} messages are not shown: together they are too large"
+                )
             return tried, room
         if one.dead_letter is not None:
             tried.dead_letter = one.dead_letter.reason

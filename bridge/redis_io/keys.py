@@ -43,6 +43,11 @@ def restart_key(namespace: str, log: str) -> str:
     return f"{namespace}-bridge:restart:{log}"
 
 
+def once_key(namespace: str, route: str) -> str:
+    """Return the first part of the keys that remember a route's written messages; the message's own key follows."""
+    return f"{namespace}-bridge:once:{route}:"
+
+
 def seen_key(namespace: str, prefix: str) -> str:
     """Return the first part of the keys that remember written events; the event's deduplication key follows."""
     return f"{namespace}-bridge:seen:{prefix}"

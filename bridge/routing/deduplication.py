@@ -86,7 +86,7 @@ class Deduplication:
     def try_mark(self, event: Event, payload: object) -> str:
         """Give `event` its condition and its deduplication key; return why it has none, "" where it has them."""
         try:
-            event.deduplication_key = _key(self._evaluate(event, payload, (), None))
+            event.deduplication_key = deduplication_key(self._evaluate(event, payload, (), None))
         except BadEvent as error:
             return error.detail
         except EXPRESSION_ERRORS as error:
@@ -95,7 +95,7 @@ class Deduplication:
         return ""
 
 
-def _key(value: object) -> bytes:
+def deduplication_key(value: object) -> bytes:
     """Return the bytes of a deduplication key: of a text, or of a number's text.
 
     Raises:

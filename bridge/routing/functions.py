@@ -9,6 +9,7 @@ from typing import Any, Final
 
 from bridge.routing.expressions import PURSE, RUNTIME, STEPS, Expression
 from bridge.routing.expressions.purse import Purse
+from bridge.routing.foreach import Foreach
 from bridge.routing.routes import Route
 
 _SKELETON: Final = """
@@ -66,11 +67,14 @@ def compile_function(
     *,
     functions: Mapping[str, object] = RUNTIME,
     purse: int = 0,
+    is_plain: bool = True,
+    foreach: Foreach | None = None,
 ) -> Callable[..., Any]:
     """Return the function of a route.
 
     It takes an event, its payload, the captures' values and the batch's MessageIds. It returns None if `when` is false,
-    otherwise the result of `build`, called with the values of `body` and, after the first two of them, the MessageIds.
+    otherwise the result of `build`, called with the values of `body` and, after the first two of them, the MessageIds. Unless
+    it `is_plain`, it returns a list: of the one result, or with `foreach` of those of every element.
 
     `names` are the names that the expressions use, and the captures of the topic. `functions` are the globals that
     the expressions can reach. `purse` is how many steps their loops may take per event: 0 where none has a loop, since no
@@ -88,8 +92,14 @@ def compile_function(
         guard.body[0].test.operand = when  # type: ignore[attr-defined]
     defined = zip(statements[:_GUARD], (*_DEFINED, captures), strict=True)
     reads = [read for read, defined_names in defined if not used_names.isdisjoint(defined_names)]
-    function.body = [*reads, guard, result] if when is not None else [*reads, result]
     scope: dict[str, object] = {**functions, "_KeyError": KeyError, "_IndexError": IndexError, "_build": build}
+    returned: list[ast.stmt] = [result]
+    if foreach is not None:
+        returned = foreach.statements(result.value)
+        scope |= foreach.scope
+    elif not is_plain:
+        returned = [_placed_statement(ast.Return(placed(ast.List([result.value], ast.Load()))))]
+    function.body = [*reads, guard, *returned] if when is not None else [*reads, *returned]
     if purse:
         function.body.insert(0, _make_purse(purse))
         scope["_Purse"] = Purse
@@ -100,10 +110,13 @@ def compile_function(
 def _make_purse(steps: int) -> ast.stmt:
     """Return the statement that gives the function of a route the purse of one event."""
     made = placed(ast.Call(placed(ast.Name("_Purse", ast.Load())), [placed(ast.Constant(steps))], []))
-    statement = ast.Assign([placed(ast.Name(PURSE, ast.Store()))], made)
-    statement.lineno = statement.end_lineno = _RESULT_LINE
-    statement.col_offset = statement.end_col_offset = 0
-    return statement
+    return _placed_statement(ast.Assign([placed(ast.Name(PURSE, ast.Store()))], made))
+
+
+def _placed_statement(node: ast.stmt) -> ast.stmt:
+    node.lineno = node.end_lineno = _RESULT_LINE
+    node.col_offset = node.end_col_offset = 0
+    return node
 
 
 @lru_cache(maxsize=16)

@@ -7,17 +7,19 @@ import time
 from collections import Counter
 from collections.abc import Generator
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Literal
 
 from bridge.config import SourceConfig
 from bridge.errors import BadEvent, DeadLetterReason
 from bridge.model.accounting import Counts
-from bridge.model.batch import MAX_BATCH_BYTES, MAX_BATCH_DEAD_LETTERS, Batch, Column, DeadLetter
+from bridge.model.batch import MAX_BATCH_BYTES, MAX_BATCH_DEAD_LETTERS, Batch, DeadLetter
+from bridge.model.column import Column
 from bridge.model.event import Event
 from bridge.model.message import FREE_MESSAGE_BYTES, MessageIds, check_growth
 from bridge.routing import decoding
 from bridge.routing.decoding import Decode
 from bridge.routing.deduplication import Deduplication
+from bridge.routing.gates import EXPIRED
 from bridge.routing.routes import MAX_TOPIC, ROUTE_ERRORS, Matches, Route, RouteTable
 
 #: A batch ends after this CPU time of routing, so that no source waits long for its turn; a machine that is busy with others
@@ -71,6 +73,7 @@ class Router:
             except BaseException:
                 batch.queues.clear()
                 batch.dead_letters.clear()
+                batch.expired.clear()
                 batch.spans = ()
                 raise
 
@@ -134,7 +137,7 @@ class Router:
                 counts.count_dead_lettered(error.reason)
                 continue
             fits = False
-            reason: DeadLetterReason | None = None
+            reason: DeadLetterReason | Literal["expired"] | None = None
             for route, captures in matches:
                 try:
                     message: tuple[bytes, bytes] | None = None
@@ -142,6 +145,12 @@ class Router:
                         message = route.run(event, payload, captures, ids)
                     elif not route.otherwise or (not fits and reason is None):
                         messages = route.messages(event, payload, captures, ids)
+                        if messages is EXPIRED:
+                            counts.route(route.name).expired += 1
+                            reason = reason or "expired"
+                            room -= _NO_MESSAGE_BYTES
+                            rest += _NO_MESSAGE_BYTES
+                            continue
                         if messages:
                             room -= batch.add(index, messages, "" if deduplication is None else route.name)
                             matched[route] = matched.get(route, 0) + 1
@@ -162,7 +171,9 @@ class Router:
                     else:
                         letter = DeadLetter(event, cause.reason, cause.detail, route.name)
                         room = _add_dead_letter(batch, index, letter, room)
-                        reason = reason or cause.reason
+                        if reason is None or reason == "expired":
+                            reason = cause.reason
+                            counts.count_dead_lettered(reason)
                         counts.route(route.name).dead_lettered += 1
                     room -= _NO_MESSAGE_BYTES
                     rest += _NO_MESSAGE_BYTES
@@ -183,7 +194,9 @@ class Router:
                 if reason is None:
                     filtered += 1
                     continue
-                counts.count_dead_lettered(reason)
+                if reason == "expired":
+                    batch.expired.append(index)
+                    continue
             if deduplication is not None:  # filtered and dropped events cost Redis no key
                 deduplication.mark(event, payload)
         if last_route is not None:
@@ -195,8 +208,8 @@ class Router:
         if tracing is not None and traces is not None:
             tracing.end()
             counts.invalid_traces, batch.spans = traces.invalid, traces.spans
-        counts.filtered = filtered
-        counts.enqueued = counts.received - counts.unmatched - counts.dead_lettered - filtered
+        counts.filtered, counts.expired = filtered, len(batch.expired)
+        counts.enqueued = counts.received - counts.unmatched - counts.dead_lettered - filtered - counts.expired
         return counts
 
     def payload(self, event: Event) -> object:

@@ -4,26 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from functools import partial
 from sys import getsizeof
 from typing import Any, Final
 
-from bridge.config import message_options
 from bridge.errors import BadEvent, DeadLetterReason
-from bridge.manifest.binding import Binding
 from bridge.model.event import Event
-from bridge.model.message import (
-    CLOSING_QUOTE,
-    Message,
-    MessageIds,
-    Template,
-    check_arguments,
-    check_sizes,
-    encode_dynamic_options,
-)
+from bridge.model.message import Message, MessageIds, check_sizes
 from bridge.routing import expressions
 from bridge.routing.deduplication import Deduplication
 from bridge.routing.expressions import EXPRESSION_ERRORS, Expression
+from bridge.routing.foreach import element_of
 from bridge.routing.tracing import Tracing
 from bridge.topics.index import PatternIndex
 from bridge.topics.memory import TopicMemory
@@ -31,7 +21,6 @@ from bridge.topics.pattern import Pattern, TopicSyntax
 
 #: All errors that `Route.run` may raise.
 ROUTE_ERRORS: Final = (BadEvent, *EXPRESSION_ERRORS)
-_MAX_DELAY_MS: Final = 10 * 365 * 86_400_000
 
 
 @dataclass(slots=True, eq=False)
@@ -80,8 +69,9 @@ class Route:
 
         It has no traceback: one that a caller keeps in a variable would keep his frame alive, and the batch in it.
         """
+        element = "" if self.is_plain else element_of(error, self.filename)
         if isinstance(error, BadEvent):
-            return BadEvent(error.reason, error.detail)
+            return BadEvent(error.reason, element + error.detail, error.place)
         failure = expressions.explain_failure(error, self.filename)
         place, expression = self.source_map.get(failure.line, ("", None))
         if failure.missing and place == "when":
@@ -90,67 +80,8 @@ class Route:
         texts = {line: each.text for line, (_, each) in self.source_map.items()}
         at = f"{f' in `{part}`' if part else ''}{failure.spell_elements(texts)}"
         reason: DeadLetterReason = "missing-field" if failure.missing else "wrong-type"
-        detail = f"{place}: {failure.cause}{at}" if place else f"{failure.cause}{at}"
+        detail = f"{element}{place}{': ' if place else ''}{failure.cause}{at}"
         return BadEvent("too-large" if failure.too_large else reason, detail, place)
-
-
-def message_builder(
-    template: Template, static_delay_ms: int | None, *, dynamic_delay: bool, binding: Binding | None = None
-) -> Callable[..., tuple[bytes, bytes]]:
-    """Return a function that checks an event's values and builds the message.
-
-    Its parameters are args, kwargs, ids, options and delay, as the route's expressions returned them, and the options of a
-    trace, as `Tracing.writer` makes them. It returns
-    redis_message_id and body, and raises BadEvent for a value that a Dramatiq worker could not use; with `binding`, also
-    for arguments that the actor does not take.
-    """
-    check = check_arguments if binding is None else partial(_check_call, binding)
-
-    def build(  # noqa: PLR0917 - the compiled route calls it, in this order
-        args: object,
-        kwargs: object,
-        ids: MessageIds,
-        options: dict[str, object],
-        delay: object,
-        trace: bytes = CLOSING_QUOTE,
-    ) -> tuple[bytes, bytes]:
-        check(args, kwargs)
-        eta_ms = None
-        if dynamic_delay:
-            eta_ms = ids.now_ms + _check_delay(delay)
-        elif static_delay_ms is not None:
-            eta_ms = ids.now_ms + static_delay_ms
-        return template.fill(args, kwargs, ids, encode_dynamic_options(_check_options(options), eta_ms, trace))
-
-    return build
-
-
-def _check_call(binding: Binding, args: object, kwargs: object) -> None:
-    check_arguments(args, kwargs)
-    misfit = next(binding.misfits(len(args), kwargs), None)  # type: ignore[arg-type] # a list and a mapping, as checked
-    if misfit is not None:
-        raise BadEvent("arguments", str(misfit))
-
-
-def _check_delay(delay: object) -> int:
-    if type(delay) not in (int, float) or not 0 <= delay <= _MAX_DELAY_MS:  # type: ignore[operator]
-        raise BadEvent("option", f"delay takes milliseconds from 0 to ten years, not {str(delay)[:80]!r}")
-    return int(delay)  # type: ignore[call-overload, no-any-return]
-
-
-def _check_options(values: dict[str, object]) -> dict[str, object]:
-    """Return an event's options in the form in which they are written to Redis.
-
-    Raises:
-        BadEvent: an option would make a Dramatiq worker lose the message.
-    """
-    checked = {}
-    for name, value in values.items():
-        try:
-            checked[name] = message_options.check_option(name, value, literal=False)
-        except ValueError as error:
-            raise BadEvent("option", f"options.{name}: {error}") from None
-    return checked
 
 
 #: The routes that fit a topic, each with the values of its captures.

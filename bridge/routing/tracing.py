@@ -143,12 +143,16 @@ class Tracing:
 
         def fill(*values: object) -> tuple[bytes, bytes]:
             redis_id, body = build(*values)
-            for mark, parts in marks.items():
-                options = b"".join([part(self._trace) for part in parts])
-                body = body.replace(b"," + mark, options).replace(mark, options[1:])
-            return redis_id, body
+            return redis_id, self.with_trace(body, marks)
 
         return fill
+
+    def with_trace(self, body: bytes, marks: Marks) -> bytes:
+        """Return the body of a message, in which the trace of the event stands in the place of each mark."""
+        for mark, parts in marks.items():
+            options = b"".join([part(self._trace) for part in parts])
+            body = body.replace(b"," + mark, options).replace(mark, options[1:])
+        return body
 
     def forms(self, options: Collection[str]) -> Sequence[Form]:
         """Return the forms that go into a message with these options of its own."""

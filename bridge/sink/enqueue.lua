@@ -19,6 +19,10 @@
 --           's' events first-key# lifetime (ms)           a key for each event's deduplication key: SET NX must succeed
 --           'r' events first-key# lifetime (ms)           the same keys, each with the routes that were written: a message
 --                                                         is written if its route is not among them
+--           'k' messages first-key# gate*                 no run of events: a key for each of these messages, in the order
+--                                                         of the batch; SET NX must succeed too. A gate is the message's
+--                                                         'queue# place event-index route# lifetime', its place from 0,
+--                                                         its route 0 without 'r'
 --         the number of routes, and their names, for the messages of 'r';
 --         for each queue: the number of messages, the index of each one's event as 'index index ...' from 0 ('': the
 --           first message belongs to the first event, and so on, or there are no conditions), the number of each one's
@@ -30,7 +34,8 @@
 --         of the batches that it is merged of, or its own.
 -- Reply   'messages duplicates', then the length of each queue's list, then the index of one duplicate (-1: none);
 --         where older dead letters had to go: ';', then how many for want of bytes, for their number, for their age,
---         and 1 if others went uncounted; where there are duplicates: '|', then the index of each.
+--         and 1 if others went uncounted; where there are duplicates: '|', then the index of each; where messages of 'k' were
+--         left out for their own keys: '/', then the number of each from 0.
 --         'halved first last' if the batches with these numbers, merged into one, are fenced: Redis never writes them
 --         by their numbers, but in parts, which have sequences of their own.
 -- Errors  of the script itself, before its first effect. LATE: the sequence has written a later batch, so this one too.
@@ -203,6 +208,7 @@ local function mark_duplicate(index)
 end
 -- Of 'r': by event the position of its key, the lifetime, and how many messages and dead letters it has, and has left out.
 local key_of, lifetime_of, parts, left_out = {}, {}, {}, {}
+local gates, first_gate, first_gate_key = 0, nil, nil
 for _ = 1, tonumber(take()) do
   local kind, events = take(), tonumber(take())
   if kind == '-' then
@@ -244,6 +250,9 @@ for _ = 1, tonumber(take()) do
       end
     end
     at = at + events
+  elseif kind == 'k' then
+    gates, first_gate_key, first_gate = events, tonumber(take()), at + 1
+    at = at + gates
   else
     local first, lifetime = tonumber(take()), take()
     for k = first, first + events - 1 do
@@ -273,14 +282,20 @@ local function has(value, route)
   return value and (value == '' or string.find('\n' .. value .. '\n', '\n' .. route .. '\n', 1, true))
 end
 
--- Tell whether a message is to be left out; remember its route if not.
+-- Tell whether a message is to be left out; remember its route if not. `ours` has the routes of which this batch writes
+-- messages for a key: the second one of a route is no duplicate of the first.
+local ours = {}
 local function was_written(index, route)
   local k = key_of[index]
   if not k then
     return duplicate[index]
   end
   parts[index] = parts[index] + 1
+  if has(ours[k], route) then
+    return false
+  end
   if redis.call('SET', KEYS[k], route, 'NX', 'PX', lifetime_of[index]) then
+    ours[k] = route
     return false
   end
   local value = redis.call('GET', KEYS[k])
@@ -289,7 +304,26 @@ local function was_written(index, route)
     return true
   end
   redis.call('SET', KEYS[k], value .. '\n' .. route, 'PX', lifetime_of[index])
+  ours[k] = ours[k] and ours[k] .. '\n' .. route or route
   return false
+end
+
+-- The messages that have keys of their own, before all others: of two with the same key the first one of the batch is
+-- written, whatever their queues are. By queue and place, whether one is left out.
+local gated, suppressed = {}, {}
+for gate = 0, gates - 1 do
+  local q, place, index, route, lifetime = string.match(ARGV[first_gate + gate], '^(%d+) (%d+) (%d+) (%d+) (%d+)$')
+  q, index = tonumber(q), tonumber(index)
+  local is_out = was_written(index, routes[tonumber(route)] or '')
+  if not is_out and not redis.call('SET', KEYS[first_gate_key + gate], '', 'NX', 'PX', lifetime) then
+    is_out = true
+    suppressed[#suppressed + 1] = gate
+    if key_of[index] then
+      left_out[index] = left_out[index] + 1
+    end
+  end
+  gated[q] = gated[q] or {}
+  gated[q][tonumber(place)] = is_out or false
 end
 
 -- In pieces: Lua cannot unpack more than about 8,000 values at once.
@@ -300,14 +334,20 @@ for q = 1, QUEUES do
   local count, indexes, numbers = tonumber(take()), take(), take()
   local first, source = at + 1, ARGV
   at = at + 2 * count
-  if duplicates > 0 or numbers ~= '' then
+  local is_out = gated[q]
+  if duplicates > 0 or numbers ~= '' or is_out then
     local kept, n = {}, 0
     -- Other servers' iterators want what gmatch returns behind them (miniredis).
     local next_index, of_indexes = string.gmatch(indexes, '%d+')
     local next_number, of_numbers = string.gmatch(numbers, '%d+')
     for m = 0, count - 1 do
       local index = indexes == '' and m or tonumber(next_index(of_indexes))
-      if not was_written(index, routes[numbers ~= '' and tonumber(next_number(of_numbers)) or 0] or '') then
+      local route = routes[numbers ~= '' and tonumber(next_number(of_numbers)) or 0] or ''
+      local leave_out = is_out and is_out[m]
+      if leave_out == nil then
+        leave_out = was_written(index, route)
+      end
+      if not leave_out then
         kept[n + 1], kept[n + 2] = ARGV[first + 2 * m], ARGV[first + 2 * m + 1]
         n = n + 2
       end
@@ -364,6 +404,9 @@ lengths[#lengths + 1] = duplicate_indexes[duplicates] or -1
 result = table.concat({messages, duplicates, unpack(lengths)}, ' ') .. trimmed
 if duplicates > 0 then
   result = result .. '|' .. table.concat(duplicate_indexes, ' ')
+end
+if #suppressed > 0 then
+  result = result .. '/' .. table.concat(suppressed, ' ')
 end
 redis.call('SET', SEQUENCE, NUMBER .. ' ' .. result, 'EX', LIFETIME)
 

@@ -22,7 +22,7 @@ from redis.exceptions import ResponseError
 
 from bridge.config import DeadLetters, Dramatiq
 from bridge.errors import SinkUnavailable
-from bridge.model.batch import Batch, Trimmed, Written
+from bridge.model.batch import Batch, Written
 from bridge.model.state import QueueState
 from bridge.redis_io.connection import Word, encode_command
 from bridge.redis_io.keys import dead_letter_books_key, dead_letters_key
@@ -32,6 +32,7 @@ from bridge.routing.redaction import NO_REDACTION, Redaction
 from bridge.sink.connection_pool import ConnectionPool, Unanswered, no_redis, unavailable
 from bridge.sink.dead_letters import LetterBounds
 from bridge.sink.memory import Memory, parse_memory
+from bridge.sink.result import parse_result
 from bridge.sink.rights import Denial, SinkRights
 from bridge.sink.script_arguments import FenceArguments, ScriptArguments
 
@@ -235,7 +236,7 @@ class RedisSink:
             _split(batch, is_merged=first != last)
             return None
         try:
-            return _parse_result(reply, batch, size)
+            return parse_result(reply, batch, size)
         except (TypeError, ValueError):
             # The result of a newer version, whose process has written the batch and ended before it knew.
             return _written_before(batch)
@@ -275,6 +276,7 @@ class RedisSink:
                 total.size + written.size,
                 [*total.duplicate_indexes, *(start + index for index in written.duplicate_indexes)],
                 total.trimmed.plus(written.trimmed),
+                [*total.suppressed, *(one._replace(event_index=start + one.event_index) for one in written.suppressed)],
             )
             start += len(part.events)
         return total
@@ -303,23 +305,6 @@ class RedisSink:
             # EVAL loads the script as well: a failover or SCRIPT FLUSH costs one round trip.
             reply = await self.connections.execute_raw(arguments.command("EVAL", SCRIPT))
         return reply
-
-
-def _parse_result(reply: bytes, batch: Batch, size: int) -> Written:
-    """Return the result of `enqueue.lua`, which is not 'halved'.
-
-    Raises:
-        TypeError, ValueError: it is none of this version.
-    """
-    result, _, written_before = reply.partition(b"|")
-    result, _, trimmed = result.partition(b";")
-    messages, _, *lengths, _ = map(int, result.split())
-    # Not strict: a dead letter may have taken the place of a message since the result was stored.
-    by_queue = dict(zip(batch.queues, lengths, strict=False))
-    # After a crash the result is that of the batches which this one had been merged with.
-    duplicates = [index for index in map(int, written_before.split()) if index < len(batch.events)]
-    gone = Trimmed(*map(int, trimmed.split()))
-    return Written(messages, len(duplicates), len(batch.refused), by_queue, size, duplicates, gone)
 
 
 def _written_before(batch: Batch) -> Written:

@@ -7,13 +7,15 @@ from itertools import groupby
 from operator import attrgetter
 from typing import Final
 
-from bridge.model.batch import Batch, Column
+from bridge.model.batch import Batch
+from bridge.model.column import Column, GatedMessage, gated_messages
 from bridge.model.entry_ids import highest_id
 from bridge.model.event import OF_A_LOG, Event, OnceByPosition, OnceByXack, OncePerRoute, WriteOnce
 from bridge.redis_io.connection import Word, encode_command, encode_word
 from bridge.redis_io.keys import (
     dead_letter_books_key,
     dead_letters_key,
+    once_key,
     position_key,
     restart_key,
     seen_key,
@@ -52,13 +54,16 @@ class ScriptArguments:
         runs = _runs(batch.events, conditions) if conditional else []
         self._logs: dict[str, int] = {}
         self._add_logs(runs)
-        self._add(len(runs))
+        gated = gated_messages(batch.queues.values())
+        self._add(len(runs) + bool(gated))
         for condition, events in runs:
             again = events[0].redelivered
             self._add_condition(condition, [event.deduplication_key for event in events], again=again)
         routes = list({name: None for column in batch.queues.values() for name in column.routes})
-        self._add(len(routes), *map(route_word, routes))
         numbers = {name: number for number, name in enumerate(routes, 1)}
+        if gated:
+            self._add_gates(gated, list(batch.queues.values()), numbers)
+        self._add(len(routes), *map(route_word, routes))
         for column in batch.queues.values():
             self._add_column(column, numbers, conditional=conditional)
         for event_index, letter in batch.dead_letters:
@@ -107,6 +112,14 @@ class ScriptArguments:
             self._keys += [prefix + key for key in keys]
             kind = "r" if isinstance(condition, OncePerRoute) else "s"
             self._add(kind, len(keys), first, condition.lifetime_ms)
+
+    def _add_gates(self, gated: Sequence[GatedMessage], columns: Sequence[Column], routes: dict[str, int]) -> None:
+        self._add("k", len(gated), len(self._keys) + 1)
+        for message in gated:
+            gate, of_column = message.gate, columns[message.column - 1].routes
+            self._keys.append(once_key(self._namespace, gate.rule.route).encode() + gate.key)
+            route = routes[of_column[message.place]] if of_column else 0
+            self._add(f"{message.column} {message.place} {message.event_index} {route} {gate.rule.lifetime_ms}")
 
     def _add_ids(self, ids: list[bytes]) -> None:
         self._count += len(ids)

@@ -8,7 +8,8 @@
         stub_broker.join("alarms", fail_fast=True)
 
 `deliver` finds an actor that the broker does not have, and a queue that is not the actor's. Whether the actor takes the arguments
-shows when it runs: with `fail_fast`, `join` raises its error. Only `dramatiq-bridge run` deduplicates.
+shows when it runs: with `fail_fast`, `join` raises its error. A source's `deduplicate` works only in
+`dramatiq-bridge run`; that of a route also within `with bridge.remembering():`, from one event to the next.
 
 With pytest, the fixture `dramatiq_bridge` is such a Bridge: of the file that `dramatiq_bridge_config` in pytest's own
 configuration names.

@@ -7,6 +7,7 @@ import json
 import os
 import time
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,6 +23,7 @@ from bridge.config.substitution import Substitution
 from bridge.config.validation_errors import translate
 from bridge.config.wording import describe, near_miss, quoted, spell_path
 from bridge.dry_run.events import described_event
+from bridge.dry_run.gates import Remembered
 from bridge.dry_run.runs import DryRun, Result
 from bridge.errors import Diagnostic, InvalidValue
 from bridge.routing.compiler import check_routes
@@ -54,6 +56,7 @@ class Bridge:
         self._directory = base_directory(path)
         self.config: Config = load_with_places(path, Substitution(os.environ, allow_unset=True), check_routes).model
         self._dry_run = DryRun(self.config, unique=True)
+        self._remembered: Remembered | None = None
 
     def route(self, event: Mapping[str, Any], *, now_ms: int | None = None) -> list[Delivery]:
         """Return the messages that the routes make of `event`, written as in `tests:`; [] if none fits.
@@ -89,6 +92,15 @@ class Bridge:
             broker.enqueue(message_class.decode(msgspec.json.encode(each.message)))
         return deliveries
 
+    @contextmanager
+    def remembering(self) -> Iterator[None]:
+        """Remember the keys of messages (`deduplicate` of a route) from one event to the next; outside, each event is the first."""
+        self._remembered = set()
+        try:
+            yield
+        finally:
+            self._remembered = None
+
     def _run(self, event: Mapping[str, Any], now_ms: int | None) -> Result:
         case = _case(event)
         source = self.config.sources.get(case.source)
@@ -96,7 +108,7 @@ class Bridge:
             raise ValueError(f"no source is named {quoted(case.source)}; there are {', '.join(self.config.sources)}")
         now = time.time_ns() // 1_000_000 if now_ms is None else now_ms
         try:
-            return self._dry_run.run(described_event(case, source, self._directory, now), now)
+            return self._dry_run.run(described_event(case, source, self._directory, now), now, self._remembered)
         except InvalidValue as error:
             raise ValueError("\n".join(_placed(error.diagnostics))) from None
 
@@ -124,14 +136,14 @@ def _explanation(verdict: str, result: Result) -> str:
         lines.append(result.not_brought)
     if result.dead_letter is not None:
         lines.append(str(result.dead_letter))
-    lines += [f"route {one.route}: {one.why}" for one in result.explained() if one.message is None]
+    lines += [f"route {one.route}: {one.why}" for one in result.explained() if not one.messages]
     return "\n  ".join(lines)
 
 
 def _deliveries(result: Result) -> list[Delivery]:
     if result.dead_letters:
         raise NotDelivered(_explanation("the event becomes a dead letter", result))
-    return [_delivery(each.route, each.message) for each in result.messages if each.message is not None]
+    return [_delivery(each.route, each.message) for each in result.messages]
 
 
 def _check_actor(broker: Any, route: str, name: str, queue: str | None) -> None:

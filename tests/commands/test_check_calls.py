@@ -59,7 +59,7 @@ def test_a_pipeline_takes_the_actors_queues(run: Terminal, path: Path) -> None:
     }
     _write(path, {"actor": "plain", "args": [1], "options": {"pipe_target": target}}, manifest="actors.json")
     (message,) = run.json("route", "CONFIG", "--from=s", "--topic=c")["routes"]
-    target = message["message"]["options"]["pipe_target"]
+    target = message["messages"][0]["options"]["pipe_target"]
     assert target["queue_name"] == target["options"]["pipe_target"]["queue_name"] == "classes"
 
 
@@ -79,7 +79,7 @@ def test_a_decorator_may_change_a_call(run: Terminal, path: Path) -> None:
     assert "routes[0].args: the actor injected also needs the argument 'user'" in output
     assert "unless a decorator of the actor changes the call" in output
     made = run.json("route", "CONFIG", "--from=s", "--topic=c", "--payload=[1,2,3]")["routes"]
-    assert [one["message"]["args"] for one in made] == [[7], [1, 2, 3]]
+    assert [one["messages"][0]["args"] for one in made] == [[7], [1, 2, 3]]
 
 
 def test_an_option_of_the_applications_middleware_is_known(run: Terminal, path: Path) -> None:

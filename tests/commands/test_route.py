@@ -25,13 +25,13 @@ def _routes(run: Terminal, *words: str, code: int = 0) -> dict[str, Any]:
 def test_route_shows_which_routes_fit_and_the_exact_json(run: Terminal) -> None:
     """`route` prints the routes that fit and the exact JSON of their messages."""
     results = _routes(run, *HOT, FITS, "--header=sent-by=me", "--meta=retain=false")
-    message = results["hot"]["message"]
-    assert results["hot"]["queue"] == message["queue_name"] == "alarms.DQ"
+    message = results["hot"]["messages"][0]
+    assert message["queue_name"] == "alarms.DQ"
     assert results["hot"]["captures"] == {"plant": "3", "oven": "7"}
     assert message["args"] == ["3", 7, 300]
     assert message["kwargs"] == {"unit": "C", "sent_by": "me"}
     assert message["options"]["eta"] - message["message_timestamp"] == 10_000
-    assert results["note"]["message"]["actor_name"] == "note"
+    assert results["note"]["messages"][0]["actor_name"] == "note"
     text = run(*HOT, FITS)
     assert "hot: fits; to queue alarms.DQ:" in text
     assert '"actor_name": "raise_alarm"' in text
@@ -41,8 +41,8 @@ def test_two_runs_print_the_same(run: Terminal) -> None:
     """With `--at` nothing differs: scripts compare the output of two versions of a file."""
     first = run.json(*HOT, FITS, "--at=2026-11-27T06:00:00Z")
     assert first == run.json(*HOT, FITS, "--at=1795759200000")
-    assert first["routes"][0]["message"]["message_timestamp"] == 1_795_759_200_000
-    ids = [route["message"]["message_id"] for route in first["routes"]]
+    assert first["routes"][0]["messages"][0]["message_timestamp"] == 1_795_759_200_000
+    ids = [route["messages"][0]["message_id"] for route in first["routes"]]
     assert len({*ids}) == len(ids) == 2
 
 
@@ -85,7 +85,7 @@ def test_route_shows_dead_letters(run: Terminal) -> None:
     assert (results["hot"]["dead_letter"], results["hot"]["why"]) == (
         "missing-field", "kwargs.unit: no field 'unit' in `payload.unit`",
     )  # fmt: skip
-    assert "message" in results["note"]
+    assert "messages" in results["note"]
     assert run.json(*HOT, "--payload=nonsense", code=4)["dead_letter"] == "decode"
     assert run.json(*HOT, "--payload=\udcff", code=4)["dead_letter"] == "decode"
     big = run.json("route", "CONFIG", "--from=orders", "--topic=order.x", f'--payload="{"x" * 2000}"', code=4)
@@ -165,7 +165,7 @@ def test_a_substituted_value_is_masked(run: Terminal, path: Path, monkeypatch: p
     text = path.read_text().replace("unit: $payload.unit", 'unit: "${TOKEN}"').replace("alarms", '"${QUEUE}"')
     path.write_text(text.replace("when: payload", """when: payload.pw == '${PASSWORD}' and payload"""))
     hot = [*HOT, '--payload={"celsius": 300, "pw": "s3cret-pw"}']
-    assert _routes(run, *hot)["hot"]["message"]["kwargs"] == {"unit": "***", "sent_by": None}
+    assert _routes(run, *hot)["hot"]["messages"][0]["kwargs"] == {"unit": "***", "sent_by": None}
     output = run(*hot)
     assert '"unit": "***"' in output
     assert "to queue alarms.DQ" in output
@@ -192,9 +192,9 @@ def test_headers_and_meta_have_the_types_of_the_protocol(run: Terminal, path: Pa
     assert "dead letter (wrong-type)" in run("route", "CONFIG", "--from=m", "--topic=b", "--header=n=5", code=4)
     words = ["--header=n=5", "--meta=message_id=123", "--meta=timestamp=2026-11-27T06:00:00Z"]
     (made,) = run.json("route", "CONFIG", "--from=o", *words)["routes"]
-    assert made["message"]["args"] == [5, "123", 1_795_759_200_000, ""]
+    assert made["messages"][0]["args"] == [5, "123", 1_795_759_200_000, ""]
     (made,) = run.json("route", "CONFIG", "--from=s", '--payload={"a": "1"}')["routes"]
-    assert made["message"]["args"] == [{"a": "1"}, "1767225600000-0"]
+    assert made["messages"][0]["args"] == [{"a": "1"}, "1767225600000-0"]
     for words, says in (
         ([], "--payload: the payload is a mapping of the entry's fields, not null"),
         (['--payload={"n": 5}'], "--payload n: a field of an entry is text, not a number"),

@@ -491,6 +491,6 @@ def test_no_secret_is_shown(run: Terminal, path: Path, monkeypatch: pytest.Monke
     assert 'kwargs.token: not expected, the message has "***" (text)' in output
     assert 'kwargs.b: not expected, the message has "message" (text)' in output
     shown = run.json("route", "CONFIG", "--from=plant", "--topic=ovens/7", '--payload={"celsius": 300}')
-    message = shown["routes"][0]["message"]
+    message = shown["routes"][0]["messages"][0]
     assert message["kwargs"] == {"token": "***", "a": "missing", "b": "message", "c": "false"}
     assert (shown["routes"][0]["verdict"], message["queue_name"]) == ("message", "alarms.DQ")

@@ -212,11 +212,11 @@ sources:
 routes:
   - from: plant
     actor: act
-    foreach: $payload.lines
+    throttle: {per: 10s}
 """,
         """\
-bridge.yaml:6:5: routes[0].foreach: unknown key 'foreach'; known keys: name, from, topic, when, actor, queue, args, kwargs, options, delay
-        foreach: $payload.lines
+bridge.yaml:6:5: routes[0].throttle: unknown key 'throttle'; known keys: name, from, topic, when, otherwise, foreach, foreach_limit, actor, queue, queue_by, allow, args, kwargs, options, delay, eta, then
+        throttle: {per: 10s}
         ^
 """,
     ),
@@ -230,7 +230,7 @@ routes:
     "\\e[31m": 1
 """,
         """\
-bridge.yaml:6:5: routes[0]['\\x1b[31m']: unknown key '\\x1b[31m'; known keys: name, from, topic, when, actor, queue, args, kwargs, options, delay
+bridge.yaml:6:5: routes[0]['\\x1b[31m']: unknown key '\\x1b[31m'; known keys: name, from, topic, when, otherwise, foreach, foreach_limit, actor, queue, queue_by, allow, args, kwargs, options, delay, eta, then
         "\\e[31m": 1
         ^
 """,

@@ -16,7 +16,7 @@ routes:
   - {from: plant, actor: $payload.actor}
 """,
         """\
-bridge.yaml:4:26: routes[0].actor: the actor is written out: from the payload it would let anyone call any actor
+bridge.yaml:4:26: routes[0].actor: the actor is written out: from the payload it would let anyone call any actor; or list the names under allow: actor:
       - {from: plant, actor: $payload.actor}
                              ^
 """,
@@ -31,7 +31,7 @@ routes:
     queue: $payload.queue
 """,
         """\
-bridge.yaml:6:12: routes[0].queue: the queue is written out: from the payload it would let anyone write to any queue
+bridge.yaml:6:12: routes[0].queue: the queue is written out: from the payload it would let anyone write to any queue; or list the names under allow: queue:
         queue: $payload.queue
                ^
 """,

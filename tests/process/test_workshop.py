@@ -165,7 +165,7 @@ async def test_an_event_is_tried_by_the_routes_that_run(tmp_path: Path) -> None:
     tried = await workshop.try_event(Trial(source="feed", topic="events", payload={"n": 7}))
     assert tried.result == "fits"
     routes = {each.route: each for each in tried.routes}
-    assert msgspec.json.decode(routes["small"].message or "")["args"] == [7]
+    assert msgspec.json.decode(routes["small"].messages[0])["args"] == [7]
     assert (routes["large"].verdict, routes["large"].fits) == ("when", False)
     assert "payload.n is 7" in routes["large"].why
     (case,) = yaml.safe_load(tried.test)
@@ -181,7 +181,7 @@ async def test_a_dry_run_shows_no_substituted_value(tmp_path: Path) -> None:
     tried = await workshop.try_event(Trial(source="feed", topic="events", payload={"n": 7, "key": "guess"}))
     assert SECRET not in msgspec.json.encode(tried).decode()
     routes = {each.route: each for each in tried.routes}
-    assert msgspec.json.decode(routes["secret"].message or "")["kwargs"] == "***"
+    assert msgspec.json.decode(routes["secret"].messages[0])["kwargs"] == "***"
     assert routes["hidden"].why == "when: `payload.key == '***'` is false"
 
 
@@ -202,6 +202,6 @@ async def test_the_answer_of_thousands_of_routes_is_bounded(tmp_path: Path) -> N
     workshop = workshop_of(configured(tmp_path, "redis://127.0.0.1:1/0", many))
     tried = await workshop.try_event(Trial(source="feed", topic="events", payload={"n": "x" * 100_000}))
     assert (len(tried.routes), tried.left_out) == (200, 100)
-    assert sum(len(each.message or "") for each in tried.routes) <= trials._MAX_MESSAGES
-    assert tried.routes[-1].why.startswith("its message is not shown")
+    assert sum(len(text) for each in tried.routes for text in each.messages) <= trials._MAX_MESSAGES
+    assert tried.routes[-1].why == "1 of its 1 messages are not shown: together they are too large"
     assert (tried.test, tried.no_test) == ("", "a test of this event and its messages would be too large for the page")

@@ -69,7 +69,7 @@ def test_its_topics_have_its_own_syntax(copy: BridgeCopy, file: Path) -> None:
     path = write(file, LOG, {"name": "own", "topic": "{first}>?", "args": ["$first"]}, {"name": "mqtt", "topic": "a/+"})
     said = copy.run("route", path, "--from", "log", "--topic", "x>y", "--payload", "{}", "--json")
     own, mqtt = json.loads(said)["routes"]
-    assert own["message"]["args"] == ["x"]
+    assert own["messages"][0]["args"] == ["x"]
     assert not mqtt["fits"]
 
 

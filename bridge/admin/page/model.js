@@ -12,13 +12,16 @@ const SAMPLES = 120;
 const SLOW_S = 10;
 
 /** The counts of an event's fate, in the order of the accounts. */
-export const CLASSES = ["enqueued", "filtered", "unmatched", "deduplicated", "dead_lettered", "returned", "lost"];
+export const CLASSES = ["enqueued", "filtered", "unmatched", "deduplicated", "expired", "dead_lettered", "returned", "lost"];
 
 /** Of these reasons an event dies before any route has it. */
 const BEFORE_ROUTES = ["decode", "too-large", "unmatched", "poison"];
 
 const came = (counts) => counts.received + counts.recovered;
 const sum = (numbers) => numbers.reduce((total, number) => total + number, 0);
+
+/** The queues that a route writes to; of very many only the first. */
+export const queuesOf = ({ queue, targets }) => (targets?.length ? [...new Set(targets.map(([name]) => name))].slice(0, 8) : [queue]);
 
 export class Model {
   constructor() {
@@ -117,14 +120,15 @@ export class Model {
     return rates;
   }
 
-  /** Return the rates of a route: `came`, `matched`, `filtered`, `dead`; null if they are not known. */
+  /** Return the rates of a route: `came`, `matched`, `filtered`, `dead`, `expired`, `deduplicated`; null if they are not known. */
   routeRate(name) {
     if (this.seconds <= 0 || !this.routes.has(name)) return null;
-    const now = this.counts.get(name) ?? [0, 0, 0];
+    const now = this.counts.get(name) ?? [0, 0, 0, 0, 0];
     const before = this.before.counts.get(name);
     if (!before) return null;
-    const [matched, filtered, dead] = now.map((number, at) => Math.max(0, number - before[at]) / this.seconds);
-    return { came: matched + filtered + dead, matched, filtered, dead };
+    const rates = now.map((number, at) => Math.max(0, number - before[at]) / this.seconds);
+    const [matched, filtered, dead, expired, deduplicated] = rates;
+    return { came: matched + filtered + dead + expired, matched, filtered, dead, expired, deduplicated };
   }
 
   /** Return the upper bounds of the age's quantiles in seconds, of the last half minute or else since the start. */

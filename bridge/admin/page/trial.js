@@ -106,10 +106,11 @@ export class Trial {
       others.length ? h("details", { open: fit.length === 0 }, h("summary", {}, `${some(others.length, "other route")} of this source`), ...others.slice(0, OTHERS).map((each) => this.route(each)), others.length + (answer.left_out ?? 0) > OTHERS ? h("p", { class: "note" }, `and ${others.length + (answer.left_out ?? 0) - OTHERS} more`) : null) : null);
   }
 
-  route({ route, verdict, why, queue, message, dead_letter: reason }) {
+  route({ route, verdict, why, queues = [], messages = [], dead_letter: reason }) {
     const level = { message: "ok", "dead-letter": "bad" }[verdict] ?? "none";
-    const head = h("p", { class: "tried", "data-level": level }, h("b", {}, visible(route)), level === "ok" ? ` → ${visible(queue)}` : level === "bad" ? `: dead letter, ${visible(reason)}` : "", why ? h("span", {}, visible(why)) : null);
-    return h("div", {}, head, message ? h("pre", { tabindex: "0" }, visibleLines(pretty(message))) : null);
+    const head = h("p", { class: "tried", "data-level": level }, h("b", {}, visible(route)), level === "ok" ? ` → ${visible(queues.join(", "))}` : level === "bad" ? `: dead letter, ${visible(reason)}` : "", why ? h("span", {}, visible(why)) : null);
+    const shown = messages.map((message) => h("pre", { tabindex: "0" }, visibleLines(pretty(message))));
+    return h("div", {}, head, ...shown);
   }
 
   async copy(text, button) {

@@ -195,7 +195,9 @@ def _hostile() -> Bridge:
     ]  # fmt: skip
 
     async def try_event(trial: Trial) -> Tried:
-        shown = TriedRoute(HOSTILE, "message", fits=True, queue=HOSTILE, message='{"a": "<script>alert(5)</script>"}')
+        shown = TriedRoute(
+            HOSTILE, "message", fits=True, queues=[HOSTILE], messages=['{"a": "<script>alert(5)</script>"}']
+        )
         other = TriedRoute(HOSTILE, "when", fits=False, why=HOSTILE)
         return Tried("fits", [shown, other], why=HOSTILE, test=HOSTILE)
 

@@ -152,7 +152,7 @@ def test_the_route_that_it_corrects_gives_what_is_meant(
     path.write_text(yaml.safe_dump({"sources": sources, **yaml.safe_load(block.text)}))
     assert cli.main(["route", str(path), "--from", "orders", "--payload", payload, "--json"]) == 0
     shown = json.loads(capsys.readouterr().out)
-    assert [route["message"]["args"] for route in shown["routes"]] == [[argument]]
+    assert [route["messages"][0]["args"] for route in shown["routes"]] == [[argument]]
 
 
 def test_each_expression_begins_with_a_dollar() -> None:

@@ -1,0 +1,190 @@
+"""The target of a route's messages where it is not one actor on one queue: `then`, `queue_by` and `allow`."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import Annotated, Any, Final
+
+from pydantic import BeforeValidator, Field, WithJsonSchema, model_validator
+
+from bridge.config.call_values import (
+    ARGS,
+    KWARGS,
+    OPTIONS,
+    ActorName,
+    Args,
+    Delay,
+    Dynamic,
+    Kwargs,
+    Options,
+    QueueName,
+)
+from bridge.config.connection import Boolean, Model, or_null
+from bridge.config.dollar import is_expression
+from bridge.config.message_options import check_actor_name, check_queue_name
+from bridge.config.substitution import unmarked
+from bridge.config.wording import describe
+from bridge.errors import Diagnostic, InvalidValue
+
+MAX_STEPS: Final = 20
+#: Of `allow`: so many actors, and so many queues.
+MAX_ALLOWED: Final = 256
+_RANGE: Final = re.compile(r"\{(\d{1,9})\.\.(\d{1,9})\}", re.ASCII)
+_PIPE_TARGET: Final = "the steps of then: stand one below the other"
+
+
+def _message_id(value: object) -> object:
+    if isinstance(value, str) and value.strip():
+        return str(value)
+    raise InvalidValue(
+        "takes text" if isinstance(value, str) else f"takes text, not {describe(value)}", "or leave it out"
+    )
+
+
+def refuse_pipe_target(options: dict[str, Any]) -> None:
+    """Raise InvalidValue for options that name a next message beside `then`."""
+    if "pipe_target" in options:
+        message = "pipe_target names the next message, and then: does"
+        raise InvalidValue.of([Diagnostic(("options", "pipe_target"), message, _PIPE_TARGET, at_key=True)])
+
+
+class Step(Model):
+    """One step of a pipeline: the message that a worker writes once the one before has run."""
+
+    actor: ActorName = Field(description="actor to call", examples=["send_receipt"])
+    queue: QueueName = Field(
+        default="default",
+        description="queue of the message; with a manifest, the default is the queue of the actor",
+        examples=["mail"],
+    )
+    args: Args = ARGS
+    kwargs: Kwargs = KWARGS
+    options: Options = OPTIONS
+    delay: Delay = Field(
+        default=None,
+        description="how long after the step before the message becomes due",
+        examples=["10s", "$payload.wait_ms"],
+    )
+    message_id: Annotated[
+        str | None, BeforeValidator(or_null(_message_id)), WithJsonSchema({"type": ["string", "null"]})
+    ] = Field(
+        default=None,
+        description="id of the message, under which its result is found; without it a new one",
+        examples=["$payload.request_id"],
+    )
+    ignore_result: Boolean = Field(
+        default=False, description="whether the actor is called without the result of the step before", examples=[True]
+    )
+
+    @model_validator(mode="after")
+    def _is_one_chain(self) -> Step:
+        refuse_pipe_target(self.options)
+        if "pipe_ignore" in self.options:
+            diagnostic = Diagnostic(
+                ("options", "pipe_ignore"), "a step says it itself", "write ignore_result: beside options:", at_key=True
+            )
+            raise InvalidValue.of([diagnostic])
+        return self
+
+
+def _queues(value: object) -> object:
+    if not isinstance(value, dict):
+        raise InvalidValue(f"takes a mapping, not {describe(value)}", "as in {eu: orders-eu, us: orders-us}")
+    queues: dict[str, str] = {}
+    mistakes: list[Diagnostic] = []
+    for key, queue in value.items():
+        try:
+            queues[str(key)] = check_queue_name(unmarked(queue))
+        except InvalidValue as error:
+            mistakes += [diagnostic.below((key,)) for diagnostic in error.diagnostics]
+    if mistakes:
+        raise InvalidValue.of(mistakes)
+    if not queues:
+        raise InvalidValue("takes at least one value with its queue", "as in {eu: orders-eu}")
+    return queues
+
+
+class QueueBy(Model):
+    """The queue of a message by a value of its event."""
+
+    key: Dynamic = Field(description="the value, compared as text", examples=["$payload.region"])
+    queues: Annotated[
+        dict[str, str],
+        BeforeValidator(_queues),
+        WithJsonSchema({"type": "object", "minProperties": 1, "additionalProperties": {"type": "string"}}),
+    ] = Field(
+        description="queue for each value; for any other, the route's queue",
+        examples=[{"eu": "orders-eu", "us": "orders-us"}],
+    )
+
+
+def _expanded(text: str) -> Iterator[str]:
+    """Yield the names that a text with ranges stands for, as in `orders-{0..7}`."""
+    found = _RANGE.search(text)
+    if found is None:
+        yield text
+        return
+    first, last = int(found[1]), int(found[2])
+    if not first <= last < first + MAX_ALLOWED:
+        hint = f"as in orders-{{0..7}}, {MAX_ALLOWED} at most"
+        raise InvalidValue(f"{found[0]} takes a smaller number, then a larger one", hint, found.start())
+    for number in range(first, last + 1):
+        yield from _expanded(f"{text[: found.start()]}{number}{text[found.end() :]}")
+
+
+def _names(check: Any, value: object) -> object:
+    if not isinstance(value, list):
+        raise InvalidValue(f"takes a list of names, not {describe(value)}")
+    names: dict[str, None] = {}
+    mistakes: list[Diagnostic] = []
+    for index, item in enumerate(value):
+        try:
+            for name in _expanded(item) if isinstance(item, str) else [item]:
+                names[check(unmarked(name))] = None
+                if len(names) > MAX_ALLOWED:
+                    raise InvalidValue(f"takes {MAX_ALLOWED} names at most")
+        except InvalidValue as error:
+            mistakes += [diagnostic.below((index,)) for diagnostic in error.diagnostics]
+    if mistakes:
+        raise InvalidValue.of(mistakes)
+    if not names:
+        raise InvalidValue("takes at least one name")
+    return [*names]
+
+
+_NAMES_SCHEMA: Final = WithJsonSchema({"type": "array", "minItems": 1, "items": {"type": "string"}})
+
+
+class Allow(Model):
+    """The actors and the queues that an expression may choose; {0..7} in a name stands for eight names."""
+
+    actor: Annotated[
+        list[str] | None,
+        BeforeValidator(or_null(lambda value: _names(check_actor_name, value))),
+        _NAMES_SCHEMA,
+    ] = Field(default=None, description="actors that the expression of actor may name", examples=[["resize", "crop"]])
+    queue: Annotated[
+        list[str] | None,
+        BeforeValidator(or_null(lambda value: _names(check_queue_name, value))),
+        _NAMES_SCHEMA,
+    ] = Field(default=None, description="queues that the expression of queue may name", examples=[["orders-{0..7}"]])
+
+
+def check_chosen(actor: str, queue: str, allow: Allow | None, *, is_by_key: bool) -> list[Diagnostic]:
+    """Return the mistakes in a route's `actor` and `queue`, of which either may be an expression that `allow` bounds."""
+    mistakes = []
+    for key, value, names, harm in (
+        ("actor", actor, allow.actor if allow is not None else None, "let anyone call any actor"),
+        ("queue", queue, allow.queue if allow is not None else None, "let anyone write to any queue"),
+    ):
+        if is_expression(value) and names is None:
+            message = f"the {key} is written out: from the payload it would {harm}"
+            mistakes.append(Diagnostic((key,), message, f"or list the names under allow: {key}:"))
+        elif names is not None and not is_expression(value):
+            message = f"nothing chooses among the names that allow: {key}: lists"
+            mistakes.append(Diagnostic((key,), message, f"write an expression, as in {key}: $payload.{key}"))
+    if is_by_key and is_expression(queue):
+        message = "queue_by chooses the queue, and so does the expression of queue"
+        mistakes.append(Diagnostic(("queue_by",), message, "write one of them", at_key=True))
+    return mistakes

@@ -1,0 +1,116 @@
+"""`foreach`: the function of a route builds one message for each element of a list, all of them or none."""
+
+from __future__ import annotations
+
+import ast
+from dataclasses import dataclass
+from typing import Any, Final
+
+from bridge.config.wording import describe
+from bridge.errors import BadEvent
+from bridge.model.message import FREE_MESSAGE_BYTES, MAX_ROUTE_BYTES, Message, check_growth
+from bridge.routing.expressions.loops import begin
+from bridge.routing.expressions.purse import Place
+
+#: The names that the expressions of each element have beside the others.
+NAMES: Final = ("item", "index")
+#: Encloses no expression: `element_of` names the element.
+_NOWHERE: Final[Place] = (0, 0, 0, 0, 0)
+_LOOP: Final = """
+_made = _Made(_event.size)
+for index, item in _enumerate(0):
+    _made.add(0)
+return _made.messages
+"""
+
+
+class Made:
+    """The messages that a route has made of the elements of one event so far, which has `event_size` bytes."""
+
+    __slots__ = ("_event_size", "_size", "messages")
+
+    def __init__(self, event_size: int) -> None:
+        self._event_size = event_size
+        self._size = 0
+        self.messages: list[Message] = []
+
+    def add(self, message: Message) -> None:
+        """Add the message of the next element.
+
+        Raises:
+            BadEvent: it is too large, or all together are.
+        """
+        size = len(message.body)
+        if size > FREE_MESSAGE_BYTES:
+            check_growth(size, self._event_size)
+        self._size += size
+        if self._size > MAX_ROUTE_BYTES:
+            detail = f"the messages so far have {self._size} bytes together; a route makes {MAX_ROUTE_BYTES} at most"
+            raise BadEvent("too-large", detail)
+        self.messages.append(message)
+
+
+@dataclass(frozen=True, slots=True)
+class Foreach:
+    """The loop of a route over `items`, at most `limit`; each turn costs so many of the purse's steps."""
+
+    items: ast.expr
+    limit: int
+    weight: int
+
+    def statements(self, call: ast.expr) -> list[ast.stmt]:
+        """Return the statements that call `call` for each element, and return the messages."""
+        module = ast.parse(f"def route():{_LOOP.replace(chr(10), chr(10) + '    ')}")
+        function = module.body[0]
+        assert isinstance(function, ast.FunctionDef)  # noqa: S101 - as written above
+        place = {name: getattr(call, name) for name in _PLACE}
+        for node in ast.walk(function):
+            vars(node).update(place)
+        loop: Any = function.body[1]
+        loop.iter.args = [self._begun()]
+        loop.body[0].value.args = [call]
+        return function.body
+
+    @property
+    def scope(self) -> dict[str, object]:
+        """The globals of the statements."""
+        return {"_Made": Made, "_enumerate": enumerate, "_elements": self._checked}
+
+    def _begun(self) -> ast.expr:
+        checked = ast.Call(ast.Name("_elements", ast.Load()), [self.items], [])
+        begun = begin(checked, self.weight, _NOWHERE)
+        place = {name: getattr(self.items, name) for name in _PLACE}  # a failure of theirs is one of the list
+        nodes: list[ast.AST] = [begun]
+        while nodes:
+            node = nodes.pop()
+            if node is not self.items:
+                vars(node).update(place)
+                nodes += ast.iter_child_nodes(node)
+        return begun
+
+    def _checked(self, items: object) -> list[Any]:
+        """Return the list. Raises TypeError for another value, BadEvent for a list that is too long."""
+        if type(items) is not list:
+            use = {dict: "; use items(x)", type(None): "; default(x, []) makes null and missing an empty one"}
+            raise TypeError(f"takes a list, not {describe(items)}{use.get(type(items), '')}")
+        if len(items) > self.limit:
+            raise BadEvent("too-large", f"foreach: {len(items)} elements, foreach_limit is {self.limit}", "foreach")
+        return items
+
+
+_PLACE: Final = ("lineno", "end_lineno", "col_offset", "end_col_offset")
+
+
+def element_of(error: BaseException, filename: str) -> str:
+    """Return the words for the element at which the function of a `foreach` route raised `error`; "" if it was at none.
+
+    `filename` is that of the function.
+    """
+    trace = error.__traceback__
+    while trace is not None and trace.tb_frame.f_code.co_filename != filename:
+        trace = trace.tb_next
+    found = None if trace is None else trace.tb_frame.f_locals
+    # A route without foreach may have a capture of this name.
+    return (
+        f"element {found['index']} of foreach: " if found is not None and "_made" in found and "index" in found else ""
+    )

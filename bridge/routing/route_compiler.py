@@ -1,0 +1,202 @@
+"""Compiles one route of the configuration into one Python function.
+
+The function is assembled from the syntax trees of the route's expressions:
+
+    def route(_event, payload, _captures, _ids):
+        topic, (headers, meta) = _event.topic, _event.details()     # only the names that the route uses
+        plant, oven = _captures
+        try:
+            if not (<when>): return None
+        except (KeyError, IndexError): return None
+        return _build(<args>, <kwargs>, _ids, <options>, <delay>)
+
+A route that is not plain returns a list, and has more values (`target_compiler.py`, `foreach.py`). No expression is looked up, parsed or formatted per event. Each expression has its own line number
+in this function, so that a traceback shows which place of the route failed, and at which part.
+"""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final
+
+from bridge.config import Route as RouteConfig
+from bridge.config.manifest import Actor
+from bridge.config.message_options import with_queues
+from bridge.errors import InvalidValue
+from bridge.model.message import Template
+from bridge.routing import expressions
+from bridge.routing.expressions import FUNCTIONS, STEPS, STEPS_PER_ELEMENT
+from bridge.routing.foreach import NAMES as ELEMENT_NAMES
+from bridge.routing.foreach import Foreach
+from bridge.routing.functions import compile_function, trace_call
+from bridge.routing.gates import GateContext, Gates
+from bridge.routing.message_builder import message_builder
+from bridge.routing.routes import Route
+from bridge.routing.target_compiler import TargetCompiler, bindings
+from bridge.routing.tracing import Marks, Tracing
+from bridge.routing.values import Values, has_expression, literal
+from bridge.topics.pattern import Pattern, TopicSyntax
+
+#: The steps that the message of an element costs beside its expressions.
+_TURN: Final = 200
+
+
+class RouteCompiler:
+    """Compiles one route; its `values` make the trees, and take every mistake."""
+
+    def __init__(
+        self,
+        config: RouteConfig,
+        values: Values,
+        topics: TopicSyntax,
+        *,
+        functions: Mapping[str, object],
+        enforced: Mapping[str, Actor] | None,
+        queues: Mapping[str, str],
+        tracing: Tracing | None,
+        gates: GateContext,
+    ) -> None:
+        self._config = config
+        self._values = values
+        self._topics = topics
+        self._functions = functions
+        self._enforced = enforced
+        self._queues = queues
+        self._tracing = tracing
+        self._gates = gates
+
+    def compile(self) -> Route | None:
+        """Return the route, None if it has mistakes."""
+        config, values = self._config, self._values
+        before = len(values.diagnostics)
+        pattern = self._pattern()
+        captures = pattern.captures if pattern else ()
+        values.names = (*expressions.NAMES, *captures)
+        when = values.expression(config.when, ("when",), prefix=0) if config.when is not None else None
+        items = self._items(captures)
+        static, dynamic, marks = self._options()
+        body = [
+            values.value(config.args, ("args",)),
+            values.value(config.kwargs, ("kwargs",)),
+            values.value(dynamic, ("options",)),
+            self._due(),
+        ]
+        gates = Gates(config, values, captures, self._gates)
+        target = None
+        if not (self._is_plain() and gates.are_open):
+            target = TargetCompiler(config, values, self._enforced, self._queues, self._tracing)
+            body += target.trees()
+            marks = {**marks, **target.marks}
+        if len(values.diagnostics) > before:
+            return None
+        assert config.name is not None  # noqa: S101 - the model names every route
+        filename = f"<route {config.name}>"
+        queue = config.queue
+        build: Callable[..., Any]
+        if target is not None:
+            build = gates.filled(target.builder(gates.without_max_age(static), marks))
+        else:
+            queue, build, body = self._plain(static, dynamic, marks, body)
+        functions = {**self._functions, **gates.functions}
+        if self._tracing is not None and (marks or self._tracing.forms({*static, *dynamic})):
+            write = self._tracing.writer({*static, *dynamic}, queue)
+            functions, body = {**functions, "_trace": write}, [*body, trace_call()]
+        run = compile_function(
+            (values.used, captures),
+            when,
+            [*body, *gates.trees],
+            build,
+            filename,
+            functions=functions,
+            purse=self._purse(),
+            is_plain=target is None,
+            foreach=None if items is None else Foreach(items, config.foreach_limit, values.weight + _TURN),
+        )
+        return Route(
+            name=config.name,
+            queue=queue,
+            pattern=pattern,
+            run=gates.timed(run),
+            filename=filename,
+            source_map=values.source_map,
+            is_plain=target is None,
+            otherwise=config.otherwise,
+        )
+
+    def _plain(
+        self, static: dict[str, object], dynamic: dict[str, object], marks: Marks, body: list[ast.expr]
+    ) -> tuple[str, Callable[..., Any], list[ast.expr]]:
+        """Return the queue of a plain route, the function that builds its message, and the values that this takes."""
+        config = self._config
+        template = Template(config.actor, config.queue, static, delayed=config.delay is not None)
+        if isinstance(config.args, list) and isinstance(config.kwargs, dict) and not dynamic and config.delay is None:
+            # Most routes: args is always a list, kwargs always a mapping with text keys, so no event needs a check.
+            build, body = template.fill, body[:2]
+        else:
+            delay = config.delay if isinstance(config.delay, int) else None
+            binding = bindings(config, self._enforced).get(config.actor)
+            build = message_builder(template, delay, dynamic_delay=isinstance(config.delay, str), binding=binding)
+        if self._tracing is not None and marks:
+            build = self._tracing.filled(build, marks)
+        return template.queue, build, body
+
+    def _is_plain(self) -> bool:
+        """Tell whether each event that fits makes one message, whose actor and queue are known, and none behind it."""
+        config = self._config
+        chooses = config.allow is not None or config.queue_by is not None
+        return not (config.otherwise or config.foreach is not None or config.eta is not None or config.then or chooses)
+
+    def _items(self, captures: Sequence[str]) -> ast.expr | None:
+        """Return the list of `foreach`; the expressions from here on are those of an element. None without one."""
+        config, values = self._config, self._values
+        if config.foreach is None:
+            return None
+        items = values.expression(config.foreach[1:], ("foreach",), prefix=1)
+        for name in ELEMENT_NAMES:
+            if name in captures:
+                assert config.topic is not None  # noqa: S101 - it has the capture
+                offset = config.topic.index(f"{{{name}}}")
+                hint = "give the capture another name"
+                values.report(("topic",), InvalidValue(f"{{{name}}} would hide `{name}` of foreach", hint, offset), 0)
+        values.names = (*values.names, *ELEMENT_NAMES)
+        values.in_loop = True
+        return items
+
+    def _due(self) -> ast.expr:
+        """Return the value that says when the message becomes due; null where none does, or where a constant does."""
+        delay, eta = self._config.delay, self._config.eta
+        if eta is not None:
+            return self._values.value(eta, ("eta",))
+        return self._values.value(delay if isinstance(delay, str) else None, ("delay",))
+
+    def _purse(self) -> int:
+        """Return how many steps the loops of the route may take for one event; 0 without a loop."""
+        if self._config.foreach is not None:
+            return max(STEPS, STEPS_PER_ELEMENT * self._config.foreach_limit)
+        return STEPS if self._values.needs_purse else 0
+
+    def _pattern(self) -> Pattern | None:
+        if self._config.topic is None:
+            return None
+        try:
+            pattern = self._topics.compile(self._config.topic)
+            for name in pattern.captures:
+                if name in expressions.NAMES or name in FUNCTIONS:
+                    offset = self._config.topic.index(f"{{{name}}}")
+                    raise InvalidValue(f"{{{name}}} would hide `{name}`", "give the capture another name", offset)
+        except InvalidValue as error:
+            self._values.report(("topic",), error, 0)
+            return None
+        return pattern
+
+    def _options(self) -> tuple[dict[str, object], dict[str, object], Marks]:
+        """Split the options into constants and those that contain an expression; with tracing, they have marks for traces."""
+        static: dict[str, object] = {}
+        dynamic: dict[str, object] = {}
+        options, marks = with_queues(self._config.options, self._queues), Marks()
+        if self._tracing is not None:
+            options, marks = self._tracing.marked(options)
+        for name, value in options.items():
+            (dynamic if has_expression(value) else static)[name] = value
+        return literal(static), dynamic, marks

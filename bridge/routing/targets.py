@@ -1,0 +1,126 @@
+"""The target of a message where an event tells it: its actor and queue by `allow` and `queue_by`, its time by `eta`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Final
+
+from bridge.config.route_model import Route as RouteConfig
+from bridge.errors import BadEvent
+from bridge.manifest.binding import Binding
+from bridge.model.message import (
+    CLOSING_QUOTE,
+    Message,
+    MessageIds,
+    Template,
+    check_arguments,
+    encode_dynamic_options,
+)
+from bridge.routing.expressions.text import text_of
+from bridge.routing.message_builder import check_call, check_delay, check_options
+from bridge.routing.steps import CompiledStep, StepValues, pipe_target
+
+_MAX_ETA_MS: Final = 10 * 365 * 86_400_000
+#: A route of many actors and many queues keeps the templates of those that its events have chosen lately.
+_MAX_TEMPLATES: Final = 1024
+#: Takes the values of `actor`, `queue` and `queue_by.key`, and returns an actor and its queue.
+Choose = Callable[[object, object, object], tuple[str, str]]
+
+
+def chooser(config: RouteConfig) -> Choose:
+    """Return the function that chooses the actor and the queue of a message.
+
+    It raises BadEvent for a name that the route does not allow.
+    """
+    allow, by_key = config.allow, config.queue_by
+    actors = None if allow is None or allow.actor is None else frozenset(allow.actor)
+    queues = None if allow is None or allow.queue is None else frozenset(allow.queue)
+    by_value: Mapping[str, str] = {} if by_key is None else by_key.queues
+    own = {name: config.queue_of(name) for name in config.actors}
+
+    def choose(actor: object, queue: object, key: object) -> tuple[str, str]:
+        name = config.actor if actors is None else _allowed("actor", actor, actors)
+        if queues is not None:
+            return name, _allowed("queue", queue, queues)
+        return name, by_value.get(text_of(key), own[name]) if by_value else own[name]
+
+    return choose
+
+
+def _allowed(key: str, value: object, names: Collection[str]) -> str:
+    if type(value) is not str or value not in names:
+        shown = repr(value) if type(value) is not str or len(value) <= 80 else f"{value[:80]!r}..."
+        raise BadEvent("not-allowed", f"{key}: {shown[:200]} is none of those that allow: {key}: lists", key)
+    return value
+
+
+def templates(static: dict[str, object]) -> Callable[[str, str, bool], Template]:
+    """Return the function that gives the template of an actor, a queue, and whether the message is delayed."""
+
+    @lru_cache(maxsize=_MAX_TEMPLATES)
+    def template(actor: str, queue: str, delayed: bool) -> Template:  # noqa: FBT001 - a key of the cache
+        return Template(actor, queue, static, delayed=delayed)
+
+    return template
+
+
+def _due(eta: object, now_ms: int) -> int | None:
+    """Return the time at which a message becomes due, None if that is now. Raises BadEvent for any other value."""
+    if type(eta) not in (int, float) or not eta <= now_ms + _MAX_ETA_MS:  # type: ignore[operator]
+        shown = str(eta)[:80]
+        raise BadEvent("option", f"eta takes milliseconds since 1970, at most ten years from now, not {shown!r}", "eta")
+    return int(eta) if eta > now_ms else None  # type: ignore[call-overload, operator]
+
+
+@dataclass(frozen=True, slots=True)
+class TargetBuilder:
+    """Builds the messages of a route that is not plain.
+
+    `delay_ms` is a constant delay. `bindings` have the parameters of the actors whose every call is checked. `finish` puts the
+    trace of the event into the steps.
+    """
+
+    choose: Choose
+    template: Callable[[str, str, bool], Template]
+    steps: Sequence[CompiledStep]
+    bindings: Mapping[str, Binding]
+    delay_ms: int | None = None
+    is_eta: bool = False
+    finish: Callable[[bytes], bytes] | None = None
+
+    def build(  # noqa: PLR0917 - the compiled route calls it, in this order
+        self,
+        args: object,
+        kwargs: object,
+        ids: MessageIds,
+        options: dict[str, object],
+        due: object,
+        actor: object,
+        queue: object,
+        key: object,
+        steps: Sequence[StepValues],
+        trace: bytes = CLOSING_QUOTE,
+    ) -> Message:
+        """Return the message for these values of the route's expressions; `due` is that of `delay` or of `eta`.
+
+        Raises:
+            BadEvent: a value is one that the route does not allow, or that a Dramatiq worker could not use.
+        """
+        name, on = self.choose(actor, queue, key)
+        if name in self.bindings:
+            check_call(self.bindings[name], args, kwargs)
+        else:
+            check_arguments(args, kwargs)
+        eta_ms = None if self.delay_ms is None else ids.now_ms + self.delay_ms
+        if self.is_eta:
+            eta_ms = _due(due, ids.now_ms)
+        elif due is not None:
+            eta_ms = ids.now_ms + check_delay(due)
+        checked = check_options(options)
+        if self.steps:
+            checked["pipe_target"] = pipe_target(self.steps, steps, ids)
+        template = self.template(name, on, eta_ms is not None)
+        redis_id, body = template.fill(args, kwargs, ids, encode_dynamic_options(checked, eta_ms, trace))
+        return Message(template.queue, redis_id, body if self.finish is None else self.finish(body))

@@ -1,0 +1,107 @@
+"""The values of a route, expressions and literals, as the syntax trees that its function is made of."""
+
+from __future__ import annotations
+
+import ast
+from dataclasses import dataclass, field
+from typing import Any
+
+from bridge.config.dollar import is_expression, literal_text
+from bridge.config.expression_traps import REMEDY
+from bridge.errors import Diagnostic, InvalidValue, KeyPath
+from bridge.routing import expressions
+from bridge.routing.expressions import Expression
+from bridge.routing.functions import measured, placed
+
+#: The expressions of all routes by text, names and line: the routes of a fleet have most of them in common.
+Parsed = dict[tuple[str, tuple[str, ...], int, bool], Expression]
+
+
+@dataclass(slots=True, eq=False)
+class Values:
+    """Makes the trees of one route, which stands at `path`; every mistake is appended to `diagnostics`.
+
+    `names` are those that an expression may use from here on, `used` those that one has used. Each expression stands on a
+    line of its own; `source_map` maps that to the expression and to its place in the route. `needs_purse` tells whether one of
+    them has a loop. Once they are `in_loop`, `weight` adds up the steps that they cost for each element.
+    """
+
+    path: KeyPath
+    diagnostics: list[Diagnostic]
+    parsed: Parsed
+    names: tuple[str, ...] = tuple(expressions.NAMES)
+    source_map: dict[int, tuple[str, Expression]] = field(default_factory=dict)
+    used: set[str] = field(default_factory=set)
+    needs_purse: bool = False
+    in_loop: bool = False
+    weight: int = 0
+    _has_measured: bool = False
+    _line: int = 0
+
+    def expression(self, text: str, place: KeyPath, *, prefix: int) -> ast.expr:
+        """Return the tree of an expression, which begins `prefix` characters behind the beginning of the text at `place`."""
+        self._line += 1
+        key = (text, self.names, self._line, self.in_loop)
+        expression = self.parsed.get(key)
+        if expression is None:
+            try:
+                expression = expressions.parse(text, self.names, line=self._line, in_loop=self.in_loop)
+                self.parsed[key] = expression
+            except InvalidValue as error:
+                self.report(place, error, prefix)
+                return placed(ast.Constant(None))
+        self.source_map[self._line] = (".".join(map(str, place)), expression)
+        self.used |= expression.names
+        self.needs_purse |= expression.needs_purse
+        self.weight += expression.weight if self.in_loop else 0
+        return expression.node
+
+    def value(self, value: object, place: KeyPath) -> ast.expr:
+        """Return the tree of a value of the file, in which text behind `$` is an expression."""
+        if isinstance(value, str):
+            if is_expression(value):
+                return self._measured(self.expression(value[1:], place, prefix=1))
+            return placed(ast.Constant(literal_text(value)))
+        if isinstance(value, dict):
+            for key in value:
+                if key.startswith("$"):
+                    problem, remedy = (
+                        "a key is text and no expression",
+                        f"if this is one expression that holds `: `, {REMEDY}",
+                    )
+                    self.diagnostics.append(Diagnostic((*self.path, *place, key), problem, remedy, at_key=True))
+            keys: list[ast.expr | None] = [placed(ast.Constant(key)) for key in value]
+            return placed(ast.Dict(keys, [self.value(item, (*place, key)) for key, item in value.items()]))
+        if isinstance(value, list):
+            return placed(ast.List([self.value(item, (*place, i)) for i, item in enumerate(value)], ast.Load()))
+        return placed(ast.Constant(value))  # type: ignore[arg-type]  # a YAML scalar
+
+    def _measured(self, node: ast.expr) -> ast.expr:
+        """Return the tree of the latest expression, whose value is measured if a loop makes it."""
+        _, expression = self.source_map.get(self._line, ("", None))
+        if expression is None or not expression.needs_purse:
+            return node
+        first, self._has_measured = self.in_loop and not self._has_measured, self.in_loop
+        return measured(node, first=first)
+
+    def report(self, place: KeyPath, error: InvalidValue, prefix: int) -> None:
+        """Add the mistakes of a value at `place`."""
+        self.diagnostics.extend(diagnostic.below((*self.path, *place), prefix) for diagnostic in error.diagnostics)
+
+
+def has_expression(value: object) -> bool:
+    """Tell whether a value of the file holds an expression."""
+    if isinstance(value, str):
+        return is_expression(value)
+    if isinstance(value, dict):
+        return any(map(has_expression, value.values()))
+    return isinstance(value, list) and any(map(has_expression, value))
+
+
+def literal(value: Any) -> Any:
+    """Return a value without expressions, with `$$` at the beginning of a string replaced by `$`."""
+    if isinstance(value, str):
+        return literal_text(value)
+    if isinstance(value, dict):
+        return {key: literal(item) for key, item in value.items()}
+    return [literal(item) for item in value] if isinstance(value, list) else value
