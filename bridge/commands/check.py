@@ -13,6 +13,7 @@ from bridge.commands.looks import SINK, Looks, look
 from bridge.commands.manifests import given_manifest
 from bridge.commands.notes import notes, routes_by_source
 from bridge.commands.paint import Paint
+from bridge.commands.targets import spell_targets
 from bridge.config import Config, tls
 from bridge.config.files import STANDARD_INPUT, base_directory
 from bridge.config.loading import load_with_places
@@ -122,7 +123,9 @@ def _print(report: _Report, loaded: Config, paint: Paint) -> None:
         print(f"  {paint(name, 'bold')}  {source.type} {source.redacted_url}")
         for route in routes.get(name, ()):
             topic = f"{route.topic} " if route.topic else ""
-            print(f"    {route.name}: {topic}-> {route.actor} (queue {route.queue})")
+            rest = "otherwise " if route.otherwise else ""
+            target = spell_targets(route.targets, [(step.queue, step.actor) for step in route.then])
+            print(f"    {route.name}: {topic}{rest}-> {target}")
         promised = promise(loaded, source)
         print(f"    guarantee: {_plain(promised.guarantee)}")
         print(f"      duplicates: {_plain(promised.duplicates)}")

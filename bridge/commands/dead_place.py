@@ -44,7 +44,11 @@ class Place:
         self.config = config
         self._dramatiq = dramatiq
         self._document = document
-        queues = sorted({route.queue for route in config.routes}) if config is not None else []
+        queues = (
+            sorted({queue for route in config.routes for queue in (*route.queues, *route.step_queues)})
+            if config is not None
+            else []
+        )
         self.letters = LetterStore(dramatiq)
         self.workers = WorkerStore(dramatiq, arguments.queue, queues) if arguments.workers else None
         self._filter = _filter(arguments)

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from typing import Final
 
 from bridge.commands.graph_model import Drawing, DrawnRoute, DrawnSource
+from bridge.commands.targets import spell_targets
 
 # In a label of Mermaid a sign may be markup: Markdown, HTML, an icon (fa:...), a formula ($$), an entity (#...;), a directive
 # (%%{). Its number in an entity never is.
@@ -29,8 +30,9 @@ def as_text(drawing: Drawing) -> Iterator[str]:
         for route in source.routes:
             topic = f" {route.topic}" if route.topic else ""
             when = f" when {route.when}" if route.when else ""
-            target = f"{route.actor} (queue {route.queue})"
-            yield f"  {_name(route)}:{topic}{when} -> {target}{_bracketed(*_flow(route))}"
+            rest = " otherwise" if route.otherwise else ""
+            target = spell_targets(route.targets, route.steps)
+            yield f"  {_name(route)}:{topic}{when}{rest} -> {target}{_bracketed(*_flow(route))}"
         yield f"  dead letters -> {drawing.dead_letters}{_bracketed(source.dead)}"
 
 
@@ -48,8 +50,12 @@ def as_mermaid(drawing: Drawing) -> Iterator[str]:
         yield f"  {identifier}([{_mermaid(_source(source), source.came)}])"
         for route, its in routes:
             yield f"  {its}[{_mermaid(_name(route), route.topic, route.when and f'when {route.when}')}]"
-            yield f"  {identifier} -->{_mermaid_edge(route.came)} {its}"
-            yield f"  {its} -->{_mermaid_edge(route.matched)} {actors[route.queue, route.actor]}"
+            arrow = "-.->" if route.otherwise else "-->"
+            yield f"  {identifier} {arrow}{_mermaid_edge(*_coming(route))} {its}"
+            for target in route.targets:
+                yield f"  {its} -->{_mermaid_edge(route.matched)} {actors[target]}"
+            for before, after in _steps(route):
+                yield f"  {actors[before]} -->{_mermaid_edge('then')} {actors[after]}"
             if _has_any(route.dead):
                 yield f"  {its} -.->{_mermaid_edge(route.dead)} dead"
         yield f"  {identifier} -.->{_mermaid_edge(source.dead)} dead"
@@ -71,11 +77,14 @@ def as_dot(drawing: Drawing) -> Iterator[str]:
         yield f"  {identifier} [shape=oval, label={_dot(_source(source), source.came)}];"
         for route, its in routes:
             yield f"  {its} [label={_dot(_name(route), route.topic, route.when and f'when {route.when}')}];"
-            yield f"  {identifier} -> {its}{_dot_edge(route.came)};"
-            yield f"  {its} -> {actors[route.queue, route.actor]}{_dot_edge(route.matched)};"
+            yield f"  {identifier} -> {its}{_dot_edge(*_coming(route), style=_DASHED if route.otherwise else '')};"
+            for target in route.targets:
+                yield f"  {its} -> {actors[target]}{_dot_edge(route.matched)};"
+            for before, after in _steps(route):
+                yield f"  {actors[before]} -> {actors[after]}{_dot_edge('then')};"
             if _has_any(route.dead):
-                yield f"  {its} -> dead{_dot_edge(route.dead, _DASHED)};"
-        yield f"  {identifier} -> dead{_dot_edge(source.dead, _DASHED)};"
+                yield f"  {its} -> dead{_dot_edge(route.dead, style=_DASHED)};"
+        yield f"  {identifier} -> dead{_dot_edge(source.dead, style=_DASHED)};"
     yield "}"
 
 
@@ -102,6 +111,17 @@ def _name(route: DrawnRoute) -> str:
     return f"{route.name}{', paused' if route.paused else ''}"
 
 
+def _coming(route: DrawnRoute) -> tuple[str, str]:
+    return "otherwise" if route.otherwise else "", route.came
+
+
+def _steps(route: DrawnRoute) -> Iterator[tuple[tuple[str, str], tuple[str, str]]]:
+    """Yield each step with the one before: the first one stands behind every target."""
+    if route.steps:
+        yield from ((target, route.steps[0]) for target in route.targets)
+    yield from zip(route.steps, route.steps[1:], strict=False)
+
+
 def _has_any(label: str) -> bool:
     return label not in {"", "0/s"}
 
@@ -116,8 +136,8 @@ def _bracketed(*labels: str) -> str:
     return f"  [{text}]" if text else ""
 
 
-def _mermaid_edge(label: str) -> str:
-    return f"|{_mermaid(label)}|" if label else ""
+def _mermaid_edge(*labels: str) -> str:
+    return f"|{_mermaid(*labels)}|" if any(labels) else ""
 
 
 def _mermaid(*lines: str) -> str:
@@ -140,8 +160,8 @@ def _is_plain(char: str, before: str, after: str) -> bool:
     return char.isalnum() or (char in _MERMAID_PLAIN and (before != "" or char != " "))
 
 
-def _dot_edge(label: str, style: str = "") -> str:
-    attributes = [style, f"label={_dot(label)}" if label else ""]
+def _dot_edge(*labels: str, style: str = "") -> str:
+    attributes = [style, f"label={_dot(*labels)}" if any(labels) else ""]
     return f" [{', '.join(filter(None, attributes))}]" if any(attributes) else ""
 
 

@@ -16,13 +16,17 @@ from bridge.redis_io.keys import dead_letters_key
 
 @dataclass(frozen=True, slots=True)
 class DrawnRoute:
-    """A route. Its rates are labels of edges, "" without one: of its events, its messages and its dead letters."""
+    """A route. Its rates are labels of edges, "" without one: of its events, its messages and its dead letters.
+
+    `targets` are the queues and actors of its messages; `steps`, those of the messages that follow one after another.
+    """
 
     name: str
     topic: str
     when: str
-    queue: str
-    actor: str
+    targets: Sequence[tuple[str, str]]
+    steps: Sequence[tuple[str, str]] = ()
+    otherwise: bool = False
     paused: bool = False
     came: str = ""
     matched: str = ""
@@ -53,7 +57,8 @@ class Drawing:
         queues: dict[str, dict[str, None]] = {}
         for source in self.sources:
             for route in source.routes:
-                queues.setdefault(route.queue, {})[route.actor] = None
+                for queue, actor in (*route.targets, *route.steps):
+                    queues.setdefault(queue, {})[actor] = None
         return {queue: list(actors) for queue, actors in queues.items()}
 
 
@@ -62,7 +67,8 @@ def draw_config(loaded: Config, masking: Masking) -> Drawing:
     routes: dict[str, list[DrawnRoute]] = {name: [] for name in loaded.sources}
     for route in loaded.routes:
         when = masking.text(route.when or "")
-        drawn = _route(route.name or route.actor, route.topic, when, route.queue, route.actor)
+        steps = [(step.queue, step.actor) for step in route.then]
+        drawn = _route(str(route.name), route.topic, when, route.targets, steps, otherwise=route.otherwise)
         # The name of its source may have no value on this machine.
         routes.setdefault(route.source, []).append(drawn)
     types = {name: source.type for name, source in loaded.sources.items()}
@@ -74,15 +80,22 @@ def draw_state(state: BridgeState) -> Drawing:
     """Return the drawing of a running bridge."""
     routes: dict[str, list[DrawnRoute]] = {name: [] for name in state.sources}
     for name, route in state.routes.items():
-        drawn = _route(name, route.topic, route.when, route.queue, route.actor)
+        targets = route.targets or [(route.queue, route.actor)]
+        drawn = _route(name, route.topic, route.when, targets, route.steps, otherwise=route.otherwise)
         routes.setdefault(route.source, []).append(drawn)
     types = {name: source.type for name, source in state.sources.items()}
     sources = [DrawnSource(escape(name), escape(types.get(name, "?")), its) for name, its in routes.items()]
     return Drawing(sources, escape(dead_letters_key(state.namespace)))
 
 
-def _route(name: str, topic: str | None, when: str | None, queue: str, actor: str) -> DrawnRoute:
-    return DrawnRoute(escape(name), escape(topic or ""), escape(when or ""), escape(queue), escape(actor))
+_Pairs = Sequence[tuple[str, str]]
+
+
+def _route(
+    name: str, topic: str | None, when: str | None, targets: _Pairs, steps: _Pairs, *, otherwise: bool
+) -> DrawnRoute:
+    shown, following = ([(escape(queue), escape(actor)) for queue, actor in pairs] for pairs in (targets, steps))
+    return DrawnRoute(escape(name), escape(topic or ""), escape(when or ""), shown, following, otherwise)
 
 
 def with_rates(drawing: Drawing, state: BridgeState, rates: Rates) -> Drawing:

@@ -6,6 +6,7 @@ import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any, Final
 
+from bridge.commands.route_notes import route_notes
 from bridge.config import Config, Route, SourceConfig
 from bridge.config.dollar import is_expression
 from bridge.config.manifest import Manifest
@@ -43,7 +44,7 @@ def notes(loaded: Config, manifest: Manifest | None = None) -> Iterator[Diagnost
             yield Diagnostic(("sources", name), f"sources.{name} has no route", at_key=True)
     if loaded.processes > 1:
         yield from _not_shareable(loaded)
-    written = {"*", *(route.queue for route in loaded.routes)}
+    written = {"*", *(queue for route in loaded.routes for queue in route.queues)}
     for queue in sorted((loaded.dramatiq.max_queue_depth or {}).keys() - written):
         text = f"dramatiq.max_queue_depth: no route writes to the queue {queue}"
         yield Diagnostic(("dramatiq", "max_queue_depth", queue), text, at_key=True)
@@ -58,6 +59,7 @@ def notes(loaded: Config, manifest: Manifest | None = None) -> Iterator[Diagnost
             yield Diagnostic((*path, "topic"), text)
         yield from _wildcards(loaded, route, path)
         yield from _values(loaded, route, path, options)
+    yield from route_notes(loaded, actors)
     for doubt in check_calls(loaded, actors).doubts if actors is not None else ():
         text = f"{spell_path(doubt.path)}: {doubt}, unless a decorator of the actor changes the call"
         yield Diagnostic(doubt.path, text, at_key=doubt.at_key)
@@ -91,6 +93,9 @@ def _values(loaded: Config, route: Route, path: KeyPath, options: Collection[str
     captures = syntax.compile(route.topic).captures if route.topic is not None else ()
     call = {"args": route.args, "kwargs": route.kwargs, "options": route.options}
     yield from _call(route, path, call, captures, options)
+    for number, step in enumerate(route.then):
+        call = {"args": step.args, "kwargs": step.kwargs, "options": step.options}
+        yield from _call(route, (*path, "then", number), call, captures, options)
 
 
 def _call(

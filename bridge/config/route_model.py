@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from itertools import islice
 from typing import Annotated, Final, TypeVar
 
 from pydantic import BeforeValidator, Field, PrivateAttr, model_validator
@@ -19,6 +20,8 @@ from bridge.config.wording import describe
 from bridge.errors import Diagnostic, InvalidValue
 
 MAX_ELEMENTS: Final = 10_000
+#: A route that allows many names is drawn and shown with so many pairs of them.
+MAX_TARGETS: Final = 64
 
 
 def _actor(value: object) -> object:
@@ -155,6 +158,17 @@ class Route(Model):
     def queues(self) -> list[str]:
         """The queues that the route may write to."""
         return [*dict.fromkeys(queue for actor in self.actors for queue in self.queues_of(actor))]
+
+    @property
+    def targets(self) -> list[tuple[str, str]]:
+        """The queues and actors of the route's messages; of very many only the first."""
+        pairs = ((queue, actor) for actor in self.actors for queue in self.queues_of(actor))
+        return [*islice(pairs, MAX_TARGETS)]
+
+    @property
+    def step_queues(self) -> list[str]:
+        """The queues that workers write the steps of `then` to."""
+        return [*dict.fromkeys(step.queue for step in self.then)]
 
     def with_actors(self, actors: Mapping[str, Actor]) -> Route:
         """Return the route in which a call that names no queue takes that of its actor."""

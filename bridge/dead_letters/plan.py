@@ -146,6 +146,8 @@ class Planner:
         self, plan: Plan, matches: Matches, event: Event, payload: object, ids: MessageIds, secret: RedactedValue
     ) -> None:
         for route, captures in matches:
+            if route.otherwise and (plan.messages or plan.letters):
+                continue  # they stand behind all others
             try:
                 for message in route.messages(event, payload, captures, ids) or ():
                     plan.messages.append((route.name, message.queue, message.id, message.body, message.gate))

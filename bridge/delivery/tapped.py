@@ -142,8 +142,8 @@ class TapLines:
         self._hidden = {str(route.name) for route in config.routes if route.hidden or str(route.name) in masked}
         self._hidden_calls: dict[tuple[str, str], frozenset[str]] = {}
         for route in config.routes:
-            call = (route.actor, route.queue)
-            self._hidden_calls[call] = self._hidden_calls.get(call, frozenset()) | route.hidden
+            for call in ((actor, queue) for actor in route.actors for queue in route.queues_of(actor)):
+                self._hidden_calls[call] = self._hidden_calls.get(call, frozenset()) | route.hidden
         self._tests = 0
         self._test_run: DryRun | None = None
 

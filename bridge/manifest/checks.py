@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -10,6 +10,7 @@ from bridge.config import Config, Route
 from bridge.config.dollar import is_expression
 from bridge.config.manifest import Actor
 from bridge.config.message_options import check_queue_name
+from bridge.config.target_model import Step
 from bridge.config.wording import near_miss, quoted
 from bridge.errors import Diagnostic, InvalidValue, KeyPath
 from bridge.manifest.binding import Binding, Misfit
@@ -55,10 +56,27 @@ class _Checks:
 
     def route(self, route: Route) -> _Found:
         queue = route.queue if "queue" in route.model_fields_set else None
-        yield from self._call((), "actor", route.actor, "queue", queue)
-        if route.actor in self._actors:
-            yield from self._arguments((), route.actor, route.args, route.kwargs)
-        yield from self._options(("options",), route.options, route.actor)
+        path: KeyPath = ("allow",) if is_expression(route.actor) else ()
+        for actor in route.actors:
+            # Of queues that an event chooses none needs to be the actor's: `notes` looks at them.
+            own = self._actors[actor].queue if actor in self._actors and is_expression(queue) else queue
+            yield from self._call(path, "actor", actor, "queue", own)
+            if actor in self._actors:
+                yield from self._arguments((), actor, route.args, route.kwargs)
+        yield from self._options(("options",), route.options, route.actors)
+        before = route.actors
+        for number, step in enumerate(route.then):
+            yield from self._step(("then", number), step, before)
+            before = [step.actor]
+
+    def _step(self, path: KeyPath, step: Step, before: Sequence[str]) -> _Found:
+        """Check a step of `then`, after one to an actor `before`."""
+        queue = step.queue if "queue" in step.model_fields_set else None
+        yield from self._call(path, "actor", step.actor, "queue", queue)
+        if step.actor in self._actors:
+            more = self._results(step.ignore_result, before)
+            yield from self._arguments(path, step.actor, step.args, step.kwargs, more=more)
+        yield from self._options((*path, "options"), step.options, [step.actor])
 
     def _call(self, path: KeyPath, key: str, actor: object, queue_key: str, queue: object) -> _Found:
         if not isinstance(actor, str):
@@ -82,7 +100,7 @@ class _Checks:
             hint = f"write {own}" if self._own is None else "leave the queue out to take the actor's"
             yield True, Diagnostic((*path, queue_key), f"{is_on}, not {queue}", hint)
 
-    def _options(self, path: KeyPath, options: Mapping[str, Any], before: str) -> _Found:
+    def _options(self, path: KeyPath, options: Mapping[str, Any], before: Sequence[str]) -> _Found:
         for name in _CALLBACKS:
             actor = options.get(name)
             if not isinstance(actor, str):
@@ -96,22 +114,24 @@ class _Checks:
         if isinstance(message := options.get("pipe_target"), dict):
             yield from self._target((*path, "pipe_target"), message, before)
 
-    def _target(self, path: KeyPath, message: Mapping[str, Any], before: str) -> _Found:
-        """Check the next message of a pipeline, after one to the actor `before`."""
+    def _target(self, path: KeyPath, message: Mapping[str, Any], before: Sequence[str]) -> _Found:
+        """Check the next message of a pipeline, after one to an actor `before`."""
         actor = message.get("actor_name")
         yield from self._call(path, "actor_name", actor, "queue_name", message.get("queue_name"))
         if isinstance(actor, str) and actor in self._actors:
             args, kwargs = message.get("args", []), message.get("kwargs", {})
-            yield from self._arguments(path, actor, args, kwargs, more=self._results(message, before))
-        yield from self._options((*path, "options"), message.get("options", {}), str(actor))
+            more = self._results(message.get("options", {}).get("pipe_ignore", False), before)
+            yield from self._arguments(path, actor, args, kwargs, more=more)
+        yield from self._options((*path, "options"), message.get("options", {}), [str(actor)])
 
-    def _results(self, message: Mapping[str, Any], before: str) -> int | None:
+    def _results(self, ignores: object, before: Sequence[str]) -> int | None:
         """Return how many results of the actor `before` Dramatiq adds to the arguments; None where an event tells."""
-        ignores = message.get("options", {}).get("pipe_ignore", False)
         if is_expression(ignores):
             return None
-        declared = self._actors[before].options.get("pipe_ignore") if before in self._actors else None
-        return 0 if ignores or declared else 1
+        declared = {bool(self._actors[name].options.get("pipe_ignore")) for name in before if name in self._actors}
+        if ignores or declared == {True}:
+            return 0
+        return None if True in declared else 1
 
     def _arguments(self, path: KeyPath, actor: str, args: object, kwargs: object, more: int | None = 0) -> _Found:
         """Check a call as far as it is written out: an expression may give any arguments."""

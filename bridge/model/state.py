@@ -172,7 +172,10 @@ class ProcessState(msgspec.Struct, omit_defaults=True):
 
 
 class RouteState(msgspec.Struct, omit_defaults=True):
-    """A route of the configuration. Its numbers stand in the counts of its source."""
+    """A route of the configuration. Its numbers stand in the counts of its source.
+
+    `targets` are the queues and actors of its messages where an event chooses among several, `steps` those of its `then`.
+    """
 
     source: str
     actor: str
@@ -180,6 +183,9 @@ class RouteState(msgspec.Struct, omit_defaults=True):
     topic: str | None = None
     when: str | None = None
     paused: bool = False
+    targets: list[tuple[str, str]] = []
+    steps: list[tuple[str, str]] = []
+    otherwise: bool = False
 
 
 class BridgeState(msgspec.Struct, omit_defaults=True):

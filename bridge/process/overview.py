@@ -6,7 +6,7 @@ import time
 from collections.abc import Sequence
 
 import bridge
-from bridge.config import Config
+from bridge.config import Config, Route
 from bridge.model.control import Reloaded
 from bridge.model.state import BridgeState, Phase, ProcessState, RouteState, SourceState
 
@@ -41,7 +41,7 @@ class Overview:
             reloads=dict(self._reloads),
             reload_cause=self._reload_cause,
             routes={
-                name: RouteState(route.source, route.actor, route.queue, route.topic, masked.get(name, route.when))
+                name: _route(route, masked.get(name, route.when))
                 for route in config.routes
                 for name in [str(route.name)]
             },
@@ -53,3 +53,17 @@ class Overview:
             for name, source in config.sources.items()
         }
         return state
+
+
+def _route(route: Route, when: str | None) -> RouteState:
+    targets = route.targets
+    return RouteState(
+        route.source,
+        route.actor,
+        route.queue,
+        route.topic,
+        when,
+        targets=targets if targets != [(route.queue, route.actor)] else [],
+        steps=[(step.queue, step.actor) for step in route.then],
+        otherwise=route.otherwise,
+    )

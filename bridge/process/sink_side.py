@@ -96,4 +96,4 @@ class SinkSide:
 
 def _queues(config: Config) -> list[str]:
     """Return the queues of the routes."""
-    return sorted({route.queue for route in config.routes})
+    return sorted({queue for route in config.routes for queue in route.queues})

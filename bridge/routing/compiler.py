@@ -12,7 +12,7 @@ from bridge.manifest.checks import check_calls
 from bridge.routing import expressions
 from bridge.routing.deduplication import FUNCTIONS as DEDUPLICATION_FUNCTIONS
 from bridge.routing.deduplication import Deduplication
-from bridge.routing.expressions import RUNTIME
+from bridge.routing.expressions import RUNTIME, STEPS
 from bridge.routing.functions import compile_function
 from bridge.routing.gates import GateContext
 from bridge.routing.route_compiler import RouteCompiler
@@ -107,7 +107,13 @@ def _compile_deduplication(
         return None
     names: tuple[Collection[str], Sequence[str]] = (expression.names, ())
     evaluate = compile_function(
-        names, None, [expression.node], lambda value, _ids: value, filename, functions=DEDUPLICATION_FUNCTIONS
+        names,
+        None,
+        [expression.node],
+        lambda value, _ids: value,
+        filename,
+        functions=DEDUPLICATION_FUNCTIONS,
+        purse=STEPS if expression.needs_purse else 0,
     )
     is_shown = expression.names.isdisjoint(redacted)
     return Deduplication(name, text, evaluate, filename, source.deduplicate.within, is_shown=is_shown)

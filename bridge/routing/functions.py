@@ -46,6 +46,18 @@ def trace_call() -> ast.expr:
     return placed(ast.Call(placed(ast.Name("_trace", ast.Load())), arguments, []))
 
 
+def measured(value: ast.expr, *, first: bool) -> ast.expr:
+    """Return a value that a loop made, measured as soon as it is evaluated; those of a message have a bound, all together.
+
+    The `first` one of a message begins to count anew.
+    """
+    function, purse = ast.Name("_measured", ast.Load()), ast.Name(PURSE, ast.Load())
+    call = ast.Call(function, [purse, value, ast.Constant(first)], [])
+    for node in (call, function, purse, call.args[2]):
+        ast.copy_location(node, value)
+    return call
+
+
 def compile_function(
     names: tuple[Collection[str], Sequence[str]],
     when: ast.expr | None,

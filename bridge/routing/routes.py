@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from sys import getsizeof
 from typing import Any, Final
 
-from bridge.errors import BadEvent
+from bridge.errors import BadEvent, DeadLetterReason
 from bridge.model.event import Event
 from bridge.model.message import Message, MessageIds, check_sizes
 from bridge.routing import expressions
@@ -76,11 +76,12 @@ class Route:
         place, expression = self.source_map.get(failure.line, ("", None))
         if failure.missing and place == "when":
             return None
-        part = expression.text.encode()[failure.text_start : failure.text_end].decode() if expression else ""
-        at = f" in `{part}`" if part else ""
-        return BadEvent(
-            "missing-field" if failure.missing else "wrong-type", f"{element}{place}: {failure.cause}{at}", place
-        )
+        part = expressions.part_of(expression.text, failure.text_start, failure.text_end) if expression else ""
+        texts = {line: each.text for line, (_, each) in self.source_map.items()}
+        at = f"{f' in `{part}`' if part else ''}{failure.spell_elements(texts)}"
+        reason: DeadLetterReason = "missing-field" if failure.missing else "wrong-type"
+        detail = f"{element}{place}{': ' if place else ''}{failure.cause}{at}"
+        return BadEvent("too-large" if failure.too_large else reason, detail, place)
 
 
 #: The routes that fit a topic, each with the values of its captures.

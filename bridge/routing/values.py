@@ -10,7 +10,7 @@ from bridge.config.dollar import is_expression, literal_text
 from bridge.errors import Diagnostic, InvalidValue, KeyPath
 from bridge.routing import expressions
 from bridge.routing.expressions import Expression
-from bridge.routing.functions import placed
+from bridge.routing.functions import measured, placed
 
 #: The expressions of all routes by text, names and line: the routes of a fleet have most of them in common.
 Parsed = dict[tuple[str, tuple[str, ...], int, bool], Expression]
@@ -34,6 +34,7 @@ class Values:
     needs_purse: bool = False
     in_loop: bool = False
     weight: int = 0
+    _has_measured: bool = False
     _line: int = 0
 
     def expression(self, text: str, place: KeyPath, *, prefix: int) -> ast.expr:
@@ -58,7 +59,7 @@ class Values:
         """Return the tree of a value of the file, in which text behind `$` is an expression."""
         if isinstance(value, str):
             if is_expression(value):
-                return self.expression(value[1:], place, prefix=1)
+                return self._measured(self.expression(value[1:], place, prefix=1))
             return placed(ast.Constant(literal_text(value)))
         if isinstance(value, dict):
             for key in value:
@@ -72,6 +73,14 @@ class Values:
         if isinstance(value, list):
             return placed(ast.List([self.value(item, (*place, i)) for i, item in enumerate(value)], ast.Load()))
         return placed(ast.Constant(value))  # type: ignore[arg-type]  # a YAML scalar
+
+    def _measured(self, node: ast.expr) -> ast.expr:
+        """Return the tree of the latest expression, whose value is measured if a loop makes it."""
+        _, expression = self.source_map.get(self._line, ("", None))
+        if expression is None or not expression.needs_purse:
+            return node
+        first, self._has_measured = self.in_loop and not self._has_measured, self.in_loop
+        return measured(node, first=first)
 
     def report(self, place: KeyPath, error: InvalidValue, prefix: int) -> None:
         """Add the mistakes of a value at `place`."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import html
+import itertools
 import re
 import shutil
 import subprocess
@@ -64,7 +65,12 @@ HOSTILE = (
 
 def _state(names: list[str]) -> BridgeState:
     """Return the state of a bridge in which every name is one of these."""
-    routes = {name: RouteState(name, name, name, name, name) for name in names}
+    last = names[-1]
+    targets, steps = [(names[0], last), (last, last)], [(last, names[0]), (names[0], names[0])]
+    routes = {
+        name: RouteState(name, name, name, name, name, targets=targets, steps=steps, otherwise=name == last)
+        for name in names
+    }
     return make_state(sources={name: SourceState(name) for name in names}, routes=routes, queues={}, namespace=names[0])
 
 
@@ -80,7 +86,9 @@ def _shown(drawing: Drawing) -> tuple[list[str], set[tuple[str, str]]]:
             parts = [route.name, route.topic, route.when and f"when {route.when}"]
             label = "\n".join(part for part in parts if part)
             labels.append(label)
-            edges |= {(own, label), (label, route.actor)}
+            edges |= {(own, label), *((label, actor) for _, actor in route.targets)}
+            chain = [actor for _, actor in route.steps]
+            edges |= {(actor, chain[0]) for _, actor in route.targets} | set(itertools.pairwise(chain))
     labels += [actor for actors in drawing.targets().values() for actor in actors]
     return sorted([*labels, dead]), edges
 

@@ -1,5 +1,7 @@
 // The nodes that are shown: all of a small bridge; of a large one the failing, the paused and the busiest.
 
+import { queuesOf } from "./model.js";
+
 /** So many routes are shown at once, and of each source these at least. */
 const ROUTES = 22;
 /** Of more routes each is one line, so that the busiest fit into one screen. */
@@ -101,12 +103,12 @@ export class Choice {
       for (const { name, route } of bySource.get(source)) {
         if (!chosen.has(name)) hidden.push({ name, route });
         else {
-          queues.add(`queue ${route.queue}`);
-          routes.push({ key: `route ${name}`, name, queues: [`queue ${route.queue}`], kind });
+          for (const queue of queuesOf(route)) queues.add(`queue ${queue}`);
+          routes.push({ key: `route ${name}`, name, queues: queuesOf(route).map((queue) => `queue ${queue}`), kind });
         }
       }
       if (hidden.length) {
-        const its = [...new Set(hidden.map(({ route }) => `queue ${route.queue}`))];
+        const its = [...new Set(hidden.flatMap(({ route }) => queuesOf(route).map((queue) => `queue ${queue}`)))];
         routes.push({ key: `more ${source}`, name: source, hidden: hidden.map(({ name }) => name), queues: its, kind: "more" });
       }
       return { source: `source ${source}`, name: source, routes };

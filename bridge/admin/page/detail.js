@@ -1,7 +1,7 @@
 // The panel of one source, route or queue: its counts by class and reason, and the orders to it.
 
 import { byId, h, mark, say } from "./dom.js";
-import { CLASSES, atMost } from "./model.js";
+import { CLASSES, atMost, queuesOf } from "./model.js";
 import { Failure } from "./session.js";
 import { spark } from "./spark.js";
 import { ago, bytes, count, perSecond, short, some, visible } from "./words.js";
@@ -113,7 +113,7 @@ export class Detail {
     this.fact("topic", route.topic === null ? "every one" : visible(route.topic), route.topic !== null);
     this.fact("when", route.when === null ? "always" : visible(route.when), route.when !== null);
     this.fact("actor", visible(route.actor), true);
-    this.fact("queue", visible(route.queue), true);
+    this.fact("queue", visible(queuesOf(route).join(", ")), true);
     this.row("matched", "messages", "one of each event", matched, rates?.matched);
     this.row("filtered", "filtered", "its `when` was false", filtered, rates?.filtered);
     if (expired) this.row("expired", ...WORDS.expired, expired, rates?.expired);
@@ -126,7 +126,7 @@ export class Detail {
     const { word, why, level } = this.model.queueCondition(this.name);
     this.say(level, word ? `${word}: ${why}` : queue ? (queue.waiting + queue.in_flight ? "has work" : "empty") : "it was not asked yet");
     this.trace.draw(this.model.traces.get(`queue ${this.name}`) ?? []);
-    const routes = [...this.model.routes].filter(([, route]) => route.queue === this.name);
+    const routes = [...this.model.routes].filter(([, route]) => queuesOf(route).includes(this.name));
     this.fact("routes", `${count(routes.length)}: ${routes.slice(0, 8).map(([name]) => visible(name)).join(", ")}${routes.length > 8 ? " …" : ""}`);
     this.fact("actors", [...new Set(routes.map(([, { actor }]) => visible(actor)))].slice(0, 8).join(", "));
     if (!queue) return;

@@ -19,6 +19,7 @@ const WORDS = {
   option: "an option of the message would be invalid",
   arguments: "the actor cannot be called so",
   unmatched: "no route takes its topic",
+  "not-allowed": "it names an actor or a queue that its route does not allow",
   "refused-by-redis": "Redis will never take its message",
   poison: "the bridge ended again and again while it worked on it",
 };

@@ -20,6 +20,9 @@ const BEFORE_ROUTES = ["decode", "too-large", "unmatched", "poison"];
 const came = (counts) => counts.received + counts.recovered;
 const sum = (numbers) => numbers.reduce((total, number) => total + number, 0);
 
+/** The queues that a route writes to; of very many only the first. */
+export const queuesOf = ({ queue, targets }) => (targets?.length ? [...new Set(targets.map(([name]) => name))].slice(0, 8) : [queue]);
+
 export class Model {
   constructor() {
     this.head = null;

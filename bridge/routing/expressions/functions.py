@@ -11,7 +11,7 @@ import msgspec
 
 from bridge.config.wording import quoted
 from bridge.model.json_limits import check_exponents
-from bridge.routing.expressions import arithmetic, fields, purse, regex, text
+from bridge.routing.expressions import arithmetic, equality, fields, purse, regex, slices, text
 from bridge.routing.expressions.values import key, refuse
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
@@ -99,6 +99,8 @@ RUNTIME: Final[dict[str, object]] = {
     "_whole": text.whole,
     "_type": type,
     "_text": str,
+    "_slice": slices.part,
+    **equality.RUNTIME,
     **purse.RUNTIME,
 }
 #: Those of them that read a field by themselves.

@@ -19,10 +19,11 @@ _MAX_STEPS: Final = 5_600_000
 
 
 class Regex(NamedTuple):
-    """A compiled regex, and the largest text in bytes that it is tried on."""
+    """A compiled regex, the largest text in bytes that it is tried on, and the steps that a search needs per byte."""
 
     search: Callable[[bytes], object]
     max_bytes: int
+    size: int
 
 
 @lru_cache(maxsize=4096)
@@ -39,7 +40,7 @@ def compile_regex(pattern: str) -> Regex:
     size: int = max(compiled.programsize, compiled.reverseprogramsize, 1)
     if size > _MAX_SIZE:
         raise ValueError("it is too large: use fewer or smaller repetitions")
-    return Regex(compiled.search, _MAX_STEPS // size)
+    return Regex(compiled.search, _MAX_STEPS // size, size)
 
 
 def matches(text: object, pattern: str) -> bool:
