@@ -44,9 +44,16 @@ def chooser(config: RouteConfig) -> Choose:
         name = config.actor if actors is None else _allowed("actor", actor, actors)
         if queues is not None:
             return name, _allowed("queue", queue, queues)
-        return name, by_value.get(text_of(key), own[name]) if by_value else own[name]
+        return name, by_value.get(_text(key), own[name]) if by_value else own[name]
 
     return choose
+
+
+def _text(key: object) -> str:
+    try:
+        return text_of(key)
+    except (TypeError, ValueError) as error:
+        raise BadEvent("wrong-type", f"queue_by.key: {error}", "queue_by.key") from None
 
 
 def _allowed(key: str, value: object, names: Collection[str]) -> str:

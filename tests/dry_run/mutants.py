@@ -25,7 +25,7 @@ _OPERATORS: Final[dict[type[ast.AST], type[ast.AST]]] = {
     ast.Div: ast.Mult,
 }
 #: Parts of a route whose text is an expression only behind `$`.
-_VALUES: Final = ("args", "kwargs", "options", "delay")
+_VALUES: Final = ("args", "kwargs", "options", "delay", "deduplicate")
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +40,8 @@ def mutants(config: dict[str, Any]) -> Iterator[Mutant]:
     """Yield every mutant of the routes; those that differ only in a name of the route are none."""
     for index, route in enumerate(config["routes"]):
         for path, value in _scalars((), route):
-            if path[0] in {"name", "from"}:
+            # How long a key is remembered, no test of one event can tell.
+            if path[0] in {"name", "from"} or path == ("deduplicate", "within"):
                 continue
             for changed in _changed(path, value):
                 mutant = copy.deepcopy(config)

@@ -1,0 +1,144 @@
+"""`foreach`: a message for each element of a list, all of them or one dead letter that names the element."""
+
+from __future__ import annotations
+
+import json
+import re
+import time
+from typing import Any
+
+import pytest
+
+from bridge.model.message import MAX_ROUTE_BYTES
+from tests.routing.test_routes import problems, results
+from tests.support.batches import routed
+from tests.support.routing import event, router
+
+LINES = [{"sku": "a", "qty": 1}, {"sku": "b", "qty": 2}, {"sku": "c", "qty": 0}]
+EACH: dict[str, Any] = {"foreach": "$payload.lines", "args": ["$item.sku", "$index"]}
+
+
+def test_each_element_is_a_message_in_the_order_of_the_list() -> None:
+    """`item` and `index` stand for it in args, kwargs, options and delay."""
+    route = {
+        **EACH,
+        "kwargs": {"n": "$item.qty"},
+        "options": {"max_age": "$1000 + index"},
+        "delay": "$item.qty * 1000",
+    }
+    made = results(route, payload={"lines": LINES})
+    assert [one["args"] for one in made] == [["a", 0], ["b", 1], ["c", 2]]
+    assert [one["kwargs"] for one in made] == [{"n": 1}, {"n": 2}, {"n": 0}]
+    assert [one["options"]["max_age"] for one in made] == [1000, 1001, 1002]
+    assert [one["options"]["eta"] - one["message_timestamp"] for one in made] == [1000, 2000, 0]
+    assert len({one["message_id"] for one in made}) == len({one["options"]["redis_message_id"] for one in made}) == 3
+
+
+@pytest.mark.parametrize(
+    ("foreach", "skus"),
+    [
+        ("$[l for l in payload.lines if l.qty > 0]", ["a", "b"]),
+        ("$default(payload.none, [])", []),
+        ("$payload.lines[1:]", ["b", "c"]),
+    ],
+)
+def test_a_list_may_be_chosen(foreach: str, skus: list[str]) -> None:
+    """A comprehension leaves elements out; of an empty list the event is filtered."""
+    assert [one["args"][0] for one in results({**EACH, "foreach": foreach}, payload={"lines": LINES})] == skus
+
+
+@pytest.mark.parametrize(
+    ("changes", "payload", "reason", "detail"),
+    [
+        ({}, {"lines": [*LINES, {"qty": 1}]}, "missing-field", "element 3 of foreach: args.0: no field 'sku' in `item.sku`"),
+        ({}, {}, "missing-field", "foreach: no field 'lines' in `payload.lines`"),
+        (
+            {},
+            {"lines": None},
+            "wrong-type",
+            "foreach: takes a list, not null; default(x, []) makes null and missing an empty one in `payload.lines`",
+        ),
+        ({}, {"lines": {"a": 1}}, "wrong-type", "foreach: takes a list, not a mapping; use items(x) in `payload.lines`"),
+        ({}, {"lines": "ab"}, "wrong-type", "foreach: takes a list, not text in `payload.lines`"),
+        ({"foreach_limit": 2}, {"lines": LINES}, "too-large", "foreach: 3 elements, foreach_limit is 2"),
+        ({"args": "$item.sku"}, {"lines": LINES}, "wrong-type", "element 0 of foreach: args takes a list, not str"),
+        (
+            {"delay": "$item.qty * -1"},
+            {"lines": [{"sku": "a", "qty": 0}, *LINES]},
+            "option",
+            "element 1 of foreach: delay takes milliseconds from 0 to ten years, not '-1'",
+        ),
+        (
+            {"args": ["$item.sku + 1"]},
+            {"lines": [{"sku": 1}, {"sku": 2}, {"sku": "x"}]},
+            "wrong-type",
+            "element 2 of foreach: args.0: '+' takes numbers, not text in `item.sku + 1`",
+        ),
+    ],
+)  # fmt: skip
+def test_one_bad_element_makes_one_dead_letter_and_no_message(
+    changes: dict[str, Any], payload: Any, reason: str, detail: str
+) -> None:
+    """The dead letter names the element; nothing of the route is written, and another route is not concerned."""
+    route = {**EACH, "name": "lines", **changes}
+    (letter,) = results(route, payload=payload)
+    assert letter == {"reason": reason, "detail": detail, "route": "lines", "written": 0}
+    (beside,) = results(route, {"name": "whole", "args": ["$payload"]}, payload=payload)
+    assert (beside["route"], beside["written"]) == ("lines", 1)
+
+
+def test_a_false_or_incomplete_condition_filters_the_whole_event() -> None:
+    """`when` is asked once, before the list."""
+    route = {**EACH, "when": "payload.state == 'new'"}
+    assert results(route, payload={"lines": LINES, "state": "old"}) == []
+    assert results(route, payload={"lines": LINES}) == []
+    assert len(results(route, payload={"lines": LINES, "state": "new"})) == 3
+
+
+def test_the_elements_are_bounded_and_take_no_time() -> None:
+    """1,000 elements by default, 10,000 at most; all messages together 16 MiB: more makes nothing at all."""
+    assert len(results(EACH, payload={"lines": LINES[:1] * 1000})) == 1000
+    (letter,) = results(EACH, payload={"lines": LINES[:1] * 1001})
+    assert letter["detail"] == "foreach: 1001 elements, foreach_limit is 1000"
+    started = time.thread_time()
+    assert len(results({**EACH, "foreach_limit": 10_000}, payload={"lines": LINES[:1] * 10_000})) == 10_000
+    whole = {**EACH, "actor": "a", "foreach_limit": 10_000, "args": ["$payload"]}
+    body = json.dumps({"lines": [{"sku": "x" * 8}] * 9_000}).encode()
+    ((entry,), _) = routed(router([whole]), [event("t", body)])
+    (letter,) = entry.dead_letters
+    assert (letter.reason, entry.messages) == ("too-large", [])
+    assert re.match(r"element \d\d of foreach: the messages so far have \d+ bytes together", letter.detail)
+    assert letter.detail.endswith(f"a route makes {MAX_ROUTE_BYTES} at most")
+    assert time.thread_time() - started < 5
+
+
+def test_hostile_elements_are_stopped_by_the_purse() -> None:
+    """Work that grows with the square of the payload ends in a dead letter, within milliseconds."""
+    route = {**EACH, "args": ["$[upper(x) for x in payload.lines]"], "foreach_limit": 10_000}
+    started = time.thread_time()
+    (letter,) = results(route, payload={"lines": ["x" * 20] * 10_000})
+    assert (letter["reason"], letter["written"]) == ("too-large", 0)
+    assert letter["detail"].startswith("element ")
+    assert time.thread_time() - started < 3
+
+
+@pytest.mark.parametrize(
+    ("route", "message"),
+    [
+        ({"when": "item.sku == 'a'", **EACH}, "there is no name 'item'"),
+        ({"args": ["$item"]}, "there is no name 'item'"),
+        ({**EACH, "foreach": "$item.lines"}, "there is no name 'item'"),
+        ({**EACH, "topic": "a/{item}"}, "{item} would hide `item` of foreach"),
+    ],
+)
+def test_the_names_of_an_element_are_known_where_there_is_one(route: dict[str, Any], message: str) -> None:
+    """`item` and `index` are names of the values of a route with foreach, and of nothing else."""
+    assert [one.message for one in problems(route)] == [message]
+
+
+def test_a_capture_may_be_called_item_without_foreach() -> None:
+    """The names are taken only where they mean something."""
+    (made,) = results({"topic": "a/{item}/{index}", "args": ["$item", "$index"]}, topic="a/b/c")
+    assert made["args"] == ["b", "c"]
+    (letter,) = results({"topic": "a/{index}", "args": ["$payload.x"]}, topic="a/b", payload={})
+    assert letter["detail"] == "args.0: no field 'x' in `payload.x`"
