@@ -13,8 +13,8 @@ from bridge.routing.expressions.values import MAX_TEXT, bytes_of, refuse, short,
 _UNRESERVED: Final = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~")
 _ESCAPES: Final = [chr(byte) if byte in _UNRESERVED else f"%{byte:02X}" for byte in range(256)]
 _URL_ALPHABET: Final = str.maketrans("-_", "+/")
-_BASE64: Final = re.compile("[A-Za-z0-9+/]*+={0,2}")
-_NO_ESCAPE: Final = re.compile("%(?![0-9A-Fa-f]{2})")
+_BASE64: Final = "[A-Za-z0-9+/_-]*+={0,2}"
+_NO_ESCAPE: Final = "%(?![0-9A-Fa-f]{2})"
 
 
 def _decoded(name: str, data: bytes) -> str:
@@ -36,11 +36,11 @@ def base64_decode(value: Any) -> str:
     """`base64_decode(text)`: of the standard alphabet or that of URLs, with or without padding."""
     if type(value) is not str:
         refuse("base64_decode()", "text", value)
-    text = short("base64_decode()", value).translate(_URL_ALPHABET)
+    text = short("base64_decode()", value)
     padding = -len(text) % 4
-    if not _BASE64.fullmatch(text) or (padding and text[-1:] == "=") or padding == 3:
+    if not re.fullmatch(_BASE64, text) or (padding and text[-1:] == "=") or padding == 3:
         raise ValueError(f"{quoted(value)} is not base64")
-    return _decoded("base64_decode()", binascii.a2b_base64(text + "=" * padding))
+    return _decoded("base64_decode()", binascii.a2b_base64(text.translate(_URL_ALPHABET) + "=" * padding))
 
 
 def hex_of(value: object) -> str:
@@ -66,7 +66,7 @@ def url_decode(value: Any) -> str:
     """`url_decode(text)`: `%20` and `+` are a space."""
     if type(value) is not str:
         refuse("url_decode()", "text", value)
-    wrong = _NO_ESCAPE.search(short("url_decode()", value))
+    wrong = re.search(_NO_ESCAPE, short("url_decode()", value))
     if wrong:
         raise ValueError(f"url_decode(): {quoted(value[wrong.start() : wrong.start() + 3])} is no escape such as '%20'")
     if "%" not in value:

@@ -149,23 +149,29 @@ def unique(value: object) -> list[object]:
         elif kind is float and _LOW < element < _HIGH and element.is_integer():
             key = int(element)
         elif kind is int or kind is float:
-            # The hash of a text is secret, and a number of any type that equals this one has the same digits.
-            key = ("number", _digits(element))
+            # The hash of a text is secret.
+            digits = _digits(element)
+            key = ("number", digits)
+            size += len(digits)
         elif kind is bytes:
             key = ("bytes", element)
         else:
             key = _encode(element)
             size += len(key)
-            if size > MAX_TEXT:
-                raise ValueError(f"unique(): the JSON of the elements is longer than {MAX_TEXT} characters")
+        if size > MAX_TEXT:
+            raise ValueError(f"unique(): the elements are longer than {MAX_TEXT} characters")
         if key not in found:
             found[key] = element
     return list(found.values())
 
 
 def _digits(number: Any) -> str:
-    whole = type(number) is int or (math.isfinite(number) and number.is_integer())
-    return f"{int(number):x}" if whole else repr(number)
+    """Return a text that numbers have in common if, and only if, they are equal."""
+    if type(number) is float:
+        return number.hex()
+    # As a float has at most 1,024 bits, the conversion of a larger one would fail.
+    is_float = number.bit_length() < 1024 and float(number) == number
+    return float(number).hex() if is_float else f"{number:x}"
 
 
 def flatten(value: object) -> list[object]:

@@ -13,8 +13,8 @@ from bridge.routing.expressions.values import MAX_TEXT, refuse
 #: The largest compiled regex: a larger one could not even be tried on a KiB.
 _MAX_SIZE: Final = 4096
 #: The most steps (size x bytes of text) that one search may need. RE2 is linear, but where its automaton does not
-#: fit its cache, and where it looks for groups, it walks the whole program for each byte, at up to 6 ns a step (observed).
-_MAX_STEPS: Final = 1_600_000
+#: fit its cache it walks the whole program for each byte, at 6 to 12 ns a step (observed), and once more for groups.
+_MAX_STEPS: Final = 1_000_000
 #: A smaller regex has an automaton that fits the cache, and takes at most 8 ns a byte (observed: of size 20, 125 ns).
 _SMALL: Final = 17
 
@@ -53,8 +53,9 @@ def _compile(pattern: str, *, groups: bool) -> Regex:
     size: int = max(compiled.programsize, compiled.reverseprogramsize, 1)
     if size > _MAX_SIZE:
         raise ValueError("it is too large: use fewer or smaller repetitions")
-    is_quick = size <= _SMALL and not (groups and compiled.groups)
-    return Regex(compiled.search, MAX_TEXT if is_quick else _MAX_STEPS // size, size, compiled.groups)
+    if groups and compiled.groups:
+        return Regex(compiled.search, _MAX_STEPS // size // 2, size, compiled.groups)
+    return Regex(compiled.search, MAX_TEXT if size <= _SMALL else _MAX_STEPS // size, size, compiled.groups)
 
 
 def check(pattern: str) -> None:

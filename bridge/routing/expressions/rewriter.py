@@ -314,7 +314,7 @@ class _Rewriter:
     def _function(self, function: ast.expr) -> str:
         if isinstance(function, ast.Attribute):
             name = METHODS.get(function.attr, function.attr)
-            hint = f"write {name}(...)" if name in FUNCTIONS else ""
+            hint = f"write {name}(...)" if name in FUNCTIONS else FOREIGN_FUNCTIONS.get(name.lower(), "")
             if name == "get":
                 hint = "write default(payload.field, fallback)"
             raise self._error(function, "a method can't be called in an expression", hint)

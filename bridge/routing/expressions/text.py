@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+import sys
 from collections.abc import Callable
 from itertools import chain
 from typing import Any, Final
@@ -21,6 +22,8 @@ _MAX_STRIPPED: Final = 100
 _MAX_WIDTH: Final = 100
 #: Python itself refuses these (turning them into text is quadratic), unless the environment lifts its bound.
 _TOO_MANY_DIGITS: Final = 10**MAX_DIGITS
+#: The largest float that is finite.
+_BIGGEST: Final = sys.float_info.max
 #: Whole numbers between these have few digits.
 _LOW, _HIGH = -(2**31), 2**31
 _SPEC: Final = re.compile(r"(?:.?[<>=^])?[-+ ]?z?#?0?([0-9]*)[_,]?(?:\.([0-9]+))?[bdeEfFgGosxX%]?", re.DOTALL)
@@ -31,7 +34,7 @@ def _check_digits(name: str, value: int) -> None:
         raise ValueError(f"{name}: a number has more than {MAX_DIGITS} digits")
 
 
-def _measure(name: str, value: object) -> None:  # noqa: C901 - one loop: a call for each item would double its time
+def _measure(name: str, value: object) -> None:  # noqa: C901, PLR0912 - one loop: a call for each item would double its time
     """Refuse a structure whose text form would be too long, before that form is built.
 
     A list or a mapping that is written out may hold the same large value many times, so the text can be far larger than
@@ -54,6 +57,10 @@ def _measure(name: str, value: object) -> None:  # noqa: C901 - one loop: a call
             kind = type(item)
             if kind is int and _LOW < item < _HIGH:
                 size += 1
+            elif kind is float:
+                if not -_BIGGEST <= item <= _BIGGEST:
+                    raise ValueError(f"{name}: a number is not finite")
+                size += 1
             elif kind is str or kind is bytes:
                 size += len(item) + 2
             elif kind is list or kind is dict:
@@ -61,8 +68,6 @@ def _measure(name: str, value: object) -> None:  # noqa: C901 - one loop: a call
             elif kind is int:
                 _check_digits(name, item)
                 size += item.bit_length() // 4 + 1
-            elif kind is float and not math.isfinite(item):
-                raise ValueError(f"{name}: a number is not finite")
             else:
                 size += 1
     if size > MAX_TEXT:

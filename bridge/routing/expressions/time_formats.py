@@ -8,6 +8,8 @@ from datetime import datetime, timedelta
 from functools import lru_cache
 from typing import Final
 
+from bridge.config.wording import quoted
+
 #: The formats with names that stand for codes.
 NAMED: Final = {
     "iso": "%Y-%m-%dT%H:%M:%S.%f%:z",
@@ -46,21 +48,30 @@ REGEXES: Final = {
     ":z": _ZONE,
     **{code: f"(?i:{'|'.join(names)})" for code, names in _NAMES.items()},
 }
-_TOKEN: Final = re.compile("%(:z|.)|%|[^%]+", re.DOTALL)
+_PART: Final = "(?s)%(:z|.)|%|[^%]+"
+
+
+_SHORT_FOR: Final = {"F": "%Y-%m-%d", "T": "%H:%M:%S"}
+#: In characters: each code of a format costs up to 1 us.
+_LONGEST: Final = 200
 
 
 def tokens(text: str) -> list[tuple[str, str]]:
-    """Return the parts of a format: ("", literal) and (code, "")."""
-    found = []
-    for match in _TOKEN.finditer(NAMED.get(text, text).replace("%F", "%Y-%m-%d").replace("%T", "%H:%M:%S")):
-        code = match[1]
-        if match[0][0] != "%" or code == "%":
-            found.append(("", code or match[0]))
+    """Return the parts of a format: ("", literal) and (code, ""). Raises ValueError if it is none."""
+    if len(text) > _LONGEST:
+        raise ValueError(f"a format of a time has at most {_LONGEST} characters")
+    found: list[tuple[str, str]] = []
+    for match in re.finditer(_PART, NAMED.get(text, text)):
+        part, code = match[0], match[1]
+        if part[0] != "%" or code == "%":
+            found.append(("", code or part))
+        elif code in _SHORT_FOR:
+            found += tokens(_SHORT_FOR[code])
         elif code in DIGITS or code in REGEXES:
             found.append((code, ""))
         else:
-            known = " ".join(f"%{one}" for one in (*DIGITS, *REGEXES, "F", "T", "%"))
-            raise ValueError(f"{match[0]!r} is no code of a time format; the codes are {known}")
+            known = " ".join(f"%{one}" for one in (*DIGITS, *REGEXES, *_SHORT_FOR, "%"))
+            raise ValueError(f"{quoted(part)} is no code of a time format; the codes are {known}")
     return found
 
 

@@ -12,7 +12,7 @@ from bridge.config.wording import quoted
 from bridge.routing.expressions.time_formats import DAYS, DIGITS, NUMBER_OF, REGEXES, tokens
 
 #: The seconds may be missing, the name of the day too, and a comment may follow; the obsolete zones are GMT's names only.
-_RFC2822: Final = re.compile(
+_RFC2822: Final = (
     rf"\s*+(?:({REGEXES['a']}),\s*+)?([0-9]{{1,2}})\s++({REGEXES['b']})\s++([0-9]{{4}})\s++([0-9]{{2}}):([0-9]{{2}})"
     r"(?::([0-9]{2}))?\s*+([-+][0-9]{4}|GMT|UTC?)?\s*+(?:\([^()]*+\))?\s*+"
 )
@@ -41,7 +41,7 @@ def reader(text: str) -> Format:
     if text == "iso":
         return Format(_read_iso, "sometimes")
     if text == "rfc2822":
-        return Format(_of_groups(_RFC2822, ("a", "d", "b", "Y", "H", "M", "S", "z"), text), "sometimes")
+        return Format(_of_groups(re.compile(_RFC2822), ("a", "d", "b", "Y", "H", "M", "S", "z"), text), "sometimes")
     parts = tokens(text)
     codes = [code.strip(":") for code, _ in parts if code]
     _check(codes)

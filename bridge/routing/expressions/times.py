@@ -19,8 +19,8 @@ _MILLISECOND: Final = timedelta(milliseconds=1)
 #: The first and the last millisecond of the years 1 to 9999.
 _FIRST, _LAST = -62_135_596_800_000, 253_402_300_799_999
 _MAX_DAYS: Final = 366
-_CLOCK: Final = re.compile("([01][0-9]|2[0-3]):([0-5][0-9])")
-_NUMBER: Final = re.compile(r"([-+]?[0-9]{1,38})(?:\.([0-9]{1,38}))?")
+_CLOCK: Final = "([01][0-9]|2[0-3]):([0-5][0-9])"
+_NUMBER: Final = r"([-+]?[0-9]{1,38})(?:\.([0-9]{1,38}))?"
 
 
 def _no_year() -> NoReturn:
@@ -82,7 +82,7 @@ def _of_epoch(value: Any, factor: int, divisor: int) -> int:
         # By its digits: 1795685400.123 * 1000 is 1795685400122.9999.
         units, places = of_float(value)
     elif kind is str:
-        match = _NUMBER.fullmatch(value)
+        match = re.fullmatch(_NUMBER, value)
         if match is None:
             raise ValueError(f"{quoted(value)} is not a number")
         places = len(match[2] or "")
@@ -128,7 +128,7 @@ def check_clock(clock: object) -> tuple[int, int]:
     """Return hour and minute of a time of the day. Raises TypeError or ValueError."""
     if type(clock) is not str:
         refuse("a time of the day", "text", clock)
-    match = _CLOCK.fullmatch(clock)
+    match = re.fullmatch(_CLOCK, clock)
     if match is None:
         raise ValueError(f'{quoted(clock)} is no time of the day such as "08:00"')
     return int(match[1]), int(match[2])

@@ -9,13 +9,12 @@ from __future__ import annotations
 import re
 from datetime import UTC, timedelta, timezone, tzinfo
 from functools import cache, lru_cache
-from importlib.resources import files
 from typing import Final
 
 from bridge.config.wording import near_miss, quoted
 from bridge.routing.expressions.values import refuse
 
-_OFFSET: Final = re.compile(r"[-+](?:[01][0-9]|2[0-3]):[0-5][0-9]")
+_OFFSET: Final = r"[-+](?:[01][0-9]|2[0-3]):[0-5][0-9]"
 #: The longest name that is shown or looked for.
 _MAX_NAME: Final = 64
 
@@ -25,6 +24,8 @@ _loaded: Final[dict[str, tzinfo]] = {"UTC": UTC}
 @cache
 def names() -> frozenset[str]:
     """Return the names that are known: those of the package `tzdata`, on every machine the same."""
+    from importlib.resources import files  # noqa: PLC0415 - as zoneinfo: a bridge without times need not import it
+
     return frozenset(files("tzdata").joinpath("zones").read_text(encoding="utf-8").split())
 
 
@@ -57,7 +58,7 @@ def zone(name: object) -> tzinfo:
         refuse("a zone", "text", name)
     found = _loaded.get(name)
     if found is None:
-        if len(name) > _MAX_NAME or not _OFFSET.fullmatch(name):
+        if len(name) > _MAX_NAME or not re.fullmatch(_OFFSET, name):
             raise ValueError(f'there is no zone {quoted(name)}: a zone is a name such as "Europe/Berlin", or "+02:00"')
         found = _fixed(name)
     return found
