@@ -13,6 +13,8 @@ from bridge.model.json_limits import MAX_DIGITS
 from bridge.routing.expressions.values import MAX_INT, NUMBERS, refuse
 
 _MAX_ROUND_DIGITS: Final = 400
+#: The most digits of a number by its base, with sign and prefix: its decimal digits are no more than MAX_DIGITS.
+_DIGITS: Final = {2: 14_280, 8: 4_760, 10: MAX_DIGITS, 16: 3_570}
 #: Between these, numbers need no closer look.
 _LOW, _HIGH = -(2**53), 2**53
 _FLOAT_LOW, _FLOAT_HIGH = float(_LOW), float(_HIGH)
@@ -84,9 +86,17 @@ OPERATORS: Final[dict[type[ast.operator | ast.unaryop], Callable[..., object]]] 
 }
 
 
-def to_int(value: Any) -> int:
-    """`int(x)`: the whole number of text, of a number, or of true or false."""
+def check_base(base: object) -> None:
+    """Check the base of `int`. Raises ValueError if it is none."""
+    if type(base) is not int or base not in _DIGITS:
+        raise ValueError(f"the base of int() is 2, 8, 10 or 16, not {quoted(base)}")
+
+
+def to_int(value: Any, *base: Any) -> int:
+    """`int(x)`: the whole number of text, of a number, or of true or false; `int(text, base)` of digits of another base."""
     kind = type(value)
+    if base:
+        return _of_digits(value, base[0])
     if kind is str:
         digits = value.strip()
         if len(digits) <= MAX_DIGITS + 1 and "_" not in digits:
@@ -99,6 +109,19 @@ def to_int(value: Any) -> int:
     elif kind is not float or math.isfinite(value):
         return int(value)
     raise ValueError(f"{quoted(value)} is not a whole number")
+
+
+def _of_digits(value: Any, base: Any) -> int:
+    check_base(base)
+    if type(value) is not str:
+        refuse("int() with a base", "text", value)
+    digits = value.strip()
+    if len(digits) <= _DIGITS[base] and "_" not in digits:
+        try:
+            return int(digits, base)
+        except ValueError:
+            pass
+    raise ValueError(f"{quoted(value)} is not a whole number of base {base}")
 
 
 def to_float(value: Any) -> float:

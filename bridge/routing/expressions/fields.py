@@ -1,4 +1,4 @@
-"""Fields that may be missing: the functions behind `default` and `has`."""
+"""Fields that may be missing, and values that may be wrong: `default`, `has` and `catch`."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from typing import Any, Final
 from bridge.routing.expressions.failures import is_missing
 
 _MISSING: Final = object()
+#: The errors of a value that `catch` replaces; any other ends the evaluation, as those of an event that costs too much.
+_CAUGHT: Final = (LookupError, TypeError, ValueError, ArithmeticError, RecursionError)
 
 
 def _try(value: Callable[[], object]) -> object:
@@ -59,3 +61,12 @@ def default(value: Callable[[], object], fallback: Callable[[], object]) -> obje
 def has(value: Callable[[], object]) -> bool:
     """`has()` of anything."""
     return _try(value) is not _MISSING
+
+
+def catch(value: Callable[[], object], fallback: Callable[[], object]) -> object:
+    """`catch(x, fallback)`: a null is no error."""
+    try:
+        return value()
+    except _CAUGHT:
+        pass
+    return fallback()

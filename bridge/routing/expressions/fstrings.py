@@ -12,7 +12,7 @@ _MAX_FIELDS: Final = 8
 def native(parts: list[ast.expr]) -> ast.expr | None:
     """Return the f-string of constants and fields, or None if it has to be measured while it is built.
 
-    A field becomes `{_0 if _type(_0 := field) is _text else _str(_0)}`: text as it is, anything else by the rules of
+    A field becomes `{_0 if _class(_0 := field) is _text else _str(_0)}`: text as it is, anything else by the rules of
     `str()`.
     """
     fields = [part for part in parts if not isinstance(part, ast.Constant)]
@@ -33,7 +33,7 @@ def path_of(node: ast.expr) -> tuple[ast.expr | None, list[ast.expr]]:
 
 
 def _field(value: ast.expr) -> ast.FormattedValue:
-    kind = ast.Call(_read("_type"), [ast.NamedExpr(ast.Name("_0", ast.Store()), value)], [])
+    kind = ast.Call(_read("_class"), [ast.NamedExpr(ast.Name("_0", ast.Store()), value)], [])
     is_text = ast.Compare(kind, [ast.Is()], [_read("_text")])
     return ast.FormattedValue(ast.IfExp(is_text, _read("_0"), ast.Call(_read("_str"), [_read("_0")], [])), -1)
 

@@ -2,40 +2,35 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
-from typing import Final, NamedTuple
+from typing import Final
 
 import msgspec
 
-from bridge.config.wording import quoted
 from bridge.model.json_limits import check_exponents
-from bridge.routing.expressions import arithmetic, equality, fields, purse, regex, slices, text
+from bridge.routing.expressions import (
+    arithmetic,
+    coding,
+    equality,
+    fields,
+    hashes,
+    kinds,
+    lists,
+    money,
+    purse,
+    regex,
+    slices,
+    text,
+    times,
+    zones,
+)
+from bridge.routing.expressions.signatures import Checked, Function
 from bridge.routing.expressions.values import key, refuse
-
-_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
-_MILLISECOND: Final = timedelta(milliseconds=1)
 
 
 def _len(value: object) -> int:
     if type(value) not in (str, list, dict, bytes):
         refuse("len()", "text, a list or a mapping", value)
     return len(value)  # type: ignore[arg-type]
-
-
-def _now() -> int:
-    return time.time_ns() // 1_000_000
-
-
-def _timestamp(value: object) -> int:
-    if type(value) is not str:
-        refuse("timestamp()", "text", value)
-    try:
-        moment = datetime.fromisoformat(value)
-    except ValueError:
-        raise ValueError(f"{quoted(value)} is not a time in ISO 8601") from None
-    return ((moment if moment.tzinfo else moment.replace(tzinfo=UTC)) - _EPOCH) // _MILLISECOND
 
 
 def _json(value: object) -> object:
@@ -49,41 +44,83 @@ def _json(value: object) -> object:
         raise ValueError(f"json(): {error}") from None
 
 
-class Function(NamedTuple):
-    """A function of the language, and how many arguments it takes; `max_args` is None if there is no bound."""
+_PLACES: Final = Checked("number of places", money.check_places)
+_MARKS: Final = Checked("marks", money.check_marks)
+_ZONE: Final = Checked("zone", zones.load, prepare=zones.load_all)
 
-    call: Callable[..., object]
-    min_args: int
-    max_args: int | None
-
-
-#: Every function that an expression may call. `default` and `has` get their arguments unevaluated.
+#: Every function that an expression may call.
 FUNCTIONS: Final[dict[str, Function]] = {
-    "default": Function(fields.default, 2, 2),
-    "has": Function(fields.has, 1, 1),
+    "default": Function(fields.default, 2, 2, lazy=True),
+    "has": Function(fields.has, 1, 1, lazy=True),
+    "catch": Function(fields.catch, 2, 2, lazy=True),
+    "type": Function(kinds.type_of, 1, 1),
+    "bool": Function(kinds.truth, 1, 1),
+    # Text.
     "len": Function(_len, 1, 1),
-    "int": Function(arithmetic.to_int, 1, 1),
-    "float": Function(arithmetic.to_float, 1, 1),
     "str": Function(text.text_of, 1, 1),
-    "bool": Function(bool, 1, 1),
-    "round": Function(arithmetic.rounded, 1, 2),
-    "abs": Function(arithmetic.absolute, 1, 1),
-    "min": Function(arithmetic.extreme("min", min), 1, None),
-    "max": Function(arithmetic.extreme("max", max), 1, None),
     "lower": Function(text.changed("lower()", str.lower), 1, 1),
     "upper": Function(text.changed("upper()", str.upper), 1, 1),
-    "strip": Function(text.changed("strip()", str.strip), 1, 1),
+    "strip": Function(text.strip, 1, 2),
+    "replace": Function(text.replace, 3, 3),
     "split": Function(text.split, 1, 2),
     "join": Function(text.join, 2, 2),
     "starts_with": Function(text.tested("starts_with()", str.startswith), 2, 2),
     "ends_with": Function(text.tested("ends_with()", str.endswith), 2, 2),
-    "matches": Function(regex.matches, 2, 2),
-    "now": Function(_now, 0, 0),
-    "timestamp": Function(_timestamp, 1, 1),
+    "matches": Function(regex.matches, 2, 2, {1: Checked("regex", regex.check, required=True)}),
+    "capture": Function(regex.capture, 2, 2, {1: Checked("regex", regex.check_capture, required=True)}),
+    # Numbers.
+    "int": Function(arithmetic.to_int, 1, 2, {1: Checked("base", arithmetic.check_base)}),
+    "float": Function(arithmetic.to_float, 1, 1),
+    "round": Function(arithmetic.rounded, 1, 2),
+    "abs": Function(arithmetic.absolute, 1, 1),
+    "min": Function(arithmetic.extreme("min", min), 1, None),
+    "max": Function(arithmetic.extreme("max", max), 1, None),
+    "sum": Function(lists.sum_of, 1, 1),
+    "decimal": Function(money.decimal, 1, 3, {1: _PLACES, 2: _MARKS}),
+    "cents": Function(money.cents, 1, 3, {1: _PLACES, 2: _MARKS}),
+    # Times.
+    "now": Function(times.now, 0, 0),
+    "timestamp": Function(
+        times.timestamp,
+        1,
+        3,
+        {1: Checked("format", times.check_format_read, required=True), 2: _ZONE},
+        times.check_read,
+    ),
+    "format_time": Function(
+        times.format_time,
+        2,
+        3,
+        {1: Checked("format", times.check_format_written, required=True), 2: _ZONE},
+        times.check_written,
+    ),
+    "day_at": Function(times.day_at, 4, 4, {2: Checked("time of the day", times.check_clock), 3: _ZONE}),
+    "weekday": Function(times.weekday, 2, 2, {1: _ZONE}),
+    # Lists and mappings.
+    "keys": Function(lists.keys, 1, 1),
+    "values": Function(lists.values, 1, 1),
+    "items": Function(lists.items, 1, 1),
+    "merge": Function(lists.merge, 1, 10),
+    "without": Function(lists.without, 2, None),
+    "any": Function(lists.any_of, 1, 1),
+    "all": Function(lists.all_of, 1, 1),
+    "sort": Function(lists.sort, 1, 2),
+    "unique": Function(lists.unique, 1, 1),
+    "flatten": Function(lists.flatten, 1, 1),
+    # Coding and hashes.
     "json": Function(_json, 1, 1),
     "to_json": Function(text.json_of, 1, 1),
-    "base64": Function(text.base64_of, 1, 1),
-    "sha256": Function(text.sha256_of, 1, 1),
+    "base64": Function(coding.base64_of, 1, 1),
+    "base64_decode": Function(coding.base64_decode, 1, 1),
+    "hex": Function(coding.hex_of, 1, 1),
+    "url_encode": Function(coding.url_encode, 1, 1),
+    "url_decode": Function(coding.url_decode, 1, 1),
+    "sha256": Function(hashes.sha256_of, 1, 1),
+    "md5": Function(hashes.md5_of, 1, 1),
+    "sha1": Function(hashes.sha1_of, 1, 1),
+    "hmac": Function(hashes.hmac_of, 2, 3, {2: Checked("hash", hashes.check_hash)}),
+    "uuid5": Function(hashes.uuid5, 1, 2, {1: Checked("namespace", hashes.namespace_of)}),
+    "bucket": Function(hashes.bucket, 2, 2, {1: Checked("number of buckets", hashes.check_buckets)}),
 }
 
 #: The globals that rewritten code needs; nothing else is reachable from it.
@@ -97,11 +134,11 @@ RUNTIME: Final[dict[str, object]] = {
     "_format": text.formatted,
     "_key": key,
     "_whole": text.whole,
-    "_type": type,
+    "_class": type,
     "_text": str,
     "_slice": slices.part,
     **equality.RUNTIME,
     **purse.RUNTIME,
 }
 #: Those of them that read a field by themselves.
-READERS: Final = frozenset({"_pick", "_present", "_default", "_has"})
+READERS: Final = frozenset({"_pick", "_present", "_default", "_has", "_catch"})

@@ -26,7 +26,7 @@ from bridge.routing.expressions.hints import (
     REFUSED_CONSTRUCTS,
 )
 from bridge.routing.expressions.loops import ARITHMETIC, CALL, CONTAINER, NODE, POWER, TAKE_LOOPS, Loops, call
-from bridge.routing.expressions.regex import compile_regex
+from bridge.routing.expressions.signatures import NOT_CONSTANT
 from bridge.routing.expressions.syntax import MAX_DEPTH, TOO_DEEP, Text
 from bridge.routing.expressions.text import check_spec
 from bridge.routing.expressions.values import MAX_INT
@@ -341,7 +341,7 @@ class _Rewriter:
         name = self._function(node.func)
         if node.keywords:
             raise self._error(node.keywords[0], "a named argument can't be used in an expression")
-        (_, min_args, max_args), count = FUNCTIONS[name], len(node.args)
+        (_, min_args, max_args, *_), count = FUNCTIONS[name], len(node.args)
         if count < min_args or (max_args is not None and count > max_args):
             wanted = (
                 str(max_args) if max_args == min_args else f"{min_args} {f'to {max_args}' if max_args else 'or more'}"
@@ -349,12 +349,11 @@ class _Rewriter:
             plural = "" if wanted == "1" else "s"
             raise self._error(node, f"{name}() takes {wanted} argument{plural}, not {count}")
         args = self._all(self._arguments(name, node.args))
+        self._check_arguments(name, node, args)
         if name in ("default", "has"):
             self.loops.add(CALL)
             return _default(*args) if name == "default" else _has(*args)
-        if name == "matches":
-            self._check_regex(node.args[1], args[1])
-        return self.loops.call(name, *args)
+        return self.loops.call(name, *(map(_lazy, args) if FUNCTIONS[name].lazy else args))
 
     def _arguments(self, name: str, args: list[ast.expr]) -> list[ast.expr]:
         """Return the arguments of a call; a comprehension without brackets, which is the only one, is a list."""
@@ -368,7 +367,7 @@ class _Rewriter:
     def _function(self, function: ast.expr) -> str:
         if isinstance(function, ast.Attribute):
             name = METHODS.get(function.attr, function.attr)
-            hint = f"write {name}(...)" if name in FUNCTIONS else ""
+            hint = f"write {name}(...)" if name in FUNCTIONS else FOREIGN_FUNCTIONS.get(name.lower(), "")
             if name == "get":
                 hint = "write default(payload.field, fallback)"
             raise self._error(function, "a method can't be called in an expression", hint)
@@ -385,13 +384,22 @@ class _Rewriter:
         )
         raise self._error(function, f"there is no function {quoted(function.id)}", hint)
 
-    def _check_regex(self, node: ast.expr, pattern: ast.expr) -> None:
-        if not isinstance(pattern, ast.Constant) or type(pattern.value) is not str:
-            raise self._error(node, "the regex of matches() is a constant text")
+    def _check_arguments(self, name: str, node: ast.Call, args: list[ast.expr]) -> None:
+        """Check the arguments that are constants, as far as the function says how."""
+        function = FUNCTIONS[name]
+        if not function.checked:
+            return
+        place: ast.expr = node
+        values = [arg.value if isinstance(arg, ast.Constant) else NOT_CONSTANT for arg in args]
         try:
-            compile_regex(pattern.value)
-        except ValueError as error:
-            raise self._error(node, f"not a usable regex: {error}") from error
+            for index, value in enumerate(values):
+                place = node.args[index]
+                function.check(name, index, value)
+            place = node
+            if function.check_all is not None:
+                function.check_all(values)
+        except (TypeError, ValueError) as error:
+            raise self._error(place, str(error)) from error
 
 
 def _default(value: ast.expr, fallback: ast.expr) -> ast.expr:

@@ -4,35 +4,29 @@ from __future__ import annotations
 
 import math
 import re
-from base64 import b64encode
+import sys
 from collections.abc import Callable
-from hashlib import sha256
 from itertools import chain
-from typing import Any, Final, NoReturn
+from typing import Any, Final
 
 import msgspec
 
 from bridge.config.wording import describe, quoted
 from bridge.model.json_limits import MAX_DIGITS
-from bridge.routing.expressions.values import MAX_TEXT, NUMBERS, refuse
+from bridge.routing.expressions.values import MAX_TEXT, NUMBERS, refuse, short, too_long
 
+_encode: Final = msgspec.json.Encoder().encode
+#: The most characters that `strip` takes off: each of the text is looked for among them.
+_MAX_STRIPPED: Final = 100
 #: The widest field, and the most precise, that an f-string may ask for.
 _MAX_WIDTH: Final = 100
 #: Python itself refuses these (turning them into text is quadratic), unless the environment lifts its bound.
 _TOO_MANY_DIGITS: Final = 10**MAX_DIGITS
+#: The largest float that is finite.
+_BIGGEST: Final = sys.float_info.max
 #: Whole numbers between these have few digits.
 _LOW, _HIGH = -(2**31), 2**31
 _SPEC: Final = re.compile(r"(?:.?[<>=^])?[-+ ]?z?#?0?([0-9]*)[_,]?(?:\.([0-9]+))?[bdeEfFgGosxX%]?", re.DOTALL)
-
-
-def _too_long(name: str) -> NoReturn:
-    raise ValueError(f"{name}: the text would be longer than {MAX_TEXT} characters")
-
-
-def _short(name: str, text: str) -> str:
-    if len(text) > MAX_TEXT:
-        _too_long(name)
-    return text
 
 
 def _check_digits(name: str, value: int) -> None:
@@ -40,7 +34,7 @@ def _check_digits(name: str, value: int) -> None:
         raise ValueError(f"{name}: a number has more than {MAX_DIGITS} digits")
 
 
-def _measure(name: str, value: object, *, finite: bool = False) -> None:  # noqa: C901 - one loop: a call for each item would double its time
+def _measure(name: str, value: object) -> None:  # noqa: C901, PLR0912 - one loop: a call for each item would double its time
     """Refuse a structure whose text form would be too long, before that form is built.
 
     A list or a mapping that is written out may hold the same large value many times, so the text can be far larger than
@@ -57,11 +51,15 @@ def _measure(name: str, value: object, *, finite: bool = False) -> None:  # noqa
             size += 2 * len(container)
             items = container
         if size > MAX_TEXT:
-            _too_long(name)
+            too_long(name)
         # Only counted containers are walked. 130,000 numbers fit into a body: the usual ones take the fewest steps.
         for item in items:
             kind = type(item)
             if kind is int and _LOW < item < _HIGH:
+                size += 1
+            elif kind is float:
+                if not -_BIGGEST <= item <= _BIGGEST:
+                    raise ValueError(f"{name}: a number is not finite")
                 size += 1
             elif kind is str or kind is bytes:
                 size += len(item) + 2
@@ -70,41 +68,65 @@ def _measure(name: str, value: object, *, finite: bool = False) -> None:  # noqa
             elif kind is int:
                 _check_digits(name, item)
                 size += item.bit_length() // 4 + 1
-            elif finite and kind is float and not math.isfinite(item):
-                raise ValueError(f"{name}: a number is not finite")
             else:
                 size += 1
     if size > MAX_TEXT:
-        _too_long(name)
+        too_long(name)
 
 
 def text_of(value: Any) -> str:
-    """`str(x)`, and the text of a field of an f-string."""
+    """`str(x)`, and the text of a field of an f-string: a text is itself, and anything else its JSON."""
     kind = type(value)
-    if kind is float:
-        return repr(value)
     if kind is str:
-        return _short("str()", value)
-    if kind is bytes:
-        refuse("str()", "no bytes (base64() turns them into text)", value)
+        return short("str()", value)
     if kind is int:
         _check_digits("str()", value)
         return str(value)
-    if kind is list or kind is dict:
-        _measure("str()", value)
-    return _short("str()", str(value))
+    if kind is float and math.isfinite(value):
+        return _encode(value).decode()
+    if kind is bytes:
+        refuse("str()", "no bytes (base64() turns them into text)", value)
+    return _json("str()", value)
 
 
 def changed(name: str, change: Callable[[str], str]) -> Callable[[object], str]:
-    """`lower`, `upper`, `strip`: one text from another."""
+    """`lower`, `upper`: one text from another."""
 
     def change_text(text: object) -> str:
         if type(text) is not str:
             refuse(name, "text", text)
         # Changing case can treble the length ("ΐ" is three letters in upper case): both ends are measured.
-        return _short(name, change(_short(name, text)))
+        return short(name, change(short(name, text)))
 
     return change_text
+
+
+def strip(text: object, *chars: object) -> str:
+    """`strip(text)` of white space, `strip(text, chars)` of these characters and no other, at both ends."""
+    if type(text) is not str:
+        refuse("strip()", "text", text)
+    for each in chars:
+        if type(each) is not str:
+            refuse("strip()", "text as second argument", each)
+        if len(each) > _MAX_STRIPPED:
+            raise ValueError(f"strip() takes off at most {_MAX_STRIPPED} characters")
+    return short("strip()", text).strip(*chars)  # type: ignore[arg-type]
+
+
+def replace(text: object, old: object, new: object) -> str:
+    """`replace(text, old, new)`: every occurrence, character by character."""
+    for each in (text, old, new):
+        if type(each) is not str:
+            refuse("replace()", "three texts", each)
+        short("replace()", each)
+    if not old:
+        raise ValueError("replace(): the text to replace is empty")
+    text, old, new = str(text), str(old), str(new)
+    growth = len(new) - len(old)
+    # The result is measured before it is made, and counted only where it could be too long.
+    if len(text) + growth * (len(text) // len(old)) > MAX_TEXT and len(text) + growth * text.count(old) > MAX_TEXT:
+        too_long("replace()")
+    return text.replace(old, new)
 
 
 def tested(name: str, test: Callable[[str, str], bool]) -> Callable[[object, object], bool]:
@@ -139,41 +161,24 @@ def join(separator: object, items: object) -> str:
     if not {str}.issuperset(map(type, items)):
         refuse("join()", "a list of texts", next(item for item in items if type(item) is not str))
     if sum(map(len, items)) + len(separator) * max(0, len(items) - 1) > MAX_TEXT:
-        _too_long("join()")
+        too_long("join()")
     return separator.join(items)
 
 
 def json_of(value: object) -> str:
     """`to_json(x)`."""
-    _measure("to_json()", value, finite=True)
-    return _short("to_json()", msgspec.json.encode(value).decode())
+    return _json("to_json()", value)
 
 
-def _bytes(name: str, value: object) -> bytes:
-    if type(value) is bytes:
-        return value
-    if type(value) is not str:
-        refuse(name, "text or bytes", value)
-    return value.encode()
-
-
-def base64_of(value: object) -> str:
-    """`base64(x)` of bytes, or of text in UTF-8."""
-    data = _bytes("base64()", value)
-    if len(data) > MAX_TEXT // 4 * 3:
-        _too_long("base64()")
-    return b64encode(data).decode()
-
-
-def sha256_of(value: object) -> str:
-    """`sha256(x)` of bytes, or of text in UTF-8, in hexadecimal digits."""
-    return sha256(_bytes("sha256()", value)).hexdigest()
+def _json(name: str, value: object) -> str:
+    _measure(name, value)
+    return short(name, _encode(value).decode())
 
 
 def whole(text: str) -> str:
     """Return a built f-string. Raises ValueError if it is too long."""
     if len(text) > MAX_TEXT:
-        _too_long("f-string")
+        too_long("f-string")
     return text
 
 
@@ -185,7 +190,7 @@ def concat(*parts: object) -> str:
         text = part if type(part) is str else text_of(part)
         size += len(text)
         if size > MAX_TEXT:
-            _too_long("f-string")
+            too_long("f-string")
         texts.append(text)
     return "".join(texts)
 
@@ -206,7 +211,9 @@ def formatted(value: Any, spec: str) -> str:
     if kind not in NUMBERS and kind is not str and kind is not bool:
         raise TypeError(f"{describe(value)} can't be formatted with {quoted(spec)}")
     if kind is str:
-        _short("f-string", value)
+        short("f-string", value)
+    elif kind is bool:
+        value = "true" if value else "false"
     try:
         if kind is int and spec[-1] not in "boxX":  # those take linear time
             _check_digits("f-string", value)

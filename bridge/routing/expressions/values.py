@@ -28,3 +28,24 @@ def key(value: object) -> str:
     if type(value) is not str:
         raise TypeError(f"a key of a mapping is text, not {describe(value)}")
     return value
+
+
+def too_long(name: str) -> NoReturn:
+    """Raise the ValueError of a text that is too long, or would be."""
+    raise ValueError(f"{name}: the text would be longer than {MAX_TEXT} characters")
+
+
+def short(name: str, text: str) -> str:
+    """Return the text. Raises ValueError if it is too long."""
+    if len(text) > MAX_TEXT:
+        too_long(name)
+    return text
+
+
+def bytes_of(name: str, value: object) -> bytes:
+    """Return bytes as they are, and a text in UTF-8. Raises TypeError for anything else."""
+    if type(value) is bytes:
+        return value
+    if type(value) is not str:
+        refuse(name, "text or bytes", value)
+    return value.encode()
