@@ -73,6 +73,7 @@ class Document:
         self.substituted: dict[KeyPath, tuple[str, list[Piece]]] = {}
         #: The hint of each mistake, by its index into the text, its spelled path and its message.
         self._hints: dict[tuple[int, str, str], str] = {}
+        self._elsewhere: list[LocatedDiagnostic] = []
 
     def nest(self, key: str) -> None:
         """Put the whole value below a key that is not in the file; the places of everything stay."""
@@ -86,7 +87,7 @@ class Document:
     @property
     def flawless(self) -> bool:
         """Whether no mistake has been found so far."""
-        return not self._hints
+        return not self._hints and not self._elsewhere
 
     @property
     def is_hopeless(self) -> bool:
@@ -106,14 +107,18 @@ class Document:
         """Place a mistake at a character of the file; the same mistake at the same place is added once."""
         self._hints.setdefault((index, spell_path(path), message), hint)
 
+    def add_elsewhere(self, diagnostic: LocatedDiagnostic) -> None:
+        """Add a mistake in a file that this one names."""
+        self._elsewhere.append(diagnostic)
+
     def diagnostics(self) -> list[LocatedDiagnostic]:
-        """Return the mistakes in the order of the file."""
+        """Return the mistakes in the order of the file, then those in the files that it names."""
         located = []
         for (index, where, message), hint in sorted(self._hints.items())[:MAX_DIAGNOSTICS]:
             line, column = self.source.position(index)
             shown = self.source.show(line, column)
             located.append(LocatedDiagnostic(self.file, line, column, where, message, hint, shown))
-        return located
+        return [*located, *self._elsewhere][:MAX_DIAGNOSTICS]
 
     def is_unset(self, path: KeyPath) -> bool:
         """Tell whether the value at `path` holds a reference that has no value on this machine."""

@@ -7,6 +7,7 @@ import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import chain
 from typing import Any, Final, Generic, TypeVar
 
 from pydantic import BaseModel, ValidationError
@@ -23,7 +24,8 @@ from bridge.config.reader import MAX_BYTES, parse
 from bridge.config.route_model import Route
 from bridge.config.source_model import Deduplicate, SourceModel
 from bridge.config.sources import SOURCES
-from bridge.config.substitution import PLACEHOLDERS, Substitution
+from bridge.config.substitution import PLACEHOLDERS, Substitution, possible_secrets
+from bridge.config.tables import Table, is_table_value, read_tables
 from bridge.config.validation_errors import first_choices, translate
 from bridge.config.wording import bounded_hints
 from bridge.errors import ConfigError, Diagnostic, LocatedDiagnostic
@@ -130,11 +132,13 @@ def _load(file: str, substitution: Substitution, check: Check | None) -> Loaded[
     document = parse(_read(file), file, substitution)
     config = _validate(document, Config)
     if config is not None:
-        config = _with_manifest(config, document)
+        config = _with_tables(_with_manifest(config, document), document)
     if check is not None and document.complete and not document.is_hopeless:
         draft, places = (config, None) if config is not None else _draft(document)
         if config is None and isinstance(draft.manifest, str):
             draft = _with_manifest(draft, document)
+        if config is None:
+            draft = _with_tables(draft, document)
         for diagnostic in check(draft):
             placed = _in_file(diagnostic, places, document)
             if _is_certain(placed, document):
@@ -171,6 +175,19 @@ def _with_manifest(config: Config, document: Document) -> Config:
     except ManifestError as error:
         document.add(Diagnostic(("manifest",), f"the file {error}"))
         return config
+
+
+def _with_tables(config: Config, document: Document) -> Config:
+    if not config.tables:
+        return config
+    unread = frozenset(name for name in config.tables if document.is_unset(("tables", name, "file")))
+    read = read_tables(config.tables, base_directory(document.file), unread)
+    for diagnostic in read.diagnostics:
+        document.add(diagnostic)
+    for file, name, mistake in read.in_files:
+        document.add_elsewhere(LocatedDiagnostic(file, mistake.line, mistake.column, f"tables.{name}", *mistake[2:]))
+    substituted = (pieces for path, (_, pieces) in document.substituted.items() if is_table_value(path))
+    return config.with_rows(read.rows, frozenset(possible_secrets(chain.from_iterable(substituted))))
 
 
 def _read(file: str) -> bytes:
@@ -255,7 +272,19 @@ def _draft(document: Document) -> tuple[Config, list[int]]:
         kind = raw.get("type") if isinstance(raw, dict) else None
         if isinstance(kind, str) and kind in SOURCES:
             drafts[name] = SOURCES[kind].model_construct(type=kind, deduplicate=_deduplicate(raw))
-    return Config.model_construct(sources=drafts, routes=sound, manifest=value.get("manifest")), places
+    tables = _draft_tables(value.get("tables"))
+    return Config.model_construct(sources=drafts, routes=sound, manifest=value.get("manifest"), tables=tables), places
+
+
+def _draft_tables(raw: object) -> dict[str, Table]:
+    """Return the tables, so that lookups find their names; those with mistakes are empty."""
+    tables = {}
+    for name, settings in raw.items() if isinstance(raw, dict) else ():
+        try:
+            tables[name] = Table.model_validate(settings, by_alias=True, by_name=False)
+        except ValidationError:
+            tables[name] = Table.model_construct(values={})
+    return tables
 
 
 def _deduplicate(source: dict[str, Any]) -> Deduplicate | None:

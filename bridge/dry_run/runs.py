@@ -18,7 +18,7 @@ from bridge.model.event import Event
 from bridge.model.message import MessageIds
 from bridge.routing import router
 from bridge.routing.compiler import compile_routes
-from bridge.routing.expressions import RUNTIME, Expression
+from bridge.routing.expressions import RUNTIME, Expression, lookups
 from bridge.routing.functions import compile_part
 from bridge.routing.routes import ROUTE_ERRORS, Route
 from bridge.topics.mismatch import mismatch
@@ -117,7 +117,7 @@ class DryRun:
         self._now_ms = 0
         #: The conditions of the routes as functions, made when one is not true for the first time.
         self._conditions: dict[str, Callable[..., Any]] = {}
-        self._functions = {**RUNTIME, "_now": lambda: self._now_ms}
+        self._functions = {**RUNTIME, **lookups(config.rows), "_now": lambda: self._now_ms}
         self._tables = compile_routes(config, functions=self._functions, traced=False)[0]
         self._routers = {name: router.make(config.sources[name], table) for name, table in self._tables.items()}
         self._topics = {

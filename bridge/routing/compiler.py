@@ -20,7 +20,7 @@ import ast
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
-from bridge.config import MAX_MISTAKES, Config, SourceConfig
+from bridge.config import MAX_MISTAKES, Config
 from bridge.config import Route as RouteConfig
 from bridge.config.dollar import is_expression, literal_text
 from bridge.config.manifest import Actor
@@ -66,6 +66,8 @@ def compile_routes(
     routes: dict[str, list[Route]] = {name: [] for name in config.sources}
     parsed: _Parsed = {}
     queues = config.actor_queues
+    looking_up = expressions.lookups(config.rows)
+    functions = {**functions, **looking_up}
     tracing = _tracing(config) if traced and config.tracing.propagate else {}
     enforced = config.actors if config.enforce_manifest else None
     for index, route in enumerate(config.routes):
@@ -81,6 +83,8 @@ def compile_routes(
             diagnostics,
             parsed,
             functions=functions,
+            tables=config.tables,
+            secrets=config.table_secrets,
             enforced=enforced,
             queues=queues,
             tracing=tracing.get(route.source),
@@ -88,9 +92,7 @@ def compile_routes(
         if compiled is not None:
             routes[route.source].append(compiled)
     redacted = {path.partition(".")[0] for path in config.dead_letters.redact}
-    keys = {
-        name: _compile_deduplication(name, source, diagnostics, redacted) for name, source in config.sources.items()
-    }
+    keys = {name: _compile_deduplication(name, config, diagnostics, redacted, looking_up) for name in config.sources}
     tables = {
         name: RouteTable(compiled, config.sources[name].traits.topics, keys[name], tracing.get(name))
         for name, compiled in routes.items()
@@ -106,14 +108,20 @@ def _tracing(config: Config) -> dict[str, Tracing]:
 
 
 def _compile_deduplication(
-    name: str, source: SourceConfig, diagnostics: list[Diagnostic], redacted: Collection[str]
+    name: str,
+    config: Config,
+    diagnostics: list[Diagnostic],
+    redacted: Collection[str],
+    looking_up: Mapping[str, object],
 ) -> Deduplication | None:
     """Compile the key of a source; `redacted` names the parts of an event of which `dead_letters.redact` removes fields."""
+    source = config.sources[name]
     if not isinstance(source, DeduplicatedSource) or source.deduplicate is None:
         return None
     text, filename = source.deduplicate.key[1:], f"<deduplicate.key of {name}>"
     try:
         expression = expressions.parse(text, expressions.NAMES)
+        expressions.check_tables(expression.tables, config.tables)
         if "received_at" in expression.names:
             hint = "take it from payload, headers or meta"
             raise InvalidValue("an event that comes again has another received_at", hint, text.index("received_at"))
@@ -125,8 +133,9 @@ def _compile_deduplication(
         diagnostics.extend(diagnostic.below(path, prefix=1) for diagnostic in error.diagnostics)
         return None
     names: tuple[Collection[str], Sequence[str]] = (expression.names, ())
+    functions = {**DEDUPLICATION_FUNCTIONS, **looking_up}
     evaluate = compile_function(
-        names, None, [expression.node], lambda value, _ids: value, filename, functions=DEDUPLICATION_FUNCTIONS
+        names, None, [expression.node], lambda value, _ids: value, filename, functions=functions
     )
     is_shown = expression.names.isdisjoint(redacted)
     return Deduplication(name, text, evaluate, filename, source.deduplicate.within, is_shown=is_shown)
@@ -148,6 +157,8 @@ class _RouteCompiler:
         parsed: _Parsed,
         *,
         functions: Mapping[str, object],
+        tables: Collection[str],
+        secrets: frozenset[str],
         enforced: Mapping[str, Actor] | None,
         queues: Mapping[str, str],
         tracing: Tracing | None,
@@ -158,6 +169,8 @@ class _RouteCompiler:
         self._diagnostics = diagnostics
         self._parsed = parsed
         self._functions = functions
+        self._tables = tables
+        self._secrets = secrets
         self._enforced = enforced
         self._queues = queues
         self._tracing = tracing
@@ -206,6 +219,7 @@ class _RouteCompiler:
             run=compile_function((self._used, captures), when, body, build, filename, functions=functions),
             filename=filename,
             source_map=self._source_map,
+            secrets=self._secrets,
         )
 
     def _binding(self) -> Binding | None:
@@ -245,12 +259,13 @@ class _RouteCompiler:
         self._line += 1
         key = (text, self._names, self._line)
         expression = self._parsed.get(key)
-        if expression is None:
-            try:
+        try:
+            if expression is None:
                 expression = self._parsed[key] = expressions.parse(text, self._names, line=self._line)
-            except InvalidValue as error:
-                self._report((*self._path, *place), error, prefix)
-                return placed(ast.Constant(None))
+            expressions.check_tables(expression.tables, self._tables)
+        except InvalidValue as error:
+            self._report((*self._path, *place), error, prefix)
+            return placed(ast.Constant(None))
         self._source_map[self._line] = (".".join(map(str, place)), expression)
         self._used |= expression.names
         return expression.node

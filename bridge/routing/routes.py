@@ -21,6 +21,7 @@ from bridge.model.message import (
     check_sizes,
     encode_dynamic_options,
 )
+from bridge.observe.masking import masked
 from bridge.routing import expressions
 from bridge.routing.deduplication import Deduplication
 from bridge.routing.expressions import EXPRESSION_ERRORS, Expression
@@ -42,7 +43,7 @@ class Route:
     That of a plain route, as nearly all are, returns the redis_message_id and body of the one message for `queue`; that of
     another a list of `Message`: it can make several, or choose their queue. It raises one of ROUTE_ERRORS;
     `dead_letter_reason` explains which. `source_map` maps a line of `run` to the expression compiled there and to its place
-    in the route. An `otherwise` route, which is not plain, fits only where no other route of the source has: `run` does not
+    in the route; no reason shows one of the `secrets`. An `otherwise` route, which is not plain, fits only where no other route of the source has: `run` does not
     ask that.
     """
 
@@ -54,6 +55,7 @@ class Route:
     source_map: dict[int, tuple[str, Expression]]
     is_plain: bool = True
     otherwise: bool = False
+    secrets: frozenset[str] = frozenset()
 
     @property
     def when(self) -> Expression | None:
@@ -81,14 +83,15 @@ class Route:
         It has no traceback: one that a caller keeps in a variable would keep his frame alive, and the batch in it.
         """
         if isinstance(error, BadEvent):
-            return BadEvent(error.reason, error.detail)
+            return BadEvent(error.reason, masked(error.detail, self.secrets))
         failure = expressions.explain_failure(error, self.filename)
         place, expression = self.source_map.get(failure.line, ("", None))
         if failure.missing and place == "when":
             return None
         part = expression.text.encode()[failure.text_start : failure.text_end].decode() if expression else ""
         at = f" in `{part}`" if part else ""
-        return BadEvent("missing-field" if failure.missing else "wrong-type", f"{place}: {failure.cause}{at}", place)
+        detail = masked(f"{place}: {failure.cause}{at}", self.secrets)
+        return BadEvent("missing-field" if failure.missing else "wrong-type", detail, place)
 
 
 def message_builder(

@@ -10,6 +10,7 @@ valid expression that fails on one event.
 
 from bridge.routing.expressions.failures import EXPRESSION_ERRORS, ExpressionFailure, explain_failure, is_missing
 from bridge.routing.expressions.functions import FUNCTIONS, READERS, RUNTIME
+from bridge.routing.expressions.lookup import check_tables, lookups
 from bridge.routing.expressions.rewriter import NAMES, Expression, parse
 
 __all__ = [
@@ -20,7 +21,9 @@ __all__ = [
     "RUNTIME",
     "Expression",
     "ExpressionFailure",
+    "check_tables",
     "explain_failure",
     "is_missing",
+    "lookups",
     "parse",
 ]

@@ -12,6 +12,7 @@ import msgspec
 from bridge.config.wording import quoted
 from bridge.model.json_limits import check_exponents
 from bridge.routing.expressions import arithmetic, fields, regex, text
+from bridge.routing.expressions.lookup import lookups
 from bridge.routing.expressions.values import key, refuse
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
@@ -57,6 +58,8 @@ class Function(NamedTuple):
     max_args: int | None
 
 
+#: Those of a configuration without tables.
+LOOKUPS: Final = lookups({})
 #: Every function that an expression may call. `default` and `has` get their arguments unevaluated.
 FUNCTIONS: Final[dict[str, Function]] = {
     "default": Function(fields.default, 2, 2),
@@ -84,6 +87,7 @@ FUNCTIONS: Final[dict[str, Function]] = {
     "to_json": Function(text.json_of, 1, 1),
     "base64": Function(text.base64_of, 1, 1),
     "sha256": Function(text.sha256_of, 1, 1),
+    "lookup": Function(LOOKUPS["_lookup"], 2, 3),
 }
 
 #: The globals that rewritten code needs; nothing else is reachable from it.
@@ -91,6 +95,7 @@ RUNTIME: Final[dict[str, object]] = {
     "__builtins__": {},
     **{f"_{name}": function.call for name, function in FUNCTIONS.items()},
     **{f"_{operator.__name__}": compute for operator, compute in arithmetic.OPERATORS.items()},
+    **LOOKUPS,
     "_pick": fields.pick,
     "_present": fields.present,
     "_concat": text.concat,
@@ -100,5 +105,5 @@ RUNTIME: Final[dict[str, object]] = {
     "_type": type,
     "_text": str,
 }
-#: Those of them that read a field by themselves.
-READERS: Final = frozenset({"_pick", "_present", "_default", "_has"})
+#: Those of them that read a field, or a table, by themselves.
+READERS: Final = frozenset({"_pick", "_present", "_default", "_has", *LOOKUPS})

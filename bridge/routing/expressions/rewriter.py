@@ -47,12 +47,14 @@ class Expression:
     """One checked expression.
 
     `text` is without the leading `$`. `node` is safe to compile with the globals `RUNTIME`: each of its nodes stands
-    on the line given to `parse` at the UTF-8 byte offsets of the text. `names` are the free names that it uses.
+    on the line given to `parse` at the UTF-8 byte offsets of the text. `names` are the free names that it uses, `tables` the
+    names of tables, each with its place in characters.
     """
 
     text: str
     node: ast.expr
     names: frozenset[str]
+    tables: tuple[tuple[str, int], ...] = ()
 
 
 def parse(text: str, names: Collection[str], *, line: int = 1) -> Expression:
@@ -61,7 +63,8 @@ def parse(text: str, names: Collection[str], *, line: int = 1) -> Expression:
     Raises InvalidValue for the first mistake; the offset of its diagnostic counts characters of `text`.
     """
     rewriter = _Rewriter(Text(text), names, line)
-    return Expression(text, rewriter.expression(), frozenset(rewriter.used))
+    node = rewriter.expression()
+    return Expression(text, node, frozenset(rewriter.used), tuple(rewriter.tables))
 
 
 def _place_missing(root: ast.expr) -> None:
@@ -92,6 +95,7 @@ class _Rewriter:
         self._line = line
         self._depth = 0
         self.used: set[str] = set()
+        self.tables: list[tuple[str, int]] = []
 
     def expression(self) -> ast.expr:
         """Return the safe form of the whole text."""
@@ -308,6 +312,8 @@ class _Rewriter:
             return _default(*args)
         if name == "has":
             return _has(*args)
+        if name == "lookup":
+            return self._lookup(node.args[0], args)
         if name == "matches":
             self._check_regex(node.args[1], args[1])
         return _call(name, *args)
@@ -331,6 +337,16 @@ class _Rewriter:
             or f"the functions are {', '.join(FUNCTIONS)}"
         )
         raise self._error(function, f"there is no function {quoted(function.id)}", hint)
+
+    def _lookup(self, table: ast.expr, args: list[ast.expr]) -> ast.expr:
+        if not isinstance(args[0], ast.Constant) or type(args[0].value) is not str:
+            raise self._error(
+                table, "the table of lookup() is a constant text", 'as in lookup("customers", payload.id)'
+            )
+        self.tables.append((args[0].value, self._text.offset(table)))
+        if len(args) == 2:
+            return _call("lookup", *args)
+        return _call("lookup_or", *args) if _harmless(args[2]) else _call("lookup_else", *args[:2], _lazy(args[2]))
 
     def _check_regex(self, node: ast.expr, pattern: ast.expr) -> None:
         if not isinstance(pattern, ast.Constant) or type(pattern.value) is not str:
