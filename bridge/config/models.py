@@ -28,6 +28,7 @@ from bridge.config.connection import (
 from bridge.config.manifest import Actor, Manifest
 from bridge.config.message_options import check_queue_name
 from bridge.config.route_model import Route
+from bridge.config.schemas import Schema
 from bridge.config.source_model import MAX_PROCESSES
 from bridge.config.sources import SourceConfig
 from bridge.config.substitution import coerced
@@ -302,6 +303,7 @@ class Config(Model):
     _known: Manifest | None = PrivateAttr(default=None)
     _origin: Origin | None = PrivateAttr(default=None)
     _rows: Mapping[str, Rows] = PrivateAttr(default_factory=dict)
+    _schemas: Mapping[str, Schema] = PrivateAttr(default_factory=dict)
     _table_secrets: frozenset[str] = PrivateAttr(default=frozenset())
 
     @property
@@ -342,19 +344,26 @@ class Config(Model):
         return self._rows
 
     @property
+    def schemas(self) -> Mapping[str, Schema]:
+        """The schema in each file that a `validate` names."""
+        return self._schemas
+
+    @property
     def table_secrets(self) -> frozenset[str]:
-        """The texts that `${...}` has put into tables: they may be secrets."""
+        """The texts that `${...}` has put into tables and schemas: they may be secrets."""
         return self._table_secrets
 
-    def with_rows(self, rows: Mapping[str, Rows], secrets: frozenset[str] = frozenset()) -> Config:
-        """Return this configuration with the rows of its tables.
+    def with_data(
+        self, rows: Mapping[str, Rows], schemas: Mapping[str, Schema], secrets: frozenset[str] = frozenset()
+    ) -> Config:
+        """Return this configuration with the rows of its tables and the schemas of its files.
 
-        With `secrets`, which are in some, whatever looks up a table is shown no more than a value of `${...}`.
+        With `secrets`, which are in some table, whatever looks up a table is shown no more than a value of `${...}`.
         """
         changed = self.model_copy(
             update={"routes": [_hiding_lookups(route) for route in self.routes]} if secrets else {}
         )
-        changed._rows, changed._table_secrets = rows, secrets  # noqa: SLF001 - its own class
+        changed._rows, changed._schemas, changed._table_secrets = rows, schemas, secrets  # noqa: SLF001 - its own class
         return changed
 
     def secrets(self) -> set[str]:

@@ -186,7 +186,7 @@ def _read_json(text: str, _: Path, key: str | None, __: str, builder: _Builder) 
         whole = msgspec.json.decode(body)  # strict, as payloads are: no NaN, no lone surrogate
     except (ValueError, RecursionError) as error:
         raise _Wrong(
-            _json_line(text, error), f"this is no JSON: {str(error).removeprefix('JSON is malformed: ')}"
+            json_line(text, error), f"this is no JSON: {str(error).removeprefix('JSON is malformed: ')}"
         ) from None
     if not isinstance(whole, (dict, list)):
         raise _Wrong(1, *_shape(whole, key))
@@ -194,7 +194,7 @@ def _read_json(text: str, _: Path, key: str | None, __: str, builder: _Builder) 
         _add_row(builder, key, name, row, line)
 
 
-def _json_line(text: str, error: Exception) -> int:
+def json_line(text: str, error: Exception) -> int:
     """Return the line of an error in JSON: msgspec names a byte alone."""
     try:
         json.loads(text)

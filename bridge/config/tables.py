@@ -94,9 +94,11 @@ class Table(Model):
         return self
 
 
-def is_table_value(path: KeyPath) -> bool:
-    """Tell whether `${...}` at this place of the file has put a value into a table."""
-    return path[:1] == ("tables",) and path[2:3] == ("values",)
+def is_data(path: KeyPath) -> bool:
+    """Tell whether `${...}` at this place of the file has put a value into a table or a schema."""
+    if path[:1] == ("tables",):
+        return path[2:3] == ("values",)
+    return path[:1] in {("sources",), ("routes",)} and path[2:3] == ("validate",) and len(path) > 3
 
 
 @dataclass(frozen=True, slots=True)

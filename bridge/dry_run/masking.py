@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from bridge.config.document import Document
 from bridge.config.substitution import possible_secrets
-from bridge.config.tables import is_table_value
+from bridge.config.tables import is_data
 from bridge.dry_run.wording import visible
 from bridge.errors import KeyPath
 from bridge.observe.masking import MASK, masked
@@ -48,4 +48,4 @@ def _substituted(document: Document) -> Iterator[str]:
 
 
 def _may_be_secret(path: KeyPath) -> bool:
-    return path[0] == "tests" or is_table_value(path) or (path[0] == "routes" and not _MASKED.isdisjoint(path[2:3]))
+    return path[0] == "tests" or is_data(path) or (path[0] == "routes" and not _MASKED.isdisjoint(path[2:3]))

@@ -178,7 +178,7 @@ class DryRun:
         except ROUTE_ERRORS as error:
             letter = route.dead_letter_reason(error)
             if letter is not None:
-                condition = None if when is None or letter.place == "when" else True
+                condition = None if when is None or letter.place in {"when", "validate"} else True
                 return RouteResult(route.name, "dead-letter", dead_letter=letter, condition=condition, captures=named)
         assert when is not None  # noqa: S101 - a route without a condition makes a message or a dead letter
         asked = self._condition(route, when, event, payload, captures)

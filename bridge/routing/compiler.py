@@ -37,6 +37,7 @@ from bridge.routing.expressions import FUNCTIONS, RUNTIME, Expression
 from bridge.routing.functions import compile_function, placed, trace_call
 from bridge.routing.routes import Route, RouteTable, message_builder
 from bridge.routing.tracing import Marks, Tracing
+from bridge.routing.validation import Check, Validators, validated_run
 from bridge.topics.pattern import Pattern, TopicSyntax
 
 
@@ -66,6 +67,7 @@ def compile_routes(
     routes: dict[str, list[Route]] = {name: [] for name in config.sources}
     parsed: _Parsed = {}
     queues = config.actor_queues
+    validators = Validators(config)
     looking_up = expressions.lookups(config.rows)
     functions = {**functions, **looking_up}
     tracing = _tracing(config) if traced and config.tracing.propagate else {}
@@ -85,6 +87,7 @@ def compile_routes(
             functions=functions,
             tables=config.tables,
             secrets=config.table_secrets,
+            check=validators.of(route.validation),
             enforced=enforced,
             queues=queues,
             tracing=tracing.get(route.source),
@@ -94,7 +97,13 @@ def compile_routes(
     redacted = {path.partition(".")[0] for path in config.dead_letters.redact}
     keys = {name: _compile_deduplication(name, config, diagnostics, redacted, looking_up) for name in config.sources}
     tables = {
-        name: RouteTable(compiled, config.sources[name].traits.topics, keys[name], tracing.get(name))
+        name: RouteTable(
+            compiled,
+            config.sources[name].traits.topics,
+            keys[name],
+            tracing.get(name),
+            validators.of(config.sources[name].validation),
+        )
         for name, compiled in routes.items()
     }
     return tables, diagnostics
@@ -159,6 +168,7 @@ class _RouteCompiler:
         functions: Mapping[str, object],
         tables: Collection[str],
         secrets: frozenset[str],
+        check: Check | None,
         enforced: Mapping[str, Actor] | None,
         queues: Mapping[str, str],
         tracing: Tracing | None,
@@ -171,6 +181,7 @@ class _RouteCompiler:
         self._functions = functions
         self._tables = tables
         self._secrets = secrets
+        self._check = check
         self._enforced = enforced
         self._queues = queues
         self._tracing = tracing
@@ -212,11 +223,12 @@ class _RouteCompiler:
             write = self._tracing.writer({*static, *dynamic}, template.queue)
             functions, body = {**functions, "_trace": write}, [*body, trace_call()]
             build = self._tracing.filled(build, marks) if marks else build
+        run = compile_function((self._used, captures), when, body, build, filename, functions=functions)
         return Route(
             name=config.name,
             queue=template.queue,
             pattern=pattern,
-            run=compile_function((self._used, captures), when, body, build, filename, functions=functions),
+            run=validated_run(run, self._check),
             filename=filename,
             source_map=self._source_map,
             secrets=self._secrets,

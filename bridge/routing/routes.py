@@ -26,6 +26,7 @@ from bridge.routing import expressions
 from bridge.routing.deduplication import Deduplication
 from bridge.routing.expressions import EXPRESSION_ERRORS, Expression
 from bridge.routing.tracing import Tracing
+from bridge.routing.validation import Check
 from bridge.topics.index import PatternIndex
 from bridge.topics.memory import TopicMemory
 from bridge.topics.pattern import Pattern, TopicSyntax
@@ -83,7 +84,7 @@ class Route:
         It has no traceback: one that a caller keeps in a variable would keep his frame alive, and the batch in it.
         """
         if isinstance(error, BadEvent):
-            return BadEvent(error.reason, masked(error.detail, self.secrets))
+            return BadEvent(error.reason, masked(error.detail, self.secrets), error.place)
         failure = expressions.explain_failure(error, self.filename)
         place, expression = self.source_map.get(failure.line, ("", None))
         if failure.missing and place == "when":
@@ -167,13 +168,14 @@ class RouteTable:
 
     `syntax` is that of their patterns. `known` caches the matches of the topics that were looked up.
     `deduplication` gives the source's events their deduplication keys, where that is configured. `tracing` has their traces,
-    where the routes write them into messages.
+    where the routes write them into messages. `check` refuses payloads by the source's schema.
     """
 
     routes: Sequence[Route]
     syntax: TopicSyntax
     deduplication: Deduplication | None = None
     tracing: Tracing | None = None
+    check: Check | None = None
     known: TopicMemory[str, Matches] = field(default_factory=TopicMemory)
     #: The positions in `routes`: of those that take every topic, and of the others by their patterns.
     _unconditional: list[int] = field(init=False, default_factory=list)
