@@ -34,9 +34,9 @@ _WITH_EXPRESSIONS: Final = frozenset({"args", "kwargs", "options", "delay"})
 
 
 def parse(
-    body: bytes, file: str, substitution: Substitution, loader: type[Any] = LOADER, *, max_values: int = _MAX_VALUES
+    body: bytes, file: str, substitution: Substitution, loader: type[Any] = LOADER, *, max_values: int = 0
 ) -> Document:
-    """Parse a file of at most `max_values` values. Raises nothing: its mistakes are in the document."""
+    """Parse a file of at most `max_values`, or _MAX_VALUES. Raises nothing: its mistakes are in the document."""
     try:
         text = body.decode().removeprefix("\ufeff")
     except UnicodeDecodeError as error:
@@ -49,7 +49,7 @@ def parse(
         document.complete = False
         document.add_at(control.start(), (), f"a control character (U+{ord(control[0]):04X}) is not allowed here")
     else:
-        _read(document, substitution, loader, max_values)
+        _read(document, substitution, loader, max_values or _MAX_VALUES)
     document.source.incomplete = not document.complete
     return document
 

@@ -28,6 +28,7 @@ from bridge.topics.mismatch import mismatch
 Verdict = Literal["message", "dead-letter", "topic", "when", "not-brought", "no-payload"]
 _NOT_BROUGHT: Final[tuple[Verdict, str]] = "not-brought", "the source does not bring this one"
 _NO_PAYLOAD: Final[tuple[Verdict, str]] = "no-payload", "the event has no payload that can be read"
+_INVALID: Final[tuple[Verdict, str]] = "no-payload", "the payload does not fit the schema of the source"
 _TOO_LONG: Final[tuple[Verdict, str]] = "topic", "this one is too long to be matched"
 
 
@@ -139,7 +140,8 @@ class DryRun:
         try:
             payload = self._routers[event.source].payload(event)
         except BadEvent as error:
-            return Result([], error, _others=partial(self._others, source, event, _NO_PAYLOAD))
+            fitting = _INVALID if error.reason == "invalid" else _NO_PAYLOAD
+            return Result([], error, _others=partial(self._others, source, event, fitting))
         ids = self._ids(now_ms)
         routes = [self._route(route, captures, event, payload, ids) for route, captures in matches]
         return Result(routes, _others=partial(self._others, source, event, None))
