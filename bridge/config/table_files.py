@@ -77,7 +77,7 @@ def read_rows(path: Path, key: str | None, value: str | None, delimiter: str) ->
     except _Wrong as error:
         builder.mistakes.append(error.mistake)
     if builder.mistakes:
-        raise FaultyTable("", mistakes=builder.mistakes[:_MAX_MISTAKES])
+        raise FaultyTable("", mistakes=builder.mistakes)
     return builder.rows, len(body)
 
 
