@@ -35,6 +35,7 @@ _MASK: Final = "[value]"
 _MAX_ERROR: Final = 300
 _MAX_PLACE: Final = 80
 _REFERENCES: Final = ("$ref", "$dynamicRef", "$recursiveRef")
+_TYPES: Final = ("array", "boolean", "integer", "null", "number", "object", "string")
 _RESOURCE: Final = re.compile(r"Resource '([^']*)' is not present")
 _POINTER: Final = re.compile(r"Pointer '([^']*)' does not exist")
 _UNKNOWN_DRAFT: Final = re.compile(r"Unknown meta-schema: '([^']*)'")
@@ -139,6 +140,8 @@ def _mistake(error: Any, schema: object) -> Diagnostic:
     message, path = str(error.message), tuple(error.instance_path)
     if message == f'{_MASK} is not a "regex"':
         return Diagnostic(path, f"not a usable pattern: {_pattern_error(str(error.instance))}")
+    if path[-1:] == ("type",) and isinstance(error.instance, str):
+        return Diagnostic(path, f"there is no type {quoted(error.instance)}", f"the types are {listed(_TYPES, 'and')}")
     if found := _UNKNOWN_DRAFT.match(message):
         return Diagnostic(
             ("$schema",), f"there is no draft {quoted(found[1])}", "it is one of drafts 4, 6, 7, 2019-09 and 2020-12"
