@@ -273,7 +273,7 @@ def test_a_recursive_schema_is_recognised(schema: object, expected: bool) -> Non
         ({"uniqueItems": True}, [[number] for number in range(40_000)]),
         ({"items": {"enum": [f"x{number}" for number in range(5_000)]}}, ["x4999"] * 30_000),
         ({"items": {"pattern": "^(a+)+$"}}, ["a" * 200_000 + "b"]),
-        ({"pattern": "(a{1,1000}){1,1000}b"}, "a" * 250_000),
+        ({"pattern": "(a{1,100}){1,10}b"}, "a" * 250_000),
         ({"format": "regex"}, "(" * 100_000),
         ({"maximum": 5}, 10**4_000),
         ({"multipleOf": 0.01}, 10**4_000),
