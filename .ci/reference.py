@@ -66,6 +66,7 @@ _SECTIONS: Final = (
     Section("admin", "AdminSettings"),
     Section("log", "Log"),
     Section("tracing", "TracingSettings"),
+    Section("tables", "Table", "A mapping: a name of your own, and the table, which `lookup` finds by that name."),
     Section("tests", "Case", "A list of tests, in the file or in `NAME_test.yaml` beside it."),
     Section("tests: event", "EventCase"),
     Section("tests: expect", "ExpectedMessage", "Of each message the keys that are written are compared."),

@@ -96,6 +96,7 @@ class Document:
         self.written: dict[KeyPath, KeyPath] = {}
         #: The hint of each mistake, by its index into the text, its spelled path and its message.
         self.hints: dict[tuple[int, str, str], str] = {}
+        self._elsewhere: list[LocatedDiagnostic] = []
 
     @property
     def source(self) -> RedactedSource:
@@ -114,7 +115,7 @@ class Document:
     @property
     def flawless(self) -> bool:
         """Whether no mistake has been found so far."""
-        return not self.hints
+        return not self.hints and not self._elsewhere
 
     @property
     def is_hopeless(self) -> bool:
@@ -134,15 +135,19 @@ class Document:
         """Place a mistake at a character of the file; the same mistake at the same place is added once."""
         self.hints.setdefault((index, spell_path(self.path_in_file(path)), message), hint)
 
+    def add_elsewhere(self, diagnostic: LocatedDiagnostic) -> None:
+        """Add a mistake in a file that this one names."""
+        self._elsewhere.append(diagnostic)
+
     def diagnostics(self) -> list[LocatedDiagnostic]:
-        """Return the mistakes in the order of the file."""
+        """Return the mistakes in the order of the file, then those in the files that it names."""
         located = []
         for (index, where, message), hint in sorted(self.hints.items())[:MAX_DIAGNOSTICS]:
             part = self._part(index)
             line, column = part.source.position(index - part.start)
             shown = part.source.show(line, column)
             located.append(LocatedDiagnostic(part.file, line, column, where, message, hint, shown))
-        return located
+        return [*located, *self._elsewhere][:MAX_DIAGNOSTICS]
 
     def path_in_file(self, path: KeyPath) -> KeyPath:
         """Return the path in its own file of the key or value at a path of the whole."""

@@ -29,9 +29,12 @@ from bridge.config.defaults import SourceDefaults
 from bridge.config.manifest import Actor, Manifest
 from bridge.config.message_options import check_queue_name
 from bridge.config.route_model import Route
+from bridge.config.schemas import Schema
 from bridge.config.source_model import MAX_PROCESSES
 from bridge.config.sources import SourceConfig
 from bridge.config.substitution import coerced
+from bridge.config.table_files import Rows
+from bridge.config.tables import Table, check_table_names
 from bridge.config.tracing import TracingSettings
 from bridge.config.units import SHARE, parse_share
 from bridge.config.wording import describe
@@ -178,6 +181,24 @@ class Log(Model):
     )
 
 
+def _hiding_lookups(route: Route) -> Route:
+    looking = {name for name in type(route).model_fields if _looks_up(getattr(route, name))}
+    if not looking:
+        return route
+    changed = route.model_copy()
+    changed._hidden = route.hidden | looking  # noqa: SLF001 - as Model itself does
+    return changed
+
+
+def _looks_up(value: object) -> bool:
+    """Tell whether a part of a route may hold a `lookup(...)`."""
+    if isinstance(value, str):
+        return "lookup" in value
+    if isinstance(value, dict):
+        return any(map(_looks_up, value.values()))
+    return isinstance(value, list) and any(map(_looks_up, value))
+
+
 @dataclass(frozen=True, slots=True)
 class Origin:
     """The file of a configuration: its path, the SHA-256 of its text, and when it was loaded, in epoch seconds.
@@ -251,6 +272,11 @@ class Config(Model):
         TracingSettings,
         Field(description="how the trace of an event goes on in its messages", examples=[{"propagate": ["w3c"]}]),
     ] = TracingSettings()
+    tables: Annotated[dict[str, Table], BeforeValidator(check_table_names)] = Field(
+        default={},
+        description="small tables that expressions look up, by names of your own",
+        examples=[{"customers": {"file": "customers.csv", "key": "customer_no", "value": "account"}}],
+    )
     tests: list[Case] = Field(
         default=[],
         description="events, and the messages that are right for them",
@@ -280,6 +306,9 @@ class Config(Model):
 
     _known: Manifest | None = PrivateAttr(default=None)
     _origin: Origin | None = PrivateAttr(default=None)
+    _rows: Mapping[str, Rows] = PrivateAttr(default_factory=dict)
+    _schemas: Mapping[str, Schema] = PrivateAttr(default_factory=dict)
+    _table_secrets: frozenset[str] = PrivateAttr(default=frozenset())
 
     @property
     def origin(self) -> Origin:
@@ -313,8 +342,38 @@ class Config(Model):
         changed._known = manifest  # noqa: SLF001 - its own class
         return changed
 
+    @property
+    def rows(self) -> Mapping[str, Rows]:
+        """The rows of each table by their keys."""
+        return self._rows
+
+    @property
+    def schemas(self) -> Mapping[str, Schema]:
+        """The schema in each file that a `validate` names."""
+        return self._schemas
+
+    @property
+    def table_secrets(self) -> frozenset[str]:
+        """The texts that `${...}` has put into tables and schemas: they may be secrets."""
+        return self._table_secrets
+
+    def with_data(
+        self, rows: Mapping[str, Rows], schemas: Mapping[str, Schema], secrets: frozenset[str] = frozenset()
+    ) -> Config:
+        """Return this configuration with the rows of its tables and the schemas of its files.
+
+        With `secrets`, which are in some table, whatever looks up a table is shown no more than a value of `${...}`.
+        """
+        changed = self.model_copy(
+            update={"routes": [_hiding_lookups(route) for route in self.routes]} if secrets else {}
+        )
+        changed._rows, changed._schemas, changed._table_secrets = rows, schemas, secrets  # noqa: SLF001 - its own class
+        return changed
+
     def secrets(self) -> set[str]:
-        """Return the texts of every connection that no log may show."""
+        """Return the texts of every connection, and of tables, that no log may show."""
         token = self.admin.token if self.admin is not None else None
         known = {token.get_secret_value()} if token is not None else set()
-        return known.union(self.dramatiq.secrets(), *(source.secrets() for source in self.sources.values()))
+        return known.union(
+            self._table_secrets, self.dramatiq.secrets(), *(source.secrets() for source in self.sources.values())
+        )

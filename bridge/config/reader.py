@@ -34,8 +34,10 @@ _COMMENT = re.compile(r"[ \t]*#")
 _WITH_EXPRESSIONS: Final = frozenset({"args", "kwargs", "options", "delay"})
 
 
-def parse(body: bytes, file: str, substitution: Substitution, loader: type[Any] = LOADER) -> Document:
-    """Parse a file. Raises nothing: its mistakes are in the document."""
+def parse(
+    body: bytes, file: str, substitution: Substitution, loader: type[Any] = LOADER, *, max_values: int = 0
+) -> Document:
+    """Parse a file of at most `max_values`, or MAX_VALUES. Raises nothing: its mistakes are in the document."""
     try:
         text = body.decode().removeprefix("\ufeff")
     except UnicodeDecodeError as error:
@@ -48,17 +50,17 @@ def parse(body: bytes, file: str, substitution: Substitution, loader: type[Any] 
         document.complete = False
         document.add_at(control.start(), (), f"a control character (U+{ord(control[0]):04X}) is not allowed here")
     else:
-        _read(document, substitution, loader)
+        _read(document, substitution, loader, max_values or MAX_VALUES)
     document.source.incomplete = not document.complete
     return document
 
 
-def _read(document: Document, substitution: Substitution, loader: type[Any]) -> None:
+def _read(document: Document, substitution: Substitution, loader: type[Any], max_values: int) -> None:
     text = document.text
     repaired: dict[int, SyntaxFault] = {}
     while True:
         document.clear()
-        reader = _Reader(document, substitution, repaired)
+        reader = _Reader(document, substitution, repaired, max_values)
         faults: list[SyntaxFault] = []
         try:
             reader.read(text, loader)
@@ -85,7 +87,10 @@ class _Unreadable(Exception):
 class _Reader:
     """Turns the parser's events into values."""
 
-    def __init__(self, document: Document, substitution: Substitution, repaired: dict[int, SyntaxFault]) -> None:
+    def __init__(
+        self, document: Document, substitution: Substitution, repaired: dict[int, SyntaxFault], max_values: int
+    ) -> None:
+        self._max_values = max_values
         self._document = document
         self._substitution = substitution
         self._repaired = repaired
@@ -125,8 +130,8 @@ class _Reader:
 
     def _node(self, event: yaml.Event, path: KeyPath, depth: int) -> object:
         self._document.values.setdefault(path, _span(event))
-        if len(self._document.values) > MAX_VALUES:
-            self._report(event, path[:1], f"the file holds more than {MAX_VALUES:,} values")
+        if len(self._document.values) > self._max_values:
+            self._report(event, path[:1], f"the file holds more than {self._max_values:,} values")
             raise _Unreadable
         if isinstance(event, yaml.ScalarEvent) and event.anchor is None and event.tag is None:
             return self._scalar(event, path)

@@ -14,6 +14,7 @@ from bridge.config.dollar import is_expression
 from bridge.config.gates import DeduplicateOrNull
 from bridge.config.manifest import Actor
 from bridge.config.message_options import check_actor_name, check_queue_name
+from bridge.config.schemas import Validation
 from bridge.config.substitution import unmarked
 from bridge.config.target_model import MAX_STEPS, Allow, QueueBy, Step, check_chosen, refuse_pipe_target
 from bridge.config.wording import describe
@@ -55,6 +56,13 @@ class Route(Model):
         default=None,
         description="topic in the source's own wildcards, and {name} for captures",
         examples=["plants/{plant}/ovens/+/temperature"],
+    )
+    validation: Validation = Field(
+        default=None,
+        validation_alias="validate",
+        serialization_alias="validate",
+        description="JSON Schema that the payload has to fit, or its file; otherwise this route makes a dead letter",
+        examples=["order.schema.json", {"type": "object", "required": ["id"]}],
     )
     when: Annotated[str | None, BeforeValidator(or_null(_condition))] = Field(
         default=None, description="condition, an expression", examples=["payload.celsius > 250 and not meta.retain"]

@@ -9,6 +9,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema
 
 from bridge.config.connection import Bytes, Connection, Integer, Milliseconds, Model, at_least, or_null
 from bridge.config.dollar import is_expression
+from bridge.config.schemas import Validation
 from bridge.config.traits import Traits
 from bridge.config.units import spell_size
 from bridge.config.wording import describe
@@ -71,6 +72,13 @@ class SourceModel(Connection):
     without: ClassVar[Mapping[str, str]] = {}
 
     decode: Decode = Field(default="json", description="how a body becomes the payload", examples=["msgpack"])
+    validation: Validation = Field(
+        default=None,
+        validation_alias="validate",
+        serialization_alias="validate",
+        description="JSON Schema that each payload has to fit, or its file; an event with another one is a dead letter",
+        examples=["reading.schema.json", {"type": "object", "required": ["celsius"]}],
+    )
     unmatched: Unmatched | None = Field(
         default=None,
         description="fate of an event that fits no route's topic; dead-letter for queues and streams, otherwise drop",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -70,6 +70,17 @@ class Piece:
     value: str
     unset: bool = False
     fallback: bool = False
+
+
+#: No secrets, and words of every output.
+_WORDS: Final = frozenset({"", "true", "false", "null"})
+
+
+def possible_secrets(pieces: Iterable[Piece]) -> Iterator[str]:
+    """Yield the values that may be secret: neither words of every output, nor texts that stand in the file."""
+    for piece in pieces:
+        if not piece.unset and not piece.fallback and piece.value not in _WORDS:
+            yield piece.value
 
 
 def refilled(text: str, pieces: Sequence[Piece], placeholder: str) -> str:
@@ -176,6 +187,15 @@ class Substitution:
         if path not in self._files:
             self._files[path] = _read(path)
         return self._files[path]
+
+
+class _NoSubstitution(Substitution):
+    def apply(self, text: str) -> tuple[str, list[Piece], list[Diagnostic]]:
+        return text, [], []
+
+
+#: Replaces nothing: a file of data holds no references.
+NO_SUBSTITUTION: Final[Substitution] = _NoSubstitution({})
 
 
 def _read(path: str) -> str:

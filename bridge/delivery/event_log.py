@@ -18,6 +18,7 @@ from bridge.model.accounting import Outcome
 from bridge.model.batch import Batch
 from bridge.model.event import Event
 from bridge.observe.logs import logger
+from bridge.observe.masking import masked
 from bridge.routing.redaction import Redaction
 
 log = logger()
@@ -37,6 +38,7 @@ class EventLog:
     def __init__(self, config: Config) -> None:
         self._routes = DryRun(config)
         self._redaction = Redaction.of(config)
+        self._secrets = config.table_secrets
 
     def written(self, batch: Batch, outcome: Outcome, *, redelivers: bool = True) -> None:  # noqa: ARG002 - see `Observer`
         """Log each event of a batch; see `Observer`.
@@ -75,7 +77,7 @@ class EventLog:
             hide = self._redaction.hiding(event)
             result = self._routes.run(event, now_ms)
             cause = _cause(result)
-            routes = {name: hide(verdict) for name, verdict in _routes(result).items()}
+            routes = {name: masked(hide(verdict), self._secrets) for name, verdict in _routes(result).items()}
             return {"routes": routes, "cause": None if cause is None else hide(cause)}
         except Exception as error:  # noqa: BLE001 - an explanation that fails must not end the bridge
             return {"cause": f"no explanation: {describe_error(error)}"}

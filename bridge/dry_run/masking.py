@@ -7,14 +7,14 @@ from collections.abc import Iterable, Iterator
 from typing import Any, Final
 
 from bridge.config.document import Document
+from bridge.config.substitution import possible_secrets
+from bridge.config.tables import is_data
 from bridge.dry_run.wording import visible
 from bridge.errors import KeyPath
 from bridge.observe.masking import MASK, masked
 
 #: The parts of a route that may hold a secret; its names and topics are shown, as `check` does.
 _MASKED: Final = frozenset({"when", "args", "kwargs", "options"})
-#: No secrets, and words of every output.
-_WORDS: Final = frozenset({"true", "false", "null"})
 
 
 class Masking:
@@ -44,9 +44,8 @@ class Masking:
 def _substituted(document: Document) -> Iterator[str]:
     for path, (_, pieces) in document.substituted.items():
         if _may_be_secret(path):
-            found = (piece for piece in pieces if not piece.unset and not piece.fallback)
-            yield from (piece.value for piece in found if piece.value not in _WORDS)
+            yield from possible_secrets(pieces)
 
 
 def _may_be_secret(path: KeyPath) -> bool:
-    return path[0] == "tests" or (path[0] == "routes" and not _MASKED.isdisjoint(path[2:3]))
+    return path[0] == "tests" or is_data(path) or (path[0] == "routes" and not _MASKED.isdisjoint(path[2:3]))

@@ -19,7 +19,7 @@ from bridge.model.event import Event
 from bridge.model.message import Message, MessageIds
 from bridge.routing import router
 from bridge.routing.compiler import compile_routes
-from bridge.routing.expressions import RUNTIME, Expression
+from bridge.routing.expressions import RUNTIME, Expression, lookups
 from bridge.routing.functions import compile_part
 from bridge.routing.gates import EXPIRED
 from bridge.routing.routes import ROUTE_ERRORS, Route
@@ -45,6 +45,7 @@ Verdict = Literal[
 FITS: Final[frozenset[Verdict]] = frozenset({"message", "dead-letter", "expired", "deduplicated"})
 _NOT_BROUGHT: Final[tuple[Verdict, str]] = "not-brought", "the source does not bring this one"
 _NO_PAYLOAD: Final[tuple[Verdict, str]] = "no-payload", "the event has no payload that can be read"
+_INVALID: Final[tuple[Verdict, str]] = "no-payload", "the payload does not fit the schema of the source"
 _TOO_LONG: Final[tuple[Verdict, str]] = "topic", "this one is too long to be matched"
 
 
@@ -154,7 +155,7 @@ class DryRun:
         self._remembered: Remembered = set()
         #: The conditions of the routes as functions, made when one is not true for the first time.
         self._conditions: dict[str, Callable[..., Any]] = {}
-        self._functions = {**RUNTIME, "_now": lambda: self._now_ms}
+        self._functions = {**RUNTIME, **lookups(config.rows), "_now": lambda: self._now_ms}
         self._tables = compile_routes(config, functions=self._functions, traced=False)[0]
         self._routers = {name: router.make(config.sources[name], table) for name, table in self._tables.items()}
         self._topics = {
@@ -181,7 +182,8 @@ class DryRun:
         try:
             payload = self._routers[event.source].payload(event)
         except BadEvent as error:
-            return Result([], error, _others=partial(self._others, source, event, _NO_PAYLOAD))
+            fitting = _INVALID if error.reason == "invalid" else _NO_PAYLOAD
+            return Result([], error, _others=partial(self._others, source, event, fitting))
         ids = self._ids(now_ms)
         routes: list[RouteResult] = []
         for route, captures in matches:
@@ -232,7 +234,7 @@ class DryRun:
         except ROUTE_ERRORS as error:
             letter = route.dead_letter_reason(error)
             if letter is not None:
-                condition = None if when is None or letter.place == "when" else True
+                condition = None if when is None or letter.place in {"when", "validate"} else True
                 return RouteResult(route.name, "dead-letter", dead_letter=letter, condition=condition, captures=named)
         assert when is not None  # noqa: S101 - a route without a condition makes a list, or a dead letter
         asked = self._condition(route, when, event, payload, captures)

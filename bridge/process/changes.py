@@ -17,6 +17,8 @@ _MAX_NAMED: Final = 100
 _OF_SINK: Final = ("dramatiq", "dead_letters")
 #: Sections that are replaced without a connection being closed.
 _LIVE: Final = ("log", "drain_timeout", "admin", "manifest", "enforce_manifest", "tracing")
+#: Keys that models have under other names.
+_KEYS: Final = {"source": "from", "validation": "validate"}
 _RESTART: Final = "restart the bridge for it"
 
 
@@ -42,6 +44,7 @@ def compare(old: Config, new: Config) -> Changes:
     words = [f"{name} changed{_listed(keys)}" for name, keys in sections.items() if keys is not None]
     if sections["manifest"] is None and old.manifest is not None and old.actors != new.actors:
         words.append("manifest changed: its actors")
+    words += _compare_data(old, new)
     restarted, source_words = _compare_sources(old, new)
     replaced = {name for name in restarted if old.sources[name].type != new.sources[name].type}
     sink = any(sections[name] is not None for name in _OF_SINK)
@@ -85,6 +88,20 @@ def _compare_sources(old: Config, new: Config) -> tuple[set[str], list[str]]:
     return restarted, words
 
 
+def _compare_data(old: Config, new: Config) -> Iterator[str]:
+    """Yield the tables that have changed, and the files of schemas."""
+    for name in dict.fromkeys((*old.tables, *new.tables)):
+        if name not in new.tables:
+            yield f"table {name} removed"
+        elif name not in old.tables:
+            yield f"table {name} added"
+        elif old.tables[name] != new.tables[name] or old.rows.get(name) != new.rows.get(name):
+            yield f"table {name} changed"
+    for file in old.schemas.keys() & new.schemas.keys():
+        if old.schemas[file] != new.schemas[file]:
+            yield f"schema {file} changed"
+
+
 def _compare_routes(old: Config, new: Config) -> Iterator[str]:
     before, after = _by_name(old), _by_name(new)
     for name in before:
@@ -94,7 +111,7 @@ def _compare_routes(old: Config, new: Config) -> Iterator[str]:
         if name not in before:
             yield f"route {name} added"
         elif (keys := _changed(before[name], route)) is not None:
-            yield f"route {name} changed{_listed(['from' if key == 'source' else key for key in keys])}"
+            yield f"route {name} changed{_listed(keys)}"
     if [name for name in before if name in after] != [name for name in after if name in before]:
         yield "routes are in another order"
 
@@ -114,4 +131,4 @@ def _changed(old: Any, new: Any) -> list[str] | None:
 
 
 def _listed(keys: Sequence[str]) -> str:
-    return f": {', '.join(keys)}" if keys else ""
+    return f": {', '.join(_KEYS.get(key, key) for key in keys)}" if keys else ""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 
-from bridge.config import MAX_MISTAKES, Config, SourceConfig
+from bridge.config import MAX_MISTAKES, Config
 from bridge.config.manifest import Actor
 from bridge.config.source_model import DeduplicatedSource
 from bridge.errors import Diagnostic, InvalidValue
@@ -18,6 +18,7 @@ from bridge.routing.gates import GateContext
 from bridge.routing.route_compiler import RouteCompiler
 from bridge.routing.routes import Route, RouteTable
 from bridge.routing.tracing import Tracing
+from bridge.routing.validation import Validators
 from bridge.routing.values import Parsed, Values
 
 
@@ -48,6 +49,9 @@ def compile_routes(
     routes: dict[str, list[Route]] = {name: [] for name in config.sources}
     parsed: Parsed = {}
     queues = config.actor_queues
+    validators = Validators(config)
+    looking_up = expressions.lookups(config.rows)
+    functions = {**functions, **looking_up}
     tracing = _tracing(config) if traced and config.tracing.propagate else {}
     redacted = {path.partition(".")[0] for path in config.dead_letters.redact}
     is_timed = {name: "expires_in" in source.traits.properties(source).meta for name, source in config.sources.items()}
@@ -59,21 +63,27 @@ def compile_routes(
             continue  # the configuration's own checks report it
         compiled = RouteCompiler(
             route,
-            Values(("routes", index), diagnostics, parsed),
+            Values(("routes", index), diagnostics, parsed, config.tables),
             config.sources[route.source].traits.topics,
             functions=functions,
             enforced=enforced,
             queues=queues,
             tracing=tracing.get(route.source),
             gates=GateContext(redacted, is_timed[route.source], expires=expires),
+            check=validators.of(route.validation),
+            secrets=config.table_secrets,
         ).compile()
         if compiled is not None:
             routes[route.source].append(compiled)
-    keys = {
-        name: _compile_deduplication(name, source, diagnostics, redacted) for name, source in config.sources.items()
-    }
+    keys = {name: _compile_deduplication(name, config, diagnostics, redacted, looking_up) for name in config.sources}
     tables = {
-        name: RouteTable(compiled, config.sources[name].traits.topics, keys[name], tracing.get(name))
+        name: RouteTable(
+            compiled,
+            config.sources[name].traits.topics,
+            keys[name],
+            tracing.get(name),
+            validators.of(config.sources[name].validation),
+        )
         for name, compiled in routes.items()
     }
     return tables, diagnostics
@@ -87,14 +97,20 @@ def _tracing(config: Config) -> dict[str, Tracing]:
 
 
 def _compile_deduplication(
-    name: str, source: SourceConfig, diagnostics: list[Diagnostic], redacted: Collection[str]
+    name: str,
+    config: Config,
+    diagnostics: list[Diagnostic],
+    redacted: Collection[str],
+    looking_up: Mapping[str, object],
 ) -> Deduplication | None:
     """Compile the key of a source; `redacted` names the parts of an event of which `dead_letters.redact` removes fields."""
+    source = config.sources[name]
     if not isinstance(source, DeduplicatedSource) or source.deduplicate is None:
         return None
     text, filename = source.deduplicate.key[1:], f"<deduplicate.key of {name}>"
     try:
         expression = expressions.parse(text, expressions.NAMES)
+        expressions.check_tables(expression.tables, config.tables)
         if "received_at" in expression.names:
             hint = "take it from payload, headers or meta"
             raise InvalidValue("an event that comes again has another received_at", hint, text.index("received_at"))
@@ -112,7 +128,7 @@ def _compile_deduplication(
         [expression.node],
         lambda value, _ids: value,
         filename,
-        functions=DEDUPLICATION_FUNCTIONS,
+        functions={**DEDUPLICATION_FUNCTIONS, **looking_up},
         purse=STEPS if expression.needs_purse else 0,
     )
     is_shown = expression.names.isdisjoint(redacted)

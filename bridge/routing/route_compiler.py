@@ -35,6 +35,7 @@ from bridge.routing.message_builder import message_builder
 from bridge.routing.routes import Route
 from bridge.routing.target_compiler import TargetCompiler, bindings
 from bridge.routing.tracing import Marks, Tracing
+from bridge.routing.validation import Check, validated_run
 from bridge.routing.values import Values, has_expression, literal
 from bridge.topics.pattern import Pattern, TopicSyntax
 
@@ -56,6 +57,8 @@ class RouteCompiler:
         queues: Mapping[str, str],
         tracing: Tracing | None,
         gates: GateContext,
+        check: Check | None,
+        secrets: frozenset[str],
     ) -> None:
         self._config = config
         self._values = values
@@ -65,6 +68,8 @@ class RouteCompiler:
         self._queues = queues
         self._tracing = tracing
         self._gates = gates
+        self._check = check
+        self._secrets = secrets
 
     def compile(self) -> Route | None:
         """Return the route, None if it has mistakes."""
@@ -117,11 +122,12 @@ class RouteCompiler:
             name=config.name,
             queue=queue,
             pattern=pattern,
-            run=gates.timed(run),
+            run=validated_run(gates.timed(run), self._check),
             filename=filename,
             source_map=values.source_map,
             is_plain=target is None,
             otherwise=config.otherwise,
+            secrets=self._secrets,
         )
 
     def _plain(

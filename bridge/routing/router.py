@@ -21,6 +21,7 @@ from bridge.routing.decoding import Decode
 from bridge.routing.deduplication import Deduplication
 from bridge.routing.gates import EXPIRED
 from bridge.routing.routes import MAX_TOPIC, ROUTE_ERRORS, Matches, Route, RouteTable
+from bridge.routing.validation import validated
 
 #: A batch ends after this CPU time of routing, so that no source waits long for its turn; a machine that is busy with others
 #: makes no smaller batches. The clock is asked at bodies that can take milliseconds, and between events whenever so many
@@ -254,7 +255,9 @@ def make(config: SourceConfig, table: RouteTable) -> Router:
     """Return the router of the source that `config` describes."""
     return Router(
         table=table,
-        decode=decoding.decoder("json" if config.traits.presents_json(config) else config.decode),
+        decode=validated(
+            decoding.decoder("json" if config.traits.presents_json(config) else config.decode), table.check
+        ),
         max_body_bytes=config.max_body,
         dead_letter_unmatched=config.dead_letter_unmatched,
         deduplication=table.deduplication,

@@ -10,11 +10,13 @@ from typing import Any, Final
 from bridge.errors import BadEvent, DeadLetterReason
 from bridge.model.event import Event
 from bridge.model.message import Message, MessageIds, check_sizes
+from bridge.observe.masking import masked
 from bridge.routing import expressions
 from bridge.routing.deduplication import Deduplication
 from bridge.routing.expressions import EXPRESSION_ERRORS, Expression
 from bridge.routing.foreach import element_of
 from bridge.routing.tracing import Tracing
+from bridge.routing.validation import Check
 from bridge.topics.index import PatternIndex
 from bridge.topics.memory import TopicMemory
 from bridge.topics.pattern import Pattern, TopicSyntax
@@ -31,7 +33,7 @@ class Route:
     That of a plain route, as nearly all are, returns the redis_message_id and body of the one message for `queue`; that of
     another a list of `Message`: it can make several, or choose their queue. It raises one of ROUTE_ERRORS;
     `dead_letter_reason` explains which. `source_map` maps a line of `run` to the expression compiled there and to its place
-    in the route. An `otherwise` route, which is not plain, fits only where no other route of the source has: `run` does not
+    in the route; no reason shows one of the `secrets`. An `otherwise` route, which is not plain, fits only where no other route of the source has: `run` does not
     ask that.
     """
 
@@ -43,6 +45,7 @@ class Route:
     source_map: dict[int, tuple[str, Expression]]
     is_plain: bool = True
     otherwise: bool = False
+    secrets: frozenset[str] = frozenset()
 
     @property
     def when(self) -> Expression | None:
@@ -71,7 +74,7 @@ class Route:
         """
         element = "" if self.is_plain else element_of(error, self.filename)
         if isinstance(error, BadEvent):
-            return BadEvent(error.reason, element + error.detail, error.place)
+            return BadEvent(error.reason, element + masked(error.detail, self.secrets), error.place)
         failure = expressions.explain_failure(error, self.filename)
         place, expression = self.source_map.get(failure.line, ("", None))
         if failure.missing and place == "when":
@@ -80,7 +83,7 @@ class Route:
         texts = {line: each.text for line, (_, each) in self.source_map.items()}
         at = f"{f' in `{part}`' if part else ''}{failure.spell_elements(texts)}"
         reason: DeadLetterReason = "missing-field" if failure.missing else "wrong-type"
-        detail = f"{element}{place}{': ' if place else ''}{failure.cause}{at}"
+        detail = element + masked(f"{place}{': ' if place else ''}{failure.cause}{at}", self.secrets)
         return BadEvent("too-large" if failure.too_large else reason, detail, place)
 
 
@@ -98,13 +101,14 @@ class RouteTable:
 
     `syntax` is that of their patterns. `known` caches the matches of the topics that were looked up.
     `deduplication` gives the source's events their deduplication keys, where that is configured. `tracing` has their traces,
-    where the routes write them into messages.
+    where the routes write them into messages. `check` refuses payloads by the source's schema.
     """
 
     routes: Sequence[Route]
     syntax: TopicSyntax
     deduplication: Deduplication | None = None
     tracing: Tracing | None = None
+    check: Check | None = None
     known: TopicMemory[str, Matches] = field(default_factory=TopicMemory)
     #: The positions in `routes`: of those that take every topic, and of the others by their patterns.
     _unconditional: list[int] = field(init=False, default_factory=list)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -22,13 +23,14 @@ class Values:
     """Makes the trees of one route, which stands at `path`; every mistake is appended to `diagnostics`.
 
     `names` are those that an expression may use from here on, `used` those that one has used. Each expression stands on a
-    line of its own; `source_map` maps that to the expression and to its place in the route. `needs_purse` tells whether one of
+    line of its own, and looks up `tables` only; `source_map` maps that to the expression and to its place in the route. `needs_purse` tells whether one of
     them has a loop. Once they are `in_loop`, `weight` adds up the steps that they cost for each element.
     """
 
     path: KeyPath
     diagnostics: list[Diagnostic]
     parsed: Parsed
+    tables: Collection[str] = ()
     names: tuple[str, ...] = tuple(expressions.NAMES)
     source_map: dict[int, tuple[str, Expression]] = field(default_factory=dict)
     used: set[str] = field(default_factory=set)
@@ -43,13 +45,14 @@ class Values:
         self._line += 1
         key = (text, self.names, self._line, self.in_loop)
         expression = self.parsed.get(key)
-        if expression is None:
-            try:
+        try:
+            if expression is None:
                 expression = expressions.parse(text, self.names, line=self._line, in_loop=self.in_loop)
                 self.parsed[key] = expression
-            except InvalidValue as error:
-                self.report(place, error, prefix)
-                return placed(ast.Constant(None))
+            expressions.check_tables(expression.tables, self.tables)
+        except InvalidValue as error:
+            self.report(place, error, prefix)
+            return placed(ast.Constant(None))
         self.source_map[self._line] = (".".join(map(str, place)), expression)
         self.used |= expression.names
         self.needs_purse |= expression.needs_purse

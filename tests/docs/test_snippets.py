@@ -28,6 +28,8 @@ _ROUTES: Final = [
     {"from": "signups", "actor": "send_welcome_email", "args": ["$payload.user_id", "$payload.msg"]},
     {"from": "audit", "actor": "archive", "args": ["$payload"]},
 ]
+#: The files that tables in the documents name.
+_TABLES: Final = {"customers.csv": "customer_no;account\nc7;4711\n", "devices.yaml": "d1: {zone: 3}\n"}
 #: Of Kubernetes, compose and Prometheus.
 _OTHERS: Final = re.compile(r"^(apiVersion|services|rule_files|scrape_configs|groups):", re.MULTILINE)
 _KEYS: Final = frozenset(Config.model_json_schema()["properties"])
@@ -68,6 +70,8 @@ def test_the_documents_have_pieces() -> None:
 
 
 def _mistakes(block: Block, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> str:
+    for name, text in _TABLES.items():
+        (tmp_path / name).write_text(text)
     path = tmp_path / "bridge.yaml"
     path.write_text(yaml.safe_dump(_framed(yaml.safe_load(block.text))))
     code = cli.main(["check", "--allow-unset", str(path)])

@@ -26,6 +26,9 @@ _OPERATORS: Final[dict[type[ast.AST], type[ast.AST]]] = {
 }
 #: Parts of a route whose text is an expression only behind `$`.
 _VALUES: Final = ("args", "kwargs", "options", "delay", "deduplicate")
+#: The keys of a table of which a lookup depends; and those of a schema on which no payload does.
+_OF_TABLES: Final = {"key", "value", "delimiter"}
+_ANNOTATIONS: Final = frozenset({"$schema", "$id", "$comment", "title", "description", "examples", "default"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,13 +46,24 @@ def mutants(config: dict[str, Any]) -> Iterator[Mutant]:
             # How long a key is remembered, no test of one event can tell.
             if path[0] in {"name", "from"} or path == ("deduplicate", "within"):
                 continue
+            if path[0] == "validate" and not _ANNOTATIONS.isdisjoint(path):
+                continue
             for changed in _changed(path, value):
-                mutant = copy.deepcopy(config)
-                inside: Any = mutant["routes"][index]
-                for step in path[:-1]:
-                    inside = inside[step]
-                inside[path[-1]] = changed
-                yield Mutant(f"routes[{index}].{'.'.join(map(str, path))}: {value!r} -> {changed!r}", mutant)
+                yield _mutant(config, ("routes", index, *path), value, changed)
+    for name, table in config.get("tables", {}).items():
+        for key in _OF_TABLES & table.keys():
+            yield _mutant(
+                config, ("tables", name, key), table[key], f"{table[key]}x"[-1 if key == "delimiter" else 0 :]
+            )
+
+
+def _mutant(config: dict[str, Any], path: tuple[Any, ...], value: Any, changed: Any) -> Mutant:
+    mutant = copy.deepcopy(config)
+    inside: Any = mutant
+    for step in path[:-1]:
+        inside = inside[step]
+    inside[path[-1]] = changed
+    return Mutant(f"{'.'.join(map(str, path))}: {value!r} -> {changed!r}", mutant)
 
 
 def _scalars(path: tuple[Any, ...], value: Any) -> Iterator[tuple[tuple[Any, ...], Any]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Final
 
@@ -39,7 +40,8 @@ def test_the_tests_of_an_example_pass_and_cover_it(example: Path) -> None:
 
 def test_a_changed_operator_or_literal_fails_a_test(example: Path, tmp_path: Path) -> None:
     """The routes are covered, so no such change passes unseen; one that is no configuration is seen as well."""
-    path = tmp_path / "bridge.yaml"
+    shutil.copytree(example.parent, tmp_path, dirs_exist_ok=True)  # tables and schemas lie beside it
+    path = tmp_path / example.name
     survivors = []
     changed = 0
     for mutant in mutants(yaml.safe_load(example.read_text())):

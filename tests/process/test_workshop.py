@@ -205,3 +205,29 @@ async def test_the_answer_of_thousands_of_routes_is_bounded(tmp_path: Path) -> N
     assert sum(len(text) for each in tried.routes for text in each.messages) <= trials._MAX_MESSAGES
     assert tried.routes[-1].why == "1 of its 1 messages are not shown: together they are too large"
     assert (tried.test, tried.no_test) == ("", "a test of this event and its messages would be too large for the page")
+
+
+def test_a_trial_shows_no_value_of_a_table_that_came_from_outside(tmp_path: Path) -> None:
+    """The parts of a message that look up a table, as those that have such a value themselves; nor does an error."""
+    path = tmp_path / "bridge.yaml"
+    routes = [
+        {"from": "feed", "actor": "call", "args": ['$lookup("t", "a")'], "kwargs": {"n": "$payload.n"}},
+        {"from": "feed", "actor": "fail", "args": ['$int(lookup("t", "a"))']},
+        {"from": "feed", "actor": "not", "when": 'lookup("t", "a") == "x"'},
+    ]
+    source = {
+        "type": "redis-stream",
+        "url": "redis://localhost",
+        "streams": ["events"],
+        "group": "bridge",
+        "field": "data",
+    }
+    tables = {"t": {"values": {"a": "${SECRET}"}}}
+    path.write_text(yaml.safe_dump({"sources": {"feed": source}, "tables": tables, "routes": routes}))
+    tried = trials.TrialRun(load(str(path), environ={"SECRET": SECRET}), "feed").run(
+        Trial(source="feed", topic="events", payload={"n": 1})
+    )
+    assert {one.route: one.verdict for one in tried.routes} == {"call": "message", "fail": "dead-letter", "not": "when"}
+    assert '"args":"***"' in str(tried.routes)
+    assert '"kwargs":{"n":1}' in str(tried.routes)
+    assert SECRET not in str(tried)

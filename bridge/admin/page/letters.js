@@ -12,6 +12,7 @@ const SOON_MS = 1500;
 
 const WORDS = {
   decode: "its body cannot be decoded",
+  invalid: "its payload does not fit the schema of validate",
   "too-large": "it is too large",
   "missing-field": "a field is missing that the route reads",
   "wrong-type": "a value is of a type that the route cannot use",

@@ -15,7 +15,7 @@ const SLOW_S = 10;
 export const CLASSES = ["enqueued", "filtered", "unmatched", "deduplicated", "expired", "dead_lettered", "returned", "lost"];
 
 /** Of these reasons an event dies before any route has it. */
-const BEFORE_ROUTES = ["decode", "too-large", "unmatched", "poison"];
+const BEFORE_ROUTES = ["decode", "invalid", "too-large", "unmatched", "poison"];
 
 const came = (counts) => counts.received + counts.recovered;
 const sum = (numbers) => numbers.reduce((total, number) => total + number, 0);

@@ -16,6 +16,7 @@ from bridge.routing.expressions.failures import (
     part_of,
 )
 from bridge.routing.expressions.functions import FUNCTIONS, READERS, RUNTIME
+from bridge.routing.expressions.lookup import check_tables, lookups
 from bridge.routing.expressions.purse import PURSE, STEPS, STEPS_PER_ELEMENT, TooLarge
 from bridge.routing.expressions.rewriter import NAMES, Expression, parse
 
@@ -31,8 +32,10 @@ __all__ = [
     "Expression",
     "ExpressionFailure",
     "TooLarge",
+    "check_tables",
     "explain_failure",
     "is_missing",
+    "lookups",
     "parse",
     "part_of",
 ]

@@ -10,6 +10,7 @@ from types import TracebackType
 from typing import Final
 
 from bridge.config.wording import describe, quoted
+from bridge.routing.expressions.lookup import NotInTable
 from bridge.routing.expressions.purse import PURSE, Purse, TooLarge
 
 #: The errors that an expression can raise; any other is a bug of ours and ends the process loudly.
@@ -130,6 +131,8 @@ def _origin(trace: TracebackType) -> tuple[int, int, int]:
 
 
 def _cause(error: Exception) -> str:
+    if isinstance(error, NotInTable):
+        return str(error)
     if isinstance(error, KeyError):
         return f"no field {quoted(error.args[0] if error.args else '')}"
     for kind, cause in _CAUSES.items():

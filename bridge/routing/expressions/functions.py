@@ -23,6 +23,7 @@ from bridge.routing.expressions import (
     times,
     zones,
 )
+from bridge.routing.expressions.lookup import lookups
 from bridge.routing.expressions.signatures import Checked, Function
 from bridge.routing.expressions.values import key, refuse
 
@@ -48,6 +49,8 @@ _PLACES: Final = Checked("number of places", money.check_places)
 _MARKS: Final = Checked("marks", money.check_marks)
 _ZONE: Final = Checked("zone", zones.load, prepare=zones.load_all)
 
+#: Those of a configuration without tables.
+LOOKUPS: Final = lookups({})
 #: Every function that an expression may call.
 FUNCTIONS: Final[dict[str, Function]] = {
     "default": Function(fields.default, 2, 2, lazy=True),
@@ -121,13 +124,17 @@ FUNCTIONS: Final[dict[str, Function]] = {
     "hmac": Function(hashes.hmac_of, 2, 3, {2: Checked("hash", hashes.check_hash)}),
     "uuid5": Function(hashes.uuid5, 1, 2, {1: Checked("namespace", hashes.namespace_of)}),
     "bucket": Function(hashes.bucket, 2, 2, {1: Checked("number of buckets", hashes.check_buckets)}),
+    # Tables.
+    "lookup": Function(LOOKUPS["_lookup"], 2, 3),
 }
 
 #: The globals that rewritten code needs; nothing else is reachable from it.
 RUNTIME: Final[dict[str, object]] = {
     "__builtins__": {},
     **{f"_{name}": function.call for name, function in FUNCTIONS.items()},
+    **LOOKUPS,
     **{f"_{operator.__name__}": compute for operator, compute in arithmetic.OPERATORS.items()},
+    **LOOKUPS,
     "_pick": fields.pick,
     "_present": fields.present,
     "_concat": text.concat,
@@ -140,5 +147,5 @@ RUNTIME: Final[dict[str, object]] = {
     **equality.RUNTIME,
     **purse.RUNTIME,
 }
-#: Those of them that read a field by themselves.
-READERS: Final = frozenset({"_pick", "_present", "_default", "_has", "_catch"})
+#: Those of them that read a field, or a table, by themselves.
+READERS: Final = frozenset({"_pick", "_present", "_default", "_has", "_catch", *LOOKUPS})

@@ -52,7 +52,8 @@ class Expression:
     """One checked expression.
 
     `text` is without the leading `$`. `node` is safe to compile with the globals `RUNTIME`: each of its nodes stands
-    on the line given to `parse` at the UTF-8 byte offsets of the text. `names` are the free names that it uses.
+    on the line given to `parse` at the UTF-8 byte offsets of the text. `names` are the free names that it uses, `tables`
+    the names of tables, each with its place in characters.
 
     `needs_purse` tells whether `node` reads a purse, the local name PURSE (see `compile_function`). `weight` is what one
     evaluation costs in the purse's steps, where a loop runs the expression; the loops within it pay for themselves.
@@ -63,6 +64,7 @@ class Expression:
     names: frozenset[str]
     needs_purse: bool = False
     weight: int = 1
+    tables: tuple[tuple[str, int], ...] = ()
 
 
 def parse(text: str, names: Collection[str], *, line: int = 1, in_loop: bool = False) -> Expression:
@@ -75,7 +77,8 @@ def parse(text: str, names: Collection[str], *, line: int = 1, in_loop: bool = F
     """
     rewriter = _Rewriter(Text(text), names, line, in_loop=in_loop)
     node = rewriter.expression()
-    return Expression(text, node, frozenset(rewriter.used), rewriter.loops.needs_purse, rewriter.loops.weight)
+    loops, tables = rewriter.loops, tuple(rewriter.tables)
+    return Expression(text, node, frozenset(rewriter.used), loops.needs_purse, loops.weight, tables)
 
 
 def _place_missing(root: ast.expr) -> None:
@@ -105,6 +108,7 @@ class _Rewriter:
         self._depth = 0
         self.loops = Loops(text, {*self._names, *FUNCTIONS}, self._rewrite, line, in_loop=in_loop)
         self.used: set[str] = set()
+        self.tables: list[tuple[str, int]] = []
 
     def expression(self) -> ast.expr:
         """Return the safe form of the whole text."""
@@ -353,6 +357,8 @@ class _Rewriter:
         if name in ("default", "has"):
             self.loops.add(CALL)
             return _default(*args) if name == "default" else _has(*args)
+        if name == "lookup":
+            return self._lookup(node.args[0], args)
         return self.loops.call(name, *(map(_lazy, args) if FUNCTIONS[name].lazy else args))
 
     def _arguments(self, name: str, args: list[ast.expr]) -> list[ast.expr]:
@@ -383,6 +389,17 @@ class _Rewriter:
             or f"the functions are {', '.join(FUNCTIONS)}"
         )
         raise self._error(function, f"there is no function {quoted(function.id)}", hint)
+
+    def _lookup(self, table: ast.expr, args: list[ast.expr]) -> ast.expr:
+        if not isinstance(args[0], ast.Constant) or type(args[0].value) is not str:
+            raise self._error(
+                table, "the table of lookup() is a constant text", 'as in lookup("customers", payload.id)'
+            )
+        self.tables.append((args[0].value, self._text.offset(table)))
+        self.loops.add(CALL)
+        if len(args) == 2:
+            return call("lookup", *args)
+        return call("lookup_or", *args) if _harmless(args[2]) else call("lookup_else", *args[:2], _lazy(args[2]))
 
     def _check_arguments(self, name: str, node: ast.Call, args: list[ast.expr]) -> None:
         """Check the arguments that are constants, as far as the function says how."""

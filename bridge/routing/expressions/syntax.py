@@ -86,8 +86,12 @@ class Text:
 
     def error(self, node: ast.expr | ast.keyword, message: str, hint: str = "") -> InvalidValue:
         """Return the error that stands at the beginning of `node`."""
+        return InvalidValue(message, hint, self.offset(node))
+
+    def offset(self, node: ast.expr | ast.keyword) -> int:
+        """Return where `node` begins, in characters."""
         start, _ = self.place(node)
-        return InvalidValue(message, hint, len(self._bytes[:start].decode(errors="ignore")))
+        return len(self._bytes[:start].decode(errors="ignore"))
 
     def refused(self, node: ast.expr, construct: ast.AST) -> InvalidValue:
         """Return the error of a `construct` that the language does not have, at `node`."""

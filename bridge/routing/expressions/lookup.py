@@ -1,0 +1,68 @@
+"""`lookup(table, key, fallback)`: a value of a table of the configuration."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable, Mapping
+from itertools import islice
+from typing import Any, Final
+
+from bridge.config.wording import near_miss, quoted
+from bridge.errors import InvalidValue
+from bridge.routing.expressions.values import refuse
+
+_MISSING: Final = object()
+
+
+class NotInTable(KeyError):
+    """A key that a table does not have: for a route, a missing field."""
+
+    def __init__(self, table: str, key: str) -> None:
+        super().__init__(key)
+        self._table = table
+
+    def __str__(self) -> str:
+        return f"no key {quoted(self.args[0])} in the table {self._table}"
+
+
+def check_tables(found: Iterable[tuple[str, int]], known: Collection[str]) -> None:
+    """Check that the tables of an expression, each with the place of its name, are `known`.
+
+    Raises:
+        InvalidValue: one is not.
+    """
+    for name, offset in found:
+        if name not in known:
+            hint = near_miss(name, known, 0.6) or (
+                f"the tables are {', '.join(islice(known, 20))}" if known else "the configuration has no tables"
+            )
+            raise InvalidValue(f"there is no table {quoted(name)}", hint, offset)
+
+
+def lookups(tables: Mapping[str, Mapping[str, Any]]) -> dict[str, Callable[..., object]]:
+    """Return the functions behind `lookup`, for these tables; `lookup` itself checks that the table is there.
+
+    A key is text, or a whole number, which is looked up as its digits.
+    """
+
+    def find(table: str, key: object) -> object:
+        if type(key) is int:
+            key = str(key)
+        elif type(key) is not str:
+            refuse("lookup()", "a key that is text or a whole number", key)
+        return tables[table].get(key, _MISSING)
+
+    def lookup(table: str, key: object) -> object:
+        value = find(table, key)
+        if value is _MISSING:
+            raise NotInTable(table, str(key))
+        return value
+
+    def lookup_or(table: str, key: object, fallback: object) -> object:
+        value = find(table, key)
+        return fallback if value is _MISSING else value
+
+    def lookup_else(table: str, key: object, fallback: Callable[[], object]) -> object:
+        value = find(table, key)
+        return fallback() if value is _MISSING else value
+
+    return {"_lookup": lookup, "_lookup_or": lookup_or, "_lookup_else": lookup_else}
