@@ -18,7 +18,7 @@ from bridge.dry_run.runs import DryRun, Result
 from bridge.errors import ConfigError
 from bridge.model.batch import Batch
 from bridge.model.event import Event
-from bridge.routing import router
+from bridge.routing import decoding, router
 from bridge.routing.compiler import check_routes, compile_routes
 from bridge.routing.redaction import Redaction
 
