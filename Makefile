@@ -64,7 +64,7 @@ COMPILE = $(BIN)/uv pip compile --no-strip-extras --quiet --universal --python-v
 .PHONY: help venv brokers test test-long test-repeat test-debian13 deploy-check chart publish-recipes record-release dist sbom audit red-before faults reload-load soak interop lint words format check run demo site reference screenshots bench bench-scaling bench-against bench-micro lock clean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 venv: $(VENV)/.installed ## make .venv with everything in it, each package checked by its hash
 
