@@ -21,9 +21,9 @@ def test_amqp(rabbitmq: RabbitMQ, redis_server: Redis, new_bridge: Bridges) -> N
     trials.try_amqp(_recipe("amqp"), rabbitmq, redis_server, new_bridge)
 
 
-def test_mqtt(mosquitto: Mosquitto, redis_server: Redis, new_bridge: Bridges) -> None:
+def test_mqtt(new_mosquitto: Callable[..., Mosquitto], redis_server: Redis, new_bridge: Bridges) -> None:
     """Nothing is lost in silence, and nothing comes twice."""
-    trials.try_mqtt(_recipe("mqtt"), mosquitto, redis_server, new_bridge)
+    trials.try_mqtt(_recipe("mqtt"), new_mosquitto, redis_server, new_bridge)
 
 
 def test_mqtt_that_is_forbidden(new_mosquitto: Callable[..., Mosquitto], tmp_path: Path) -> None:

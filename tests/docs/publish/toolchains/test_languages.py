@@ -30,9 +30,9 @@ def test_amqp(language: str, rabbitmq: RabbitMQ, redis_server: Redis, new_bridge
 
 
 @languages
-def test_mqtt(language: str, mosquitto: Mosquitto, redis_server: Redis, new_bridge: Bridges) -> None:
+def test_mqtt(language: str, new_mosquitto: Callable[..., Mosquitto], redis_server: Redis, new_bridge: Bridges) -> None:
     """Nothing is lost in silence, and nothing comes twice."""
-    trials.try_mqtt(_recipe(language, "mqtt"), mosquitto, redis_server, new_bridge)
+    trials.try_mqtt(_recipe(language, "mqtt"), new_mosquitto, redis_server, new_bridge)
 
 
 @languages
