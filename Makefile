@@ -30,6 +30,9 @@ BROKERS ?= *
 INTEROP_DIR ?= /var/tmp/dramatiq-bridge-interop
 INTEROP_ARGS ?=
 
+# `make publish-recipes` keeps the libraries of each language there.
+PUBLISH_DIR ?= /var/tmp/dramatiq-bridge-publish
+
 # `make chart` keeps helm and the schemas of custom resources there.
 CHART_DIR ?= /var/tmp/dramatiq-bridge-chart
 
@@ -58,10 +61,10 @@ COMPILE = $(BIN)/uv pip compile --no-strip-extras --quiet --universal --python-v
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help venv brokers test test-long test-repeat test-debian13 deploy-check chart record-release dist sbom audit red-before faults reload-load soak interop lint words format check run demo site reference screenshots bench bench-scaling bench-against bench-micro lock clean
+.PHONY: help venv brokers test test-long test-repeat test-debian13 deploy-check chart publish-recipes record-release dist sbom audit red-before faults reload-load soak interop lint words format check run demo site reference screenshots bench bench-scaling bench-against bench-micro lock clean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 venv: $(VENV)/.installed ## make .venv with everything in it, each package checked by its hash
 
@@ -105,6 +108,10 @@ deploy-check: venv brokers $(RELEASE_VENV)/.installed ## run the unit under a re
 chart: venv ## lint and render the Helm chart, look at the manifests, and write them anew (Go builds helm, once; CHART_DIR=DIR, PYTEST_ARGS=)
 	@CHART_DIR='$(CHART_DIR)' $(BIN)/python -m tests.deploy.chart
 	@CHART_DIR='$(CHART_DIR)' $(KEEP_BYTECODE) $(BIN)/python -m pytest -m '' --no-cov $(PYTEST_ARGS) tests/deploy/chart
+
+publish-recipes: venv brokers ## run the recipes of docs/publish.md in each language whose tools can be had, and say which were not run (PUBLISH_DIR=DIR)
+	@.ci/publish-tools
+	@PUBLISH_DIR='$(PUBLISH_DIR)' $(KEEP_BYTECODE) $(BIN)/python -m pytest -m '' --no-cov $(PYTEST_ARGS) tests/docs/publish
 
 test-repeat: venv brokers ## run the tests N times in a row (N=10), and say how many runs were green
 	@.ci/repeat $(N) $(MAKE) --no-print-directory test

@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.plugins import get_plugin_logger
-from mkdocs.structure.files import File, Files
+from mkdocs.structure.files import File, Files, InclusionLevel
 from mkdocs.structure.pages import Page
 
 ROOT: Final = Path(__file__).resolve().parents[1]
@@ -89,7 +89,8 @@ def on_page_markdown(markdown: str, *, page: Page, files: Files, **_: Any) -> st
         path, _, anchor = target.partition("#")
         path = posixpath.normpath(posixpath.join(posixpath.dirname(own), path))
         to, anchor = _place(path, anchor)
-        if files.get_file_from_path(to) is not None:
+        found = files.get_file_from_path(to)
+        if found is not None and found.inclusion is not InclusionLevel.EXCLUDED:
             return f"[{text}]({posixpath.relpath(to, posixpath.dirname(uri) or '.')}{anchor and '#' + anchor})"
         if not (ROOT / path).exists() and path not in AWAITED:
             _LOG.warning("%s links to %s, which does not exist", own, target)

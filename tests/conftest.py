@@ -88,6 +88,10 @@ MEASURED = tuple(
 )
 
 
+#: Where tests lie that need more than `make test` installs: each folder has a target of its own.
+_TOOLS_OF_ITS_OWN = ("tests/deploy/real/", "tests/deploy/chart/helm/", "tests/docs/publish/toolchains/")
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Put the files that take long to the beginning; mark what takes longest; trace no test whose bridge runs elsewhere."""
     places = {f"tests/{name}.py": place for place, name in enumerate(LONGEST)}
@@ -95,7 +99,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if is_long(item.nodeid):
             item.add_marker(pytest.mark.long)
-        if item.nodeid.startswith(("tests/deploy/real/", "tests/deploy/chart/helm/")):
+        if item.nodeid.startswith(_TOOLS_OF_ITS_OWN):
             item.add_marker(pytest.mark.deploy)
         if isinstance(item, pytest.Function) and not ELSEWHERE.isdisjoint(item.fixturenames):
             item.add_marker(pytest.mark.no_cover)
