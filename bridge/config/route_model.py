@@ -9,6 +9,7 @@ from pydantic import BeforeValidator, Field, WithJsonSchema
 from bridge.config.connection import Model, or_null
 from bridge.config.dollar import is_expression
 from bridge.config.message_options import check_actor_name, check_options, check_queue_name
+from bridge.config.source_model import Decode
 from bridge.config.substitution import unmarked
 from bridge.config.units import DURATION, parse_duration
 from bridge.config.wording import describe
@@ -69,6 +70,11 @@ class Route(Model):
         default=None,
         description="topic in the source's own wildcards, and {name} for captures",
         examples=["plants/{plant}/ovens/+/temperature"],
+    )
+    decode: Decode | None = Field(
+        default=None,
+        description="how a body becomes this route's payload; without it, as at the source",
+        examples=["text"],
     )
     when: Annotated[str | None, BeforeValidator(or_null(_condition))] = Field(
         default=None, description="condition, an expression", examples=["payload.celsius > 250 and not meta.retain"]

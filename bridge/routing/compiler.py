@@ -30,7 +30,7 @@ from bridge.errors import Diagnostic, InvalidValue, KeyPath
 from bridge.manifest.binding import Binding
 from bridge.manifest.checks import check_calls
 from bridge.model.message import Template
-from bridge.routing import expressions
+from bridge.routing import expressions, payloads
 from bridge.routing.deduplication import FUNCTIONS as DEDUPLICATION_FUNCTIONS
 from bridge.routing.deduplication import Deduplication
 from bridge.routing.expressions import FUNCTIONS, RUNTIME, Expression
@@ -86,16 +86,27 @@ def compile_routes(
             tracing=tracing.get(route.source),
         ).compile()
         if compiled is not None:
+            compiled.decode = own_decode(route, config.sources[route.source])
             routes[route.source].append(compiled)
     redacted = {path.partition(".")[0] for path in config.dead_letters.redact}
     keys = {
         name: _compile_deduplication(name, source, diagnostics, redacted) for name, source in config.sources.items()
     }
+    for name, of_source in routes.items():
+        deduplication = keys[name]
+        if payloads.make_readers(of_source) and deduplication is not None:
+            deduplication.read_payloads()
     tables = {
         name: RouteTable(compiled, config.sources[name].traits.topics, keys[name], tracing.get(name))
         for name, compiled in routes.items()
     }
     return tables, diagnostics
+
+
+def own_decode(route: RouteConfig, source: SourceConfig) -> str:
+    """Return the kind of a route's payload; "" if it is the source's."""
+    of_source = "json" if source.traits.presents_json(source) else source.decode
+    return route.decode if route.decode is not None and route.decode != of_source else ""
 
 
 def _tracing(config: Config) -> dict[str, Tracing]:

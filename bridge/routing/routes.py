@@ -24,6 +24,7 @@ from bridge.model.message import (
 from bridge.routing import expressions
 from bridge.routing.deduplication import Deduplication
 from bridge.routing.expressions import EXPRESSION_ERRORS, Expression
+from bridge.routing.repair import DroppedBody
 from bridge.routing.tracing import Tracing
 from bridge.topics.index import PatternIndex
 from bridge.topics.memory import TopicMemory
@@ -42,7 +43,7 @@ class Route:
     That of a plain route, as nearly all are, returns the redis_message_id and body of the one message for `queue`; that of
     another a list of `Message`: it can make several, or choose their queue. It raises one of ROUTE_ERRORS;
     `dead_letter_reason` explains which. `source_map` maps a line of `run` to the expression compiled there and to its place
-    in the route. An `otherwise` route, which is not plain, fits only where no other route of the source has: `run` does not
+    in the route. `decode` is the kind of its payload, "" if that is the source's. An `otherwise` route, which is not plain, fits only where no other route of the source has: `run` does not
     ask that.
     """
 
@@ -54,6 +55,7 @@ class Route:
     source_map: dict[int, tuple[str, Expression]]
     is_plain: bool = True
     otherwise: bool = False
+    decode: str = ""
 
     @property
     def when(self) -> Expression | None:
@@ -76,10 +78,14 @@ class Route:
         return messages
 
     def dead_letter_reason(self, error: Exception) -> BadEvent | None:
-        """Return the reason for a dead letter after `run` raised `error`; None if `when` misses a field, which is no error.
+        """Return the reason for a dead letter after `run` raised `error`; None if that is no error.
+
+        It is none that `when` misses a field, or that the source drops an empty body.
 
         It has no traceback: one that a caller keeps in a variable would keep his frame alive, and the batch in it.
         """
+        if isinstance(error, DroppedBody):
+            return None
         if isinstance(error, BadEvent):
             return BadEvent(error.reason, error.detail)
         failure = expressions.explain_failure(error, self.filename)
