@@ -28,8 +28,8 @@ _MAY_BE_EMPTY: Final = frozenset({"text", "json-or-text", "bytes"})
 _WHITE: Final = b" \t\r\n\0"
 #: The first byte of most bodies in zlib's format. A short one may be a text by chance.
 _ZLIB: Final = "x"
-#: A text that begins so is looked at: nothing, a byte order mark, UTF-16 without one, zlib.
-_ODD: Final = frozenset({"", "\ufeff", "\0", _ZLIB})
+#: A text that begins or ends so is looked at: a byte order mark, NUL (which UTF-16 has too), zlib.
+_ODD: Final = f"\ufeff\0{_ZLIB}"
 _ERRORS: Final = (ValueError, RecursionError, OverflowError)
 
 
@@ -62,14 +62,17 @@ class Repairs:
         return decoder(kind, self._refuse, {**DECODERS, **own})
 
     def _text_decoder(self, _refuse: Refuse) -> Decode:
+        may_be_empty = self.empty is None
+
         def decode_text(event: Event) -> object:
             try:
                 text = event.body.decode()
             except UnicodeDecodeError as error:
                 return self._repaired("text", event, error)
-            if text[:1] in _ODD or text[-1:] == "\0":
-                return text if self._is_text(event, text) else self._repaired("text", event, None)
-            return text
+            # The fastest question: a text with nothing to strip is returned itself.
+            if text.strip(_ODD) is text and (text or may_be_empty):
+                return text
+            return text if self._is_text(event, text) else self._repaired("text", event, None)
 
         return decode_text
 
@@ -95,10 +98,10 @@ class Repairs:
 
     def _is_text(self, event: Event, text: str) -> bool:
         """Tell whether nothing is to be repaired in a text, which is all of the body."""
-        if text[-1:] == "\0":
+        if not text or text[0] == "\ufeff" or "\0" in (text[0], text[-1]):
             return False
-        if text[:1] != _ZLIB:
-            return text[:1] not in _ODD
+        if text[0] != _ZLIB:
+            return True
         header = int.from_bytes(event.body[:2])
         return header % 31 != 0 or not self._encoding(event)
 

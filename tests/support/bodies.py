@@ -20,7 +20,7 @@ def repaired(kind: str, event: Event | bytes, **settings: Any) -> tuple[object, 
     """Return the payload of an event at a source with these settings, and the repairs that were made."""
     repairs = Repairs(**settings)
     payload = repairs.decoder(kind)(body_of(event) if isinstance(event, bytes) else event)
-    return payload, dict(repairs.counts)
+    return payload, {str(repair): count for repair, count in repairs.counts.items()}
 
 
 def refusal(kind: str, event: Event | bytes, **settings: Any) -> BadEvent:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import pytest
 
@@ -10,7 +11,7 @@ from bridge.routing.repair import DroppedBody
 from tests.support.bodies import body_of, refusal, repaired
 
 BOM = b"\xef\xbb\xbf"
-LATIN = {"content_type": "application/json; charset=ISO-8859-1"}
+LATIN: dict[str, Any] = {"content_type": "application/json; charset=ISO-8859-1"}
 
 
 @pytest.mark.parametrize(
@@ -124,15 +125,13 @@ def test_a_charset_that_is_set_or_declared(kind: str, body: bytes, charset: str,
         (b'{"a": "\xff"}', {"content_type": "application/json; charset=idna"}, {}, "no decoder for the charset 'idna'"),
         (b'{"a": "\xff"}', {"content_type": "application/json; charset=us-ascii"}, {}, "not JSON"),
         (b'{"a": "\x81"}', {}, {"charset": "windows-1252"}, "not text in windows-1252"),
-        (b'\xff\xfe{\x00}\x00', {}, {}, "set charset: utf-16"),
-        (b'\xff\xfe{\x00}', {}, {"charset": "utf-16"}, "not text in utf-16"),
-        (b'\xff\xfe\x00\xd8', {}, {"charset": "utf-16"}, "not text in utf-16"),
+        (b"\xff\xfe{\x00}\x00", {}, {}, "set charset: utf-16"),
+        (b"\xff\xfe{\x00}", {}, {"charset": "utf-16"}, "not text in utf-16"),
+        (b"\xff\xfe\x00\xd8", {}, {"charset": "utf-16"}, "not text in utf-16"),
         (b'{"a": "\xff"}', {}, {}, "not JSON"),
     ],
 )  # fmt: skip
-def test_no_other_charset_is_reachable(
-    body: bytes, meta: dict[str, object], settings: dict[str, object], words: str
-) -> None:
+def test_no_other_charset_is_reachable(body: bytes, meta: dict[str, Any], settings: dict[str, Any], words: str) -> None:
     """An odd byte, half a character, and a charset outside the list are refused in words."""
     refused = refusal("json", body_of(body, **meta), **settings)
     assert (refused.reason, words in refused.detail) == ("decode", True), refused.detail
