@@ -20,6 +20,8 @@ from bridge.routing import router
 from bridge.routing.compiler import compile_routes
 from bridge.routing.expressions import RUNTIME, Expression
 from bridge.routing.functions import compile_part
+from bridge.routing.payloads import payload_of
+from bridge.routing.repair import DroppedBody
 from bridge.routing.routes import ROUTE_ERRORS, Route
 from bridge.topics.mismatch import mismatch
 
@@ -28,6 +30,7 @@ from bridge.topics.mismatch import mismatch
 Verdict = Literal["message", "dead-letter", "topic", "when", "not-brought", "no-payload"]
 _NOT_BROUGHT: Final[tuple[Verdict, str]] = "not-brought", "the source does not bring this one"
 _NO_PAYLOAD: Final[tuple[Verdict, str]] = "no-payload", "the event has no payload that can be read"
+_DROPPED: Final[tuple[Verdict, str]] = "no-payload", "the body is empty, and the source drops such events (empty: drop)"
 _TOO_LONG: Final[tuple[Verdict, str]] = "topic", "this one is too long to be matched"
 
 
@@ -138,6 +141,8 @@ class DryRun:
             )
         try:
             payload = self._routers[event.source].payload(event)
+        except DroppedBody:
+            return Result([], _others=partial(self._others, source, event, _DROPPED))
         except BadEvent as error:
             return Result([], error, _others=partial(self._others, source, event, _NO_PAYLOAD))
         ids = self._ids(now_ms)
@@ -165,12 +170,18 @@ class DryRun:
                 yield RouteResult(route.name, "topic", _why=partial(_why_no_topic, route, source, event.topic))
 
     def _route(
-        self, route: Route, captures: tuple[str, ...], event: Event, payload: object, ids: MessageIds
+        self, route: Route, captures: tuple[str, ...], event: Event, given: object, ids: MessageIds
     ) -> RouteResult:
         named = dict(zip(route.pattern.captures if route.pattern else (), captures, strict=True))
         when = route.when
         try:
-            messages = route.messages(event, payload, captures, ids)
+            payload = payload_of(route, given)
+        except DroppedBody as error:
+            return RouteResult(route.name, "no-payload", captures=named, _why=partial(str, error.detail))
+        except BadEvent as error:
+            return RouteResult(route.name, "dead-letter", dead_letter=error, captures=named)
+        try:
+            messages = route.messages(event, given, captures, ids)
             if messages:
                 body = msgspec.json.decode(messages[0].body)
                 condition = None if when is None else True

@@ -31,6 +31,7 @@ from bridge.manifest.binding import Binding
 from bridge.manifest.checks import check_calls
 from bridge.model.message import Template
 from bridge.routing import expressions, payloads
+from bridge.routing.body_reader import source_kind
 from bridge.routing.deduplication import FUNCTIONS as DEDUPLICATION_FUNCTIONS
 from bridge.routing.deduplication import Deduplication
 from bridge.routing.expressions import FUNCTIONS, RUNTIME, Expression
@@ -105,8 +106,7 @@ def compile_routes(
 
 def own_decode(route: RouteConfig, source: SourceConfig) -> str:
     """Return the kind of a route's payload; "" if it is the source's."""
-    of_source = "json" if source.traits.presents_json(source) else source.decode
-    return route.decode if route.decode is not None and route.decode != of_source else ""
+    return route.decode if route.decode not in (None, source_kind(source)) else ""
 
 
 def _tracing(config: Config) -> dict[str, Tracing]:

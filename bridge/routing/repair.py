@@ -128,7 +128,7 @@ class Repairs:
         encoding = self._encoding(event) if event.body else ""
         if not encoding:
             return self._read_plain(kind, event, error, made)
-        event = _with_body(event, decompressed(event.body, encoding, self.max_bytes))
+        event = with_body(event, decompressed(event.body, encoding, self.max_bytes))
         made.append("compressed")
         try:
             return self._read_plain(kind, event, None, made)
@@ -145,7 +145,7 @@ class Repairs:
         event, charset = self._in_utf_8(kind, event, error, made)
         body = _without_nuls(event.body.removeprefix(BOM))
         if body != event.body:
-            event = _with_body(event, body)
+            event = with_body(event, body)
             made.append("bom")
         if not (body if kind in _MAY_BE_EMPTY else body.strip(_WHITE)):
             return self._empty(kind, event, made)
@@ -167,7 +167,7 @@ class Repairs:
             if self.lenient and kind != "text":
                 lines = event.body.split(b"\n", MAX_LINES) if kind == "ndjson" else [event.body]
                 body = b"\n".join([as_strict_json(line) for line in lines if line.strip()])
-                payload = decoder("ndjson" if kind == "ndjson" else "json")(_with_body(event, body))
+                payload = decoder("ndjson" if kind == "ndjson" else "json")(with_body(event, body))
                 made.append("lenient")
                 return (payload,)
         except (BadEvent, *_ERRORS):
@@ -198,7 +198,7 @@ class Repairs:
                 return event, "utf-8"
             raise BadEvent("decode", f"not text in {name}: {error}"[:300]) from None
         made.append("charset")
-        return _with_body(event, text.encode()), "utf-8"
+        return with_body(event, text.encode()), "utf-8"
 
     def _empty(self, kind: str, event: Event, made: list[Repair]) -> object:
         if self.empty == "as-null":
@@ -211,7 +211,7 @@ class Repairs:
             if self.empty is None:
                 return ""
             raise BadEvent("decode", "the body is empty")
-        return refuse(kind, _with_body(event, b""), ValueError("the body is empty"))
+        return refuse(kind, with_body(event, b""), ValueError("the body is empty"))
 
     def _encoding(self, event: Event) -> str:
         if self.encoding != "auto":
@@ -246,5 +246,6 @@ def _is_utf_8(body: bytes) -> bool:
     return True
 
 
-def _with_body(event: Event, body: bytes) -> Event:
+def with_body(event: Event, body: bytes) -> Event:
+    """Return an event with another body, only to be read."""
     return Event(event.source, event.topic, body, event.received_at_ms, raw=event.raw, read=event.read)

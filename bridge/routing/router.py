@@ -16,6 +16,7 @@ from bridge.model.batch import MAX_BATCH_BYTES, MAX_BATCH_DEAD_LETTERS, Batch, C
 from bridge.model.event import Event
 from bridge.model.message import FREE_MESSAGE_BYTES, MessageIds, check_growth
 from bridge.routing import payloads
+from bridge.routing.body_reader import source_kind
 from bridge.routing.deduplication import Deduplication
 from bridge.routing.refusal import Decode
 from bridge.routing.repair import DroppedBody, Repairs
@@ -250,7 +251,7 @@ def _add_dead_letter(batch: Batch, index: int, letter: DeadLetter, room: int) ->
 def make(config: SourceConfig, table: RouteTable) -> Router:
     """Return the router of the source that `config` describes."""
     repairs = Repairs.of(config)
-    decode = repairs.decoder("json" if config.traits.presents_json(config) else config.decode)
+    decode = repairs.decoder(source_kind(config))
     if kinds := payloads.own_kinds(table.routes):
         decode = payloads.decoder({"": decode, **{kind: repairs.decoder(kind) for kind in kinds}})
     return Router(
