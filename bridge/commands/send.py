@@ -25,7 +25,7 @@ from bridge.model.event import Event
 from bridge.model.message import Message, MessageIds, Template, encode_dynamic_options
 from bridge.observe.masking import masked
 from bridge.routing.compiler import check_routes
-from bridge.routing.decoding import check_depth
+from bridge.routing.json_bodies import check_depth
 from bridge.sink import RedisSink
 
 T = TypeVar("T")

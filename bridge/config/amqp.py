@@ -11,7 +11,7 @@ from pydantic import BeforeValidator, Field, WithJsonSchema
 from bridge.config import promises
 from bridge.config.connection import Boolean, Model, Name, Seconds16
 from bridge.config.names import AmqpArguments, AmqpKey, AmqpName, virtual_host_mistakes
-from bridge.config.properties import Properties, Property, flag, seconds, text, whole_second
+from bridge.config.properties import Properties, Property, flag, octet, seconds, text, whole_second
 from bridge.config.source_model import DeduplicatedSource
 from bridge.config.starts import OffsetStart
 from bridge.config.substitution import coerced
@@ -179,6 +179,11 @@ _META: Final = {
     "correlation_id": Property(text),
     "reply_to": Property(text),
     "content_type": Property(text),
+    "content_encoding": Property(text),
+    "type": Property(text),
+    "app_id": Property(text),
+    "user_id": Property(text),
+    "priority": Property(octet),
     "timestamp": Property(whole_second),
     "expires_in": Property(seconds),
     "exchange": Property(text, ""),

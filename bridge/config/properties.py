@@ -16,6 +16,7 @@ from bridge.errors import Diagnostic, InvalidValue
 
 _ENTRY_ID: Final = re.compile(r"[0-9]{1,20}-[0-9]{1,20}", re.ASCII)
 _MAX_SECONDS: Final = 2**32 - 1
+_MAX_OCTET: Final = 255
 
 
 def text(value: object) -> str:
@@ -49,6 +50,13 @@ def up_to(highest: int) -> Callable[[object], int]:
         return value
 
     return read
+
+
+def octet(value: object) -> int:
+    """Return a whole number of one byte. Raises InvalidValue for any other value."""
+    if type(value) is not int or not 0 <= value <= _MAX_OCTET:
+        raise InvalidValue(f"takes a whole number from 0 to {_MAX_OCTET}")
+    return value
 
 
 def whole_seconds(value: object) -> int:

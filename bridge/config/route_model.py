@@ -15,6 +15,7 @@ from bridge.config.gates import DeduplicateOrNull
 from bridge.config.manifest import Actor
 from bridge.config.message_options import check_actor_name, check_queue_name
 from bridge.config.schemas import Validation
+from bridge.config.source_model import Decode
 from bridge.config.substitution import unmarked
 from bridge.config.target_model import MAX_STEPS, Allow, QueueBy, Step, check_chosen, refuse_pipe_target
 from bridge.config.wording import describe
@@ -56,6 +57,11 @@ class Route(Model):
         default=None,
         description="topic in the source's own wildcards, and {name} for captures",
         examples=["plants/{plant}/ovens/+/temperature"],
+    )
+    decode: Decode | None = Field(
+        default=None,
+        description="how a body becomes this route's payload; without it, as at the source",
+        examples=["text"],
     )
     validation: Validation = Field(
         default=None,

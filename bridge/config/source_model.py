@@ -15,7 +15,10 @@ from bridge.config.units import spell_size
 from bridge.config.wording import describe
 from bridge.errors import InvalidValue
 
-Decode = Literal["json", "text", "msgpack", "cbor", "bytes", "auto"]
+Decode = Literal["json", "text", "msgpack", "cbor", "bytes", "auto", "json-or-text", "form", "ndjson"]
+ContentEncoding = Literal["auto", "none", "gzip", "deflate", "zstd"]
+Charset = Literal["auto", "utf-8", "us-ascii", "iso-8859-1", "iso-8859-15", "windows-1252", "utf-16"]
+EmptyBody = Literal["dead-letter", "as-null", "drop"]
 Unmatched = Literal["dead-letter", "drop"]
 _DEDUPLICATE: Final = "deduplicate: {key: $meta.message_id, within: 1d}"
 #: Of one bridge.
@@ -72,6 +75,24 @@ class SourceModel(Connection):
     without: ClassVar[Mapping[str, str]] = {}
 
     decode: Decode = Field(default="json", description="how a body becomes the payload", examples=["msgpack"])
+    content_encoding: ContentEncoding = Field(
+        default="auto",
+        description="compression of the bodies that can't be read as they are; auto: as the event declares it",
+        examples=["gzip"],
+    )
+    charset: Charset = Field(
+        default="auto",
+        description="charset of the bodies that are not UTF-8; auto: as the event's content type declares it",
+        examples=["iso-8859-1"],
+    )
+    lenient: bool = Field(
+        default=False, description="whether NaN, Infinity and numbers beyond floats are null in JSON", examples=[True]
+    )
+    empty: EmptyBody | None = Field(
+        default=None,
+        description='fate of an event with an empty body; dead-letter, but "" for text, json-or-text and bytes',
+        examples=["drop"],
+    )
     validation: Validation = Field(
         default=None,
         validation_alias="validate",

@@ -15,6 +15,8 @@ from bridge.model.event import Event, already_parsed
 from bridge.model.message import Gate, MessageIds
 from bridge.routing import router
 from bridge.routing.compiler import compile_routes
+from bridge.routing.payloads import readable
+from bridge.routing.repair import DroppedBody
 from bridge.routing.routes import ROUTE_ERRORS, Matches, Route
 from bridge.sink.dead_letters import DEAD_LETTER_VERSION
 from bridge.topics.mismatch import mismatch
@@ -90,6 +92,8 @@ class Planner:
         plan = Plan(event)
         try:
             payload = self._routers[letter.source].payload(event)
+        except DroppedBody as error:
+            raise Refused("filtered", f"nothing would be written: {error.detail}") from None
         except BadEvent as error:
             plan.letters.append(DeadLetter(event, error.reason, error.detail, name))
             return plan
@@ -185,11 +189,11 @@ def _restored(event: Event, payload: object, letter: Letter, secret: RedactedVal
     if not letter.redacted:
         return event
     headers, meta = map(dict, event.details())
-    roots: dict[str, Any] = {"payload": payload, "headers": headers, "meta": meta}
+    roots: dict[str, list[Any]] = {"payload": list(readable(payload)), "headers": [headers], "meta": [meta]}
     for path in letter.redacted:
         root, *names = path.split(".")
-        if root in roots and names:
-            for place, name in list(_places(roots[root], names)):
+        for node in roots.get(root, ()) if names else ():
+            for place, name in list(_places(node, names)):
                 place.setdefault(name, secret)
     return Event(
         event.source,

@@ -22,6 +22,8 @@ from bridge.routing.compiler import compile_routes
 from bridge.routing.expressions import RUNTIME, Expression, lookups
 from bridge.routing.functions import compile_part
 from bridge.routing.gates import EXPIRED
+from bridge.routing.payloads import payload_of
+from bridge.routing.repair import DroppedBody
 from bridge.routing.routes import ROUTE_ERRORS, Route
 from bridge.topics.mismatch import mismatch
 
@@ -46,6 +48,7 @@ FITS: Final[frozenset[Verdict]] = frozenset({"message", "dead-letter", "expired"
 _NOT_BROUGHT: Final[tuple[Verdict, str]] = "not-brought", "the source does not bring this one"
 _NO_PAYLOAD: Final[tuple[Verdict, str]] = "no-payload", "the event has no payload that can be read"
 _INVALID: Final[tuple[Verdict, str]] = "no-payload", "the payload does not fit the schema of the source"
+_DROPPED: Final[tuple[Verdict, str]] = "no-payload", "the body is empty, and the source drops such events (empty: drop)"
 _TOO_LONG: Final[tuple[Verdict, str]] = "topic", "this one is too long to be matched"
 
 
@@ -181,6 +184,8 @@ class DryRun:
             )
         try:
             payload = self._routers[event.source].payload(event)
+        except DroppedBody:
+            return Result([], _others=partial(self._others, source, event, _DROPPED))
         except BadEvent as error:
             fitting = _INVALID if error.reason == "invalid" else _NO_PAYLOAD
             return Result([], error, _others=partial(self._others, source, event, fitting))
@@ -216,12 +221,18 @@ class DryRun:
                 yield RouteResult(route.name, "topic", _why=partial(_why_no_topic, route, source, event.topic))
 
     def _route(
-        self, route: Route, captures: tuple[str, ...], event: Event, payload: object, ids: MessageIds
+        self, route: Route, captures: tuple[str, ...], event: Event, given: object, ids: MessageIds
     ) -> RouteResult:
         named = _named(route, captures)
         when = route.when
         try:
-            made = route.messages(event, payload, captures, ids)
+            payload = payload_of(route, given)
+        except DroppedBody as error:
+            return RouteResult(route.name, "no-payload", captures=named, _why=partial(str, error.detail))
+        except BadEvent as error:
+            return RouteResult(route.name, "dead-letter", dead_letter=error, captures=named)
+        try:
+            made = route.messages(event, given, captures, ids)
             if made is not None:
                 condition = None if when is None else True
                 if made is EXPIRED:

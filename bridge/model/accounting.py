@@ -5,10 +5,14 @@ from __future__ import annotations
 import enum
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Literal
 
 from bridge.errors import DeadLetterReason
 from bridge.model.batch import Batch, Written
 from bridge.model.event import Event
+
+#: What was done to a body before it could be read (see `bridge.routing.repair`).
+Repair = Literal["bom", "charset", "lenient", "empty", "compressed"]
 
 
 class Outcome(enum.Enum):
@@ -85,7 +89,8 @@ class Counts:
     `messages` counts written messages. `trimmed` counts dead letters, of any source, that made room for newer ones of this
     source or were too old. `invalid_traces` counts events whose trace was malformed, or a part of it, and left out: whatever
     their class is; not those of a batch that was written in parts. `reasons` divides `dead_lettered`; an event with several dead letters counts by the first.
-    `routes` has the routes by name, as far as events came to them. Neither is compared.
+    `routes` has the routes by name, as far as events came to them. `repaired` has the repairs of bodies, whatever the events'
+    class is; not those of a batch that was written in parts. None of the three is compared.
     """
 
     received: int = 0
@@ -103,6 +108,7 @@ class Counts:
     invalid_traces: int = 0
     reasons: dict[DeadLetterReason, int] = field(default_factory=dict, compare=False)
     routes: dict[str, RouteCounts] = field(default_factory=dict, compare=False)
+    repaired: dict[Repair, int] = field(default_factory=dict, compare=False)
 
     @property
     def came(self) -> int:
@@ -144,6 +150,8 @@ class Counts:
         self.invalid_traces += other.invalid_traces
         for reason, count in other.reasons.items():
             self.reasons[reason] = self.reasons.get(reason, 0) + count
+        for repair, count in other.repaired.items():
+            self.repaired[repair] = self.repaired.get(repair, 0) + count
         for name, counts in other.routes.items():
             self.route(name).add(counts)
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 
-from bridge.config import MAX_MISTAKES, Config
+from bridge.config import MAX_MISTAKES, Config, SourceConfig
+from bridge.config import Route as RouteConfig
 from bridge.config.manifest import Actor
 from bridge.config.source_model import DeduplicatedSource
 from bridge.errors import Diagnostic, InvalidValue
 from bridge.manifest.checks import check_calls
-from bridge.routing import expressions
+from bridge.routing import expressions, payloads
+from bridge.routing.body_reader import source_kind
 from bridge.routing.deduplication import FUNCTIONS as DEDUPLICATION_FUNCTIONS
 from bridge.routing.deduplication import Deduplication
 from bridge.routing.expressions import RUNTIME, STEPS
@@ -74,8 +76,13 @@ def compile_routes(
             secrets=config.table_secrets,
         ).compile()
         if compiled is not None:
+            compiled.decode = own_decode(route, config.sources[route.source])
             routes[route.source].append(compiled)
     keys = {name: _compile_deduplication(name, config, diagnostics, redacted, looking_up) for name in config.sources}
+    for name, of_source in routes.items():
+        deduplication = keys[name]
+        if payloads.make_readers(of_source) and deduplication is not None:
+            deduplication.read_payloads()
     tables = {
         name: RouteTable(
             compiled,
@@ -87,6 +94,11 @@ def compile_routes(
         for name, compiled in routes.items()
     }
     return tables, diagnostics
+
+
+def own_decode(route: RouteConfig, source: SourceConfig) -> str:
+    """Return the kind of a route's payload; "" if it is the source's."""
+    return route.decode if route.decode not in (None, source_kind(source)) else ""
 
 
 def _tracing(config: Config) -> dict[str, Tracing]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import base64
 import io
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 import cbor2
@@ -16,134 +16,141 @@ import msgspec
 
 from bridge.errors import BadEvent
 from bridge.model.event import Event
-from bridge.model.json_limits import EXPONENTS_FROM_BYTES, check_exponents
 from bridge.routing.binary_formats import check_cbor, check_msgpack, has_times
 from bridge.routing.body_check import MAX_DEPTH
 from bridge.routing.cbor_tags import CBOR_TAGS
+from bridge.routing.forms import read_form, write_form
+from bridge.routing.json_bodies import json_decoder, lines_decoder
 from bridge.routing.json_types import to_json_types
-
-_LARGE_BODY_BYTES: Final = 1024
-
-#: The first characters of values in JSON; "" is part of every text.
-_BEGINS_JSON: Final = '{["-0123456789tfn'
-
-Decode = Callable[[Event], object]
+from bridge.routing.refusal import Decode, Refuse, refuse
 
 #: A smaller body of msgpack or CBOR is not checked before it is decoded: it can cost some milliseconds at most, and
 #: `to_json_types` refuses the same values afterwards, but for one that a later field with an equal key has replaced.
 _CHECKED_FROM_BYTES: Final = 16 << 10
 
-_json = msgspec.json.Decoder().decode
 _msgpack = msgspec.msgpack.Decoder().decode
 
 
-def _decode_json(event: Event) -> object:
-    body = event.body
-    # msgspec checks UTF-8, surrogates, NaN, 1e999 and the 4,300 digits, but not the depth.
+def _text_decoder(refuse: Refuse) -> Decode:
+    def decode_text(event: Event) -> object:
+        try:
+            return event.body.decode()
+        except UnicodeDecodeError as error:
+            return refuse("text", event, error)
+
+    return decode_text
+
+
+def _bytes_decoder(_refuse: Refuse) -> Decode:
+    def decode_bytes(event: Event) -> object:
+        return base64.b64encode(event.body).decode("ascii")
+
+    return decode_bytes
+
+
+def _msgpack_decoder(refuse: Refuse) -> Decode:
+    def decode_msgpack(event: Event) -> object:
+        body = event.body
+        try:
+            if len(body) < _CHECKED_FROM_BYTES:
+                return to_json_types(_msgpack(body))
+            heads = check_msgpack(body)
+            payload = _msgpack(body)
+            return to_json_types(payload) if has_times(heads) else msgspec.to_builtins(payload, str_keys=True)
+        except (ValueError, TypeError, RecursionError) as error:
+            return refuse("msgpack", event, error)
+
+    return decode_msgpack
+
+
+def _cbor_decoder(refuse: Refuse) -> Decode:
+    def decode_cbor(event: Event) -> object:
+        body = event.body
+        try:
+            is_checked = len(body) >= _CHECKED_FROM_BYTES
+            if is_checked:
+                check_cbor(body)
+            # cbor2's decoder recurses: without max_depth a hostile body ends the process.
+            stream = io.BytesIO(body)
+            payload = cbor2.CBORDecoder(stream, max_depth=MAX_DEPTH + 1, semantic_decoders=CBOR_TAGS).decode()
+            if stream.read(1):  # `cbor2.loads` would accept the first value and drop the rest
+                raise ValueError("trailing bytes after the value")
+            return msgspec.to_builtins(payload, str_keys=True) if is_checked else to_json_types(payload)
+        except (cbor2.CBORError, ValueError, TypeError, RecursionError, OverflowError, MemoryError) as error:
+            return refuse("cbor", event, error)
+
+    return decode_cbor
+
+
+def _form_decoder(refuse: Refuse) -> Decode:
+    def decode_form(event: Event) -> object:
+        try:
+            return read_form(event.body)
+        except ValueError as error:
+            return refuse("form", event, error)
+
+    return decode_form
+
+
+def _json_or_text_decoder(refuse: Refuse) -> Decode:
+    # A refusal that is none of the syntax (nested too deeply) stays one.
+    def text(_kind: str, event: Event, error: Exception) -> object:
+        return refuse("json-or-text", event, error)
+
+    return json_decoder(text)
+
+
+Maker = Callable[[Refuse], Decode]
+
+#: The decoders by their kind, each made with the function for bodies that it does not read.
+DECODERS: Final[Mapping[str, Maker]] = {
+    "json": json_decoder,
+    "text": _text_decoder,
+    "json-or-text": _json_or_text_decoder,
+    "ndjson": lines_decoder,
+    "form": _form_decoder,
+    "bytes": _bytes_decoder,
+    "msgpack": _msgpack_decoder,
+    "cbor": _cbor_decoder,
+}
+
+
+def _write_json_or_text(payload: Any) -> bytes:
+    return payload.encode() if _is_no_json(payload) else msgspec.json.encode(payload)
+
+
+def _is_no_json(payload: object) -> bool:
+    """Tell whether a payload is a text that no decoder of JSON takes for a value."""
+    if not isinstance(payload, str):
+        return False
     try:
-        if len(body) > EXPONENTS_FROM_BYTES:
-            check_exponents(body)
-        payload = _json(body)
-    except (ValueError, RecursionError) as error:  # msgspec.DecodeError and UnicodeDecodeError are ValueErrors
-        cause = str(error).removeprefix("JSON is malformed: ")
-        raise _refused("JSON", body, f"{cause}{_text_hint(body)}") from None
-    # Most bodies are short or one flat object (no bracket after the first byte): they skip the count.
-    if (
-        len(body) > 2 * MAX_DEPTH
-        and (body.find(b"{", 1) >= 0 or body.find(b"[", 1) >= 0)
-        and _may_nest(body)
-        and type(payload) in (dict, list)
-    ):
-        check_depth(payload)
-    return payload
-
-
-def _refused(format_: str, body: bytes, cause: str) -> BadEvent:
-    cause = cause if body.strip() else "the body is empty"
-    return BadEvent("decode", f"not {format_}: {cause}"[:300])
-
-
-def _text_hint(body: bytes) -> str:
-    """Return a hint where the body seems to be text that was never meant as JSON."""
-    try:
-        begins = body.decode().lstrip()[:1]
-    except UnicodeDecodeError:
-        return ""
-    return "" if begins in _BEGINS_JSON or not begins.isprintable() else "; for plain text, set decode: text"
-
-
-def _may_nest(body: bytes) -> bool:
-    """Return whether the body has enough brackets to nest deeper than MAX_DEPTH."""
-    if len(body) < _LARGE_BODY_BYTES:
-        return body.count(b"[") + body.count(b"{") > MAX_DEPTH
-    # In a large body with few brackets `find` is far faster than `count`.
-    brackets = 0
-    for bracket in (b"[", b"{"):
-        position = body.find(bracket)
-        while position >= 0:
-            brackets += 1
-            if brackets > MAX_DEPTH:
-                return True
-            position = body.find(bracket, position + 1)
+        msgspec.json.decode(payload.encode())
+    except (ValueError, RecursionError):
+        return True
     return False
 
 
-def _decode_text(event: Event) -> object:
-    try:
-        return event.body.decode()
-    except UnicodeDecodeError as error:
-        raise BadEvent("decode", f"not UTF-8 text: {error}") from None
+def _write_lines(payload: Any) -> bytes:
+    if not isinstance(payload, list):
+        raise TypeError("it takes a list")
+    return b"".join(msgspec.json.encode(value) + b"\n" for value in payload)
 
-
-def _decode_bytes(event: Event) -> object:
-    return base64.b64encode(event.body).decode("ascii")
-
-
-def _decode_msgpack(event: Event) -> object:
-    body = event.body
-    try:
-        if len(body) < _CHECKED_FROM_BYTES:
-            return to_json_types(_msgpack(body))
-        heads = check_msgpack(body)
-        payload = _msgpack(body)
-        return to_json_types(payload) if has_times(heads) else msgspec.to_builtins(payload, str_keys=True)
-    except (ValueError, TypeError, RecursionError) as error:
-        raise _refused("msgpack", body, str(error)) from None
-
-
-def _decode_cbor(event: Event) -> object:
-    body = event.body
-    try:
-        is_checked = len(body) >= _CHECKED_FROM_BYTES
-        if is_checked:
-            check_cbor(body)
-        # cbor2's decoder recurses: without max_depth a hostile body ends the process.
-        stream = io.BytesIO(body)
-        payload = cbor2.CBORDecoder(stream, max_depth=MAX_DEPTH + 1, semantic_decoders=CBOR_TAGS).decode()
-        if stream.read(1):  # `cbor2.loads` would accept the first value and drop the rest
-            raise ValueError("trailing bytes after the value")
-        return msgspec.to_builtins(payload, str_keys=True) if is_checked else to_json_types(payload)
-    except (cbor2.CBORError, ValueError, TypeError, RecursionError, OverflowError, MemoryError) as error:
-        raise _refused("CBOR", body, str(error.__cause__ or error)) from None
-
-
-_DECODERS: Final[dict[str, Decode]] = {
-    "json": _decode_json,
-    "text": _decode_text,
-    "bytes": _decode_bytes,
-    "msgpack": _decode_msgpack,
-    "cbor": _decode_cbor,
-}
 
 #: The formats whose payloads can have fields.
 ENCODERS: Final[dict[str, Callable[[Any], bytes]]] = {
     "json": msgspec.json.encode,
     "msgpack": msgspec.msgpack.encode,
     "cbor": cbor2.dumps,
+    "json-or-text": _write_json_or_text,
+    "ndjson": _write_lines,
+    "form": write_form,
 }
 
 _CONTENT_TYPES: Final = {
     "application/json": "json",
+    "text/json": "json",
+    "application/x-ndjson": "ndjson",
+    "application/x-www-form-urlencoded": "form",
     "application/octet-stream": "bytes",
     "application/msgpack": "msgpack",
     "application/x-msgpack": "msgpack",
@@ -152,11 +159,16 @@ _CONTENT_TYPES: Final = {
 }
 
 
-def _decode_auto(event: Event) -> object:
-    declared = event.details()[1].get("content_type")
-    # Nearly all are written exactly so: one look-up.
-    kind = _CONTENT_TYPES.get(declared) if type(declared) is str else None
-    return _DECODERS[kind or declared_format(event)](event)
+def _auto_decoder(refuse: Refuse, makers: Mapping[str, Maker]) -> Decode:
+    decoders = {kind: make(refuse) for kind, make in makers.items()}
+
+    def decode_auto(event: Event) -> object:
+        declared = event.details()[1].get("content_type")
+        # Nearly all are written exactly so: one look-up.
+        kind = _CONTENT_TYPES.get(declared) if type(declared) is str else None
+        return decoders[kind or declared_format(event)](event)
+
+    return decode_auto
 
 
 def format_of(kind: str, event: Event) -> str:
@@ -190,25 +202,9 @@ def declared_format(event: Event) -> str:
     return suffix
 
 
-def decoder(kind: str) -> Decode:
-    """Return the decoder for `decode: kind`; it raises BadEvent("decode", ...) for a body that it refuses."""
-    return _decode_auto if kind == "auto" else _DECODERS[kind]
+def decoder(kind: str, refuse: Refuse = refuse, makers: Mapping[str, Maker] = DECODERS) -> Decode:
+    """Return the decoder for `decode: kind`; a body that it does not read is given to `refuse`.
 
-
-def check_depth(payload: object) -> None:
-    """Check layer by layer, without recursion, that a container nests at most MAX_DEPTH deep.
-
-    Raises:
-        BadEvent: it nests deeper.
+    It raises BadEvent("decode", ...) itself for a body that is nested too deeply or has too many lines.
     """
-    layer: list[Any] = [payload]
-    for _ in range(MAX_DEPTH):
-        layer = [
-            child
-            for node in layer
-            for child in (node.values() if type(node) is dict else node)
-            if type(child) is dict or type(child) is list
-        ]
-        if not layer:
-            return
-    raise BadEvent("decode", f"nested more than {MAX_DEPTH} deep")
+    return _auto_decoder(refuse, makers) if kind == "auto" else makers[kind](refuse)

@@ -18,6 +18,7 @@ from bridge.observe.logs import RepeatedLog, logger
 from bridge.routing import expressions
 from bridge.routing.expressions import EXPRESSION_ERRORS, RUNTIME
 from bridge.routing.expressions.text import concat, text_of
+from bridge.routing.payloads import reading
 
 log = logger()
 #: A longer key, in bytes of UTF-8, is hashed: Redis keeps one for each event.
@@ -64,6 +65,10 @@ class Deduplication:
         self._filename = filename
         self._write_once = OncePerRoute(f"{source}:", within_ms, is_shown)
         self._repeated = RepeatedLog()
+
+    def read_payloads(self) -> None:
+        """Take the source's own payload out of Payloads, which the router has instead of one."""
+        self._evaluate = reading("", self._evaluate)
 
     def mark(self, event: Event, payload: object) -> None:
         """Give `event` its condition and its deduplication key.

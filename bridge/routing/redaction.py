@@ -17,6 +17,8 @@ from bridge.model.batch import DeadLetter
 from bridge.model.event import Event, already_parsed
 from bridge.observe.masking import MASK, masked
 from bridge.routing import decoding
+from bridge.routing.body_reader import ReadBody, Reader, readers
+from bridge.routing.repair import with_body
 
 #: In characters: a shorter value is masked only where it stands as a word.
 _MIN_TEXT: Final = 4
@@ -28,6 +30,8 @@ _EXPRESSION: Final = re.compile(r"(`[^`]*`)")
 _QUOTED: Final = re.compile(r"""`[^`]*`|(?<!\w)'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*\"""")
 #: So many removed values are masked in an error, which quotes one of them at most.
 _MAX_VALUES: Final = 1000
+#: Of a source that nobody knows.
+_BY_DEFAULT: Final = (Reader("json"),)
 #: No secrets, and words of many errors.
 _WORDS: Final = frozenset({"", "True", "False", "None", "true", "false", "null"})
 
@@ -43,25 +47,21 @@ class RedactedEvent(Event, eq=False, gc=False):
 
 
 class Redaction:
-    """Removes the fields at `paths` from events; `decodes` is the `decode` of each source."""
+    """Removes the fields at `paths` from events; `readers` has each way in which a source, or a route of it, reads a body."""
 
-    def __init__(self, paths: Sequence[str] = (), decodes: Mapping[str, str] | None = None) -> None:
+    def __init__(self, paths: Sequence[str] = (), readers: Mapping[str, Sequence[Reader]] | None = None) -> None:
         parts = [path.split(".") for path in paths]
         self._payload = [path[1:] for path in parts if path[0] == "payload"]
         self._headers = [path[1:] for path in parts if path[0] == "headers"]
         self._meta = [path[1:] for path in parts if path[0] == "meta"]
-        self._decodes = decodes or {}
+        self._readers = readers or {}
         #: Whether there is anything to remove.
         self.is_on = bool(parts)
 
     @classmethod
     def of(cls, config: Config) -> Redaction:
         """Return that of a configuration."""
-        decodes = {
-            name: "json" if source.traits.presents_json(source) else source.decode
-            for name, source in config.sources.items()
-        }
-        return cls(config.dead_letters.redact, decodes)
+        return cls(config.dead_letters.redact, {name: readers(config, name) for name in config.sources})
 
     def event(self, event: Event) -> Event:
         """Return a copy without the fields, a RedactedEvent; or the event itself, if it has none of them.
@@ -113,28 +113,42 @@ class Redaction:
         """Return the body without the fields, and the paths that were removed; append their values."""
         if not self._payload or not event.body:
             return event.body, []
-        try:
-            if event.defect or event.skipped:
-                raise BadEvent("decode", "the body is not whole")
-            kind = decoding.format_of(self._decodes.get(event.source, "json"), event)
-            payload = decoding.decoder(kind)(event)
-        except BadEvent:
+        if event.defect or event.skipped:
             return b"", ["payload"]
+        body, removed, is_read = event.body, list[str](), False
+        for reader in self._readers.get(event.source, _BY_DEFAULT):
+            try:
+                read = reader.read(with_body(event, body))
+            except BadEvent:
+                continue  # another route may read it otherwise
+            is_read = True
+            body, found = self._without_fields(read, values)
+            removed += found
+            if "payload" in found:
+                return b"", ["payload"]
+        return (body, removed) if is_read else (b"", ["payload"])
+
+    def _without_fields(self, read: ReadBody, values: list[object]) -> tuple[bytes, list[str]]:
+        kind, payload, body = read.kind, read.payload, read.body
         if [] in self._payload:
             values.append(payload)
             return b"", ["payload"]
-        if kind == "text":
+        if read.is_text:
             # A route may read it by json(); of a text that is nearly JSON nobody can remove a field.
+            text = str(payload).encode()
             try:
-                kind, payload = "json", decoding.decoder("json")(event)
+                kind, payload = "json", decoding.decoder("json")(Event("", "", text, 0))
             except BadEvent:
-                return (b"", ["payload"]) if self._may_hide(event.body, kind) else (event.body, [])
+                return (b"", ["payload"]) if self._may_hide(text, "text") else (body, [])
         if not isinstance(payload, (dict, list)):
-            return event.body, []
+            return body, []
         removed = [f"payload.{name}" for path in self._payload for name in _remove(payload, path, values, str)]
-        if not removed and not self._may_hide(event.body, kind):
-            return event.body, []
-        return decoding.ENCODERS[kind](payload), removed
+        if not removed and not read.is_repaired and not self._may_hide(body, kind):
+            return body, []
+        try:
+            return decoding.ENCODERS[kind](payload), removed
+        except TypeError:  # a form without fields
+            return b"", ["payload"]
 
     def _may_hide(self, body: bytes, kind: str) -> bool:
         """Tell whether a body may have a field that its payload has not: of two fields with one name the last one counts."""

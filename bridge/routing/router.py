@@ -6,7 +6,7 @@ import asyncio
 import time
 from collections import Counter
 from collections.abc import Generator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final, Literal
 
 from bridge.config import SourceConfig
@@ -16,10 +16,12 @@ from bridge.model.batch import MAX_BATCH_BYTES, MAX_BATCH_DEAD_LETTERS, Batch, D
 from bridge.model.column import Column
 from bridge.model.event import Event
 from bridge.model.message import FREE_MESSAGE_BYTES, MessageIds, check_growth
-from bridge.routing import decoding
-from bridge.routing.decoding import Decode
+from bridge.routing import payloads
+from bridge.routing.body_reader import source_kind
 from bridge.routing.deduplication import Deduplication
 from bridge.routing.gates import EXPIRED
+from bridge.routing.refusal import Decode
+from bridge.routing.repair import DroppedBody, Repairs
 from bridge.routing.routes import MAX_TOPIC, ROUTE_ERRORS, Matches, Route, RouteTable
 from bridge.routing.validation import validated
 
@@ -46,6 +48,8 @@ class Router:
     max_body_bytes: int
     dead_letter_unmatched: bool
     deduplication: Deduplication | None = None
+    #: The repairs that `decode` makes.
+    repairs: Repairs = field(default_factory=Repairs)
 
     def route(self, batch: Batch) -> Counts:
         """Add the messages and dead letters of `batch.events` to `batch`, and return the events' counts.
@@ -88,6 +92,7 @@ class Router:
         ids = MessageIds(time.time_ns() // 1_000_000)
         # This runs for every event: attributes become locals, and no call is made that can be avoided.
         decode, deduplication = self.decode, self.deduplication
+        self.repairs.counts = counts.repaired
         unexamined_bytes = min(_LARGE_BODY, self.max_body_bytes)
         topic: str | None = None
         matches: Matches = ()
@@ -110,6 +115,7 @@ class Router:
                         rest = 0
                     else:
                         yield
+                        self.repairs.counts = counts.repaired
                         if tracing is not None and traces is not None:
                             tracing.resume(traces)
                         end = time.thread_time() + _MAX_ROUTING_S
@@ -133,6 +139,11 @@ class Router:
                     self._refuse_unusable(event)
                     rest, room = rest + room, 0  # ask the clock before the next event
                 payload = decode(event)
+            except DroppedBody:
+                filtered += 1
+                room -= _NO_MESSAGE_BYTES
+                rest += _NO_MESSAGE_BYTES
+                continue
             except BadEvent as error:
                 room = _add_dead_letter(batch, index, self.dead_letter(event, error.reason, error.detail), room)
                 counts.count_dead_lettered(error.reason)
@@ -253,12 +264,15 @@ def _add_dead_letter(batch: Batch, index: int, letter: DeadLetter, room: int) ->
 
 def make(config: SourceConfig, table: RouteTable) -> Router:
     """Return the router of the source that `config` describes."""
+    repairs = Repairs.of(config)
+    decode = validated(repairs.decoder(source_kind(config)), table.check)
+    if kinds := payloads.own_kinds(table.routes):
+        decode = payloads.decoder({"": decode, **{kind: repairs.decoder(kind) for kind in kinds}})
     return Router(
         table=table,
-        decode=validated(
-            decoding.decoder("json" if config.traits.presents_json(config) else config.decode), table.check
-        ),
+        decode=decode,
         max_body_bytes=config.max_body,
         dead_letter_unmatched=config.dead_letter_unmatched,
         deduplication=table.deduplication,
+        repairs=repairs,
     )

@@ -15,6 +15,7 @@ from bridge.routing import expressions
 from bridge.routing.deduplication import Deduplication
 from bridge.routing.expressions import EXPRESSION_ERRORS, Expression
 from bridge.routing.foreach import element_of
+from bridge.routing.repair import DroppedBody
 from bridge.routing.tracing import Tracing
 from bridge.routing.validation import Check
 from bridge.topics.index import PatternIndex
@@ -33,7 +34,8 @@ class Route:
     That of a plain route, as nearly all are, returns the redis_message_id and body of the one message for `queue`; that of
     another a list of `Message`: it can make several, or choose their queue. It raises one of ROUTE_ERRORS;
     `dead_letter_reason` explains which. `source_map` maps a line of `run` to the expression compiled there and to its place
-    in the route; no reason shows one of the `secrets`. An `otherwise` route, which is not plain, fits only where no other route of the source has: `run` does not
+    in the route; no reason shows one of the `secrets`. `decode` is the kind of its payload, "" if that is the source's. An `otherwise`
+    route, which is not plain, fits only where no other route of the source has: `run` does not
     ask that.
     """
 
@@ -46,6 +48,7 @@ class Route:
     is_plain: bool = True
     otherwise: bool = False
     secrets: frozenset[str] = frozenset()
+    decode: str = ""
 
     @property
     def when(self) -> Expression | None:
@@ -68,10 +71,14 @@ class Route:
         return messages
 
     def dead_letter_reason(self, error: Exception) -> BadEvent | None:
-        """Return the reason for a dead letter after `run` raised `error`; None if `when` misses a field, which is no error.
+        """Return the reason for a dead letter after `run` raised `error`; None if that is no error.
+
+        It is none that `when` misses a field, or that the source drops an empty body.
 
         It has no traceback: one that a caller keeps in a variable would keep his frame alive, and the batch in it.
         """
+        if isinstance(error, DroppedBody):
+            return None
         element = "" if self.is_plain else element_of(error, self.filename)
         if isinstance(error, BadEvent):
             return BadEvent(error.reason, element + masked(error.detail, self.secrets), error.place)

@@ -17,6 +17,7 @@ from bridge.config.substitution import Substitution
 from bridge.dry_run.as_test import as_test
 from bridge.dry_run.suite import Suite
 from bridge.model.event import Event
+from bridge.routing.body_reader import Reader
 from bridge.routing.compiler import check_routes
 from bridge.routing.redaction import Redaction
 
@@ -118,7 +119,7 @@ def test_a_large_event_takes_no_seconds(path: Path) -> None:
 def test_redacted_fields_are_named(path: Path) -> None:
     """A comment says what the event is without."""
     config = load_with_places(path, Substitution(os.environ), check_routes).model
-    event = Redaction(["payload.card"], {"plant": "json"}).event(
+    event = Redaction(["payload.card"], {"plant": [Reader("json")]}).event(
         Event("plant", "plants/x", b'{"unit": 1, "card": 5}', 1, raw=({}, {}))
     )
     assert "# without payload.card, by dead_letters.redact" in as_test(config, event, "x")

@@ -15,6 +15,7 @@ import pytest
 from bridge.model.batch import Batch, DeadLetter
 from bridge.model.event import Event
 from bridge.routing import router
+from bridge.routing.body_reader import Reader
 from bridge.routing.compiler import compile_routes
 from bridge.routing.redaction import RedactedEvent, Redaction
 from bridge.sink import RedisSink
@@ -32,7 +33,7 @@ def event(body: bytes, headers: Mapping[str, object] | None = None, meta: Mappin
 
 def redacted(made: Event, *paths: str, decode: str = "json") -> Event:
     """Return the event without the fields at these paths."""
-    return Redaction(paths, {"s": decode}).event(made)
+    return Redaction(paths, {"s": [Reader(decode)]}).event(made)
 
 
 @pytest.mark.parametrize("kind", ENCODERS)
@@ -121,7 +122,7 @@ def test_an_event_without_the_fields_is_the_event_itself() -> None:
 def test_an_error_quotes_no_removed_value(value: object, detail: str) -> None:
     """Neither whole, nor cut, nor as Python writes it."""
     letter = DeadLetter(event(msgspec.json.encode({"card": value})), "wrong-type", detail)
-    masked = Redaction(["payload.card"], {"s": "json"}).letter(letter).detail
+    masked = Redaction(["payload.card"], {"s": [Reader("json")]}).letter(letter).detail
     assert "***" in masked
     assert all(each not in masked for each in ("4111", "123", "it's"))
 
@@ -144,7 +145,7 @@ def test_an_error_quotes_nothing_that_is_made_of_a_removed_value(tmp_path: Path,
     made = Batch([event(b'{"card": "SeCrEtVaLuE", "n": 1}', {"card": "SeCrEtVaLuE"})])
     router.make(loaded.sources["s"], compile_routes(loaded)[0]["s"]).route(made)
     ((_, letter),) = made.dead_letters
-    masked = Redaction([path], {"s": "json"}).letter(letter).detail
+    masked = Redaction([path], {"s": [Reader("json")]}).letter(letter).detail
     assert not any(part in masked.lower() for part in ("secret", "value", base64.b64encode(b"SeCrEt").decode().lower()))
     assert masked.startswith("args.0: ")
     assert f"`{expression}`" in masked
@@ -154,7 +155,7 @@ def test_an_error_keeps_the_names_of_the_file_and_our_own_words() -> None:
     """A removed value may be a word of the sentence: it is masked where it is quoted, and so shows nowhere else."""
     detail = "args.0: can't be: no field 'unit' in `payload.unit`"
     letter = DeadLetter(event(b'{"card": ["be", "no", 0]}'), "missing-field", detail)
-    assert Redaction(["payload.card"], {"s": "json"}).letter(letter).detail == detail
+    assert Redaction(["payload.card"], {"s": [Reader("json")]}).letter(letter).detail == detail
 
 
 @pytest.mark.parametrize("value", ["{n:03}", "aaaaaaaa{n}", "a" * 250 + "{n}"])
@@ -164,7 +165,7 @@ def test_removed_values_cost_little(value: str) -> None:
     letter = DeadLetter(made, "wrong-type", f"args.0: '{'a' * 79}' is not a number")
     begin = time.process_time()
     for _ in range(10):
-        Redaction(["payload.card"], {"s": "json"}).letter(letter)
+        Redaction(["payload.card"], {"s": [Reader("json")]}).letter(letter)
     assert time.process_time() - begin < 0.25
 
 
@@ -179,7 +180,7 @@ async def test_no_secret_reaches_redis(tmp_path: Path, redis_server: Redis) -> N
     sink = RedisSink(
         loaded.dramatiq,
         loaded.dead_letters,
-        Redaction(["payload.card", "headers.authorization"], {"s": "json"}),
+        Redaction(["payload.card", "headers.authorization"], {"s": [Reader("json")]}),
     )
     await sink.write(made)
     await sink.close()

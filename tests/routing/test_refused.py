@@ -44,7 +44,7 @@ DEEP = b'{"args":' + b"[" * 64 + b"]" * 64 + b"}"
     ("body", "reason", "words"),
     [
         (b'{"args": ["\xff"]}', b"decode", b"utf-8"),
-        (b"\xef\xbb\xbf" + GOOD, b"decode", b"not JSON"),
+        (b"\xff\xfe" + GOOD.decode().encode("utf-16-le"), b"decode", b"set charset: utf-16"),
         (b'{"args": [' + b"1" * 4301 + b"]}", b"decode", b"out of range"),
         (DEEP, b"decode", b"nested more than 64 deep"),
         (b'{"args":' + b"[" * 100_000, b"decode", b"recursion"),

@@ -5,15 +5,15 @@ from __future__ import annotations
 import os
 import signal
 
-import bridge.routing.decoding
 from bridge.model.event import Event
-from bridge.routing.decoding import Decode
+from bridge.routing.refusal import Decode
+from bridge.routing.repair import Repairs
 
-_make = bridge.routing.decoding.decoder
+_make = Repairs.decoder
 
 
-def _crashing(kind: str) -> Decode:
-    decode = _make(kind)
+def _crashing(repairs: Repairs, kind: str) -> Decode:
+    decode = _make(repairs, kind)
 
     def decode_or_die(event: Event) -> object:
         if b"poison" in event.body:
@@ -23,4 +23,4 @@ def _crashing(kind: str) -> Decode:
     return decode_or_die
 
 
-bridge.routing.decoding.decoder = _crashing
+Repairs.decoder = _crashing  # type: ignore[assignment, method-assign]

@@ -1,0 +1,51 @@
+"""A body that a decoder refuses: a BadEvent, in words for people."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final
+
+from bridge.errors import BadEvent
+from bridge.model.event import Event
+
+Decode = Callable[[Event], object]
+#: Takes the kind, an event whose body no decoder of that kind reads, and the error: it returns the payload all the same, or
+#: raises BadEvent("decode", ...).
+Refuse = Callable[[str, Event, Exception], object]
+
+#: The first characters of values in JSON; "" is part of every text.
+_BEGINS_JSON: Final = '{["-0123456789tfn'
+_NAMES: Final = {
+    "json": "JSON",
+    "ndjson": "JSON by lines",
+    "form": "a form",
+    "msgpack": "msgpack",
+    "cbor": "CBOR",
+}
+
+
+def refuse(kind: str, event: Event, error: Exception) -> object:
+    """Raise the BadEvent of a body that no decoder of `kind` reads; of json-or-text, return the text."""
+    body, cause = event.body, str(error)
+    if kind == "json-or-text":
+        try:
+            return body.decode()
+        except UnicodeDecodeError as failure:
+            raise BadEvent("decode", f"neither JSON nor UTF-8 text: {failure}"[:300]) from None
+    if kind == "text":
+        raise BadEvent("decode", f"not UTF-8 text: {cause}"[:300]) from None
+    if kind == "json":
+        cause = f"{cause.removeprefix('JSON is malformed: ')}{_text_hint(body)}"
+    elif kind == "cbor":
+        cause = str(error.__cause__ or error)
+    cause = cause if body.strip() else "the body is empty"
+    raise BadEvent("decode", f"not {_NAMES[kind]}: {cause}"[:300]) from None
+
+
+def _text_hint(body: bytes) -> str:
+    """Return a hint where the body seems to be text that was never meant as JSON."""
+    try:
+        begins = body.decode().lstrip()[:1]
+    except UnicodeDecodeError:
+        return ""
+    return "" if begins in _BEGINS_JSON or not begins.isprintable() else "; for plain text, set decode: text"
