@@ -10,7 +10,7 @@ from bridge.config.schemas import Schema, Validator, schema_of
 from bridge.errors import BadEvent
 from bridge.model.event import Event
 from bridge.observe.masking import masked
-from bridge.routing.decoding import Decode
+from bridge.routing.refusal import Decode
 
 #: The place of these dead letters in a route.
 PLACE: Final = "validate"

@@ -148,4 +148,4 @@ RUNTIME: Final[dict[str, object]] = {
     **purse.RUNTIME,
 }
 #: Those of them that read a field, or a table, by themselves.
-READERS: Final = frozenset({"_pick", "_present", "_default", "_has", "_catch", *LOOKUPS})
+READERS: Final = frozenset({"_pick", "_present", "_default", "_has", "_slice", "_catch", *LOOKUPS})

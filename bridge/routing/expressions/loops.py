@@ -57,14 +57,11 @@ class Loops:
         self._bodies = int(in_loop)
         self._iterables = 0
         self._weights = [0]
-        #: The names of the loops around the current node, the outermost first; as Python normalizes them.
-        self._names: list[tuple[str, ...]] = []
+        #: The names of the loops around the current node, as Python normalizes them.
+        self.names: list[str] = []
+        self._nested = 0
         #: Whether the expression reads the purse.
         self.needs_purse = False
-
-    def __contains__(self, name: str) -> bool:
-        """Whether `name` is one of the loops around the current node."""
-        return any(name in names for names in self._names)
 
     @property
     def weight(self) -> int:
@@ -101,10 +98,11 @@ class Loops:
         """Return a list or a mapping that is made of another list."""
         loop = self._only_loop(node)
         names = self._targets(loop)
-        if len(self._names) >= _MAX_NESTED:
+        if self._nested >= _MAX_NESTED:
             raise self._text.error(node, f"comprehensions are nested more than {_MAX_NESTED} deep")
         items = self._list(loop.iter)
-        self._names.append(tuple(name.id for name in names))
+        self.names += [name.id for name in names]
+        self._nested += 1
         self._bodies += 1
         self._weights.append(_TURN)
         key = self.key(node.key) if isinstance(node, ast.DictComp) else None
@@ -112,7 +110,8 @@ class Loops:
         conditions = [self._rewrite(each) for each in loop.ifs]
         weight = self._weights.pop()
         self._bodies -= 1
-        self._names.pop()
+        self._nested -= 1
+        del self.names[-len(names) :]
         self.add(CALL)  # for `each`
         (start, end), (list_start, list_end) = self._text.place(node), self._text.place(loop.iter)
         self.needs_purse = True
@@ -147,7 +146,7 @@ class Loops:
         return names
 
     def _check_name(self, name: ast.Name, before: list[str]) -> None:
-        if name.id in self._hidden or name.id in self:
+        if name.id in self._hidden or name.id in self.names:
             raise self._text.error(name, f"{quoted(name.id)} would hide `{name.id}`", "choose another name")
         if name.id in before:
             raise self._text.error(name, f"{quoted(name.id)} stands twice", "choose another name")

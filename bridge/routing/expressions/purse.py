@@ -12,7 +12,7 @@ from typing import Any, Final, NoReturn
 
 from bridge.config.wording import describe
 from bridge.routing.expressions.equality import contains
-from bridge.routing.expressions.regex import compile_regex
+from bridge.routing.expressions.regex import capture, compile_capture, compile_regex
 
 #: The local name of the purse, in the function of a route.
 PURSE: Final = "_work"
@@ -38,7 +38,7 @@ _COMPARED: Final = 32
 #: What it costs to make something of each place that a part can have in a text.
 _PER_PLACE: Final = 8
 #: So many steps of a regex make one of the purse.
-_REGEX_STEPS: Final = 4
+_REGEX_STEPS: Final = 2
 
 #: Where a loop stands: its line, and the byte offsets of its list and of the whole loop in the text of its expression. A
 #: loop whose end is ALL_LINES encloses every expression that runs while it turns.
@@ -196,7 +196,8 @@ def _seek_steps(text: str, part: str) -> int:
 def searched(purse: Purse, function: Callable[..., Any], text: Any, pattern: str) -> Any:
     """Call a function that looks for a regex: it reads each byte of the text so often as the regex is large."""
     if type(text) is str:
-        take(purse, compile_regex(pattern).size * len(text.encode()) // _REGEX_STEPS)
+        regex = compile_capture(pattern) if function is capture else compile_regex(pattern)
+        take(purse, regex.steps * len(text.encode()) // _REGEX_STEPS)
     result = function(text, pattern)
     pay(purse, result)
     return result
