@@ -83,6 +83,14 @@ async def test_a_message_whose_key_is_there_is_left_out(redis_server: Redis, mak
         assert all(59_000 < answer(client.pttl(key)) <= 60_000 for key in keys)
 
 
+async def test_two_routes_never_share_a_key(redis_server: Redis, make: Sinks) -> None:
+    """Also where a colon in a name could make one key of two."""
+    made = made_of([gated(1, key="b:c", route="a"), gated(2, key="c", route="a:b"), gated(3, key="c", route="a%3Ab")])
+    assert await make(redis_server).write(made) == Written(3, 0)
+    with redis_server.client() as client:
+        assert numbers(client) == [1, 2, 3]
+
+
 async def test_the_first_of_a_batch_is_written_whatever_its_queue_is(redis_server: Redis, make: Sinks) -> None:
     """Where a route chooses the queue, the order of the events decides, not that of the queues."""
     made = made_of(
