@@ -16,6 +16,8 @@ from bridge.routing.expressions.values import refuse
 #: The most digits of an amount. A number has a smaller bound than the next power of ten.
 _MAX_DIGITS: Final = 38
 _MAX_NUMBER: Final = 10**_MAX_DIGITS
+#: The float whose text is that number, and which is a little smaller.
+_MAX_FLOAT: Final = 1e38
 #: The most places that a result may be asked to have.
 _MAX_PLACES: Final = 10
 #: In characters: a longer text is no amount, and is not looked at.
@@ -92,7 +94,7 @@ def of_float(value: float) -> Amount:
     """Return the amount that the shortest text of the number spells: 19.99 is 19.99, and not 19.989999999999998."""
     if not math.isfinite(value):
         raise ValueError(f"{value} is no amount")
-    if not -_MAX_NUMBER < value < _MAX_NUMBER:
+    if not -_MAX_FLOAT < value < _MAX_FLOAT:
         raise ValueError(f"{value} has more than {_MAX_DIGITS} digits")
     mantissa, _, exponent = repr(value).partition("e")
     whole, _, part = mantissa.partition(".")
