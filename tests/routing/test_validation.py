@@ -18,7 +18,7 @@ from bridge.dry_run.runs import DryRun, Result
 from bridge.errors import ConfigError
 from bridge.model.batch import Batch
 from bridge.model.event import Event
-from bridge.routing import router
+from bridge.routing import decoding, router
 from bridge.routing.compiler import check_routes, compile_routes
 from bridge.routing.redaction import Redaction
 
@@ -309,5 +309,5 @@ def test_a_source_without_validate_is_what_it_was(tmp_path: Path, monkeypatch: p
     loaded = _load(tmp_path, {})
     table = compile_routes(loaded)[0]["s"]
     made = router.make(loaded.sources["s"], table)
-    assert made.decode is router.decoding.decoder("json")
+    assert made.decode is decoding.decoder("json")
     assert table.routes[0].run.__name__ == "route"
