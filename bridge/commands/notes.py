@@ -70,9 +70,8 @@ def notes(loaded: Config, manifest: Manifest | None = None) -> Iterator[Diagnost
 def _tables(loaded: Config) -> Iterator[Diagnostic]:
     """Yield a note on each table that nothing looks up."""
     parts: list[Any] = [getattr(route, name) for route in loaded.routes for name in type(route).model_fields]
-    for source in loaded.sources.values():
-        if isinstance(source, DeduplicatedSource) and source.deduplicate is not None:
-            parts.append(source.deduplicate.key)
+    deduplicated = (source for source in loaded.sources.values() if isinstance(source, DeduplicatedSource))
+    parts += [source.deduplicate.key for source in deduplicated if source.deduplicate is not None]
     named: set[str] = set()
     while parts:
         part = parts.pop()

@@ -69,7 +69,7 @@ def test_a_table_that_nothing_looks_up_is_noted(run: Terminal, path: Path) -> No
         "sources:\n"
         "  s: {type: mqtt, url: mqtt://localhost:1, client_id: c, deduplicate: {key: '$lookup(\"a\", payload.id)'}}\n"
         "tables: {a: {values: {}}, b: {values: {}}, c: {values: {}}, d: {values: {}}}\n"
-        "routes: [{from: s, actor: a, when: "lookup('b', 1)", kwargs: {x: ['$lookup (\"c\", 1)']}}]\n"
+        "routes:\n  - from: s\n    actor: a\n    when: lookup('b', 1)\n    kwargs: {x: ['$lookup (\"c\", 1)']}\n"
     )
     output = run("check", "CONFIG")
     assert "note: tables.d: no expression looks it up\n" in output
