@@ -11,6 +11,7 @@ from bridge.config import Config, Route, SourceConfig
 from bridge.config.dollar import is_expression
 from bridge.config.manifest import Manifest
 from bridge.config.message_options import OPTIONS
+from bridge.config.source_model import DeduplicatedSource
 from bridge.config.wording import spell_path
 from bridge.errors import Diagnostic, KeyPath
 from bridge.manifest.checks import check_calls
@@ -23,6 +24,8 @@ from bridge.topics.index import PatternIndex
 _MISSING_DOLLAR: Final = re.compile(
     rf"""\{{?(payload|headers|meta)[.\[].*|f(["']).*\2|({"|".join(FUNCTIONS)})\(.*\)""", re.DOTALL
 )
+#: A lookup, with the name of its table.
+_LOOKUP: Final = re.compile(r"""\blookup\s*\(\s*["']([^"']*)""")
 #: A wildcard of any protocol, as a whole level.
 _WILDCARD: Final = re.compile(r"(?:^|(?<=[/.:]))[+*#](?=[/.:]|$)")
 #: A placeholder as other programs write it: {name} or {{ name }}.
@@ -55,6 +58,7 @@ def notes(
         text = f"dramatiq.max_queue_depth: no route writes to the queue {queue}"
         yield Diagnostic(("dramatiq", "max_queue_depth", queue), text, at_key=True)
     yield from _redaction(loaded)
+    yield from _tables(loaded)
     unreached = {name: _unreached(source, routes.get(name, [])) for name, source in loaded.sources.items()}
     for index, route in enumerate(loaded.routes):
         if route.source not in loaded.sources:
@@ -69,6 +73,23 @@ def notes(
     for doubt in check_calls(loaded, actors).doubts if actors is not None else ():
         text = f"{spell_path(path_in_file(doubt.path))}: {doubt}, unless a decorator of the actor changes the call"
         yield Diagnostic(doubt.path, text, at_key=doubt.at_key)
+
+
+def _tables(loaded: Config) -> Iterator[Diagnostic]:
+    """Yield a note on each table that nothing looks up."""
+    parts: list[Any] = [getattr(route, name) for route in loaded.routes for name in type(route).model_fields]
+    deduplicated = (source for source in loaded.sources.values() if isinstance(source, DeduplicatedSource))
+    parts += [source.deduplicate.key for source in deduplicated if source.deduplicate is not None]
+    named: set[str] = set()
+    while parts:
+        part = parts.pop()
+        if isinstance(part, str):
+            named.update(_LOOKUP.findall(part))
+        elif isinstance(part, (dict, list)):
+            parts += part.values() if isinstance(part, dict) else part
+    for name in loaded.tables:
+        if name not in named:
+            yield Diagnostic(("tables", name), f"tables.{name}: no expression looks it up", at_key=True)
 
 
 def _redaction(loaded: Config) -> Iterator[Diagnostic]:

@@ -63,6 +63,19 @@ def test_check_notes_settings_that_are_rarely_intended(run: Terminal, path: Path
     assert output.count("note:") == 3
 
 
+def test_a_table_that_nothing_looks_up_is_noted(run: Terminal, path: Path) -> None:
+    """In routes, and in keys of deduplication."""
+    path.write_text(
+        "sources:\n"
+        "  s: {type: mqtt, url: mqtt://localhost:1, client_id: c, deduplicate: {key: '$lookup(\"a\", payload.id)'}}\n"
+        "tables: {a: {values: {}}, b: {values: {}}, c: {values: {}}, d: {values: {}}}\n"
+        "routes:\n  - from: s\n    actor: a\n    when: lookup('b', 1)\n    kwargs: {x: ['$lookup (\"c\", 1)']}\n"
+    )
+    output = run("check", "CONFIG")
+    assert "note: tables.d: no expression looks it up\n" in output
+    assert output.count("note: tables") == 1
+
+
 def test_a_field_that_is_never_found_is_not_redacted_in_silence(run: Terminal, path: Path) -> None:
     """A body with `decode: bytes` has no fields: it would be kept whole."""
     path.write_text(

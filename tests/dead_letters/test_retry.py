@@ -330,3 +330,16 @@ async def test_two_retries_at_once(desk: Desk) -> None:
     assert (outcomes.count("retried"), outcomes.count("gone")) == (300, 600)
     assert len(messages(desk)) == 300
     assert desk.books()["count"] == 0
+
+
+async def test_a_retry_writes_the_value_of_todays_table(desk: Desk) -> None:
+    """And checks the payload by today's schema: a letter that does not fit stays."""
+    route = {**BROKEN, "args": ['$lookup("accounts", payload.id)'], "validate": {"required": ["id"]}}
+    desk.write_config([route], tables={"accounts": {"values": {"c1": 1}}})
+    unknown, invalid = await desk.receive(order(b'{"id": "c7"}'), order(b"{}"))
+    assert [unknown.reason, invalid.reason] == ["missing-field", "invalid"]
+    desk.write_config([route], tables={"accounts": {"values": {"c7": 4711}}})
+    assert (await desk.retry(unknown)).outcome == "retried"
+    assert numbers(desk) == [4711]
+    again = await desk.retry(invalid)
+    assert (again.outcome, numbers(desk)) == ("failed", [4711])
