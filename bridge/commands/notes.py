@@ -6,6 +6,7 @@ import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any, Final
 
+from bridge.commands.expression_notes import expression_notes
 from bridge.config import Config, Route, SourceConfig
 from bridge.config.dollar import is_expression
 from bridge.config.manifest import Manifest
@@ -58,6 +59,7 @@ def notes(loaded: Config, manifest: Manifest | None = None) -> Iterator[Diagnost
             yield Diagnostic((*path, "topic"), text)
         yield from _wildcards(loaded, route, path)
         yield from _values(loaded, route, path, options)
+    yield from expression_notes(loaded)
     for doubt in check_calls(loaded, actors).doubts if actors is not None else ():
         text = f"{spell_path(doubt.path)}: {doubt}, unless a decorator of the actor changes the call"
         yield Diagnostic(doubt.path, text, at_key=doubt.at_key)

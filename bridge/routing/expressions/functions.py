@@ -23,6 +23,9 @@ from bridge.routing.expressions import (
 from bridge.routing.expressions.signatures import Checked, Function
 from bridge.routing.expressions.values import key, refuse
 
+#: In `json`: 10 us each are 10 ms in all.
+_MAX_LONG_EXPONENTS: Final = 1_000
+
 
 def _len(value: object) -> int:
     if type(value) not in (str, list, dict, bytes):
@@ -35,7 +38,7 @@ def _json(value: object) -> object:
         refuse("json()", "text", value)
     data: bytes = value.encode() if type(value) is str else value  # type: ignore[assignment]
     try:
-        check_exponents(data)
+        check_exponents(data, _MAX_LONG_EXPONENTS)
         return msgspec.json.decode(data)
     except ValueError as error:
         raise ValueError(f"json(): {error}") from None

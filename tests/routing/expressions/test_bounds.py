@@ -26,7 +26,7 @@ def nest(depth: int) -> object:
 BIG_INT = int("9" * 4300)
 HOSTILE: dict[str, object] = {
     "text": "a" * 256 * KIB,
-    "lines": "a" * 64 * KIB,
+    "lines": "a" * 40 * KIB,
     "wide": "ΐ" * 128 * KIB,
     "ints": [BIG_INT] * 60,
     "int": BIG_INT,
