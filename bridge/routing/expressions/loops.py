@@ -40,6 +40,8 @@ CONTAINER: Final = 20
 ARITHMETIC: Final = 50
 POWER: Final = 300
 CALL: Final = 100
+#: The check that a key of a mapping is text.
+_KEY: Final = 30
 
 Comprehension = ast.ListComp | ast.DictComp | ast.GeneratorExp
 
@@ -173,7 +175,8 @@ class Loops:
             if type(key.value) is not str:
                 raise self._text.error(node, f"a key of a mapping is text, not {describe(key.value)}")
             return key
-        return ast.copy_location(self.call("key", key), key)
+        self.add(_KEY)
+        return ast.copy_location(self.paying("keyed", key) if self._bodies else call("key", key), key)
 
 
 def call(name: str, *args: ast.expr) -> ast.Call:

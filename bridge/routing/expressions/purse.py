@@ -13,6 +13,7 @@ from typing import Any, Final, NoReturn
 from bridge.config.wording import describe
 from bridge.routing.expressions.equality import contains
 from bridge.routing.expressions.regex import compile_regex
+from bridge.routing.expressions.values import key
 
 #: The local name of the purse, in the function of a route.
 PURSE: Final = "_work"
@@ -209,6 +210,13 @@ def sliced(purse: Purse, function: Callable[..., Any], value: Any, start: Any, s
     return function(value, start, stop)
 
 
+def keyed(purse: Purse, value: Any) -> str:
+    """Return a key of a mapping, paid for: another that is equal is compared character by character."""
+    if type(value) is str:
+        take(purse, len(value))
+    return key(value)
+
+
 def measured(purse: Purse, value: Any, first: bool) -> Any:  # noqa: FBT001 - compiled code passes it
     """Return the value of one part of a message, if all parts so far have a size that can be encoded."""
     purse.steps, size = _walk((value,), purse.steps)
@@ -226,6 +234,7 @@ RUNTIME: Final[dict[str, object]] = {
     "_metered": metered,
     "_seeking": seeking,
     "_found": found,
+    "_keyed": keyed,
     "_searched": searched,
     "_sliced": sliced,
     "_measured": measured,
