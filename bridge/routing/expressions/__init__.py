@@ -8,19 +8,31 @@ A mistake in an expression is an InvalidValue when the configuration is read. An
 valid expression that fails on one event.
 """
 
-from bridge.routing.expressions.failures import EXPRESSION_ERRORS, ExpressionFailure, explain_failure, is_missing
+from bridge.routing.expressions.failures import (
+    EXPRESSION_ERRORS,
+    ExpressionFailure,
+    explain_failure,
+    is_missing,
+    part_of,
+)
 from bridge.routing.expressions.functions import FUNCTIONS, READERS, RUNTIME
+from bridge.routing.expressions.purse import PURSE, STEPS, STEPS_PER_ELEMENT, TooLarge
 from bridge.routing.expressions.rewriter import NAMES, Expression, parse
 
 __all__ = [
     "EXPRESSION_ERRORS",
     "FUNCTIONS",
     "NAMES",
+    "PURSE",
     "READERS",
     "RUNTIME",
+    "STEPS",
+    "STEPS_PER_ELEMENT",
     "Expression",
     "ExpressionFailure",
+    "TooLarge",
     "explain_failure",
     "is_missing",
     "parse",
+    "part_of",
 ]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import math
 import re
+import sys
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 from typing import Any, Final
@@ -13,17 +14,18 @@ from unicodedata import normalize
 from bridge.config.wording import describe, near_miss, quoted
 from bridge.model.event import META_NAMES
 from bridge.model.json_limits import is_encodable
+from bridge.routing.expressions import calls
 from bridge.routing.expressions.arithmetic import OPERATORS
-from bridge.routing.expressions.fstrings import native, path_of
+from bridge.routing.expressions.comparisons import compare
+from bridge.routing.expressions.fstrings import native
 from bridge.routing.expressions.functions import FUNCTIONS
 from bridge.routing.expressions.hints import (
     FOREIGN_CONSTANTS,
-    FOREIGN_FUNCTIONS,
     FOREIGN_NAMES,
-    METHODS,
     REFUSED_CONSTRUCTS,
+    SIMILARITY,
 )
-from bridge.routing.expressions.signatures import NOT_CONSTANT
+from bridge.routing.expressions.loops import ARITHMETIC, CALL, CONTAINER, NODE, POWER, Loops, call
 from bridge.routing.expressions.syntax import MAX_DEPTH, TOO_DEEP, Text
 from bridge.routing.expressions.text import check_spec
 from bridge.routing.expressions.values import MAX_INT
@@ -33,12 +35,12 @@ NAMES: Final = ("payload", "topic", "headers", "meta", "source", "received_at")
 #: The names that are always text.
 _TEXT_NAMES: Final = frozenset({"topic", "source"})
 _CONSTANTS: Final = {"true": True, "false": False, "null": None}
-#: Names are short, so a lower similarity than the default of `near_miss` is worth a hint.
-_SIMILARITY: Final = 0.6
 #: A path to a field with hyphens, as a user would write one.
 _HYPHENATED: Final = re.compile(r"[A-Za-z_]\w*(?:\.\w+(?:-\w+)*)+")
 _TEXTS: Final = 'texts are put together as in f"{payload.a}-{payload.b}"'
 
+#: The nodes of rewritten trees that have a place, or hold nodes that have one.
+_NODES: Final = (ast.expr, ast.comprehension, ast.arguments, ast.arg)
 _PLACE: Final = ("lineno", "end_lineno", "col_offset", "end_col_offset")
 
 
@@ -48,20 +50,29 @@ class Expression:
 
     `text` is without the leading `$`. `node` is safe to compile with the globals `RUNTIME`: each of its nodes stands
     on the line given to `parse` at the UTF-8 byte offsets of the text. `names` are the free names that it uses.
+
+    `needs_purse` tells whether `node` reads a purse, the local name PURSE (see `compile_function`). `weight` is what one
+    evaluation costs in the purse's steps, where a loop runs the expression; the loops within it pay for themselves.
     """
 
     text: str
     node: ast.expr
     names: frozenset[str]
+    needs_purse: bool = False
+    weight: int = 1
 
 
-def parse(text: str, names: Collection[str], *, line: int = 1) -> Expression:
+def parse(text: str, names: Collection[str], *, line: int = 1, in_loop: bool = False) -> Expression:
     """Check and rewrite the expression `text`, which may use `names`.
+
+    An expression `in_loop` runs once per element of a list: what it calls pays from the purse for the size of its values,
+    and its `weight` is paid by the loop.
 
     Raises InvalidValue for the first mistake; the offset of its diagnostic counts characters of `text`.
     """
-    rewriter = _Rewriter(Text(text), names, line)
-    return Expression(text, rewriter.expression(), frozenset(rewriter.used))
+    rewriter = _Rewriter(Text(text), names, line, in_loop=in_loop)
+    node = rewriter.expression()
+    return Expression(text, node, frozenset(rewriter.used), rewriter.loops.needs_purse, rewriter.loops.weight)
 
 
 def _place_missing(root: ast.expr) -> None:
@@ -72,25 +83,24 @@ def _place_missing(root: ast.expr) -> None:
         values = vars(parent)
         if "lineno" in values:
             place = {name: values[name] for name in _PLACE}
-        elif isinstance(parent, (ast.expr, ast.keyword)):
+        elif isinstance(parent, (ast.expr, ast.arg)):
             values.update(place)
         for value in list(values.values()):
             children = value if type(value) is list else (value,)
-            parents += [
-                (each, place) for each in children if isinstance(each, (ast.expr, ast.keyword, ast.comprehension))
-            ]
+            parents += [(each, place) for each in children if isinstance(each, _NODES)]
 
 
 class _Rewriter:
     """Rewrites the tree of one expression; each `_name` method handles the nodes of type `Name`."""
 
-    def __init__(self, text: Text, names: Collection[str], line: int) -> None:
+    def __init__(self, text: Text, names: Collection[str], line: int, *, in_loop: bool) -> None:
         self._text = text
         self._error = text.error
         # Python normalizes the names that it parses; the caller needs its own spelling.
         self._names = {normalize("NFKC", name): name for name in names}
         self._line = line
         self._depth = 0
+        self.loops = Loops(text, {*self._names, *FUNCTIONS}, self._rewrite, line, in_loop=in_loop)
         self.used: set[str] = set()
 
     def expression(self) -> ast.expr:
@@ -107,6 +117,7 @@ class _Rewriter:
         rule: Callable[[Any], ast.expr] | None = getattr(self, f"_{type(node).__name__.lower()}", None)
         if rule is None or type(node) in REFUSED_CONSTRUCTS:
             raise self._text.refused(node, node)
+        self.loops.add(NODE)
         new = rule(node)
         self._depth -= 1
         new.lineno = new.end_lineno = self._line
@@ -133,6 +144,8 @@ class _Rewriter:
         return ast.Constant(value)
 
     def _name(self, node: ast.Name) -> ast.expr:
+        if node.id in self.loops.names:
+            return ast.Name(node.id, ast.Load())
         if node.id in self._names:
             name = self._names[node.id]
             self.used.add(name)
@@ -143,7 +156,9 @@ class _Rewriter:
             raise self._error(node, f"{node.id!r} is a function", f"call it: {node.id}(...)")
         constant = FOREIGN_CONSTANTS.get(node.id.lower())
         hint = (
-            f"write '{constant}'" if constant else near_miss(node.id, [*self._names.values(), *FUNCTIONS], _SIMILARITY)
+            f"write '{constant}'"
+            if constant
+            else near_miss(node.id, [*self.loops.names, *self._names.values(), *FUNCTIONS], SIMILARITY)
         )
         if node.id in FOREIGN_NAMES:
             hint = "the decoded body is called payload"
@@ -160,16 +175,37 @@ class _Rewriter:
     def _subscript(self, node: ast.Subscript) -> ast.expr:
         if isinstance(node.slice, ast.Tuple | ast.List | ast.Dict):
             raise self._error(node.slice, "an index is one text or whole number")
+        if isinstance(node.slice, ast.Slice):
+            return self._part_of(node.value, node.slice)
         key = self._rewrite(node.slice)
         if isinstance(key, ast.Constant) and type(key.value) not in (str, int):
             raise self._error(node.slice, "an index is text or a whole number")
+        if self.loops.is_metered and not isinstance(key, ast.Constant):
+            self.loops.add(CALL)
+            key = ast.copy_location(self.loops.paying("paid", key), key)
         return self._field(node, node.value, key)
+
+    def _part_of(self, base: ast.expr, part: ast.Slice) -> ast.expr:
+        if part.step is not None:
+            raise self._error(part.step, "a slice has no step", "write x[from:to]")
+        value = self._rewrite(base)
+        ends: list[ast.expr] = [ast.Constant(0), ast.Constant(sys.maxsize)]
+        for position, written in enumerate((part.lower, part.upper)):
+            if written is None:
+                continue
+            end = ends[position] = self._rewrite(written)
+            if isinstance(end, ast.Constant) and type(end.value) is not int:
+                raise self._error(written, f"a slice takes whole numbers, not {describe(end.value)}")
+        literal: object = value.value if isinstance(value, ast.Constant) else {} if isinstance(value, ast.Dict) else []
+        if type(literal) not in (str, list):
+            raise self._error(base, f"a slice is of text or a list, not of {describe(literal)}")
+        return self.loops.call("slice", value, *ends)
 
     def _field(self, node: ast.expr, base: ast.expr, key: ast.expr) -> ast.expr:
         constant = key.value if isinstance(key, ast.Constant) else None
         if isinstance(base, ast.Name) and base.id == "meta" and "meta" in self._names:
             if constant not in META_NAMES:
-                hint = near_miss(str(constant), META_NAMES, _SIMILARITY) or f"it has {', '.join(META_NAMES)}"
+                hint = near_miss(str(constant), META_NAMES, SIMILARITY) or f"it has {', '.join(META_NAMES)}"
                 problem = "a field of meta is named by a constant" if constant is None else ""
                 raise self._error(node, problem or f"meta has no field {quoted(constant)}", hint)
             # `meta` holds only the fields of the protocol; every other field is null.
@@ -189,7 +225,7 @@ class _Rewriter:
             null = isinstance(right[0], ast.Constant) and right[0].value is None
             if len(right) > 1 or not null or isinstance(left, ast.Constant):
                 raise self._error(node, "'is' only asks whether a field is null", "write '==' to compare")
-        return ast.Compare(left, list(node.ops), right)
+        return compare(left, node.ops, right, self.loops)
 
     def _boolop(self, node: ast.BoolOp) -> ast.expr:
         values = self._all(node.values)
@@ -208,6 +244,11 @@ class _Rewriter:
         membership = "in" if isinstance(first.ops[0], ast.Eq) else "not in"
         return message, f"write {self._text.written(first.left)} {membership} [{', '.join(texts)}]"
 
+    def _listcomp(self, node: ast.ListComp | ast.DictComp) -> ast.expr:
+        return self.loops.comprehension(node)
+
+    _dictcomp = _listcomp
+
     def _ifexp(self, node: ast.IfExp) -> ast.expr:
         return ast.IfExp(*self._all([node.test, node.body, node.orelse]))
 
@@ -219,7 +260,8 @@ class _Rewriter:
         value = self._rewrite(node.operand)
         if isinstance(node.op, ast.USub) and isinstance(value, ast.Constant) and type(value.value) in (int, float):
             return ast.Constant(-value.value)  # type: ignore[operator]
-        return _call(type(node.op).__name__, value)
+        self.loops.add(ARITHMETIC)
+        return call(type(node.op).__name__, value)
 
     def _binop(self, node: ast.BinOp) -> ast.expr:
         if isinstance(node.op, ast.BitOr) and (filtered := self._filtered(node)):
@@ -232,7 +274,8 @@ class _Rewriter:
         for written, side in ((node.left, left), (node.right, right)):
             if isinstance(side, ast.Constant) and type(side.value) not in (int, float):
                 raise self._error(written, f"arithmetic takes numbers, not {describe(side.value)}", _TEXTS)
-        return _call(type(node.op).__name__, left, right)
+        self.loops.add(POWER if isinstance(node.op, ast.Pow) else ARITHMETIC)
+        return call(type(node.op).__name__, left, right)
 
     def _filtered(self, node: ast.BinOp) -> str:
         """Return how `value | function` is written here, or "" where the right side is no function."""
@@ -254,6 +297,7 @@ class _Rewriter:
             raise self._error(node, "'-' subtracts here", f"write {field} for a field with a hyphen")
 
     def _list(self, node: ast.List | ast.Tuple) -> ast.expr:
+        self.loops.add(CONTAINER)
         return ast.List(self._all(node.elts), ast.Load())
 
     #: JSON knows one kind of list, so `("a", "b")` is the same as `["a", "b"]`.
@@ -264,17 +308,17 @@ class _Rewriter:
         for key, value in zip(node.keys, node.values, strict=True):
             if key is None:
                 raise self._error(value, "'**' can't be used in an expression")
-            new = self._rewrite(key)
-            if isinstance(new, ast.Constant) and type(new.value) is not str:
-                raise self._error(key, f"a key of a mapping is text, not {describe(new.value)}")
-            keys.append(new if isinstance(new, ast.Constant) else ast.copy_location(_call("key", new), new))
+            keys.append(self.loops.key(key))
+        self.loops.add(2 * CONTAINER)
         return ast.Dict(keys, self._all(node.values))
 
     def _joinedstr(self, node: ast.JoinedStr) -> ast.expr:
         parts = [self._part(part) for part in node.values]
         if all(isinstance(part, ast.Constant) for part in parts):
             return ast.Constant("".join(part.value for part in parts))  # type: ignore[attr-defined]
-        return native(parts) or _call("concat", *parts)
+        if not self.loops.is_metered and self.loops.takes_assignments and (text := native(parts)):
+            return text
+        return self.loops.call("concat", *parts)
 
     def _part(self, part: ast.expr) -> ast.expr:
         if not isinstance(part, ast.FormattedValue):
@@ -289,97 +333,18 @@ class _Rewriter:
             raise self._error(part.value, str(error)) from None
         # Without a format `concat` makes a text of the value; a constant field must not look like a literal part.
         if part.conversion != -1 or (not spec and isinstance(value, ast.Constant)):
-            value = _call("str", value)
-        return _call("format", value, ast.Constant(spec)) if spec else value
+            value = self.loops.call("str", value)
+        return self.loops.call("format", value, ast.Constant(spec)) if spec else value
 
     def _call(self, node: ast.Call) -> ast.expr:
-        name = self._function(node.func)
-        if node.keywords:
-            raise self._error(node.keywords[0], "a named argument can't be used in an expression")
-        (_, min_args, max_args, *_), count = FUNCTIONS[name], len(node.args)
-        if count < min_args or (max_args is not None and count > max_args):
-            wanted = (
-                str(max_args) if max_args == min_args else f"{min_args} {f'to {max_args}' if max_args else 'or more'}"
-            )
-            plural = "" if wanted == "1" else "s"
-            raise self._error(node, f"{name}() takes {wanted} argument{plural}, not {count}")
-        args = self._all(node.args)
-        self._check_arguments(name, node, args)
-        if name == "default":
-            return _default(*args)
-        if name == "has":
-            return _has(*args)
-        return _call(name, *map(_lazy, args)) if FUNCTIONS[name].lazy else _call(name, *args)
-
-    def _function(self, function: ast.expr) -> str:
-        if isinstance(function, ast.Attribute):
-            name = METHODS.get(function.attr, function.attr)
-            hint = f"write {name}(...)" if name in FUNCTIONS else FOREIGN_FUNCTIONS.get(name.lower(), "")
-            if name == "get":
-                hint = "write default(payload.field, fallback)"
-            raise self._error(function, "a method can't be called in an expression", hint)
-        if not isinstance(function, ast.Name):
-            raise self._error(function, "only a function can be called in an expression")
-        if function.id in FUNCTIONS:
-            return function.id
-        if function.id in self._names:
-            raise self._error(function, f"{quoted(function.id)} is not a function")
-        hint = (
-            FOREIGN_FUNCTIONS.get(function.id.lower())
-            or near_miss(function.id, FUNCTIONS, _SIMILARITY)
-            or f"the functions are {', '.join(FUNCTIONS)}"
-        )
-        raise self._error(function, f"there is no function {quoted(function.id)}", hint)
-
-    def _check_arguments(self, name: str, node: ast.Call, args: list[ast.expr]) -> None:
-        """Check the arguments that are constants, as far as the function says how."""
-        function = FUNCTIONS[name]
-        if not function.checked:
-            return
-        place: ast.expr = node
-        values = [arg.value if isinstance(arg, ast.Constant) else NOT_CONSTANT for arg in args]
-        try:
-            for index, value in enumerate(values):
-                place = node.args[index]
-                function.check(name, index, value)
-            place = node
-            if function.check_all is not None:
-                function.check_all(values)
-        except (TypeError, ValueError) as error:
-            raise self._error(place, str(error)) from error
-
-
-def _call(name: str, *args: ast.expr) -> ast.Call:
-    """Return the call of a function of RUNTIME."""
-    return ast.Call(ast.Name(f"_{name}", ast.Load()), list(args), [])
-
-
-def _default(value: ast.expr, fallback: ast.expr) -> ast.expr:
-    base, keys = path_of(value)
-    if base is not None and _harmless(fallback):
-        return _call("pick", base, fallback, *keys)
-    return _call("default", _lazy(value), _lazy(fallback))
-
-
-def _has(value: ast.expr) -> ast.expr:
-    base, keys = path_of(value)
-    if base is None:
-        return _call("has", _lazy(value))
-    if not keys and not isinstance(base, ast.Name):
-        # has(meta.qos): a field of meta is null if, and only if, the protocol does not have it.
-        return ast.Compare(base, [ast.IsNot()], [ast.Constant(None)])
-    return _call("present", base, *keys)
-
-
-def _lazy(node: ast.expr) -> ast.expr:
-    return ast.Lambda(ast.arguments(posonlyargs=[], args=[], kwonlyargs=[], kw_defaults=[], defaults=[]), node)
-
-
-def _harmless(node: ast.expr) -> bool:
-    """Tell whether evaluating `node` cannot fail and costs nothing, so that it need not be lazy."""
-    if isinstance(node, ast.List):
-        return all(map(_harmless, node.elts))
-    return isinstance(node, ast.Constant | ast.Name) or (isinstance(node, ast.Dict) and not node.keys)
+        name = calls.function_of(node.func, self._text, self._names)
+        written = calls.arguments_of(name, node, self._text)
+        args = self._all(written)
+        self.loops.add(calls.check(name, node, written, args, self._text))
+        if FUNCTIONS[name].lazy:
+            self.loops.add(CALL)
+            return calls.lazy_call(name, args)
+        return self.loops.call(name, *args)
 
 
 def _constant_text(node: ast.expr | None) -> str | None:

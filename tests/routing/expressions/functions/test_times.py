@@ -165,7 +165,7 @@ def test_a_wrong_value_is_an_error(text: str, payload: object, cause: str) -> No
         ('weekday(0, "Europe/Berln")', "\"+02:00\"; did you mean 'Europe/Berlin'?", 11),
         ('day_at(0, 1, "8:00", "UTC")', "'8:00' is no time of the day", 13),
         ("weekday(0, 2)", "a zone takes text, not a number", 11),
-        (f'format_time(0, "{"%Y" * 101}")', "a format of a time has at most 200 characters", 15),
+        (f'format_time(0, "{"%Y" * 101}")', "a format of a time has at most 100 characters", 15),
     ],
 )  # fmt: skip
 def test_a_mistake_is_found_when_the_file_is_read(text: str, message: str, at: int) -> None:
