@@ -71,11 +71,17 @@ class Purse:
         A loop is the line, the start and the end of its list, and the number of the element that it was at, from 0.
         """
         return [
-            (loop_line, list_start, list_end, length - iterator.__length_hint__() - 1)  # type: ignore[attr-defined]
-            for (loop_line, list_start, list_end, first, last), (iterator, length) in reversed(self.loops.items())
-            if last == ALL_LINES
-            or (line == loop_line and first <= start and end <= last and not (list_start <= start and end <= list_end))
+            (place[0], *place[1:3], length - iterator.__length_hint__() - 1)  # type: ignore[attr-defined]
+            for place, (iterator, length) in reversed(self.loops.items())
+            if place[-1] == ALL_LINES or (line == place[0] and _is_in_body(place, (start, end)))
         ]
+
+
+def _is_in_body(place: Place, part: tuple[int, int]) -> bool:
+    """Whether a part of an expression is within a loop, and neither the loop itself nor in its list."""
+    _, list_start, list_end, start, end = place
+    in_list = list_start <= part[0] and part[1] <= list_end
+    return start <= part[0] and part[1] <= end and part != (start, end) and not in_list
 
 
 def _spent() -> NoReturn:
