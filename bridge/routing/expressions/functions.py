@@ -70,7 +70,7 @@ FUNCTIONS: Final[dict[str, Function]] = {
     "starts_with": Function(text.tested("starts_with()", str.startswith), 2, 2),
     "ends_with": Function(text.tested("ends_with()", str.endswith), 2, 2),
     "matches": Function(regex.matches, 2, 2, {1: Checked("regex", regex.check, required=True)}),
-    "capture": Function(regex.capture, 2, 2, {1: Checked("regex", regex.check_capture, required=True)}, steps=200),
+    "capture": Function(regex.capture, 2, 2, {1: Checked("regex", regex.check_capture, required=True)}, steps=100),
     # Numbers.
     "int": Function(arithmetic.to_int, 1, 2, {1: Checked("base", arithmetic.check_base)}),
     "float": Function(arithmetic.to_float, 1, 1),

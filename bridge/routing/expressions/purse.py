@@ -30,6 +30,8 @@ _PER_LIST: Final = 20
 _PER_MAPPING: Final = 30
 #: To print a number takes time in proportion to the square of its digits: it costs a step for so many bits, squared.
 _BITS: Final = 200
+#: Of these types are values that cost more than the call that they are given to.
+_DEEP: Final = frozenset({list, dict, int, bytes})
 #: Numbers between these have few digits.
 _LOW, _HIGH = -(2**64), 2**64
 #: A shorter text is searched in time in proportion to its length and that of the part; a longer one, to this length at most.
@@ -41,7 +43,8 @@ _COMPARED: Final = 32
 _PER_PLACE: Final = 8
 #: A number with an exponent of three digits, in JSON that is read.
 _PER_LONG_EXPONENT: Final = 1_000
-#: So many steps of a regex make one of the purse.
+#: What a search for a regex costs beside its steps, of which so many make one of the purse.
+_SEARCH: Final = 150
 _REGEX_STEPS: Final = 2
 
 #: Where a loop stands: its line, and the byte offsets of its list and of the whole loop in the text of its expression. A
@@ -74,11 +77,17 @@ class Purse:
         A loop is the line, the start and the end of its list, and the number of the element that it was at, from 0.
         """
         return [
-            (loop_line, list_start, list_end, length - iterator.__length_hint__() - 1)  # type: ignore[attr-defined]
-            for (loop_line, list_start, list_end, first, last), (iterator, length) in reversed(self.loops.items())
-            if last == ALL_LINES
-            or (line == loop_line and first <= start and end <= last and not (list_start <= start and end <= list_end))
+            (place[0], *place[1:3], length - iterator.__length_hint__() - 1)  # type: ignore[attr-defined]
+            for place, (iterator, length) in reversed(self.loops.items())
+            if place[-1] == ALL_LINES or (line == place[0] and _is_in_body(place, (start, end)))
         ]
+
+
+def _is_in_body(place: Place, part: tuple[int, int]) -> bool:
+    """Whether a part of an expression is within a loop, and neither the loop itself nor in its list."""
+    _, list_start, list_end, start, end = place
+    in_list = list_start <= part[0] and part[1] <= list_end
+    return start <= part[0] and part[1] <= end and part != (start, end) and not in_list
 
 
 def _spent() -> NoReturn:
@@ -149,9 +158,17 @@ def _walk(values: Sequence[Any], steps: int) -> tuple[int, int]:
 
 def pay(purse: Purse, *values: Any) -> None:
     """Pay for the size of the values, each with everything that is in it."""
-    steps, size = _walk(values, purse.steps)
-    purse.steps = steps - size
-    if purse.steps < 0:
+    steps = purse.steps
+    for value in values:
+        kind = type(value)
+        if kind is str:
+            steps -= len(value)
+        elif kind in _DEEP and not (kind is int and _LOW < value < _HIGH):
+            steps, size = _walk(values, purse.steps + _PER_LIST)  # the list of the values was not given to anything
+            steps -= size
+            break
+    purse.steps = steps
+    if steps < 0:
         _spent()
 
 
@@ -201,7 +218,7 @@ def searched(purse: Purse, function: Callable[..., Any], text: Any, pattern: str
     """Call a function that looks for a regex: it reads each byte of the text so often as the regex is large."""
     if type(text) is str:
         compiled = (compile_capture if function is capture else compile_regex)(pattern)
-        take(purse, compiled.steps * len(text.encode()) // _REGEX_STEPS)
+        take(purse, _SEARCH + compiled.steps * len(text.encode()) // _REGEX_STEPS)
     result = function(text, pattern)
     pay(purse, result)
     return result
