@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Any, Final
 
+from bridge.commands.expression_notes import expression_notes
 from bridge.commands.route_notes import route_notes
 from bridge.config import Config, Route, SourceConfig
 from bridge.config.dollar import is_expression
@@ -70,6 +71,7 @@ def notes(
         yield from _wildcards(loaded, route, path)
         yield from _values(loaded, route, path, options)
     yield from route_notes(loaded, actors)
+    yield from expression_notes(loaded)
     for doubt in check_calls(loaded, actors).doubts if actors is not None else ():
         text = f"{spell_path(path_in_file(doubt.path))}: {doubt}, unless a decorator of the actor changes the call"
         yield Diagnostic(doubt.path, text, at_key=doubt.at_key)

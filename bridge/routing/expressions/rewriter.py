@@ -14,19 +14,18 @@ from unicodedata import normalize
 from bridge.config.wording import describe, near_miss, quoted
 from bridge.model.event import META_NAMES
 from bridge.model.json_limits import is_encodable
+from bridge.routing.expressions import calls
 from bridge.routing.expressions.arithmetic import OPERATORS
 from bridge.routing.expressions.comparisons import compare
-from bridge.routing.expressions.fstrings import native, path_of
+from bridge.routing.expressions.fstrings import native
 from bridge.routing.expressions.functions import FUNCTIONS
 from bridge.routing.expressions.hints import (
     FOREIGN_CONSTANTS,
-    FOREIGN_FUNCTIONS,
     FOREIGN_NAMES,
-    METHODS,
     REFUSED_CONSTRUCTS,
+    SIMILARITY,
 )
-from bridge.routing.expressions.loops import ARITHMETIC, CALL, CONTAINER, NODE, POWER, TAKE_LOOPS, Loops, call
-from bridge.routing.expressions.signatures import NOT_CONSTANT
+from bridge.routing.expressions.loops import ARITHMETIC, CALL, CONTAINER, NODE, POWER, Loops, call
 from bridge.routing.expressions.syntax import MAX_DEPTH, TOO_DEEP, Text
 from bridge.routing.expressions.text import check_spec
 from bridge.routing.expressions.values import MAX_INT
@@ -36,8 +35,6 @@ NAMES: Final = ("payload", "topic", "headers", "meta", "source", "received_at")
 #: The names that are always text.
 _TEXT_NAMES: Final = frozenset({"topic", "source"})
 _CONSTANTS: Final = {"true": True, "false": False, "null": None}
-#: Names are short, so a lower similarity than the default of `near_miss` is worth a hint.
-_SIMILARITY: Final = 0.6
 #: A path to a field with hyphens, as a user would write one.
 _HYPHENATED: Final = re.compile(r"[A-Za-z_]\w*(?:\.\w+(?:-\w+)*)+")
 _TEXTS: Final = 'texts are put together as in f"{payload.a}-{payload.b}"'
@@ -165,7 +162,7 @@ class _Rewriter:
         hint = (
             f"write '{constant}'"
             if constant
-            else near_miss(node.id, [*self.loops.names, *self._names.values(), *FUNCTIONS], _SIMILARITY)
+            else near_miss(node.id, [*self.loops.names, *self._names.values(), *FUNCTIONS], SIMILARITY)
         )
         if node.id in FOREIGN_NAMES:
             hint = "the decoded body is called payload"
@@ -212,7 +209,7 @@ class _Rewriter:
         constant = key.value if isinstance(key, ast.Constant) else None
         if isinstance(base, ast.Name) and base.id == "meta" and "meta" in self._names:
             if constant not in META_NAMES:
-                hint = near_miss(str(constant), META_NAMES, _SIMILARITY) or f"it has {', '.join(META_NAMES)}"
+                hint = near_miss(str(constant), META_NAMES, SIMILARITY) or f"it has {', '.join(META_NAMES)}"
                 problem = "a field of meta is named by a constant" if constant is None else ""
                 raise self._error(node, problem or f"meta has no field {quoted(constant)}", hint)
             # `meta` holds only the fields of the protocol; every other field is null.
@@ -344,109 +341,16 @@ class _Rewriter:
         return self.loops.call("format", value, ast.Constant(spec)) if spec else value
 
     def _call(self, node: ast.Call) -> ast.expr:
-        name = self._function(node.func)
-        if node.keywords:
-            raise self._error(node.keywords[0], "a named argument can't be used in an expression")
-        (_, min_args, max_args, *_), count = FUNCTIONS[name], len(node.args)
-        if count < min_args or (max_args is not None and count > max_args):
-            wanted = (
-                str(max_args) if max_args == min_args else f"{min_args} {f'to {max_args}' if max_args else 'or more'}"
-            )
-            plural = "" if wanted == "1" else "s"
-            raise self._error(node, f"{name}() takes {wanted} argument{plural}, not {count}")
-        args = self._all(self._arguments(name, node.args))
-        self._check_arguments(name, node, args)
-        if name in ("default", "has"):
+        name = calls.function_of(node.func, self._text, self._names)
+        written = calls.arguments_of(name, node, self._text)
+        args = self._all(written)
+        self.loops.add(calls.check(name, node, written, args, self._text))
+        if name == "lookup" and isinstance(args[0], ast.Constant):
+            self.tables.append((str(args[0].value), self._text.offset(written[0])))
+        if FUNCTIONS[name].lazy:
             self.loops.add(CALL)
-            return _default(*args) if name == "default" else _has(*args)
-        if name == "lookup":
-            return self._lookup(node.args[0], args)
-        return self.loops.call(name, *(map(_lazy, args) if FUNCTIONS[name].lazy else args))
-
-    def _arguments(self, name: str, args: list[ast.expr]) -> list[ast.expr]:
-        """Return the arguments of a call; a comprehension without brackets, which is the only one, is a list."""
-        for loop in args:
-            if isinstance(loop, ast.GeneratorExp):
-                if len(args) > 1 or name not in TAKE_LOOPS:
-                    raise self._error(loop, "a comprehension without brackets can't stand here", "write it in [ ]")
-                return [ast.copy_location(ast.ListComp(loop.elt, loop.generators), loop)]
-        return args
-
-    def _function(self, function: ast.expr) -> str:
-        if isinstance(function, ast.Attribute):
-            name = METHODS.get(function.attr, function.attr)
-            hint = f"write {name}(...)" if name in FUNCTIONS else FOREIGN_FUNCTIONS.get(name.lower(), "")
-            if name == "get":
-                hint = "write default(payload.field, fallback)"
-            raise self._error(function, "a method can't be called in an expression", hint)
-        if not isinstance(function, ast.Name):
-            raise self._error(function, "only a function can be called in an expression")
-        if function.id in FUNCTIONS:
-            return function.id
-        if function.id in self._names:
-            raise self._error(function, f"{quoted(function.id)} is not a function")
-        hint = (
-            FOREIGN_FUNCTIONS.get(function.id.lower())
-            or near_miss(function.id, FUNCTIONS, _SIMILARITY)
-            or f"the functions are {', '.join(FUNCTIONS)}"
-        )
-        raise self._error(function, f"there is no function {quoted(function.id)}", hint)
-
-    def _lookup(self, table: ast.expr, args: list[ast.expr]) -> ast.expr:
-        if not isinstance(args[0], ast.Constant) or type(args[0].value) is not str:
-            raise self._error(
-                table, "the table of lookup() is a constant text", 'as in lookup("customers", payload.id)'
-            )
-        self.tables.append((args[0].value, self._text.offset(table)))
-        self.loops.add(CALL)
-        if len(args) == 2:
-            return call("lookup", *args)
-        return call("lookup_or", *args) if _harmless(args[2]) else call("lookup_else", *args[:2], _lazy(args[2]))
-
-    def _check_arguments(self, name: str, node: ast.Call, args: list[ast.expr]) -> None:
-        """Check the arguments that are constants, as far as the function says how."""
-        function = FUNCTIONS[name]
-        if not function.checked:
-            return
-        place: ast.expr = node
-        values = [arg.value if isinstance(arg, ast.Constant) else NOT_CONSTANT for arg in args]
-        try:
-            for index, value in enumerate(values):
-                place = node.args[index]
-                function.check(name, index, value)
-            place = node
-            if function.check_all is not None:
-                function.check_all(values)
-        except (TypeError, ValueError) as error:
-            raise self._error(place, str(error)) from error
-
-
-def _default(value: ast.expr, fallback: ast.expr) -> ast.expr:
-    base, keys = path_of(value)
-    if base is not None and _harmless(fallback):
-        return call("pick", base, fallback, *keys)
-    return call("default", _lazy(value), _lazy(fallback))
-
-
-def _has(value: ast.expr) -> ast.expr:
-    base, keys = path_of(value)
-    if base is None:
-        return call("has", _lazy(value))
-    if not keys and not isinstance(base, ast.Name):
-        # has(meta.qos): a field of meta is null if, and only if, the protocol does not have it.
-        return ast.Compare(base, [ast.IsNot()], [ast.Constant(None)])
-    return call("present", base, *keys)
-
-
-def _lazy(node: ast.expr) -> ast.expr:
-    return ast.Lambda(ast.arguments(posonlyargs=[], args=[], kwonlyargs=[], kw_defaults=[], defaults=[]), node)
-
-
-def _harmless(node: ast.expr) -> bool:
-    """Tell whether evaluating `node` cannot fail and costs nothing, so that it need not be lazy."""
-    if isinstance(node, ast.List):
-        return all(map(_harmless, node.elts))
-    return isinstance(node, ast.Constant | ast.Name) or (isinstance(node, ast.Dict) and not node.keys)
+            return calls.lazy_call(name, args)
+        return self.loops.call(name, *args)
 
 
 def _constant_text(node: ast.expr | None) -> str | None:

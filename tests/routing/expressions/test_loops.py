@@ -105,6 +105,8 @@ def test_the_fields_of_an_event_do_not_change() -> None:
         ("[1 for null in payload]", "'null' is a word of the language", "another name", 7),
         ("[1 for _x in payload]", "the name of an element does not begin with '_'", "", 7),
         ("[1 for a, b, c in payload]", "behind 'for' stands one name, or two", "for line in", 7),
+        ("[1 for a, in payload]", "behind 'for' stands one name, or two", "for line in", 7),
+        ("[1 for [a, b] in payload]", "behind 'for' stands one name, or two", "for line in", 7),
         ("[1 for x.a in payload]", "behind 'for' stands one name, or two", "for line in", 7),
         ("[1 for (a, (b, c)) in payload]", "behind 'for' stands one name, or two", "for line in", 7),
         ("[[[[1 for d in c] for c in b] for b in a] for a in payload]", "nested more than 3 deep", "", 3),
