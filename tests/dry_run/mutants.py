@@ -25,7 +25,12 @@ _OPERATORS: Final[dict[type[ast.AST], type[ast.AST]]] = {
     ast.Div: ast.Mult,
 }
 #: Parts of a route whose text is an expression only behind `$`.
-_VALUES: Final = ("args", "kwargs", "options", "delay")
+_VALUES: Final = (
+    *("args", "kwargs", "options", "delay"),
+    *("foreach", "eta", "then", "queue_by", "actor", "queue"),
+)
+#: Bounds, which no event of a test needs to reach.
+_BOUNDS: Final = frozenset({"foreach_limit", "allow"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +45,7 @@ def mutants(config: dict[str, Any]) -> Iterator[Mutant]:
     """Yield every mutant of the routes; those that differ only in a name of the route are none."""
     for index, route in enumerate(config["routes"]):
         for path, value in _scalars((), route):
-            if path[0] in {"name", "from"}:
+            if path[0] in {"name", "from"} | _BOUNDS:
                 continue
             for changed in _changed(path, value):
                 mutant = copy.deepcopy(config)
