@@ -69,6 +69,7 @@ _SECTIONS: Final = (
     Section("tests", "Case", "A list of tests, in the file or in `NAME_test.yaml` beside it."),
     Section("tests: event", "EventCase"),
     Section("tests: expect", "ExpectedMessage", "Of each message the keys that are written are compared."),
+    Section("tests: expect: then", "ExpectedStep", "Of each step the keys that are written are compared."),
     Section("tests: expect_dead_letter", "ExpectedDeadLetter"),
 )
 _SOURCES: Final = {"amqp": "Amqp", "mqtt": "Mqtt", "redis-pubsub": "RedisPubsub", "redis-stream": "RedisStream"}

@@ -8,6 +8,7 @@ from functools import lru_cache
 from typing import Final
 
 from bridge.config.route_model import Route as RouteConfig
+from bridge.config.wording import describe
 from bridge.errors import BadEvent
 from bridge.manifest.binding import Binding
 from bridge.model.message import (
@@ -25,6 +26,7 @@ from bridge.routing.steps import CompiledStep, StepValues, pipe_target
 _MAX_ETA_MS: Final = 10 * 365 * 86_400_000
 #: A route of many actors and many queues keeps the templates of those that its events have chosen lately.
 _MAX_TEMPLATES: Final = 1024
+_WORDS: Final = {None: "null", True: "true", False: "false"}
 #: Takes the values of `actor`, `queue` and `queue_by.key`, and returns an actor and its queue.
 Choose = Callable[[object, object, object], tuple[str, str]]
 
@@ -50,10 +52,15 @@ def chooser(config: RouteConfig) -> Choose:
 
 
 def _text(key: object) -> str:
-    try:
+    """Return a value as `queues` of `queue_by` writes it."""
+    if type(key) is str:
+        return key
+    if key is None or type(key) is bool:
+        return _WORDS[key]
+    if type(key) is int or type(key) is float:
         return text_of(key)
-    except (TypeError, ValueError) as error:
-        raise BadEvent("wrong-type", f"queue_by.key: {error}", "queue_by.key") from None
+    detail = f"queue_by.key: takes text, a number, true, false or null, not {describe(key)}"
+    raise BadEvent("wrong-type", detail, "queue_by.key")
 
 
 def _allowed(key: str, value: object, names: Collection[str]) -> str:

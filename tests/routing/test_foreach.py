@@ -105,10 +105,10 @@ def test_the_elements_are_bounded_and_take_no_time() -> None:
     whole = {**EACH, "actor": "a", "foreach_limit": 10_000, "args": ["$payload"]}
     body = json.dumps({"lines": [{"sku": "x" * 8}] * 9_000}).encode()
     ((entry,), _) = routed(router([whole]), [event("t", body)])
-    (letter,) = entry.dead_letters
-    assert (letter.reason, entry.messages) == ("too-large", [])
-    assert re.match(r"element \d\d of foreach: the messages so far have \d+ bytes together", letter.detail)
-    assert letter.detail.endswith(f"a route makes {MAX_ROUTE_BYTES} at most")
+    (dead,) = entry.dead_letters
+    assert (dead.reason, entry.messages) == ("too-large", [])
+    assert re.match(r"element \d\d of foreach: the messages so far have \d+ bytes together", dead.detail)
+    assert dead.detail.endswith(f"a route makes {MAX_ROUTE_BYTES} at most")
     assert time.thread_time() - started < 5
 
 

@@ -65,7 +65,10 @@ def test_an_empty_list_leaves_the_event_to_the_rest() -> None:
 
 def test_each_route_is_counted() -> None:
     """The rest is matched where it fits, and filtered where another does."""
-    routes = [{"actor": "hot", "topic": "a/+", "when": "payload.c > 250"}, {"actor": "rest", "otherwise": True}]
+    routes: list[dict[str, Any]] = [
+        {"actor": "hot", "topic": "a/+", "when": "payload.c > 250"},
+        {"actor": "rest", "otherwise": True},
+    ]
     events = [
         event("a/x", b'{"c": 300}'),
         event("a/x", b'{"c": 1}'),

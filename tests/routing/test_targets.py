@@ -54,6 +54,12 @@ def test_a_missing_value_is_a_dead_letter() -> None:
     assert results(by_default, payload={})[0]["queue_name"] == "orders-eu"
 
 
+def test_a_value_without_a_text_is_a_dead_letter() -> None:
+    """A list names no queue."""
+    (letter,) = results(BY_REGION, payload={"region": ["eu"]})
+    assert letter["detail"] == "queue_by.key: takes text, a number, true, false or null, not a list"
+
+
 def test_a_delayed_message_waits_beside_its_queue() -> None:
     """The queue of a delay is the chosen one's."""
     (made,) = results({**BY_REGION, "delay": "10s"}, payload={"region": "eu"})

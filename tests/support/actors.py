@@ -16,17 +16,18 @@ from dramatiq.middleware import CurrentMessage
 EXECUTIONS = "executions"
 
 _url = os.environ["TESTS_REDIS_URL"]
-_queues = os.environ.get("TESTS_QUEUES", "default").split(",")
+queues = os.environ.get("TESTS_QUEUES", "default").split(",")
 _client = redis.Redis.from_url(_url)
 
 broker = RedisBroker(url=_url, namespace=os.environ.get("TESTS_NAMESPACE", "dramatiq"))
 broker.add_middleware(CurrentMessage())
 dramatiq.set_broker(broker)
-for _queue in _queues:
+for _queue in queues:
     broker.declare_queue(_queue)
 
 
-def _note(actor: str, args: tuple[object, ...], kwargs: dict[str, object]) -> None:
+def note(actor: str, args: tuple[object, ...], kwargs: dict[str, object]) -> None:
+    """Append a call to the list."""
     message = CurrentMessage.get_current_message()
     entry = {
         "actor": actor,
@@ -38,32 +39,32 @@ def _note(actor: str, args: tuple[object, ...], kwargs: dict[str, object]) -> No
     _client.rpush(EXECUTIONS, json.dumps(entry))
 
 
-@dramatiq.actor(queue_name=_queues[0])
+@dramatiq.actor(queue_name=queues[0])
 def record(*args: object, **kwargs: object) -> None:
     """Take anything."""
-    _note("record", args, kwargs)
+    note("record", args, kwargs)
 
 
-@dramatiq.actor(queue_name=_queues[0])
+@dramatiq.actor(queue_name=queues[0])
 def send_welcome_email(user_id: object, msg: object) -> None:
     """The example of the documentation."""
-    _note("send_welcome_email", (user_id, msg), {})
+    note("send_welcome_email", (user_id, msg), {})
 
 
-@dramatiq.actor(queue_name=_queues[0])
+@dramatiq.actor(queue_name=queues[0])
 def raise_alarm(*args: object, **kwargs: object) -> None:
     """The example of the documentation."""
-    _note("raise_alarm", args, kwargs)
+    note("raise_alarm", args, kwargs)
 
 
-@dramatiq.actor(queue_name=_queues[0])
+@dramatiq.actor(queue_name=queues[0])
 def reserve_stock(*args: object, **kwargs: object) -> None:
     """The example of the documentation."""
-    _note("reserve_stock", args, kwargs)
+    note("reserve_stock", args, kwargs)
 
 
-@dramatiq.actor(queue_name=_queues[0], max_retries=0)
+@dramatiq.actor(queue_name=queues[0], max_retries=0)
 def fail(*args: object, **kwargs: object) -> None:
     """Fail every time; without a message's own `max_retries` it is not tried again."""
-    _note("fail", args, kwargs)
+    note("fail", args, kwargs)
     raise RuntimeError("this actor always fails")
