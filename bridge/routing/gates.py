@@ -19,6 +19,7 @@ from bridge.errors import BadEvent, InvalidValue
 from bridge.model.message import Gate, GateRule, Message, MessageIds
 from bridge.routing.deduplication import FUNCTIONS, deduplication_key
 from bridge.routing.expressions import Expression
+from bridge.routing.foreach import NAMES as ELEMENT_NAMES
 from bridge.routing.functions import placed
 from bridge.routing.values import Values
 
@@ -37,8 +38,8 @@ class _Expired(Exception):
     """Nothing is left of an event's time."""
 
 
-def check_key(expression: Expression, captures: Collection[str]) -> None:
-    """Check the key of a route whose topic has these `captures`.
+def check_key(expression: Expression, captures: Collection[str], *, is_of_element: bool) -> None:
+    """Check the key of a route whose topic has these `captures`; `is_of_element` says whether the route has a `foreach`.
 
     Raises:
         InvalidValue: it makes a duplicate of each message, or of none.
@@ -51,6 +52,9 @@ def check_key(expression: Expression, captures: Collection[str]) -> None:
     if expression.names.isdisjoint(_TELLING.union(captures)):
         hint = "read it from payload, headers, meta or the topic"
         raise InvalidValue("a deduplication key that all messages share would lose all but the first of them", hint)
+    if is_of_element and expression.names.isdisjoint(ELEMENT_NAMES):
+        hint = "read item or index"
+        raise InvalidValue("all elements of an event have this key: only the message of the first is written", hint)
 
 
 def key_tree(expression: Expression) -> ast.expr:
@@ -169,7 +173,7 @@ class Gates:
             return
         _, expression = next(reversed(values.source_map.values()))
         try:
-            check_key(expression, captures)
+            check_key(expression, captures, is_of_element=values.in_loop)
         except InvalidValue as error:
             values.report(place, error, 1)
             return

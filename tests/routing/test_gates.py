@@ -127,6 +127,31 @@ def test_a_key_that_tells_nothing_is_a_mistake(key: str, place: tuple[str, ...],
     assert message in str(found)
 
 
+@pytest.mark.parametrize(
+    ("key", "is_right"),
+    [("$payload.id", False), ("$topic", False), ("$item.id", True), ('$f"{payload.id}/{index}"', True)],
+)
+def test_a_key_that_all_elements_share_is_a_mistake(key: str, is_right: bool) -> None:
+    """All messages of an event but the first would be left out, each time."""
+    found = [str(one) for one in mistakes(foreach="$payload.lines", deduplicate={"key": key})]
+    text = "all elements of an event have this key: only the message of the first is written; read item or index"
+    assert found == ([] if is_right else [text])
+
+
+def test_each_element_has_its_own_key() -> None:
+    """The element is seen by the key as by any other value; an error names the element."""
+    body = b'{"lines": [{"id": 1}, {"id": 2}, {"id": 1}]}'
+    made, _ = routed(event(body), foreach="$payload.lines", deduplicate={"key": '$f"{item.id}"'})
+    assert keys(made) == [b"1", b"2", b"1"]
+    made, counts = routed(
+        event(b'{"lines": [{"id": 1}, {"id": null}]}'), foreach="$payload.lines", deduplicate={"key": "$item.id"}
+    )
+    ((_, letter),) = made.dead_letters
+    assert "deduplicate.key" in letter.detail
+    assert "element 1 of foreach" in letter.detail
+    assert (counts.dead_lettered, made.queues) == (1, {})
+
+
 def test_a_route_without_gates_is_plain() -> None:
     """It has the one function that it always had."""
     routes: list[dict[str, Any]] = [
