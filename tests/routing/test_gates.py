@@ -9,12 +9,14 @@ from typing import Any
 import pytest
 
 from bridge.config import Config
+from bridge.config.manifest import Actor, Manifest
 from bridge.errors import Diagnostic
 from bridge.model.accounting import Counts
 from bridge.model.batch import Batch
 from bridge.model.column import gated_messages
 from bridge.model.event import Event
-from bridge.routing.compiler import check_routes
+from bridge.routing.compiler import check_routes, compile_routes
+from bridge.routing.router import make
 from tests.support.routing import MQTT, router
 
 
@@ -191,6 +193,19 @@ def test_max_age_is_no_longer_than_the_event_lives(
     else:
         late_ms = now_ms() - begin_ms if age_ms >= 0 else 0
         assert expected - late_ms <= found <= expected
+
+
+@pytest.mark.parametrize(
+    ("own", "expected"), [({}, 60_000), ({"max_age": 10_000}, None), ({"max_age": 90_000}, 60_000)]
+)
+def test_the_max_age_of_the_actor_is_not_exceeded(own: dict[str, Any], expected: int | None) -> None:
+    """A message's own would replace it: so where the manifest tells a shorter one, none is written."""
+    config = {"sources": {"s": MQTT}, "routes": [{"from": "s", "actor": "a", "expires": True}]}
+    loaded = Config.model_validate(config).with_manifest(Manifest(1, "2.2.1", ("app",), {"a": Actor("q", options=own)}))
+    made = Batch([event(expires_in=60)])
+    make(loaded.sources["s"], compile_routes(loaded)[0]["s"]).route(made)
+    (found,) = [json.loads(body)["options"].get("max_age") for _, body in made.queues["q"].messages]
+    assert found is None if expected is None else expected - 30_000 < found <= expected
 
 
 def test_an_event_whose_time_is_up_is_expired() -> None:
