@@ -59,6 +59,7 @@ _SECTIONS: Final = (
     Section("routes", "Route", "A list of routes; every one that fits an event makes a message."),
     Section("queue_by", "QueueBy", "Of a route."),
     Section("allow", "Allow", "Of a route whose `actor` or `queue` is an expression."),
+    Section("routes: deduplicate", "RouteDeduplicate", "Of a route; for each of its messages."),
     Section("then", "Step", "Of a route: a list of steps."),
     Section("dead_letters", "DeadLetters"),
     Section("spool", "SpoolSettings"),

@@ -44,8 +44,12 @@ def restart_key(namespace: str, log: str) -> str:
 
 
 def once_key(namespace: str, route: str) -> str:
-    """Return the first part of the keys that remember a route's written messages; the message's own key follows."""
-    return f"{namespace}-bridge:once:{route}:"
+    """Return the first part of the keys that remember a route's written messages; the message's own key follows.
+
+    A colon in the name is escaped: the keys of `a:b` are never those of `a`.
+    """
+    name = route.replace("%", "%25").replace(":", "%3A")
+    return f"{namespace}-bridge:once:{name}:"
 
 
 def seen_key(namespace: str, prefix: str) -> str:

@@ -50,6 +50,7 @@ def compile_routes(
     queues = config.actor_queues
     tracing = _tracing(config) if traced and config.tracing.propagate else {}
     redacted = {path.partition(".")[0] for path in config.dead_letters.redact}
+    max_ages = {name: actor.options.get("max_age") for name, actor in (config.actors or {}).items()}
     is_timed = {name: "expires_in" in source.traits.properties(source).meta for name, source in config.sources.items()}
     enforced = config.actors if config.enforce_manifest else None
     for index, route in enumerate(config.routes):
@@ -65,7 +66,7 @@ def compile_routes(
             enforced=enforced,
             queues=queues,
             tracing=tracing.get(route.source),
-            gates=GateContext(redacted, is_timed[route.source], expires=expires),
+            gates=GateContext(redacted, is_timed[route.source], max_ages, expires=expires),
         ).compile()
         if compiled is not None:
             routes[route.source].append(compiled)

@@ -115,9 +115,13 @@ class ScriptArguments:
 
     def _add_gates(self, gated: Sequence[GatedMessage], columns: Sequence[Column], routes: dict[str, int]) -> None:
         self._add("k", len(gated), len(self._keys) + 1)
+        prefixes: dict[str, bytes] = {}
         for message in gated:
             gate, of_column = message.gate, columns[message.column - 1].routes
-            self._keys.append(once_key(self._namespace, gate.rule.route).encode() + gate.key)
+            prefix = prefixes.get(gate.rule.route)
+            if prefix is None:
+                prefix = prefixes[gate.rule.route] = once_key(self._namespace, gate.rule.route).encode()
+            self._keys.append(prefix + gate.key)
             route = routes[of_column[message.place]] if of_column else 0
             self._add(f"{message.column} {message.place} {message.event_index} {route} {gate.rule.lifetime_ms}")
 

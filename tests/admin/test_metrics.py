@@ -26,7 +26,7 @@ from tests.support.admin import state_of
 PREFIX: Final = "dramatiq_bridge_"
 _BY_SOURCE: Final = (
     *(f"events_{each}_total" for each in ("received", "recovered", "enqueued", "filtered", "unmatched")),
-    *(f"events_{each}_total" for each in ("deduplicated", "returned", "lost")),
+    *(f"events_{each}_total" for each in ("deduplicated", "expired", "returned", "lost")),
     *("messages_written_total", "dead_letters_trimmed_total", "invalid_traces_total", "source_reconnects_total"),
     *("events_missed_total", "source_gaps_total"),
     *("events_in_flight", "events_perishable", "events_spooled", "events_held", "events_window", "window_fill_ratio"),
@@ -41,7 +41,8 @@ _BY_SOURCE: Final = (
     *("spool_bytes", "accounting_error", "batch_events", "event_age_seconds"),
 )
 _BY_ROUTE: Final = (
-    *(f"route_events_{each}_total" for each in ("matched", "filtered", "dead_lettered")),
+    *(f"route_events_{each}_total" for each in ("matched", "filtered", "dead_lettered", "expired")),
+    "route_messages_deduplicated_total",
     "route_paused",
 )
 _BY_NOTHING: Final = (

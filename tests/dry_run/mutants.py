@@ -27,7 +27,7 @@ _OPERATORS: Final[dict[type[ast.AST], type[ast.AST]]] = {
 #: Parts of a route whose text is an expression only behind `$`.
 _VALUES: Final = (
     *("args", "kwargs", "options", "delay"),
-    *("foreach", "eta", "then", "queue_by", "actor", "queue"),
+    *("foreach", "eta", "then", "queue_by", "actor", "queue", "deduplicate"),
 )
 #: Bounds, which no event of a test needs to reach.
 _BOUNDS: Final = frozenset({"foreach_limit", "allow"})
@@ -45,7 +45,8 @@ def mutants(config: dict[str, Any]) -> Iterator[Mutant]:
     """Yield every mutant of the routes; those that differ only in a name of the route are none."""
     for index, route in enumerate(config["routes"]):
         for path, value in _scalars((), route):
-            if path[0] in {"name", "from"} | _BOUNDS:
+            # How long a key is remembered, no test of one event can tell.
+            if path[0] in {"name", "from"} | _BOUNDS or path == ("deduplicate", "within"):
                 continue
             for changed in _changed(path, value):
                 mutant = copy.deepcopy(config)
