@@ -115,7 +115,7 @@ class TrialRun:
             tried.unshown = len(one.messages) - len(tried.messages)
             if tried.unshown:
                 tried.why = (
-                    f"{tried.unshown} of its {len(one.messages)} messages are not shown: together they are too large"
+                    f"{tried.unshown} of its {len(one.messages)} messages are not shown"
                 )
             return tried, room
         if one.dead_letter is not None:
