@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Final
+from typing import Any
 
 from bridge.config import Route as RouteConfig
 from bridge.config.manifest import Actor
@@ -37,9 +37,6 @@ from bridge.routing.target_compiler import TargetCompiler, bindings
 from bridge.routing.tracing import Marks, Tracing
 from bridge.routing.values import Values, has_expression, literal
 from bridge.topics.pattern import Pattern, TopicSyntax
-
-#: The steps that the message of an element costs beside its expressions.
-_TURN: Final = 200
 
 
 class RouteCompiler:
@@ -111,7 +108,7 @@ class RouteCompiler:
             functions=functions,
             purse=self._purse(),
             is_plain=target is None,
-            foreach=None if items is None else Foreach(items, config.foreach_limit, values.weight + _TURN),
+            foreach=None if items is None else Foreach(items, config.foreach_limit, values.weight),
         )
         return Route(
             name=config.name,
