@@ -97,7 +97,9 @@ class RouteCompiler:
             queue, build, body = self._plain(static, dynamic, marks, body)
         functions = {**self._functions, **gates.functions}
         if self._tracing is not None and (marks or self._tracing.forms({*static, *dynamic})):
-            write = self._tracing.writer({*static, *dynamic}, queue)
+            # Each queue of an event's messages can be another one: their write has one span.
+            named = queue if target is None else config.queues[0] if len(config.queues) == 1 else "*"
+            write = self._tracing.writer({*static, *dynamic}, named)
             functions, body = {**functions, "_trace": write}, [*body, trace_call()]
         run = compile_function(
             (values.used, captures),

@@ -6,7 +6,9 @@ import json
 from typing import Any, Final
 
 from bridge.model.batch import Batch
+from bridge.model.event import Event
 from bridge.model.taps import TapFilter
+from bridge.routing.trace_headers import Trace
 from tests.delivery.test_taps import SHOWN, Process, _config, _event, _lines, _test
 from tests.routing.test_tracing import RESET, TRACEPARENT, options, traced_router, with_headers
 from tests.support.routing import event, router
@@ -58,6 +60,31 @@ def test_each_message_and_each_step_carries_the_trace() -> None:
                 assert carrier.get("traceparent") == trace
                 assert (carrier["options"] == RESET) == (trace is None)
             assert "pipe_target" not in third
+
+
+class _Spans:
+    """Notes the queue of each span, and opens none."""
+
+    def __init__(self) -> None:
+        self.queues: list[str] = []
+
+    def open(self, _event: Event, _trace: Trace, queue: str) -> None:
+        self.queues.append(queue)
+
+
+def test_the_span_of_an_event_names_no_expression() -> None:
+    """Where its messages may go to several queues, none of them; and one span is opened for all of them."""
+    chosen = {"queue": "$payload.q", "allow": {"queue": ["q-1", "q-2"]}, "args": []}
+    for route, queue in (
+        ({"foreach": "$[1, 2]"}, "default"),
+        (chosen, "*"),
+        ({**EACH, "foreach": "$[{'sku': 1}]"}, "*"),
+    ):
+        traced = traced_router(route)
+        assert traced.table.tracing is not None
+        traced.table.tracing.spans = spans = _Spans()
+        traced.route(Batch([event("t", b'{"q": "q-1"}', raw=({"traceparent": TRACEPARENT}, {}))]))
+        assert spans.queues == [queue]
 
 
 def test_a_batch_is_split_between_events_and_never_within_one() -> None:
