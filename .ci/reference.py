@@ -56,7 +56,7 @@ _SECTIONS: Final = (
     Section("window", "Window", "Of every source. Redis sources have room for 4,000 events by default."),
     Section("deduplicate", "Deduplicate", "Of `amqp` and `mqtt`."),
     Section("declare", "Declare", "Of `amqp`."),
-    Section("routes", "Route", "A list of routes; every one that fits an event makes a message."),
+    Section("routes", "Route", "A list of routes; every one that fits an event makes a message, or several."),
     Section("queue_by", "QueueBy", "Of a route."),
     Section("allow", "Allow", "Of a route whose `actor` or `queue` is an expression."),
     Section("routes: deduplicate", "RouteDeduplicate", "Of a route; for each of its messages."),

@@ -175,12 +175,12 @@ def test_an_application_gets_every_message(tmp_path: Path) -> None:
     path.write_text(yaml.safe_dump(config))
     Config.model_validate(config)
     broker = StubBroker()
-    dramatiq.actor(_take, broker=broker, actor_name="act")
+    dramatiq.actor(broker=broker, actor_name="act")(_take)
     event = {"from": "plant", "topic": "t", "payload": {"kind": "order", "lines": ["a", "c"]}}
     bridge = Bridge(path)
     with pytest.raises(NotDelivered, match="the broker has no actor 'after'"):
         bridge.deliver(broker, event)
     assert broker.queues["default"].qsize() == 0
-    dramatiq.actor(_take, broker=broker, actor_name="after")
+    dramatiq.actor(broker=broker, actor_name="after")(_take)
     assert [one.args for one in bridge.deliver(broker, event)] == [["a"], ["c"]]
     assert broker.queues["default"].qsize() == 2

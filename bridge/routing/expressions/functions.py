@@ -104,4 +104,4 @@ RUNTIME: Final[dict[str, object]] = {
     **purse.RUNTIME,
 }
 #: Those of them that read a field by themselves.
-READERS: Final = frozenset({"_pick", "_present", "_default", "_has"})
+READERS: Final = frozenset({"_pick", "_present", "_default", "_has", "_slice"})

@@ -40,6 +40,8 @@ CONTAINER: Final = 20
 ARITHMETIC: Final = 50
 POWER: Final = 300
 CALL: Final = 100
+#: The check that a key of a mapping is text.
+_KEY: Final = 30
 
 Comprehension = ast.ListComp | ast.DictComp | ast.GeneratorExp
 
@@ -57,14 +59,11 @@ class Loops:
         self._bodies = int(in_loop)
         self._iterables = 0
         self._weights = [0]
-        #: The names of the loops around the current node, the outermost first; as Python normalizes them.
-        self._names: list[tuple[str, ...]] = []
+        #: The names of the loops around the current node, as Python normalizes them.
+        self.names: list[str] = []
+        self._nested = 0
         #: Whether the expression reads the purse.
         self.needs_purse = False
-
-    def __contains__(self, name: str) -> bool:
-        """Whether `name` is one of the loops around the current node."""
-        return any(name in names for names in self._names)
 
     @property
     def weight(self) -> int:
@@ -101,10 +100,11 @@ class Loops:
         """Return a list or a mapping that is made of another list."""
         loop = self._only_loop(node)
         names = self._targets(loop)
-        if len(self._names) >= _MAX_NESTED:
+        if self._nested >= _MAX_NESTED:
             raise self._text.error(node, f"comprehensions are nested more than {_MAX_NESTED} deep")
         items = self._list(loop.iter)
-        self._names.append(tuple(name.id for name in names))
+        self.names += [name.id for name in names]
+        self._nested += 1
         self._bodies += 1
         self._weights.append(_TURN)
         key = self.key(node.key) if isinstance(node, ast.DictComp) else None
@@ -112,7 +112,8 @@ class Loops:
         conditions = [self._rewrite(each) for each in loop.ifs]
         weight = self._weights.pop()
         self._bodies -= 1
-        self._names.pop()
+        self._nested -= 1
+        del self.names[-len(names) :]
         self.add(CALL)  # for `each`
         (start, end), (list_start, list_end) = self._text.place(node), self._text.place(loop.iter)
         self.needs_purse = True
@@ -147,7 +148,7 @@ class Loops:
         return names
 
     def _check_name(self, name: ast.Name, before: list[str]) -> None:
-        if name.id in self._hidden or name.id in self:
+        if name.id in self._hidden or name.id in self.names:
             raise self._text.error(name, f"{quoted(name.id)} would hide `{name.id}`", "choose another name")
         if name.id in before:
             raise self._text.error(name, f"{quoted(name.id)} stands twice", "choose another name")
@@ -174,7 +175,8 @@ class Loops:
             if type(key.value) is not str:
                 raise self._text.error(node, f"a key of a mapping is text, not {describe(key.value)}")
             return key
-        return ast.copy_location(self.call("key", key), key)
+        self.add(_KEY)
+        return ast.copy_location(self.paying("keyed", key) if self._bodies else call("key", key), key)
 
 
 def call(name: str, *args: ast.expr) -> ast.Call:

@@ -147,7 +147,7 @@ class _Rewriter:
         return ast.Constant(value)
 
     def _name(self, node: ast.Name) -> ast.expr:
-        if node.id in self.loops:
+        if node.id in self.loops.names:
             return ast.Name(node.id, ast.Load())
         if node.id in self._names:
             name = self._names[node.id]
@@ -159,7 +159,9 @@ class _Rewriter:
             raise self._error(node, f"{node.id!r} is a function", f"call it: {node.id}(...)")
         constant = FOREIGN_CONSTANTS.get(node.id.lower())
         hint = (
-            f"write '{constant}'" if constant else near_miss(node.id, [*self._names.values(), *FUNCTIONS], _SIMILARITY)
+            f"write '{constant}'"
+            if constant
+            else near_miss(node.id, [*self.loops.names, *self._names.values(), *FUNCTIONS], _SIMILARITY)
         )
         if node.id in FOREIGN_NAMES:
             hint = "the decoded body is called payload"
