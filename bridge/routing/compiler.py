@@ -56,6 +56,7 @@ def compile_routes(
     functions = {**functions, **looking_up}
     tracing = _tracing(config) if traced and config.tracing.propagate else {}
     redacted = {path.partition(".")[0] for path in config.dead_letters.redact}
+    max_ages = {name: actor.options.get("max_age") for name, actor in (config.actors or {}).items()}
     is_timed = {name: "expires_in" in source.traits.properties(source).meta for name, source in config.sources.items()}
     enforced = config.actors if config.enforce_manifest else None
     for index, route in enumerate(config.routes):
@@ -71,7 +72,7 @@ def compile_routes(
             enforced=enforced,
             queues=queues,
             tracing=tracing.get(route.source),
-            gates=GateContext(redacted, is_timed[route.source], expires=expires),
+            gates=GateContext(redacted, is_timed[route.source], max_ages, expires=expires),
             check=validators.of(route.validation),
             secrets=config.table_secrets,
         ).compile()

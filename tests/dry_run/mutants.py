@@ -25,7 +25,12 @@ _OPERATORS: Final[dict[type[ast.AST], type[ast.AST]]] = {
     ast.Div: ast.Mult,
 }
 #: Parts of a route whose text is an expression only behind `$`.
-_VALUES: Final = ("args", "kwargs", "options", "delay", "deduplicate")
+_VALUES: Final = (
+    *("args", "kwargs", "options", "delay"),
+    *("foreach", "eta", "then", "queue_by", "actor", "queue", "deduplicate"),
+)
+#: Bounds, which no event of a test needs to reach.
+_BOUNDS: Final = frozenset({"foreach_limit", "allow"})
 #: The keys of a table of which a lookup depends; and those of a schema on which no payload does.
 _OF_TABLES: Final = {"key", "value", "delimiter"}
 _ANNOTATIONS: Final = frozenset({"$schema", "$id", "$comment", "title", "description", "examples", "default"})
@@ -44,7 +49,7 @@ def mutants(config: dict[str, Any]) -> Iterator[Mutant]:
     for index, route in enumerate(config["routes"]):
         for path, value in _scalars((), route):
             # How long a key is remembered, no test of one event can tell.
-            if path[0] in {"name", "from"} or path == ("deduplicate", "within"):
+            if path[0] in {"name", "from"}.union(_BOUNDS) or path == ("deduplicate", "within"):
                 continue
             if path[0] == "validate" and not _ANNOTATIONS.isdisjoint(path):
                 continue
