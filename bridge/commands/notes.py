@@ -14,7 +14,8 @@ from bridge.config.source_model import DeduplicatedSource
 from bridge.config.wording import spell_path
 from bridge.errors import Diagnostic, KeyPath
 from bridge.manifest.checks import check_calls
-from bridge.routing.expressions import FUNCTIONS
+from bridge.routing.expressions import FUNCTIONS, NAMES, parse
+from bridge.routing.expressions.conditions import bare_fields
 from bridge.sources.sharding import why_not_shareable
 from bridge.topics.index import PatternIndex
 
@@ -110,8 +111,18 @@ def _wildcards(loaded: Config, route: Route, path: KeyPath) -> Iterator[Diagnost
 def _values(loaded: Config, route: Route, path: KeyPath, options: Collection[str]) -> Iterator[Diagnostic]:
     syntax = loaded.sources[route.source].traits.topics
     captures = syntax.compile(route.topic).captures if route.topic is not None else ()
+    yield from _conditions(route, path, captures)
     call = {"args": route.args, "kwargs": route.kwargs, "options": route.options}
     yield from _call(route, path, call, captures, options)
+
+
+def _conditions(route: Route, path: KeyPath, captures: Sequence[str]) -> Iterator[Diagnostic]:
+    """Yield the fields of a `when` that are conditions by themselves: a text is true whatever it says."""
+    if route.when is None:
+        return
+    for field, offset in bare_fields(parse(route.when, (*NAMES, *captures))):
+        words = f'route {route.name}: `{field}` is true for every text, also for "false"; write {field} == true'
+        yield Diagnostic((*path, "when"), words, offset=offset)
 
 
 def _call(

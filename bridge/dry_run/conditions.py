@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, TypeGuard
 
 from bridge.dry_run.wording import shown
 from bridge.routing.expressions import EXPRESSION_ERRORS, READERS, Expression, explain_failure
@@ -95,7 +95,8 @@ class Condition:
         except EXPRESSION_ERRORS as error:
             failure = explain_failure(error, self._filename)
             part = self._text[failure.text_start : failure.text_end].decode() or self._written(node)
-            return None, Falsehood(part, {}, failure.cause)
+            elements = failure.spell_elements({failure.line: self._text.decode()})
+            return None, Falsehood(part, {}, f"{failure.cause}{elements}")
 
     def _values(self, node: ast.expr) -> dict[str, object]:
         values: dict[str, object] = {}
@@ -114,19 +115,35 @@ class Condition:
         return self._text[node.col_offset : node.end_col_offset].decode()
 
 
-def _reads(node: ast.AST) -> Iterator[ast.expr]:
-    """Yield the parts of an expression that read the event: fields, captures, `topic`, and calls that read a field."""
-    if isinstance(node, ast.Subscript) or (isinstance(node, ast.Name) and node.id not in _WHOLE):
-        if not (isinstance(node, ast.Name) and node.id.startswith("_")):
+def _reads(node: ast.AST, inner: frozenset[str] = frozenset()) -> Iterator[ast.expr]:
+    """Yield the parts of an expression that read the event: fields, captures, `topic`, and calls that read a field.
+
+    A part that reads one of the names `inner`, of a loop's element or of a side of a comparison, has no value of its own.
+    """
+    if isinstance(node, ast.ListComp | ast.DictComp):
+        targets = {name.id for name in ast.walk(node.generators[0].target) if isinstance(name, ast.Name)}
+        yield from _reads(node.generators[0].iter, inner)
+        inner |= targets
+        parts = [node.elt] if isinstance(node, ast.ListComp) else [node.key, node.value]
+        for part in (*parts, *node.generators[0].ifs):
+            yield from _reads(part, inner)
+        return
+    if _is_read(node):
+        if not any(isinstance(each, ast.Name) and each.id in inner for each in ast.walk(node)):
             yield node
         return
-    if isinstance(node, ast.Call):
-        function = node.func
-        if isinstance(function, ast.Name) and function.id == _CLOCK:
-            yield node
-            return
-        if isinstance(function, ast.Attribute) or (isinstance(function, ast.Name) and function.id in READERS):
-            yield node
-            return
     for child in ast.iter_child_nodes(node):
-        yield from _reads(child)
+        yield from _reads(child, inner)
+
+
+def _is_read(node: ast.AST) -> TypeGuard[ast.expr]:
+    if isinstance(node, ast.Subscript):
+        return True
+    if isinstance(node, ast.Name):
+        return node.id not in _WHOLE and not node.id.startswith("_")
+    if not isinstance(node, ast.Call):
+        return False
+    function = node.func
+    return isinstance(function, ast.Attribute) or (
+        isinstance(function, ast.Name) and (function.id == _CLOCK or function.id in READERS)
+    )

@@ -33,8 +33,8 @@ from bridge.model.message import Template
 from bridge.routing import expressions
 from bridge.routing.deduplication import FUNCTIONS as DEDUPLICATION_FUNCTIONS
 from bridge.routing.deduplication import Deduplication
-from bridge.routing.expressions import FUNCTIONS, RUNTIME, Expression
-from bridge.routing.functions import compile_function, placed, trace_call
+from bridge.routing.expressions import FUNCTIONS, RUNTIME, STEPS, Expression
+from bridge.routing.functions import compile_function, measured, placed, trace_call
 from bridge.routing.routes import Route, RouteTable, message_builder
 from bridge.routing.tracing import Marks, Tracing
 from bridge.routing.validation import Check, Validators, validated_run
@@ -144,7 +144,13 @@ def _compile_deduplication(
     names: tuple[Collection[str], Sequence[str]] = (expression.names, ())
     functions = {**DEDUPLICATION_FUNCTIONS, **looking_up}
     evaluate = compile_function(
-        names, None, [expression.node], lambda value, _ids: value, filename, functions=functions
+        names,
+        None,
+        [expression.node],
+        lambda value, _ids: value,
+        filename,
+        functions=functions,
+        purse=STEPS if expression.needs_purse else 0,
     )
     is_shown = expression.names.isdisjoint(redacted)
     return Deduplication(name, text, evaluate, filename, source.deduplicate.within, is_shown=is_shown)
@@ -188,6 +194,7 @@ class _RouteCompiler:
         self._source_map: dict[int, tuple[str, Expression]] = {}
         self._names: tuple[str, ...] = tuple(expressions.NAMES)
         self._used: set[str] = set()
+        self._needs_purse = False
         self._line = 0
 
     def compile(self) -> Route | None:
@@ -218,12 +225,12 @@ class _RouteCompiler:
             build = message_builder(
                 template, delay, dynamic_delay=isinstance(config.delay, str), binding=self._binding()
             )
-        functions = self._functions
+        functions, purse = self._functions, STEPS if self._needs_purse else 0
         if self._tracing is not None and (marks or self._tracing.forms({*static, *dynamic})):
             write = self._tracing.writer({*static, *dynamic}, template.queue)
             functions, body = {**functions, "_trace": write}, [*body, trace_call()]
             build = self._tracing.filled(build, marks) if marks else build
-        run = compile_function((self._used, captures), when, body, build, filename, functions=functions)
+        run = compile_function((self._used, captures), when, body, build, filename, functions=functions, purse=purse)
         return Route(
             name=config.name,
             queue=template.queue,
@@ -280,12 +287,15 @@ class _RouteCompiler:
             return placed(ast.Constant(None))
         self._source_map[self._line] = (".".join(map(str, place)), expression)
         self._used |= expression.names
+        self._needs_purse |= expression.needs_purse
         return expression.node
 
     def _value(self, value: object, place: KeyPath) -> ast.expr:
         if isinstance(value, str):
             if is_expression(value):
-                return self._expression(value[1:], place, prefix=1)
+                node = self._expression(value[1:], place, prefix=1)
+                _, expression = self._source_map.get(self._line, ("", None))
+                return measured(node, first=False) if expression and expression.needs_purse else node
             return placed(ast.Constant(literal_text(value)))
         if isinstance(value, dict):
             for key in value:

@@ -7,7 +7,8 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import lru_cache
 from typing import Any, Final
 
-from bridge.routing.expressions import RUNTIME, Expression
+from bridge.routing.expressions import PURSE, RUNTIME, STEPS, Expression
+from bridge.routing.expressions.purse import Purse
 from bridge.routing.routes import Route
 
 _SKELETON: Final = """
@@ -44,6 +45,18 @@ def trace_call() -> ast.expr:
     return placed(ast.Call(placed(ast.Name("_trace", ast.Load())), arguments, []))
 
 
+def measured(value: ast.expr, *, first: bool) -> ast.expr:
+    """Return a value that a loop made, measured as soon as it is evaluated; those of a message have a bound, all together.
+
+    The `first` one of a message begins to count anew.
+    """
+    function, purse = ast.Name("_measured", ast.Load()), ast.Name(PURSE, ast.Load())
+    call = ast.Call(function, [purse, value, ast.Constant(first)], [])
+    for node in (call, function, purse, call.args[2]):
+        ast.copy_location(node, value)
+    return call
+
+
 def compile_function(
     names: tuple[Collection[str], Sequence[str]],
     when: ast.expr | None,
@@ -52,6 +65,7 @@ def compile_function(
     filename: str,
     *,
     functions: Mapping[str, object] = RUNTIME,
+    purse: int = 0,
 ) -> Callable[..., Any]:
     """Return the function of a route.
 
@@ -59,7 +73,8 @@ def compile_function(
     otherwise the result of `build`, called with the values of `body` and, after the first two of them, the MessageIds.
 
     `names` are the names that the expressions use, and the captures of the topic. `functions` are the globals that
-    the expressions can reach.
+    the expressions can reach. `purse` is how many steps their loops may take per event: 0 where none has a loop, since no
+    purse is made then, and no size is measured.
     """
     used_names, captures = set(names[0]), names[1]
     module, statements = _skeleton(tuple(captures))
@@ -75,8 +90,20 @@ def compile_function(
     reads = [read for read, defined_names in defined if not used_names.isdisjoint(defined_names)]
     function.body = [*reads, guard, result] if when is not None else [*reads, result]
     scope: dict[str, object] = {**functions, "_KeyError": KeyError, "_IndexError": IndexError, "_build": build}
+    if purse:
+        function.body.insert(0, _make_purse(purse))
+        scope["_Purse"] = Purse
     exec(compile(module, filename, "exec"), scope)  # noqa: S102 - the tree was checked node by node
     return scope["route"]  # type: ignore[return-value]
+
+
+def _make_purse(steps: int) -> ast.stmt:
+    """Return the statement that gives the function of a route the purse of one event."""
+    made = placed(ast.Call(placed(ast.Name("_Purse", ast.Load())), [placed(ast.Constant(steps))], []))
+    statement = ast.Assign([placed(ast.Name(PURSE, ast.Store()))], made)
+    statement.lineno = statement.end_lineno = _RESULT_LINE
+    statement.col_offset = statement.end_col_offset = 0
+    return statement
 
 
 @lru_cache(maxsize=16)
@@ -94,4 +121,7 @@ def compile_part(
     """Return a function that evaluates only one part of one of the route's expressions; it takes the route's arguments."""
     captures = route.pattern.captures if route.pattern else ()
     names = (expression.names, captures)
-    return compile_function(names, None, [part], lambda value, _ids: value, route.filename, functions=functions)
+    steps = STEPS if expression.needs_purse else 0
+    return compile_function(
+        names, None, [part], lambda value, _ids: value, route.filename, functions=functions, purse=steps
+    )

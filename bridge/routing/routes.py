@@ -9,7 +9,7 @@ from sys import getsizeof
 from typing import Any, Final
 
 from bridge.config import message_options
-from bridge.errors import BadEvent
+from bridge.errors import BadEvent, DeadLetterReason
 from bridge.manifest.binding import Binding
 from bridge.model.event import Event
 from bridge.model.message import (
@@ -89,10 +89,12 @@ class Route:
         place, expression = self.source_map.get(failure.line, ("", None))
         if failure.missing and place == "when":
             return None
-        part = expression.text.encode()[failure.text_start : failure.text_end].decode() if expression else ""
-        at = f" in `{part}`" if part else ""
-        detail = masked(f"{place}: {failure.cause}{at}", self.secrets)
-        return BadEvent("missing-field" if failure.missing else "wrong-type", detail, place)
+        part = expressions.part_of(expression.text, failure.text_start, failure.text_end) if expression else ""
+        texts = {line: each.text for line, (_, each) in self.source_map.items()}
+        at = f"{f' in `{part}`' if part else ''}{failure.spell_elements(texts)}"
+        reason: DeadLetterReason = "missing-field" if failure.missing else "wrong-type"
+        detail = f"{place}: {failure.cause}{at}" if place else f"{failure.cause}{at}"
+        return BadEvent("too-large" if failure.too_large else reason, masked(detail, self.secrets), place)
 
 
 def message_builder(

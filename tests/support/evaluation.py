@@ -9,7 +9,18 @@ from typing import Any
 import pytest
 
 from bridge.errors import Diagnostic, InvalidValue
-from bridge.routing.expressions import NAMES, RUNTIME, Expression, ExpressionFailure, explain_failure, is_missing, parse
+from bridge.routing.expressions import (
+    NAMES,
+    PURSE,
+    RUNTIME,
+    STEPS,
+    Expression,
+    ExpressionFailure,
+    explain_failure,
+    is_missing,
+    parse,
+)
+from bridge.routing.expressions.purse import Purse
 
 FILENAME = "<test route>"
 CAPTURES = ("oven", "plant")
@@ -24,9 +35,13 @@ def build(expression: Expression) -> Callable[..., Any]:
         kw_defaults=[],
         defaults=[],
     )
+    if expression.needs_purse:
+        arguments.args.append(ast.arg(PURSE))
     tree = ast.fix_missing_locations(ast.Expression(ast.Lambda(arguments, expression.node)))
     function: Callable[..., Any] = eval(compile(tree, FILENAME, "eval"), dict(RUNTIME))  # noqa: S307
-    return function
+    if not expression.needs_purse:
+        return function
+    return lambda *args, **values: function(*args, **values, **{PURSE: Purse(STEPS)})
 
 
 def evaluate(text: str, payload: object = None, **values: object) -> Any:

@@ -8,22 +8,34 @@ A mistake in an expression is an InvalidValue when the configuration is read. An
 valid expression that fails on one event.
 """
 
-from bridge.routing.expressions.failures import EXPRESSION_ERRORS, ExpressionFailure, explain_failure, is_missing
+from bridge.routing.expressions.failures import (
+    EXPRESSION_ERRORS,
+    ExpressionFailure,
+    explain_failure,
+    is_missing,
+    part_of,
+)
 from bridge.routing.expressions.functions import FUNCTIONS, READERS, RUNTIME
 from bridge.routing.expressions.lookup import check_tables, lookups
+from bridge.routing.expressions.purse import PURSE, STEPS, STEPS_PER_ELEMENT, TooLarge
 from bridge.routing.expressions.rewriter import NAMES, Expression, parse
 
 __all__ = [
     "EXPRESSION_ERRORS",
     "FUNCTIONS",
     "NAMES",
+    "PURSE",
     "READERS",
     "RUNTIME",
+    "STEPS",
+    "STEPS_PER_ELEMENT",
     "Expression",
     "ExpressionFailure",
+    "TooLarge",
     "check_tables",
     "explain_failure",
     "is_missing",
     "lookups",
     "parse",
+    "part_of",
 ]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from types import TracebackType
@@ -11,9 +11,10 @@ from typing import Final
 
 from bridge.config.wording import describe, quoted
 from bridge.routing.expressions.lookup import NotInTable
+from bridge.routing.expressions.purse import PURSE, Purse, TooLarge
 
 #: The errors that an expression can raise; any other is a bug of ours and ends the process loudly.
-EXPRESSION_ERRORS: Final = (LookupError, TypeError, ValueError, ArithmeticError, RecursionError, MemoryError)
+EXPRESSION_ERRORS: Final = (LookupError, TypeError, ValueError, ArithmeticError, RecursionError, MemoryError, TooLarge)
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,7 +23,9 @@ class ExpressionFailure:
 
     `line` is the line given to `parse`; `text_start` and `text_end` are byte offsets of the failing part in that
     expression's text (0, 0 if unknown). `missing` means a missing field or element, or a null on the way to one.
-    `cause` is for people and quotes at most 80 characters of the event.
+    `cause` is for people and quotes at most 80 characters of the event. `too_large` means that the loops took too many steps,
+    or made too much. `elements` are the loops within which it failed, the innermost first: of each the line, the byte offsets
+    of its list, and the number of the element, from 0.
     """
 
     line: int
@@ -30,6 +33,21 @@ class ExpressionFailure:
     text_end: int
     missing: bool
     cause: str
+    too_large: bool = False
+    elements: Sequence[tuple[int, int, int, int]] = ()
+
+    def spell_elements(self, texts: Mapping[int, str]) -> str:
+        """Return `, element 3 of `payload.lines`` for each loop; `texts` are the expressions by their lines."""
+        return "".join(
+            f", element {number} of `{part_of(texts[line], start, end)}`"
+            for line, start, end, number in self.elements
+            if line in texts
+        )
+
+
+def part_of(text: str, start: int, end: int) -> str:
+    """Return the part of an expression's `text` between two byte offsets."""
+    return text.encode()[start:end].decode()
 
 
 def _message(function: Callable[..., object], *args: object) -> str:
@@ -86,23 +104,30 @@ def is_missing(error: BaseException) -> bool:
 
 def explain_failure(error: Exception, filename: str) -> ExpressionFailure:
     """Return the cause and the place of an `error` that generated code of the `co_filename` `filename` raised."""
-    line, start, end = _origin(error.__traceback__, filename)
-    return ExpressionFailure(line, start, end, is_missing(error), _cause(error))
+    frames = _frames(error.__traceback__, filename)
+    line, start, end = _origin(frames[-1]) if frames else (0, 0, 0)
+    purse = frames[0].tb_frame.f_locals.get(PURSE) if frames else None
+    elements = purse.elements(line, start, end) if isinstance(purse, Purse) else ()
+    too_large = isinstance(error, TooLarge)
+    return ExpressionFailure(line, start, end, is_missing(error), _cause(error), too_large, elements)
 
 
-def _origin(trace: TracebackType | None, filename: str) -> tuple[int, int, int]:
-    innermost = None
+def _frames(trace: TracebackType | None, filename: str) -> list[TracebackType]:
+    """Return the part of a traceback that is of the generated code, the outermost first."""
+    frames = []
     while trace is not None:
         if trace.tb_frame.f_code.co_filename == filename:
-            innermost = trace
+            frames.append(trace)
         trace = trace.tb_next
-    if innermost is None:
-        return 0, 0, 0
-    position = next(islice(innermost.tb_frame.f_code.co_positions(), innermost.tb_lasti // 2, None), None)
+    return frames
+
+
+def _origin(trace: TracebackType) -> tuple[int, int, int]:
+    position = next(islice(trace.tb_frame.f_code.co_positions(), trace.tb_lasti // 2, None), None)
     line, _, start, end = position or (None, None, None, None)
     if start is None or end is None:  # Python runs without columns (-X no_debug_ranges).
         start = end = 0
-    return line or innermost.tb_lineno or 0, start, end
+    return line or trace.tb_lineno or 0, start, end
 
 
 def _cause(error: Exception) -> str:
@@ -114,6 +139,8 @@ def _cause(error: Exception) -> str:
         if isinstance(error, kind):
             return cause
     text = str(error)
+    if isinstance(error, TooLarge):
+        return text
     if isinstance(error, TypeError):
         return _TYPE_ERRORS.get(text, text)
     return text if isinstance(error, ValueError) else f"{type(error).__name__}: {text}"

@@ -11,7 +11,7 @@ import msgspec
 
 from bridge.config.wording import quoted
 from bridge.model.json_limits import check_exponents
-from bridge.routing.expressions import arithmetic, fields, regex, text
+from bridge.routing.expressions import arithmetic, equality, fields, purse, regex, slices, text
 from bridge.routing.expressions.lookup import lookups
 from bridge.routing.expressions.values import key, refuse
 
@@ -104,6 +104,9 @@ RUNTIME: Final[dict[str, object]] = {
     "_whole": text.whole,
     "_type": type,
     "_text": str,
+    "_slice": slices.part,
+    **equality.RUNTIME,
+    **purse.RUNTIME,
 }
 #: Those of them that read a field, or a table, by themselves.
-READERS: Final = frozenset({"_pick", "_present", "_default", "_has", *LOOKUPS})
+READERS: Final = frozenset({"_pick", "_present", "_default", "_has", "_slice", *LOOKUPS})

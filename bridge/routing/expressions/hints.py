@@ -52,16 +52,13 @@ METHODS: Final = {"startswith": "starts_with", "endswith": "ends_with", "loads":
 #: The refused constructs in plain words, each with its hint.
 REFUSED_CONSTRUCTS: Final[dict[type[ast.AST], tuple[str, str]]] = {
     ast.Lambda: ("a lambda", ""),
-    ast.ListComp: ("a comprehension", ""),
-    ast.SetComp: ("a comprehension", ""),
-    ast.DictComp: ("a comprehension", ""),
-    ast.GeneratorExp: ("a comprehension", ""),
+    ast.SetComp: ("a set", "write a list in [ ]"),
+    ast.GeneratorExp: ("a comprehension without brackets", "write it in [ ]"),
     ast.NamedExpr: ("an assignment", "write '==' to compare"),
     ast.Await: ("'await'", ""),
     ast.Yield: ("'yield'", ""),
     ast.YieldFrom: ("'yield'", ""),
     ast.Starred: ("a starred value", ""),
-    ast.Slice: ("a slice", ""),
     ast.Set: ("a set", "write a list in [ ]"),
     ast.MatMult: ("the operator '@'", ""),
     ast.BitAnd: ("the operator '&'", "write 'and'"),

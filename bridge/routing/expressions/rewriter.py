@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import math
 import re
+import sys
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 from typing import Any, Final
@@ -14,6 +15,7 @@ from bridge.config.wording import describe, near_miss, quoted
 from bridge.model.event import META_NAMES
 from bridge.model.json_limits import is_encodable
 from bridge.routing.expressions.arithmetic import OPERATORS
+from bridge.routing.expressions.comparisons import compare
 from bridge.routing.expressions.fstrings import native, path_of
 from bridge.routing.expressions.functions import FUNCTIONS
 from bridge.routing.expressions.hints import (
@@ -23,6 +25,7 @@ from bridge.routing.expressions.hints import (
     METHODS,
     REFUSED_CONSTRUCTS,
 )
+from bridge.routing.expressions.loops import ARITHMETIC, CALL, CONTAINER, NODE, POWER, TAKE_LOOPS, Loops, call
 from bridge.routing.expressions.regex import compile_regex
 from bridge.routing.expressions.syntax import MAX_DEPTH, TOO_DEEP, Text
 from bridge.routing.expressions.text import check_spec
@@ -39,6 +42,8 @@ _SIMILARITY: Final = 0.6
 _HYPHENATED: Final = re.compile(r"[A-Za-z_]\w*(?:\.\w+(?:-\w+)*)+")
 _TEXTS: Final = 'texts are put together as in f"{payload.a}-{payload.b}"'
 
+#: The nodes of rewritten trees that have a place, or hold nodes that have one.
+_NODES: Final = (ast.expr, ast.comprehension, ast.arguments, ast.arg)
 _PLACE: Final = ("lineno", "end_lineno", "col_offset", "end_col_offset")
 
 
@@ -49,22 +54,30 @@ class Expression:
     `text` is without the leading `$`. `node` is safe to compile with the globals `RUNTIME`: each of its nodes stands
     on the line given to `parse` at the UTF-8 byte offsets of the text. `names` are the free names that it uses, `tables` the
     names of tables, each with its place in characters.
+
+    `needs_purse` tells whether `node` reads a purse, the local name PURSE (see `compile_function`). `weight` is what one
+    evaluation costs in the purse's steps, where a loop runs the expression; the loops within it pay for themselves.
     """
 
     text: str
     node: ast.expr
     names: frozenset[str]
     tables: tuple[tuple[str, int], ...] = ()
+    needs_purse: bool = False
+    weight: int = 1
 
 
-def parse(text: str, names: Collection[str], *, line: int = 1) -> Expression:
+def parse(text: str, names: Collection[str], *, line: int = 1, in_loop: bool = False) -> Expression:
     """Check and rewrite the expression `text`, which may use `names`.
+
+    An expression `in_loop` runs once per element of a list: what it calls pays from the purse for the size of its values,
+    and its `weight` is paid by the loop.
 
     Raises InvalidValue for the first mistake; the offset of its diagnostic counts characters of `text`.
     """
-    rewriter = _Rewriter(Text(text), names, line)
-    node = rewriter.expression()
-    return Expression(text, node, frozenset(rewriter.used), tuple(rewriter.tables))
+    rewriter = _Rewriter(Text(text), names, line, in_loop=in_loop)
+    node, loops = rewriter.expression(), rewriter.loops
+    return Expression(text, node, frozenset(rewriter.used), tuple(rewriter.tables), loops.needs_purse, loops.weight)
 
 
 def _place_missing(root: ast.expr) -> None:
@@ -75,25 +88,24 @@ def _place_missing(root: ast.expr) -> None:
         values = vars(parent)
         if "lineno" in values:
             place = {name: values[name] for name in _PLACE}
-        elif isinstance(parent, (ast.expr, ast.keyword)):
+        elif isinstance(parent, (ast.expr, ast.arg)):
             values.update(place)
         for value in list(values.values()):
             children = value if type(value) is list else (value,)
-            parents += [
-                (each, place) for each in children if isinstance(each, (ast.expr, ast.keyword, ast.comprehension))
-            ]
+            parents += [(each, place) for each in children if isinstance(each, _NODES)]
 
 
 class _Rewriter:
     """Rewrites the tree of one expression; each `_name` method handles the nodes of type `Name`."""
 
-    def __init__(self, text: Text, names: Collection[str], line: int) -> None:
+    def __init__(self, text: Text, names: Collection[str], line: int, *, in_loop: bool) -> None:
         self._text = text
         self._error = text.error
         # Python normalizes the names that it parses; the caller needs its own spelling.
         self._names = {normalize("NFKC", name): name for name in names}
         self._line = line
         self._depth = 0
+        self.loops = Loops(text, {*self._names, *FUNCTIONS}, self._rewrite, line, in_loop=in_loop)
         self.used: set[str] = set()
         self.tables: list[tuple[str, int]] = []
 
@@ -111,6 +123,7 @@ class _Rewriter:
         rule: Callable[[Any], ast.expr] | None = getattr(self, f"_{type(node).__name__.lower()}", None)
         if rule is None or type(node) in REFUSED_CONSTRUCTS:
             raise self._text.refused(node, node)
+        self.loops.add(NODE)
         new = rule(node)
         self._depth -= 1
         new.lineno = new.end_lineno = self._line
@@ -137,6 +150,8 @@ class _Rewriter:
         return ast.Constant(value)
 
     def _name(self, node: ast.Name) -> ast.expr:
+        if node.id in self.loops.names:
+            return ast.Name(node.id, ast.Load())
         if node.id in self._names:
             name = self._names[node.id]
             self.used.add(name)
@@ -147,7 +162,9 @@ class _Rewriter:
             raise self._error(node, f"{node.id!r} is a function", f"call it: {node.id}(...)")
         constant = FOREIGN_CONSTANTS.get(node.id.lower())
         hint = (
-            f"write '{constant}'" if constant else near_miss(node.id, [*self._names.values(), *FUNCTIONS], _SIMILARITY)
+            f"write '{constant}'"
+            if constant
+            else near_miss(node.id, [*self.loops.names, *self._names.values(), *FUNCTIONS], _SIMILARITY)
         )
         if node.id in FOREIGN_NAMES:
             hint = "the decoded body is called payload"
@@ -164,10 +181,31 @@ class _Rewriter:
     def _subscript(self, node: ast.Subscript) -> ast.expr:
         if isinstance(node.slice, ast.Tuple | ast.List | ast.Dict):
             raise self._error(node.slice, "an index is one text or whole number")
+        if isinstance(node.slice, ast.Slice):
+            return self._part_of(node.value, node.slice)
         key = self._rewrite(node.slice)
         if isinstance(key, ast.Constant) and type(key.value) not in (str, int):
             raise self._error(node.slice, "an index is text or a whole number")
+        if self.loops.is_metered and not isinstance(key, ast.Constant):
+            self.loops.add(CALL)
+            key = ast.copy_location(self.loops.paying("paid", key), key)
         return self._field(node, node.value, key)
+
+    def _part_of(self, base: ast.expr, part: ast.Slice) -> ast.expr:
+        if part.step is not None:
+            raise self._error(part.step, "a slice has no step", "write x[from:to]")
+        value = self._rewrite(base)
+        ends: list[ast.expr] = [ast.Constant(0), ast.Constant(sys.maxsize)]
+        for position, written in enumerate((part.lower, part.upper)):
+            if written is None:
+                continue
+            end = ends[position] = self._rewrite(written)
+            if isinstance(end, ast.Constant) and type(end.value) is not int:
+                raise self._error(written, f"a slice takes whole numbers, not {describe(end.value)}")
+        literal: object = value.value if isinstance(value, ast.Constant) else {} if isinstance(value, ast.Dict) else []
+        if type(literal) not in (str, list):
+            raise self._error(base, f"a slice is of text or a list, not of {describe(literal)}")
+        return self.loops.call("slice", value, *ends)
 
     def _field(self, node: ast.expr, base: ast.expr, key: ast.expr) -> ast.expr:
         constant = key.value if isinstance(key, ast.Constant) else None
@@ -193,7 +231,7 @@ class _Rewriter:
             null = isinstance(right[0], ast.Constant) and right[0].value is None
             if len(right) > 1 or not null or isinstance(left, ast.Constant):
                 raise self._error(node, "'is' only asks whether a field is null", "write '==' to compare")
-        return ast.Compare(left, list(node.ops), right)
+        return compare(left, node.ops, right, self.loops)
 
     def _boolop(self, node: ast.BoolOp) -> ast.expr:
         values = self._all(node.values)
@@ -212,6 +250,11 @@ class _Rewriter:
         membership = "in" if isinstance(first.ops[0], ast.Eq) else "not in"
         return message, f"write {self._text.written(first.left)} {membership} [{', '.join(texts)}]"
 
+    def _listcomp(self, node: ast.ListComp | ast.DictComp) -> ast.expr:
+        return self.loops.comprehension(node)
+
+    _dictcomp = _listcomp
+
     def _ifexp(self, node: ast.IfExp) -> ast.expr:
         return ast.IfExp(*self._all([node.test, node.body, node.orelse]))
 
@@ -223,7 +266,8 @@ class _Rewriter:
         value = self._rewrite(node.operand)
         if isinstance(node.op, ast.USub) and isinstance(value, ast.Constant) and type(value.value) in (int, float):
             return ast.Constant(-value.value)  # type: ignore[operator]
-        return _call(type(node.op).__name__, value)
+        self.loops.add(ARITHMETIC)
+        return call(type(node.op).__name__, value)
 
     def _binop(self, node: ast.BinOp) -> ast.expr:
         if isinstance(node.op, ast.BitOr) and (filtered := self._filtered(node)):
@@ -236,7 +280,8 @@ class _Rewriter:
         for written, side in ((node.left, left), (node.right, right)):
             if isinstance(side, ast.Constant) and type(side.value) not in (int, float):
                 raise self._error(written, f"arithmetic takes numbers, not {describe(side.value)}", _TEXTS)
-        return _call(type(node.op).__name__, left, right)
+        self.loops.add(POWER if isinstance(node.op, ast.Pow) else ARITHMETIC)
+        return call(type(node.op).__name__, left, right)
 
     def _filtered(self, node: ast.BinOp) -> str:
         """Return how `value | function` is written here, or "" where the right side is no function."""
@@ -258,6 +303,7 @@ class _Rewriter:
             raise self._error(node, "'-' subtracts here", f"write {field} for a field with a hyphen")
 
     def _list(self, node: ast.List | ast.Tuple) -> ast.expr:
+        self.loops.add(CONTAINER)
         return ast.List(self._all(node.elts), ast.Load())
 
     #: JSON knows one kind of list, so `("a", "b")` is the same as `["a", "b"]`.
@@ -268,17 +314,17 @@ class _Rewriter:
         for key, value in zip(node.keys, node.values, strict=True):
             if key is None:
                 raise self._error(value, "'**' can't be used in an expression")
-            new = self._rewrite(key)
-            if isinstance(new, ast.Constant) and type(new.value) is not str:
-                raise self._error(key, f"a key of a mapping is text, not {describe(new.value)}")
-            keys.append(new if isinstance(new, ast.Constant) else ast.copy_location(_call("key", new), new))
+            keys.append(self.loops.key(key))
+        self.loops.add(2 * CONTAINER)
         return ast.Dict(keys, self._all(node.values))
 
     def _joinedstr(self, node: ast.JoinedStr) -> ast.expr:
         parts = [self._part(part) for part in node.values]
         if all(isinstance(part, ast.Constant) for part in parts):
             return ast.Constant("".join(part.value for part in parts))  # type: ignore[attr-defined]
-        return native(parts) or _call("concat", *parts)
+        if not self.loops.is_metered and self.loops.takes_assignments and (text := native(parts)):
+            return text
+        return self.loops.call("concat", *parts)
 
     def _part(self, part: ast.expr) -> ast.expr:
         if not isinstance(part, ast.FormattedValue):
@@ -293,8 +339,8 @@ class _Rewriter:
             raise self._error(part.value, str(error)) from None
         # Without a format `concat` makes a text of the value; a constant field must not look like a literal part.
         if part.conversion != -1 or (not spec and isinstance(value, ast.Constant)):
-            value = _call("str", value)
-        return _call("format", value, ast.Constant(spec)) if spec else value
+            value = self.loops.call("str", value)
+        return self.loops.call("format", value, ast.Constant(spec)) if spec else value
 
     def _call(self, node: ast.Call) -> ast.expr:
         name = self._function(node.func)
@@ -307,16 +353,24 @@ class _Rewriter:
             )
             plural = "" if wanted == "1" else "s"
             raise self._error(node, f"{name}() takes {wanted} argument{plural}, not {count}")
-        args = self._all(node.args)
-        if name == "default":
-            return _default(*args)
-        if name == "has":
-            return _has(*args)
+        args = self._all(self._arguments(name, node.args))
+        if name in ("default", "has"):
+            self.loops.add(CALL)
+            return _default(*args) if name == "default" else _has(*args)
         if name == "lookup":
             return self._lookup(node.args[0], args)
         if name == "matches":
             self._check_regex(node.args[1], args[1])
-        return _call(name, *args)
+        return self.loops.call(name, *args)
+
+    def _arguments(self, name: str, args: list[ast.expr]) -> list[ast.expr]:
+        """Return the arguments of a call; a comprehension without brackets, which is the only one, is a list."""
+        for loop in args:
+            if isinstance(loop, ast.GeneratorExp):
+                if len(args) > 1 or name not in TAKE_LOOPS:
+                    raise self._error(loop, "a comprehension without brackets can't stand here", "write it in [ ]")
+                return [ast.copy_location(ast.ListComp(loop.elt, loop.generators), loop)]
+        return args
 
     def _function(self, function: ast.expr) -> str:
         if isinstance(function, ast.Attribute):
@@ -344,9 +398,11 @@ class _Rewriter:
                 table, "the table of lookup() is a constant text", 'as in lookup("customers", payload.id)'
             )
         self.tables.append((args[0].value, self._text.offset(table)))
+        self.loops.add(CALL)
+        args[1] = self.loops.paid(args[1])
         if len(args) == 2:
-            return _call("lookup", *args)
-        return _call("lookup_or", *args) if _harmless(args[2]) else _call("lookup_else", *args[:2], _lazy(args[2]))
+            return call("lookup", *args)
+        return call("lookup_or", *args) if _harmless(args[2]) else call("lookup_else", *args[:2], _lazy(args[2]))
 
     def _check_regex(self, node: ast.expr, pattern: ast.expr) -> None:
         if not isinstance(pattern, ast.Constant) or type(pattern.value) is not str:
@@ -357,26 +413,21 @@ class _Rewriter:
             raise self._error(node, f"not a usable regex: {error}") from error
 
 
-def _call(name: str, *args: ast.expr) -> ast.Call:
-    """Return the call of a function of RUNTIME."""
-    return ast.Call(ast.Name(f"_{name}", ast.Load()), list(args), [])
-
-
 def _default(value: ast.expr, fallback: ast.expr) -> ast.expr:
     base, keys = path_of(value)
     if base is not None and _harmless(fallback):
-        return _call("pick", base, fallback, *keys)
-    return _call("default", _lazy(value), _lazy(fallback))
+        return call("pick", base, fallback, *keys)
+    return call("default", _lazy(value), _lazy(fallback))
 
 
 def _has(value: ast.expr) -> ast.expr:
     base, keys = path_of(value)
     if base is None:
-        return _call("has", _lazy(value))
+        return call("has", _lazy(value))
     if not keys and not isinstance(base, ast.Name):
         # has(meta.qos): a field of meta is null if, and only if, the protocol does not have it.
         return ast.Compare(base, [ast.IsNot()], [ast.Constant(None)])
-    return _call("present", base, *keys)
+    return call("present", base, *keys)
 
 
 def _lazy(node: ast.expr) -> ast.expr:

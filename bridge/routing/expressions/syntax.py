@@ -43,7 +43,7 @@ class Text:
         except (RecursionError, MemoryError):
             raise InvalidValue(TOO_DEEP) from None
         if isinstance(tree, ast.ListComp):
-            raise self.refused(tree, tree)
+            raise self.error(tree, "a comprehension without brackets can't be used in an expression", "write it in [ ]")
         if not isinstance(tree, ast.List):
             raise InvalidValue("not a valid expression")
         if not tree.elts:

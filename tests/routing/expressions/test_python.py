@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ast
 import json
+import operator
 from collections.abc import Callable
 from typing import Any
 
@@ -89,12 +91,77 @@ anything = st.recursive(
         inner.map(lambda x: f'{{"k": {x}, payload.s: 1}}'),
         st.sampled_from(fields).map(lambda x: f'f"a {{{x}}} {{{x}!s:>9}} b"'),
         inner.map(lambda x: f"bool({x})"),
+        st.tuples(inner, st.sampled_from(fields), inner).map(lambda x: f"[[{x[0]}, i] for i in {x[1]} if {x[2]}]"),
+        st.tuples(inner, st.sampled_from(fields)).map(lambda x: f"len([i == payload.n != {x[0]} for i in {x[1]}])"),
+        st.tuples(
+            st.sampled_from(fields), st.sampled_from(["1:", ":1", "-2:", ":", "payload.n:", "0:len(payload.s)"])
+        ).map(lambda x: f"{x[0]}[{x[1]}]"),
         inner.map(lambda x: f"str({x})"),
         st.sampled_from(fields).map(lambda x: f"len({x})"),
     ),
     max_leaves=5,
 )
+
+
+class JsonEquality(ast.NodeTransformer):
+    """Makes Python compare as JSON does: the comparisons become calls, which evaluate their sides one by one."""
+
+    def visit_Compare(self, node: ast.Compare) -> ast.expr:
+        """Rewrite one comparison."""
+        self.generic_visit(node)
+        sides = ", ".join(f"lambda: ({ast.unparse(side)})" for side in (node.left, *node.comparators))
+        return ast.parse(f"_compare({[type(op).__name__ for op in node.ops]}, [{sides}])", mode="eval").body
+
+    def visit_comprehension(self, node: ast.comprehension) -> ast.comprehension:
+        """Let a loop take a list only: Python's own runs over the letters of a text as well."""
+        self.generic_visit(node)
+        node.iter = ast.Call(ast.Name("_list", ast.Load()), [node.iter], [])
+        return node
+
+
+def same(left: object, right: object) -> bool:
+    """Compare as JSON does."""
+    return left == right and isinstance(left, bool) == isinstance(right, bool)
+
+
+def within(left: object, right: Any) -> bool:
+    """Look for a value as JSON does."""
+    return left in right and (not isinstance(right, list) or any(same(left, each) for each in right))
+
+
+OPERATORS: dict[str, Callable[[Any, Any], bool]] = {
+    "Eq": same,
+    "NotEq": lambda left, right: not same(left, right),
+    "In": within,
+    "NotIn": lambda left, right: not within(left, right),
+    "Lt": operator.lt,
+    "LtE": operator.le,
+    "Gt": operator.gt,
+    "GtE": operator.ge,
+}
+
+
+def compare(names: list[str], sides: list[Callable[[], Any]]) -> bool:
+    """Evaluate one comparison of two or more sides."""
+    left = sides[0]()
+    for name, side in zip(names, sides[1:], strict=True):
+        right = side()
+        if not OPERATORS[name](left, right):
+            return False
+        left = right
+    return True
+
+
+def only_a_list(values: Any) -> Any:
+    """Return the list that a loop runs over."""
+    if not isinstance(values, list):
+        raise TypeError
+    return values
+
+
 PYTHON: dict[str, object] = {
+    "_compare": compare,
+    "_list": only_a_list,
     "__builtins__": {},
     **{function.__name__: function for function in (len, int, float, str, bool, round, abs, min, max)},
 }
@@ -124,7 +191,8 @@ def test_the_common_subset_is_python(text: str, payload: dict[str, object]) -> N
     """An expression that is also Python gives exactly the same value, or both give an error."""
     assume(not _is_refused(text))
     ours = outcome(lambda: evaluate(text, payload))
-    theirs = outcome(lambda: eval(text, dict(PYTHON), {"payload": wrap(payload)}))  # noqa: S307
+    python = ast.unparse(JsonEquality().visit(ast.parse(text, mode="eval")))
+    theirs = outcome(lambda: eval(python, {**PYTHON, "payload": wrap(payload)}))  # noqa: S307
     if ours != theirs:
         # Beyond the bounds of numbers only, ours is an error where Python goes on.
         assert ours == "error"
