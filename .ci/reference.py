@@ -79,7 +79,7 @@ def reference(schema: Schema) -> str:
     parts = [_HEAD, "## The whole file\n", _table("", schema)]
     for section in _SECTIONS:
         if section.name == "Route":
-            parts += _sources(definitions)
+            parts += _sources(definitions, _required(schema))
         parts += [f"## {section.title}\n", *([f"{section.text}\n"] if section.text else [])]
         parts.append(_table(section.title.replace(": ", "."), definitions[section.name]))
         if section.name == "Route":
@@ -89,7 +89,13 @@ def reference(schema: Schema) -> str:
     return "\n".join(parts)
 
 
-def _sources(definitions: Schema) -> Iterator[str]:
+def _required(schema: Schema) -> dict[str, list[str]]:
+    """Return the keys that a source of each type needs, itself or in `defaults`."""
+    each = schema["then"]["properties"]["sources"]["additionalProperties"]["allOf"]
+    return {one["if"]["properties"]["type"]["const"]: ["type", *one["then"]["required"]] for one in each}
+
+
+def _sources(definitions: Schema, required: dict[str, list[str]]) -> Iterator[str]:
     """Yield the chapters of the sources: the keys that all have alike, and then those of each."""
     of_each = {kind: definitions[name]["properties"] for kind, name in _SOURCES.items()}
     first, *others = of_each.values()
@@ -97,11 +103,11 @@ def _sources(definitions: Schema) -> Iterator[str]:
     yield "## sources\n"
     yield "A mapping: a name of your own, and the source. Its `type` says which keys it has; these belong to each of them.\n"
     yield _table("sources", {"properties": common})
-    for kind, name in _SOURCES.items():
+    for kind in _SOURCES:
         own = {key: value for key, value in of_each[kind].items() if key not in common}
         yield f"## sources: {kind}\n"
-        yield f"Beside [the keys of every source](#sources) a source of `type: {kind}` has these.\n"
-        yield _table(f"sources.{kind}", {"properties": own, "required": definitions[name]["required"]})
+        yield f"Beside [the keys of every source](#sources) a source of `type: {kind}` has these; one that is **required** may stand in `defaults` too.\n"
+        yield _table(f"sources.{kind}", {"properties": own, "required": required[kind]})
 
 
 def _alike(one: Schema, other: Schema | None) -> bool:

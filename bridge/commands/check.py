@@ -14,12 +14,12 @@ from bridge.commands.manifests import given_manifest
 from bridge.commands.notes import notes, routes_by_source
 from bridge.commands.paint import Paint
 from bridge.config import Config, tls
-from bridge.config.files import STANDARD_INPUT, base_directory
+from bridge.config.files import STANDARD_INPUT
 from bridge.config.loading import load_with_places
 from bridge.config.manifest import Manifest
 from bridge.config.substitution import Substitution
 from bridge.config.units import spell_size
-from bridge.dry_run.case_checks import case_mistakes, load_companion
+from bridge.dry_run.case_checks import check_cases, load_companions
 from bridge.dry_run.companions import configurations
 from bridge.dry_run.masking import Masking
 from bridge.errors import ConfigError, Diagnostic, LocatedDiagnostic
@@ -80,20 +80,20 @@ def _check(file: str, manifest: Manifest | None, *, allow_unset: bool, connect: 
         found = check_routes(loaded, None if manifest is None else manifest.actors)
         if not allow_unset:
             found += tls.mistakes(loaded)
-        return found or list(case_mistakes(loaded.tests, loaded, base_directory(file)))
+        return found
 
     try:
         loaded = load_with_places(file, substitution, check)
-        load_companion(file, loaded.model, substitution)
+        check_cases(loaded)
+        load_companions(loaded.document, loaded.model, substitution)
     except ConfigError as error:
         report.mistakes += error.diagnostics
         return report
     report.unset += dict.fromkeys(substitution.unset)
     report.config = loaded.model
     masking = Masking([loaded.document])
-    for note in notes(report.config, manifest):
-        line, column = loaded.document.place(note)
-        report.notes.append(LocatedDiagnostic(file, line, column, "", masking.text(note.message)))
+    for note in notes(report.config, manifest, loaded.document.path_in_file):
+        report.notes.append(LocatedDiagnostic(*loaded.document.place(note), "", masking.text(note.message)))
     if connect:
         report.looks = look(loaded.document, loaded.model)
     return report

@@ -83,8 +83,8 @@ class Place:
             return ""
         for index, route in enumerate(self.config.routes):
             if route.name == letter.route:
-                line, _ = self._document.position(("routes", index))
-                return f"{self._document.file}:{line}"
+                place = self._document.position(("routes", index))
+                return f"{place.file}:{place.line}"
         return ""
 
     def check_found(self) -> None:

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from bridge.commands.paint import Paint
 from bridge.config import Config
-from bridge.config.document import Document
+from bridge.config.document import Document, Position
 from bridge.errors import Diagnostic, KeyPath
 from bridge.model.findings import Finding, Findings, Kind
 from bridge.observe.log_fields import cut, escape
@@ -43,8 +43,7 @@ class Looks:
             remedy = f"; {finding.remedy}" if finding.remedy else ""
             place = ""
             if finding.kind != "unseen":
-                line, column = self._place(name, finding)
-                place = f"{self.document.file}:{line}:{column}: "
+                place = "{}:{}:{}: ".format(*self._place(name, finding))
             yield f"{place}{paint(finding.kind, _COLORS[finding.kind])}: {finding.text}{remedy}"
 
     def as_json(self) -> list[dict[str, Any]]:
@@ -52,17 +51,18 @@ class Looks:
         return [self._json(name, finding) for name, found in self.found.items() for finding in found.found]
 
     def _json(self, name: str, finding: Finding) -> dict[str, Any]:
-        line, column = self._place(name, finding)
+        place = self._place(name, finding)
         return {
             "source": None if name == SINK else name,
             "kind": finding.kind,
             "text": finding.text,
             "remedy": finding.remedy,
-            "line": line,
-            "column": column,
+            "file": place.file,
+            "line": place.line,
+            "column": place.column,
         }
 
-    def _place(self, name: str, finding: Finding) -> tuple[int, int]:
+    def _place(self, name: str, finding: Finding) -> Position:
         path: KeyPath = ("dramatiq",) if name == SINK else ("sources", name)
         if (*path, *finding.path) not in self.document.values:
             # Such as a user's name that stands in the URL.

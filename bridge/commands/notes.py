@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Any, Final
 
 from bridge.config import Config, Route, SourceConfig
@@ -33,8 +33,13 @@ _BRACES: Final = re.compile(r"\{\{?\s*([A-Za-z_][\w.]*)\s*(?:\|[^{}]*)?\}?\}")
 _ACTORS: Final = frozenset({"on_success", "on_failure", "on_retry_exhausted"})
 
 
-def notes(loaded: Config, manifest: Manifest | None = None) -> Iterator[Diagnostic]:
-    """Yield every note on a configuration without mistakes; calls are compared with `manifest`, or with the file's own."""
+def notes(
+    loaded: Config, manifest: Manifest | None = None, path_in_file: Callable[[KeyPath], KeyPath] = lambda path: path
+) -> Iterator[Diagnostic]:
+    """Yield every note on a configuration without mistakes; calls are compared with `manifest`, or with the file's own.
+
+    `path_in_file` returns the path that a part of the configuration has in its own file, where that is included.
+    """
     actors = loaded.actors if manifest is None else manifest.actors
     options = {*OPTIONS, *(loaded.actor_options if manifest is None else manifest.options)}
     routes = routes_by_source(loaded)
@@ -64,7 +69,7 @@ def notes(loaded: Config, manifest: Manifest | None = None) -> Iterator[Diagnost
         yield from _wildcards(loaded, route, path)
         yield from _values(loaded, route, path, options)
     for doubt in check_calls(loaded, actors).doubts if actors is not None else ():
-        text = f"{spell_path(doubt.path)}: {doubt}, unless a decorator of the actor changes the call"
+        text = f"{spell_path(path_in_file(doubt.path))}: {doubt}, unless a decorator of the actor changes the call"
         yield Diagnostic(doubt.path, text, at_key=doubt.at_key)
 
 

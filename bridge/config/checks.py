@@ -7,7 +7,9 @@ file, and not only once those are mended.
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from itertools import islice
 from typing import Any, Final
 
@@ -17,7 +19,7 @@ from bridge.config.models import Dramatiq
 from bridge.config.sources import SOURCES
 from bridge.config.substitution import Piece
 from bridge.config.urls import split_url
-from bridge.config.wording import near_miss, quoted
+from bridge.config.wording import near_miss, quoted, spell_path
 from bridge.errors import Diagnostic, KeyPath
 
 _NAME = re.compile(r"[a-zA-Z_][a-zA-Z0-9_-]*")
@@ -35,20 +37,20 @@ def check(document: Document) -> Iterator[Diagnostic]:
     if isinstance(config.get("dramatiq"), dict):
         yield from _connection(config["dramatiq"], ("dramatiq",), document)
     if isinstance(sources, dict):
+        shared = _SharedMistakes(config.get("defaults"), sources, document)
         for name, source in sources.items():
             path = ("sources", name)
             if not _NAME.fullmatch(name):
                 yield Diagnostic(path, f"a source cannot be named {quoted(name)}", _NAMES, at_key=True)
             if isinstance(source, dict):
-                yield from _connection(source, path, document)
-                yield from _source(source, path)
+                yield from map(shared.placed, _of_source(source, path, document))
         yield from _exclusive(sources, document)
     routes = config.get("routes")
     if isinstance(routes, list):
-        yield from _routes(routes, sources if isinstance(sources, dict) else None)
+        yield from _routes(routes, sources if isinstance(sources, dict) else None, document)
 
 
-def _routes(routes: list[Any], sources: dict[str, Any] | None) -> Iterator[Diagnostic]:
+def _routes(routes: list[Any], sources: dict[str, Any] | None, document: Document) -> Iterator[Diagnostic]:
     names: dict[str, int] = {}
     for index, route in enumerate(routes):
         if not isinstance(route, dict):
@@ -62,8 +64,45 @@ def _routes(routes: list[Any], sources: dict[str, Any] | None) -> Iterator[Diagn
                 yield Diagnostic(("routes", index, "name"), f"a route cannot be named {quoted(name)}", _NAMES)
             if name in names:
                 message = f"the name {quoted(name)} is taken"
-                yield Diagnostic(("routes", index, "name"), message, f"routes[{names[name]}] has it")
+                first = document.other_place(("routes", names[name]), ("routes", index))
+                yield Diagnostic(("routes", index, "name"), message, f"{first} has it")
             names.setdefault(name, index)
+
+
+def _of_source(source: dict[str, Any], path: KeyPath, document: Document) -> Iterator[Diagnostic]:
+    yield from _connection(source, path, document)
+    yield from _source(source, path)
+
+
+class _SharedMistakes:
+    """Tells the mistakes among defaults from those between a default and a key of a source's own."""
+
+    def __init__(self, defaults: object, sources: dict[str, Any], document: Document) -> None:
+        self._document = document
+        self._heirs = Counter(document.written.values())
+        each = defaults.items() if isinstance(defaults, dict) else ()
+        settings = {kind: own for kind, own in each if isinstance(own, dict)}
+        #: By path and message those of each type alone, with the number of sources that have them too.
+        self._counts = {
+            (diagnostic.path, diagnostic.message): 0
+            for kind, own in settings.items()
+            for diagnostic in _of_source({**own, "type": kind}, ("defaults", kind), document)
+        }
+        for name, source in sources.items() if self._counts else ():
+            for diagnostic in _of_source(source, ("sources", name), document) if isinstance(source, dict) else ():
+                key = (document.path_in_file(diagnostic.path), diagnostic.message)
+                if key in self._counts:
+                    self._counts[key] += 1
+
+    def placed(self, diagnostic: Diagnostic) -> Diagnostic:
+        """Return a mistake in a source; it is one of the defaults if all that have the default have the mistake."""
+        path = self._document.path_in_file(diagnostic.path)
+        if path[0] != "defaults":
+            return diagnostic
+        if self._counts.get((path, diagnostic.message)) == self._heirs[path[:3]]:
+            return diagnostic
+        message = f"with {spell_path(path)}: {diagnostic.message}"
+        return replace(diagnostic, path=diagnostic.path[:2], message=message, at_key=True)
 
 
 def _source(source: dict[str, Any], path: KeyPath) -> Iterator[Diagnostic]:
@@ -85,7 +124,8 @@ def _exclusive(sources: dict[str, Any], document: Document) -> Iterator[Diagnost
             continue
         key, identity = found
         if identity in holders:
-            message = f"sources.{holders[identity]} has this {key} too: the broker would disconnect each for the other"
+            first = document.other_place(("sources", holders[identity]), ("sources", name))
+            message = f"{first} has this {key} too: the broker would disconnect each for the other"
             yield Diagnostic(("sources", name, key), message, "give each source its own")
         holders.setdefault(identity, name)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import bisect
 import re
 from collections.abc import Iterator, Mapping
 from typing import Any, Final, NamedTuple
@@ -52,13 +53,33 @@ def _offset_in_lines(text: str, offset: int, *, is_block: bool) -> int:
     return 0
 
 
+class Position(NamedTuple):
+    """A character of a file; line and column count from 1."""
+
+    file: str
+    line: int
+    column: int
+
+
+class Part(NamedTuple):
+    """One of the files of a configuration, and where its text begins in that of the whole."""
+
+    start: int
+    file: str
+    source: RedactedSource
+
+
 class Document:
-    """A parsed file: `value`, where everything stands, and the mistakes that were found."""
+    """A parsed file: `value`, where everything stands, and the mistakes that were found.
+
+    With the files that it includes it is a whole: the text is that of all, one after another, and so are the spans in it.
+    """
 
     def __init__(self, text: str, file: str) -> None:
         self.text = text
         self.file = file
-        self.source = RedactedSource(text)
+        #: In the order of their texts, beginning with the file itself.
+        self.parts = [Part(0, file, RedactedSource(text))]
         #: False when the file could not be read to its end.
         self.complete = True
         self.clear()
@@ -71,9 +92,16 @@ class Document:
         self.refused: set[KeyPath] = set()
         #: The replaced references of each scalar, with the scalar as it stands in the file.
         self.substituted: dict[KeyPath, tuple[str, list[Piece]]] = {}
+        #: Where a file has what stands at a path of the whole, if not there: the first steps of both paths.
+        self.written: dict[KeyPath, KeyPath] = {}
         #: The hint of each mistake, by its index into the text, its spelled path and its message.
-        self._hints: dict[tuple[int, str, str], str] = {}
+        self.hints: dict[tuple[int, str, str], str] = {}
         self._elsewhere: list[LocatedDiagnostic] = []
+
+    @property
+    def source(self) -> RedactedSource:
+        """The text of the file itself, by lines."""
+        return self.parts[0].source
 
     def nest(self, key: str) -> None:
         """Put the whole value below a key that is not in the file; the places of everything stay."""
@@ -82,17 +110,17 @@ class Document:
         self.values = {(key, *path): span for path, span in self.values.items()}
         self.refused = {(key, *path) for path in self.refused}
         self.substituted = {(key, *path): found for path, found in self.substituted.items()}
-        self._hints = {(index, f"{key}{where}", message): hint for (index, where, message), hint in self._hints.items()}
+        self.hints = {(index, f"{key}{where}", message): hint for (index, where, message), hint in self.hints.items()}
 
     @property
     def flawless(self) -> bool:
         """Whether no mistake has been found so far."""
-        return not self._hints and not self._elsewhere
+        return not self.hints and not self._elsewhere
 
     @property
     def is_hopeless(self) -> bool:
         """Whether so many mistakes have been found that nobody reads more."""
-        return len(self._hints) >= MAX_MISTAKES
+        return len(self.hints) >= MAX_MISTAKES
 
     def add(self, diagnostic: Diagnostic) -> None:
         """Place a mistake, unless the value that it is about, or one around it, was refused already."""
@@ -105,7 +133,7 @@ class Document:
 
     def add_at(self, index: int, path: KeyPath, message: str, hint: str = "") -> None:
         """Place a mistake at a character of the file; the same mistake at the same place is added once."""
-        self._hints.setdefault((index, spell_path(path), message), hint)
+        self.hints.setdefault((index, spell_path(self.path_in_file(path)), message), hint)
 
     def add_elsewhere(self, diagnostic: LocatedDiagnostic) -> None:
         """Add a mistake in a file that this one names."""
@@ -114,11 +142,25 @@ class Document:
     def diagnostics(self) -> list[LocatedDiagnostic]:
         """Return the mistakes in the order of the file, then those in the files that it names."""
         located = []
-        for (index, where, message), hint in sorted(self._hints.items())[:MAX_DIAGNOSTICS]:
-            line, column = self.source.position(index)
-            shown = self.source.show(line, column)
-            located.append(LocatedDiagnostic(self.file, line, column, where, message, hint, shown))
+        for (index, where, message), hint in sorted(self.hints.items())[:MAX_DIAGNOSTICS]:
+            part = self._part(index)
+            line, column = part.source.position(index - part.start)
+            shown = part.source.show(line, column)
+            located.append(LocatedDiagnostic(part.file, line, column, where, message, hint, shown))
         return [*located, *self._elsewhere][:MAX_DIAGNOSTICS]
+
+    def path_in_file(self, path: KeyPath) -> KeyPath:
+        """Return the path in its own file of the key or value at a path of the whole."""
+        # An item of a list that several files add to, or a key of a source that has it from `defaults`.
+        for length in (2, 3):
+            if (written := self.written.get(path[:length])) is not None:
+                return (*written, *path[length:])
+        return path
+
+    def other_place(self, path: KeyPath, seen_from: KeyPath) -> str:
+        """Return `routes[0]` in words: with its file and line, if the value at `seen_from` stands in another file."""
+        words, there = spell_path(self.path_in_file(path)), self.position(path)
+        return words if there.file == self.position(seen_from).file else f"{words} ({there.file}:{there.line})"
 
     def is_unset(self, path: KeyPath) -> bool:
         """Tell whether the value at `path` holds a reference that has no value on this machine."""
@@ -146,13 +188,21 @@ class Document:
                     self.add_at(self.values[place].start, place, f"{reference} has no value here", "set it")
         return self.diagnostics()
 
-    def place(self, diagnostic: Diagnostic) -> tuple[int, int]:
-        """Return the line and the column, from 1, of the key or value that a diagnostic is about, or of the nearest one around it."""
-        return self.source.position(self._index(diagnostic))
+    def place(self, diagnostic: Diagnostic) -> Position:
+        """Return the position of the key or value that a diagnostic is about, or of the nearest one around it."""
+        return self._position(self._index(diagnostic))
 
-    def position(self, path: KeyPath) -> tuple[int, int]:
-        """Return the line and the column, from 1, at which the value at `path` begins."""
-        return self.source.position(self.values[path].start)
+    def position(self, path: KeyPath) -> Position:
+        """Return the position at which the value at `path` begins."""
+        return self._position(self.values[path].start)
+
+    def _position(self, index: int) -> Position:
+        part = self._part(index)
+        return Position(part.file, *part.source.position(index - part.start))
+
+    def _part(self, index: int) -> Part:
+        """Return the file that a character of the whole belongs to."""
+        return self.parts[bisect.bisect_right(self.parts, index, key=lambda part: part.start) - 1]
 
     def _index(self, diagnostic: Diagnostic) -> int:
         """Return the character that a diagnostic is about, or the nearest key or value around it."""

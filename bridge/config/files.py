@@ -7,10 +7,11 @@ import os
 import select
 import stat
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -31,9 +32,9 @@ class InaccessibleFile(UnreadableFile):
 
 @dataclass(frozen=True, slots=True)
 class FileRead:
-    """One read of a file: the bound of its bytes, and their digest; None where it failed."""
+    """One read of a file, or of the names that fit a pattern: how to repeat it, and the digest; None where it failed."""
 
-    max_bytes: int
+    again: Callable[[], object]
     digest: bytes | None
 
 
@@ -42,13 +43,19 @@ _reads: Final[ContextVar[dict[str, FileRead] | None]] = ContextVar("reads", defa
 
 @contextmanager
 def recorded_reads() -> Iterator[dict[str, FileRead]]:
-    """Record the first read of each file by this thread, by its path."""
+    """Record the first read of each file, and of each pattern, by this thread, by its path."""
     reads: dict[str, FileRead] = {}
     token = _reads.set(reads)
     try:
         yield reads
     finally:
         _reads.reset(token)
+
+
+def record(name: str, again: Callable[[], object], body: bytes | None) -> None:
+    """Note that this thread has read `body`, None if it could not; `again` reads once more, and records that."""
+    if (reads := _reads.get()) is not None:
+        reads.setdefault(name, FileRead(again, None if body is None else hashlib.sha256(body).digest()))
 
 
 def read_file(path: str | os.PathLike[str], max_bytes: int, *, pipe_timeout_s: float | None = None) -> bytes:
@@ -65,9 +72,7 @@ def read_file(path: str | os.PathLike[str], max_bytes: int, *, pipe_timeout_s: f
         body = _read_file(path, max_bytes, pipe_timeout_s)
         return body
     finally:
-        if (reads := _reads.get()) is not None:
-            digest = None if body is None else hashlib.sha256(body).digest()
-            reads.setdefault(os.fspath(path), FileRead(max_bytes, digest))
+        record(os.fspath(path), partial(read_file, path, max_bytes), body)
 
 
 def _read_file(path: str | os.PathLike[str], max_bytes: int, pipe_timeout_s: float | None) -> bytes:

@@ -15,9 +15,11 @@ from pydantic import BaseModel, ValidationError
 from bridge.config import checks
 from bridge.config.admin import AdminSettings
 from bridge.config.cases import Case, CaseFile
+from bridge.config.defaults import share
 from bridge.config.document import Document
 from bridge.config.dollar import is_expression
 from bridge.config.files import UnreadableFile, base_directory, read_file
+from bridge.config.inclusion import include
 from bridge.config.manifest import ManifestError, read_manifest
 from bridge.config.models import Config, Origin
 from bridge.config.reader import MAX_BYTES, parse
@@ -131,6 +133,8 @@ def load_admin(path: str | os.PathLike[str], substitution: Substitution) -> Load
 
 def _load(file: str, substitution: Substitution, check: Check | None) -> Loaded[Config]:
     document = parse(_read(file), file, substitution)
+    include(document, substitution)
+    share(document)
     config = _validate(document, Config)
     if config is not None:
         config = _with_data(_with_manifest(config, document), document)

@@ -25,6 +25,7 @@ from bridge.config.connection import (
     at_least,
     or_null,
 )
+from bridge.config.defaults import SourceDefaults
 from bridge.config.manifest import Actor, Manifest
 from bridge.config.message_options import check_queue_name
 from bridge.config.route_model import Route
@@ -225,6 +226,17 @@ class Config(Model):
     dramatiq: Annotated[
         Dramatiq, Field(description="where the workers look", examples=[{"url": "redis://localhost:6379/0"}])
     ] = Dramatiq()
+    include: list[Name] = Field(
+        default=[],
+        description="more files with routes, sources, tables and tests: paths or patterns, from this file's folder on",
+        examples=[["routes/*.yaml"]],
+    )
+    defaults: Annotated[SourceDefaults, WithJsonSchema({"type": "object"})] = Field(
+        default=SourceDefaults(),
+        description="settings that all sources of a type have, unless a source has its own",
+        examples=[{"mqtt": {"url": "mqtts://broker.example.com", "username": "bridge"}}],
+        repr=False,
+    )
     sources: Annotated[dict[str, SourceConfig], Field(min_length=1)] = Field(
         description="where events come from, by names of your own",
         examples=[{"orders": {"type": "amqp", "url": "amqp://localhost/", "queue": "orders"}}],

@@ -13,6 +13,7 @@ from typing import Any, Final
 import yaml
 
 from bridge.config.document import INVALID, MAX_MISTAKES, Document, Span
+from bridge.config.expression_traps import REMEDY, Cuts, holds_expression, lacks_space
 from bridge.config.redaction import is_address, is_reference, is_secret_path, url_secrets
 from bridge.config.scalars import resolve
 from bridge.config.substitution import Substituted, Substitution, refilled
@@ -25,7 +26,7 @@ from bridge.model.json_limits import is_encodable
 LOADER: Final[type[Any]] = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 MAX_BYTES: Final = 1024 * 1024
 #: 10,000 routes of the size that fits into such a file have fewer.
-_MAX_VALUES: Final = 200_000
+MAX_VALUES: Final = 200_000
 
 _NOT_ALLOWED = re.compile("[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufefe\uff00-\ufffd\U00010000-\U0010ffff]")
 _COMMENT = re.compile(r"[ \t]*#")
@@ -36,7 +37,7 @@ _WITH_EXPRESSIONS: Final = frozenset({"args", "kwargs", "options", "delay"})
 def parse(
     body: bytes, file: str, substitution: Substitution, loader: type[Any] = LOADER, *, max_values: int = 0
 ) -> Document:
-    """Parse a file of at most `max_values`, or _MAX_VALUES. Raises nothing: its mistakes are in the document."""
+    """Parse a file of at most `max_values`, or MAX_VALUES. Raises nothing: its mistakes are in the document."""
     try:
         text = body.decode().removeprefix("\ufeff")
     except UnicodeDecodeError as error:
@@ -49,7 +50,7 @@ def parse(
         document.complete = False
         document.add_at(control.start(), (), f"a control character (U+{ord(control[0]):04X}) is not allowed here")
     else:
-        _read(document, substitution, loader, max_values or _MAX_VALUES)
+        _read(document, substitution, loader, max_values or MAX_VALUES)
     document.source.incomplete = not document.complete
     return document
 
@@ -71,7 +72,8 @@ def _read(document: Document, substitution: Substitution, loader: type[Any], max
                 text = repair(text, fault, repaired, loader)
                 continue
             document.complete = False
-            faults.append(fault)
+            if not reader.cuts.explain(document.text, fault.index):
+                faults.append(fault)
         for fault in (*repaired.values(), *faults):
             if fault.index not in reader.reported:
                 document.add_at(fault.index, (), fault.message, fault.hint)
@@ -96,6 +98,7 @@ class _Reader:
         self._mistakes = 0
         #: The repaired characters whose path in the file is known.
         self.reported: set[int] = set()
+        self.cuts = Cuts()
 
     def read(self, text: str, loader: type[Any]) -> None:
         parser = loader(text)
@@ -120,8 +123,8 @@ class _Reader:
         if self._mistakes == MAX_MISTAKES:
             raise _Unreadable
 
-    def _refuse(self, event: yaml.Event, path: KeyPath, message: str, hint: str = "") -> object:
-        self._report(event, path, message, hint)
+    def _refuse(self, event: yaml.Event, path: KeyPath, message: str, hint: str = "", offset: int = 0) -> object:
+        self._report(event, path, message, hint, offset)
         self._document.refused.add(path)
         return INVALID
 
@@ -141,7 +144,8 @@ class _Reader:
             self._hide_line(event, path)
             self._refuse(event, path, "anchors of YAML are refused", "quote text that begins with &")
         elif tag is not None:
-            self._refuse(event, path, "tags of YAML are refused", "quote text that begins with !")
+            negates = "write `not` to negate, and " if path[:1] == ("routes",) and path[2:] == ("when",) else ""
+            self._refuse(event, path, "tags of YAML are refused", f"{negates}quote text that begins with !")
         value: object
         if isinstance(event, yaml.ScalarEvent):
             value = self._scalar(event, path)
@@ -234,17 +238,19 @@ class _Reader:
         text = event.value
         if not is_encodable(text):
             return self._refuse(event, path, "half a surrogate pair is not text")
+        if not event.style and holds_expression(path, text):
+            cut = self.cuts.find(self._document.text, text, _end(event), in_flow=self._flow > 0)
+            if cut is not None and not text.startswith("${"):
+                return self._refuse(event, path, cut.message, REMEDY, cut.at - _begin(event))
         if "${" in text and not _is_expression(path, text):
             return self._substitute(event, path)
         if event.style:
             return text
+        if lacks_space(path, text):
+            return self._refuse(event, path, "a space is missing behind the colon", "as in name: $payload.name")
         if not text and (comment := _COMMENT.match(self._document.text, _end(event))):
             message, hint = "this value is empty: an unquoted # begins a comment", 'write "#" or null'
-            self._report(event, path, message, hint, comment.end() - 1 - _begin(event))
-            self._document.refused.add(path)
-            return INVALID
-        if self._flow and text.startswith("$") and any(text.count(a) > text.count(b) for a, b in ("()", "[]", "{}")):
-            return self._refuse(event, path, "the comma ends this expression", "quote the whole expression")
+            return self._refuse(event, path, message, hint, comment.end() - 1 - _begin(event))
         try:
             return resolve(text)
         except InvalidValue as error:

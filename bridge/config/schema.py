@@ -8,6 +8,7 @@ from typing import Any, Final
 from bridge.config.manifest import Actor
 from bridge.config.message_options import OPTIONS, Kind
 from bridge.config.models import Config
+from bridge.config.sources import SOURCES
 from bridge.config.units import DURATION, SHARE, SIZE, spell_duration, spell_size
 
 _EXPRESSION: Final = {"type": "string", "pattern": r"^\$"}
@@ -43,6 +44,7 @@ def schema(actors: Mapping[str, Actor] | None = None) -> dict[str, Any]:
     With the `actors` of a manifest, an editor completes their names and their queues.
     """
     generated = Config.model_json_schema(by_alias=True)
+    _move_required(generated)
     for model in (generated, *generated["$defs"].values()):
         # Docstrings are for programmers; the descriptions of the properties are for users.
         model.pop("description", None)
@@ -65,6 +67,25 @@ def schema(actors: Mapping[str, Actor] | None = None) -> dict[str, Any]:
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         **generated,
         "title": "dramatiq-bridge configuration",
+    }
+
+
+def _move_required(generated: dict[str, Any]) -> None:
+    """Require the keys of a source only where the file has no `defaults`, and `sources` nowhere: included files need none."""
+    del generated["required"]
+    required = []
+    for kind, source in SOURCES.items():
+        keys = generated["$defs"][source.__name__].pop("required")
+        of_kind = {"properties": {"type": {"const": kind}}}
+        required.append({"if": of_kind, "then": {"required": [key for key in keys if key != "type"]}})
+    generated["if"] = {"not": {"required": ["defaults"]}}
+    generated["then"] = {"properties": {"sources": {"additionalProperties": {"allOf": required}}}}
+    properties = generated["properties"]
+    properties["sources"]["additionalProperties"]["required"] = ["type"]
+    properties["defaults"] |= {
+        "properties": {kind: {"$ref": f"#/$defs/{source.__name__}"} for kind, source in SOURCES.items()},
+        "additionalProperties": False,
+        "default": {},
     }
 
 

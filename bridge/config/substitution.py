@@ -23,6 +23,10 @@ PLACEHOLDERS: Final = (
 
 #: How expressions begin that were written with braces.
 _FIELDS: Final = ("payload.", "headers.", "meta.")
+_AS_MAPPING: Final = (
+    """an expression that begins with a mapping is written as '$({"name": payload.name})'; write $${ for a literal ${"""
+)
+_MAPPING = re.compile(r"[\w\"')\]]:[ \t]")
 _REFERENCE = re.compile(r"\$\$\{|\$\{([^{}]*)(\}?)")
 _VARIABLE = re.compile(r"([A-Za-z_][A-Za-z0-9_]*)(?::-(.*))?", re.DOTALL)
 _CREDENTIAL = re.compile(r"[A-Za-z0-9_@-][A-Za-z0-9_.@-]*")
@@ -87,6 +91,13 @@ def refilled(text: str, pieces: Sequence[Piece], placeholder: str) -> str:
     return "".join([*parts, text[end:].replace("$${", "${")])
 
 
+def _is_mapping(reference: str) -> bool:
+    """Tell whether the text behind `${` is the inside of a mapping of the expressions' language."""
+    if reference.startswith(("file:", "credential:")) or ":-" in reference:
+        return False
+    return reference.startswith(("'", '"')) or bool(_MAPPING.search(reference))
+
+
 class _Unset(InvalidValue):
     """A reference without a value on this machine."""
 
@@ -131,6 +142,9 @@ class Substitution:
         return _REFERENCE.sub(replace, text), pieces, unresolved
 
     def _value(self, reference: str, *, closed: bool) -> str:
+        # The text is not quoted: it may be a secret that was written in the wrong place.
+        if _is_mapping(reference):
+            raise InvalidValue("${ begins a substitution", _AS_MAPPING)
         if not closed:
             raise InvalidValue("a ${ that is not closed", "write $${ for a literal ${")
         if reference.startswith("file:"):
@@ -138,7 +152,6 @@ class Substitution:
         if reference.startswith("credential:"):
             return self._credential(reference.removeprefix("credential:"))
         if not (variable := _VARIABLE.fullmatch(reference)):
-            # The text is not quoted: it may be a secret that was written in the wrong place.
             hint = "write $${ for a literal ${"
             if reference.startswith(_FIELDS):
                 hint = f"an expression has no braces, as in ${reference.partition('.')[0]}.name; {hint}"

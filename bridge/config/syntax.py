@@ -8,6 +8,8 @@ from typing import Any, Final
 
 import yaml
 
+from bridge.config.expression_traps import REMEDY, cut_in_line
+
 #: A file that is nested deeper is not read on: libyaml takes quadratic time for it.
 MAX_DEPTH: Final = 32
 #: So many unquoted `*` and the like are found in one go, while the text is read again for them up to so many characters.
@@ -40,6 +42,7 @@ _EXPLANATIONS: Final = (
         "this mapping is not closed, or an entry is not separated by a comma",
         "quote a value that holds brackets, such as an expression",
     ),
+    (r"expected (the )?node content", True, "a value is missing, or a bracket is not closed", ""),
     (r"unexpected end of stream|document separator", True, "this quote is not closed", ""),
     (
         r"unknown escape|escape sequence|invalid Unicode character escape|hexadecimal",
@@ -66,6 +69,10 @@ _EXPLANATIONS: Final = (
 )
 #: The messages that an item of a list gets where its indentation is not that of the list.
 _OF_INDENTATION: Final = ("this does not fit what stands above", "unexpected text after the end of the configuration")
+#: A value in quotes or brackets that has ended on this line, and the parsers' words for text behind one.
+_CLOSED = re.compile(r"""[:\-,\[{][ \t]+["'\[{].*(["'\]}])[ \t]*$""")
+_OPEN_QUOTE = re.compile(r"unexpected end of stream|document separator")
+_MORE = re.compile(r"did not find expected key|expected <block end>|expected '-' indicator")
 _ITEM = re.compile(r"( *)-(?: |$)")
 _ANCHOR = re.compile(r"an (alias|anchor)")
 
@@ -99,6 +106,8 @@ def explain(error: yaml.YAMLError, text: str) -> SyntaxFault:
         if text[index : index + 1] == "\t":
             return SyntaxFault(index, "a tab in the indentation", "YAML is indented by spaces")
         return _indicator(text, index)
+    if cut := _cut_value(problem, text, index, begin):
+        return cut
     for pattern, by_context, message, hint in _EXPLANATIONS:
         if re.search(pattern, problem):
             if message in _OF_INDENTATION and (unlike := _unlike_item(text, index)):
@@ -109,6 +118,15 @@ def explain(error: yaml.YAMLError, text: str) -> SyntaxFault:
     if "tag" in context:
         return SyntaxFault(begin, "tags are refused", "quote text that begins with !")
     return SyntaxFault(index, "this is not YAML", "check the indentation and the quotes")
+
+
+def _cut_value(problem: str, text: str, index: int, begin: int) -> SyntaxFault | None:
+    """Return the fault of a value that goes on where YAML has ended it, None if it is another."""
+    if _MORE.search(problem) and (end := _CLOSED.search(text, text.rfind("\n", 0, index) + 1, index)):
+        what = "quote" if end[1] in "'\"" else "bracket"
+        return SyntaxFault(index, f"YAML ends this value at the {what} before, and more follows", REMEDY)
+    cut = cut_in_line(text, begin) if _OPEN_QUOTE.search(problem) else None
+    return None if cut is None else SyntaxFault(cut.at, cut.message, REMEDY)
 
 
 def _unlike_item(text: str, index: int) -> str:

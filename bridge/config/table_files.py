@@ -261,10 +261,10 @@ def _read_yaml(text: str, path: Path, key: str | None, _: str, builder: _Builder
     whole = document.value
     if isinstance(whole, dict):
         for name, row in whole.items():
-            _add_row(builder, key, name, row, document.position((name,))[0])
+            _add_row(builder, key, name, row, document.position((name,)).line)
     elif isinstance(whole, list):
         for index, row in enumerate(whole):
-            _add_row(builder, key, None, row, document.position((index,))[0])
+            _add_row(builder, key, None, row, document.position((index,)).line)
     else:
         raise _Wrong(1, *_shape(whole, key))
 

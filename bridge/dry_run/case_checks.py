@@ -2,38 +2,68 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Final
 
 from bridge.config import Config
 from bridge.config.cases import Case, CaseFile
+from bridge.config.document import Document
 from bridge.config.files import base_directory
 from bridge.config.loading import Loaded, load_cases
 from bridge.config.substitution import Substitution
 from bridge.config.wording import near_miss, quoted
 from bridge.dry_run.companions import companion
 from bridge.dry_run.events import described_event
-from bridge.errors import Diagnostic, InvalidValue, KeyPath
+from bridge.errors import ConfigError, Diagnostic, InvalidValue, KeyPath, LocatedDiagnostic
 
 #: The time of a test that sets none: 2026-01-01T00:00:00Z.
 DEFAULT_NOW_MS: Final = 1_767_225_600_000
 
 
-def load_companion(path: str, config: Config, substitution: Substitution) -> Loaded[CaseFile] | None:
-    """Return the tests beside the configuration at `path`; None if there is no such file.
+def check_cases(loaded: Loaded[Config]) -> None:
+    """Check the tests in a configuration.
 
     Raises:
-        ConfigError: the file has mistakes.
+        ConfigError: they have mistakes.
     """
-    beside = companion(path)
-    if beside is None:
-        return None
-    return load_cases(beside, substitution, lambda cases: [*case_mistakes(cases, config, base_directory(path))])
+    document = loaded.document
+
+    def folder(index: int) -> Path:
+        return base_directory(document.position(("tests", index)).file)
+
+    for mistake in _mistakes(loaded.model.tests, loaded.model, folder):
+        document.add(mistake)
+    if not document.flawless:
+        raise ConfigError(document.diagnostics())
 
 
-def case_mistakes(cases: Sequence[Case], config: Config, directory: Path) -> Iterator[Diagnostic]:
-    """Yield the mistakes in tests that need the configuration, or a file in `directory`."""
+def load_companions(document: Document, config: Config, substitution: Substitution) -> list[Loaded[CaseFile]]:
+    """Return the tests beside the files of a configuration.
+
+    Raises:
+        ConfigError: some have mistakes.
+    """
+    companions = []
+    mistakes: list[LocatedDiagnostic] = []
+    for part in document.parts:
+        beside = companion(part.file)
+        if beside is None:
+            continue
+        folder = base_directory(part.file)
+        try:
+            companions.append(
+                load_cases(beside, substitution, lambda cases: [*_mistakes(cases, config, lambda _: folder)])  # noqa: B023
+            )
+        except ConfigError as error:
+            mistakes += error.diagnostics
+    if mistakes:
+        raise ConfigError(mistakes)
+    return companions
+
+
+def _mistakes(cases: Sequence[Case], config: Config, folder: Callable[[int], Path]) -> Iterator[Diagnostic]:
+    """Yield the mistakes in tests that need the configuration, or a file in the folder of a test."""
     routes = {str(route.name): route.source for route in config.routes}
     for index, case in enumerate(cases):
         path: KeyPath = ("tests", index)
@@ -42,7 +72,7 @@ def case_mistakes(cases: Sequence[Case], config: Config, directory: Path) -> Ite
             yield _unknown((*path, "event", "from"), "source", case.event.source, config.sources)
             continue
         try:
-            described_event(case.event, source, directory, DEFAULT_NOW_MS)
+            described_event(case.event, source, folder(index), DEFAULT_NOW_MS)
         except InvalidValue as error:
             yield from (diagnostic.below((*path, "event")) for diagnostic in error.diagnostics)
         expected: list[tuple[KeyPath, str | None]] = [

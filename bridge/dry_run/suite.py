@@ -9,13 +9,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-from bridge.config import Config
 from bridge.config.cases import Case, ExpectedDeadLetter
 from bridge.config.document import Document
 from bridge.config.files import base_directory
 from bridge.config.loading import load_with_places
 from bridge.config.substitution import Substitution
-from bridge.dry_run.case_checks import DEFAULT_NOW_MS, case_mistakes, load_companion
+from bridge.dry_run.case_checks import DEFAULT_NOW_MS, check_cases, load_companions
 from bridge.dry_run.comparison import compare, message_fields
 from bridge.dry_run.coverage import Coverage
 from bridge.dry_run.events import described_event
@@ -23,7 +22,6 @@ from bridge.dry_run.masking import Masking
 from bridge.dry_run.matching import matching
 from bridge.dry_run.runs import DryRun, Result, RouteResult
 from bridge.dry_run.wording import cut, shown
-from bridge.errors import Diagnostic
 from bridge.model.event import Event
 from bridge.routing.compiler import check_routes
 
@@ -55,24 +53,21 @@ class Suite:
     """
 
     def __init__(self, path: str) -> None:
-        directory = base_directory(path)
         substitution = Substitution(os.environ, allow_unset=True)
-        loaded = load_with_places(path, substitution, lambda config: _check(config, directory))
+        loaded = load_with_places(path, substitution, check_routes)
+        check_cases(loaded)
         self.config = loaded.model
         self.coverage = Coverage.of(self.config)
-        self._routes = loaded.document
-        self._route_lines = {
-            str(route.name): loaded.document.position(("routes", index))[0]
+        self._places = {
+            str(route.name): loaded.document.position(("routes", index))
             for index, route in enumerate(self.config.routes)
         }
         self._dry_run = DryRun(self.config)
         self._cases = [(case, loaded.document, index) for index, case in enumerate(self.config.tests)]
-        documents = [loaded.document]
-        own = load_companion(path, self.config, substitution)
-        if own is not None:
-            documents.append(own.document)
+        companions = load_companions(loaded.document, self.config, substitution)
+        for own in companions:
             self._cases += [(case, own.document, index) for index, case in enumerate(own.model.tests)]
-        self._masking = Masking(documents)
+        self._masking = Masking([loaded.document, *(own.document for own in companions)])
         self.unset: Sequence[str] = list(dict.fromkeys(substitution.unset))
 
     def names(self) -> list[str]:
@@ -87,12 +82,12 @@ class Suite:
 
     def _run(self, case: Case, document: Document, index: int) -> CaseResult:
         started = time.perf_counter()
-        differences, context, not_brought = self._judged(case, base_directory(document.file))
-        line = document.position(("tests", index))[0]
+        place = document.position(("tests", index))
+        differences, context, not_brought = self._judged(case, base_directory(place.file))
         seconds = time.perf_counter() - started
         differences, context = ([self._masking.text(each) for each in lines] for lines in (differences, context))
         return CaseResult(
-            self._masking.text(case.name), document.file, line, seconds, differences, context, not_brought
+            self._masking.text(case.name), place.file, place.line, seconds, differences, context, not_brought
         )
 
     def _judged(self, case: Case, directory: Path) -> tuple[list[str], list[str], str]:
@@ -136,7 +131,8 @@ class Suite:
                 others += 1
                 if others > _MAX_OTHERS:
                     continue
-            yield f"{self._routes.file}:{self._route_lines[one.route]}: route {one.route}{_outcome(one)}"
+            place = self._places[one.route]
+            yield f"{place.file}:{place.line}: route {one.route}{_outcome(one)}"
         if others > _MAX_OTHERS:
             yield f"{others - _MAX_OTHERS} more routes do not fit; `dramatiq-bridge route` explains each"
 
@@ -150,8 +146,3 @@ def _outcome(one: RouteResult) -> str:
 
 def _meets(expected: ExpectedDeadLetter, reason: str, route: str | None) -> bool:
     return expected.reason == reason and expected.route in (None, route)
-
-
-def _check(config: Config, directory: Path) -> list[Diagnostic]:
-    """Return the mistakes in the routes, and then in the tests, which need them."""
-    return check_routes(config) or [*case_mistakes(config.tests, config, directory)]

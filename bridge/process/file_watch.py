@@ -124,7 +124,7 @@ def _contents(reads: Mapping[str, FileRead]) -> tuple[dict[str, bytes], dict[str
     with files.recorded_reads() as found:
         for path, read in reads.items():
             try:
-                files.read_file(path, read.max_bytes)
+                read.again()
             except UnreadableFile as error:
                 if read.digest is not None:
                     faults[path] = str(error)

@@ -23,6 +23,7 @@ from typing import Any
 from bridge.config import MAX_MISTAKES, Config
 from bridge.config import Route as RouteConfig
 from bridge.config.dollar import is_expression, literal_text
+from bridge.config.expression_traps import REMEDY
 from bridge.config.manifest import Actor
 from bridge.config.message_options import with_queues
 from bridge.config.source_model import DeduplicatedSource
@@ -300,10 +301,11 @@ class _RouteCompiler:
         if isinstance(value, dict):
             for key in value:
                 if key.startswith("$"):
-                    problem = "an expression that holds `: ` is a mapping for YAML"
-                    self._diagnostics.append(
-                        Diagnostic((*self._path, *place, key), problem, "quote the whole expression")
+                    problem, remedy = (
+                        "a key is text and no expression",
+                        f"if this is one expression that holds `: `, {REMEDY}",
                     )
+                    self._diagnostics.append(Diagnostic((*self._path, *place, key), problem, remedy, at_key=True))
             keys: list[ast.expr | None] = [placed(ast.Constant(key)) for key in value]
             return placed(ast.Dict(keys, [self._value(item, (*place, key)) for key, item in value.items()]))
         if isinstance(value, list):

@@ -124,6 +124,16 @@ async def test_show_has_the_event_the_reason_and_the_place(desk: Desk, dead: Dea
     assert letter_of_json(shown) == after
 
 
+async def test_the_place_is_that_in_an_included_file(desk: Desk, dead: Dead) -> None:
+    """Not in the file that includes it."""
+    (letter,) = await desk.receive(order(b"{}"))
+    content = yaml.safe_load(desk.path.read_text())
+    included = desk.path.with_name("routes.yaml")
+    included.write_text("# routes\n" + yaml.safe_dump({"routes": content.pop("routes")}))
+    desk.path.write_text(yaml.safe_dump(content | {"include": ["routes.yaml"]}))
+    assert f"route       record ({included}:3)" in await dead("show", letter.id)
+
+
 async def test_a_letter_as_a_test(desk: Desk, dead: Dead) -> None:
     """The text is an item of `tests:`, and holds."""
     (letter,) = await desk.receive(order(b'{"x": 1}', {"h": "v"}))

@@ -92,7 +92,7 @@ def test_a_hostile_file_is_refused_soon(tmp_path: Path, text: str) -> None:
 
 def test_a_file_of_too_many_values_is_refused_in_words(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """With a bound of ten values it takes a small file."""
-    monkeypatch.setattr(reader, "_MAX_VALUES", 10)
+    monkeypatch.setattr(reader, "MAX_VALUES", 10)
     path = tmp_path / "bridge.yaml"
     path.write_text("x: [" + "a," * 20 + "]")
     with pytest.raises(ConfigError, match="the file holds more than 10 values"):

@@ -16,6 +16,7 @@ from bridge import config
 from bridge.config import schema
 from bridge.config.models import Config
 from bridge.config.reader import parse
+from bridge.config.sources import SOURCES
 from bridge.config.substitution import Substitution
 from bridge.manifest.application import import_application
 from tests.support.children import REPOSITORY
@@ -23,15 +24,19 @@ from tests.support.children import REPOSITORY
 ANNOTATED: Final = REPOSITORY / "config/bridge.yaml"
 EXAMPLES: Final = sorted((REPOSITORY / "config/examples").glob("*.yaml"))
 VALIDATOR: Final = jsonschema.Draft202012Validator(schema())
+_SOURCES: Final = {model.__name__ for model in SOURCES.values()}
 
 
 def _properties() -> Iterator[tuple[str, dict[str, Any], bool]]:
     whole = schema()
     options = whole["$defs"]["Route"]["properties"]["options"]
     step = options["properties"]["pipe_target"]
+    of_sources = whole["then"]["properties"]["sources"]["additionalProperties"]["allOf"]
+    needed = {key for of_kind in of_sources for key in of_kind["then"]["required"]}
     for name, model in [("Config", whole), *whole["$defs"].items(), ("step", step)]:
+        required = {"type", *needed} if name in _SOURCES else set(model.get("required", ()))
         for key, entry in model.get("properties", {}).items():
-            yield f"{name}.{key}", entry, key in model.get("required", ())
+            yield f"{name}.{key}", entry, key in required or (name, key) == ("Config", "sources")
     for key, entry in options["properties"].items():
         yield f"options.{key}", entry, True  # its default is the actor's
 
@@ -138,3 +143,19 @@ def test_what_check_takes_is_valid_by_the_schema(text: str) -> None:
     source = {"type": "redis-pubsub", "url": "${U}", "channels": ["${C}"], "unmatched": "${E:-drop}"}
     value = {"sources": {"s": source}, **yaml.safe_load(text)}
     assert [f"{error.json_path}: {error.message}" for error in VALIDATOR.iter_errors(value)] == []
+
+
+@pytest.mark.parametrize(
+    ("text", "missing"),
+    [
+        ("{sources: {s: {type: mqtt}}}", "'url' is a required property"),
+        ("{sources: {s: {url: 'mqtt://localhost'}}}", "'type' is a required property"),
+        ("{sources: {s: {type: mqtt}}, defaults: {mqtt: {url: 'mqtt://localhost'}}}", ""),
+        ("{routes: [{from: s, actor: a}]}", ""),
+    ],
+    ids=["no url", "no type", "a default", "an included file"],
+)
+def test_an_editor_asks_for_the_keys_of_a_source_unless_there_are_defaults(text: str, missing: str) -> None:
+    """A file that is included needs no sources, and one with defaults no keys that these may hold."""
+    found = {error.message for error in VALIDATOR.iter_errors(yaml.safe_load(text))}
+    assert missing in found if missing else not found

@@ -132,12 +132,12 @@ sources:
 routes:
   - from: plant
     actor: act
-    args: [$payload.tags[0]]
+    args: [tags[0]]
 """,
         """\
-bridge.yaml:6:25: this list is not closed, or an item is not separated by a comma; quote an item that holds brackets, such as an expression
-        args: [$payload.tags[0]]
-                            ^
+bridge.yaml:6:16: this list is not closed, or an item is not separated by a comma; quote an item that holds brackets, such as an expression
+        args: [tags[0]]
+                   ^
 """,
     ),
     "a quote that is not closed is found where it begins": (
@@ -162,12 +162,12 @@ sources:
 routes:
   - from: plant
     actor: act
-    when: payload.text == "a: b": c
+    topic: a "a: b": c
 """,
         """\
-bridge.yaml:6:29: a key cannot stand here; quote text that holds ": ", or check the indentation
-        when: payload.text == "a: b": c
-                                ^
+bridge.yaml:6:16: a key cannot stand here; quote text that holds ": ", or check the indentation
+        topic: a "a: b": c
+                   ^
 """,
     ),
     "wrong indentation is explained": (

@@ -172,21 +172,6 @@ bridge.yaml:6:28: an unknown escape in double quotes; use single quotes, or \\\\
                                ^
 """,
     ),
-    "a comma that ends an expression is explained": (
-        """\
-sources:
-  plant: {type: mqtt, url: mqtt://localhost}
-routes:
-  - from: plant
-    actor: act
-    args: [$default(payload.a, 1)]
-""",
-        """\
-bridge.yaml:6:12: routes[0].args[0]: the comma ends this expression; quote the whole expression
-        args: [$default(payload.a, 1)]
-               ^
-""",
-    ),
     "an infinite number cannot become JSON": (
         """\
 sources:

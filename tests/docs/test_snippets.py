@@ -41,7 +41,7 @@ def _framed(piece: Any) -> Mapping[str, Any]:
     if isinstance(piece, list):
         return {**frame, "routes": piece}
     if set(piece) <= _KEYS:
-        return {**frame, **piece}
+        return {**frame, **piece, "sources": {**_SOURCES, **piece.get("sources", {})}}
     return {**frame, "sources": {**_SOURCES, "orders": {**_SOURCES["orders"], **piece}}}
 
 
@@ -73,7 +73,12 @@ def _mistakes(block: Block, tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
     for name, text in _TABLES.items():
         (tmp_path / name).write_text(text)
     path = tmp_path / "bridge.yaml"
-    path.write_text(yaml.safe_dump(_framed(yaml.safe_load(block.text))))
+    framed = _framed(yaml.safe_load(block.text))
+    path.write_text(yaml.safe_dump(framed))
+    for pattern in framed.get("include", ()):
+        included = tmp_path / pattern.replace("*", "x")
+        included.parent.mkdir(parents=True, exist_ok=True)
+        included.write_text("routes: []\n")
     code = cli.main(["check", "--allow-unset", str(path)])
     return capsys.readouterr().err if code else ""
 

@@ -298,4 +298,4 @@ def test_an_expression_that_yaml_took_for_a_mapping_is_a_mistake() -> None:
     """YAML reads `$x ? {a: 1}` and the like as mappings: without this mistake the message would be silently wrong."""
     (problem,) = problems({"args": [{'$payload.a == "b" ? 1': 2}]})
     assert problem.path == ("routes", 0, "args", 0, '$payload.a == "b" ? 1')
-    assert problem.hint == "quote the whole expression"
+    assert problem.hint.startswith("if this is one expression that holds `: `, write the whole value in single quotes")

@@ -1,4 +1,4 @@
-{{/* The parsed configuration as JSON; {} with existingConfigMap. */}}
+{{/* The parsed configuration as JSON; {} with existingConfigMap. Its sources have their defaults, and those of included files are there. */}}
 {{- define "dramatiq-bridge.config" -}}
 {{- $config := .Values.config -}}
 {{- if and $config .Values.existingConfigMap -}}
@@ -19,15 +19,26 @@
 {{- fail (printf "config.%s: takes a map, not a %s" $key (kindOf $part)) -}}
 {{- end -}}
 {{- end -}}
-{{- if not (or .Values.existingConfigMap (index (default dict $config) "sources")) -}}
+{{- $config = default dict $config -}}
+{{- $sources := default dict $config.sources -}}
+{{- if $config.include -}}
+{{- range $file, $text := .Values.extraFiles -}}
+{{- if regexMatch `\.(yaml|yml|json)$` $file -}}
+{{- $sources = merge $sources (default dict (index (fromYaml $text) "sources")) -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+{{- if not (or .Values.existingConfigMap $sources) -}}
 {{- fail "config.sources: is missing; a bridge has at least one source" -}}
 {{- end -}}
-{{- range $name, $source := (default dict $config).sources -}}
+{{- $whole := dict -}}
+{{- range $name, $source := $sources -}}
 {{- if not (kindIs "map" $source) -}}
 {{- fail (printf "config.sources.%s: takes a map, not a %s" $name (kindOf $source)) -}}
 {{- end -}}
+{{- $_ := set $whole $name (merge (dict) $source (default dict (index (default dict $config.defaults) (toString $source.type)))) -}}
 {{- end -}}
-{{- default dict $config | toJson -}}
+{{- merge (dict "sources" $whole) $config | toJson -}}
 {{- end -}}
 
 {{/* The facts by which the kind, the strategy and the replicas are decided, as JSON:

@@ -82,6 +82,26 @@ def test_two_replicas_of_a_source_that_they_share_are_right(name: str, template:
     assert workload["kind"] == ("StatefulSet" if named else "Deployment")
 
 
+def test_a_source_is_looked_at_in_an_included_file_and_with_its_defaults(refusal: Refusal, template: Template) -> None:
+    """As if its keys stood at a source of the configuration; a source's own key wins there too."""
+    included = {
+        "routes-a.yaml": "sources: {events: {type: redis-pubsub, url: redis://redis/, channels: [c]}}\nroutes: []\n"
+    }
+    values = {"image": IMAGE, "config": {"include": ["routes-*.yaml"]}, "extraFiles": included, "replicas": 2}
+    assert "sources.events: every subscriber of a channel gets every event" in refusal(values)
+    template({**values, "replicas": 1})
+    shared: dict[str, Any] = {
+        "defaults": {"mqtt": {**SHARED, "client_id": "bridge"}},
+        "sources": {"events": {"type": "mqtt"}},
+    }
+    del shared["defaults"]["mqtt"]["type"]
+    assert "write client_id: bridge-${POD_NAME}" in refusal({"image": IMAGE, "config": shared, "replicas": 2})
+    shared["sources"]["events"]["client_id"] = "bridge-${POD_NAME}"
+    assert any(each["kind"] == "StatefulSet" for each in template({"image": IMAGE, "config": shared, "replicas": 2}))
+    shared["defaults"]["mqtt"]["password"] = "secret"
+    assert "config.sources.events.password: a secret does not belong" in refusal({"image": IMAGE, "config": shared})
+
+
 @pytest.mark.parametrize("name", [*ALONE, *SHAREABLE])
 def test_the_chart_knows_as_much_as_the_bridge(name: str, tmp_path: Any) -> None:
     """A source that processes of one bridge cannot share, replicas cannot share either: both lists above say so."""

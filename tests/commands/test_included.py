@@ -1,0 +1,99 @@
+"""The commands on a configuration of several files: what they say has the place in its own file."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+from bridge.testing import Bridge
+from tests.commands.conftest import Terminal
+
+MAIN: Final = """\
+include: [routes/*.yaml]
+defaults:
+  mqtt: {url: mqtt://localhost}
+sources:
+  plant: {type: mqtt}
+routes:
+  - {from: plant, topic: a/+, actor: first}
+"""
+ORDERS: Final = """\
+# the team of the orders
+sources:
+  idle: {type: mqtt, client_id: c}
+routes:
+  - {name: ordered, from: plant, topic: orders/+, actor: reserve, args: [$payload.id]}
+  - {name: odd, from: plant, topic: x, actor: reserve, args: ["payload.id"]}
+tests:
+  - name: an order
+    event: {from: plant, topic: orders/7, payload_file: order.json}
+    expect: [{route: ordered, args: [7]}]
+"""
+
+
+@pytest.fixture
+def files(path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Write a configuration of two files, and return the folder of both; the commands are run there."""
+    monkeypatch.chdir(path.parent)
+    path.write_text(MAIN)
+    routes = path.parent / "routes"
+    routes.mkdir()
+    (routes / "orders.yaml").write_text(ORDERS)
+    (routes / "order.json").write_text('{"id": 7}')
+    return path.parent
+
+
+def test_check_has_the_notes_with_their_files(run: Terminal, files: Path) -> None:
+    """Also of a source that has no route."""
+    output = run("check", "bridge.yaml")
+    assert "routes/orders.yaml:3:3: note: sources.idle has no route" in output
+    assert "routes/orders.yaml:6:63: note: route odd: 'payload.id' is text; an expression begins with $" in output
+
+
+def test_check_has_every_mistake_in_the_tests(run: Terminal, files: Path) -> None:
+    """Of the included file, and of the file of tests beside it."""
+    (files / "routes/order.json").unlink()
+    run("check", "bridge.yaml", code=78)
+    where = "routes/orders.yaml:9:57: tests[0].event.payload_file: the file cannot be read"
+    assert where in run.err
+    (files / "routes/order.json").write_text("{}")
+    (files / "routes/orders_test.yaml").write_text("- {name: t, event: {from: nope}, expect: []}\n")
+    (files / "bridge_test.yaml").write_text("- {name: t, event: {from: nope}, expect: []}\n")
+    run("check", "bridge.yaml", code=78)
+    assert "routes/orders_test.yaml:1:27: tests[0].event.from: no source is named 'nope'" in run.err
+    assert "bridge_test.yaml:1:27: tests[0].event.from: no source is named 'nope'" in run.err
+
+
+def test_test_runs_the_tests_of_all_files(run: Terminal, files: Path) -> None:
+    """Those in the files, and those beside them; a failure has the lines of its test and of the routes."""
+    (files / "routes/orders_test.yaml").write_text(
+        "- {name: beside, event: {from: plant, topic: orders/1, payload_file: order.json}, expect: [{route: ordered}]}\n"
+    )
+    assert "2 passed" in run("test", "bridge.yaml")
+    (files / "routes/order.json").write_text('{"id": 8}')
+    output = run("test", "bridge.yaml", code=1)
+    assert "    routes/orders.yaml:8\n" in output
+    assert "routes/orders.yaml:5: route ordered: makes reserve" in output
+    assert "1 passed, 1 failed" in output
+
+
+def test_route_graph_and_testing_know_all_routes(run: Terminal, files: Path) -> None:
+    """As if they stood in one file."""
+    fits = json.loads(
+        run("route", "bridge.yaml", "--from", "plant", "--topic", "orders/7", "--payload", '{"id": 7}', "--json")
+    )
+    assert [each["route"] for each in fits["routes"] if each["fits"]] == ["ordered"]
+    assert "ordered" in run("graph", "bridge.yaml")
+    made = Bridge(files / "bridge.yaml").route({"from": "plant", "topic": "orders/7", "payload": {"id": 7}})
+    assert [one.route for one in made] == ["ordered"]
+
+
+def test_a_running_bridge_is_found_though_an_included_file_is_broken(run: Terminal, files: Path) -> None:
+    """A command that asks it needs `admin:` alone, which stands in the main file."""
+    (files / "bridge.yaml").write_text(f"{MAIN}admin: {{listen: '127.0.0.1:1'}}\n")
+    (files / "routes/orders.yaml").write_text("routes: [")
+    run("status", "--config", "bridge.yaml", code=1)
+    assert "127.0.0.1:1" in run.err
