@@ -47,6 +47,8 @@ _CALLED: Final[dict[str, tuple[str, ...]]] = {
     **dict.fromkeys(("inputs", "brokers"), ("sources",)),
     **dict.fromkeys(("rules", "outputs", "pipeline", "mappings", "actors"), ("routes",)),
     **dict.fromkeys(("redis", "sink", "output"), ("dramatiq",)),
+    **dict.fromkeys(("includes", "import", "imports", "rule_files", "config_files"), ("include",)),
+    **dict.fromkeys(("default", "common", "global", "globals", "templates"), ("defaults",)),
     **dict.fromkeys(("dead_letter", "dlq", "dead_letter_queue"), ("dead_letters",)),
 }
 #: How some of ours are written.
@@ -55,6 +57,8 @@ _EXAMPLES: Final = {
     "declare": "declare: {exchange: orders, bindings: [order.#]}",
     "options": "options: {max_retries: 5}",
     "url": "url: mqtt://host:1883, amqp://host/vhost or redis://host:6379/0",
+    "include": "include: [routes/*.yaml]",
+    "defaults": "defaults: {mqtt: {url: mqtt://host:1883}}",
     "session_expiry": "session_expiry: 0s",
 }
 

@@ -89,3 +89,11 @@ def test_route_graph_and_testing_know_all_routes(run: Terminal, files: Path) -> 
     assert "ordered" in run("graph", "bridge.yaml")
     made = Bridge(files / "bridge.yaml").route({"from": "plant", "topic": "orders/7", "payload": {"id": 7}})
     assert [one.route for one in made] == ["ordered"]
+
+
+def test_a_running_bridge_is_found_though_an_included_file_is_broken(run: Terminal, files: Path) -> None:
+    """A command that asks it needs `admin:` alone, which stands in the main file."""
+    (files / "bridge.yaml").write_text(f"{MAIN}admin: {{listen: '127.0.0.1:1'}}\n")
+    (files / "routes/orders.yaml").write_text("routes: [")
+    run("status", "--config", "bridge.yaml", code=1)
+    assert "127.0.0.1:1" in run.err

@@ -98,6 +98,10 @@ class Loops:
         self.needs_purse = True
         return call(name, ast.Name(PURSE, ast.Load()), *args)
 
+    def paid(self, value: ast.expr) -> ast.expr:
+        """Return a value that pays for its size, where it is evaluated once per turn."""
+        return self.paying("paid", value) if self._bodies else value
+
     def comprehension(self, node: Comprehension) -> ast.expr:
         """Return a list or a mapping that is made of another list."""
         loop = self._only_loop(node)

@@ -294,6 +294,7 @@ class _Rewriter:
         self.loops.add(calls.check(name, node, written, args, self._text))
         if name == "lookup" and isinstance(args[0], ast.Constant):
             self.tables.append((str(args[0].value), self._text.offset(written[0])))
+            args[1] = self.loops.paid(args[1])
         if FUNCTIONS[name].lazy:
             self.loops.add(CALL)
             return calls.lazy_call(name, args)
