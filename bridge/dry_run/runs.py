@@ -175,7 +175,7 @@ class DryRun:
         named = dict(zip(route.pattern.captures if route.pattern else (), captures, strict=True))
         when = route.when
         try:
-            payload = payload_of(route, given)
+            payload = payload_of(route.decode, given)
         except DroppedBody as error:
             return RouteResult(route.name, "no-payload", captures=named, _why=partial(str, error.detail))
         except BadEvent as error:

@@ -215,7 +215,7 @@ routes:
     foreach: $payload.lines
 """,
         """\
-bridge.yaml:6:5: routes[0].foreach: unknown key 'foreach'; known keys: name, from, topic, when, actor, queue, args, kwargs, options, delay
+bridge.yaml:6:5: routes[0].foreach: unknown key 'foreach'; known keys: name, from, topic, decode, when, actor, queue, args, kwargs, options, delay
         foreach: $payload.lines
         ^
 """,
@@ -230,7 +230,7 @@ routes:
     "\\e[31m": 1
 """,
         """\
-bridge.yaml:6:5: routes[0]['\\x1b[31m']: unknown key '\\x1b[31m'; known keys: name, from, topic, when, actor, queue, args, kwargs, options, delay
+bridge.yaml:6:5: routes[0]['\\x1b[31m']: unknown key '\\x1b[31m'; known keys: name, from, topic, decode, when, actor, queue, args, kwargs, options, delay
         "\\e[31m": 1
         ^
 """,
