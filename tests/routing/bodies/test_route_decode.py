@@ -21,7 +21,9 @@ SENSORS: list[dict[str, Any]] = [
 ]
 
 
-def _calls(events: list[Event], routes: list[dict[str, Any]], **source: Any) -> tuple[list[list[Any]], list[Any], Counts]:
+def _calls(
+    events: list[Event], routes: list[dict[str, Any]], **source: Any
+) -> tuple[list[list[Any]], list[Any], Counts]:
     entries, counts = routed(router(routes, **source), events)
     calls = [[json.loads(message.body)["args"] for message in entry.messages] for entry in entries]
     letters = [[(letter.route, letter.reason) for letter in entry.dead_letters] for entry in entries]
@@ -57,7 +59,10 @@ def test_a_body_is_read_once_by_each_kind() -> None:
 
 def test_a_route_with_the_decode_of_its_source_costs_nothing() -> None:
     """It is compiled as without it, and so are all routes of the source: the payload is the value itself."""
-    plain, same = router([{"actor": "a", "args": ["$payload"]}]), router([{"actor": "a", "args": ["$payload"], "decode": "json"}])
+    plain, same = (
+        router([{"actor": "a", "args": ["$payload"]}]),
+        router([{"actor": "a", "args": ["$payload"], "decode": "json"}]),
+    )
     for each in (plain, same):
         assert each.decode(event("t", b"1")) == 1
         assert each.table.routes[0].run.__code__.co_filename == "<route a>"
