@@ -219,14 +219,14 @@ class Repairs:
         try:
             headers, meta = event.details()
         except BadEvent:
-            return ""
+            return ""  # nobody knows, and a route that reads them says so
         return declared_encoding(headers, meta)
 
     def _charset(self, event: Event) -> str:
         if self.charset != "auto":
             return self.charset
         try:
-            return declared_charset(event.details()[1].get("content_type"))
+            return declared_charset(event.readable_details()[1].get("content_type"))
         except BadEvent:
             return ""
 
