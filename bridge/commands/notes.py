@@ -6,6 +6,7 @@ import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any, Final
 
+from bridge.commands.body_notes import body_notes
 from bridge.config import Config, Route, SourceConfig
 from bridge.config.dollar import is_expression
 from bridge.config.manifest import Manifest
@@ -47,7 +48,7 @@ def notes(loaded: Config, manifest: Manifest | None = None) -> Iterator[Diagnost
     for queue in sorted((loaded.dramatiq.max_queue_depth or {}).keys() - written):
         text = f"dramatiq.max_queue_depth: no route writes to the queue {queue}"
         yield Diagnostic(("dramatiq", "max_queue_depth", queue), text, at_key=True)
-    yield from _redaction(loaded)
+    yield from body_notes(loaded)
     unreached = {name: _unreached(source, routes.get(name, [])) for name, source in loaded.sources.items()}
     for index, route in enumerate(loaded.routes):
         if route.source not in loaded.sources:
@@ -61,19 +62,6 @@ def notes(loaded: Config, manifest: Manifest | None = None) -> Iterator[Diagnost
     for doubt in check_calls(loaded, actors).doubts if actors is not None else ():
         text = f"{spell_path(doubt.path)}: {doubt}, unless a decorator of the actor changes the call"
         yield Diagnostic(doubt.path, text, at_key=doubt.at_key)
-
-
-def _redaction(loaded: Config) -> Iterator[Diagnostic]:
-    """Yield a note on each field to redact that payloads of bytes can't have: they are kept whole."""
-    bytes_only = [
-        name
-        for name, source in loaded.sources.items()
-        if source.decode == "bytes" and not source.traits.presents_json(source)
-    ]
-    for index, path in enumerate(loaded.dead_letters.redact if bytes_only else ()):
-        if path.startswith("payload."):
-            text = f"dead_letters.redact: sources.{bytes_only[0]} has decode: bytes, where {path} is never found; payload is all of it"
-            yield Diagnostic(("dead_letters", "redact", index), text)
 
 
 def _wildcards(loaded: Config, route: Route, path: KeyPath) -> Iterator[Diagnostic]:

@@ -61,7 +61,7 @@ class PartlyRead(Mapping[str, object]):
         """Raise BadEvent."""
         self.refuse()
 
-    def __len__(self) -> int:
+    def __len__(self) -> int:  # noqa: PLE0303 - there is no number
         """Raise BadEvent."""
         self.refuse()
 
