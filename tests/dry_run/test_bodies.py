@@ -54,7 +54,7 @@ def _case(path: Path, event: Event) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize(
-    ("source", ("body", "meta", "written")),
+    ("source", "body", "meta", "written"),
     [
         ("home", b"on", {}, ("payload", "on")),
         ("home", b'{"a": 1}', {}, ("payload", {"a": 1})),
