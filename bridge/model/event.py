@@ -151,7 +151,7 @@ class Event(msgspec.Struct, eq=False, gc=False):
     `redelivered` says that the broker has delivered it before, to any consumer.
     `size` is its share of a window's bytes: body, topic, headers and properties, as they were received.
     `skipped` counts the bytes behind `body` that the source did not keep, because the whole is larger than `max_body`;
-    such an event has a `defect` too.
+    such an event has a `defect` too. `grown` counts the bytes that came out of a compressed body, once it was read.
     """
 
     source: str
@@ -167,6 +167,7 @@ class Event(msgspec.Struct, eq=False, gc=False):
     redelivered: bool = False
     size: int = 0
     skipped: int = 0
+    grown: int = 0
 
     @property
     def body_size(self) -> int:

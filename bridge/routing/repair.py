@@ -128,7 +128,9 @@ class Repairs:
         encoding = self._encoding(event) if event.body else ""
         if not encoding:
             return self._read_plain(kind, event, error, made)
-        event = with_body(event, decompressed(event.body, encoding, self.max_bytes))
+        body = decompressed(event.body, encoding, self.max_bytes)
+        event.grown = len(body)
+        event = with_body(event, body)
         made.append("compressed")
         try:
             return self._read_plain(kind, event, None, made)

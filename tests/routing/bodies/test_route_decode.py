@@ -89,6 +89,18 @@ def test_repairs_are_counted_once_for_each_event() -> None:
 
 
 @pytest.mark.parametrize("has_own", [False, True])
+def test_a_message_may_be_as_large_as_what_was_compressed(has_own: bool) -> None:
+    """The bound of a message goes by its event, and by all that came out of it: 4 KiB may hold 200 KiB of JSON."""
+    routes: list[dict[str, Any]] = [{"actor": "a", "args": ["$payload"]}]
+    if has_own:
+        routes.append({"actor": "b", "args": ["$len(payload)"], "decode": "text"})
+    body = gzip.compress(json.dumps(["x" * 200_000]).encode())
+    assert len(body) < 4096
+    calls, letters, _ = _calls([event("t", body, raw=({}, {"content_encoding": "gzip"}))], routes)
+    assert (calls[0][0], letters) == ([["x" * 200_000]], [[]])
+
+
+@pytest.mark.parametrize("has_own", [False, True])
 def test_a_dropped_body_is_filtered(has_own: bool) -> None:
     """`empty: drop` makes no dead letter: the event counts as filtered."""
     routes = SENSORS[:2] if has_own else SENSORS[:1]
