@@ -81,9 +81,7 @@ def compile_routes(
             routes[route.source].append(compiled)
     keys = {name: _compile_deduplication(name, config, diagnostics, redacted, looking_up) for name in config.sources}
     for name, of_source in routes.items():
-        deduplication = keys[name]
-        if payloads.make_readers(of_source) and deduplication is not None:
-            deduplication.read_payloads()
+        _read_own_payloads(of_source, keys[name])
     tables = {
         name: RouteTable(
             compiled,
@@ -95,6 +93,16 @@ def compile_routes(
         for name, compiled in routes.items()
     }
     return tables, diagnostics
+
+
+def _read_own_payloads(routes: list[Route], deduplication: Deduplication | None) -> None:
+    """Let each route of a source read its own payload, if any has a `decode` of its own."""
+    if not payloads.own_kinds(routes):
+        return
+    for route in routes:
+        route.run = payloads.reading(route.decode, route.run)
+    if deduplication is not None:
+        deduplication.read_payloads()
 
 
 def own_decode(route: RouteConfig, source: SourceConfig) -> str:

@@ -3,7 +3,7 @@
 The function is assembled from the syntax trees of the route's expressions:
 
     def route(_event, payload, _captures, _ids):
-        topic, (headers, meta) = _event.topic, _event.details()     # only the names that the route uses
+        topic, (headers, meta) = _event.topic, _event.readable_details()     # only the names that the route uses
         plant, oven = _captures
         try:
             if not (<when>): return None

@@ -89,6 +89,8 @@ def _changed(path: tuple[Any, ...], value: Any) -> Iterator[Any]:
         yield from _topics(str(value))
     elif isinstance(value, str) and value.startswith("$") and path[0] in _VALUES:
         yield from (f"${text}" for text in _expressions(value[1:]))
+    elif path[0] == "decode":
+        yield from {"text", "json", "bytes"} - {value}
     elif isinstance(value, bool):
         yield not value
     elif isinstance(value, (int, float)):
