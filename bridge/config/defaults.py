@@ -55,7 +55,12 @@ _BY_TYPE: Any = _by_type()
 
 
 class SourceDefaults(_BY_TYPE):  # type: ignore[misc]
-    """The section `defaults` of a file."""
+    """The section `defaults` of a file, as long as it is checked."""
+
+
+def forget(_: SourceDefaults) -> SourceDefaults:
+    """Return no defaults: once they are checked, each source has its own, and a password stands nowhere else."""
+    return SourceDefaults()
 
 
 def share(document: Document) -> None:
