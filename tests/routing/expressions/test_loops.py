@@ -57,6 +57,7 @@ ORDER: dict[str, object] = {
         ("[meta.qos for x in payload.ids]", [1, 1, 1]),
         ("[x for x in payload.ids if x not in payload.pairs[0]]", [3, 2]),
         ("[not x.qty == payload.n for x in payload.lines]", [False, True, True]),
+        ("[[x.qty-y for y in [1]] for x in payload.lines]", [[1], [-1], [4]]),
         ("[(x.qty + 1) * 2 for x in payload.lines]", [6, 2, 12]),
         ("payload.name[:2]", "Of"),
         ("payload.name[1:3]", "fe"),
