@@ -13,9 +13,9 @@ import msgspec
 
 from bridge.config.wording import describe, quoted
 from bridge.model.json_limits import MAX_DIGITS
-from bridge.routing.expressions.values import MAX_TEXT, NUMBERS, refuse, short, too_long
+from bridge.routing.expressions.values import MAX_TEXT, NUMBERS, no_json, refuse, short, too_long
 
-_encode: Final = msgspec.json.Encoder().encode
+_encode: Final = msgspec.json.Encoder(enc_hook=no_json).encode
 #: The most characters that `strip` takes off: each of the text is looked for among them.
 _MAX_STRIPPED: Final = 100
 #: The widest field, and the most precise, that an f-string may ask for.
