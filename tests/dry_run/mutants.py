@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Final
 
+from bridge.config.wording import spell_path
+
 _OPERATORS: Final[dict[type[ast.AST], type[ast.AST]]] = {
     ast.Gt: ast.GtE,
     ast.GtE: ast.Gt,
@@ -68,7 +70,7 @@ def _mutant(config: dict[str, Any], path: tuple[Any, ...], value: Any, changed: 
     for step in path[:-1]:
         inside = inside[step]
     inside[path[-1]] = changed
-    return Mutant(f"{'.'.join(map(str, path))}: {value!r} -> {changed!r}", mutant)
+    return Mutant(f"{spell_path(path)}: {value!r} -> {changed!r}", mutant)
 
 
 def _scalars(path: tuple[Any, ...], value: Any) -> Iterator[tuple[tuple[Any, ...], Any]]:
