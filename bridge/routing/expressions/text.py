@@ -97,6 +97,10 @@ def text_of(value: Any) -> str:
         return str(value)
     if kind is float and math.isfinite(value):
         return _encode(value).decode()
+    if value is None:
+        return "null"
+    if kind is bool:
+        return "true" if value else "false"
     if kind is bytes:
         refuse("str()", "no bytes (base64() turns them into text)", value)
     return _json("str()", value)
