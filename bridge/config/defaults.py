@@ -6,8 +6,7 @@ A source gets a default whole, as if it stood there; a mistake in it is placed i
 from __future__ import annotations
 
 from collections.abc import Iterable
-from copy import copy
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
 from pydantic import Field, create_model, field_validator
 
@@ -26,9 +25,8 @@ def _settings(model: type[SourceModel]) -> type[Model]:
     fields: dict[str, Any] = {}
     for name, field in model.model_fields.items():
         if name != "type":
-            optional = copy(field)
-            optional.default = None
-            fields[name] = (field.annotation, optional)
+            alias = Field(validation_alias=field.validation_alias)
+            fields[name] = (Annotated[field.annotation, *field.metadata, alias], None)
 
     def check(url: str) -> str:
         return check_url(url, model.schemes)
@@ -57,7 +55,12 @@ _BY_TYPE: Any = _by_type()
 
 
 class SourceDefaults(_BY_TYPE):  # type: ignore[misc]
-    """The section `defaults` of a file."""
+    """The section `defaults` of a file, as long as it is checked."""
+
+
+def forget(_: SourceDefaults) -> SourceDefaults:
+    """Return no defaults: once they are checked, each source has its own, and a password stands nowhere else."""
+    return SourceDefaults()
 
 
 def share(document: Document) -> None:
