@@ -28,7 +28,7 @@ def _notes(*routes: dict[str, Any], manifest: Manifest | None = None) -> list[st
     ("routes", "expected"),
     [
         ([{}, REST], ["route rest: otherwise never fits, since the route a takes every event"]),
-        ([{"when": "payload.x"}, REST], []),
+        ([{"when": "payload.x == 1"}, REST], []),
         ([{"topic": "a/#"}, REST], []),
         ([{"foreach": "$payload.l"}, REST], []),
         ([REST], ["route rest: otherwise has no effect, since its source has no other route"]),

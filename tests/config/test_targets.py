@@ -23,7 +23,7 @@ CASES: Final = {
     "so does one of a queue": (
         "actor: a, queue: $payload.q, allow: {actor: [a]}",
         [
-            "35: routes[0].actor: nothing chooses among the names that allow: actor: lists; write an expression, as in actor: $payload.actor",
+            "35: routes[0].actor: the actor is written out, so allow.actor has no effect; write an expression, as in actor: $payload.actor",
             "45: routes[0].queue: the queue is written out: from the payload it would let anyone write to any queue; or list the names under allow: queue:",
         ],
     ),

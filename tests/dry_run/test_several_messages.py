@@ -176,7 +176,7 @@ def test_an_application_gets_every_message(tmp_path: Path) -> None:
     Config.model_validate(config)
     broker = StubBroker()
     dramatiq.actor(broker=broker, actor_name="act")(_take)
-    event = {"from": "plant", "topic": "t", "payload": {"kind": "order", "lines": ["a", "c"]}}
+    event: dict[str, Any] = {"from": "plant", "topic": "t", "payload": {"kind": "order", "lines": ["a", "c"]}}
     bridge = Bridge(path)
     with pytest.raises(NotDelivered, match="the broker has no actor 'after'"):
         bridge.deliver(broker, event)
@@ -184,3 +184,9 @@ def test_an_application_gets_every_message(tmp_path: Path) -> None:
     dramatiq.actor(broker=broker, actor_name="after")(_take)
     assert [one.args for one in bridge.deliver(broker, event)] == [["a"], ["c"]]
     assert broker.queues["default"].qsize() == 2
+    event["payload"] = {"kind": "order", "lines": ["b"]}
+    with pytest.raises(NotDelivered, match="route lines: the broker has no queue 'b-queue'; declare it"):
+        bridge.deliver(broker, event)
+    broker.declare_queue("b-queue")
+    bridge.deliver(broker, event)
+    assert broker.queues["b-queue"].qsize() == 1

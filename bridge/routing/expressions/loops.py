@@ -28,6 +28,7 @@ _TWINS: Final = {
     "slice": "sliced",
     "split": "seeking",
     "replace": "seeking",
+    "strip": "seeking",
 }
 _MAX_NESTED: Final = 3
 
@@ -139,9 +140,9 @@ class Loops:
     def _targets(self, loop: ast.comprehension) -> list[ast.Name]:
         """Return the names that the loop gives to the parts of an element."""
         target = loop.target
-        parts = target.elts if isinstance(target, ast.Tuple | ast.List) else [target]
+        parts = target.elts if isinstance(target, ast.Tuple) else [target]
         names = [part for part in parts if isinstance(part, ast.Name)]
-        if len(names) < len(parts) or not 1 <= len(names) <= 2:
+        if len(names) < len(parts) or len(names) != (2 if isinstance(target, ast.Tuple) else 1):
             raise self._text.error(target, "behind 'for' stands one name, or two with a comma", "as in: for line in")
         for position, name in enumerate(names):
             self._check_name(name, [other.id for other in names[:position]])

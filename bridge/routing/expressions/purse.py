@@ -29,6 +29,8 @@ _PER_LIST: Final = 20
 _PER_MAPPING: Final = 30
 #: To print a number takes time in proportion to the square of its digits: it costs a step for so many bits, squared.
 _BITS: Final = 200
+#: Of these types are values that cost more than the call that they are given to.
+_DEEP: Final = frozenset({list, dict, int, bytes})
 #: Numbers between these have few digits.
 _LOW, _HIGH = -(2**64), 2**64
 #: A shorter text is searched in time in proportion to its length and that of the part; a longer one, to this length at most.
@@ -38,7 +40,8 @@ _LONG_PART: Final = 100
 _COMPARED: Final = 32
 #: What it costs to make something of each place that a part can have in a text.
 _PER_PLACE: Final = 8
-#: So many steps of a regex make one of the purse.
+#: What a search for a regex costs beside its steps, of which so many make one of the purse.
+_SEARCH: Final = 150
 _REGEX_STEPS: Final = 2
 
 #: Where a loop stands: its line, and the byte offsets of its list and of the whole loop in the text of its expression. A
@@ -152,9 +155,17 @@ def _walk(values: Sequence[Any], steps: int) -> tuple[int, int]:
 
 def pay(purse: Purse, *values: Any) -> None:
     """Pay for the size of the values, each with everything that is in it."""
-    steps, size = _walk(values, purse.steps)
-    purse.steps = steps - size
-    if purse.steps < 0:
+    steps = purse.steps
+    for value in values:
+        kind = type(value)
+        if kind is str:
+            steps -= len(value)
+        elif kind in _DEEP and not (kind is int and _LOW < value < _HIGH):
+            steps, size = _walk(values, purse.steps + _PER_LIST)  # the list of the values was not given to anything
+            steps -= size
+            break
+    purse.steps = steps
+    if steps < 0:
         _spent()
 
 
@@ -203,7 +214,7 @@ def _seek_steps(text: str, part: str) -> int:
 def searched(purse: Purse, function: Callable[..., Any], text: Any, pattern: str) -> Any:
     """Call a function that looks for a regex: it reads each byte of the text so often as the regex is large."""
     if type(text) is str:
-        take(purse, compile_regex(pattern).steps * len(text.encode()) // _REGEX_STEPS)
+        take(purse, _SEARCH + compile_regex(pattern).steps * len(text.encode()) // _REGEX_STEPS)
     result = function(text, pattern)
     pay(purse, result)
     return result

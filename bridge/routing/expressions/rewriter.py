@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ast
 import math
-import re
 import sys
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
@@ -16,8 +15,9 @@ from bridge.model.event import META_NAMES
 from bridge.model.json_limits import is_encodable
 from bridge.routing.expressions.arithmetic import OPERATORS
 from bridge.routing.expressions.comparisons import compare
-from bridge.routing.expressions.fstrings import native, path_of
+from bridge.routing.expressions.fstrings import fstring, path_of
 from bridge.routing.expressions.functions import FUNCTIONS
+from bridge.routing.expressions.habits import check_hyphen, constant_condition, filtered_value
 from bridge.routing.expressions.hints import (
     FOREIGN_CONSTANTS,
     FOREIGN_FUNCTIONS,
@@ -28,7 +28,6 @@ from bridge.routing.expressions.hints import (
 from bridge.routing.expressions.loops import ARITHMETIC, CALL, CONTAINER, NODE, POWER, TAKE_LOOPS, Loops, call
 from bridge.routing.expressions.regex import compile_regex
 from bridge.routing.expressions.syntax import MAX_DEPTH, TOO_DEEP, Text
-from bridge.routing.expressions.text import check_spec
 from bridge.routing.expressions.values import MAX_INT
 
 #: The names every expression may use; a route adds the captures of its topic.
@@ -38,8 +37,6 @@ _TEXT_NAMES: Final = frozenset({"topic", "source"})
 _CONSTANTS: Final = {"true": True, "false": False, "null": None}
 #: Names are short, so a lower similarity than the default of `near_miss` is worth a hint.
 _SIMILARITY: Final = 0.6
-#: A path to a field with hyphens, as a user would write one.
-_HYPHENATED: Final = re.compile(r"[A-Za-z_]\w*(?:\.\w+(?:-\w+)*)+")
 _TEXTS: Final = 'texts are put together as in f"{payload.a}-{payload.b}"'
 
 #: The nodes of rewritten trees that have a place, or hold nodes that have one.
@@ -234,18 +231,8 @@ class _Rewriter:
         values = self._all(node.values)
         for written, value in zip(node.values, values, strict=True):
             if isinstance(value, ast.Constant):
-                raise self._error(written, *self._constant_condition(node, value))
+                raise self._error(written, *constant_condition(self._text, node, value))
         return ast.BoolOp(node.op, values)
-
-    def _constant_condition(self, node: ast.BoolOp, value: ast.Constant) -> tuple[str, str]:
-        word = "and" if isinstance(node.op, ast.And) else "or"
-        message = f"this side of {word!r} is always {'true' if value.value else 'false'}"
-        first = node.values[0]
-        if not isinstance(first, ast.Compare) or not isinstance(first.ops[0], ast.Eq | ast.NotEq):
-            return message, "compare it with something, or leave it out"
-        texts = [self._text.written(first.comparators[0]), *map(self._text.written, node.values[1:])]
-        membership = "in" if isinstance(first.ops[0], ast.Eq) else "not in"
-        return message, f"write {self._text.written(first.left)} {membership} [{', '.join(texts)}]"
 
     def _listcomp(self, node: ast.ListComp | ast.DictComp) -> ast.expr:
         return self.loops.comprehension(node)
@@ -267,37 +254,18 @@ class _Rewriter:
         return call(type(node.op).__name__, value)
 
     def _binop(self, node: ast.BinOp) -> ast.expr:
-        if isinstance(node.op, ast.BitOr) and (filtered := self._filtered(node)):
+        if isinstance(node.op, ast.BitOr) and (filtered := filtered_value(self._text, node, FUNCTIONS)):
             raise self._error(node, "a filter behind '|' can't be used in an expression", f"write {filtered}")
         if type(node.op) not in OPERATORS:
             raise self._text.refused(node, node.op)
         if isinstance(node.op, ast.Sub):
-            self._check_hyphen(node)
+            check_hyphen(self._text, node, {*self._names, *self.loops.names})
         left, right = self._rewrite(node.left), self._rewrite(node.right)
         for written, side in ((node.left, left), (node.right, right)):
             if isinstance(side, ast.Constant) and type(side.value) not in (int, float):
                 raise self._error(written, f"arithmetic takes numbers, not {describe(side.value)}", _TEXTS)
         self.loops.add(POWER if isinstance(node.op, ast.Pow) else ARITHMETIC)
         return call(type(node.op).__name__, left, right)
-
-    def _filtered(self, node: ast.BinOp) -> str:
-        """Return how `value | function` is written here, or "" where the right side is no function."""
-        name = node.right.func if isinstance(node.right, ast.Call) else node.right
-        if not isinstance(name, ast.Name) or name.id not in FUNCTIONS:
-            return ""
-        arguments = node.right.args if isinstance(node.right, ast.Call) else []
-        return f"{name.id}({', '.join(map(self._text.written, [node.left, *arguments]))})"
-
-    def _check_hyphen(self, node: ast.BinOp) -> None:
-        """Refuse `payload.a-b`, where `b` is no name: it is a field with a hyphen."""
-        written = self._text.written(node)
-        right = node.right
-        while isinstance(right, ast.Attribute):
-            right = right.value
-        if _HYPHENATED.fullmatch(written) and isinstance(right, ast.Name) and right.id not in self._names:
-            first, *steps = written.split(".")
-            field = first + "".join(f'["{step}"]' if "-" in step else f".{step}" for step in steps)
-            raise self._error(node, "'-' subtracts here", f"write {field} for a field with a hyphen")
 
     def _list(self, node: ast.List | ast.Tuple) -> ast.expr:
         self.loops.add(CONTAINER)
@@ -316,28 +284,7 @@ class _Rewriter:
         return ast.Dict(keys, self._all(node.values))
 
     def _joinedstr(self, node: ast.JoinedStr) -> ast.expr:
-        parts = [self._part(part) for part in node.values]
-        if all(isinstance(part, ast.Constant) for part in parts):
-            return ast.Constant("".join(part.value for part in parts))  # type: ignore[attr-defined]
-        if not self.loops.is_metered and self.loops.takes_assignments and (text := native(parts)):
-            return text
-        return self.loops.call("concat", *parts)
-
-    def _part(self, part: ast.expr) -> ast.expr:
-        if not isinstance(part, ast.FormattedValue):
-            return self._rewrite(part)
-        if part.conversion not in (-1, ord("s")):
-            raise self._error(part.value, f"'!{chr(part.conversion)}' can't be used in an f-string", "write {value}")
-        value = self._rewrite(part.value)
-        spec = _constant_text(part.format_spec)
-        try:
-            check_spec(spec)
-        except ValueError as error:
-            raise self._error(part.value, str(error)) from None
-        # Without a format `concat` makes a text of the value; a constant field must not look like a literal part.
-        if part.conversion != -1 or (not spec and isinstance(value, ast.Constant)):
-            value = self.loops.call("str", value)
-        return self.loops.call("format", value, ast.Constant(spec)) if spec else value
+        return fstring(node, self._text, self._rewrite, self.loops)
 
     def _call(self, node: ast.Call) -> ast.expr:
         name = self._function(node.func)
@@ -422,12 +369,3 @@ def _harmless(node: ast.expr) -> bool:
     if isinstance(node, ast.List):
         return all(map(_harmless, node.elts))
     return isinstance(node, ast.Constant | ast.Name) or (isinstance(node, ast.Dict) and not node.keys)
-
-
-def _constant_text(node: ast.expr | None) -> str | None:
-    """Return the constant text of a format, or None if it is not constant."""
-    if node is None:
-        return ""
-    parts = node.values if isinstance(node, ast.JoinedStr) else [node]
-    texts = [part.value for part in parts if isinstance(part, ast.Constant) and isinstance(part.value, str)]
-    return "".join(texts) if len(texts) == len(parts) and all(map(is_encodable, texts)) else None
