@@ -243,7 +243,7 @@ async def test_the_identity_holds_at_every_scrape() -> None:
         state.sources["orders"].counts.received += difference
         values = await _values(state)
         for source in state.sources:
-            classes = ("enqueued", "filtered", "unmatched", "deduplicated", "returned", "lost")
+            classes = ("enqueued", "filtered", "unmatched", "deduplicated", "expired", "returned", "lost")
             settled = sum(values[_key(f"events_{each}_total", source=source)] for each in classes)
             settled += sum(
                 values[_key("events_dead_lettered_total", source=source, reason=each)]
