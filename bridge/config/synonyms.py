@@ -38,6 +38,7 @@ _CALLED: Final[dict[str, tuple[str, ...]]] = {
     ),
     **dict.fromkeys(("queue_name", "queues"), ("queue",)),
     **dict.fromkeys(("codec", "format", "encoding", "parser", "data_format", "decoder"), ("decode",)),
+    **dict.fromkeys(("compression", "compress", "compression_type"), ("content_encoding",)),
     **dict.fromkeys(("max_bytes", "max_size", "max_message_size"), ("max_body",)),
     **dict.fromkeys(("dedupe", "dedup", "idempotency_key"), ("deduplicate",)),
     **dict.fromkeys(("params", "parameters", "arguments", "positional"), ("args",)),

@@ -11,8 +11,16 @@ from typing import Any, Final, cast
 import msgspec
 
 from bridge.config import RedisStream
-from bridge.errors import BadEvent
-from bridge.model.event import KEPT_BODY_BYTES, Details, Event, OnceByKey, OnceByXack, WriteOnce
+from bridge.model.event import (
+    KEPT_BODY_BYTES,
+    Details,
+    Event,
+    OnceByKey,
+    OnceByXack,
+    PartlyRead,
+    UnreadableDetails,
+    WriteOnce,
+)
 from bridge.routing.trace_headers import OF_A_TRACE
 from bridge.sources.oversized import ROOM_BYTES
 from bridge.sources.redis_stream.group import Group
@@ -138,12 +146,20 @@ def details(field: bytes | None, binary: Container[bytes], entry: tuple[bytes, l
     """Return the fields of an entry, without the body, as headers, and its id as meta.
 
     Raises:
-        BadEvent: a field is not UTF-8.
+        UnreadableDetails: a field is not UTF-8.
     """
     entry_id, flat = entry
     fields = {} if field is None else _fields(flat)
     try:
         headers = _texts({key: value for key, value in fields.items() if key != field}, binary)
     except UnicodeDecodeError as error:
-        raise BadEvent("decode", f"{_NOT_UTF_8}: {error}") from None
+        cause, lost = f"{_NOT_UTF_8}: {error}", set[str]()
+        readable: dict[str, str] = {}
+        for key, value in fields.items():
+            if key != field:
+                try:
+                    readable |= _texts({key: value}, binary)
+                except UnicodeDecodeError:
+                    lost.add(key.decode("utf-8", "backslashreplace"))
+        raise UnreadableDetails(cause, (PartlyRead(readable, cause, lost), {"entry_id": entry_id.decode()})) from None
     return headers, {"entry_id": entry_id.decode()}
