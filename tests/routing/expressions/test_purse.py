@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import random
 import time
 from collections.abc import Callable
@@ -12,7 +13,9 @@ from typing import Final
 import pytest
 
 from bridge.errors import InvalidValue
-from bridge.routing.expressions import EXPRESSION_ERRORS, NAMES, STEPS, TooLarge, parse
+from bridge.routing.expressions import EXPRESSION_ERRORS, NAMES, STEPS, TooLarge, explain_failure, parse
+from bridge.routing.expressions.loops import begin
+from bridge.routing.expressions.purse import ALL_LINES
 from bridge.routing.functions import compile_function, measured
 from tests.support.evaluation import FILENAME, evaluate, failure
 from tests.support.loop_grammar import Grammar, hostile
@@ -187,3 +190,33 @@ def test_an_expression_in_a_foreach_is_metered() -> None:
     assert (plain.needs_purse, metered.needs_purse) == (False, True)
     assert metered.weight == plain.weight > 100
     assert not parse("payload.a", NAMES, in_loop=True).needs_purse
+
+
+def test_a_loop_around_several_expressions_pays_and_is_named() -> None:
+    """As `foreach` makes one: an error in any of them names the element, and each turn costs what all of them weigh."""
+    items = parse("payload.lines", NAMES, line=1)
+    values = [
+        parse(text, (*NAMES, "item"), line=2 + number, in_loop=True)
+        for number, text in enumerate(("item.sku", "[upper(x) for x in item.tags]"))
+    ]
+    start, end = 0, len(items.text)
+    loop = begin(items.node, sum(value.weight for value in values), (1, start, end, 0, ALL_LINES))
+    turn = ast.comprehension(ast.Name("item", ast.Store()), loop, [], is_async=0)
+    node = ast.ListComp(ast.List([value.node for value in values], ast.Load()), [turn])
+    ast.copy_location(node, items.node)
+    ast.fix_missing_locations(node)
+    names = frozenset({"payload"})
+    run = compile_function((names, ()), None, [node], lambda value, _: value, FILENAME, purse=STEPS)
+    lines: list[dict[str, object]] = [{"sku": 1, "tags": ["a"]}, {"sku": 2, "tags": ["b", 3]}]
+    assert run(EVENT, {"lines": lines[:1]}, (), None) == [[1, ["A"]]]
+    texts = {1: items.text, **{2 + number: value.text for number, value in enumerate(values)}}
+    with pytest.raises(TypeError) as caught:
+        run(EVENT, {"lines": lines}, (), None)
+    found = explain_failure(caught.value, FILENAME)
+    assert found.spell_elements(texts) == ", element 1 of `item.tags`, element 1 of `payload.lines`"
+    assert found.line == 3
+    with pytest.raises(KeyError) as missing:
+        run(EVENT, {"lines": [*lines[:1], {}]}, (), None)
+    assert explain_failure(missing.value, FILENAME).spell_elements(texts) == ", element 1 of `payload.lines`"
+    with pytest.raises(TooLarge):
+        run(EVENT, {"lines": lines * 5_000}, (), None)
