@@ -31,7 +31,7 @@ MAX_VALUES: Final = 200_000
 _NOT_ALLOWED = re.compile("[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufefe\uff00-\ufffd\U00010000-\U0010ffff]")
 _COMMENT = re.compile(r"[ \t]*#")
 #: The parts of a route in which `$` begins an expression.
-_WITH_EXPRESSIONS: Final = frozenset({"args", "kwargs", "options", "delay"})
+_WITH_EXPRESSIONS: Final = frozenset({"actor", "queue", "args", "kwargs", "options", "delay", "then"})
 
 
 def parse(
