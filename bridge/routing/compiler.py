@@ -43,9 +43,9 @@ def compile_routes(
 ) -> tuple[dict[str, RouteTable], list[Diagnostic]]:
     """Compile every route; return each source's route table, and the mistakes in the routes, up to MAX_MISTAKES.
 
-    `functions` are the globals that the expressions can reach: a dry run has a `now()` of its own. Unless they are `traced`,
-    the routes write no traces into messages, whatever the configuration says: those are no part of what a route does. Unless it
-    `expires`, an event has no expiry: a person asks for what he retries.
+    `functions` are the globals that the expressions can reach: a dry run has a `now()` of its own. Unless `traced`, the routes
+    write no traces into messages, whatever the configuration says: a dry run compares messages without them. Unless `expires`,
+    no event has an expiry: a person who retries a dead letter wants its messages.
     """
     diagnostics: list[Diagnostic] = []
     routes: dict[str, list[Route]] = {name: [] for name in config.sources}
@@ -124,7 +124,7 @@ def _compile_deduplication(
     redacted: Collection[str],
     looking_up: Mapping[str, object],
 ) -> Deduplication | None:
-    """Compile the key of a source; `redacted` names the parts of an event of which `dead_letters.redact` removes fields."""
+    """Compile the key of a source; `redacted` has the parts of an event in which `dead_letters.redact` removes fields."""
     source = config.sources[name]
     if not isinstance(source, DeduplicatedSource) or source.deduplicate is None:
         return None
