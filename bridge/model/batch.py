@@ -105,6 +105,11 @@ class Batch:
         messages = sum([len(body) for column in self.queues.values() for _, body in column.messages])
         return messages + sum([letter.event.size for _, letter in self.dead_letters])
 
+    @property
+    def suppressed(self) -> Sequence[GatedMessage]:
+        """The messages that the write has left out for their own keys; none before it is confirmed."""
+        return () if self.written is None else self.written.suppressed
+
     def column(self, queue: str) -> Column:
         """Return the messages for `queue`, to add to."""
         column = self.queues.get(queue)

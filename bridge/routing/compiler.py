@@ -13,7 +13,7 @@ from bridge.manifest.checks import check_calls
 from bridge.routing import expressions, payloads
 from bridge.routing.body_reader import source_kind
 from bridge.routing.deduplication import FUNCTIONS as DEDUPLICATION_FUNCTIONS
-from bridge.routing.deduplication import Deduplication
+from bridge.routing.deduplication import Deduplication, check_names
 from bridge.routing.expressions import RUNTIME, STEPS
 from bridge.routing.functions import compile_function
 from bridge.routing.gates import GateContext
@@ -132,12 +132,8 @@ def _compile_deduplication(
     try:
         expression = expressions.parse(text, expressions.NAMES)
         expressions.check_tables(expression.tables, config.tables)
-        if "received_at" in expression.names:
-            hint = "take it from payload, headers or meta"
-            raise InvalidValue("an event that comes again has another received_at", hint, text.index("received_at"))
-        if expression.names.isdisjoint(("payload", "headers", "meta")):
-            hint = "read it from payload, headers or meta"
-            raise InvalidValue("a deduplication key that many events share would lose all but the first of them", hint)
+        telling = {"payload", "headers", "meta"}
+        check_names(expression, telling, "many events", "read it from payload, headers or meta")
     except InvalidValue as error:
         path = ("sources", name, "deduplicate", "key")
         diagnostics.extend(diagnostic.below(path, prefix=1) for diagnostic in error.diagnostics)

@@ -17,7 +17,7 @@ from bridge.config.gates import RouteDeduplicate
 from bridge.config.units import MAX_MILLISECONDS
 from bridge.errors import BadEvent, InvalidValue
 from bridge.model.message import Gate, GateRule, Message, MessageIds
-from bridge.routing.deduplication import FUNCTIONS, deduplication_key
+from bridge.routing.deduplication import FUNCTIONS, check_names, deduplication_key
 from bridge.routing.expressions import Expression
 from bridge.routing.foreach import NAMES as ELEMENT_NAMES
 from bridge.routing.functions import placed
@@ -44,14 +44,8 @@ def check_key(expression: Expression, captures: Collection[str], *, is_of_elemen
     Raises:
         InvalidValue: it makes a duplicate of each message, or of none.
     """
-    if "received_at" in expression.names:
-        hint = "take it from payload, headers or meta"
-        raise InvalidValue(
-            "an event that comes again has another received_at", hint, expression.text.index("received_at")
-        )
-    if expression.names.isdisjoint(_TELLING.union(captures)):
-        hint = "read it from payload, headers, meta or the topic"
-        raise InvalidValue("a deduplication key that all messages share would lose all but the first of them", hint)
+    hint = "read it from payload, headers, meta or the topic"
+    check_names(expression, _TELLING.union(captures), "all messages", hint)
     if is_of_element and expression.names.isdisjoint(ELEMENT_NAMES):
         hint = "read item or index"
         raise InvalidValue("all elements of an event have this key: only the message of the first is written", hint)
