@@ -19,9 +19,9 @@ from bridge.routing.tracing import Marks, Tracing
 from bridge.routing.values import Values, has_expression, literal
 
 
-def bindings(config: RouteConfig | Step, enforced: Mapping[str, Actor] | None) -> dict[str, Binding]:
-    """Return the parameters of a call's actors, if each call is to be checked; a constant call was checked at load."""
-    if enforced is None or (isinstance(config.args, list) and isinstance(config.kwargs, dict)):
+def bindings(config: RouteConfig | Step, enforced: Mapping[str, Actor]) -> dict[str, Binding]:
+    """Return the parameters of a call's actors that are `enforced`; a call that is written out was checked at load."""
+    if isinstance(config.args, list) and isinstance(config.kwargs, dict):
         return {}
     names = config.actors if isinstance(config, RouteConfig) else [config.actor]
     return {name: Binding(name, enforced[name]) for name in names if name in enforced and enforced[name].certain}
@@ -34,7 +34,7 @@ class TargetCompiler:
         self,
         config: RouteConfig,
         values: Values,
-        enforced: Mapping[str, Actor] | None,
+        enforced: Mapping[str, Actor],
         queues: Mapping[str, str],
         tracing: Tracing | None,
     ) -> None:
@@ -101,5 +101,5 @@ class TargetCompiler:
         return placed(ast.Tuple(trees, ast.Load()))
 
     def _ignores(self, actor: str) -> bool:
-        known = (self._enforced or {}).get(actor)
+        known = self._enforced.get(actor)
         return known is not None and bool(known.options.get("pipe_ignore"))
