@@ -77,8 +77,8 @@ def compile_function(
     Unless it `is_plain`, it returns a list: of one result, or with `foreach` of one result per element.
 
     `names` are the names that the expressions use, and the captures of the topic. `functions` are the globals that the
-    expressions can reach. `purse` is the number of steps that their loops may take per event; it is 0 if none has a loop:
-    then no purse is made.
+    expressions can reach. `purse` is the number of steps that their loops may take per event; it is 0 if none has a
+    loop: then no purse is made.
     """
     used_names, captures = set(names[0]), names[1]
     module, statements = _skeleton(tuple(captures))

@@ -23,9 +23,9 @@ class Values:
     """Makes the trees of one route, which stands at `path`; every mistake is appended to `diagnostics`.
 
     `names` are those that an expression may use from here on, `used` those that one has used. An expression may look up
-    the `tables` with these names. Each expression stands on a line of its own; `source_map` maps the line to the place in the
-    route and to the expression. `needs_purse` tells whether one of them has a loop. Once they are `in_loop`, each runs once per
-    element of `foreach`, and `weight` adds up the steps that they cost for one element.
+    the `tables` with these names. Each expression stands on a line of its own; `source_map` maps the line to the place
+    in the route and to the expression. `needs_purse` tells whether one of them has a loop. Once they are `in_loop`,
+    each runs once per element of `foreach`, and `weight` adds up the steps that they cost for one element.
     """
 
     path: KeyPath

@@ -45,12 +45,12 @@ _PLACE: Final = ("lineno", "end_lineno", "col_offset", "end_col_offset")
 class Expression:
     """One checked expression.
 
-    `text` is without the leading `$`. `node` is safe to compile with the globals `RUNTIME`: each of its nodes stands
-    on the line given to `parse` at the UTF-8 byte offsets of the text. `names` are the free names that it uses, `tables`
+    `text` is without the leading `$`. `node` is safe to compile with the globals `RUNTIME`: each of its nodes stands on
+    the line given to `parse` at the UTF-8 byte offsets of the text. `names` are the free names that it uses, `tables`
     the names of tables, each with its place in characters.
 
-    `needs_purse` tells whether `node` reads a purse, the local name PURSE (see `compile_function`). `weight` is what one
-    evaluation costs in the purse's steps, where a loop runs the expression; the loops within it pay for themselves.
+    `needs_purse` tells whether `node` reads a purse, the local name PURSE (see `compile_function`). `weight` is what
+    one evaluation costs in the purse's steps, where a loop runs the expression; the loops within it pay for themselves.
     """
 
     text: str
@@ -64,8 +64,8 @@ class Expression:
 def parse(text: str, names: Collection[str], *, line: int = 1, in_loop: bool = False) -> Expression:
     """Check and rewrite the expression `text`, which may use `names`.
 
-    An expression `in_loop` runs once per element of a list: what it calls pays from the purse for the size of its values,
-    and its `weight` is paid by the loop.
+    An expression `in_loop` runs once per element of a list: what it calls pays from the purse for the size of its
+    values, and its `weight` is paid by the loop.
 
     Raises InvalidValue for the first mistake; the offset of its diagnostic counts characters of `text`.
     """
