@@ -8,7 +8,9 @@ from functools import lru_cache
 from typing import Any, Final
 
 from bridge.routing.expressions import PURSE, RUNTIME, STEPS, Expression
+from bridge.routing.expressions.loops import call
 from bridge.routing.expressions.purse import Purse
+from bridge.routing.expressions.syntax import place_missing
 from bridge.routing.foreach import Foreach
 from bridge.routing.routes import Route
 
@@ -46,16 +48,14 @@ def trace_call() -> ast.expr:
     return placed(ast.Call(placed(ast.Name("_trace", ast.Load())), arguments, []))
 
 
-def measured(value: ast.expr, *, first: bool) -> ast.expr:
-    """Return the tree of a value that a loop makes, which is measured by `purse.measured` as soon as it is evaluated.
+def measuring(value: ast.expr, *, first: bool) -> ast.expr:
+    """Return the tree of a value that a loop makes, with the call of `purse.measured` as soon as it is evaluated.
 
     All values of a message have one bound together; the `first` of them starts the count.
     """
-    function, purse = ast.Name("_measured", ast.Load()), ast.Name(PURSE, ast.Load())
-    call = ast.Call(function, [purse, value, ast.Constant(first)], [])
-    for node in (call, function, purse, call.args[2]):
-        ast.copy_location(node, value)
-    return call
+    tree = ast.copy_location(call("measured", ast.Name(PURSE, ast.Load()), value, ast.Constant(first)), value)
+    place_missing(tree)
+    return tree
 
 
 def compile_function(

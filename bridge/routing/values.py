@@ -12,7 +12,7 @@ from bridge.config.expression_traps import REMEDY
 from bridge.errors import Diagnostic, InvalidValue, KeyPath
 from bridge.routing import expressions
 from bridge.routing.expressions import Expression
-from bridge.routing.functions import measured, placed
+from bridge.routing.functions import measuring, placed
 
 #: The expressions of all routes by text, names and line: the routes of a fleet have most of them in common.
 Parsed = dict[tuple[str, tuple[str, ...], int, bool], Expression]
@@ -89,7 +89,7 @@ class Values:
         if expression is None or not expression.needs_purse:
             return node
         first, self._has_measured = self.in_loop and not self._has_measured, self.in_loop
-        return measured(node, first=first)
+        return measuring(node, first=first)
 
     def report(self, place: KeyPath, error: InvalidValue, prefix: int) -> None:
         """Add the mistakes of a value at `place`, whose offsets count from the character `prefix` of its text."""

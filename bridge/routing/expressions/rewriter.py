@@ -26,7 +26,7 @@ from bridge.routing.expressions.hints import (
     SIMILARITY,
 )
 from bridge.routing.expressions.loops import ARITHMETIC, CALL, CONTAINER, NODE, POWER, Loops, call
-from bridge.routing.expressions.syntax import MAX_DEPTH, TOO_DEEP, Text
+from bridge.routing.expressions.syntax import MAX_DEPTH, TOO_DEEP, Text, place_missing
 from bridge.routing.expressions.values import MAX_INT
 
 #: The names every expression may use; a route adds the captures of its topic.
@@ -35,10 +35,6 @@ NAMES: Final = ("payload", "topic", "headers", "meta", "source", "received_at")
 _TEXT_NAMES: Final = frozenset({"topic", "source"})
 _CONSTANTS: Final = {"true": True, "false": False, "null": None}
 _TEXTS: Final = 'texts are put together as in f"{payload.a}-{payload.b}"'
-
-#: The nodes of rewritten trees that have a place, or hold nodes that have one.
-_NODES: Final = (ast.expr, ast.comprehension, ast.arguments, ast.arg)
-_PLACE: Final = ("lineno", "end_lineno", "col_offset", "end_col_offset")
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,21 +71,6 @@ def parse(text: str, names: Collection[str], *, line: int = 1, in_loop: bool = F
     return Expression(text, node, frozenset(rewriter.used), loops.needs_purse, loops.weight, tables)
 
 
-def _place_missing(root: ast.expr) -> None:
-    """Give each node without a place that of its parent, as `ast.fix_missing_locations` does in four times the time."""
-    parents: list[tuple[ast.AST, dict[str, int]]] = [(root, {})]
-    while parents:
-        parent, place = parents.pop()
-        values = vars(parent)
-        if "lineno" in values:
-            place = {name: values[name] for name in _PLACE}
-        elif isinstance(parent, (ast.expr, ast.arg)):
-            values.update(place)
-        for value in list(values.values()):
-            children = value if type(value) is list else (value,)
-            parents += [(each, place) for each in children if isinstance(each, _NODES)]
-
-
 class _Rewriter:
     """Rewrites the tree of one expression; each `_name` method handles the nodes of type `Name`."""
 
@@ -107,7 +88,7 @@ class _Rewriter:
     def expression(self) -> ast.expr:
         """Return the safe form of the whole text."""
         node = self._rewrite(self._text.tree())
-        _place_missing(node)
+        place_missing(node)
         return node
 
     def _rewrite(self, node: ast.expr) -> ast.expr:
