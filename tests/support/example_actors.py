@@ -33,4 +33,4 @@ def _noting(name: str, call: Callable[..., Any]) -> Callable[..., Any]:
 
 _application = importlib.import_module(f"tests.app.{os.environ['TESTS_APPLICATION']}")
 for _actor in _application.broker.actors.values():
-    dramatiq.actor(_noting(_actor.actor_name, _actor.fn), actor_name=_actor.actor_name, queue_name=_actor.queue_name)
+    dramatiq.actor(actor_name=_actor.actor_name, queue_name=_actor.queue_name)(_noting(_actor.actor_name, _actor.fn))
