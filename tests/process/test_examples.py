@@ -96,7 +96,7 @@ _HOME: Final = [
      b'{"ieee_address":"0x02","type":"Router","friendly_name":"garage","definition":null}]')),
     ("zigbee2mqtt/bridge/state", b'{"state":"offline"}'),
     ("tele/cellar/SENSOR", (b'{"Time":"2018-10-31T11:57:31","SI7021-00":{"Temperature":17.1,"Humidity":70.0},'
-     b'"SI7021-02":{"Temperature":NaN,"Humidity":NaN},"TempUnit":"C"}')),
+     b'"SI7021-02":{"Temperature":nan,"Humidity":nan},"TempUnit":"C"}')),
     ("stat/plug/POWER", b"ON"),
     ("tele/plug/LWT", b"Offline"),
     ("homeassistant/sensor/co2/state", b"417"),
