@@ -143,9 +143,7 @@ def _easynetq_properties() -> bytes:
     return flags.to_bytes(2) + len(table).to_bytes(4) + table + b"".join(bytes([len(text)]) + text for text in texts)
 
 
-def test_publishers(
-    rabbitmq: RabbitMQ, redis_server: Redis, new_bridge: Bridges, new_worker: NewWorker
-) -> None:
+def test_publishers(rabbitmq: RabbitMQ, redis_server: Redis, new_bridge: Bridges, new_worker: NewWorker) -> None:
     """MassTransit's envelope, EasyNetQ's type, and what Celery itself has published: actors with their own signatures run."""
     bridge = _run(new_bridge, _text("publishers"), redis_server, rabbitmq)
     body = json.dumps(_MASSTRANSIT).encode()
