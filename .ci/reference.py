@@ -56,7 +56,7 @@ _SECTIONS: Final = (
     Section("window", "Window", "Of every source. Redis sources have room for 4,000 events by default."),
     Section("deduplicate", "Deduplicate", "Of `amqp` and `mqtt`."),
     Section("declare", "Declare", "Of `amqp`."),
-    Section("routes", "Route", "A list of routes; every one that fits an event makes a message."),
+    Section("routes", "Route", "A list of routes; every one that fits an event makes a message, or several."),
     Section("queue_by", "QueueBy", "Of a route."),
     Section("allow", "Allow", "Of a route whose `actor` or `queue` is an expression."),
     Section("routes: deduplicate", "RouteDeduplicate", "Of a route; for each of its messages."),
@@ -70,6 +70,7 @@ _SECTIONS: Final = (
     Section("tests", "Case", "A list of tests, in the file or in `NAME_test.yaml` beside it."),
     Section("tests: event", "EventCase"),
     Section("tests: expect", "ExpectedMessage", "Of each message the keys that are written are compared."),
+    Section("tests: expect: then", "ExpectedStep", "Of each step the keys that are written are compared."),
     Section("tests: expect_dead_letter", "ExpectedDeadLetter"),
 )
 _SOURCES: Final = {"amqp": "Amqp", "mqtt": "Mqtt", "redis-pubsub": "RedisPubsub", "redis-stream": "RedisStream"}

@@ -36,6 +36,7 @@ LONG: Final = (
     "process/test_reload.py::*-library*",
     "process/test_stop.py::*[[]library*",
     "process/test_stop.py::test_a_sink_that_is_silent_holds_up_no_stop[[]asyncio]",
+    "routing/expressions/test_purse.py::test_no_payload_makes_a_loop_slow[[][!0]*",
     "routing/expressions/test_python.py::test_the_common_subset_is_python",
     "sources/amqp/test_amqp_faults.py::test_an_outage_wears_out_no_quorum_queue[[]library-*",
     "sources/amqp/test_amqp_faults.py::test_an_outage_wears_out_no_quorum_queue[[]fast-full-pipeline]",

@@ -27,6 +27,7 @@ from prometheus_client.utils import floatToGoString
 
 from bridge.admin.readiness import problems
 from bridge.errors import DeadLetterReason
+from bridge.model.accounting import Repair
 from bridge.model.control import ReloadResult
 from bridge.model.state import EVENTS_BUCKETS, SECONDS_BUCKETS, BridgeState, Histogram, QueueState
 
@@ -38,6 +39,7 @@ _END: Final = b"# EOF\n"
 _STEP_S: Final = 0.002
 
 _REASONS: Final[tuple[DeadLetterReason, ...]] = get_args(DeadLetterReason)
+_REPAIRS: Final[tuple[Repair, ...]] = get_args(Repair)
 _RESULTS: Final[tuple[str, ...]] = get_args(ReloadResult)
 #: The states of a queue's messages: the fields of `QueueState`.
 _QUEUE_STATES: Final = QueueState.__struct_fields__
@@ -249,6 +251,16 @@ def _events(state: BridgeState) -> Iterator[Metric]:
             ((source, reason), each.counts.reasons.get(reason, 0))
             for source, each in state.sources.items()
             for reason in _REASONS
+        ),
+    )
+    yield _counter(
+        "bodies_repaired",
+        "Bodies that could not be read as they came, and were read after a repair; whatever became of the event.",
+        ("source", "repair"),
+        (
+            ((source, repair), each.counts.repaired.get(repair, 0))
+            for source, each in state.sources.items()
+            for repair in _REPAIRS
         ),
     )
 

@@ -6,6 +6,8 @@ import re
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Any, Final
 
+from bridge.commands.body_notes import body_notes
+from bridge.commands.expression_notes import expression_notes
 from bridge.commands.route_notes import route_notes
 from bridge.config import Config, Route, SourceConfig
 from bridge.config.dollar import is_expression
@@ -57,8 +59,8 @@ def notes(
     for queue in sorted((loaded.dramatiq.max_queue_depth or {}).keys() - written):
         text = f"dramatiq.max_queue_depth: no route writes to the queue {queue}"
         yield Diagnostic(("dramatiq", "max_queue_depth", queue), text, at_key=True)
-    yield from _redaction(loaded)
     yield from _tables(loaded)
+    yield from body_notes(loaded)
     unreached = {name: _unreached(source, routes.get(name, [])) for name, source in loaded.sources.items()}
     for index, route in enumerate(loaded.routes):
         if route.source not in loaded.sources:
@@ -70,6 +72,7 @@ def notes(
         yield from _wildcards(loaded, route, path)
         yield from _values(loaded, route, path, options)
     yield from route_notes(loaded, actors)
+    yield from expression_notes(loaded)
     for doubt in check_calls(loaded, actors).doubts if actors is not None else ():
         text = f"{spell_path(path_in_file(doubt.path))}: {doubt}, unless a decorator of the actor changes the call"
         yield Diagnostic(doubt.path, text, at_key=doubt.at_key)
@@ -90,19 +93,6 @@ def _tables(loaded: Config) -> Iterator[Diagnostic]:
     for name in loaded.tables:
         if name not in named:
             yield Diagnostic(("tables", name), f"tables.{name}: no expression looks it up", at_key=True)
-
-
-def _redaction(loaded: Config) -> Iterator[Diagnostic]:
-    """Yield a note on each field to redact that payloads of bytes can't have: they are kept whole."""
-    bytes_only = [
-        name
-        for name, source in loaded.sources.items()
-        if source.decode == "bytes" and not source.traits.presents_json(source)
-    ]
-    for index, path in enumerate(loaded.dead_letters.redact if bytes_only else ()):
-        if path.startswith("payload."):
-            text = f"dead_letters.redact: sources.{bytes_only[0]} has decode: bytes, where {path} is never found; payload is all of it"
-            yield Diagnostic(("dead_letters", "redact", index), text)
 
 
 def _wildcards(loaded: Config, route: Route, path: KeyPath) -> Iterator[Diagnostic]:

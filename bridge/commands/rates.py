@@ -92,5 +92,5 @@ def _goes_on(before: _Count | None, after: _Count) -> bool:
     """Whether no count is smaller than before, as where one of several processes has started anew."""
     if before is None:
         return False
-    names = [each.name for each in fields(after) if each.name not in {"reasons", "routes"}]
+    names = [each.name for each in fields(after) if each.name not in {"reasons", "repaired", "routes"}]
     return all(getattr(after, name) >= getattr(before, name) for name in names)

@@ -134,6 +134,10 @@ def _source(status: Status, name: str, width: int) -> Iterator[_Line]:
     if source.counts.invalid_traces:
         text = f"  {spell_number(source.counts.invalid_traces)} events with a malformed trace, or a part of it: that was left out"
         yield from _wrapped(text, width, color="yellow")
+    if repaired := ", ".join(
+        f"{spell_number(count)} {name}" for name, count in source.counts.repaired.items() if count
+    ):
+        yield from _wrapped(f"  bodies were repaired to be read: {repaired}", width)
     if source.accounting_error:
         text = (
             f"  {source.accounting_error} events are not accounted for: this is a fault of the bridge, please report it"

@@ -69,7 +69,8 @@ def expression(value: object) -> str:
     if not isinstance(value, str):
         raise InvalidValue(f"takes an expression, not {describe(value)}", "it begins with $, as in $payload.items")
     if not is_expression(value):
-        raise InvalidValue("takes an expression", f"it begins with $, as in ${value}" if value else "")
+        example = value if value[:1].isalpha() else "payload.id"
+        raise InvalidValue("takes an expression", f"it begins with $, as in ${example}")
     return str(value)
 
 

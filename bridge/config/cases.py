@@ -113,6 +113,29 @@ class EventCase(Model):
         return self
 
 
+class ExpectedStep(Model):
+    """A step of `then` that a test expects: the fields that are given are compared."""
+
+    actor: str | None = Field(default=None, description="actor that it calls", examples=["send_receipt"])
+    queue: str | None = Field(default=None, description="its queue", examples=["mail"])
+    args: Annotated[list[Any] | None, BeforeValidator(unmarked)] = Field(
+        default=None, description="its positional arguments, without the result", examples=[["A1"]]
+    )
+    kwargs: Annotated[dict[str, Any] | None, BeforeValidator(unmarked)] = Field(
+        default=None, description="its keyword arguments, whole", examples=[{"severity": "high"}]
+    )
+    options: Annotated[dict[str, Any] | None, BeforeValidator(or_null(_options))] = Field(
+        default=None, description="its options, whole, as a route writes them", examples=[{"max_retries": 5}]
+    )
+    delay: Annotated[int | None, BeforeValidator(or_null(parse_duration)), WithJsonSchema({"type": "string"})] = Field(
+        default=None, description="how long after the step before it becomes due", examples=["10s"]
+    )
+    message_id: str | None = Field(default=None, description="its id", examples=["order-7"])
+    ignore_result: bool | None = Field(
+        default=None, description="whether it is called without the result of the step before", examples=[True]
+    )
+
+
 class ExpectedMessage(Model):
     """A message that a test expects: the fields that are given are compared."""
 
@@ -132,6 +155,9 @@ class ExpectedMessage(Model):
     )
     delay: Annotated[int | None, BeforeValidator(or_null(parse_duration)), WithJsonSchema({"type": "string"})] = Field(
         default=None, description="how long after now it becomes due", examples=["10s"]
+    )
+    then: list[ExpectedStep] | None = Field(
+        default=None, description="the steps behind it, all of them", examples=[[{"actor": "send_receipt"}]]
     )
 
     @model_validator(mode="after")

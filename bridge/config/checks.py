@@ -7,6 +7,7 @@ file, and not only once those are mended.
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from itertools import islice
@@ -78,6 +79,7 @@ class _SharedMistakes:
 
     def __init__(self, defaults: object, sources: dict[str, Any], document: Document) -> None:
         self._document = document
+        self._heirs = Counter(document.written.values())
         each = defaults.items() if isinstance(defaults, dict) else ()
         settings = {kind: own for kind, own in each if isinstance(own, dict)}
         #: By path and message those of each type alone, with the number of sources that have them too.
@@ -97,8 +99,7 @@ class _SharedMistakes:
         path = self._document.path_in_file(diagnostic.path)
         if path[0] != "defaults":
             return diagnostic
-        heirs = sum(written == path[:3] for written in self._document.written.values())
-        if self._counts.get((path, diagnostic.message)) == heirs:
+        if self._counts.get((path, diagnostic.message)) == self._heirs[path[:3]]:
             return diagnostic
         message = f"with {spell_path(path)}: {diagnostic.message}"
         return replace(diagnostic, path=diagnostic.path[:2], message=message, at_key=True)

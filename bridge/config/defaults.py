@@ -5,8 +5,8 @@ A source gets a default whole, as if it stood there; a mistake in it is placed i
 
 from __future__ import annotations
 
-from copy import copy
-from typing import Any
+from collections.abc import Iterable
+from typing import Annotated, Any, TypeVar
 
 from pydantic import Field, create_model, field_validator
 
@@ -17,15 +17,16 @@ from bridge.config.sources import SOURCES
 from bridge.config.urls import check_url
 from bridge.errors import KeyPath
 
+_Item = TypeVar("_Item")
+
 
 def _settings(model: type[SourceModel]) -> type[Model]:
     """Return a model with the keys of a source but its type, none of which is required."""
     fields: dict[str, Any] = {}
     for name, field in model.model_fields.items():
         if name != "type":
-            optional = copy(field)
-            optional.default = None
-            fields[name] = (field.annotation, optional)
+            alias = Field(validation_alias=field.validation_alias)
+            fields[name] = (Annotated[field.annotation, *field.metadata, alias], None)
 
     def check(url: str) -> str:
         return check_url(url, model.schemes)
@@ -54,7 +55,12 @@ _BY_TYPE: Any = _by_type()
 
 
 class SourceDefaults(_BY_TYPE):  # type: ignore[misc]
-    """The section `defaults` of a file."""
+    """The section `defaults` of a file, as long as it is checked."""
+
+
+def forget(_: SourceDefaults) -> SourceDefaults:
+    """Return no defaults: once they are checked, each source has its own, and a password stands nowhere else."""
+    return SourceDefaults()
 
 
 def share(document: Document) -> None:
@@ -65,42 +71,42 @@ def share(document: Document) -> None:
     defaults, sources = value.get("defaults"), value.get("sources")
     if not isinstance(defaults, dict) or not isinstance(sources, dict):
         return
-    for kind, settings in defaults.items():
-        if kind in SOURCES and isinstance(settings, dict):
-            _share(document, kind, settings, sources)
-
-
-def _share(document: Document, kind: str, settings: dict[str, Any], sources: dict[str, Any]) -> None:
-    known = {key: value for key, value in settings.items() if key in SOURCES[kind].model_fields and key != "type"}
-    below = {key: _Below(document, ("defaults", kind, key)) for key in known}
+    known = _Known(document)
     for name, source in sources.items():
-        if not isinstance(source, dict) or source.get("type") != kind:
+        kind = source.get("type") if isinstance(source, dict) else None
+        if not isinstance(kind, str) or kind not in SOURCES:
             continue
-        for key, value in known.items():
-            if key not in source:
-                source[key] = value
-                below[key].appear_at(("sources", name, key))
+        settings = defaults.get(kind)
+        keys = {str(field.validation_alias or key) for key, field in SOURCES[kind].model_fields.items()}
+        for key, default in settings.items() if isinstance(settings, dict) else ():
+            if key not in source and key != "type" and key in keys:
+                source[key] = default
+                known.repeat(("defaults", kind, key), ("sources", name, key))
 
 
-class _Below:
-    """All that a document knows about a default and the values in it."""
+class _Known:
+    """All that a document knows about each default and the values in it, by the path of the default."""
 
-    def __init__(self, document: Document, path: KeyPath) -> None:
+    def __init__(self, document: Document) -> None:
         self._document = document
-        self._path = path
-        depth = len(path)
-        self._keys = [(place[depth:], span) for place, span in document.keys.items() if place[:depth] == path]
-        self._values = [(place[depth:], span) for place, span in document.values.items() if place[:depth] == path]
-        self._refused = [place[depth:] for place in document.refused if place[:depth] == path]
-        self._substituted = [
-            (place[depth:], pieces) for place, pieces in document.substituted.items() if place[:depth] == path
-        ]
+        self._keys = _below_defaults(document.keys.items())
+        self._values = _below_defaults(document.values.items())
+        self._substituted = _below_defaults(document.substituted.items())
+        self._refused = _below_defaults((place, None) for place in document.refused)
 
-    def appear_at(self, path: KeyPath) -> None:
-        """Have the same stand at another path too."""
+    def repeat(self, path: KeyPath, at: KeyPath) -> None:
+        """Have a default stand at another path too; mistakes keep the path of the default."""
         document = self._document
-        document.keys |= {(*path, *rest): span for rest, span in self._keys}
-        document.values |= {(*path, *rest): span for rest, span in self._values}
-        document.refused |= {(*path, *rest) for rest in self._refused}
-        document.substituted |= {(*path, *rest): pieces for rest, pieces in self._substituted}
-        document.written[path] = self._path
+        document.keys |= {(*at, *rest): span for rest, span in self._keys.get(path, ())}
+        document.values |= {(*at, *rest): span for rest, span in self._values.get(path, ())}
+        document.substituted |= {(*at, *rest): pieces for rest, pieces in self._substituted.get(path, ())}
+        document.refused |= {(*at, *rest) for rest, _ in self._refused.get(path, ())}
+        document.written[at] = path
+
+
+def _below_defaults(items: Iterable[tuple[KeyPath, _Item]]) -> dict[KeyPath, list[tuple[KeyPath, _Item]]]:
+    found: dict[KeyPath, list[tuple[KeyPath, _Item]]] = {}
+    for place, item in items:
+        if place[:1] == ("defaults",):
+            found.setdefault(place[:3], []).append((place[3:], item))
+    return found

@@ -15,10 +15,10 @@ _CLOSING: Final = {"(": ")", "[": "]", "{": "}"}
 #: Brackets, and texts in quotes, whose group is empty if they are not closed.
 _TOKEN: Final = re.compile(r"""'(?:[^'\\]|\\.)*(?P<single>'?)|"(?:[^"\\]|\\.)*(?P<double>"?)|[()\[\]{}]""", re.DOTALL)
 _COLON: Final = re.compile(r":(?=[ \t\r\n]|$)")
-
-
 #: A line up to a quote that is never closed, if an expression is cut before it.
 _CUT_LINE: Final = re.compile(r"[\[{,:][ \t]*\$[^,\[\]{}]*(?P<sign>[\[{])")
+#: So much of a long line is looked at.
+_MAX_SEARCHED: Final = 4096
 _MISSING_SPACE: Final = re.compile(r"[A-Za-z_][\w-]*:\$")
 
 
@@ -47,7 +47,13 @@ class Cuts:
 
     def explain(self, text: str, index: int) -> bool:
         """Tell whether a syntax error at `index` follows from an expression that was cut on its line, or on the one above."""
-        return any(cut <= index and text.count("\n", cut, index) < 2 for cut in self._found)
+        last = max((cut for cut in self._found if cut <= index), default=None)
+        return last is not None and text.count("\n", last, index) < 2
+
+
+def is_expression_of_route(path: KeyPath, text: str) -> bool:
+    """Tell whether `$` begins an expression of a route, in which nothing is substituted or hidden."""
+    return path[:1] == ("routes",) and text.startswith("$") and not text.startswith("${")
 
 
 def holds_expression(path: KeyPath, text: str) -> bool:
@@ -59,9 +65,14 @@ def holds_expression(path: KeyPath, text: str) -> bool:
 
 def cut_in_line(text: str, index: int) -> Cut | None:
     """Return where an expression in brackets is cut, on the line of a quote at `index` that is never closed."""
-    begin = text.rfind("\n", 0, index) + 1
+    begin = begin_of_line(text, index)
     match = _CUT_LINE.search(text[begin:index])
     return None if match is None else _in_flow(begin + match.start("sign"), match["sign"])
+
+
+def begin_of_line(text: str, index: int) -> int:
+    """Return where the line of a character begins, or, of a long one, the part that is looked at."""
+    return max(text.rfind("\n", 0, index) + 1, index - _MAX_SEARCHED)
 
 
 def lacks_space(path: KeyPath, text: str) -> bool:

@@ -18,10 +18,9 @@ from bridge.errors import Diagnostic, InvalidValue, KeyPath
 
 #: Of all included files together.
 MAX_INCLUDED_BYTES: Final = 4 << 20
-#: The sections of an included file: lists, which are appended, and mappings, which are joined.
+#: The sections of an included file, and those that are lists, which are appended; mappings are joined.
+_SECTIONS: Final = ("routes", "sources", "tables", "tests")
 _LISTS: Final = ("routes", "tests")
-_MAPPINGS: Final = ("sources", "tables")
-_SECTIONS: Final = (*_LISTS, *_MAPPINGS)
 
 
 def include(document: Document, substitution: Substitution) -> None:

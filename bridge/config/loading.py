@@ -7,7 +7,6 @@ import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import chain
 from typing import Any, Final, Generic, TypeVar
 
 from pydantic import BaseModel, ValidationError
@@ -15,6 +14,7 @@ from pydantic import BaseModel, ValidationError
 from bridge.config import checks
 from bridge.config.admin import AdminSettings
 from bridge.config.cases import Case, CaseFile
+from bridge.config.data import with_data
 from bridge.config.defaults import share
 from bridge.config.document import Document
 from bridge.config.dollar import is_expression
@@ -24,14 +24,13 @@ from bridge.config.manifest import ManifestError, read_manifest
 from bridge.config.models import Config, Origin
 from bridge.config.reader import MAX_BYTES, parse
 from bridge.config.route_model import Route
-from bridge.config.schemas import Schema, check_setting, read_schema, schema_mistakes
 from bridge.config.source_model import Deduplicate, SourceModel
 from bridge.config.sources import SOURCES
-from bridge.config.substitution import PLACEHOLDERS, Substitution, possible_secrets
-from bridge.config.tables import Table, is_data, read_tables
+from bridge.config.substitution import PLACEHOLDERS, Substitution
+from bridge.config.tables import Table
 from bridge.config.validation_errors import first_choices, translate
 from bridge.config.wording import bounded_hints
-from bridge.errors import ConfigError, Diagnostic, InvalidValue, KeyPath, LocatedDiagnostic
+from bridge.errors import ConfigError, Diagnostic, LocatedDiagnostic
 from bridge.garbage import without_collector
 from bridge.observe.masking import masked
 
@@ -137,13 +136,13 @@ def _load(file: str, substitution: Substitution, check: Check | None) -> Loaded[
     share(document)
     config = _validate(document, Config)
     if config is not None:
-        config = _with_data(_with_manifest(config, document), document)
+        config = with_data(_with_manifest(config, document), document)
     if check is not None and document.complete and not document.is_hopeless:
         draft, places = (config, None) if config is not None else _draft(document)
         if config is None and isinstance(draft.manifest, str):
             draft = _with_manifest(draft, document)
         if config is None:
-            draft = _with_data(draft, document)
+            draft = with_data(draft, document)
         for diagnostic in check(draft):
             placed = _in_file(diagnostic, places, document)
             if _is_certain(placed, document):
@@ -180,49 +179,6 @@ def _with_manifest(config: Config, document: Document) -> Config:
     except ManifestError as error:
         document.add(Diagnostic(("manifest",), f"the file {error}"))
         return config
-
-
-def _with_data(config: Config, document: Document) -> Config:
-    """Read the tables, and the schemas of `validate`, and place their mistakes."""
-    directory = base_directory(document.file)
-    unread = frozenset(name for name in config.tables if document.is_unset(("tables", name, "file")))
-    read = read_tables(config.tables, directory, unread)
-    for diagnostic in read.diagnostics:
-        document.add(diagnostic)
-    for file, name, mistake in read.in_files:
-        document.add_elsewhere(LocatedDiagnostic(file, mistake.line, mistake.column, f"tables.{name}", *mistake[2:]))
-    schemas: dict[str, Schema] = {}
-    tried: set[str] = set()
-    for path, setting in _validations(document):
-        if isinstance(setting, str) and setting not in tried and not document.is_unset(path):
-            tried.add(setting)
-            schema, mistakes, in_file = read_schema(setting, directory / setting)
-            if schema is not None:
-                schemas[setting] = schema
-            for each in in_file:
-                document.add_elsewhere(each)
-        else:
-            mistakes = schema_mistakes(setting) if isinstance(setting, dict) else []
-        for diagnostic in mistakes:
-            document.add(diagnostic.below(path))
-    substituted = (pieces for path, (_, pieces) in document.substituted.items() if is_data(path))
-    return config.with_data(read.rows, schemas, frozenset(possible_secrets(chain.from_iterable(substituted))))
-
-
-def _validations(document: Document) -> Iterator[tuple[KeyPath, object]]:
-    """Yield the place and the value of each `validate` that is a file or a schema."""
-    whole: Any = document.value if isinstance(document.value, dict) else {}
-    sources, routes = whole.get("sources"), whole.get("routes")
-    for root, named in (
-        ("sources", sources.items() if isinstance(sources, dict) else ()),
-        ("routes", enumerate(routes) if isinstance(routes, list) else ()),
-    ):
-        for name, settings in named:
-            try:
-                value = check_setting(settings["validate"])
-            except (InvalidValue, TypeError, KeyError):
-                continue
-            yield (root, name, "validate"), value
 
 
 def _read(file: str) -> bytes:

@@ -25,7 +25,7 @@ from bridge.config.connection import (
     at_least,
     or_null,
 )
-from bridge.config.defaults import SourceDefaults
+from bridge.config.defaults import SourceDefaults, forget
 from bridge.config.manifest import Actor, Manifest
 from bridge.config.message_options import check_queue_name
 from bridge.config.route_model import Route
@@ -223,11 +223,10 @@ class Config(Model):
         description="more files with routes, sources, tables and tests: paths or patterns, from this file's folder on",
         examples=[["routes/*.yaml"]],
     )
-    defaults: Annotated[SourceDefaults, WithJsonSchema({"type": "object"})] = Field(
+    defaults: Annotated[SourceDefaults, AfterValidator(forget), WithJsonSchema({"type": "object"})] = Field(
         default=SourceDefaults(),
         description="settings that all sources of a type have, unless a source has its own",
         examples=[{"mqtt": {"url": "mqtts://broker.example.com", "username": "bridge"}}],
-        repr=False,
     )
     sources: Annotated[dict[str, SourceConfig], Field(min_length=1)] = Field(
         description="where events come from, by names of your own",

@@ -12,8 +12,8 @@ from typing import Any, Final
 
 import yaml
 
+from bridge.config import expression_traps as traps
 from bridge.config.document import INVALID, MAX_MISTAKES, Document, Span
-from bridge.config.expression_traps import REMEDY, Cuts, holds_expression, lacks_space
 from bridge.config.redaction import is_address, is_reference, is_secret_path, url_secrets
 from bridge.config.scalars import resolve
 from bridge.config.substitution import Substituted, Substitution, refilled
@@ -31,7 +31,7 @@ MAX_VALUES: Final = 200_000
 _NOT_ALLOWED = re.compile("[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufefe\uff00-\ufffd\U00010000-\U0010ffff]")
 _COMMENT = re.compile(r"[ \t]*#")
 #: The parts of a route in which `$` begins an expression.
-_WITH_EXPRESSIONS: Final = frozenset({"args", "kwargs", "options", "delay"})
+_WITH_EXPRESSIONS: Final = frozenset({"actor", "queue", "args", "kwargs", "options", "delay", "then"})
 
 
 def parse(
@@ -98,7 +98,7 @@ class _Reader:
         self._mistakes = 0
         #: The repaired characters whose path in the file is known.
         self.reported: set[int] = set()
-        self.cuts = Cuts()
+        self.cuts = traps.Cuts()
 
     def read(self, text: str, loader: type[Any]) -> None:
         parser = loader(text)
@@ -238,15 +238,15 @@ class _Reader:
         text = event.value
         if not is_encodable(text):
             return self._refuse(event, path, "half a surrogate pair is not text")
-        if not event.style and holds_expression(path, text):
+        if not event.style and traps.holds_expression(path, text):
             cut = self.cuts.find(self._document.text, text, _end(event), in_flow=self._flow > 0)
             if cut is not None and not text.startswith("${"):
-                return self._refuse(event, path, cut.message, REMEDY, cut.at - _begin(event))
-        if "${" in text and not _is_expression(path, text):
+                return self._refuse(event, path, cut.message, traps.REMEDY, cut.at - _begin(event))
+        if "${" in text and not traps.is_expression_of_route(path, text):
             return self._substitute(event, path)
         if event.style:
             return text
-        if lacks_space(path, text):
+        if traps.lacks_space(path, text):
             return self._refuse(event, path, "a space is missing behind the colon", "as in name: $payload.name")
         if not text and (comment := _COMMENT.match(self._document.text, _end(event))):
             message, hint = "this value is empty: an unquoted # begins a comment", 'write "#" or null'
@@ -293,7 +293,7 @@ class _Reader:
     def _hide(self, event: yaml.ScalarEvent, path: KeyPath) -> None:
         start, end = _begin(event), _end(event)
         raw = self._document.text[start:end]
-        if _is_expression(path, event.value):
+        if traps.is_expression_of_route(path, event.value):
             return
         source = self._document.source
         if is_secret_path(path):
@@ -308,11 +308,6 @@ class _Reader:
         elif is_address(path) and "@" in raw:
             # Probably meant as a URL: user and password end at the last @.
             source.hide(start, start + raw.rindex("@"))
-
-
-def _is_expression(path: KeyPath, text: str) -> bool:
-    """Tell whether `$` begins an expression of a route, in which nothing is substituted or hidden."""
-    return path[:1] == ("routes",) and text.startswith("$") and not text.startswith("${")
 
 
 def _span(event: yaml.Event) -> Span:

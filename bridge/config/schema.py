@@ -63,9 +63,10 @@ def schema(actors: Mapping[str, Actor] | None = None) -> dict[str, Any]:
         step = options["pipe_target"]["properties"]
         callbacks = [options[name] for name, kind in OPTIONS.items() if kind is Kind.ACTOR]
         expected = generated["$defs"]["ExpectedMessage"]["properties"]
-        for entry in (route["actor"], expected["actor"], step["actor_name"], then["actor"], *callbacks):
+        later = generated["$defs"]["ExpectedStep"]["properties"]
+        for entry in (route["actor"], expected["actor"], step["actor_name"], then["actor"], later["actor"], *callbacks):
             _complete(entry, names)
-        for entry in (route["queue"], expected["queue"], step["queue_name"], then["queue"]):
+        for entry in (route["queue"], expected["queue"], step["queue_name"], then["queue"], later["queue"]):
             _complete(entry, queues)
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",

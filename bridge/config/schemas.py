@@ -21,9 +21,9 @@ from pydantic import BeforeValidator, WithJsonSchema
 
 from bridge.config.connection import or_null
 from bridge.config.files import UnreadableFile, read_file
+from bridge.config.json_rows import json_line
 from bridge.config.reader import parse
 from bridge.config.substitution import NO_SUBSTITUTION, unmarked
-from bridge.config.table_files import json_line
 from bridge.config.wording import describe, listed, quoted, spell_path
 from bridge.errors import Diagnostic, InvalidValue, KeyPath, LocatedDiagnostic
 

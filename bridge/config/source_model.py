@@ -7,7 +7,7 @@ from typing import Annotated, Any, ClassVar, Final, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema
 
-from bridge.config.connection import Bytes, Connection, Integer, Milliseconds, Model, at_least, or_null
+from bridge.config.connection import Boolean, Bytes, Connection, Integer, Milliseconds, Model, at_least, or_null
 from bridge.config.dollar import is_expression
 from bridge.config.schemas import Validation
 from bridge.config.traits import Traits
@@ -85,7 +85,7 @@ class SourceModel(Connection):
         description="charset of the bodies that are not UTF-8; auto: as the event's content type declares it",
         examples=["iso-8859-1"],
     )
-    lenient: bool = Field(
+    lenient: Boolean = Field(
         default=False, description="whether NaN, Infinity and numbers beyond floats are null in JSON", examples=[True]
     )
     empty: EmptyBody | None = Field(

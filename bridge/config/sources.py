@@ -341,6 +341,11 @@ class RedisStream(SourceModel):
         description="where a new group starts: beginning, new, the id of an entry, or a time",
         examples=["new", "1764223200000-0", "2026-11-27T06:00:00Z"],
     )
+    binary: list[Name] = Field(
+        default=[],
+        description="fields of an entry that are bytes: each is text in base64; any other field is UTF-8",
+        examples=[["photo"]],
+    )
     field: Name | None = Field(
         default=None,
         description="field of an entry that is the body; without it the payload is the object of all fields",

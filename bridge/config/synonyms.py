@@ -38,6 +38,7 @@ _CALLED: Final[dict[str, tuple[str, ...]]] = {
     ),
     **dict.fromkeys(("queue_name", "queues"), ("queue",)),
     **dict.fromkeys(("codec", "format", "encoding", "parser", "data_format", "decoder"), ("decode",)),
+    **dict.fromkeys(("compression", "compress", "compression_type"), ("content_encoding",)),
     **dict.fromkeys(("max_bytes", "max_size", "max_message_size"), ("max_body",)),
     **dict.fromkeys(("dedupe", "dedup", "idempotency_key"), ("deduplicate",)),
     **dict.fromkeys(("params", "parameters", "arguments", "positional"), ("args",)),
@@ -47,6 +48,8 @@ _CALLED: Final[dict[str, tuple[str, ...]]] = {
     **dict.fromkeys(("inputs", "brokers"), ("sources",)),
     **dict.fromkeys(("rules", "outputs", "pipeline", "mappings", "actors"), ("routes",)),
     **dict.fromkeys(("redis", "sink", "output"), ("dramatiq",)),
+    **dict.fromkeys(("includes", "import", "imports", "rule_files", "config_files"), ("include",)),
+    **dict.fromkeys(("default", "common", "global", "globals", "templates"), ("defaults",)),
     **dict.fromkeys(("dead_letter", "dlq", "dead_letter_queue"), ("dead_letters",)),
 }
 #: How some of ours are written.
@@ -55,6 +58,8 @@ _EXAMPLES: Final = {
     "declare": "declare: {exchange: orders, bindings: [order.#]}",
     "options": "options: {max_retries: 5}",
     "url": "url: mqtt://host:1883, amqp://host/vhost or redis://host:6379/0",
+    "include": "include: [routes/*.yaml]",
+    "defaults": "defaults: {mqtt: {url: mqtt://host:1883}}",
     "session_expiry": "session_expiry: 0s",
 }
 

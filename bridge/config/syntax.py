@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import yaml
 
-from bridge.config.expression_traps import REMEDY, cut_in_line
+from bridge.config.expression_traps import REMEDY, begin_of_line, cut_in_line
 
 #: A file that is nested deeper is not read on: libyaml takes quadratic time for it.
 MAX_DEPTH: Final = 32
@@ -122,7 +122,7 @@ def explain(error: yaml.YAMLError, text: str) -> SyntaxFault:
 
 def _cut_value(problem: str, text: str, index: int, begin: int) -> SyntaxFault | None:
     """Return the fault of a value that goes on where YAML has ended it, None if it is another."""
-    if _MORE.search(problem) and (end := _CLOSED.search(text, text.rfind("\n", 0, index) + 1, index)):
+    if _MORE.search(problem) and (end := _CLOSED.search(text, begin_of_line(text, index), index)):
         what = "quote" if end[1] in "'\"" else "bracket"
         return SyntaxFault(index, f"YAML ends this value at the {what} before, and more follows", REMEDY)
     cut = cut_in_line(text, begin) if _OPEN_QUOTE.search(problem) else None

@@ -12,6 +12,7 @@ from typing import Any, Final, NamedTuple
 import msgspec
 
 from bridge.config.files import UnreadableFile, read_file
+from bridge.config.json_rows import RepeatedKey, json_line, json_rows
 from bridge.config.reader import parse
 from bridge.config.substitution import NO_SUBSTITUTION
 from bridge.config.syntax import MAX_DEPTH
@@ -190,67 +191,11 @@ def _read_json(text: str, _: Path, key: str | None, __: str, builder: _Builder) 
         ) from None
     if not isinstance(whole, (dict, list)):
         raise _Wrong(1, *_shape(whole, key))
-    for line, name, row in _json_rows(text):
-        _add_row(builder, key, name, row, line)
-
-
-def json_line(text: str, error: Exception) -> int:
-    """Return the line of an error in JSON: msgspec names a byte alone."""
     try:
-        json.loads(text)
-    except json.JSONDecodeError as found:
-        return found.lineno
-    except (ValueError, RecursionError):
-        pass
-    words = str(error).rpartition("(byte ")[2].removesuffix(")")
-    return text.encode().count(b"\n", 0, int(words)) + 1 if words.isdecimal() else 1
-
-
-def _json_rows(text: str) -> Iterator[tuple[int, str | None, object]]:
-    """Yield line, key and value of each entry of an object, or of each element of a list, which has no key; text is JSON."""
-    decoder = json.JSONDecoder(object_pairs_hook=_unique)
-    position, line = _skip(text, 0), 1
-    line += text.count("\n", 0, position)
-    is_object = text[position] == "{"
-    position += 1
-    while True:
-        start = _skip(text, position)
-        line += text.count("\n", position, start)
-        if text[start] in "}]":
-            return
-        try:
-            name = None
-            end = start
-            if is_object:
-                name, end = decoder.raw_decode(text, start)
-                end = _skip(text, _skip(text, end) + 1)
-            value, end = decoder.raw_decode(text, end)
-        except _Twice as error:
-            raise _Wrong(line, str(error)) from None
-        yield line, name, value
-        line += text.count("\n", start, end)
-        position = _skip(text, end)
-        line += text.count("\n", end, position)
-        position += text[position] == ","
-
-
-class _Twice(Exception):
-    """A key that stands twice in one row."""
-
-
-def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    row: dict[str, Any] = {}
-    for name, value in pairs:
-        if name in row:
-            raise _Twice(f"the key {quoted(name)} is there twice in one row")
-        row[name] = value
-    return row
-
-
-def _skip(text: str, position: int) -> int:
-    while text[position : position + 1] in {" ", "\n", "\t", "\r"}:
-        position += 1
-    return position
+        for line, name, row in json_rows(text):
+            _add_row(builder, key, name, row, line)
+    except RepeatedKey as error:
+        raise _Wrong(error.line, str(error)) from None
 
 
 def _read_yaml(text: str, path: Path, key: str | None, _: str, builder: _Builder) -> None:

@@ -98,7 +98,7 @@ def is_data(path: KeyPath) -> bool:
     """Tell whether `${...}` at this place of the file has put a value into a table or a schema."""
     if path[:1] == ("tables",):
         return path[2:3] == ("values",)
-    return path[:1] in {("sources",), ("routes",)} and path[2:3] == ("validate",) and len(path) > 3
+    return path[:1] in {("sources",), ("routes",), ("defaults",)} and path[2:3] == ("validate",) and len(path) > 3
 
 
 @dataclass(frozen=True, slots=True)

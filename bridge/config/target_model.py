@@ -182,7 +182,7 @@ def check_chosen(actor: str, queue: str, allow: Allow | None, *, is_by_key: bool
             message = f"the {key} is written out: from the payload it would {harm}"
             mistakes.append(Diagnostic((key,), message, f"or list the names under allow: {key}:"))
         elif names is not None and not is_expression(value):
-            message = f"nothing chooses among the names that allow: {key}: lists"
+            message = f"the {key} is written out, so allow.{key} has no effect"
             mistakes.append(Diagnostic((key,), message, f"write an expression, as in {key}: $payload.{key}"))
     if is_by_key and is_expression(queue):
         message = "queue_by chooses the queue, and so does the expression of queue"

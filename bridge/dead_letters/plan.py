@@ -203,6 +203,7 @@ def _restored(event: Event, payload: object, letter: Letter, secret: RedactedVal
         raw=(headers, meta),
         read=already_parsed,
         size=event.size,
+        grown=event.grown,
     )
 
 

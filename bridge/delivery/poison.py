@@ -86,7 +86,8 @@ class PoisonGuard:
             await self._forget(suspects)
         else:
             counts = await self._route_isolated(batch, guilty, routed, router)
-        batch.queues, batch.dead_letters, batch.spans = routed.queues, routed.dead_letters, routed.spans
+        batch.queues, batch.dead_letters, batch.expired = routed.queues, routed.dead_letters, routed.expired
+        batch.spans = routed.spans
         return counts
 
     async def _route_isolated(self, batch: Batch, guilty: set[bytes], routed: Batch, router: Router) -> Counts:

@@ -35,6 +35,8 @@ _WIDTH: Final = 110
 _INDENT: Final = "  "
 #: A larger body is written as one text, and arguments that are larger are not expected: YAML takes 10 us for each byte.
 _MAX_READABLE: Final = 32 << 10
+#: A test lists each message.
+_MAX_MESSAGES: Final = 200
 _DUMPER: Final[Any] = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
 
 
@@ -68,6 +70,8 @@ def _tried(config: Config, dry_run: DryRun, event: Event, fields: dict[str, Any]
     if made.topic != event.topic or not _is_same_payload(config, made, event):
         raise InvalidValue("the source would bring another event")
     result = dry_run.run(made, now_ms)
+    if len(result.messages) > _MAX_MESSAGES:
+        raise InvalidValue(f"a test of its {len(result.messages)} messages would be too large")
     text = _yaml([{**fields, **_expected(config, result, now_ms)}], _comment(event))
     case = _loaded(text)
     messages = [message_fields(one, now_ms) for one in result.messages]
@@ -169,13 +173,16 @@ def _time(milliseconds: int) -> str:
 
 
 def _expected(config: Config, result: Result, now_ms: int) -> dict[str, Any]:
-    hidden = {route.name: route.hidden for route in config.routes}
+    routes = {route.name: route for route in config.routes}
     messages = []
     for one in result.messages:
         fields = message_fields(one, now_ms)
-        left_out = hidden[one.route]
-        if len(msgspec.json.encode([fields["args"], fields["kwargs"]])) > _MAX_READABLE:
-            left_out |= {"args", "kwargs"}
+        route = routes[one.route]
+        left_out = route.hidden
+        fields["then"] = [_step(step, is_named=route.then[at].message_id is not None)
+                          for at, step in enumerate(fields["then"])]  # fmt: skip
+        if len(msgspec.json.encode([fields["args"], fields["kwargs"], fields["then"]])) > _MAX_READABLE:
+            left_out |= {"args", "kwargs", "then"}
         kept = {key: value for key, value in fields.items() if key not in left_out}
         if kept.get("delay") is not None:
             kept["delay"] = spell_duration(kept["delay"])
@@ -190,6 +197,16 @@ def _expected(config: Config, result: Result, now_ms: int) -> dict[str, Any]:
     if counts := {name: count for name, count in result.counts.items() if count}:
         expected["expect_counts"] = counts
     return expected
+
+
+def _step(step: Mapping[str, Any], *, is_named: bool) -> dict[str, Any]:
+    """Return a step as a test expects it; an id that is new in each run is none of it."""
+    kept = {name: value for name, value in step.items() if value not in (None, {}, [], False)}
+    if not is_named:
+        del kept["message_id"]
+    if "delay" in kept:
+        kept["delay"] = spell_duration(kept["delay"])
+    return kept
 
 
 def _comment(event: Event) -> str:

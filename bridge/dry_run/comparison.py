@@ -21,7 +21,7 @@ _KINDS: Final[dict[type, str]] = {
     list: "a list",
     dict: "a mapping",
 }
-_FIELDS: Final = ("route", "actor", "queue", "args", "kwargs", "options", "delay")
+_FIELDS: Final = ("route", "actor", "queue", "args", "kwargs", "options", "delay", "then")
 
 Fields = dict[str, Any]
 
@@ -31,6 +31,7 @@ def message_fields(made: Made, now_ms: int) -> Fields:
     message = made.message
     options = {name: value for name, value in message["options"].items() if name not in {"redis_message_id", "eta"}}
     eta = message["options"].get("eta")
+    steps = _steps(options)
     return {
         "route": made.route,
         "actor": message["actor_name"],
@@ -39,7 +40,29 @@ def message_fields(made: Made, now_ms: int) -> Fields:
         "kwargs": message["kwargs"],
         "options": options,
         "delay": None if eta is None else eta - now_ms,
+        "then": steps,
     }
+
+
+def _steps(options: Fields) -> list[Fields]:
+    """Take the steps of `then` out of the options of a message, and return them; a `pipe_target` of a route's own has no id."""
+    target = options.get("pipe_target")
+    if not isinstance(target, dict) or "message_id" not in target:
+        return []
+    del options["pipe_target"]
+    inner = dict(target["options"])
+    following = _steps(inner)
+    step = {
+        "actor": target["actor_name"],
+        "queue": target["queue_name"],
+        "args": target["args"],
+        "kwargs": target["kwargs"],
+        "delay": inner.pop("delay", None),
+        "ignore_result": inner.pop("pipe_ignore", False),
+        "message_id": target["message_id"],
+        "options": inner,
+    }
+    return [step, *following]
 
 
 def compare(
@@ -89,13 +112,20 @@ def _disorder(wanted: Sequence[Fields], made: Sequence[Fields], pairs: Mapping[i
 
 
 def _fits(want: Fields, got: Fields) -> bool:
-    return all(_is_same(value, got[name]) for name, value in want.items())
+    return all(
+        _is_same(value, got[name])
+        if name != "then"
+        else len(value) == len(got[name]) and all(map(_fits, value, got[name]))
+        for name, value in want.items()
+    )
 
 
 def _given(expected: ExpectedMessage, queues: Mapping[str, str]) -> Fields:
     given: Fields = {name: getattr(expected, name) for name in _FIELDS if name in expected.model_fields_set}
     if given.get("options"):
         given["options"] = with_queues(given["options"], queues)
+    if "then" in given:
+        given["then"] = [step.model_dump(exclude_unset=True) for step in given["then"] or []]
     return given
 
 
@@ -124,6 +154,12 @@ def _field(name: str, want: Any, got: Any, mask: Callable[[str], str]) -> Iterat
     if name == "delay" and want != got:
         spelled = ["none" if each is None else spell_duration(each) for each in (want, got)]
         yield f"delay: expected {spelled[0]}, the message has {spelled[1]}"
+    elif name == "then" and len(want) != len(got):
+        yield f"then: expected {len(want)} step{'s' * (len(want) != 1)}, the message has {len(got)}"
+    elif name == "then":
+        for number, (step, made) in enumerate(zip(want, got, strict=True)):
+            for key, value in step.items():
+                yield from (f"then[{number}].{line}" for line in _field(key, value, made[key], mask))
     else:
         yield from _values(name, want, got, mask)
 

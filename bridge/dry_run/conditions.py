@@ -132,7 +132,9 @@ def _reads(node: ast.AST, inner: frozenset[str] = frozenset()) -> Iterator[ast.e
         if not any(isinstance(each, ast.Name) and each.id in inner for each in ast.walk(node)):
             yield node
         return
-    for child in ast.iter_child_nodes(node):
+    # A chain of comparisons can be a call, with its first sides as arguments and the other ones in the function.
+    children = [*node.args, node.func] if isinstance(node, ast.Call) else ast.iter_child_nodes(node)
+    for child in children:
         yield from _reads(child, inner)
 
 

@@ -226,7 +226,7 @@ class DryRun:
         named = _named(route, captures)
         when = route.when
         try:
-            payload = payload_of(route, given)
+            payload = payload_of(route.decode, given)
         except DroppedBody as error:
             return RouteResult(route.name, "no-payload", captures=named, _why=partial(str, error.detail))
         except BadEvent as error:

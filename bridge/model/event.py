@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import Any, Final
+from collections.abc import Callable, Container, Iterator, Mapping
+from typing import Any, Final, NoReturn
 
 import msgspec
+
+from bridge.errors import BadEvent
 
 #: The names an expression may read from `meta`; null where the protocol does not have them.
 META_NAMES: Final = (
@@ -32,6 +34,44 @@ KEPT_BODY_BYTES: Final = 16 << 10
 
 #: An event's headers, and its meta: only names of META_NAMES.
 Details = tuple[Mapping[str, object], Mapping[str, object]]
+
+
+class PartlyRead(Mapping[str, object]):
+    """Headers, or a meta, of which some can't be read: `cause` says why.
+
+    They are the `unreadable` names; None means each name that is not among those that were `read`.
+    """
+
+    def __init__(self, read: Mapping[str, object], cause: str, unreadable: Container[str] | None) -> None:
+        self._read = read
+        self._cause = cause
+        self._unreadable = unreadable
+
+    def __getitem__(self, name: str) -> object:
+        """Return a value. Raises KeyError where there is none, BadEvent where it can't be read."""
+        if name not in self._read and (self._unreadable is None or name in self._unreadable):
+            self.refuse()
+        return self._read[name]
+
+    def refuse(self) -> NoReturn:
+        """Raise BadEvent: whoever asks for all asks for those that can't be read, too."""
+        raise BadEvent("decode", self._cause)
+
+    def __iter__(self) -> Iterator[str]:
+        """Raise BadEvent."""
+        self.refuse()
+
+    def __len__(self) -> int:  # noqa: PLE0303 - there is no number
+        """Raise BadEvent."""
+        self.refuse()
+
+
+class UnreadableDetails(BadEvent):
+    """Headers and meta of which some can't be read; `details` has the others."""
+
+    def __init__(self, cause: str, details: Details) -> None:
+        super().__init__("decode", cause)
+        self.details = details
 
 
 class OnceByXack(msgspec.Struct, frozen=True):
@@ -111,7 +151,7 @@ class Event(msgspec.Struct, eq=False, gc=False):
     `redelivered` says that the broker has delivered it before, to any consumer.
     `size` is its share of a window's bytes: body, topic, headers and properties, as they were received.
     `skipped` counts the bytes behind `body` that the source did not keep, because the whole is larger than `max_body`;
-    such an event has a `defect` too.
+    such an event has a `defect` too. `grown` counts the bytes that came out of a compressed body, once it was read.
     """
 
     source: str
@@ -127,6 +167,7 @@ class Event(msgspec.Struct, eq=False, gc=False):
     redelivered: bool = False
     size: int = 0
     skipped: int = 0
+    grown: int = 0
 
     @property
     def body_size(self) -> int:
@@ -146,3 +187,14 @@ class Event(msgspec.Struct, eq=False, gc=False):
             BadEvent: they can't be read.
         """
         return self.read(self.raw)
+
+    def readable_details(self) -> Details:
+        """Return the headers and the meta, also where some can't be read: these raise a BadEvent once they are asked for.
+
+        Raises:
+            BadEvent: none of them can be read.
+        """
+        try:
+            return self.read(self.raw)
+        except UnreadableDetails as error:
+            return error.details

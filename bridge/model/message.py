@@ -15,6 +15,7 @@ from typing import Final, NamedTuple
 import msgspec
 
 from bridge.errors import BadEvent
+from bridge.model.event import PartlyRead
 
 #: Larger messages are refused before Redis: a route has multiplied its input (`join` of a `split`), and any publisher
 #: could fill Redis through it. Every message may have so many bytes, and so many more for each byte of its event, ...
@@ -192,6 +193,8 @@ def check_arguments(args: object, kwargs: object) -> None:
     if type(args) is not list:
         raise BadEvent("wrong-type", f"args takes a list, not {type(args).__name__}")
     if type(kwargs) is not dict:
+        if isinstance(kwargs, PartlyRead):
+            kwargs.refuse()
         raise BadEvent("wrong-type", f"kwargs takes a mapping, not {type(kwargs).__name__}")
     for key in kwargs:
         if type(key) is not str:

@@ -177,4 +177,4 @@ async def _look_at_queues(sink: RedisSink, config: Config, found: Findings) -> N
 
 
 def _queues(config: Config) -> list[str]:
-    return sorted({queue for route in config.routes for queue in (*route.queues, *route.step_queues)})
+    return sorted({queue for route in config.routes for queue in route.queues})

@@ -114,9 +114,7 @@ class TrialRun:
                 room -= len(shown)
             tried.unshown = len(one.messages) - len(tried.messages)
             if tried.unshown:
-                tried.why = (
-                    f"{tried.unshown} of its {len(one.messages)} messages are not shown: together they are too large"
-                )
+                tried.why = f"{tried.unshown} of its {len(one.messages)} messages are not shown"
             return tried, room
         if one.dead_letter is not None:
             tried.dead_letter = one.dead_letter.reason

@@ -56,6 +56,7 @@ def compile_routes(
     functions = {**functions, **looking_up}
     tracing = _tracing(config) if traced and config.tracing.propagate else {}
     redacted = {path.partition(".")[0] for path in config.dead_letters.redact}
+    max_ages = {name: actor.options.get("max_age") for name, actor in (config.actors or {}).items()}
     is_timed = {name: "expires_in" in source.traits.properties(source).meta for name, source in config.sources.items()}
     enforced = config.actors if config.enforce_manifest else None
     for index, route in enumerate(config.routes):
@@ -71,7 +72,7 @@ def compile_routes(
             enforced=enforced,
             queues=queues,
             tracing=tracing.get(route.source),
-            gates=GateContext(redacted, is_timed[route.source], expires=expires),
+            gates=GateContext(redacted, is_timed[route.source], max_ages, expires=expires),
             check=validators.of(route.validation),
             secrets=config.table_secrets,
         ).compile()
@@ -80,9 +81,7 @@ def compile_routes(
             routes[route.source].append(compiled)
     keys = {name: _compile_deduplication(name, config, diagnostics, redacted, looking_up) for name in config.sources}
     for name, of_source in routes.items():
-        deduplication = keys[name]
-        if payloads.make_readers(of_source) and deduplication is not None:
-            deduplication.read_payloads()
+        _read_own_payloads(of_source, keys[name])
     tables = {
         name: RouteTable(
             compiled,
@@ -94,6 +93,16 @@ def compile_routes(
         for name, compiled in routes.items()
     }
     return tables, diagnostics
+
+
+def _read_own_payloads(routes: list[Route], deduplication: Deduplication | None) -> None:
+    """Let each route of a source read its own payload, if any has a `decode` of its own."""
+    if not payloads.own_kinds(routes):
+        return
+    for route in routes:
+        route.run = payloads.reading(route.decode, route.run)
+    if deduplication is not None:
+        deduplication.read_payloads()
 
 
 def own_decode(route: RouteConfig, source: SourceConfig) -> str:

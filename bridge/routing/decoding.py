@@ -163,7 +163,7 @@ def _auto_decoder(refuse: Refuse, makers: Mapping[str, Maker]) -> Decode:
     decoders = {kind: make(refuse) for kind, make in makers.items()}
 
     def decode_auto(event: Event) -> object:
-        declared = event.details()[1].get("content_type")
+        declared = event.readable_details()[1].get("content_type")
         # Nearly all are written exactly so: one look-up.
         kind = _CONTENT_TYPES.get(declared) if type(declared) is str else None
         return decoders[kind or declared_format(event)](event)
@@ -186,7 +186,7 @@ def declared_format(event: Event) -> str:
     Raises:
         BadEvent: no decoder reads this content type.
     """
-    _, meta = event.details()
+    _, meta = event.readable_details()
     declared = meta.get("content_type")
     if not declared:
         return "json"

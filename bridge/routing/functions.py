@@ -17,7 +17,7 @@ def route(_event, payload, _captures, _ids):
     topic = _event.topic
     source = _event.source
     received_at = _event.received_at_ms
-    headers, meta = _event.details()
+    headers, meta = _event.readable_details()
     ({captures}) = _captures
     try:
         if not 0:

@@ -19,6 +19,7 @@ from bridge.errors import BadEvent, InvalidValue
 from bridge.model.message import Gate, GateRule, Message, MessageIds
 from bridge.routing.deduplication import FUNCTIONS, deduplication_key
 from bridge.routing.expressions import Expression
+from bridge.routing.foreach import NAMES as ELEMENT_NAMES
 from bridge.routing.functions import placed
 from bridge.routing.values import Values
 
@@ -37,8 +38,8 @@ class _Expired(Exception):
     """Nothing is left of an event's time."""
 
 
-def check_key(expression: Expression, captures: Collection[str]) -> None:
-    """Check the key of a route whose topic has these `captures`.
+def check_key(expression: Expression, captures: Collection[str], *, is_of_element: bool) -> None:
+    """Check the key of a route whose topic has these `captures`; `is_of_element` says whether the route has a `foreach`.
 
     Raises:
         InvalidValue: it makes a duplicate of each message, or of none.
@@ -51,6 +52,9 @@ def check_key(expression: Expression, captures: Collection[str]) -> None:
     if expression.names.isdisjoint(_TELLING.union(captures)):
         hint = "read it from payload, headers, meta or the topic"
         raise InvalidValue("a deduplication key that all messages share would lose all but the first of them", hint)
+    if is_of_element and expression.names.isdisjoint(ELEMENT_NAMES):
+        hint = "read item or index"
+        raise InvalidValue("all elements of an event have this key: only the message of the first is written", hint)
 
 
 def key_tree(expression: Expression) -> ast.expr:
@@ -77,18 +81,21 @@ def with_key(build: Build, rule: GateRule) -> Build:
     return build_with_key
 
 
-def with_expiry(build: Build, max_age_ms: object) -> Build:
+def with_expiry(build: Build, max_age_ms: object, actors_own: object = None) -> Build:
     """Return `build` for two values more, the event's meta and when it came: the message's max_age is no longer than the event's time.
 
-    `build` takes options; `max_age_ms` is their own max_age where that is a constant, otherwise None.
+    `build` takes options; `max_age_ms` is their own max_age where that is a constant, otherwise None; `actors_own` is that of the
+    actor, which counts where they have none.
     """
 
     def build_in_time(*values: Any) -> Any:
         args, kwargs, ids, options, *others, meta, received_at = values
         left_ms = _left_ms(meta, received_at, ids)
         own = options.get("max_age", max_age_ms)
-        if left_ms is not None and (not own or (type(own) is int and own > left_ms)):
-            own = left_ms
+        if left_ms is not None:
+            bound = own or actors_own
+            if not bound or (type(bound) is int and bound > left_ms):
+                own = left_ms
         return build(args, kwargs, ids, options if own is None else {**options, "max_age": own}, *others)
 
     return build_in_time
@@ -127,11 +134,13 @@ class GateContext:
     """What the gates of a source's routes need to know.
 
     `redacted` names the parts of an event of which `dead_letters.redact` removes fields. `is_timed` says whether an event of the
-    source can have an expiry. Unless it `expires`, none has one.
+    source can have an expiry. `max_ages` has, by the name of each actor that the manifest knows, its own max_age. Unless it
+    `expires`, no event has an expiry.
     """
 
-    redacted: Collection[str] = ()
-    is_timed: bool = True
+    redacted: Collection[str]
+    is_timed: bool
+    max_ages: Mapping[str, object]
     expires: bool = True
 
 
@@ -146,6 +155,8 @@ class Gates:
         self.expires = config.expires and context.expires
         self._rule: GateRule | None = None
         self._max_age_ms: object = None
+        # A message's max_age would replace it.
+        self._actors_own = context.max_ages.get(config.actors[0]) if len(config.actors) == 1 else None
         if config.expires and not context.is_timed:
             hint = "remove expires: MQTT 5 and AMQP have an expiry"
             values.report(("expires",), InvalidValue("no event of this source has an expiry", hint), 0)
@@ -169,7 +180,7 @@ class Gates:
             return
         _, expression = next(reversed(values.source_map.values()))
         try:
-            check_key(expression, captures)
+            check_key(expression, captures, is_of_element=values.in_loop)
         except InvalidValue as error:
             values.report(place, error, 1)
             return
@@ -196,7 +207,7 @@ class Gates:
     def filled(self, build: Build) -> Build:
         """Return `build`, which returns a `Message`, for the values of `trees` behind its own."""
         if self.expires:
-            build = with_expiry(build, self._max_age_ms)
+            build = with_expiry(build, self._max_age_ms, self._actors_own)
         return build if self._rule is None else with_key(build, self._rule)
 
     def timed(self, run: Callable[..., Any]) -> Callable[..., Any]:

@@ -5,15 +5,17 @@ Where no route has one, an event's payload is the value itself, and nothing of t
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any, Protocol
 
 from bridge.errors import BadEvent
 from bridge.model.event import Event
 from bridge.routing.refusal import Decode
 
-if TYPE_CHECKING:
-    from bridge.routing.routes import Route
+
+class _Route(Protocol):
+    @property
+    def decode(self) -> str: ...
 
 
 class Payloads:
@@ -58,18 +60,9 @@ def decoder(decoders: Mapping[str, Decode]) -> Decode:
     return lambda event: Payloads(event, decoders)
 
 
-def own_kinds(routes: Collection[Route]) -> list[str]:
+def own_kinds(routes: Iterable[_Route]) -> list[str]:
     """Return the kinds of the routes that have a `decode` of their own; empty where the payload is the value itself."""
     return list(dict.fromkeys(route.decode for route in routes if route.decode))
-
-
-def make_readers(routes: Collection[Route]) -> bool:
-    """Let each route read its own payload, if any has a `decode` of its own; return whether one has."""
-    if not own_kinds(routes):
-        return False
-    for route in routes:
-        route.run = reading(route.decode, route.run)
-    return True
 
 
 def reading(kind: str, run: Callable[..., Any]) -> Callable[..., Any]:
@@ -81,13 +74,13 @@ def reading(kind: str, run: Callable[..., Any]) -> Callable[..., Any]:
     return run_with_payload
 
 
-def payload_of(route: Route, payload: object) -> object:
-    """Return the payload that a route reads, of those that the router's decoder has returned.
+def payload_of(kind: str, payload: object) -> object:
+    """Return the payload that a route reads by its kind, of those that the router's decoder has returned.
 
     Raises:
-        BadEvent: the body is not of its kind.
+        BadEvent: the body is not of this kind.
     """
-    return payload.read(route.decode) if isinstance(payload, Payloads) else payload
+    return payload.read(kind) if isinstance(payload, Payloads) else payload
 
 
 def readable(payload: object) -> Iterator[object]:

@@ -91,7 +91,7 @@ class Redaction:
         skipped = event.skipped if is_whole else event.body_size - len(body)
         return RedactedEvent(
             event.source, event.topic, body, event.received_at_ms, event.token, raw, read, event.write_once,
-            event.deduplication_key, event.defect, event.redelivered, event.size, skipped,
+            event.deduplication_key, event.defect, event.redelivered, event.size, skipped, event.grown,
             tuple(dict.fromkeys([*before, *redacted])), frozenset(_texts(values)), self,
         )  # fmt: skip
 

@@ -30,6 +30,8 @@ _WHITE: Final = b" \t\r\n\0"
 _ZLIB: Final = "x"
 #: A text that begins or ends so is looked at: a byte order mark, NUL (which UTF-16 has too), zlib.
 _ODD: Final = f"\ufeff\0{_ZLIB}"
+#: Stands for the payload of an event that is dropped.
+_DROPPED: Final = object()
 _ERRORS: Final = (ValueError, RecursionError, OverflowError)
 
 
@@ -112,28 +114,23 @@ class Repairs:
             BadEvent: it can't be read all the same.
         """
         made: list[Repair] = []
-        try:
-            payload = self._read(kind, event, error, made)
-        except DroppedBody:
-            self._count(made)
-            raise
-        self._count(made)
-        return payload
-
-    def _count(self, made: list[Repair]) -> None:
+        payload = self._read(kind, event, error, made)
         for repair in made:
             self.counts[repair] = self.counts.get(repair, 0) + 1
+        if payload is _DROPPED:
+            raise DroppedBody
+        return payload
 
     def _read(self, kind: str, event: Event, error: Exception | None, made: list[Repair]) -> object:
         encoding = self._encoding(event) if event.body else ""
         if not encoding:
             return self._read_plain(kind, event, error, made)
-        event = with_body(event, decompressed(event.body, encoding, self.max_bytes))
+        body = decompressed(event.body, encoding, self.max_bytes)
+        event.grown = len(body)
+        event = with_body(event, body)
         made.append("compressed")
         try:
             return self._read_plain(kind, event, None, made)
-        except DroppedBody:
-            raise
         except BadEvent as refusal:
             raise BadEvent(refusal.reason, f"{refusal.detail} (inside {encoding})") from None
 
@@ -206,7 +203,7 @@ class Repairs:
             return None
         if self.empty == "drop":
             made.append("empty")
-            raise DroppedBody
+            return _DROPPED
         if kind in _MAY_BE_EMPTY:
             if self.empty is None:
                 return ""
@@ -219,14 +216,14 @@ class Repairs:
         try:
             headers, meta = event.details()
         except BadEvent:
-            return ""
+            return ""  # nobody knows, and a route that reads them says so
         return declared_encoding(headers, meta)
 
     def _charset(self, event: Event) -> str:
         if self.charset != "auto":
             return self.charset
         try:
-            return declared_charset(event.details()[1].get("content_type"))
+            return declared_charset(event.readable_details()[1].get("content_type"))
         except BadEvent:
             return ""
 

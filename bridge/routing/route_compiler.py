@@ -3,7 +3,7 @@
 The function is assembled from the syntax trees of the route's expressions:
 
     def route(_event, payload, _captures, _ids):
-        topic, (headers, meta) = _event.topic, _event.details()     # only the names that the route uses
+        topic, (headers, meta) = _event.topic, _event.readable_details()     # only the names that the route uses
         plant, oven = _captures
         try:
             if not (<when>): return None
@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Final
+from typing import Any
 
 from bridge.config import Route as RouteConfig
 from bridge.config.manifest import Actor
@@ -38,9 +38,6 @@ from bridge.routing.tracing import Marks, Tracing
 from bridge.routing.validation import Check, validated_run
 from bridge.routing.values import Values, has_expression, literal
 from bridge.topics.pattern import Pattern, TopicSyntax
-
-#: The steps that the message of an element costs beside its expressions.
-_TURN: Final = 200
 
 
 class RouteCompiler:
@@ -105,7 +102,9 @@ class RouteCompiler:
             queue, build, body = self._plain(static, dynamic, marks, body)
         functions = {**self._functions, **gates.functions}
         if self._tracing is not None and (marks or self._tracing.forms({*static, *dynamic})):
-            write = self._tracing.writer({*static, *dynamic}, queue)
+            # Each queue of an event's messages can be another one: their write has one span.
+            named = queue if target is None else config.queues[0] if len(config.queues) == 1 else "*"
+            write = self._tracing.writer({*static, *dynamic}, named)
             functions, body = {**functions, "_trace": write}, [*body, trace_call()]
         run = compile_function(
             (values.used, captures),
@@ -116,7 +115,7 @@ class RouteCompiler:
             functions=functions,
             purse=self._purse(),
             is_plain=target is None,
-            foreach=None if items is None else Foreach(items, config.foreach_limit, values.weight + _TURN),
+            foreach=None if items is None else Foreach(items, config.foreach_limit, values.weight),
         )
         return Route(
             name=config.name,

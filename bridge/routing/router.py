@@ -175,7 +175,7 @@ class Router:
                         continue
                     size = len(message[1])
                     if size > FREE_MESSAGE_BYTES:
-                        check_growth(size, event.size)
+                        check_growth(size, event.size + event.grown)
                 except ROUTE_ERRORS as error:
                     cause = route.dead_letter_reason(error)
                     if cause is None:

@@ -67,7 +67,7 @@ class Route:
         if made is None:
             return None
         messages = [Message(self.queue, *made)] if self.is_plain else made
-        check_sizes(messages, event.size)
+        check_sizes(messages, event.size + event.grown)
         return messages
 
     def dead_letter_reason(self, error: Exception) -> BadEvent | None:

@@ -83,8 +83,15 @@ class Bridge:
         deliveries = _deliveries(result)
         if not deliveries:
             raise NotDelivered(_explanation("no route fits", result))
+        chosen = {str(route.name): set(route.queues) for route in self.config.routes if len(route.queues) > 1}
         for delivery in deliveries:
-            _check_actor(broker, delivery.route, delivery.actor, delivery.queue)
+            queue: str | None = delivery.queue
+            if queue in chosen.get(delivery.route, ()):
+                # An event chooses it: workers read it if the application declares it, whatever the actor's own.
+                if queue not in broker.queues:
+                    raise NotDelivered(f"route {delivery.route}: the broker has no queue {quoted(queue)}; declare it")
+                queue = None
+            _check_actor(broker, delivery.route, delivery.actor, queue)
             for actor, queue in _later(delivery.options):
                 _check_actor(broker, delivery.route, actor, queue)
         message_class = importlib.import_module("dramatiq").Message

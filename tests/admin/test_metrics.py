@@ -57,6 +57,7 @@ CONTRACT: Final[dict[str, frozenset[str]]] = {
     **dict.fromkeys(_BY_ROUTE, frozenset({"source", "route"})),
     **dict.fromkeys(_BY_NOTHING, frozenset()),
     "events_dead_lettered_total": frozenset({"source", "reason"}),
+    "bodies_repaired_total": frozenset({"source", "repair"}),
     "queue_messages": frozenset({"queue", "state"}),
     "reloads_total": frozenset({"result"}),
     "config_info": frozenset({"fingerprint", "version", "namespace"}),
@@ -176,6 +177,8 @@ async def test_the_numbers_are_those_of_the_state() -> None:
         _key("spool_bytes", source="plant"): 400,
         _key("messages_written_total", source="orders"): 90,
         _key("invalid_traces_total", source="orders"): 6,
+        _key("bodies_repaired_total", source="orders", repair="compressed"): 12,
+        _key("bodies_repaired_total", source="orders", repair="bom"): 0,
         _key("events_held", source="orders"): 5,
         _key("events_window", source="orders"): 1000,
         _key("window_fill_ratio", source="orders"): 0.005,
@@ -240,7 +243,7 @@ async def test_the_identity_holds_at_every_scrape() -> None:
         state.sources["orders"].counts.received += difference
         values = await _values(state)
         for source in state.sources:
-            classes = ("enqueued", "filtered", "unmatched", "deduplicated", "returned", "lost")
+            classes = ("enqueued", "filtered", "unmatched", "deduplicated", "expired", "returned", "lost")
             settled = sum(values[_key(f"events_{each}_total", source=source)] for each in classes)
             settled += sum(
                 values[_key("events_dead_lettered_total", source=source, reason=each)]

@@ -118,7 +118,7 @@ async def test_the_stream_begins_with_everything_and_goes_on_with_changes() -> N
         name, state = await events.next()
         assert name == "state"
         assert "s3cret" not in json.dumps(state)
-        assert state["counts"] == {"a": [80, 10, 0], "b": [0, 0, 7], "c": [0, 0, 0]}
+        assert state["counts"] == {"a": [80, 10, 0, 0, 0], "b": [0, 0, 7, 0, 0], "c": [0, 0, 0, 0, 0]}
         assert state["routes"]["a"] == {
             "source": "orders",
             "actor": "reserve",
@@ -136,7 +136,7 @@ async def test_the_stream_begins_with_everything_and_goes_on_with_changes() -> N
             state = change
             if "counts" in change:
                 break
-        assert change["counts"] == {"a": [85, 10, 0], "d": [0, 0, 0]}
+        assert change["counts"] == {"a": [85, 10, 0, 0, 0], "d": [0, 0, 0, 0, 0]}
         assert change["removed"] == {"routes": ["c"], "counts": ["c"]}
         assert "sources" not in change
         assert change["ready"] is True

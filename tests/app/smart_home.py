@@ -35,7 +35,7 @@ def look_after(device: str) -> None:
 
 
 @dramatiq.actor(broker=broker)
-def note_switch(device: str, on: bool) -> None:  # noqa: FBT001 - a switch has two states
+def note_switch(device: str, on: bool) -> None:
     """Note the state of a switch."""
     called("note_switch", device, on)
 

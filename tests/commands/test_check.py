@@ -94,6 +94,24 @@ def test_a_field_that_is_never_found_is_not_redacted_in_silence(run: Terminal, p
     assert "note: dead_letters" not in run("check", "CONFIG")
 
 
+def test_keys_of_bodies_without_effect(run: Terminal, path: Path) -> None:
+    """Kinds that are no JSON or text; a `decode` that is the source's; a stream whose payload is made of fields."""
+    path.write_text(
+        "sources:\n"
+        "  s: {type: redis-pubsub, url: redis://localhost:1, channels: [news], decode: cbor, lenient: true, charset: utf-16}\n"
+        "  x: {type: redis-stream, url: redis://localhost:1, streams: [x], group: g, empty: drop}\n"
+        "routes: [{from: s, actor: a, decode: cbor}, {from: x, actor: b}]\n"
+    )
+    output = run("check", "CONFIG")
+    assert "note: sources.s: lenient has no effect: no body of it is read as JSON\n" in output
+    assert "note: sources.s: charset has no effect: no body of it is read as text\n" in output
+    assert "note: sources.x: empty has no effect: the payload is made of an entry's fields\n" in output
+    assert "note: route a: decode: cbor is that of sources.s; leave it out\n" in output
+    assert output.count("note:") == 4
+    path.write_text(path.read_text().replace("actor: a, decode: cbor", "actor: a, decode: json-or-text"))
+    assert run("check", "CONFIG").count("note:") == 1
+
+
 @pytest.mark.no_cover  # the tracer takes a multiple of the CPU time that is measured
 def test_topics_that_no_channel_has_are_found_soon_among_ten_thousand() -> None:
     """In less than 1 s of CPU, and not by asking each route for each channel; the tests run on any machine, so they allow tenfold."""

@@ -53,6 +53,20 @@ def test_check_has_the_notes_with_their_files(run: Terminal, files: Path) -> Non
     assert "routes/orders.yaml:6:63: note: route odd: 'payload.id' is text; an expression begins with $" in output
 
 
+def test_calls_are_checked_by_the_manifest_beside_the_main_file(run: Terminal, files: Path) -> None:
+    """A note on one has the path that the file has."""
+    actor = {"queue": "default", "parameters": [{"name": "id", "kind": "positional-or-keyword"}], "certain": False}
+    manifest = {"manifest": 1, "dramatiq": "2", "modules": [], "actors": dict.fromkeys(("first", "reserve"), actor)}
+    (files / "actors.json").write_text(json.dumps(manifest))
+    (files / "bridge.yaml").write_text(f"{MAIN}manifest: actors.json\n")
+    text = ORDERS.replace("args: [$payload.id]", "args: [1, 2]").replace('args: ["payload.id"]', "args: [1, 2]")
+    (files / "routes/orders.yaml").write_text(text.partition("tests:")[0])
+    output = run("check", "bridge.yaml")
+    assert (
+        "routes/orders.yaml:6:62: note: routes[1].args: the actor reserve takes 1 positional argument, not 2" in output
+    )
+
+
 def test_check_has_every_mistake_in_the_tests(run: Terminal, files: Path) -> None:
     """Of the included file, and of the file of tests beside it."""
     (files / "routes/order.json").unlink()
@@ -89,3 +103,11 @@ def test_route_graph_and_testing_know_all_routes(run: Terminal, files: Path) -> 
     assert "ordered" in run("graph", "bridge.yaml")
     made = Bridge(files / "bridge.yaml").route({"from": "plant", "topic": "orders/7", "payload": {"id": 7}})
     assert [one.route for one in made] == ["ordered"]
+
+
+def test_a_running_bridge_is_found_though_an_included_file_is_broken(run: Terminal, files: Path) -> None:
+    """A command that asks it needs `admin:` alone, which stands in the main file."""
+    (files / "bridge.yaml").write_text(f"{MAIN}admin: {{listen: '127.0.0.1:1'}}\n")
+    (files / "routes/orders.yaml").write_text("routes: [")
+    run("status", "--config", "bridge.yaml", code=1)
+    assert "127.0.0.1:1" in run.err

@@ -122,7 +122,11 @@ _EXPRESSIONS: Final = [
     ("payload.a is 'x'", 0, "'is' only asks whether a field is null; write '==' to compare"),
     ("meta.retained", 0, "meta has no field 'retained'; did you mean 'retain'?"),
     ("payload.class == 1", 8, """'class' is a word of the language; write ["class"] for the field"""),
-    ("[x for x in payload.a] == []", 0, "a comprehension can't be used in an expression"),
+    (
+        "[x for x in payload.a for y in x] == []",
+        26,
+        "a comprehension has one 'for'; write one comprehension within the other",
+    ),
     ("(payload.a > 1", 0, "'(' is never closed"),
 ]
 

@@ -133,6 +133,7 @@ def test_what_else_may_be_wrong(run: Terminal, server: AdminServer) -> None:
     state.sources["orders"].counts.lost = 5
     state.sources["orders"].counts.recovered = 1
     state.sources["orders"].counts.invalid_traces = 1200
+    state.sources["orders"].counts.repaired = {"compressed": 1300, "bom": 2, "empty": 0}
     server.bridge.now = state
     text = run("status", "--admin", server.listen, code=1)
     for words in (
@@ -143,6 +144,7 @@ def test_what_else_may_be_wrong(run: Terminal, server: AdminServer) -> None:
         "event loop  late by 3s",
         "7 received and 1 recovered from the spool: 5 LOST",
         "1,200 events with a malformed trace, or a part of it: that was left out",
+        "bodies were repaired to be read: 1,300 compressed, 2 bom\n",
         "3 events are not accounted for",
     ):
         assert words in text

@@ -57,7 +57,7 @@ def test_every_example_loads_with_an_empty_environment(path: Path) -> None:
         "examples/audit-stream",
         "examples/shop-orders",
         "examples/smart-home",
-        "examples/foreign-publishers",
+        "examples/publishers",
     ],
 )
 def test_an_editor_finds_the_schema(name: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from typing import Any, Final
 
@@ -159,6 +160,14 @@ def test_text_that_is_no_expression_is_left_alone(text: str) -> None:
         f"sources: {{p: {{x: 1}}}}\nname:\n  password: {text} # a comment\n".encode(), "f", Substitution({})
     )
     assert document.flawless
+
+
+def test_a_long_line_takes_no_long_time() -> None:
+    """The words are looked for in a part of it: without a bound this takes minutes."""
+    begin = time.process_time()
+    document = parse(f"{HEAD}    args: [{'a:$' * 100_000}, 'x\n".encode(), "f", Substitution({}))
+    assert [each.message for each in document.diagnostics()] == ["this quote is not closed"]
+    assert time.process_time() - begin < 10
 
 
 def _parsed(rest: str) -> Document:

@@ -149,7 +149,7 @@ def test_a_name_twice_names_both_places(files: Files) -> None:
 def test_an_included_file_has_sections_and_nothing_else(files: Files, text: str, expected: str) -> None:
     """One that is empty may be half written: its routes would be gone without a word."""
     files(a=text)
-    has = "an included file has routes, tests, sources and tables"
+    has = "an included file has routes, sources, tables and tests"
     assert said() == [f"routes/a.yaml:{expected.format(has=has)}"]
 
 

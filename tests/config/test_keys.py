@@ -215,7 +215,7 @@ routes:
     throttle: {per: 10s}
 """,
         """\
-bridge.yaml:6:5: routes[0].throttle: unknown key 'throttle'; known keys: name, from, topic, when, otherwise, foreach, foreach_limit, actor, queue, queue_by, allow, args, kwargs, options, delay, eta, then
+bridge.yaml:6:5: routes[0].throttle: unknown key 'throttle'; known keys: name, from, topic, decode, validate, when, otherwise, foreach, foreach_limit, actor, queue, queue_by, allow, args, kwargs, options, delay, eta, then, deduplicate, expires
         throttle: {per: 10s}
         ^
 """,
@@ -230,7 +230,7 @@ routes:
     "\\e[31m": 1
 """,
         """\
-bridge.yaml:6:5: routes[0]['\\x1b[31m']: unknown key '\\x1b[31m'; known keys: name, from, topic, when, otherwise, foreach, foreach_limit, actor, queue, queue_by, allow, args, kwargs, options, delay, eta, then
+bridge.yaml:6:5: routes[0]['\\x1b[31m']: unknown key '\\x1b[31m'; known keys: name, from, topic, decode, validate, when, otherwise, foreach, foreach_limit, actor, queue, queue_by, allow, args, kwargs, options, delay, eta, then, deduplicate, expires
         "\\e[31m": 1
         ^
 """,

@@ -91,7 +91,15 @@ def test_the_annotated_configuration_is_valid_and_whole() -> None:
     words = set(re.findall(r"([a-z_]+):", text))
     for name, _, _ in _properties():
         model, _, key = name.partition(".")
-        if model not in {"EventCase", "ExpectedMessage", "ExpectedDeadLetter", "Case", "options", "step"}:
+        if model not in {
+            "EventCase",
+            "ExpectedMessage",
+            "ExpectedStep",
+            "ExpectedDeadLetter",
+            "Case",
+            "options",
+            "step",
+        }:
             assert key in words, f"{name} is not in config/bridge.yaml"
 
 

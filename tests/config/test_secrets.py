@@ -64,6 +64,14 @@ def test_references_are_replaced_once_and_as_text(text: str, value: str, loaded:
     assert type(config.routes[0].args[0]) is str
 
 
+def test_a_substituted_text_is_no_expression_in_a_step(loaded: Load) -> None:
+    """As in args: the environment brings values and no code."""
+    (route_,) = loaded(route('then: [{actor: b, args: ["${NAME}"]}]'), NAME="$payload.a").routes
+    assert route_.then[0].args == ["$$payload.a"]  # the text, with the sign doubled as in the file
+    with pytest.raises(ConfigError, match="actor"):
+        loaded(route("allow: {actor: [b]}").replace("actor: act", "name: n\n    actor: ${NAME}"), NAME="$payload.a")
+
+
 def test_outside_of_routes_a_dollar_is_only_a_dollar(loaded: Load) -> None:
     """A password may begin with `$`, and a literal `${` is written `$${` everywhere."""
     text = "sources:\n  m: {type: mqtt, url: mqtt://localhost, username: '$${me}', password: '$a${NAME}'}\n"

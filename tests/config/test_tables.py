@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import pytest
+from hypothesis import HealthCheck, given, settings, strategies
 
 from bridge import config
 from bridge.config import table_files, tables
@@ -72,6 +73,28 @@ def test_a_mapping_or_a_list_of_mappings(
     assert (
         rows({"file": f"t.{kind}", **settings}, **{f"t_{kind}": "\ufeff " + json.dumps(document, indent=1)}) == expected
     )
+
+
+_JSON: Final = strategies.recursive(
+    strategies.none() | strategies.booleans() | strategies.integers() | strategies.floats(allow_nan=False, allow_infinity=False) | strategies.text(alphabet=strategies.characters(exclude_categories=["Cs"]), max_size=8),
+    lambda inner: strategies.lists(inner, max_size=3) | strategies.dictionaries(strategies.text(alphabet='ab"\\\n', max_size=2), inner, max_size=3),
+    max_leaves=6,
+)  # fmt: skip
+
+
+@given(
+    strategies.dictionaries(strategies.text(alphabet='ab{}[],: \n"\\', max_size=4), _JSON, max_size=6),
+    strategies.sampled_from([None, 0, 3, "\t"]),
+)
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_json_is_read_as_json_whatever_stands_in_it(tmp_path: Path, document: dict[str, Any], indent: Any) -> None:
+    """Brackets and quotes in texts, any white space: the rows are those of the standard library, line by line."""
+    path = tmp_path / "t.json"
+    path.write_text(json.dumps(document, indent=indent), encoding="utf-8")
+    assert table_files.read_rows(path, None, None, ",")[0] == document
+    listed = [{"id": key, "value": value} for key, value in document.items()]
+    path.write_text(json.dumps(listed, indent=indent, ensure_ascii=False), encoding="utf-8")
+    assert table_files.read_rows(path, "id", "value", ",")[0] == document
 
 
 def test_values_stand_in_the_configuration(rows: Rows) -> None:

@@ -72,7 +72,7 @@ sources:
 bridge.yaml:2:51: sources.plant.qos: takes 0 or 1
       plant: {type: mqtt, url: mqtt://localhost, qos: 2, decode: jsn}
                                                       ^
-bridge.yaml:2:62: sources.plant.decode: takes json, text, msgpack, cbor, bytes or auto; did you mean 'json'?
+bridge.yaml:2:62: sources.plant.decode: takes json, text, msgpack, cbor, bytes, auto, json-or-text, form or ndjson; did you mean 'json'?
       plant: {type: mqtt, url: mqtt://localhost, qos: 2, decode: jsn}
                                                                  ^
 """,

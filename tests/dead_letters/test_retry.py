@@ -45,6 +45,24 @@ async def test_the_route_that_failed_sees_the_event_as_it_was(desk: Desk) -> Non
     assert len(messages(desk)) == 2
 
 
+async def test_an_event_that_was_too_much_for_the_loops_of_a_route(desk: Desk) -> None:
+    """The dead letter says so; once the route asks for less it is written, and an element without the field is named."""
+    body = b'{"id": 1, "xs": [%b{"y": 1}], "ys": [%b1]}' % (b"{}," * 500, b"1," * 30_000)
+    desk.write_config([{**BROKEN, "args": ["$[x in payload.ys for x in payload.ys]"]}])
+    (letter,) = await desk.receive(order(body))
+    assert (letter.reason, letter.error) == (
+        "too-large",
+        "args.0: the loops of this route take too many steps in `payload.ys`",
+    )
+    desk.write_config([{**BROKEN, "args": ["$[x.y for x in payload.xs]"]}])
+    retried = await desk.retry(letter)
+    assert retried.detail == "args.0: no field 'y' in `x.y`, element 0 of `payload.xs`"
+    (letter,) = await desk.letters()
+    desk.write_config([{**BROKEN, "args": ["$[x.y for x in payload.xs if has(x.y)]"]}])
+    assert (await desk.retry(letter)).outcome == "retried"
+    assert numbers(desk) == [[1]]
+
+
 async def test_an_event_that_reached_no_route_runs_through_all(desk: Desk) -> None:
     """One that could not be decoded, by another `decode` today."""
     desk.write_config([BROKEN, OTHER])
@@ -199,6 +217,14 @@ REDACT = {"redact": ["payload.card", "payload.card.number", "payload.items.card"
         ("$min(payload.n, payload.card)", True),
         ("$payload.n + payload.card", True),
         ("$payload.items[0].card", True),
+        ("$type(payload.card)", True),
+        ("$catch(payload.card, 0)", True),
+        ("$catch(int(payload.card), 0)", True),
+        ("$catch(payload.card < 5, false)", True),
+        ("$catch(to_json([payload.card]), 0)", True),
+        ("$catch(str(payload), 0)", True),
+        ("$catch(unique([payload.card]), 0)", True),
+        ("$catch(payload.n, 0)", False),
         ("$payload.n", False),
         ("$has(payload.card)", False),
         ("$len(payload)", False),

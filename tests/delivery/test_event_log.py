@@ -43,7 +43,7 @@ def test_each_event_has_one_line_at_debug(
         assert not bridge.events("event.outcome")
         return
     line = bridge.wait_for("event.outcome")
-    assert line["outcome"] == "written"
+    assert line["outcome"] == "dead-lettered"
     with redis_server.client() as client:
         (message,) = queue_messages(client, "history")
         ((entry_id, _),) = client.xrange(feed.name)

@@ -177,6 +177,15 @@ async def test_attempts_that_cannot_be_forgotten_repeat_nothing(before: int) -> 
     assert [json.loads(body)["args"] for _, body in column.messages] == [[n] for n in range(6)]
 
 
+@pytest.mark.parametrize("before", [0, ISOLATE_AFTER])
+async def test_a_redelivered_event_whose_time_is_up_is_known_as_that(before: int) -> None:
+    """Routed by itself or with the others: whoever looks at the batch later sees which of its events have expired."""
+    events = [event("t", b"%d" % n, redelivered=n == 1, raw=({}, {"expires_in": n % 2 or 2**32 - 1})) for n in range(4)]
+    batch = Batch(events)
+    counts = await PoisonGuard("s", _Failing(before), None).route(batch, router([{"actor": "log", "expires": True}]))
+    assert (counts.enqueued, counts.expired, batch.expired) == (2, 2, [1, 3])
+
+
 class _Spans:
     """Opens a span for each event, named by its body."""
 

@@ -12,6 +12,7 @@ import yaml
 
 from bridge import cli
 from bridge.config.models import Config
+from bridge.dry_run.suite import Suite
 from tests.support.children import REPOSITORY
 from tests.support.documents import Block, blocks, documents
 
@@ -95,3 +96,17 @@ def test_pieces_are_right(block: Block, tmp_path: Path, capsys: pytest.CaptureFi
 def test_a_wrong_piece_is_found(text: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """In each kind of frame."""
     assert "unknown key" in _mistakes(Block("yaml", text, 1), tmp_path, capsys)
+
+
+_WITH_TESTS: Final = [piece for piece in _pieces() if "tests" in yaml.safe_load(piece.values[0].text)]
+
+
+@pytest.mark.parametrize("block", _WITH_TESTS)
+def test_their_tests_pass(block: Block, tmp_path: Path) -> None:
+    """A piece that says what becomes of an event is right about it."""
+    path = tmp_path / "bridge.yaml"
+    path.write_text(yaml.safe_dump(_framed(yaml.safe_load(block.text))))
+    suite = Suite(str(path))
+    results = list(suite.run(range(len(suite.names()))))
+    assert results
+    assert [line for result in results for line in result.differences] == []

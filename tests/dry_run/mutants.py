@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Final
 
+from bridge.config.wording import spell_path
+
 _OPERATORS: Final[dict[type[ast.AST], type[ast.AST]]] = {
     ast.Gt: ast.GtE,
     ast.GtE: ast.Gt,
@@ -25,7 +27,12 @@ _OPERATORS: Final[dict[type[ast.AST], type[ast.AST]]] = {
     ast.Div: ast.Mult,
 }
 #: Parts of a route whose text is an expression only behind `$`.
-_VALUES: Final = ("args", "kwargs", "options", "delay", "deduplicate")
+_VALUES: Final = (
+    *("args", "kwargs", "options", "delay"),
+    *("foreach", "eta", "then", "queue_by", "actor", "queue", "deduplicate"),
+)
+#: Bounds, which no event of a test needs to reach.
+_BOUNDS: Final = frozenset({"foreach_limit", "allow"})
 #: The keys of a table of which a lookup depends; and those of a schema on which no payload does.
 _OF_TABLES: Final = {"key", "value", "delimiter"}
 _ANNOTATIONS: Final = frozenset({"$schema", "$id", "$comment", "title", "description", "examples", "default"})
@@ -44,7 +51,7 @@ def mutants(config: dict[str, Any]) -> Iterator[Mutant]:
     for index, route in enumerate(config["routes"]):
         for path, value in _scalars((), route):
             # How long a key is remembered, no test of one event can tell.
-            if path[0] in {"name", "from"} or path == ("deduplicate", "within"):
+            if path[0] in {"name", "from"}.union(_BOUNDS) or path == ("deduplicate", "within"):
                 continue
             if path[0] == "validate" and not _ANNOTATIONS.isdisjoint(path):
                 continue
@@ -63,7 +70,7 @@ def _mutant(config: dict[str, Any], path: tuple[Any, ...], value: Any, changed: 
     for step in path[:-1]:
         inside = inside[step]
     inside[path[-1]] = changed
-    return Mutant(f"{'.'.join(map(str, path))}: {value!r} -> {changed!r}", mutant)
+    return Mutant(f"{spell_path(path)}: {value!r} -> {changed!r}", mutant)
 
 
 def _scalars(path: tuple[Any, ...], value: Any) -> Iterator[tuple[tuple[Any, ...], Any]]:
@@ -85,6 +92,8 @@ def _changed(path: tuple[Any, ...], value: Any) -> Iterator[Any]:
     elif isinstance(value, str) and value.startswith("$") and path[0] in _VALUES:
         # What separates the parts of a key, no test can tell either.
         yield from (f"${text}" for text in _expressions(value[1:], texts=path[0] != "deduplicate"))
+    elif path[0] == "decode":
+        yield from {"text", "json", "bytes"} - {value}
     elif isinstance(value, bool):
         yield not value
     elif isinstance(value, (int, float)):

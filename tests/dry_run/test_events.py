@@ -64,8 +64,8 @@ def _refusal(sources: Mapping[str, config.SourceModel], name: str, **event: Any)
         ("mqtt-0", mqtt_details(bytes([0x30, 0]))),
         ("mqtt-3", mqtt_details(bytes([0x32]))),
         ("pubsub", ({}, {})),
-        ("stream", stream_details(None, (b"1767225600000-0", [b"a", b"1"]))),
-        ("field", stream_details(b"data", (b"1767225600000-0", [b"data", b"1"]))),
+        ("stream", stream_details(None, (), (b"1767225600000-0", [b"a", b"1"]))),
+        ("field", stream_details(b"data", (), (b"1767225600000-0", [b"data", b"1"]))),
     ],
 )
 def test_an_event_without_properties_has_those_of_the_protocol(

@@ -77,3 +77,37 @@ def test_a_test_that_passes_explains_nothing(tests: Tests, monkeypatch: pytest.M
     _, results = tests(routes, *[{"event": {"payload": {"m": 99}}, "expect": []}] * 1000)
     assert not any(result.differences for result in results)
     assert time.process_time() - before < 10 * 2
+
+
+@pytest.mark.parametrize(
+    ("when", "payload", "why"),
+    [
+        (
+            "len(x for x in payload.xs if x.q > payload.n) > 1",
+            {"xs": [{"q": 2}], "n": 1},
+            '`len(x for x in payload.xs if x.q > payload.n) > 1` is false: payload.xs is [{"q": 2}]; payload.n is 1',
+        ),
+        (
+            "payload.a == 1 and [x.b for x in payload.xs] == [1]",
+            {"a": 1, "xs": [{"b": 1}, {}]},
+            "`x.b`: no field 'b', element 1 of `payload.xs`",
+        ),
+        (
+            "{x.k: 1 for x in payload.xs}[topic] == 2",
+            {"xs": [{"k": "t"}]},
+            "`{x.k: 1 for x in payload.xs}[topic] == 2` is false: {x.k: 1 for x in payload.xs}[topic] is 1",
+        ),
+        ("payload.name[:2] == 'ab'", {"name": "xyz"}, "`payload.name[:2] == 'ab'` is false: payload.name[:2] is \"xy\""),
+        ("not payload.on == true", {"on": True}, "`payload.on == true` is true, and `not` wants it false: payload.on is true"),
+        ("payload.a == payload.b", {"a": 1, "b": True}, "`payload.a == payload.b` is false: payload.a is 1; payload.b is true"),
+        (
+            "1 < payload.a == payload.b",
+            {"a": 2, "b": 3},
+            "`1 < payload.a == payload.b` is false: payload.a is 2; payload.b is 3",
+        ),
+    ],
+)  # fmt: skip
+def test_a_condition_with_a_loop_is_explained(when: str, payload: object, why: str, tests: Tests) -> None:
+    """By what it reads of the event; the names of a loop's elements have no value outside it."""
+    _, (result,) = tests([{"when": when}], {"event": {"payload": payload}, "expect": [{"actor": "act"}]})
+    assert result.context[-1].partition("when: ")[2] == why

@@ -28,7 +28,7 @@ from tests.support.children import REPOSITORY
 
 EXAMPLES: Final = (
     *("iot-fleet", "legacy-rabbitmq", "audit-stream", "rabbitmq-stream", "redis-pubsub", "demo"),
-    *("shop-orders", "smart-home", "foreign-publishers"),
+    *("shop-orders", "smart-home", "publishers"),
 )
 _SOURCES: Final = {"s": {"type": "redis-pubsub", "url": "redis://localhost", "channels": ["c"]}}
 

@@ -143,11 +143,9 @@ def _easynetq_properties() -> bytes:
     return flags.to_bytes(2) + len(table).to_bytes(4) + table + b"".join(bytes([len(text)]) + text for text in texts)
 
 
-def test_foreign_publishers(
-    rabbitmq: RabbitMQ, redis_server: Redis, new_bridge: Bridges, new_worker: NewWorker
-) -> None:
+def test_publishers(rabbitmq: RabbitMQ, redis_server: Redis, new_bridge: Bridges, new_worker: NewWorker) -> None:
     """MassTransit's envelope, EasyNetQ's type, and what Celery itself has published: actors with their own signatures run."""
-    bridge = _run(new_bridge, _text("foreign-publishers"), redis_server, rabbitmq)
+    bridge = _run(new_bridge, _text("publishers"), redis_server, rabbitmq)
     body = json.dumps(_MASSTRANSIT).encode()
     properties = {"content_type": "application/vnd.masstransit+json", "message_id": _MASSTRANSIT["messageId"]}
     asyncio.run(_publish(rabbitmq, "Shop.Contracts:OrderSubmitted", [("", body, properties)] * 2))
@@ -158,7 +156,7 @@ def test_foreign_publishers(
     recorded = json.loads((REPOSITORY / "tests/support/celery_messages.json").read_text())["messages"]
     for message in recorded.values():
         feed.publish_raw(base64.b64decode(message["body"]), base64.b64decode(message["properties"]))
-    worker = _work(new_worker, "foreign_publishers", redis_server, "default")
+    worker = _work(new_worker, "publishers", redis_server, "default")
     calls = _calls(worker, 6)
     chained = next(args for actor, args, _ in calls if actor == "report_task")
     assert calls == [

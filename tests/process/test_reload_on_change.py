@@ -105,6 +105,27 @@ async def test_an_updated_config_map_is_loaded(
     assert len(bridge.said("bridge.reloaded")) == len(bridge.said("bridge.reload_requested")) == 1
 
 
+async def test_a_file_that_is_included_later_is_loaded(stream: StreamFeed, redis_server: Redis, tmp_path: Path) -> None:
+    """It comes beside the others into the folder, and no connection closes; SIGHUP loads the same files."""
+    config = stream.config(redis_server, {"actor": "old"})
+    routes = tmp_path / "routes"
+    routes.mkdir()
+    (routes / "old.yaml").write_text(_text({"routes": config.pop("routes")}))
+    (tmp_path / "bridge.yaml").write_text(_text(config | {"include": ["routes/*.yaml"]}))
+    async with _run(tmp_path / "bridge.yaml") as bridge:
+        stream.publish_numbers(1)
+        await bridge.until(lambda: len(_calls(redis_server)) == 1, "the first message")
+        (routes / "new.yaml").write_text(_text({"routes": stream.config(redis_server, {"actor": "new"})["routes"]}))
+        assert (await bridge.says("bridge.reloaded"))["changes"][0] == "route new added"
+        assert bridge.said("bridge.reload_requested")[0]["files"] == [f"the files of {routes}/*.yaml"]
+        stream.publish_numbers(2)
+        await bridge.until(lambda: len(_calls(redis_server)) == 3, "the second message, twice")
+        (routes / "old.yaml").unlink()
+        assert (await bridge.says("bridge.reloaded", 2))["changes"] == ["route old removed"]
+        assert len(bridge.said("source.connected")) == 1
+    assert _calls(redis_server) == [("new", 2), ("old", 1), ("old", 2)]
+
+
 async def test_a_changed_secret_connects_anew(
     redis_server: Redis, new_redis: Callable[..., Redis], tmp_path: Path
 ) -> None:

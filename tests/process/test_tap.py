@@ -65,7 +65,7 @@ def test_each_event_comes_with_its_outcome(tapped: Callable[..., Tapped], redis_
             client.xadd(one.feed.name, {"data": b"\xffno JSON"})
         events = {str(each.get("body")): each for each in tap.wait(4)}
         hot, cold, seven = (events[json.dumps({"c": c})] for c in (300, -1, 7))
-        assert [hot["outcome"], cold["outcome"], seven["outcome"]] == ["enqueued", "filtered", "enqueued"]
+        assert [hot["outcome"], cold["outcome"], seven["outcome"]] == ["enqueued", "filtered", "dead-lettered"]
         with redis_server.client() as client:
             (message,) = queue_messages(client, "default")
             ids = {entry.decode() for entry, _ in client.xrange(one.feed.name)}

@@ -203,7 +203,7 @@ async def test_the_answer_of_thousands_of_routes_is_bounded(tmp_path: Path) -> N
     tried = await workshop.try_event(Trial(source="feed", topic="events", payload={"n": "x" * 100_000}))
     assert (len(tried.routes), tried.left_out) == (200, 100)
     assert sum(len(text) for each in tried.routes for text in each.messages) <= trials._MAX_MESSAGES
-    assert tried.routes[-1].why == "1 of its 1 messages are not shown: together they are too large"
+    assert tried.routes[-1].why == "1 of its 1 messages are not shown"
     assert (tried.test, tried.no_test) == ("", "a test of this event and its messages would be too large for the page")
 
 

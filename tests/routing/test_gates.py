@@ -9,12 +9,14 @@ from typing import Any
 import pytest
 
 from bridge.config import Config
+from bridge.config.manifest import Actor, Manifest
 from bridge.errors import Diagnostic
 from bridge.model.accounting import Counts
 from bridge.model.batch import Batch
 from bridge.model.column import gated_messages
 from bridge.model.event import Event
-from bridge.routing.compiler import check_routes
+from bridge.routing.compiler import check_routes, compile_routes
+from bridge.routing.router import make
 from tests.support.routing import MQTT, router
 
 
@@ -127,6 +129,31 @@ def test_a_key_that_tells_nothing_is_a_mistake(key: str, place: tuple[str, ...],
     assert message in str(found)
 
 
+@pytest.mark.parametrize(
+    ("key", "is_right"),
+    [("$payload.id", False), ("$topic", False), ("$item.id", True), ('$f"{payload.id}/{index}"', True)],
+)
+def test_a_key_that_all_elements_share_is_a_mistake(key: str, is_right: bool) -> None:
+    """All messages of an event but the first would be left out, each time."""
+    found = [str(one) for one in mistakes(foreach="$payload.lines", deduplicate={"key": key})]
+    text = "all elements of an event have this key: only the message of the first is written; read item or index"
+    assert found == ([] if is_right else [text])
+
+
+def test_each_element_has_its_own_key() -> None:
+    """The element is seen by the key as by any other value; an error names the element."""
+    body = b'{"lines": [{"id": 1}, {"id": 2}, {"id": 1}]}'
+    made, _ = routed(event(body), foreach="$payload.lines", deduplicate={"key": '$f"{item.id}"'})
+    assert keys(made) == [b"1", b"2", b"1"]
+    made, counts = routed(
+        event(b'{"lines": [{"id": 1}, {"id": null}]}'), foreach="$payload.lines", deduplicate={"key": "$item.id"}
+    )
+    ((_, letter),) = made.dead_letters
+    assert "deduplicate.key" in letter.detail
+    assert "element 1 of foreach" in letter.detail
+    assert (counts.dead_lettered, made.queues) == (1, {})
+
+
 def test_a_route_without_gates_is_plain() -> None:
     """It has the one function that it always had."""
     routes: list[dict[str, Any]] = [
@@ -166,6 +193,19 @@ def test_max_age_is_no_longer_than_the_event_lives(
     else:
         late_ms = now_ms() - begin_ms if age_ms >= 0 else 0
         assert expected - late_ms <= found <= expected
+
+
+@pytest.mark.parametrize(
+    ("own", "expected"), [({}, 60_000), ({"max_age": 10_000}, None), ({"max_age": 90_000}, 60_000)]
+)
+def test_the_max_age_of_the_actor_is_not_exceeded(own: dict[str, Any], expected: int | None) -> None:
+    """A message's own would replace it: so where the manifest tells a shorter one, none is written."""
+    config = {"sources": {"s": MQTT}, "routes": [{"from": "s", "actor": "a", "expires": True}]}
+    loaded = Config.model_validate(config).with_manifest(Manifest(1, "2.2.1", ("app",), {"a": Actor("q", options=own)}))
+    made = Batch([event(expires_in=60)])
+    make(loaded.sources["s"], compile_routes(loaded)[0]["s"]).route(made)
+    (found,) = [json.loads(body)["options"].get("max_age") for _, body in made.queues["q"].messages]
+    assert found is None if expected is None else expected - 30_000 < found <= expected
 
 
 def test_an_event_whose_time_is_up_is_expired() -> None:

@@ -12,7 +12,7 @@ from bridge.model.message import Gate, GateRule, Message
 from bridge.redis_io.connection import Word, encode_command
 from bridge.sink.dead_letters import LetterBounds
 from bridge.sink.script_arguments import ScriptArguments
-from tests.support.batches import DEAD, Sinks, answer, copied, event, message, numbers
+from tests.support.batches import DEAD, Sinks, answer, copied, event, message, numbers, unavailable
 from tests.support.brokers import Redis
 
 
@@ -133,6 +133,22 @@ async def test_merged_batches_keep_their_gates(redis_server: Redis, make: Sinks)
     assert (written, suppressed(written)) == (Written(4, 0), [(1, "lines")])
     with redis_server.client() as client:
         assert numbers(client) == [1, 2, 4, 5]
+
+
+async def test_a_redis_that_is_full_uses_no_key(redis_server: Redis, make: Sinks) -> None:
+    """It refuses the whole batch before any effect: once it has room, each message is written."""
+    sink = make(redis_server)
+    made = made_of([gated(1)], [gated(2, key="1")])
+    await sink.probe()
+    with redis_server.client() as client:
+        client.config_set("maxmemory", 1)
+        try:
+            assert "OOM" in await unavailable(sink.write(made))
+        finally:
+            client.config_set("maxmemory", 0)
+        assert client.keys("dramatiq-bridge:once:*") == []
+        assert await sink.write(made) == Written(1, 1)
+        assert numbers(client) == [1]
 
 
 async def test_a_refused_message_uses_no_key(redis_server: Redis, make: Sinks) -> None:

@@ -29,6 +29,7 @@ def state_of(**changes: Any) -> BridgeState:
     counts = orders.counts
     counts.received, counts.enqueued, counts.filtered, counts.messages = 100, 80, 10, 90
     counts.invalid_traces = 6
+    counts.repaired = {"compressed": 12}
     counts.count_dead_lettered("decode", 7)
     counts.route("a").matched, counts.route("a").filtered, counts.route("b").dead_lettered = 80, 10, 7
     orders.batches.observe(30, EVENTS_BUCKETS)

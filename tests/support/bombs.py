@@ -16,8 +16,7 @@ from bridge.model.batch import Batch
 from bridge.model.event import Details
 from bridge.model.message import MessageIds
 from bridge.routing.routes import ROUTE_ERRORS
-from bridge.sources.amqp.properties import details as amqp_details
-from bridge.sources.amqp.properties import parse_properties
+from bridge.sources.amqp.properties import readable_details
 from bridge.sources.mqtt.properties import details as mqtt_details
 from bridge.sources.redis_stream.entries import details as entry_details
 from tests.support import bomb_bodies
@@ -86,7 +85,7 @@ def _evaluated(text: str, payload: object) -> Callable[[], object]:
 def _amqp() -> Iterator[Bomb]:
     """Yield headers as large as one frame of AMQP."""
     for name, header in _headers():
-        yield Bomb(f"AMQP: {name}", _read(lambda header=header: amqp_details(parse_properties(header), "", False)))  # type: ignore[misc]
+        yield Bomb(f"AMQP: {name}", _read(lambda header=header: readable_details(header, "", False)))  # type: ignore[misc]
 
 
 def _headers() -> Iterator[tuple[str, bytes]]:
@@ -142,7 +141,7 @@ def _mqtt_properties() -> Iterator[tuple[str, bytes]]:
 
 def _redis() -> Iterator[Bomb]:
     fields = [b"%x" % number for number in range(SIZE // 6 * 2)]
-    yield Bomb("Redis: an entry of small fields", _read(lambda: entry_details(b"-", (b"1-0", fields))))
+    yield Bomb("Redis: an entry of small fields", _read(lambda: entry_details(b"-", (), (b"1-0", fields))))
 
 
 def _topics() -> Iterator[Bomb]:

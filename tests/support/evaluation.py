@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import pytest
@@ -26,7 +26,7 @@ FILENAME = "<test route>"
 CAPTURES = ("oven", "plant")
 
 
-def build(expression: Expression) -> Callable[..., Any]:
+def build(expression: Expression, functions: Mapping[str, object] = RUNTIME) -> Callable[..., Any]:
     """Make a function of every name from an expression, as a route does."""
     arguments = ast.arguments(
         posonlyargs=[],
@@ -38,13 +38,13 @@ def build(expression: Expression) -> Callable[..., Any]:
     if expression.needs_purse:
         arguments.args.append(ast.arg(PURSE))
     tree = ast.fix_missing_locations(ast.Expression(ast.Lambda(arguments, expression.node)))
-    function: Callable[..., Any] = eval(compile(tree, FILENAME, "eval"), dict(RUNTIME))  # noqa: S307
+    function: Callable[..., Any] = eval(compile(tree, FILENAME, "eval"), dict(functions))  # noqa: S307
     if not expression.needs_purse:
         return function
     return lambda *args, **values: function(*args, **values, **{PURSE: Purse(STEPS)})
 
 
-def evaluate(text: str, payload: object = None, **values: object) -> Any:
+def evaluate(text: str, payload: object = None, *, functions: Mapping[str, object] = RUNTIME, **values: object) -> Any:
     """Evaluate an expression on one event."""
     event: dict[str, object] = {
         "payload": payload,
@@ -56,7 +56,7 @@ def evaluate(text: str, payload: object = None, **values: object) -> Any:
         "oven": "7",
         "plant": "3",
     }
-    return build(parse(text, (*NAMES, *CAPTURES), line=7))(**event | values)
+    return build(parse(text, (*NAMES, *CAPTURES), line=7), functions)(**event | values)
 
 
 def failure(text: str, payload: object = None) -> ExpressionFailure:

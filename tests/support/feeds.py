@@ -258,6 +258,16 @@ class MqttFeed(Feed):
         return len(seen)
 
 
+def mqtt_publish(broker: Mosquitto, messages: Sequence[tuple[str, bytes]]) -> None:
+    """Publish bodies at QoS 1, one after another."""
+    client = _mqtt_client(f"publisher-{uuid.uuid4().hex[:8]}", persistent=False)
+    connect(client, broker.port)
+    for topic, body in messages:
+        client.publish(topic, body, qos=1).wait_for_publish(60)
+    client.disconnect()
+    client.loop_stop()
+
+
 class LibraryMqttFeed(MqttFeed):
     """The same, read by paho-mqtt itself."""
 

@@ -122,7 +122,7 @@ def _check(sink: Redis, report: Report, stopped: dict[str, Any], *, in_order: bo
         "only some files were used": lambda: len(set(versions)) < min(3, report.reloads["bridge.reloaded"]),
     }
     report.wrong += [words for words, is_wrong in checks.items() if is_wrong()]
-    classes = ("enqueued", "filtered", "unmatched", "deduplicated", "dead_lettered", "returned", "lost")
+    classes = ("enqueued", "filtered", "unmatched", "deduplicated", "expired", "dead_lettered", "returned", "lost")
     if stopped["received"] + stopped["recovered"] != sum(stopped[name] for name in classes):
         report.wrong.append("the accounts differ")
 

@@ -98,6 +98,7 @@ export class Detail {
       this.row(key, ...WORDS[key], counts[key], rates?.[key], counts[key] > 0 && (key === "lost" || (key === "dead_lettered" && this.model.lettersLeft !== 0)) ? "bad" : null);
       if (key === "dead_lettered") for (const [reason, number] of Object.entries(counts.reasons)) this.row(`reason ${reason}`, visible(reason), "", number, null, "sub");
     }
+    for (const [repair, number] of Object.entries(counts.repaired ?? {})) this.row(`repair ${repair}`, visible(repair), "bodies repaired to be read", number);
     this.row("in flight", "in flight", "no outcome yet", source.in_flight);
     if (source.spooled) this.row("spooled", "spooled", "wait on disk", source.spooled);
     this.row("error", "difference", "came less all of these", source.accounting_error, null, source.accounting_error ? "bad" : "good");

@@ -96,7 +96,7 @@ export class Trial {
   show(answer) {
     const fit = answer.routes.filter(({ fits }) => fits);
     const others = answer.routes.filter(({ fits }) => !fits);
-    const verdicts = { fits: ["ok", `${some(fit.length, "route")} ${fit.length === 1 ? "fits" : "fit"}`], none: ["warn", "no route fits: the event would be dropped"], "dead-letter": ["bad", "it would become a dead letter"] };
+    const verdicts = { fits: ["ok", `${some(fit.length, "route")} ${fit.length === 1 ? "fits" : "fit"}`], none: ["warn", fit.length ? "nothing would be written" : "no route fits: the event would be dropped"], "dead-letter": ["bad", "it would become a dead letter"] };
     const [level, words] = verdicts[answer.result];
     const why = answer.why ? h("p", {}, visible(answer.dead_letter ? `${answer.dead_letter}: ${answer.why}` : answer.why)) : null;
     const copy = answer.test ? h("button", { type: "button", class: "plain", "data-key": "copy", on: { click: () => this.copy(answer.test, copy) } }, "Copy as test") : null;

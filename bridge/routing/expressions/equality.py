@@ -16,9 +16,9 @@ def contains(item: Any, items: Any) -> bool:
     """`item in items`: a boolean equals only a boolean."""
     if item not in items:
         return False
-    if type(items) is not list or type(item) not in _NUMBERS:
-        return True
     is_bool = type(item) is bool
+    if type(items) is not list or type(item) not in _NUMBERS:
+        return not is_bool  # of a mapping, whose keys can be numbers
     return any((type(each) is bool) is is_bool and each == item for each in items)
 
 

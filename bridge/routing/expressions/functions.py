@@ -27,6 +27,9 @@ from bridge.routing.expressions.lookup import lookups
 from bridge.routing.expressions.signatures import Checked, Function
 from bridge.routing.expressions.values import key, refuse
 
+#: In `json`: 10 us each are 10 ms in all.
+_MAX_LONG_EXPONENTS: Final = 1_000
+
 
 def _len(value: object) -> int:
     if type(value) not in (str, list, dict, bytes):
@@ -39,7 +42,7 @@ def _json(value: object) -> object:
         refuse("json()", "text", value)
     data: bytes = value.encode() if type(value) is str else value  # type: ignore[assignment]
     try:
-        check_exponents(data)
+        check_exponents(data, _MAX_LONG_EXPONENTS)
         return msgspec.json.decode(data)
     except ValueError as error:
         raise ValueError(f"json(): {error}") from None
@@ -70,7 +73,7 @@ FUNCTIONS: Final[dict[str, Function]] = {
     "starts_with": Function(text.tested("starts_with()", str.startswith), 2, 2),
     "ends_with": Function(text.tested("ends_with()", str.endswith), 2, 2),
     "matches": Function(regex.matches, 2, 2, {1: Checked("regex", regex.check, required=True)}),
-    "capture": Function(regex.capture, 2, 2, {1: Checked("regex", regex.check_capture, required=True)}),
+    "capture": Function(regex.capture, 2, 2, {1: Checked("regex", regex.check_capture, required=True)}, steps=100),
     # Numbers.
     "int": Function(arithmetic.to_int, 1, 2, {1: Checked("base", arithmetic.check_base)}),
     "float": Function(arithmetic.to_float, 1, 1),
@@ -79,8 +82,8 @@ FUNCTIONS: Final[dict[str, Function]] = {
     "min": Function(arithmetic.extreme("min", min), 1, None),
     "max": Function(arithmetic.extreme("max", max), 1, None),
     "sum": Function(lists.sum_of, 1, 1),
-    "decimal": Function(money.decimal, 1, 3, {1: _PLACES, 2: _MARKS}),
-    "cents": Function(money.cents, 1, 3, {1: _PLACES, 2: _MARKS}),
+    "decimal": Function(money.decimal, 1, 3, {1: _PLACES, 2: _MARKS}, steps=200),
+    "cents": Function(money.cents, 1, 3, {1: _PLACES, 2: _MARKS}, steps=150),
     # Times.
     "now": Function(times.now, 0, 0),
     "timestamp": Function(
@@ -89,6 +92,8 @@ FUNCTIONS: Final[dict[str, Function]] = {
         3,
         {1: Checked("format", times.check_format_read, required=True), 2: _ZONE},
         times.check_read,
+        steps=200,
+        steps_per_char=5,
     ),
     "format_time": Function(
         times.format_time,
@@ -96,9 +101,11 @@ FUNCTIONS: Final[dict[str, Function]] = {
         3,
         {1: Checked("format", times.check_format_written, required=True), 2: _ZONE},
         times.check_written,
+        steps=200,
+        steps_per_char=15,
     ),
-    "day_at": Function(times.day_at, 4, 4, {2: Checked("time of the day", times.check_clock), 3: _ZONE}),
-    "weekday": Function(times.weekday, 2, 2, {1: _ZONE}),
+    "day_at": Function(times.day_at, 4, 4, {2: Checked("time of the day", times.check_clock), 3: _ZONE}, steps=200),
+    "weekday": Function(times.weekday, 2, 2, {1: _ZONE}, steps=100),
     # Lists and mappings.
     "keys": Function(lists.keys, 1, 1),
     "values": Function(lists.values, 1, 1),
@@ -107,25 +114,25 @@ FUNCTIONS: Final[dict[str, Function]] = {
     "without": Function(lists.without, 2, None),
     "any": Function(lists.any_of, 1, 1),
     "all": Function(lists.all_of, 1, 1),
-    "sort": Function(lists.sort, 1, 2),
-    "unique": Function(lists.unique, 1, 1),
+    "sort": Function(lists.sort, 1, 2, steps=50),
+    "unique": Function(lists.unique, 1, 1, steps=100),
     "flatten": Function(lists.flatten, 1, 1),
     # Coding and hashes.
     "json": Function(_json, 1, 1),
     "to_json": Function(text.json_of, 1, 1),
     "base64": Function(coding.base64_of, 1, 1),
-    "base64_decode": Function(coding.base64_decode, 1, 1),
+    "base64_decode": Function(coding.base64_decode, 1, 1, steps=100),
     "hex": Function(coding.hex_of, 1, 1),
     "url_encode": Function(coding.url_encode, 1, 1),
-    "url_decode": Function(coding.url_decode, 1, 1),
+    "url_decode": Function(coding.url_decode, 1, 1, steps=50),
     "sha256": Function(hashes.sha256_of, 1, 1),
     "md5": Function(hashes.md5_of, 1, 1),
     "sha1": Function(hashes.sha1_of, 1, 1),
-    "hmac": Function(hashes.hmac_of, 2, 3, {2: Checked("hash", hashes.check_hash)}),
-    "uuid5": Function(hashes.uuid5, 1, 2, {1: Checked("namespace", hashes.namespace_of)}),
+    "hmac": Function(hashes.hmac_of, 2, 3, {2: Checked("hash", hashes.check_hash)}, steps=150),
+    "uuid5": Function(hashes.uuid5, 1, 2, {1: Checked("namespace", hashes.namespace_of)}, steps=150),
     "bucket": Function(hashes.bucket, 2, 2, {1: Checked("number of buckets", hashes.check_buckets)}),
     # Tables.
-    "lookup": Function(LOOKUPS["_lookup"], 2, 3),
+    "lookup": Function(LOOKUPS["_lookup"], 2, 3, {0: Checked("table", str, required=True)}, lazy=True),
 }
 
 #: The globals that rewritten code needs; nothing else is reachable from it.

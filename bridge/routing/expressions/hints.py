@@ -96,6 +96,8 @@ _FOREIGN: Final[dict[str, str]] = {
 }
 #: By their lower case: the functions of other programs, each with the way it is done here.
 FOREIGN_FUNCTIONS: Final = {word: hint for hint, words in _FOREIGN.items() for word in words.split()}
+#: Names are short, so a lower similarity than the default of `near_miss` is worth a hint.
+SIMILARITY: Final = 0.6
 METHODS: Final = {"startswith": "starts_with", "endswith": "ends_with", "loads": "json", "dumps": "to_json"}
 #: The refused constructs in plain words, each with its hint.
 REFUSED_CONSTRUCTS: Final[dict[type[ast.AST], tuple[str, str]]] = {

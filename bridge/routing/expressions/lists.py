@@ -10,7 +10,7 @@ from typing import Any, Final
 import msgspec
 
 from bridge.config.wording import describe
-from bridge.routing.expressions.values import MAX_INT, MAX_TEXT, NUMBERS, refuse
+from bridge.routing.expressions.values import MAX_INT, MAX_TEXT, NUMBERS, no_json, refuse
 
 #: The most elements of a list or a mapping, in and out.
 MAX_ELEMENTS: Final = 10_000
@@ -18,7 +18,7 @@ MAX_ELEMENTS: Final = 10_000
 _LOW, _HIGH = -(2**60), 2**60
 
 #: Of mappings whose keys stand in another order it makes the same text.
-_encode = msgspec.json.Encoder(order="sorted").encode
+_encode = msgspec.json.Encoder(enc_hook=no_json, order="sorted").encode
 
 
 def _bounded(name: str, length: int) -> None:

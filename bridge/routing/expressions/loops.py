@@ -25,9 +25,11 @@ _CONSTANT_COST: Final = frozenset({"default", "has", "catch", "len", "type", "no
 _TWINS: Final = {
     "matches": "searched",
     "capture": "searched",
+    "json": "parsed",
     "slice": "sliced",
     "split": "seeking",
     "replace": "seeking",
+    "strip": "seeking",
 }
 _MAX_NESTED: Final = 3
 
@@ -40,6 +42,8 @@ CONTAINER: Final = 20
 ARITHMETIC: Final = 50
 POWER: Final = 300
 CALL: Final = 100
+#: The check that a key of a mapping is text.
+_KEY: Final = 30
 
 Comprehension = ast.ListComp | ast.DictComp | ast.GeneratorExp
 
@@ -94,6 +98,10 @@ class Loops:
         self.needs_purse = True
         return call(name, ast.Name(PURSE, ast.Load()), *args)
 
+    def paid(self, value: ast.expr) -> ast.expr:
+        """Return a value that pays for its size, where it is evaluated once per turn."""
+        return self.paying("paid", value) if self._bodies else value
+
     def comprehension(self, node: Comprehension) -> ast.expr:
         """Return a list or a mapping that is made of another list."""
         loop = self._only_loop(node)
@@ -137,9 +145,9 @@ class Loops:
     def _targets(self, loop: ast.comprehension) -> list[ast.Name]:
         """Return the names that the loop gives to the parts of an element."""
         target = loop.target
-        parts = target.elts if isinstance(target, ast.Tuple | ast.List) else [target]
+        parts = target.elts if isinstance(target, ast.Tuple) else [target]
         names = [part for part in parts if isinstance(part, ast.Name)]
-        if len(names) < len(parts) or not 1 <= len(names) <= 2:
+        if len(names) < len(parts) or len(names) != (2 if isinstance(target, ast.Tuple) else 1):
             raise self._text.error(target, "behind 'for' stands one name, or two with a comma", "as in: for line in")
         for position, name in enumerate(names):
             self._check_name(name, [other.id for other in names[:position]])
@@ -173,7 +181,8 @@ class Loops:
             if type(key.value) is not str:
                 raise self._text.error(node, f"a key of a mapping is text, not {describe(key.value)}")
             return key
-        return ast.copy_location(self.call("key", key), key)
+        self.add(_KEY)
+        return ast.copy_location(self.paying("keyed", key) if self._bodies else call("key", key), key)
 
 
 def call(name: str, *args: ast.expr) -> ast.Call:

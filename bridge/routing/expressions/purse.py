@@ -6,6 +6,7 @@ that, and for what only the event can tell: the size of the values that a turn r
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import chain
 from typing import Any, Final, NoReturn
@@ -13,6 +14,7 @@ from typing import Any, Final, NoReturn
 from bridge.config.wording import describe
 from bridge.routing.expressions.equality import contains
 from bridge.routing.expressions.regex import capture, compile_capture, compile_regex
+from bridge.routing.expressions.values import key
 
 #: The local name of the purse, in the function of a route.
 PURSE: Final = "_work"
@@ -28,6 +30,8 @@ _PER_LIST: Final = 20
 _PER_MAPPING: Final = 30
 #: To print a number takes time in proportion to the square of its digits: it costs a step for so many bits, squared.
 _BITS: Final = 200
+#: Of these types are values that cost more than the call that they are given to.
+_DEEP: Final = frozenset({list, dict, int, bytes})
 #: Numbers between these have few digits.
 _LOW, _HIGH = -(2**64), 2**64
 #: A shorter text is searched in time in proportion to its length and that of the part; a longer one, to this length at most.
@@ -37,7 +41,10 @@ _LONG_PART: Final = 100
 _COMPARED: Final = 32
 #: What it costs to make something of each place that a part can have in a text.
 _PER_PLACE: Final = 8
-#: So many steps of a regex make one of the purse.
+#: A number with an exponent of three digits, in JSON that is read.
+_PER_LONG_EXPONENT: Final = 1_000
+#: What a search for a regex costs beside its steps, of which so many make one of the purse.
+_SEARCH: Final = 150
 _REGEX_STEPS: Final = 2
 
 #: Where a loop stands: its line, and the byte offsets of its list and of the whole loop in the text of its expression. A
@@ -70,11 +77,17 @@ class Purse:
         A loop is the line, the start and the end of its list, and the number of the element that it was at, from 0.
         """
         return [
-            (loop_line, list_start, list_end, length - iterator.__length_hint__() - 1)  # type: ignore[attr-defined]
-            for (loop_line, list_start, list_end, first, last), (iterator, length) in reversed(self.loops.items())
-            if last == ALL_LINES
-            or (line == loop_line and first <= start and end <= last and not (list_start <= start and end <= list_end))
+            (place[0], *place[1:3], length - iterator.__length_hint__() - 1)  # type: ignore[attr-defined]
+            for place, (iterator, length) in reversed(self.loops.items())
+            if place[-1] == ALL_LINES or (line == place[0] and _is_in_body(place, (start, end)))
         ]
+
+
+def _is_in_body(place: Place, part: tuple[int, int]) -> bool:
+    """Whether a part of an expression is within a loop, and neither the loop itself nor in its list."""
+    _, list_start, list_end, start, end = place
+    in_list = list_start <= part[0] and part[1] <= list_end
+    return start <= part[0] and part[1] <= end and part != (start, end) and not in_list
 
 
 def _spent() -> NoReturn:
@@ -145,9 +158,17 @@ def _walk(values: Sequence[Any], steps: int) -> tuple[int, int]:
 
 def pay(purse: Purse, *values: Any) -> None:
     """Pay for the size of the values, each with everything that is in it."""
-    steps, size = _walk(values, purse.steps)
-    purse.steps = steps - size
-    if purse.steps < 0:
+    steps = purse.steps
+    for value in values:
+        kind = type(value)
+        if kind is str:
+            steps -= len(value)
+        elif kind in _DEEP and not (kind is int and _LOW < value < _HIGH):
+            steps, size = _walk(values, purse.steps + _PER_LIST)  # the list of the values was not given to anything
+            steps -= size
+            break
+    purse.steps = steps
+    if steps < 0:
         _spent()
 
 
@@ -196,11 +217,18 @@ def _seek_steps(text: str, part: str) -> int:
 def searched(purse: Purse, function: Callable[..., Any], text: Any, pattern: str) -> Any:
     """Call a function that looks for a regex: it reads each byte of the text so often as the regex is large."""
     if type(text) is str:
-        regex = compile_capture(pattern) if function is capture else compile_regex(pattern)
-        take(purse, regex.steps * len(text.encode()) // _REGEX_STEPS)
+        compiled = (compile_capture if function is capture else compile_regex)(pattern)
+        take(purse, _SEARCH + compiled.steps * len(text.encode()) // _REGEX_STEPS)
     result = function(text, pattern)
     pay(purse, result)
     return result
+
+
+def parsed(purse: Purse, function: Callable[..., Any], text: Any) -> Any:
+    """Read JSON: see `json_limits.py` for the numbers that take so long."""
+    if type(text) is str:
+        take(purse, _PER_LONG_EXPONENT * len(re.findall("[eE][-+]?[0-9]{3}", text)))
+    return metered(purse, function, text)
 
 
 def sliced(purse: Purse, function: Callable[..., Any], value: Any, start: Any, stop: Any) -> Any:
@@ -208,6 +236,13 @@ def sliced(purse: Purse, function: Callable[..., Any], value: Any, start: Any, s
     if type(value) in (str, list) and type(start) is int and type(stop) is int:
         take(purse, len(range(len(value))[start:stop]))
     return function(value, start, stop)
+
+
+def keyed(purse: Purse, value: Any) -> str:
+    """Return a key of a mapping, paid for: another that is equal is compared character by character."""
+    if type(value) is str:
+        take(purse, len(value))
+    return key(value)
 
 
 def measured(purse: Purse, value: Any, first: bool) -> Any:  # noqa: FBT001 - compiled code passes it
@@ -227,6 +262,8 @@ RUNTIME: Final[dict[str, object]] = {
     "_metered": metered,
     "_seeking": seeking,
     "_found": found,
+    "_keyed": keyed,
+    "_parsed": parsed,
     "_searched": searched,
     "_sliced": sliced,
     "_measured": measured,

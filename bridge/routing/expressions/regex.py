@@ -8,17 +8,17 @@ from typing import Any, Final, NamedTuple
 
 import re2
 
-from bridge.routing.expressions.values import MAX_TEXT, refuse
+from bridge.routing.expressions.values import refuse
 
 #: The largest compiled regex: a larger one could not even be tried on a KiB.
 _MAX_SIZE: Final = 4096
 #: The most steps (size x bytes of text) that one search may need. RE2 is linear, but where its automaton does not
-#: fit its cache it walks the whole program for each byte, and once more for groups: 5 to 7.5 ns a step, so a search takes
-#: 7.5 ms at most (measured).
+#: fit its cache it walks the whole program for each byte: 5 to 7.5 ns a step, so a search takes 7.5 ms at most (measured).
+#: The groups of a match are looked for in a second walk.
 _MAX_STEPS: Final = 1_000_000
 #: The automaton of a regex of this size always fits: one step per byte, of 5 ns. From a size of 20 on it may not
 #: (`(a|b)*a(a|b){13}c`: 30 ns a byte, with {14} 130).
-_SMALL: Final = 16
+_MAX_SMALL: Final = 16
 
 
 class Regex(NamedTuple):
@@ -55,10 +55,9 @@ def _compile(pattern: str, *, groups: bool) -> Regex:
     size: int = max(compiled.programsize, compiled.reverseprogramsize, 1)
     if size > _MAX_SIZE:
         raise ValueError("it is too large: use fewer or smaller repetitions")
-    steps = 1 if size <= _SMALL else size
-    if groups and compiled.groups:
-        return Regex(compiled.search, _MAX_STEPS // (2 * size), 2 * size, compiled.groups)
-    return Regex(compiled.search, MAX_TEXT if steps == 1 else _MAX_STEPS // steps, steps, compiled.groups)
+    has_groups = groups and compiled.groups > 0
+    steps = 2 * size if has_groups else 1 if size <= _MAX_SMALL else size
+    return Regex(compiled.search, _MAX_STEPS // steps, steps, compiled.groups)
 
 
 def check(pattern: str) -> None:

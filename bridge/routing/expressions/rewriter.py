@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ast
 import math
-import re
 import sys
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
@@ -14,21 +13,20 @@ from unicodedata import normalize
 from bridge.config.wording import describe, near_miss, quoted
 from bridge.model.event import META_NAMES
 from bridge.model.json_limits import is_encodable
+from bridge.routing.expressions import calls
 from bridge.routing.expressions.arithmetic import OPERATORS
 from bridge.routing.expressions.comparisons import compare
-from bridge.routing.expressions.fstrings import native, path_of
+from bridge.routing.expressions.fstrings import fstring
 from bridge.routing.expressions.functions import FUNCTIONS
+from bridge.routing.expressions.habits import check_hyphen, constant_condition, filtered_value
 from bridge.routing.expressions.hints import (
     FOREIGN_CONSTANTS,
-    FOREIGN_FUNCTIONS,
     FOREIGN_NAMES,
-    METHODS,
     REFUSED_CONSTRUCTS,
+    SIMILARITY,
 )
-from bridge.routing.expressions.loops import ARITHMETIC, CALL, CONTAINER, NODE, POWER, TAKE_LOOPS, Loops, call
-from bridge.routing.expressions.signatures import NOT_CONSTANT
+from bridge.routing.expressions.loops import ARITHMETIC, CALL, CONTAINER, NODE, POWER, Loops, call
 from bridge.routing.expressions.syntax import MAX_DEPTH, TOO_DEEP, Text
-from bridge.routing.expressions.text import check_spec
 from bridge.routing.expressions.values import MAX_INT
 
 #: The names every expression may use; a route adds the captures of its topic.
@@ -36,10 +34,6 @@ NAMES: Final = ("payload", "topic", "headers", "meta", "source", "received_at")
 #: The names that are always text.
 _TEXT_NAMES: Final = frozenset({"topic", "source"})
 _CONSTANTS: Final = {"true": True, "false": False, "null": None}
-#: Names are short, so a lower similarity than the default of `near_miss` is worth a hint.
-_SIMILARITY: Final = 0.6
-#: A path to a field with hyphens, as a user would write one.
-_HYPHENATED: Final = re.compile(r"[A-Za-z_]\w*(?:\.\w+(?:-\w+)*)+")
 _TEXTS: Final = 'texts are put together as in f"{payload.a}-{payload.b}"'
 
 #: The nodes of rewritten trees that have a place, or hold nodes that have one.
@@ -165,7 +159,7 @@ class _Rewriter:
         hint = (
             f"write '{constant}'"
             if constant
-            else near_miss(node.id, [*self.loops.names, *self._names.values(), *FUNCTIONS], _SIMILARITY)
+            else near_miss(node.id, [*self.loops.names, *self._names.values(), *FUNCTIONS], SIMILARITY)
         )
         if node.id in FOREIGN_NAMES:
             hint = "the decoded body is called payload"
@@ -212,7 +206,7 @@ class _Rewriter:
         constant = key.value if isinstance(key, ast.Constant) else None
         if isinstance(base, ast.Name) and base.id == "meta" and "meta" in self._names:
             if constant not in META_NAMES:
-                hint = near_miss(str(constant), META_NAMES, _SIMILARITY) or f"it has {', '.join(META_NAMES)}"
+                hint = near_miss(str(constant), META_NAMES, SIMILARITY) or f"it has {', '.join(META_NAMES)}"
                 problem = "a field of meta is named by a constant" if constant is None else ""
                 raise self._error(node, problem or f"meta has no field {quoted(constant)}", hint)
             # `meta` holds only the fields of the protocol; every other field is null.
@@ -238,18 +232,8 @@ class _Rewriter:
         values = self._all(node.values)
         for written, value in zip(node.values, values, strict=True):
             if isinstance(value, ast.Constant):
-                raise self._error(written, *self._constant_condition(node, value))
+                raise self._error(written, *constant_condition(self._text, node, value))
         return ast.BoolOp(node.op, values)
-
-    def _constant_condition(self, node: ast.BoolOp, value: ast.Constant) -> tuple[str, str]:
-        word = "and" if isinstance(node.op, ast.And) else "or"
-        message = f"this side of {word!r} is always {'true' if value.value else 'false'}"
-        first = node.values[0]
-        if not isinstance(first, ast.Compare) or not isinstance(first.ops[0], ast.Eq | ast.NotEq):
-            return message, "compare it with something, or leave it out"
-        texts = [self._text.written(first.comparators[0]), *map(self._text.written, node.values[1:])]
-        membership = "in" if isinstance(first.ops[0], ast.Eq) else "not in"
-        return message, f"write {self._text.written(first.left)} {membership} [{', '.join(texts)}]"
 
     def _listcomp(self, node: ast.ListComp | ast.DictComp) -> ast.expr:
         return self.loops.comprehension(node)
@@ -271,37 +255,18 @@ class _Rewriter:
         return call(type(node.op).__name__, value)
 
     def _binop(self, node: ast.BinOp) -> ast.expr:
-        if isinstance(node.op, ast.BitOr) and (filtered := self._filtered(node)):
+        if isinstance(node.op, ast.BitOr) and (filtered := filtered_value(self._text, node, FUNCTIONS)):
             raise self._error(node, "a filter behind '|' can't be used in an expression", f"write {filtered}")
         if type(node.op) not in OPERATORS:
             raise self._text.refused(node, node.op)
         if isinstance(node.op, ast.Sub):
-            self._check_hyphen(node)
+            check_hyphen(self._text, node, {*self._names, *self.loops.names})
         left, right = self._rewrite(node.left), self._rewrite(node.right)
         for written, side in ((node.left, left), (node.right, right)):
             if isinstance(side, ast.Constant) and type(side.value) not in (int, float):
                 raise self._error(written, f"arithmetic takes numbers, not {describe(side.value)}", _TEXTS)
         self.loops.add(POWER if isinstance(node.op, ast.Pow) else ARITHMETIC)
         return call(type(node.op).__name__, left, right)
-
-    def _filtered(self, node: ast.BinOp) -> str:
-        """Return how `value | function` is written here, or "" where the right side is no function."""
-        name = node.right.func if isinstance(node.right, ast.Call) else node.right
-        if not isinstance(name, ast.Name) or name.id not in FUNCTIONS:
-            return ""
-        arguments = node.right.args if isinstance(node.right, ast.Call) else []
-        return f"{name.id}({', '.join(map(self._text.written, [node.left, *arguments]))})"
-
-    def _check_hyphen(self, node: ast.BinOp) -> None:
-        """Refuse `payload.a-b`, where `b` is no name: it is a field with a hyphen."""
-        written = self._text.written(node)
-        right = node.right
-        while isinstance(right, ast.Attribute):
-            right = right.value
-        if _HYPHENATED.fullmatch(written) and isinstance(right, ast.Name) and right.id not in self._names:
-            first, *steps = written.split(".")
-            field = first + "".join(f'["{step}"]' if "-" in step else f".{step}" for step in steps)
-            raise self._error(node, "'-' subtracts here", f"write {field} for a field with a hyphen")
 
     def _list(self, node: ast.List | ast.Tuple) -> ast.expr:
         self.loops.add(CONTAINER)
@@ -320,139 +285,17 @@ class _Rewriter:
         return ast.Dict(keys, self._all(node.values))
 
     def _joinedstr(self, node: ast.JoinedStr) -> ast.expr:
-        parts = [self._part(part) for part in node.values]
-        if all(isinstance(part, ast.Constant) for part in parts):
-            return ast.Constant("".join(part.value for part in parts))  # type: ignore[attr-defined]
-        if not self.loops.is_metered and self.loops.takes_assignments and (text := native(parts)):
-            return text
-        return self.loops.call("concat", *parts)
-
-    def _part(self, part: ast.expr) -> ast.expr:
-        if not isinstance(part, ast.FormattedValue):
-            return self._rewrite(part)
-        if part.conversion not in (-1, ord("s")):
-            raise self._error(part.value, f"'!{chr(part.conversion)}' can't be used in an f-string", "write {value}")
-        value = self._rewrite(part.value)
-        spec = _constant_text(part.format_spec)
-        try:
-            check_spec(spec)
-        except ValueError as error:
-            raise self._error(part.value, str(error)) from None
-        # Without a format `concat` makes a text of the value; a constant field must not look like a literal part.
-        if part.conversion != -1 or (not spec and isinstance(value, ast.Constant)):
-            value = self.loops.call("str", value)
-        return self.loops.call("format", value, ast.Constant(spec)) if spec else value
+        return fstring(node, self._text, self._rewrite, self.loops)
 
     def _call(self, node: ast.Call) -> ast.expr:
-        name = self._function(node.func)
-        if node.keywords:
-            raise self._error(node.keywords[0], "a named argument can't be used in an expression")
-        (_, min_args, max_args, *_), count = FUNCTIONS[name], len(node.args)
-        if count < min_args or (max_args is not None and count > max_args):
-            wanted = (
-                str(max_args) if max_args == min_args else f"{min_args} {f'to {max_args}' if max_args else 'or more'}"
-            )
-            plural = "" if wanted == "1" else "s"
-            raise self._error(node, f"{name}() takes {wanted} argument{plural}, not {count}")
-        args = self._all(self._arguments(name, node.args))
-        self._check_arguments(name, node, args)
-        if name in ("default", "has"):
+        name = calls.function_of(node.func, self._text, self._names)
+        written = calls.arguments_of(name, node, self._text)
+        args = self._all(written)
+        self.loops.add(calls.check(name, node, written, args, self._text))
+        if name == "lookup" and isinstance(args[0], ast.Constant):
+            self.tables.append((str(args[0].value), self._text.offset(written[0])))
+            args[1] = self.loops.paid(args[1])
+        if FUNCTIONS[name].lazy:
             self.loops.add(CALL)
-            return _default(*args) if name == "default" else _has(*args)
-        if name == "lookup":
-            return self._lookup(node.args[0], args)
-        return self.loops.call(name, *(map(_lazy, args) if FUNCTIONS[name].lazy else args))
-
-    def _arguments(self, name: str, args: list[ast.expr]) -> list[ast.expr]:
-        """Return the arguments of a call; a comprehension without brackets, which is the only one, is a list."""
-        for loop in args:
-            if isinstance(loop, ast.GeneratorExp):
-                if len(args) > 1 or name not in TAKE_LOOPS:
-                    raise self._error(loop, "a comprehension without brackets can't stand here", "write it in [ ]")
-                return [ast.copy_location(ast.ListComp(loop.elt, loop.generators), loop)]
-        return args
-
-    def _function(self, function: ast.expr) -> str:
-        if isinstance(function, ast.Attribute):
-            name = METHODS.get(function.attr, function.attr)
-            hint = f"write {name}(...)" if name in FUNCTIONS else FOREIGN_FUNCTIONS.get(name.lower(), "")
-            if name == "get":
-                hint = "write default(payload.field, fallback)"
-            raise self._error(function, "a method can't be called in an expression", hint)
-        if not isinstance(function, ast.Name):
-            raise self._error(function, "only a function can be called in an expression")
-        if function.id in FUNCTIONS:
-            return function.id
-        if function.id in self._names:
-            raise self._error(function, f"{quoted(function.id)} is not a function")
-        hint = (
-            FOREIGN_FUNCTIONS.get(function.id.lower())
-            or near_miss(function.id, FUNCTIONS, _SIMILARITY)
-            or f"the functions are {', '.join(FUNCTIONS)}"
-        )
-        raise self._error(function, f"there is no function {quoted(function.id)}", hint)
-
-    def _lookup(self, table: ast.expr, args: list[ast.expr]) -> ast.expr:
-        if not isinstance(args[0], ast.Constant) or type(args[0].value) is not str:
-            raise self._error(
-                table, "the table of lookup() is a constant text", 'as in lookup("customers", payload.id)'
-            )
-        self.tables.append((args[0].value, self._text.offset(table)))
-        self.loops.add(CALL)
-        if len(args) == 2:
-            return call("lookup", *args)
-        return call("lookup_or", *args) if _harmless(args[2]) else call("lookup_else", *args[:2], _lazy(args[2]))
-
-    def _check_arguments(self, name: str, node: ast.Call, args: list[ast.expr]) -> None:
-        """Check the arguments that are constants, as far as the function says how."""
-        function = FUNCTIONS[name]
-        if not function.checked:
-            return
-        place: ast.expr = node
-        values = [arg.value if isinstance(arg, ast.Constant) else NOT_CONSTANT for arg in args]
-        try:
-            for index, value in enumerate(values):
-                place = node.args[index]
-                function.check(name, index, value)
-            place = node
-            if function.check_all is not None:
-                function.check_all(values)
-        except (TypeError, ValueError) as error:
-            raise self._error(place, str(error)) from error
-
-
-def _default(value: ast.expr, fallback: ast.expr) -> ast.expr:
-    base, keys = path_of(value)
-    if base is not None and _harmless(fallback):
-        return call("pick", base, fallback, *keys)
-    return call("default", _lazy(value), _lazy(fallback))
-
-
-def _has(value: ast.expr) -> ast.expr:
-    base, keys = path_of(value)
-    if base is None:
-        return call("has", _lazy(value))
-    if not keys and not isinstance(base, ast.Name):
-        # has(meta.qos): a field of meta is null if, and only if, the protocol does not have it.
-        return ast.Compare(base, [ast.IsNot()], [ast.Constant(None)])
-    return call("present", base, *keys)
-
-
-def _lazy(node: ast.expr) -> ast.expr:
-    return ast.Lambda(ast.arguments(posonlyargs=[], args=[], kwonlyargs=[], kw_defaults=[], defaults=[]), node)
-
-
-def _harmless(node: ast.expr) -> bool:
-    """Tell whether evaluating `node` cannot fail and costs nothing, so that it need not be lazy."""
-    if isinstance(node, ast.List):
-        return all(map(_harmless, node.elts))
-    return isinstance(node, ast.Constant | ast.Name) or (isinstance(node, ast.Dict) and not node.keys)
-
-
-def _constant_text(node: ast.expr | None) -> str | None:
-    """Return the constant text of a format, or None if it is not constant."""
-    if node is None:
-        return ""
-    parts = node.values if isinstance(node, ast.JoinedStr) else [node]
-    texts = [part.value for part in parts if isinstance(part, ast.Constant) and isinstance(part.value, str)]
-    return "".join(texts) if len(texts) == len(parts) and all(map(is_encodable, texts)) else None
+            return calls.lazy_call(name, args)
+        return self.loops.call(name, *args)

@@ -30,7 +30,8 @@ class Function(NamedTuple):
     """A function of the language, and how many arguments it takes; `max_args` is None if there is no bound.
 
     `checked` are arguments by their index. `check_all` gets all the arguments, each a constant or NOT_CONSTANT, and raises
-    as they do: for arguments that need each other. A `lazy` function gets its arguments unevaluated.
+    as they do: for arguments that need each other. A `lazy` function gets its arguments unevaluated. In a loop
+    a call pays `steps` beside those of every call, and `steps_per_char` of each constant text.
     """
 
     call: Callable[..., object]
@@ -39,6 +40,8 @@ class Function(NamedTuple):
     checked: dict[int, Checked] = {}  # noqa: RUF012 - nobody changes it
     check_all: Callable[[list[Any]], object] | None = None
     lazy: bool = False
+    steps: int = 0
+    steps_per_char: int = 0
 
     def check(self, name: str, index: int, value: object) -> None:
         """Check an argument of the function `name`, a constant or NOT_CONSTANT. Raises TypeError or ValueError."""

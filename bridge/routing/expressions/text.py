@@ -13,9 +13,9 @@ import msgspec
 
 from bridge.config.wording import describe, quoted
 from bridge.model.json_limits import MAX_DIGITS
-from bridge.routing.expressions.values import MAX_TEXT, NUMBERS, refuse, short, too_long
+from bridge.routing.expressions.values import MAX_TEXT, NUMBERS, no_json, refuse, short, too_long
 
-_encode: Final = msgspec.json.Encoder().encode
+_encode: Final = msgspec.json.Encoder(enc_hook=no_json).encode
 #: The most characters that `strip` takes off: each of the text is looked for among them.
 _MAX_STRIPPED: Final = 100
 #: The widest field, and the most precise, that an f-string may ask for.
@@ -24,6 +24,8 @@ _MAX_WIDTH: Final = 100
 _TOO_MANY_DIGITS: Final = 10**MAX_DIGITS
 #: The largest float that is finite.
 _BIGGEST: Final = sys.float_info.max
+#: Of so many items `_measure` looks first whether they are all alike.
+_MANY: Final = 64
 #: Whole numbers between these have few digits.
 _LOW, _HIGH = -(2**31), 2**31
 _SPEC: Final = re.compile(r"(?:.?[<>=^])?[-+ ]?z?#?0?([0-9]*)[_,]?(?:\.([0-9]+))?[bdeEfFgGosxX%]?", re.DOTALL)
@@ -32,6 +34,14 @@ _SPEC: Final = re.compile(r"(?:.?[<>=^])?[-+ ]?z?#?0?([0-9]*)[_,]?(?:\.([0-9]+))
 def _check_digits(name: str, value: int) -> None:
     if abs(value) >= _TOO_MANY_DIGITS:
         raise ValueError(f"{name}: a number has more than {MAX_DIGITS} digits")
+
+
+def _are_small(items: Any) -> bool:
+    """Whether all of many items are small whole numbers, or finite floats: `_measure` needs not look at each."""
+    kinds = set(map(type, items))
+    if kinds == {int}:
+        return bool(min(items) > _LOW and max(items) < _HIGH)
+    return kinds == {float} and all(map(math.isfinite, items))
 
 
 def _measure(name: str, value: object) -> None:  # noqa: C901, PLR0912 - one loop: a call for each item would double its time
@@ -52,6 +62,8 @@ def _measure(name: str, value: object) -> None:  # noqa: C901, PLR0912 - one loo
             items = container
         if size > MAX_TEXT:
             too_long(name)
+        if len(container) > _MANY and items is container and _are_small(items):
+            continue
         # Only counted containers are walked. 130,000 numbers fit into a body: the usual ones take the fewest steps.
         for item in items:
             kind = type(item)
@@ -64,7 +76,8 @@ def _measure(name: str, value: object) -> None:  # noqa: C901, PLR0912 - one loo
             elif kind is str or kind is bytes:
                 size += len(item) + 2
             elif kind is list or kind is dict:
-                stack.append(item)
+                if item:
+                    stack.append(item)
             elif kind is int:
                 _check_digits(name, item)
                 size += item.bit_length() // 4 + 1
@@ -84,6 +97,10 @@ def text_of(value: Any) -> str:
         return str(value)
     if kind is float and math.isfinite(value):
         return _encode(value).decode()
+    if value is None:
+        return "null"
+    if kind is bool:
+        return "true" if value else "false"
     if kind is bytes:
         refuse("str()", "no bytes (base64() turns them into text)", value)
     return _json("str()", value)

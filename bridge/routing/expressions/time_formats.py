@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 from functools import lru_cache
 from typing import Final
 
@@ -53,7 +53,7 @@ _PART: Final = "(?s)%(:z|.)|%|[^%]+"
 
 _SHORT_FOR: Final = {"F": "%Y-%m-%d", "T": "%H:%M:%S"}
 #: In characters: each code of a format costs up to 1 us.
-_LONGEST: Final = 200
+_LONGEST: Final = 100
 
 
 def tokens(text: str) -> list[tuple[str, str]]:
@@ -78,7 +78,7 @@ def tokens(text: str) -> list[tuple[str, str]]:
 def _written_offset(moment: datetime, colon: str) -> str:
     offset = moment.utcoffset() or timedelta()
     sign, seconds = ("-", -offset) if offset < timedelta() else ("+", offset)
-    minutes, rest = divmod(int(seconds.total_seconds()), 60)
+    minutes, rest = divmod(seconds.seconds, 60)
     # Before about 1900 zones had seconds, as Berlin's +00:53:28.
     return f"{sign}{minutes // 60:02d}{colon}{minutes % 60:02d}{f'{colon}{rest:02d}' if rest else ''}"
 
@@ -93,7 +93,7 @@ _WRITERS: Final[dict[str, Callable[[datetime], str]]] = {
     "M": lambda at: f"{at.minute:02d}",
     "S": lambda at: f"{at.second:02d}",
     "f": lambda at: f"{at.microsecond // 1000:03d}",
-    "j": lambda at: f"{at.timetuple().tm_yday:03d}",
+    "j": lambda at: f"{at.toordinal() - date(at.year, 1, 1).toordinal() + 1:03d}",
     "b": lambda at: _SHORT_MONTHS[at.month - 1],
     "B": lambda at: _MONTHS[at.month - 1],
     "a": lambda at: _SHORT_DAYS[at.weekday()],

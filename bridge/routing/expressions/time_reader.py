@@ -14,7 +14,7 @@ from bridge.routing.expressions.time_formats import DAYS, DIGITS, NUMBER_OF, REG
 #: The seconds may be missing, the name of the day too, and a comment may follow; the obsolete zones are GMT's names only.
 _RFC2822: Final = (
     rf"\s*+(?:({REGEXES['a']}),\s*+)?([0-9]{{1,2}})\s++({REGEXES['b']})\s++([0-9]{{4}})\s++([0-9]{{2}}):([0-9]{{2}})"
-    r"(?::([0-9]{2}))?\s*+([-+][0-9]{4}|GMT|UTC?)?\s*+(?:\([^()]*+\))?\s*+"
+    r"(?::([0-9]{2}))?\s*+([-+][0-9]{4}(?:[0-9]{2})?|GMT|UTC?)?\s*+(?:\([^()]*+\))?\s*+"
 )
 #: Codes of which a format has one only.
 _SAME: Final = tuple(map(tuple, ("Yy", "bB", "bm", "Bm", "HI", "aA", "jm", "jd", "jb", "jB")))

@@ -30,6 +30,14 @@ def key(value: object) -> str:
     return value
 
 
+def no_json(value: object) -> NoReturn:
+    """Raise the TypeError of a value that is none of JSON's: an encoder's `enc_hook`.
+
+    `describe` asks for the value's type, and so reads a redacted field (see `RedactedValue`). The encoder alone does not.
+    """
+    refuse("JSON", "JSON's values", value)
+
+
 def too_long(name: str) -> NoReturn:
     """Raise the ValueError of a text that is too long, or would be."""
     raise ValueError(f"{name}: the text would be longer than {MAX_TEXT} characters")

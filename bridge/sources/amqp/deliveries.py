@@ -39,7 +39,7 @@ from bridge.sources.amqp.frames import (
     for_a_look,
     parse_frame_start,
 )
-from bridge.sources.amqp.properties import details, parse_properties
+from bridge.sources.amqp.properties import readable_details
 from bridge.topics.memory import TopicMemory
 
 #: Routings that are longer are not remembered.
@@ -53,12 +53,12 @@ def read(raw: bytes) -> Details:
     """Return headers and meta of a delivery; `raw` is its bytes from the tag to the last property.
 
     Raises:
-        BadEvent: a property can't be read.
+        UnreadableDetails: a property can't be read.
     """
     exchange_end = 10 + raw[9]
     header_at = exchange_end + 1 + raw[exchange_end] + 8  # after the routing key: ce, 02, channel, size
     exchange = raw[10:exchange_end].decode("utf-8", "backslashreplace")
-    return details(parse_properties(raw[header_at:]), exchange, raw[8] & 1 == 1)
+    return readable_details(raw[header_at:], exchange, raw[8] & 1 == 1)
 
 
 @dataclass(slots=True)

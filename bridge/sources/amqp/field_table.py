@@ -18,8 +18,8 @@ from typing import Any, Final
 
 from pamqp.commands import Basic
 
-_HEADER_BYTES: Final = 12
-_MORE_FLAGS: Final = 1
+HEADER_BYTES: Final = 12
+MORE_FLAGS: Final = 1
 #: Seconds above the year 2106 are taken for milliseconds, as pamqp takes them.
 _MAX_SECONDS: Final = 0xFFFFFFFF
 
@@ -35,15 +35,15 @@ def read_properties(header: bytes) -> Basic.Properties:
     """
     properties = Basic.Properties()
     try:
-        at = _HEADER_BYTES
+        at = HEADER_BYTES
         (flags,) = more = struct.unpack_from(">H", header, at)
-        while more[0] & _MORE_FLAGS:
+        while more[0] & MORE_FLAGS:
             at += 2
             more = struct.unpack_from(">H", header, at)
         at += 2
         for name, flag in Basic.Properties.flags.items():
             if flags & flag:
-                value, at = _PROPERTIES.get(name, _short_text)(header, at)
+                value, at = PROPERTIES.get(name, short_text)(header, at)
                 setattr(properties, name, value)
     except (struct.error, IndexError):
         raise ValueError("it is cut off") from None
@@ -76,7 +76,8 @@ def _cut(data: bytes, at: int, size: int) -> tuple[bytes, int]:
     return data[at:end], end
 
 
-def _short_text(data: bytes, at: int) -> _Value:
+def short_text(data: bytes, at: int) -> _Value:
+    """Return the short text at `at`, and where it ends. Raises ValueError if it is cut off, or not UTF-8."""
     raw, end = _cut(data, at + 1, data[at])
     return raw.decode(), end
 
@@ -127,7 +128,8 @@ def _exactly(at: int, end: int) -> int:
     return end
 
 
-def _value(data: bytes, at: int) -> _Value:
+def value_of(data: bytes, at: int) -> _Value:
+    """Return the value of a table behind its type at `at`, and where it ends."""
     read = _TYPES.get(data[at])
     if read is None:
         raise ValueError(f"unknown type {data[at : at + 1]!r}")
@@ -138,8 +140,8 @@ def _table(data: bytes, at: int) -> _Value:
     end, at = _end(data, at), at + 4
     table = {}
     while at < end:
-        name, at = _short_text(data, at)
-        table[name], at = _value(data, at)
+        name, at = short_text(data, at)
+        table[name], at = value_of(data, at)
     return table, _exactly(at, end)
 
 
@@ -147,7 +149,7 @@ def _array(data: bytes, at: int) -> _Value:
     end, at = _end(data, at), at + 4
     values = []
     while at < end:
-        value, at = _value(data, at)
+        value, at = value_of(data, at)
         values.append(value)
     return values, _exactly(at, end)
 
@@ -156,7 +158,7 @@ def _nothing(_data: bytes, at: int) -> _Value:
     return None, at
 
 
-_PROPERTIES: Final[dict[str, Callable[[bytes, int], _Value]]] = {
+PROPERTIES: Final[dict[str, Callable[[bytes, int], _Value]]] = {
     "headers": _table, "delivery_mode": _fixed(">B"), "priority": _fixed(">B"), "timestamp": _fixed(">Q", _time),
 }  # fmt: skip
 #: https://www.rabbitmq.com/amqp-0-9-1-errata.html

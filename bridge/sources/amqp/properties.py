@@ -9,10 +9,13 @@ from typing import Any, Final
 from pamqp.commands import Basic
 
 from bridge.errors import BadEvent
-from bridge.model.event import Details
+from bridge.model.event import Details, PartlyRead, UnreadableDetails
 from bridge.routing.json_types import to_json_types
 from bridge.sources.amqp.field_table import read_properties
+from bridge.sources.amqp.salvage import salvage
 
+#: The names of properties that have another one in `meta`.
+_META_NAMES: Final = {"message_type": "type", "expiration": "expires_in"}
 _EMPTY: Final[dict[str, object]] = {}
 
 
@@ -26,6 +29,30 @@ def parse_properties(header: bytes) -> Basic.Properties:
         return read_properties(header)
     except (ValueError, RecursionError) as error:
         raise BadEvent("decode", f"a property can't be read: {error}"[:300]) from None
+
+
+def readable_details(header: bytes, exchange: str, redelivered: bool) -> Details:  # noqa: FBT001 - AMQP's flag
+    """Return what `details` returns of the properties of a content header.
+
+    Raises:
+        UnreadableDetails: some can't be read.
+    """
+    try:
+        properties = read_properties(header)
+    except (ValueError, RecursionError) as error:
+        cause = f"a property can't be read: {error}"[:300]
+    else:
+        return details(properties, exchange, redelivered)
+    properties, unreadable, lost_headers = salvage(header)
+    headers, meta = details(properties, exchange, redelivered)
+    names = {_META_NAMES.get(name, name) for name in unreadable}
+    raise UnreadableDetails(
+        cause,
+        (
+            PartlyRead(headers, cause, lost_headers) if "headers" in unreadable else headers,
+            PartlyRead({name: value for name, value in meta.items() if name not in names}, cause, names),
+        ),
+    ) from None
 
 
 def details(properties: Basic.Properties, exchange: str, redelivered: bool) -> Details:  # noqa: FBT001 - AMQP's flag

@@ -5,11 +5,10 @@ An event's `raw` is the first byte of its packet, then the properties with their
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Final
 
-from bridge.errors import BadEvent
-from bridge.model.event import Details
+from bridge.model.event import Details, PartlyRead, UnreadableDetails
 from bridge.routing.trace_headers import combined
 
 #: Flags in the first byte of a message; its QoS is in the bits between them.
@@ -31,6 +30,8 @@ def variable_int(data: bytes, at: int) -> tuple[int, int]:
 # Identifiers of the properties that a message may have. `_FIXED_BYTES` gives the size of a value; those of
 # `_PREFIXED_FIELDS` stand behind their size in two bytes; of a user property, both name and value.
 _EXPIRY, _CONTENT_TYPE, _RESPONSE_TOPIC, _CORRELATION, _SUBSCRIPTION, _USER = 2, 3, 8, 9, 11, 38
+_TEXTS: Final = {_RESPONSE_TOPIC: "reply_to", _CONTENT_TYPE: "content_type"}
+_IN_META: Final = {**_TEXTS, _CORRELATION: "correlation_id", _EXPIRY: "expires_in"}
 _FIXED_BYTES: Final = {1: 1, _EXPIRY: 4, 35: 2}
 _PREFIXED_FIELDS: Final = frozenset((_CONTENT_TYPE, _RESPONSE_TOPIC, _CORRELATION, _USER))
 #: More bytes than the start of a property takes, without its value.
@@ -41,7 +42,7 @@ def details(raw: bytes) -> Details:
     """Return the headers and the meta of an event that has this `raw`.
 
     Raises:
-        BadEvent: MQTT 5 doesn't allow a property or its value.
+        UnreadableDetails: MQTT 5 doesn't allow a property or its value.
     """
     headers: dict[str, object] = {}
     meta: dict[str, object] = {
@@ -77,13 +78,59 @@ def _add_properties(raw: bytes, headers: dict[str, object], meta: dict[str, obje
                 raise ValueError(f"property {identifier} stands twice")
             else:
                 values[identifier] = value
-        for name, identifier in (("reply_to", _RESPONSE_TOPIC), ("content_type", _CONTENT_TYPE)):
+        for identifier, name in _TEXTS.items():
             meta[name] = values[identifier].decode() if identifier in values else None
     except ValueError as error:
-        raise BadEvent("decode", f"a property can't be read: {error}"[:300]) from None
+        cause = f"a property can't be read: {error}"[:300]
+        raise UnreadableDetails(cause, _salvaged(raw, meta, cause)) from None
+    _add_others(values, meta)
+
+
+def _add_others(values: Mapping[int, bytes], meta: dict[str, object]) -> None:
     correlation = values.get(_CORRELATION)
     meta["correlation_id"] = correlation.decode("utf-8", "backslashreplace") if correlation is not None else None
     meta["expires_in"] = int.from_bytes(values[_EXPIRY]) if _EXPIRY in values else None
+
+
+def _salvaged(raw: bytes, meta: dict[str, object], cause: str) -> Details:
+    """Return the headers and the meta of which some can't be read; `meta` has what is no property."""
+    headers: dict[str, object] = {}
+    values: dict[int, bytes] = {}
+    lost_headers, lost, is_whole = set[str](), set[int](), True
+    try:
+        for identifier, value, second in _properties(raw):
+            if identifier == _USER:
+                name = value.decode("utf-8", "backslashreplace")
+                if _is_text(value) and _is_text(second):
+                    text = second.decode()
+                    headers[name] = combined(name, headers[name], text) if name in headers else text
+                else:
+                    lost_headers.add(name)
+            elif (identifier in values and identifier != _SUBSCRIPTION) or (
+                identifier in _TEXTS and not _is_text(value)
+            ):
+                lost.add(identifier)
+            else:
+                values[identifier] = value
+    except ValueError:
+        is_whole = False
+    _add_others(values, meta)
+    for identifier, name in _TEXTS.items():
+        meta[name] = values[identifier].decode() if identifier in values else None
+    unread = lost if is_whole else {*lost, *(each for each in _IN_META if each not in values)}
+    for name in (_IN_META[identifier] for identifier in unread if identifier in _IN_META):
+        meta.pop(name)
+    kept = {name: text for name, text in headers.items() if name not in lost_headers}
+    of_headers = PartlyRead(kept, cause, lost_headers if is_whole else None) if lost_headers or not is_whole else kept
+    return of_headers, PartlyRead(meta, cause, {_IN_META[each] for each in unread if each in _IN_META})
+
+
+def _is_text(value: bytes) -> bool:
+    try:
+        value.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
 def _properties(raw: bytes) -> Iterator[tuple[int, bytes, bytes]]:

@@ -3,15 +3,24 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from base64 import b64encode
+from collections.abc import Container, Mapping, Sequence
 from functools import partial
 from typing import Any, Final, cast
 
 import msgspec
 
 from bridge.config import RedisStream
-from bridge.errors import BadEvent
-from bridge.model.event import KEPT_BODY_BYTES, Details, Event, OnceByKey, OnceByXack, WriteOnce
+from bridge.model.event import (
+    KEPT_BODY_BYTES,
+    Details,
+    Event,
+    OnceByKey,
+    OnceByXack,
+    PartlyRead,
+    UnreadableDetails,
+    WriteOnce,
+)
 from bridge.routing.trace_headers import OF_A_TRACE
 from bridge.sources.oversized import ROOM_BYTES
 from bridge.sources.redis_stream.group import Group
@@ -20,6 +29,8 @@ from bridge.sources.redis_stream.positions import SEEN_MS
 #: What Python's own objects for an entry, and for each name and value of it, take besides their bytes.
 _ENTRY_BYTES: Final = 100
 _FIELD_BYTES: Final = 48
+
+_NOT_UTF_8: Final = "a field is not UTF-8, and not listed in `binary`"
 
 _encode = msgspec.json.Encoder().encode
 
@@ -39,7 +50,8 @@ class EntryReader:
         self._max_entry_bytes = config.max_body + ROOM_BYTES
         self._write_once = {stream: self._condition(stream, config.group) for stream in config.streams}
         # Not a method: then an event would refer to the reader, which refers to the session (see `Event`).
-        self._read_details = partial(details, self._field)
+        self._binary = frozenset(map(str.encode, config.binary))
+        self._read_details = partial(details, self._field, self._binary)
 
     def events(self, stream: str, entries: Sequence[tuple[bytes, Any]], *, redelivered: bool = False) -> list[Event]:
         """Return the events of `entries` of a reply: [id, [name, value, ...]], or [id, null] for one that was trimmed."""
@@ -99,9 +111,9 @@ class EntryReader:
             body = fields.get(self._field)
             return (b"", f"the entry has no field {self._field_name!r}") if body is None else (body, "")
         try:
-            return _encode({key.decode(): value.decode() for key, value in fields.items()}), ""
+            return _encode(_texts(fields, self._binary)), ""
         except UnicodeDecodeError as error:
-            return b"\n".join(flat), f"a field is not UTF-8: {error}"
+            return b"\n".join(flat), f"{_NOT_UTF_8}: {error}"
 
     def _condition(self, stream: str, group: str) -> WriteOnce:
         log_name = self._group.log(stream)
@@ -122,16 +134,32 @@ def _fields(flat: Sequence[bytes]) -> dict[bytes, bytes]:
     return fields
 
 
-def details(field: bytes | None, entry: tuple[bytes, list[bytes]]) -> Details:
+def _texts(fields: Mapping[bytes, bytes], binary: Container[bytes]) -> dict[str, str]:
+    """Return fields as text: those that are `binary` in base64. Raises UnicodeDecodeError if another is not UTF-8."""
+    return {
+        key.decode(): b64encode(value).decode("ascii") if key in binary else value.decode()
+        for key, value in fields.items()
+    }
+
+
+def details(field: bytes | None, binary: Container[bytes], entry: tuple[bytes, list[bytes]]) -> Details:
     """Return the fields of an entry, without the body, as headers, and its id as meta.
 
     Raises:
-        BadEvent: a field is not UTF-8.
+        UnreadableDetails: a field is not UTF-8.
     """
     entry_id, flat = entry
     fields = {} if field is None else _fields(flat)
     try:
-        headers = {key.decode(): value.decode() for key, value in fields.items() if key != field}
+        headers = _texts({key: value for key, value in fields.items() if key != field}, binary)
     except UnicodeDecodeError as error:
-        raise BadEvent("decode", f"a field is not UTF-8: {error}") from None
+        cause, lost = f"{_NOT_UTF_8}: {error}", set[str]()
+        readable: dict[str, str] = {}
+        for key, value in fields.items():
+            if key != field:
+                try:
+                    readable |= _texts({key: value}, binary)
+                except UnicodeDecodeError:
+                    lost.add(key.decode("utf-8", "backslashreplace"))
+        raise UnreadableDetails(cause, (PartlyRead(readable, cause, lost), {"entry_id": entry_id.decode()})) from None
     return headers, {"entry_id": entry_id.decode()}

@@ -62,6 +62,8 @@ def test_a_boolean_equals_only_a_boolean(value: object) -> None:
         ("payload.yes in [1]", False),
         ("payload.yes in payload.ones", False),
         ("payload.yes in payload.mixed", True),
+        ("payload.yes in payload.numbered", False),
+        ("payload.one in payload.numbered", True),
         ("1 in payload.mixed", True),
         ("[payload.yes] == [1]", True),
     ],
@@ -70,6 +72,7 @@ def test_comparisons(text: str, expected: bool) -> None:
     """Within compared lists Python's rule stays."""
     payload = {
         "text": "abc", "key": "k", "map": {"k": 1}, "n": 250, "one": 1, "yes": True, "ones": [1, 1.0], "mixed": [1, True],
+        "numbered": {1: "a"},
     }  # fmt: skip
     assert evaluate(text, payload) is expected
     assert evaluate(f"[{text} for i in [0]]", payload) == [expected]

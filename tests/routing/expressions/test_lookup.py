@@ -20,18 +20,18 @@ _TABLES: Final = {
 }
 
 
-def _load(tmp_path: Path, route: dict[str, Any], **source: Any) -> config.Config:
+def _load(tmp_path: Path, route: dict[str, Any], tables: dict[str, Any] | None = None, **source: Any) -> config.Config:
     path = tmp_path / "bridge.yaml"
     plant = {"type": "mqtt", "url": "mqtt://localhost", **source}
     routes = [{"from": "plant", "actor": "a", **route}]
-    path.write_text(json.dumps({"sources": {"plant": plant}, "tables": _TABLES, "routes": routes}))
+    path.write_text(json.dumps({"sources": {"plant": plant}, "tables": tables or _TABLES, "routes": routes}))
     return config.load(path, check=check_routes)
 
 
-def _run(tmp_path: Path, route: dict[str, Any], payload: object) -> Any:
+def _run(tmp_path: Path, route: dict[str, Any], payload: object, tables: dict[str, Any] | None = None) -> Any:
     """Return the message's first argument, or the dead letter; None where the route does not fit."""
     event = Event("plant", "t", json.dumps(payload).encode(), 1)
-    (result,) = DryRun(_load(tmp_path, route)).run(event, 1).routes
+    (result,) = DryRun(_load(tmp_path, route, tables)).run(event, 1).routes
     if result.dead_letter is not None:
         return str(result.dead_letter)
     return result.messages[0]["args"][0] if result.messages else None
@@ -123,3 +123,27 @@ def test_what_no_route_looks_up_costs_nothing(tmp_path: Path) -> None:
     assert with_tables.run.__code__.co_code == without.run.__code__.co_code
     assert with_tables.run.__code__.co_names == without.run.__code__.co_names
     assert with_tables.is_plain
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ('[lookup("customers", c, 0) for c in payload.l]', [4711, 0, None]),
+        ('[c for c in payload.l if lookup("customers", c, payload.missing) == 4711]', "missing-field: args.0: no field 'missing' in `payload.missing`, element 1 of `payload.l`"),
+        ('({z: lookup("zones", z) for z in ["north"]})', {"north": "N"}),
+        ('[lookup("customers", c) for c in payload.l]', "missing-field: args.0: no key 'c9' in the table customers in `lookup(\"customers\", c)`, element 1 of `payload.l`"),
+    ],
+)  # fmt: skip
+def test_a_value_for_each_element_of_a_list(tmp_path: Path, text: str, expected: object) -> None:
+    """An error names the element."""
+    assert _run(tmp_path, {"args": [f"${text}"]}, {"l": ["c7", "c9", 8]}) == expected
+
+
+def test_a_lookup_in_a_loop_pays_for_its_key_and_not_for_its_row(tmp_path: Path) -> None:
+    """To find a row takes as long as to read its key, however large the row is."""
+    tables = {"t": {"values": {"a": {"rows": list(range(10_000)), "x": 1}}}}
+    route = {"args": ['$len([1 for c in payload.l if lookup("t", c).x == 1])']}
+    assert _run(tmp_path, route, {"l": ["a"] * 2_000}, tables) == 2_000
+    long = {"args": ['$[lookup("t", payload.long, 0) for c in payload.l]']}
+    assert _run(tmp_path, long, {"l": [1] * 100, "long": "x"}, tables) == [0] * 100
+    assert str(_run(tmp_path, long, {"l": [1] * 100, "long": "x" * 100_000}, tables)).startswith("too-large: args.0")

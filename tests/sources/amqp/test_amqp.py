@@ -176,7 +176,10 @@ def test_an_unreadable_property_is_a_dead_letter_where_it_is_asked_for(
 ) -> None:
     """A property that cannot be decoded makes its own message a dead letter if a route reads it, and delays no other."""
     feed.prepare()
-    config = feed.config(redis_server, {"args": ["$payload.n", "$default(meta.content_type, 0)"], "name": "asks"})
+    config = feed.config(
+        redis_server,
+        {"args": ["$payload.n", "$default(meta.content_type, default(meta.timestamp, 0))"], "name": "asks"},
+    )
     config["routes"].append({"from": "feed", "actor": "record", "queue": "other", "args": ["$payload.n"]})
     bridge = either_bridge(config).ready()
     feed.publish([{"n": 1}])

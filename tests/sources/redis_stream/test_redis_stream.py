@@ -98,6 +98,17 @@ def test_bytes_that_are_no_text(field: str | None, feed: StreamFeed, new_bridge:
             assert raw in letters[0][1][b"body"]
 
 
+@pytest.mark.parametrize("field", ["data", None])
+def test_binary_fields_are_base64(field: str | None, feed: StreamFeed, new_bridge: Bridges) -> None:
+    """The fields in `binary` are base64, always, also where their bytes are text; in the payload, or in the headers."""
+    value = "$headers.photo" if field else "$payload.photo"
+    new_bridge(feed.config(feed.broker, {"args": [value]}, field=field, decode="text", binary=["photo"])).ready()
+    with feed.broker.client() as client:
+        for photo in (b"\xff\xd8\x00", b"text"):
+            client.xadd(feed.name, {"data": "x", "photo": photo})
+    assert _args(feed.broker, 2) == [["/9gA"], [base64.b64encode(b"text").decode()]]
+
+
 def test_a_dead_consumers_entries_are_taken_over(feed: StreamFeed, new_bridge: Bridges) -> None:
     """Entries that a consumer read and never acknowledged are taken over after `claim_after`, once, and that is logged."""
     feed.prepare()

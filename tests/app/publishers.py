@@ -1,4 +1,4 @@
-"""The application of config/examples/foreign-publishers.yaml."""
+"""The application of config/examples/publishers.yaml."""
 
 from __future__ import annotations
 

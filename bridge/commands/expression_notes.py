@@ -1,0 +1,68 @@
+"""The notes of `check` on expressions: calls that are allowed, and mean less, or more, than their words say."""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Iterator
+from typing import Any, Final
+
+from pydantic import BaseModel
+
+from bridge.config import Config
+from bridge.config.dollar import is_expression
+from bridge.errors import Diagnostic, KeyPath
+
+_CALL: Final = re.compile(r"\b(?:bool|timestamp)\s*\(")
+_NOTES: Final = {
+    "bool": 'bool(x) reads a text: "false" is false, and a text that says neither is an error, as null is',
+    "timestamp": "timestamp(x) of a text without an offset is an error:"
+    ' write timestamp(x, "iso", "Europe/Berlin"), or timestamp(x, "iso") if each text has one',
+}
+#: Arguments of `bool` that are true or false themselves.
+_CONDITIONS: Final = (ast.Compare, ast.Constant)
+
+
+def expression_notes(loaded: Config) -> Iterator[Diagnostic]:
+    """Yield every note on the expressions of a configuration without mistakes."""
+    for name, source in loaded.sources.items():
+        key = getattr(getattr(source, "deduplicate", None), "key", None)
+        if isinstance(key, str):
+            yield from _notes(f"sources.{name}", ("sources", name, "deduplicate", "key"), key[1:])
+    for index, route in enumerate(loaded.routes):
+        if route.when is not None:
+            yield from _notes(f"route {route.name}", ("routes", index, "when"), route.when)
+        for path, text in _expressions(("routes", index), route):
+            if path[2:] != ("topic",):  # `$SYS/...` is a topic
+                yield from _notes(f"route {route.name}", path, text[1:])
+
+
+def _expressions(path: KeyPath, value: Any) -> Iterator[tuple[KeyPath, str]]:
+    """Yield every value of the file that is an expression, with its path."""
+    if isinstance(value, BaseModel):
+        value = {name: getattr(value, name) for name in type(value).model_fields}
+    if isinstance(value, str):
+        if is_expression(value):
+            yield path, value
+    elif isinstance(value, dict):
+        for key, item in value.items():
+            yield from _expressions((*path, key), item)
+    elif isinstance(value, list):
+        for index, item in enumerate(value):
+            yield from _expressions((*path, index), item)
+
+
+def _notes(owner: str, path: KeyPath, text: str) -> Iterator[Diagnostic]:
+    if not _CALL.search(text):
+        return
+    called = {
+        node.func.id
+        for node in ast.walk(ast.parse(f"[{text}\n]", mode="eval"))
+        if isinstance(node, ast.Call)
+        and isinstance(node.func, ast.Name)
+        and len(node.args) == 1
+        and not (node.func.id == "bool" and isinstance(node.args[0], _CONDITIONS))
+    }
+    for name, note in _NOTES.items():
+        if name in called:
+            yield Diagnostic(path, f"{owner}: {note}")
