@@ -192,7 +192,7 @@ audit: $(RELEASE_VENV)/.installed ## ask which vulnerabilities of the locked lib
 
 lock: $(BIN)/uv ## write requirements/*.txt from pyproject.toml (LOCK_ARGS=--upgrade for newer releases)
 	@$(COMPILE) pyproject.toml --extra dev --output-file requirements/dev.txt
-	@$(COMPILE) pyproject.toml --extra schema --extra uvloop --constraint requirements/dev.txt --output-file requirements/run.txt
+	@$(COMPILE) pyproject.toml --extra schema --extra uvloop --extra zstd --constraint requirements/dev.txt --output-file requirements/run.txt
 	@$(COMPILE) pyproject.toml requirements/bench.in --extra uvloop --constraint requirements/dev.txt --output-file requirements/bench.txt
 	@$(COMPILE) requirements/oldest.in --output-file requirements/oldest.txt
 	@$(COMPILE) requirements/release.in --constraint requirements/dev.txt --output-file requirements/release.txt
