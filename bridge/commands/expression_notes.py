@@ -5,12 +5,10 @@ from __future__ import annotations
 import ast
 import re
 from collections.abc import Iterator
-from typing import Any, Final
-
-from pydantic import BaseModel
+from typing import Final
 
 from bridge.config import Config
-from bridge.config.dollar import is_expression
+from bridge.config.dollar import is_expression, texts
 from bridge.errors import Diagnostic, KeyPath
 
 _CALL: Final = re.compile(r"\b(?:bool|timestamp)\s*\(")
@@ -19,6 +17,8 @@ _NOTES: Final = {
     "timestamp": "timestamp(x) of a text without an offset is an error:"
     ' write timestamp(x, "iso", "Europe/Berlin"), or timestamp(x, "iso") if each text has one',
 }
+#: Parts of a route that are never expressions, whatever they begin with: `$SYS/...` is a topic.
+_LITERALS: Final = frozenset({"name", "source", "topic", "validation"})
 #: Arguments of `bool` that are true or false themselves.
 _CONDITIONS: Final = (ast.Compare, ast.Constant)
 
@@ -32,24 +32,9 @@ def expression_notes(loaded: Config) -> Iterator[Diagnostic]:
     for index, route in enumerate(loaded.routes):
         if route.when is not None:
             yield from _notes(f"route {route.name}", ("routes", index, "when"), route.when)
-        for path, text in _expressions(("routes", index), route):
-            if path[2:] != ("topic",):  # `$SYS/...` is a topic
+        for path, text in texts(("routes", index), route):
+            if is_expression(text) and path[2] not in _LITERALS:
                 yield from _notes(f"route {route.name}", path, text[1:])
-
-
-def _expressions(path: KeyPath, value: Any) -> Iterator[tuple[KeyPath, str]]:
-    """Yield every value of the file that is an expression, with its path."""
-    if isinstance(value, BaseModel):
-        value = {name: getattr(value, name) for name in type(value).model_fields}
-    if isinstance(value, str):
-        if is_expression(value):
-            yield path, value
-    elif isinstance(value, dict):
-        for key, item in value.items():
-            yield from _expressions((*path, key), item)
-    elif isinstance(value, list):
-        for index, item in enumerate(value):
-            yield from _expressions((*path, index), item)
 
 
 def _notes(owner: str, path: KeyPath, text: str) -> Iterator[Diagnostic]:

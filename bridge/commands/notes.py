@@ -10,7 +10,7 @@ from bridge.commands.body_notes import body_notes
 from bridge.commands.expression_notes import expression_notes
 from bridge.commands.route_notes import route_notes
 from bridge.config import Config, Route, SourceConfig
-from bridge.config.dollar import is_expression
+from bridge.config.dollar import is_expression, texts
 from bridge.config.manifest import Manifest
 from bridge.config.message_options import OPTIONS
 from bridge.config.source_model import DeduplicatedSource
@@ -80,16 +80,10 @@ def notes(
 
 def _tables(loaded: Config) -> Iterator[Diagnostic]:
     """Yield a note on each table that nothing looks up."""
-    parts: list[Any] = [getattr(route, name) for route in loaded.routes for name in type(route).model_fields]
+    parts: list[object] = [*loaded.routes] if loaded.tables else []
     deduplicated = (source for source in loaded.sources.values() if isinstance(source, DeduplicatedSource))
-    parts += [source.deduplicate.key for source in deduplicated if source.deduplicate is not None]
-    named: set[str] = set()
-    while parts:
-        part = parts.pop()
-        if isinstance(part, str):
-            named.update(_LOOKUP.findall(part))
-        elif isinstance(part, (dict, list)):
-            parts += part.values() if isinstance(part, dict) else part
+    parts += [source.deduplicate for source in deduplicated]
+    named = {name for part in parts for _, text in texts((), part) for name in _LOOKUP.findall(text)}
     for name in loaded.tables:
         if name not in named:
             yield Diagnostic(("tables", name), f"tables.{name}: no expression looks it up", at_key=True)
@@ -130,8 +124,8 @@ def _call(
 ) -> Iterator[Diagnostic]:
     """Yield the notes on a message: the route's own, or one in its options; `options` are those that Dramatiq knows."""
     for name in ("args", "kwargs"):
-        for below, text in _texts((name,), call.get(name)):
-            yield from _text(route, (*path, *below), text, captures)
+        for below, text in texts((*path, name), call.get(name)):
+            yield from _text(route, below, text, captures)
     for name, value in call.get("options", {}).items():
         place = (*path, "options", name)
         if name == "priority":
@@ -143,11 +137,13 @@ def _call(
         if name == "pipe_target" and isinstance(value, dict):
             yield from _call(route, place, value, captures, options)
         elif name not in _ACTORS:
-            for below, text in _texts(place, value):
+            for below, text in texts(place, value):
                 yield from _text(route, below, text, captures)
 
 
 def _text(route: Route, path: KeyPath, text: str, captures: Sequence[str]) -> Iterator[Diagnostic]:
+    if is_expression(text):
+        return
     if _MISSING_DOLLAR.fullmatch(text):
         meant = f"as in ${text.strip('{}')}"
         yield Diagnostic(path, f"route {route.name}: {text!r} is text; an expression begins with $, {meant}")
@@ -193,15 +189,3 @@ def _unreached(source: SourceConfig, routes: list[Route]) -> set[str]:
             if text in unreached and unreached[text].match(topic) is not None:
                 del unreached[text]
     return set(unreached)
-
-
-def _texts(path: KeyPath, value: object) -> Iterator[tuple[KeyPath, str]]:
-    if isinstance(value, str):
-        if not is_expression(value):
-            yield path, value
-    elif isinstance(value, dict):
-        for key, item in value.items():
-            yield from _texts((*path, key), item)
-    elif isinstance(value, list):
-        for index, item in enumerate(value):
-            yield from _texts((*path, index), item)

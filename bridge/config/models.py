@@ -26,6 +26,7 @@ from bridge.config.connection import (
     or_null,
 )
 from bridge.config.defaults import SourceDefaults, forget
+from bridge.config.dollar import texts
 from bridge.config.manifest import Actor, Manifest
 from bridge.config.message_options import check_queue_name
 from bridge.config.route_model import Route
@@ -182,21 +183,13 @@ class Log(Model):
 
 
 def _hiding_lookups(route: Route) -> Route:
-    looking = {name for name in type(route).model_fields if _looks_up(getattr(route, name))}
+    """Return a route that hides each part that may hold a `lookup(...)`, as those with a value of `${...}`."""
+    looking = {str(path[0]) for path, text in texts((), route) if "lookup" in text}
     if not looking:
         return route
     changed = route.model_copy()
     changed._hidden = route.hidden | looking  # noqa: SLF001 - as Model itself does
     return changed
-
-
-def _looks_up(value: object) -> bool:
-    """Tell whether a part of a route may hold a `lookup(...)`."""
-    if isinstance(value, str):
-        return "lookup" in value
-    if isinstance(value, dict):
-        return any(map(_looks_up, value.values()))
-    return isinstance(value, list) and any(map(_looks_up, value))
 
 
 @dataclass(frozen=True, slots=True)

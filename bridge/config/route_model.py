@@ -150,7 +150,8 @@ class Route(Model):
     @property
     def hidden(self) -> frozenset[str]:
         """As of any model; the steps of `then` are written into the options."""
-        return self._hidden | {"options", "then"} if any(step.hidden for step in self.then) else self._hidden
+        is_hidden = "then" in self._hidden or any(step.hidden for step in self.then)
+        return self._hidden | {"options", "then"} if is_hidden else self._hidden
 
     @property
     def actors(self) -> list[str]:

@@ -90,7 +90,10 @@ def _outcome(index: int, part: Batch, became: str, *, is_letter: bool) -> str:
 
 
 def moment_of(batch: Batch, index: int) -> int:
-    """Return the time at which to run an event once more, in epoch milliseconds: when it came, but now if it is too late for it."""
+    """Return the time at which to run an event once more, in epoch milliseconds.
+
+    It is the time when the event came, or the present if the event has expired since.
+    """
     return time.time_ns() // 1_000_000 if index in batch.expired else batch.events[index].received_at_ms
 
 
@@ -106,8 +109,7 @@ def event_ids(event: Event) -> dict[str, Any]:
 def _messages(part: Batch) -> dict[int, list[str]]:
     """Return the message ids of each event, by its place, with their queues."""
     found: dict[int, list[str]] = {}
-    suppressed = part.written.suppressed if part.written is not None else ()
-    left_out = {(one.column, one.place) for one in suppressed}
+    left_out = {(one.column, one.place) for one in part.suppressed}
     for number, (queue, column) in enumerate(part.queues.items(), 1):
         for place, (index, (_, body)) in enumerate(zip(column.event_indexes, column.messages, strict=True)):
             if (number, place) in left_out:

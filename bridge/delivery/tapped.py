@@ -85,14 +85,12 @@ class Part:
     @cached_property
     def suppressed(self) -> frozenset[tuple[int, int]]:
         """The messages that were left out for their own keys: the numbers of their columns, and their places."""
-        written = self.batch.written
-        return frozenset((one.column, one.place) for one in (written.suppressed if written is not None else ()))
+        return frozenset((one.column, one.place) for one in self.batch.suppressed)
 
     @cached_property
     def _partly_suppressed(self) -> frozenset[int]:
         """The events of which messages were left out for their own keys."""
-        written = self.batch.written
-        return frozenset(one.event_index for one in (written.suppressed if written is not None else ()))
+        return frozenset(one.event_index for one in self.batch.suppressed)
 
     def _messages(self, index: int) -> Iterator[tuple[str, bytes]]:
         for number, (queue, column) in enumerate(self.batch.queues.items(), 1):

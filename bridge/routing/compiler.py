@@ -13,7 +13,7 @@ from bridge.manifest.checks import check_calls
 from bridge.routing import expressions, payloads
 from bridge.routing.body_reader import source_kind
 from bridge.routing.deduplication import FUNCTIONS as DEDUPLICATION_FUNCTIONS
-from bridge.routing.deduplication import Deduplication
+from bridge.routing.deduplication import Deduplication, check_names
 from bridge.routing.expressions import RUNTIME, STEPS
 from bridge.routing.functions import compile_function
 from bridge.routing.gates import GateContext
@@ -43,9 +43,9 @@ def compile_routes(
 ) -> tuple[dict[str, RouteTable], list[Diagnostic]]:
     """Compile every route; return each source's route table, and the mistakes in the routes, up to MAX_MISTAKES.
 
-    `functions` are the globals that the expressions can reach: a dry run has a `now()` of its own. Unless they are `traced`,
-    the routes write no traces into messages, whatever the configuration says: those are no part of what a route does. Unless it
-    `expires`, an event has no expiry: a person asks for what he retries.
+    `functions` are the globals that the expressions can reach: a dry run has a `now()` of its own. Unless `traced`, the routes
+    write no traces into messages, whatever the configuration says: a dry run compares messages without them. Unless `expires`,
+    no event has an expiry: a person who retries a dead letter wants its messages.
     """
     diagnostics: list[Diagnostic] = []
     routes: dict[str, list[Route]] = {name: [] for name in config.sources}
@@ -124,7 +124,7 @@ def _compile_deduplication(
     redacted: Collection[str],
     looking_up: Mapping[str, object],
 ) -> Deduplication | None:
-    """Compile the key of a source; `redacted` names the parts of an event of which `dead_letters.redact` removes fields."""
+    """Compile the key of a source; `redacted` has the parts of an event in which `dead_letters.redact` removes fields."""
     source = config.sources[name]
     if not isinstance(source, DeduplicatedSource) or source.deduplicate is None:
         return None
@@ -132,12 +132,8 @@ def _compile_deduplication(
     try:
         expression = expressions.parse(text, expressions.NAMES)
         expressions.check_tables(expression.tables, config.tables)
-        if "received_at" in expression.names:
-            hint = "take it from payload, headers or meta"
-            raise InvalidValue("an event that comes again has another received_at", hint, text.index("received_at"))
-        if expression.names.isdisjoint(("payload", "headers", "meta")):
-            hint = "read it from payload, headers or meta"
-            raise InvalidValue("a deduplication key that many events share would lose all but the first of them", hint)
+        telling = {"payload", "headers", "meta"}
+        check_names(expression, telling, "many events", "read it from payload, headers or meta")
     except InvalidValue as error:
         path = ("sources", name, "deduplicate", "key")
         diagnostics.extend(diagnostic.below(path, prefix=1) for diagnostic in error.diagnostics)

@@ -7,16 +7,16 @@ key in Redis, for `deduplicate.within` (see `sink/enqueue.lua`).
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from hashlib import sha256
 from typing import Any, Final
 
 from bridge.config.wording import describe
-from bridge.errors import BadEvent
+from bridge.errors import BadEvent, InvalidValue
 from bridge.model.event import Event, OncePerRoute
 from bridge.observe.logs import RepeatedLog, logger
 from bridge.routing import expressions
-from bridge.routing.expressions import EXPRESSION_ERRORS, RUNTIME
+from bridge.routing.expressions import EXPRESSION_ERRORS, RUNTIME, Expression
 from bridge.routing.expressions.text import concat, text_of
 from bridge.routing.payloads import reading
 
@@ -98,6 +98,20 @@ class Deduplication:
             return expressions.explain_failure(error, self._filename).cause
         event.write_once = self._write_once
         return ""
+
+
+def check_names(expression: Expression, telling: Collection[str], sharers: str, hint: str) -> None:
+    """Check that a deduplication key reads one of the `telling` names; without them all the `sharers` would share it.
+
+    Raises:
+        InvalidValue: it does not, or it changes when an event comes again.
+    """
+    if "received_at" in expression.names:
+        message = "an event that comes again has another received_at"
+        offset = expression.text.index("received_at")
+        raise InvalidValue(message, "take it from payload, headers or meta", offset)
+    if expression.names.isdisjoint(telling):
+        raise InvalidValue(f"a deduplication key that {sharers} share would lose all but the first of them", hint)
 
 
 def deduplication_key(value: object) -> bytes:

@@ -47,9 +47,9 @@ def trace_call() -> ast.expr:
 
 
 def measured(value: ast.expr, *, first: bool) -> ast.expr:
-    """Return a value that a loop made, measured as soon as it is evaluated; those of a message have a bound, all together.
+    """Return the tree of a value that a loop makes, which is measured by `purse.measured` as soon as it is evaluated.
 
-    The `first` one of a message begins to count anew.
+    All values of a message have one bound together; the `first` of them starts the count.
     """
     function, purse = ast.Name("_measured", ast.Load()), ast.Name(PURSE, ast.Load())
     call = ast.Call(function, [purse, value, ast.Constant(first)], [])
@@ -73,12 +73,12 @@ def compile_function(
     """Return the function of a route.
 
     It takes an event, its payload, the captures' values and the batch's MessageIds. It returns None if `when` is false,
-    otherwise the result of `build`, called with the values of `body` and, after the first two of them, the MessageIds. Unless
-    it `is_plain`, it returns a list: of the one result, or with `foreach` of those of every element.
+    otherwise the result of `build`, called with the values of `body` and, after the first two of them, the MessageIds.
+    Unless it `is_plain`, it returns a list: of one result, or with `foreach` of one result per element.
 
-    `names` are the names that the expressions use, and the captures of the topic. `functions` are the globals that
-    the expressions can reach. `purse` is how many steps their loops may take per event: 0 where none has a loop, since no
-    purse is made then, and no size is measured.
+    `names` are the names that the expressions use, and the captures of the topic. `functions` are the globals that the
+    expressions can reach. `purse` is the number of steps that their loops may take per event; it is 0 if none has a loop:
+    then no purse is made.
     """
     used_names, captures = set(names[0]), names[1]
     module, statements = _skeleton(tuple(captures))

@@ -1,7 +1,7 @@
 """The gates of a route: `deduplicate` gives each message a key of its own, and `expires` makes none whose time is up.
 
-Each is a wrapper of the function that builds a message, whose last values it takes for itself: so it works for each message of
-a route that makes several.
+Each is a wrapper of the function that builds a message, and takes the last of the values for itself. So it works for each
+message of a route that makes several.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from bridge.config.gates import RouteDeduplicate
 from bridge.config.units import MAX_MILLISECONDS
 from bridge.errors import BadEvent, InvalidValue
 from bridge.model.message import Gate, GateRule, Message, MessageIds
-from bridge.routing.deduplication import FUNCTIONS, deduplication_key
+from bridge.routing.deduplication import FUNCTIONS, check_names, deduplication_key
 from bridge.routing.expressions import Expression
 from bridge.routing.foreach import NAMES as ELEMENT_NAMES
 from bridge.routing.functions import placed
@@ -39,19 +39,13 @@ class _Expired(Exception):
 
 
 def check_key(expression: Expression, captures: Collection[str], *, is_of_element: bool) -> None:
-    """Check the key of a route whose topic has these `captures`; `is_of_element` says whether the route has a `foreach`.
+    """Check the key of a route whose topic has these `captures`; with a `foreach`, it `is_of_element`.
 
     Raises:
         InvalidValue: it makes a duplicate of each message, or of none.
     """
-    if "received_at" in expression.names:
-        hint = "take it from payload, headers or meta"
-        raise InvalidValue(
-            "an event that comes again has another received_at", hint, expression.text.index("received_at")
-        )
-    if expression.names.isdisjoint(_TELLING.union(captures)):
-        hint = "read it from payload, headers, meta or the topic"
-        raise InvalidValue("a deduplication key that all messages share would lose all but the first of them", hint)
+    hint = "read it from payload, headers, meta or the topic"
+    check_names(expression, _TELLING.union(captures), "all messages", hint)
     if is_of_element and expression.names.isdisjoint(ELEMENT_NAMES):
         hint = "read item or index"
         raise InvalidValue("all elements of an event have this key: only the message of the first is written", hint)
@@ -82,10 +76,10 @@ def with_key(build: Build, rule: GateRule) -> Build:
 
 
 def with_expiry(build: Build, max_age_ms: object, actors_own: object = None) -> Build:
-    """Return `build` for two values more, the event's meta and when it came: the message's max_age is no longer than the event's time.
+    """Return `build` for two values more, the event's meta and when it came (epoch ms): they bound the message's max_age.
 
-    `build` takes options; `max_age_ms` is their own max_age where that is a constant, otherwise None; `actors_own` is that of the
-    actor, which counts where they have none.
+    `max_age_ms` is the max_age of the route's options if that is a constant, otherwise None. `actors_own` is the actor's
+    max_age, which counts where the options have none.
     """
 
     def build_in_time(*values: Any) -> Any:
@@ -131,10 +125,10 @@ def unless_expired(run: Callable[..., Any]) -> Callable[..., Any]:
 
 @dataclass(frozen=True, slots=True)
 class GateContext:
-    """What the gates of a source's routes need to know.
+    """The surroundings of the gates of a source's routes.
 
-    `redacted` names the parts of an event of which `dead_letters.redact` removes fields. `is_timed` says whether an event of the
-    source can have an expiry. `max_ages` has, by the name of each actor that the manifest knows, its own max_age. Unless it
+    `redacted` has the parts of an event in which `dead_letters.redact` removes fields. `is_timed` says whether an event of
+    the source can have an expiry. `max_ages` has the max_age of each actor that the manifest knows, by its name. Unless
     `expires`, no event has an expiry.
     """
 

@@ -1,6 +1,6 @@
-"""The payloads of sources with routes that have a `decode` of their own: each body is read once by each kind, and only if asked.
+"""The payloads of a source with routes that have a `decode` of their own: a body is read once by each kind that is asked for.
 
-Where no route has one, an event's payload is the value itself, and nothing of this runs.
+Where no route has one, the payload of an event is the value itself, and nothing of this runs.
 """
 
 from __future__ import annotations

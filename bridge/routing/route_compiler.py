@@ -10,8 +10,11 @@ The function is assembled from the syntax trees of the route's expressions:
         except (KeyError, IndexError): return None
         return _build(<args>, <kwargs>, _ids, <options>, <delay>)
 
-A route that is not plain returns a list, and has more values (`target_compiler.py`, `foreach.py`). No expression is looked up, parsed or formatted per event. Each expression has its own line number
-in this function, so that a traceback shows which place of the route failed, and at which part.
+No expression is looked up, parsed or formatted per event. Each expression has its own line number in this function, so that
+a traceback shows which place of the route failed, and at which part.
+
+The function of a route that is not plain returns a list of `Message`. Its `_build` takes more values (`target_compiler.py`), and
+with `foreach` it is called once per element (`foreach.py`).
 """
 
 from __future__ import annotations

@@ -38,7 +38,7 @@ _FULL: Final = -(1 << 62)
 
 @dataclass(slots=True, eq=False)
 class Router:
-    """Routes the events of one source: size check, decode, match the topic, build every message.
+    """Routes the events of one source: match the topic, size check, decode, build every message.
 
     An event that would damage a Dramatiq worker becomes a dead letter here, and the next event flows.
     """
@@ -152,11 +152,12 @@ class Router:
             reason: DeadLetterReason | Literal["expired"] | None = None
             for route, captures in matches:
                 try:
-                    message: tuple[bytes, bytes] | None = None
                     if route.is_plain:
                         message = route.run(event, payload, captures, ids)
-                    elif not route.otherwise or (not fits and reason is None):
-                        messages = route.messages(event, payload, captures, ids)
+                    else:
+                        message = messages = None
+                        if not route.otherwise or (not fits and reason is None):
+                            messages = route.messages(event, payload, captures, ids)
                         if messages is EXPIRED:
                             counts.route(route.name).expired += 1
                             reason = reason or "expired"

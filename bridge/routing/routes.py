@@ -1,4 +1,4 @@
-"""Compiled routes: a route turns an event into a message; a route table finds the routes of a topic."""
+"""Compiled routes: a route turns an event into messages; a route table finds the routes of a topic."""
 
 from __future__ import annotations
 
@@ -30,13 +30,14 @@ ROUTE_ERRORS: Final = (BadEvent, *EXPRESSION_ERRORS)
 class Route:
     """One compiled route.
 
-    `run` takes an event, its payload, the captures' values and the batch's MessageIds, and returns None if `when` is false.
-    That of a plain route, as nearly all are, returns the redis_message_id and body of the one message for `queue`; that of
-    another a list of `Message`: it can make several, or choose their queue. It raises one of ROUTE_ERRORS;
-    `dead_letter_reason` explains which. `source_map` maps a line of `run` to the expression compiled there and to its place
-    in the route; no reason shows one of the `secrets`. `decode` is the kind of its payload, "" if that is the source's. An `otherwise`
-    route, which is not plain, fits only where no other route of the source has: `run` does not
-    ask that.
+    `run` takes an event, its payload, the captures' values and the batch's MessageIds. It returns None if `when` is false.
+    Otherwise `run` of a plain route, as most are, returns the redis_message_id and body of one message for `queue`; `run` of
+    any other route returns a list of `Message`, or EXPIRED (see `gates.py`). It raises one of ROUTE_ERRORS;
+    `dead_letter_reason` explains which.
+
+    `source_map` maps a line of `run` to the place of an expression in the route, and to that expression. `otherwise` says that
+    the route is not plain, and that the router runs it only if no other route of the source has fitted the event. `secrets`
+    are texts that no reason shows. `decode` is the kind of the payload that it reads, "" for the source's own.
     """
 
     name: str
@@ -58,10 +59,10 @@ class Route:
     def messages(
         self, event: Event, payload: object, captures: tuple[str, ...], ids: MessageIds
     ) -> list[Message] | None:
-        """Return what `run` makes, in one form; None if `when` is false.
+        """Return the messages that `run` makes, also of a plain route; None if `when` is false.
 
         Raises:
-            BadEvent: a message is too large for its event. And those of ROUTE_ERRORS that `run` raises.
+            BadEvent: a message is too large for its event, or all together are; and each of ROUTE_ERRORS, as `run` does.
         """
         made = self.run(event, payload, captures, ids)
         if made is None:
@@ -71,11 +72,10 @@ class Route:
         return messages
 
     def dead_letter_reason(self, error: Exception) -> BadEvent | None:
-        """Return the reason for a dead letter after `run` raised `error`; None if that is no error.
+        """Return the reason for a dead letter after `run` raised `error`.
 
-        It is none that `when` misses a field, or that the source drops an empty body.
-
-        It has no traceback: one that a caller keeps in a variable would keep his frame alive, and the batch in it.
+        It is None where the event needs none: `when` misses a field, or the source drops an empty body. It has no
+        traceback: one that a caller keeps in a variable would keep his frame alive, and the batch in it.
         """
         if isinstance(error, DroppedBody):
             return None
@@ -140,7 +140,7 @@ class RouteTable:
         fitting = []
         size = 0
         positions = sorted(self._unconditional + self._index.find(self.syntax.levels(topic)))
-        positions.sort(key=lambda position: self.routes[position].otherwise)  # they are asked last
+        positions.sort(key=lambda position: self.routes[position].otherwise)  # these run last
         for position in positions:
             route = self.routes[position]
             captures = () if route.pattern is None else route.pattern.match(topic)

@@ -20,7 +20,7 @@ from bridge.routing.values import Values, has_expression, literal
 
 
 def bindings(config: RouteConfig | Step, enforced: Mapping[str, Actor] | None) -> dict[str, Binding]:
-    """Return the parameters of a call's actors, if each call is to be checked; one that is written out was checked already."""
+    """Return the parameters of a call's actors, if each call is to be checked; a constant call was checked at load."""
     if enforced is None or (isinstance(config.args, list) and isinstance(config.kwargs, dict)):
         return {}
     names = config.actors if isinstance(config, RouteConfig) else [config.actor]

@@ -22,9 +22,10 @@ Parsed = dict[tuple[str, tuple[str, ...], int, bool], Expression]
 class Values:
     """Makes the trees of one route, which stands at `path`; every mistake is appended to `diagnostics`.
 
-    `names` are those that an expression may use from here on, `used` those that one has used. Each expression stands on a
-    line of its own, and looks up `tables` only; `source_map` maps that to the expression and to its place in the route. `needs_purse` tells whether one of
-    them has a loop. Once they are `in_loop`, `weight` adds up the steps that they cost for each element.
+    `names` are those that an expression may use from here on, `used` those that one has used. An expression may look up
+    the `tables` with these names. Each expression stands on a line of its own; `source_map` maps the line to the place in the
+    route and to the expression. `needs_purse` tells whether one of them has a loop. Once they are `in_loop`, each runs once per
+    element of `foreach`, and `weight` adds up the steps that they cost for one element.
     """
 
     path: KeyPath
@@ -41,7 +42,10 @@ class Values:
     _line: int = 0
 
     def expression(self, text: str, place: KeyPath, *, prefix: int) -> ast.expr:
-        """Return the tree of an expression, which begins `prefix` characters behind the beginning of the text at `place`."""
+        """Return the tree of an expression, which begins at the character `prefix` of the text at `place`.
+
+        If it has a mistake, that is reported, and the tree is null.
+        """
         self._line += 1
         key = (text, self.names, self._line, self.in_loop)
         expression = self.parsed.get(key)
@@ -88,7 +92,7 @@ class Values:
         return measured(node, first=first)
 
     def report(self, place: KeyPath, error: InvalidValue, prefix: int) -> None:
-        """Add the mistakes of a value at `place`."""
+        """Add the mistakes of a value at `place`, whose offsets count from the character `prefix` of its text."""
         self.diagnostics.extend(diagnostic.below((*self.path, *place), prefix) for diagnostic in error.diagnostics)
 
 

@@ -76,6 +76,18 @@ def test_a_table_that_nothing_looks_up_is_noted(run: Terminal, path: Path) -> No
     assert output.count("note: tables") == 1
 
 
+def test_a_table_of_a_step_or_a_key_is_looked_up(run: Terminal, path: Path) -> None:
+    """In `then`, `queue_by` and `deduplicate`, which are mappings of their own."""
+    path.write_text(
+        "sources: {s: {type: mqtt, url: mqtt://localhost:1, client_id: c}}\n"
+        "tables: {a: {values: {}}, b: {values: {}}, c: {values: {}}}\n"
+        "routes:\n  - from: s\n    actor: a\n    then: [{actor: b, args: ['$lookup(\"a\", payload.id)']}]\n"
+        "    queue_by: {key: '$lookup(\"b\", payload.id)', queues: {x: y}}\n"
+        "    deduplicate: {key: '$lookup(\"c\", payload.id)'}\n"
+    )
+    assert "note: tables" not in run("check", "CONFIG")
+
+
 def test_a_field_that_is_never_found_is_not_redacted_in_silence(run: Terminal, path: Path) -> None:
     """A body with `decode: bytes` has no fields: it would be kept whole."""
     path.write_text(

@@ -227,3 +227,14 @@ def test_a_file_without_a_name_on_this_machine_is_not_read(tmp_path: Path) -> No
     path.write_text(f"{_SOURCE}tables: {{t: {{file: '${{FILE}}.csv', key: nr}}}}\n")
     loaded = load_with_places(path, Substitution({}, allow_unset=True), check_routes).model
     assert loaded.rows == {"t": {}}
+
+
+def test_a_step_that_looks_up_a_value_from_outside_is_hidden(tmp_path: Path) -> None:
+    """As a step into which `${...}` has put it: with the options, into which steps are written."""
+    path = tmp_path / "bridge.yaml"
+    path.write_text(
+        "sources: {s: {type: mqtt, url: mqtt://localhost}}\n"
+        "tables: {t: {values: {hook: '${X}'}}}\n"
+        'routes: [{from: s, actor: a, then: [{actor: b, args: [\'$lookup("t", "hook")\']}]}]\n'
+    )
+    assert config.load(path, environ={"X": "from outside"}).routes[0].hidden == {"options", "then"}

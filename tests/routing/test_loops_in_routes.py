@@ -124,7 +124,7 @@ def _codes(code: types.CodeType) -> Iterator[types.CodeType]:
 def by_hand(_event: Any, payload: Any, _captures: Any, _ids: Any) -> Any:
     """Do what the compiled route does, as one would write it."""
     topic = _event.topic
-    headers, meta = _event.details()
+    headers, meta = _event.readable_details()
     (plant,) = _captures
     try:
         if not payload["c"] > 250:

@@ -309,5 +309,5 @@ def test_a_source_without_validate_is_what_it_was(tmp_path: Path, monkeypatch: p
     loaded = _load(tmp_path, {})
     table = compile_routes(loaded)[0]["s"]
     made = router.make(loaded.sources["s"], table)
-    assert made.decode is decoding.decoder("json")
+    assert made.decode.__code__ is decoding.decoder("json").__code__
     assert table.routes[0].run.__name__ == "route"

@@ -52,7 +52,7 @@ _PLACES: Final = Checked("number of places", money.check_places)
 _MARKS: Final = Checked("marks", money.check_marks)
 _ZONE: Final = Checked("zone", zones.load, prepare=zones.load_all)
 
-#: Those of a configuration without tables.
+#: The functions behind `lookup`, for a configuration without tables; `compile_routes` replaces them.
 LOOKUPS: Final = lookups({})
 #: Every function that an expression may call.
 FUNCTIONS: Final[dict[str, Function]] = {
@@ -139,7 +139,6 @@ FUNCTIONS: Final[dict[str, Function]] = {
 RUNTIME: Final[dict[str, object]] = {
     "__builtins__": {},
     **{f"_{name}": function.call for name, function in FUNCTIONS.items()},
-    **LOOKUPS,
     **{f"_{operator.__name__}": compute for operator, compute in arithmetic.OPERATORS.items()},
     **LOOKUPS,
     "_pick": fields.pick,

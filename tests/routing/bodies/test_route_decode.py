@@ -36,7 +36,7 @@ def test_only_the_routes_that_read_it_so_fail() -> None:
     calls, letters, counts = _calls(events, SENSORS)
     assert calls == [[["on"], ['{"state": "on"}'], ['{"STATE": "ON"}']], [["on"], ["ON"]], []]
     assert letters == [[], [("json", "decode")], [("json", "decode"), ("text", "decode"), ("again", "decode")]]
-    assert (counts.enqueued, counts.dead_lettered, counts.reasons) == (2, 1, {"decode": 1})
+    assert (counts.enqueued, counts.dead_lettered, counts.reasons) == (1, 2, {"decode": 2})
     assert counts.routes["json"].dead_lettered == 2
 
 
