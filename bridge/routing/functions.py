@@ -51,9 +51,18 @@ def measured(value: ast.expr, *, first: bool) -> ast.expr:
 
     All values of a message have one bound together; the `first` of them starts the count.
     """
-    function, purse = ast.Name("_measured", ast.Load()), ast.Name(PURSE, ast.Load())
-    call = ast.Call(function, [purse, value, ast.Constant(first)], [])
-    for node in (call, function, purse, call.args[2]):
+    return _of_purse("_measured", value, ast.Constant(first))
+
+
+def paid(value: ast.expr) -> ast.expr:
+    """Return a value that is evaluated for each element and is no part of its message, paid for by its size."""
+    return _of_purse("_paid", value)
+
+
+def _of_purse(name: str, value: ast.expr, *more: ast.expr) -> ast.expr:
+    function, purse = ast.Name(name, ast.Load()), ast.Name(PURSE, ast.Load())
+    call = ast.Call(function, [purse, value, *more], [])
+    for node in (call, function, purse, *more):
         ast.copy_location(node, value)
     return call
 
