@@ -154,7 +154,7 @@ class ExpectedMessage(Model):
         examples=[{"max_retries": 5, "time_limit": "30s"}],
     )
     delay: Annotated[int | None, BeforeValidator(or_null(parse_duration)), WithJsonSchema({"type": "string"})] = Field(
-        default=None, description="how long after now it becomes due", examples=["10s"]
+        default=None, description="how long after now it becomes due; null: at once", examples=["10s"]
     )
     then: list[ExpectedStep] | None = Field(
         default=None, description="the steps behind it, all of them", examples=[[{"actor": "send_receipt"}]]

@@ -53,7 +53,16 @@ def measuring(value: ast.expr, *, first: bool) -> ast.expr:
 
     All values of a message have one bound together; the `first` of them starts the count.
     """
-    tree = ast.copy_location(call("measured", ast.Name(PURSE, ast.Load()), value, ast.Constant(first)), value)
+    return _of_purse("measured", value, ast.Constant(first))
+
+
+def paying(value: ast.expr) -> ast.expr:
+    """Return the tree of a value that is evaluated per element and is no part of its message; it pays for its size."""
+    return _of_purse("paid", value)
+
+
+def _of_purse(name: str, value: ast.expr, *more: ast.expr) -> ast.expr:
+    tree = ast.copy_location(call(name, ast.Name(PURSE, ast.Load()), value, *more), value)
     place_missing(tree)
     return tree
 

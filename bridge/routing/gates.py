@@ -20,7 +20,7 @@ from bridge.model.message import Gate, GateRule, Message, MessageIds
 from bridge.routing.deduplication import FUNCTIONS, check_names, deduplication_key
 from bridge.routing.expressions import Expression
 from bridge.routing.foreach import NAMES as ELEMENT_NAMES
-from bridge.routing.functions import placed
+from bridge.routing.functions import paying, placed
 from bridge.routing.values import Values
 
 #: The names of an event of which a route's key may be made: of others alone it would be the same for all.
@@ -179,7 +179,8 @@ class Gates:
             values.report(place, error, 1)
             return
         self._rule = GateRule(route, config.within, is_shown=expression.names.isdisjoint(context.redacted))
-        self.trees.append(key_tree(expression))
+        tree = key_tree(expression)
+        self.trees.append(paying(tree) if values.in_loop else tree)
 
     @property
     def are_open(self) -> bool:

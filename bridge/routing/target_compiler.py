@@ -12,7 +12,7 @@ from bridge.config.message_options import with_queues
 from bridge.config.target_model import Step
 from bridge.manifest.binding import Binding
 from bridge.model.message import Message
-from bridge.routing.functions import placed
+from bridge.routing.functions import paying, placed
 from bridge.routing.steps import CompiledStep
 from bridge.routing.targets import TargetBuilder, chooser, templates
 from bridge.routing.tracing import Marks, Tracing
@@ -53,7 +53,7 @@ class TargetCompiler:
         chosen = [
             values.value(config.actor if allow is not None and allow.actor is not None else None, ("actor",)),
             values.value(config.queue if allow is not None and allow.queue is not None else None, ("queue",)),
-            values.value(config.queue_by.key if config.queue_by is not None else None, ("queue_by", "key")),
+            self._key(),
         ]
         before = config.actors
         steps = []
@@ -74,6 +74,12 @@ class TargetCompiler:
             is_eta=config.eta is not None,
             finish=partial(tracing.with_trace, marks=marks) if tracing is not None and marks else None,
         ).build
+
+    def _key(self) -> ast.expr:
+        """Return the value that chooses the queue; null without one."""
+        by_key, values = self._config.queue_by, self._values
+        key = values.value(None if by_key is None else by_key.key, ("queue_by", "key"))
+        return paying(key) if values.in_loop and by_key is not None else key
 
     def _step(self, number: int, step: Step, before: list[str]) -> ast.expr:
         """Compile a step behind one of the actors `before`; return the tuple of its values."""

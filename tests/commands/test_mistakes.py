@@ -121,6 +121,16 @@ _EXPRESSIONS: Final = [
     ("payload.a == none_", 13, "there is no name 'none_'"),
     ("payload.a is 'x'", 0, "'is' only asks whether a field is null; write '==' to compare"),
     ("meta.retained", 0, "meta has no field 'retained'; did you mean 'retain'?"),
+    (
+        "item.qty > 0",
+        0,
+        "there is no name 'item'; only values of a route with foreach have it; choose elements there: foreach: $[x for x in payload.lines if",
+    ),
+    (
+        "cents(payload.a, ',.')",
+        17,
+        "the number of places takes a whole number, not text; the marks are the argument behind it",
+    ),
     ("payload.class == 1", 8, """'class' is a word of the language; write ["class"] for the field"""),
     (
         "[x for x in payload.a for y in x] == []",

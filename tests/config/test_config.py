@@ -55,6 +55,9 @@ def test_every_example_loads_with_an_empty_environment(path: Path) -> None:
         "examples/rabbitmq-stream",
         "examples/redis-pubsub",
         "examples/audit-stream",
+        "examples/shop-orders",
+        "examples/smart-home",
+        "examples/publishers",
     ],
 )
 def test_an_editor_finds_the_schema(name: str) -> None:

@@ -90,7 +90,8 @@ def _changed(path: tuple[Any, ...], value: Any) -> Iterator[Any]:
     elif path[0] == "topic":
         yield from _topics(str(value))
     elif isinstance(value, str) and value.startswith("$") and path[0] in _VALUES:
-        yield from (f"${text}" for text in _expressions(value[1:]))
+        # What separates the parts of a key, no test can tell either.
+        yield from (f"${text}" for text in _expressions(value[1:], texts=path[0] != "deduplicate"))
     elif path[0] == "decode":
         yield from {"text", "json", "bytes"} - {value}
     elif isinstance(value, bool):
@@ -115,12 +116,15 @@ def _topics(topic: str) -> Iterator[str]:
             yield separator.join([*levels[:index], f"{level}x", *levels[index + 1 :]])
 
 
-def _expressions(text: str) -> Iterator[str]:
+def _expressions(text: str, *, texts: bool = True) -> Iterator[str]:
     """Yield the expression with each operator and each literal changed, one at a time, as Python writes it."""
+    text = f"({text})"  # it may have several lines
     count = len(list(ast.walk(ast.parse(text, mode="eval"))))
     for number in range(count):
         tree = ast.parse(text, mode="eval")
         node = list(ast.walk(tree))[number]
+        if not texts and isinstance(node, ast.Constant) and isinstance(node.value, str):
+            continue
         if _mutate(node):
             yield ast.unparse(tree)
         elif isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.Not):

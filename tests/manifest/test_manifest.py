@@ -26,7 +26,10 @@ from bridge.model.event import Event
 from bridge.routing.compiler import check_routes
 from tests.support.children import REPOSITORY
 
-EXAMPLES: Final = ("iot-fleet", "legacy-rabbitmq", "audit-stream", "rabbitmq-stream", "redis-pubsub", "demo")
+EXAMPLES: Final = (
+    *("iot-fleet", "legacy-rabbitmq", "audit-stream", "rabbitmq-stream", "redis-pubsub", "demo"),
+    *("shop-orders", "smart-home", "publishers"),
+)
 _SOURCES: Final = {"s": {"type": "redis-pubsub", "url": "redis://localhost", "channels": ["c"]}}
 
 

@@ -59,6 +59,8 @@ def check_marks(marks: object) -> None:
 
 def check_places(places: object) -> None:
     """Check the places of a result. Raises TypeError or ValueError."""
+    if type(places) is str:
+        raise TypeError("the number of places takes a whole number, not text; the marks are the argument behind it")
     if type(places) is not int:
         refuse("the number of places", "a whole number", places)
     if not 0 <= places <= _MAX_PLACES:

@@ -20,6 +20,8 @@ from bridge.routing.expressions.fstrings import fstring
 from bridge.routing.expressions.functions import FUNCTIONS
 from bridge.routing.expressions.habits import check_hyphen, constant_condition, filtered_value
 from bridge.routing.expressions.hints import (
+    ELEMENT_HINT,
+    ELEMENT_NAMES,
     FOREIGN_CONSTANTS,
     FOREIGN_NAMES,
     REFUSED_CONSTRUCTS,
@@ -144,6 +146,8 @@ class _Rewriter:
         )
         if node.id in FOREIGN_NAMES:
             hint = "the decoded body is called payload"
+        elif node.id in ELEMENT_NAMES:
+            hint = ELEMENT_HINT
         elif not hint and "payload" in self._names:
             hint = f'a field of the payload is written payload.{node.id}, a text "{node.id}"'
         raise self._error(node, f"there is no name {quoted(node.id)}", hint)

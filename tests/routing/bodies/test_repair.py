@@ -148,6 +148,9 @@ def test_utf_8_comes_first() -> None:
     [
         (b'{"a": NaN, "b": [Infinity, -Infinity, 1e999, -1e999]}', {"a": None, "b": [None, None, None, None]}),
         (b"NaN", None),
+        # Tasmota with a broken sensor (arendst/Tasmota#4147), and glibc's printf.
+        (b'{"DHT11":{"Temperature":nan,"Humidity":nan},"TempUnit":"C"}', {"DHT11": {"Temperature": None, "Humidity": None}, "TempUnit": "C"}),
+        (b'{"nan":"nan","b":[-nan,inf,-inf],"c":"\\"nan"}', {"nan": "nan", "b": [None, None, None], "c": '"nan'}),
         (b'{"NaN": "NaN", "b": NaN}', {"NaN": "NaN", "b": None}),
         (b'{"a": "\\"NaN", "b": NaN, "c": 1.50, "d": 12345678901234567890123}',
          {"a": '"NaN', "b": None, "c": 1.5, "d": 12345678901234567890123}),
@@ -165,7 +168,7 @@ def test_lenient_json(body: bytes, payload: object) -> None:
 
 @pytest.mark.parametrize(
     "body",
-    [b"{'a': 1}", b'{"a": 1,}', b"[1] // x", b"nan", b"-NaN", b"+1", b"01", b".5", b'{"a": NaN', b'["\\ud800", NaN]',
+    [b"{'a': 1}", b'{"a": 1,}', b"[1] // x", b"nano", b"nan1", b"[nan nan]", b"-NaN", b"+1", b"01", b".5", b'{"a": NaN', b'["\\ud800", NaN]',
      b'["a\nb", NaN]', b"[" * 100_000 + b"NaN", b"[" * 65 + b"NaN" + b"]" * 65, b"NaN NaN"],
     ids=lambda body: repr(body)[:20],
 )  # fmt: skip
