@@ -33,7 +33,7 @@ class Refused(BridgeError):
 
 @dataclass(slots=True)
 class Plan:
-    """The outcome of a letter's event: for each message its route, queue, redis_message_id, body and gate; and new letters.
+    """The outcome of a letter's event: each message, with its route, queue, redis_message_id, body and gate; new letters.
 
     `seen_prefix` and `seen_key` name the key that remembers the routes which are written, "" without `deduplicate`; a key
     that is there is kept for `lifetime_ms`, one that is not for `new_lifetime_ms`.
