@@ -52,7 +52,7 @@ def declared_encoding(headers: Mapping[str, object], meta: Mapping[str, object])
 
 
 def signature(body: bytes) -> str:
-    """Return the encoding that a body begins as: zlib's format is "deflate", which a text may begin as by chance; or ""."""
+    """Return the encoding whose signature a body has, or "". That of "deflate", zlib's, a text may have by chance."""
     for magic, encoding in _MAGICS.items():
         if body.startswith(magic):
             return encoding

@@ -123,7 +123,7 @@ class Repairs:
 
     def _read(self, kind: str, event: Event, error: Exception | None, made: list[Repair]) -> object:
         encoding = self._encoding(event) if event.body else ""
-        # Raw deflate has no signature: where the source names it, all that is not UTF-8 may be that; bytes may be anything.
+        # Raw deflate has no signature: where the source names it, all that is not UTF-8 may be that, but for bytes.
         if not encoding and self.encoding == "deflate" and kind != "bytes" and not _is_utf_8(event.body):
             encoding = "deflate"
         if encoding:
@@ -158,7 +158,7 @@ class Repairs:
         return True
 
     def _check_undeclared(self, body: bytes, made: list[Repair]) -> None:
-        """Raise the BadEvent of a body that is compressed, which nobody has said: a charset would make garbage of it."""
+        """Raise the BadEvent of a body that is compressed, which nobody has said: a charset would make a text of it."""
         encoding = "" if self.encoding == "none" else signature(body)
         if encoding and not _is_utf_8(body) and (encoding != "deflate" or self._is_deflate(body)):
             hint = "" if "compressed" in made else f": set content_encoding: {encoding}"

@@ -131,7 +131,7 @@ def test_an_undeclared_signature_where_the_author_excludes_it() -> None:
 
 @pytest.mark.parametrize("settings", [{}, {"encoding": "gzip"}])
 def test_a_compressed_body_has_no_lines(settings: dict[str, Any]) -> None:
-    """The limit of 10,000 lines is that of what is inside: every 256th byte of a compressed body looks like an end of line."""
+    """The limit of 10,000 lines is that of what is inside: a compressed body has a line feed in every 256 bytes."""
     value = base64.b64encode(random.Random(1).randbytes(3 << 20)).decode()
     body = gzip.compress(json.dumps(value).encode(), 1)
     assert body.count(b"\n") > 10_000
