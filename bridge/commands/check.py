@@ -15,6 +15,7 @@ from bridge.commands.notes import notes, routes_by_source
 from bridge.commands.paint import Paint
 from bridge.commands.targets import spell_targets
 from bridge.config import Config, tls
+from bridge.config.defaults import unused
 from bridge.config.files import STANDARD_INPUT
 from bridge.config.loading import load_with_places
 from bridge.config.manifest import Manifest
@@ -93,7 +94,8 @@ def _check(file: str, manifest: Manifest | None, *, allow_unset: bool, connect: 
     report.unset += dict.fromkeys(substitution.unset)
     report.config = loaded.model
     masking = Masking([loaded.document])
-    for note in notes(report.config, manifest, loaded.document.path_in_file):
+    found = unused(loaded.document, {source.type for source in loaded.model.sources.values()})
+    for note in (*found, *notes(report.config, manifest, loaded.document.path_in_file)):
         report.notes.append(LocatedDiagnostic(*loaded.document.place(note), "", masking.text(note.message)))
     if connect:
         report.looks = look(loaded.document, loaded.model)

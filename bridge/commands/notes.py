@@ -9,6 +9,7 @@ from typing import Any, Final
 from bridge.commands.body_notes import body_notes
 from bridge.commands.expression_notes import expression_notes
 from bridge.commands.route_notes import route_notes
+from bridge.commands.schema_notes import schema_notes
 from bridge.config import Config, Route, SourceConfig
 from bridge.config.dollar import is_expression, texts
 from bridge.config.manifest import Manifest
@@ -61,6 +62,7 @@ def notes(
         yield Diagnostic(("dramatiq", "max_queue_depth", queue), text, at_key=True)
     yield from _tables(loaded)
     yield from body_notes(loaded)
+    yield from schema_notes(loaded)
     unreached = {name: _unreached(source, routes.get(name, [])) for name, source in loaded.sources.items()}
     for index, route in enumerate(loaded.routes):
         if route.source not in loaded.sources:

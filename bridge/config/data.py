@@ -12,7 +12,7 @@ from bridge.config.models import Config
 from bridge.config.schemas import Schema, check_setting, read_schema, schema_mistakes
 from bridge.config.substitution import possible_secrets
 from bridge.config.tables import is_data, read_tables
-from bridge.errors import InvalidValue, KeyPath, LocatedDiagnostic
+from bridge.errors import Diagnostic, InvalidValue, KeyPath, LocatedDiagnostic
 
 
 def with_data(config: Config, document: Document) -> Config:
@@ -20,22 +20,28 @@ def with_data(config: Config, document: Document) -> Config:
     directory = base_directory(document.file)
     unread = frozenset(name for name in config.tables if document.is_unset(("tables", name, "file")))
     read = read_tables(config.tables, directory, unread)
+    document.digests += read.digests
     for diagnostic in read.diagnostics:
         document.add(diagnostic)
     for file, name, mistake in read.in_files:
         document.add_elsewhere(LocatedDiagnostic(file, mistake.line, mistake.column, f"tables.{name}", *mistake[2:]))
     schemas: dict[str, Schema] = {}
-    tried: set[str] = set()
+    tried: dict[str, list[Diagnostic]] = {}
     for path, setting in _validations(document):
-        if isinstance(setting, str) and setting not in tried and not document.is_unset(path):
-            tried.add(setting)
+        if isinstance(setting, dict):
+            mistakes = schema_mistakes(setting)
+        elif not isinstance(setting, str) or document.is_unset(path):
+            continue
+        elif (known := tried.get(setting)) is not None:
+            mistakes = known
+        else:
             schema, mistakes, in_file = read_schema(setting, directory / setting)
+            tried[setting] = mistakes
             if schema is not None:
                 schemas[setting] = schema
+                document.digests.append(schema.digest)
             for each in in_file:
                 document.add_elsewhere(each)
-        else:
-            mistakes = schema_mistakes(setting) if isinstance(setting, dict) else []
         for diagnostic in mistakes:
             document.add(diagnostic.below(path))
     substituted = (pieces for path, (_, pieces) in document.substituted.items() if is_data(path))

@@ -5,7 +5,7 @@ A source gets a default whole, as if it stood there; a mistake in it is placed i
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Iterator
 from typing import Annotated, Any, TypeVar
 
 from pydantic import Field, create_model, field_validator
@@ -15,7 +15,7 @@ from bridge.config.document import Document
 from bridge.config.source_model import SourceModel
 from bridge.config.sources import SOURCES
 from bridge.config.urls import check_url
-from bridge.errors import KeyPath
+from bridge.errors import Diagnostic, KeyPath
 
 _Item = TypeVar("_Item")
 
@@ -82,6 +82,16 @@ def share(document: Document) -> None:
             if key not in source and key != "type" and key in keys:
                 source[key] = default
                 known.repeat(("defaults", kind, key), ("sources", name, key))
+
+
+def unused(document: Document, types: Collection[str]) -> Iterator[Diagnostic]:
+    """Yield a note on each mapping of `defaults` for a type that none of the sources has, by their `types`."""
+    value: Any = document.value
+    for kind, settings in (value.get("defaults") or {}).items():
+        if settings is not None and kind not in types:
+            yield Diagnostic(
+                ("defaults", kind), f"defaults.{kind} has no effect: no source is of this type", at_key=True
+            )
 
 
 class _Known:

@@ -83,6 +83,8 @@ class Document:
         self.parts = [Part(0, file, RedactedSource(text))]
         #: False when the file could not be read to its end.
         self.complete = True
+        #: Of the files that this one names: those of tables and schemas.
+        self.digests: list[bytes] = []
         self.clear()
 
     def clear(self) -> None:

@@ -11,6 +11,7 @@ from bridge.config.document import INVALID, Document, Part
 from bridge.config.files import UnreadableFile, base_directory, read_file
 from bridge.config.patterns import MAX_FILES, check_pattern, find_files
 from bridge.config.reader import MAX_BYTES, MAX_VALUES, parse
+from bridge.config.relocation import relocate
 from bridge.config.substitution import Substitution
 from bridge.config.units import spell_size
 from bridge.config.wording import describe, listed, quoted
@@ -33,13 +34,13 @@ def include(document: Document, substitution: Substitution) -> None:
     found: dict[str, tuple[int, str]] = {}
     for index, pattern in enumerate([] if mistakes else value["include"]):
         try:
-            files = _own_parts(find_files(base_directory(document.file), pattern), document, found)
+            fitting = find_files(base_directory(document.file), pattern)
         except UnreadableFile as error:
             mistakes.append(Diagnostic(("include", index), f"this pattern {error}"))
             continue
+        files = _own_parts(fitting, document, found)
         if not files:
-            hint = "" if pattern.startswith("/") else "a path begins at the folder of this file"
-            mistakes.append(Diagnostic(("include", index), f"no file is found by {quoted(pattern)}", hint))
+            mistakes.append(Diagnostic(("include", index), *_nothing_found(pattern, fitting, document)))
         for file in files:
             found.setdefault(os.path.realpath(file), (index, file))
     if len(found) > MAX_FILES:
@@ -67,6 +68,17 @@ def _mistakes(document: Document, patterns: object) -> Iterator[Diagnostic]:
                 check_pattern(pattern)
             except InvalidValue as error:
                 yield from (diagnostic.below(path) for diagnostic in error.diagnostics)
+
+
+def _nothing_found(pattern: str, fitting: list[str], document: Document) -> tuple[str, str]:
+    """Return message and hint of a pattern that finds none but `fitting`, which are no parts."""
+    if any(os.path.realpath(file) == os.path.realpath(document.file) for file in fitting):
+        return f"{quoted(pattern)} finds this file, which cannot include itself", ""
+    if fitting:
+        hint = "test and check read it with the file that it tests"
+        return f"{quoted(pattern)} finds only tests, as those of NAME.yaml in NAME_test.yaml", hint
+    hint = "" if pattern.startswith("/") else "a path begins at the folder of this file"
+    return f"no file is found by {quoted(pattern)}", hint
 
 
 def _own_parts(files: list[str], document: Document, found: Mapping[str, tuple[int, str]]) -> list[str]:
@@ -123,6 +135,7 @@ class _Whole:
         """Add a file, and what it has of each section."""
         whole = self._document
         self._check(part)
+        relocate(part.value, base_directory(part.file), base_directory(whole.file))
         moved = self._join(part)
         shift = self._start
         whole.parts.append(Part(shift, part.file, part.source))

@@ -146,7 +146,8 @@ def _load(file: str, substitution: Substitution, check: Check | None) -> Loaded[
     if config is None or not document.flawless:
         # Not raised while handling pydantic's error: a chained error would show the values.
         raise ConfigError(document.diagnostics())
-    fingerprint = hashlib.sha256(document.text.encode("utf-8", "surrogatepass")).hexdigest()
+    content = document.text.encode("utf-8", "surrogatepass")
+    fingerprint = hashlib.sha256(b"".join((content, *document.digests))).hexdigest()
     path = os.path.abspath(file)  # noqa: PTH100 - resolves no link
     config = config.with_origin(Origin(path, fingerprint, time.time(), _masked_conditions(config, document)))
     return Loaded(config, document, substitution.unset)

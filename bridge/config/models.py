@@ -113,7 +113,7 @@ def _hiding_lookups(route: Route) -> Route:
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """The file of a configuration: its path, the SHA-256 of its text, and when it was loaded, in epoch seconds.
+    """The file of a configuration: its path, the SHA-256 of all texts that it is made of, and when it was loaded, in epoch seconds.
 
     `masked_conditions` has, by the route's name, each `when` into which `${...}` has put a value, without that value.
     """

@@ -7,10 +7,11 @@ proportion to the text, and to load nothing from elsewhere.
 from __future__ import annotations
 
 import graphlib
+import hashlib
 import importlib
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Final
 from urllib.parse import unquote
@@ -70,6 +71,8 @@ class Schema:
 
     value: Any
     name: str
+    #: Of the file.
+    digest: bytes = field(default=b"", compare=False)
 
 
 class Validator:
@@ -228,7 +231,7 @@ def read_schema(file: str, path: Path) -> tuple[Schema | None, list[Diagnostic],
     try:
         body = read_file(path, MAX_BYTES)
     except UnreadableFile as error:
-        return None, [Diagnostic((), f"the file {path} {error}")], []
+        return None, [Diagnostic((), f"the file {path.absolute()} {error}")], []
     if path.suffix.lower() == ".json":
         try:
             value = msgspec.json.decode(body.removeprefix(b"\xef\xbb\xbf"))
@@ -244,7 +247,11 @@ def read_schema(file: str, path: Path) -> tuple[Schema | None, list[Diagnostic],
     mistakes = schema_mistakes(value)
     if mistakes and mistakes[0].hint == _EXTRA:
         return None, mistakes, []
-    return None if mistakes else Schema(value, Path(file).name), [], _placed(mistakes, body, path)
+    return (
+        None if mistakes else Schema(value, Path(file).name, hashlib.sha256(body).digest()),
+        [],
+        _placed(mistakes, body, path),
+    )
 
 
 def _placed(mistakes: list[Diagnostic], body: bytes, path: Path) -> list[LocatedDiagnostic]:

@@ -41,11 +41,14 @@ class TableMistake(NamedTuple):
 
 
 class FaultyTable(BridgeError):
-    """A file that is no table: with its mistakes, or, if there are none, in words about the whole file."""
+    """A file that is no table: with its mistakes, or, if there are none, in words about the `setting` at fault."""
 
-    def __init__(self, message: str, hint: str = "", mistakes: Iterable[TableMistake] = ()) -> None:
+    def __init__(
+        self, message: str, hint: str = "", mistakes: Iterable[TableMistake] = (), setting: str = "file"
+    ) -> None:
         super().__init__(message)
         self.hint = hint
+        self.setting = setting
         self.mistakes = list(mistakes)
 
 
@@ -57,8 +60,8 @@ class _Wrong(Exception):
         self.mistake = TableMistake(line, 1, message, hint)
 
 
-def read_rows(path: Path, key: str | None, value: str | None, delimiter: str) -> tuple[Rows, int]:
-    """Return the rows of a table, and the size of its file.
+def read_rows(path: Path, key: str | None, value: str | None, delimiter: str) -> tuple[Rows, bytes]:
+    """Return the rows of a table, and the content of its file.
 
     Raises:
         FaultyTable: the file can't be read, or has mistakes.
@@ -66,7 +69,7 @@ def read_rows(path: Path, key: str | None, value: str | None, delimiter: str) ->
     try:
         body = read_file(path, MAX_FILE_BYTES)
     except UnreadableFile as error:
-        raise FaultyTable(f"the file {path} {error}") from None
+        raise FaultyTable(f"the file {path.absolute()} {error}") from None
     try:
         text = body.decode().removeprefix("\ufeff")
     except UnicodeDecodeError as error:
@@ -79,7 +82,7 @@ def read_rows(path: Path, key: str | None, value: str | None, delimiter: str) ->
         builder.mistakes.append(error.mistake)
     if builder.mistakes:
         raise FaultyTable("", mistakes=builder.mistakes)
-    return builder.rows, len(body)
+    return builder.rows, body
 
 
 def row_value(row: object, field: str) -> object:
@@ -130,12 +133,12 @@ class _Builder:
             raise _Wrong(line, "there are more mistakes in this file")
 
 
-def _read_csv(text: str, _: Path, key: str | None, delimiter: str, builder: _Builder) -> None:
+def _read_csv(text: str, path: Path, key: str | None, delimiter: str, builder: _Builder) -> None:
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
     records = _records(reader)
     header: list[str] = []
     for first, header in records:
-        _check_header(header, first, (key, builder.field), delimiter)
+        _check_header(header, first, path, {"key": key, "value": builder.field}, delimiter)
         break
     if not header:
         raise _Wrong(1, "the file is empty", "the first line of a .csv names its columns")
@@ -148,17 +151,18 @@ def _read_csv(text: str, _: Path, key: str | None, delimiter: str, builder: _Bui
             builder.wrong(begin, f"the row has {len(record)} fields, the header {width}")
 
 
-def _check_header(header: list[str], line: int, wanted: Iterable[str | None], delimiter: str) -> None:
+def _check_header(header: list[str], line: int, path: Path, wanted: Mapping[str, str | None], delimiter: str) -> None:
     seen: set[str] = set()
     for name in header:
         if name in seen:
             raise _Wrong(line, f"the column {quoted(name)} is there twice")
         seen.add(name)
-    for column in wanted:
+    for setting, column in wanted.items():
         if column is not None and column not in seen:
-            hint = near_miss(column, header, 0.6) or _other_delimiter(header, delimiter)
+            hint = _other_delimiter(header, delimiter) or near_miss(column, header, 0.6)
             hint = hint or f"the columns are {', '.join(header)}"
-            raise _Wrong(line, f"there is no column {quoted(column)}", hint[:300])
+            message = f"there is no column {quoted(column)} in {path.name}:{line}"
+            raise FaultyTable(message, hint[:300], setting=setting)
 
 
 def _records(reader: Any) -> Iterator[tuple[int, list[str]]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
 from collections.abc import Mapping, Sequence
@@ -103,11 +104,15 @@ def is_data(path: KeyPath) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class TablesRead:
-    """The rows of each table; the mistakes in the configuration; and those in files, each with its file and its table."""
+    """The rows of each table; the mistakes in the configuration; and those in files, each with its file and its table.
+
+    `digests` are of the files.
+    """
 
     rows: Mapping[str, Rows]
     diagnostics: Sequence[Diagnostic]
     in_files: Sequence[tuple[str, str, TableMistake]]
+    digests: Sequence[bytes]
 
 
 def read_tables(tables: Mapping[str, Table], directory: Path, unread: frozenset[str] = frozenset()) -> TablesRead:
@@ -115,6 +120,7 @@ def read_tables(tables: Mapping[str, Table], directory: Path, unread: frozenset[
     rows: dict[str, Rows] = {}
     diagnostics: list[Diagnostic] = []
     in_files: list[tuple[str, str, TableMistake]] = []
+    digests: list[bytes] = []
     room = MAX_ALL_BYTES
     for name, table in tables.items():
         rows[name] = {}
@@ -124,18 +130,19 @@ def read_tables(tables: Mapping[str, Table], directory: Path, unread: frozenset[
         elif name not in unread:
             path = directory / table.file
             try:
-                rows[name], size = read_rows(path, table.key, table.value, table.delimiter or ",")
-                room -= size
+                rows[name], body = read_rows(path, table.key, table.value, table.delimiter or ",")
+                room -= len(body)
+                digests.append(hashlib.sha256(body).digest())
             except FaultyTable as error:
                 if error.mistakes:
                     in_files += [(os.fspath(path), name, mistake) for mistake in error.mistakes]
                 else:
-                    diagnostics.append(Diagnostic(("tables", name, "file"), str(error), error.hint))
+                    diagnostics.append(Diagnostic(("tables", name, error.setting), str(error), error.hint))
             if room < 0:
                 message = f"with this file the tables are larger than {spell_size(MAX_ALL_BYTES)}"
                 diagnostics.append(Diagnostic(("tables", name, "file"), message))
                 break
-    return TablesRead(rows, diagnostics, in_files)
+    return TablesRead(rows, diagnostics, in_files, digests)
 
 
 def _inline(table: Table) -> tuple[Rows, list[Diagnostic]]:

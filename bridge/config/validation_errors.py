@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import re
 import types
 import typing
 from collections.abc import Iterator, Mapping, Sequence
@@ -32,6 +33,13 @@ _BOUNDS: Final = {
     "string_too_short": "takes text that is not empty",
     "string_too_long": "takes text of at most {max_length} characters",
     "too_short": "takes at least one entry",
+}
+#: A number that is one without quotes too, in all YAML.
+_DIGITS: Final = re.compile(r"-?(0|[1-9][0-9]{0,18})")
+_BOOLEANS: Final = {
+    **dict.fromkeys(("true", "false"), "write it without quotes"),
+    **dict.fromkeys(("yes", "on"), "write true"),
+    **dict.fromkeys(("no", "off"), "write false"),
 }
 
 
@@ -82,9 +90,11 @@ def _shape(value: object, expected: str) -> str:
 def _remedy(expected: str, value: object) -> str:
     if expected == "text" and isinstance(value, (bool, int, float)):
         return "quote it"
-    if expected in {"a whole number", "true or false"} and isinstance(value, str):
-        return "" if isinstance(value, Substituted) else "write it without quotes"
-    return ""
+    if not isinstance(value, str) or isinstance(value, Substituted):
+        return ""
+    if expected == "a whole number" and _DIGITS.fullmatch(value):
+        return "write it without quotes"
+    return _BOOLEANS.get(value.lower(), "") if expected == "true or false" else ""
 
 
 def first_choices(error: ValidationError, config: type[BaseModel]) -> dict[KeyPath, str]:

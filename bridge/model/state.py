@@ -191,7 +191,7 @@ class RouteState(msgspec.Struct, omit_defaults=True):
 class BridgeState(msgspec.Struct, omit_defaults=True):
     """A whole bridge. Times are epoch seconds.
 
-    `fingerprint` is the SHA-256 of the file's text. `reloads` counts attempts by their result. `processes` is the number of those that are
+    `fingerprint` is the SHA-256 of the file's text, with all that it includes. `reloads` counts attempts by their result. `processes` is the number of those that are
     ready, of `expected`; `restarts` counts those that were started again because one had ended.
     """
 

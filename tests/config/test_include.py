@@ -159,7 +159,8 @@ def test_an_included_file_has_sections_and_nothing_else(files: Files, text: str,
         ("rotes/*.yaml", "1:10: include: takes a list, not text; as in [routes/*.yaml]"),
         ("[rotes/*.yaml]", "1:11: include[0]: no file is found by 'rotes/*.yaml'; a path begins at the folder of this file"),
         ("[/nowhere/a.yaml]", "1:11: include[0]: no file is found by '/nowhere/a.yaml'"),
-        ("[bridge.yaml]", "1:11: include[0]: no file is found by 'bridge.yaml'; a path begins at the folder of this file"),
+        ("[bridge.yaml]", "1:11: include[0]: 'bridge.yaml' finds this file, which cannot include itself"),
+        ("[bridge_test.yaml]", "1:11: include[0]: 'bridge_test.yaml' finds only tests, as those of NAME.yaml in NAME_test.yaml; test and check read it with the file that it tests"),
         ("[1]", "1:11: include[0]: takes text, not a number"),
         ("[routes/**/a.yaml]", "1:11: include[0]: takes a pattern without **; write one * for each folder, as in teams/*/routes.yaml"),
         ("[routes/*]", "1:11: include[0]: takes a path or a pattern that ends with .yaml, .yml or .json; as in routes/*.yaml: so no backup that an editor leaves there is read"),
@@ -177,6 +178,7 @@ def test_a_pattern_that_cannot_be_used_is_explained(files: Files, patterns: str,
     os.mkfifo("pipe.yaml")
     Path("large.yaml").write_text("#" * ((1 << 20) + 1))
     Path("dangling.yaml").symlink_to("nowhere")
+    Path("bridge_test.yaml").touch()
     assert said() == [f"bridge.yaml:{expected}"]
 
 

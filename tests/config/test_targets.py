@@ -94,7 +94,7 @@ CASES: Final = {
     "otherwise is true or false": (
         "actor: a, otherwise: rest",
         [
-            "49: routes[0].otherwise: takes true or false, not text; write it without quotes",
+            "49: routes[0].otherwise: takes true or false, not text",
         ],
     ),
 }  # fmt: skip

@@ -421,7 +421,7 @@ bridge.yaml:3:23: tracing.propagate[0]: takes w3c, sentry or otel-instrumentor; 
 bridge.yaml:3:27: tracing.propagate[1]: takes w3c, sentry or otel-instrumentor
     tracing: {propagate: [w3, otel], baggage: maybe}
                               ^
-bridge.yaml:3:43: tracing.baggage: takes true or false, not text; write it without quotes
+bridge.yaml:3:43: tracing.baggage: takes true or false, not text
     tracing: {propagate: [w3, otel], baggage: maybe}
                                               ^
 """,

@@ -23,17 +23,28 @@ _loaded: Final[dict[str, tzinfo]] = {"UTC": UTC}
 
 @cache
 def names() -> frozenset[str]:
-    """Return the names that are known: those of the package `tzdata`, on every machine the same."""
+    """Return the names that are known: those of the package `tzdata`, on every machine the same; without it the system's.
+
+    Raises ValueError if there are none.
+    """
     from importlib.resources import files  # noqa: PLC0415 - as zoneinfo: a bridge without times need not import it
 
-    return frozenset(files("tzdata").joinpath("zones").read_text(encoding="utf-8").split())
+    try:
+        return frozenset(files("tzdata").joinpath("zones").read_text(encoding="utf-8").split())
+    except (ModuleNotFoundError, FileNotFoundError):
+        from zoneinfo import available_timezones  # noqa: PLC0415
+
+    known = frozenset(available_timezones())
+    if not known:
+        raise ValueError("no time zone is on this machine; pip install tzdata")
+    return known
 
 
 def load(name: object) -> None:
     """Load the zone of a name that is written out. Raises TypeError or ValueError if there is none."""
     if type(name) is not str:
         refuse("a zone", "text", name)
-    if name not in _loaded and name in names():
+    if name not in _loaded and not re.fullmatch(_OFFSET, name) and name in names():
         # The import takes 10 ms, which a bridge without times need not spend.
         from zoneinfo import ZoneInfo  # noqa: PLC0415
 
