@@ -28,7 +28,7 @@ def route_notes(loaded: Config, actors: Mapping[str, Actor] | None) -> Iterator[
             )
             yield Diagnostic((*path, "otherwise"), text, at_key=True)
         elif route.otherwise and all(one.otherwise for one in loaded.routes if one.source == route.source):
-            text = f"route {route.name}: otherwise has no effect, since its source has no other route"
+            text = f"route {route.name}: otherwise has no effect, since each route of its source has it"
             yield Diagnostic((*path, "otherwise"), text, at_key=True)
         if route.queue_by is not None:
             yield from _by_key(route, path)

@@ -74,7 +74,7 @@ class Route(Model):
         default=None, description="condition, an expression", examples=["payload.celsius > 250 and not meta.retain"]
     )
     otherwise: Boolean = Field(
-        default=False, description="whether it fits only where no other route of the source does", examples=[True]
+        default=False, description="whether it fits only where no route of the source without it does", examples=[True]
     )
     foreach: DynamicOrNull = Field(
         default=None,

@@ -149,9 +149,10 @@ class Planner:
     def _run(  # noqa: PLR0917 - the arguments of a route
         self, plan: Plan, matches: Matches, event: Event, payload: object, ids: MessageIds, secret: RedactedValue
     ) -> None:
+        is_taken = False
         for route, captures in matches:
-            if route.otherwise and (plan.messages or plan.letters):
-                continue  # they stand behind all others
+            if route.otherwise and is_taken:
+                continue
             try:
                 for message in route.messages(event, payload, captures, ids) or ():
                     plan.messages.append((route.name, message.queue, message.id, message.body, message.gate))
@@ -163,6 +164,8 @@ class Planner:
                     plan.letters.append(DeadLetter(plan.event, cause.reason, cause.detail, route.name))
             if secret.was_read:
                 raise Refused("redacted", f"the route {route.name} reads a field that was redacted")
+            if not route.otherwise:  # these stand behind all others
+                is_taken = bool(plan.messages or plan.letters)
 
     def _deduplicate(self, plan: Plan, event: Event, payload: object, secret: RedactedValue, now_ms: int) -> None:
         source, deduplication = self._config.sources[event.source], self._tables[event.source].deduplication

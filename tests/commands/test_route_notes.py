@@ -31,7 +31,7 @@ def _notes(*routes: dict[str, Any], manifest: Manifest | None = None) -> list[st
         ([{"when": "payload.x == 1"}, REST], []),
         ([{"topic": "a/#"}, REST], []),
         ([{"foreach": "$payload.l"}, REST], []),
-        ([REST], ["route rest: otherwise has no effect, since its source has no other route"]),
+        ([REST], ["route rest: otherwise has no effect, since each route of its source has it"]),
     ],
 )
 def test_a_rest_that_is_never_left(routes: list[dict[str, Any]], expected: list[str]) -> None:

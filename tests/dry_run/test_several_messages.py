@@ -120,6 +120,22 @@ def test_a_failed_test_shows_what_each_route_does(tests: Tests) -> None:
     ]  # fmt: skip
 
 
+def test_several_rests_stand_alone(tests: Tests) -> None:
+    """Each takes the event, and none takes it from another; a route that failed is not called one that fits."""
+    failing = {"name": "failing", "when": "payload.kind == 'order'", "args": ["$payload.none"]}
+    routes = [REST, failing, {**REST, "name": "second"}]
+    _, (left, failed) = tests(
+        routes,
+        {"event": {"payload": {"kind": "x"}}, "expect": [{"route": "rest"}, {"route": "second"}]},
+        {"event": ORDER, "expect": [{"route": "rest"}, {"route": "second"}], "expect_dead_letter": {"route": "failing", "reason": "missing-field"}},
+    )  # fmt: skip
+    assert left.differences == []
+    why = "otherwise: the route failing should have taken the event, which became a dead letter"
+    assert [line.partition(": ")[2] for line in failed.context[1:] if "otherwise" in line] == [
+        f"route rest: {why}", f"route second: {why}",
+    ]  # fmt: skip
+
+
 def test_a_condition_of_a_list_is_covered(tests: Tests) -> None:
     """An empty list makes `when` true, and no message."""
     empty = {"event": {"payload": {"kind": "order", "lines": []}}, "expect": []}
