@@ -44,6 +44,10 @@ def _condition(value: object) -> object:
     return text
 
 
+def _steps(value: object) -> object:
+    return [] if value is None else value
+
+
 class Route(Model):
     """Which events of a source become which message."""
 
@@ -113,10 +117,15 @@ class Route(Model):
         description="when the message becomes due, in milliseconds since 1970; at once if that is past",
         examples=["$payload.due_at", "$timestamp(payload.date)"],
     )
-    then: Annotated[list[Step], Field(max_length=MAX_STEPS)] = Field(
+    then: Annotated[
+        list[Step],
+        Field(max_length=MAX_STEPS),
+        BeforeValidator(_steps),
+    ] = Field(
         default=[],
         description="steps that follow one after another, each with the result of the one before",
         examples=[[{"actor": "send_receipt"}]],
+        json_schema_extra={"type": ["array", "null"]},
     )
     deduplicate: DeduplicateOrNull = Field(
         default=None,

@@ -182,8 +182,9 @@ def check_chosen(actor: str, queue: str, allow: Allow | None, *, is_by_key: bool
             message = f"the {key} is written out: from the payload it would {harm}"
             mistakes.append(Diagnostic((key,), message, f"or list the names under allow: {key}:"))
         elif names is not None and not is_expression(value):
-            message = f"the {key} is written out, so allow.{key} has no effect"
-            mistakes.append(Diagnostic((key,), message, f"write an expression, as in {key}: $payload.{key}"))
+            message = f"the {key} is written out, so this has no effect"
+            hint = f"write an expression, as in {key}: $payload.{key}"
+            mistakes.append(Diagnostic(("allow", key), message, hint, at_key=True))
     if is_by_key and is_expression(queue):
         message = "queue_by chooses the queue, and so does the expression of queue"
         mistakes.append(Diagnostic(("queue_by",), message, "write one of them", at_key=True))
