@@ -142,7 +142,9 @@ class Route(Model):
 
     @model_validator(mode="after")
     def _is_consistent(self) -> Route:
-        mistakes = check_chosen(self.actor, self.queue, self.allow, is_by_key=self.queue_by is not None)
+        mistakes = check_chosen(
+            self.actor, self.queue, self.allow, self.model_fields_set, is_by_key=self.queue_by is not None
+        )
         if is_expression(self.actor) and self.name is None and not mistakes:
             message = "a route whose actor is an expression has a name"
             mistakes.append(Diagnostic(("actor",), message, "add name:, for logs and metrics"))

@@ -26,8 +26,8 @@ CASES: Final = {
     "so does one of a queue": (
         "actor: a, queue: $payload.q, allow: {actor: [a]}",
         [
+            "35: routes[0].actor: the actor is written out, so allow.actor has no effect; write an expression, as in actor: $payload.actor",
             "45: routes[0].queue: the queue is written out: from the payload it would let anyone write to any queue; or list the names under allow: queue:",
-            "65: routes[0].allow.actor: the actor is written out, so this has no effect; write an expression, as in actor: $payload.actor",
         ],
     ),
     "queue_by and an expression of queue are one too many": (
@@ -97,7 +97,7 @@ CASES: Final = {
     "a queue that is not there is written out": (
         "actor: a, allow: {queue: [b]}",
         [
-            "46: routes[0].allow.queue: the queue is written out, so this has no effect; write an expression, as in queue: $payload.queue",
+            "53: routes[0].allow.queue: the queue is written out, so allow.queue has no effect; write an expression, as in queue: $payload.queue",
         ],
     ),
     "keys that are no text leave no empty mapping": (
