@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 from collections.abc import Iterator, Mapping
 
+from bridge.commands.targets import short
 from bridge.config import Config, Route
 from bridge.config.manifest import Actor
 from bridge.errors import Diagnostic, KeyPath
@@ -20,6 +21,7 @@ def route_notes(loaded: Config, actors: Mapping[str, Actor] | None) -> Iterator[
         if not (route.otherwise or route.when or route.topic or route.foreach):
             takes_all.setdefault(route.source, str(route.name))
     served = None if actors is None else {actor.queue for actor in actors.values()}
+    named = {"default", *(queue for route in loaded.routes for queue in (route.queue, *route.step_queues))}
     for index, route in enumerate(loaded.routes):
         path: KeyPath = ("routes", index)
         if route.otherwise and route.source in takes_all:
@@ -28,12 +30,14 @@ def route_notes(loaded: Config, actors: Mapping[str, Actor] | None) -> Iterator[
             )
             yield Diagnostic((*path, "otherwise"), text, at_key=True)
         elif route.otherwise and all(one.otherwise for one in loaded.routes if one.source == route.source):
-            text = f"route {route.name}: otherwise has no effect, since its source has no other route"
+            text = f"route {route.name}: otherwise has no effect, since each route of its source has it"
             yield Diagnostic((*path, "otherwise"), text, at_key=True)
         if route.queue_by is not None:
             yield from _by_key(route, path)
         if served is not None:
             yield from _unserved(route, path, served)
+        else:
+            yield from _undeclared(route, path, named)
 
 
 def _by_key(route: Route, path: KeyPath) -> Iterator[Diagnostic]:
@@ -66,14 +70,25 @@ def _may_be(key: str, value: str) -> bool:
     return True
 
 
+def _chosen(route: Route, path: KeyPath) -> Iterator[tuple[KeyPath, str]]:
+    """Yield the queues among which an event chooses, each with its place."""
+    if route.queue_by is not None:
+        yield from (((*path, "queue_by", "queues", value), queue) for value, queue in route.queue_by.queues.items())
+    if route.allow is not None:
+        yield from (((*path, "allow", "queue"), queue) for queue in route.allow.queue or ())
+
+
+def _undeclared(route: Route, path: KeyPath, named: set[str]) -> Iterator[Diagnostic]:
+    """Yield the chosen queues that stand nowhere else, in one note: without a manifest nobody knows the application's."""
+    places = {queue: place for place, queue in _chosen(route, path) if queue not in named}
+    if places:
+        text = f"route {route.name}: Dramatiq's workers read a queue only if the application declares it: {short([*places])}"
+        yield Diagnostic(next(iter(places.values())), text)
+
+
 def _unserved(route: Route, path: KeyPath, served: set[str]) -> Iterator[Diagnostic]:
     """Yield the chosen queues on which the application has no actor."""
-    chosen: list[tuple[KeyPath, str]] = []
-    if route.queue_by is not None:
-        chosen += [((*path, "queue_by", "queues", value), queue) for value, queue in route.queue_by.queues.items()]
-    if route.allow is not None:
-        chosen += [((*path, "allow", "queue"), queue) for queue in route.allow.queue or ()]
-    for place, queue in chosen:
+    for place, queue in _chosen(route, path):
         if queue not in served:
             text = f"route {route.name}: no actor of the manifest is on the queue {queue}: workers look there only if they declare it"
             yield Diagnostic(place, text)

@@ -227,7 +227,7 @@ class Case(Model):
     )
     expect: list[ExpectedMessage] | None = Field(
         default=None,
-        description="every message that the routes make of the event; [] means none",
+        description="every message that the routes make of the event, those of one route in their order; [] means none",
         examples=[[{"route": "oven-too-hot", "args": ["3", 300]}], []],
     )
     expect_dead_letter: Annotated[ExpectedDeadLetter | list[ExpectedDeadLetter], BeforeValidator(_letters)] = Field(

@@ -187,9 +187,11 @@ class _Reader:
 
     def _mapping(self, path: KeyPath, depth: int) -> dict[str, object]:
         values: dict[str, object] = {}
+        has_refused = False
         while not isinstance(event := self._next(), yaml.MappingEndEvent):
             key = self._key(event, path)
             if key is None:
+                has_refused = True
                 self._skip(self._next(), path)
                 continue
             place = (*path, key)
@@ -201,6 +203,8 @@ class _Reader:
             else:
                 self._document.keys.setdefault(place, _span(event))
                 values[key] = self._node(self._next(), place, depth + 1)
+        if has_refused and not values and path:
+            self._document.refused.add(path)  # in the file it is not empty
         return values
 
     def _key(self, event: yaml.Event, path: KeyPath) -> str | None:

@@ -44,6 +44,10 @@ def _condition(value: object) -> object:
     return text
 
 
+def _steps(value: object) -> object:
+    return [] if value is None else value
+
+
 class Route(Model):
     """Which events of a source become which message."""
 
@@ -74,7 +78,7 @@ class Route(Model):
         default=None, description="condition, an expression", examples=["payload.celsius > 250 and not meta.retain"]
     )
     otherwise: Boolean = Field(
-        default=False, description="whether it fits only where no other route of the source does", examples=[True]
+        default=False, description="whether it fits only where no route of the source without it does", examples=[True]
     )
     foreach: DynamicOrNull = Field(
         default=None,
@@ -113,10 +117,15 @@ class Route(Model):
         description="when the message becomes due, in milliseconds since 1970; at once if that is past",
         examples=["$payload.due_at", "$timestamp(payload.date)"],
     )
-    then: Annotated[list[Step], Field(max_length=MAX_STEPS)] = Field(
+    then: Annotated[
+        list[Step],
+        Field(max_length=MAX_STEPS),
+        BeforeValidator(_steps),
+    ] = Field(
         default=[],
         description="steps that follow one after another, each with the result of the one before",
         examples=[[{"actor": "send_receipt"}]],
+        json_schema_extra={"type": ["array", "null"]},
     )
     deduplicate: DeduplicateOrNull = Field(
         default=None,
@@ -133,7 +142,9 @@ class Route(Model):
 
     @model_validator(mode="after")
     def _is_consistent(self) -> Route:
-        mistakes = check_chosen(self.actor, self.queue, self.allow, is_by_key=self.queue_by is not None)
+        mistakes = check_chosen(
+            self.actor, self.queue, self.allow, self.model_fields_set, is_by_key=self.queue_by is not None
+        )
         if is_expression(self.actor) and self.name is None and not mistakes:
             message = "a route whose actor is an expression has a name"
             mistakes.append(Diagnostic(("actor",), message, "add name:, for logs and metrics"))

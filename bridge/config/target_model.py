@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import Annotated, Any, Final
 
 from pydantic import BeforeValidator, Field, WithJsonSchema, model_validator
@@ -171,8 +171,13 @@ class Allow(Model):
     ] = Field(default=None, description="queues that the expression of queue may name", examples=[["orders-{0..7}"]])
 
 
-def check_chosen(actor: str, queue: str, allow: Allow | None, *, is_by_key: bool) -> list[Diagnostic]:
-    """Return the mistakes in a route's `actor` and `queue`, of which either may be an expression that `allow` bounds."""
+def check_chosen(
+    actor: str, queue: str, allow: Allow | None, written: Collection[str], *, is_by_key: bool
+) -> list[Diagnostic]:
+    """Return the mistakes in a route's `actor` and `queue`, of which either may be an expression that `allow` bounds.
+
+    `written` are the keys that the file has.
+    """
     mistakes = []
     for key, value, names, harm in (
         ("actor", actor, allow.actor if allow is not None else None, "let anyone call any actor"),
@@ -183,7 +188,9 @@ def check_chosen(actor: str, queue: str, allow: Allow | None, *, is_by_key: bool
             mistakes.append(Diagnostic((key,), message, f"or list the names under allow: {key}:"))
         elif names is not None and not is_expression(value):
             message = f"the {key} is written out, so allow.{key} has no effect"
-            mistakes.append(Diagnostic((key,), message, f"write an expression, as in {key}: $payload.{key}"))
+            hint = f"write an expression, as in {key}: $payload.{key}"
+            place = (key,) if key in written else ("allow", key)
+            mistakes.append(Diagnostic(place, message, hint))
     if is_by_key and is_expression(queue):
         message = "queue_by chooses the queue, and so does the expression of queue"
         mistakes.append(Diagnostic(("queue_by",), message, "write one of them", at_key=True))

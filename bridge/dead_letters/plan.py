@@ -156,9 +156,10 @@ class Planner:
         secret: RedactedValue,
         redacted: Sequence[str],
     ) -> None:
+        is_taken = False
         for route, captures in matches:
-            if route.otherwise and (plan.messages or plan.letters):
-                continue  # they stand behind all others
+            if route.otherwise and is_taken:
+                continue
             if any(path.startswith("payload.") for path in redacted) and _reads_as_text(route, payload):
                 detail = f"the route {route.name} reads the body as text, of which fields were redacted"
                 raise Refused("redacted", detail)
@@ -173,6 +174,8 @@ class Planner:
                     plan.letters.append(DeadLetter(plan.event, cause.reason, cause.detail, route.name))
             if secret.was_read:
                 raise Refused("redacted", f"the route {route.name} reads a field that was redacted")
+            if not route.otherwise:  # these stand behind all others
+                is_taken = bool(plan.messages or plan.letters)
 
     def _deduplicate(self, plan: Plan, event: Event, payload: object, secret: RedactedValue, now_ms: int) -> None:
         source, deduplication = self._config.sources[event.source], self._tables[event.source].deduplication

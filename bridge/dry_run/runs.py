@@ -43,8 +43,15 @@ Verdict = Literal[
     "not-brought",
     "no-payload",
 ]
-#: The route fits; an `otherwise` route then does not.
-FITS: Final[frozenset[Verdict]] = frozenset({"message", "dead-letter", "expired", "deduplicated"})
+#: The verdicts of a route that takes the event, so that no `otherwise` route does; in words, with its name.
+_TAKES: Final[dict[Verdict, str]] = {
+    "message": "the route {} fits",
+    "dead-letter": "the route {} should have taken the event, which became a dead letter",
+    "expired": "the route {} should have taken the event, whose time is up",
+    "deduplicated": "the route {} fits, though its message was written before",
+}
+#: The route fits, whatever becomes of its message.
+FITS: Final[frozenset[Verdict]] = frozenset(_TAKES)
 _NOT_BROUGHT: Final[tuple[Verdict, str]] = "not-brought", "the source does not bring this one"
 _NO_PAYLOAD: Final[tuple[Verdict, str]] = "no-payload", "the event has no payload that can be read"
 _INVALID: Final[tuple[Verdict, str]] = "no-payload", "the payload does not fit the schema of the source"
@@ -191,13 +198,16 @@ class DryRun:
             return Result([], error, _others=partial(self._others, source, event, fitting))
         ids = self._ids(now_ms)
         routes: list[RouteResult] = []
+        taken = ""
         for route, captures in matches:
-            taken = next((one.route for one in routes if one.verdict in FITS), None) if route.otherwise else None
-            if taken is None:
-                routes.append(self._route(route, captures, event, payload, ids))
-            else:
-                why = partial(str, f"otherwise: the route {taken} fits")
+            if route.otherwise and taken:
+                why = partial(str, f"otherwise: {taken}")
                 routes.append(RouteResult(route.name, "otherwise", captures=_named(route, captures), _why=why))
+                continue
+            result = self._route(route, captures, event, payload, ids)
+            routes.append(result)
+            if not (route.otherwise or taken) and result.verdict in _TAKES:
+                taken = _TAKES[result.verdict].format(route.name)
         return Result(routes, _others=partial(self._others, source, event, None))
 
     def _letter(self, event: Event) -> BadEvent | None:

@@ -87,7 +87,7 @@ class Foreach:
     def _checked(self, items: object) -> list[Any]:
         """Return the list. Raises TypeError for another value, BadEvent for a list that is too long."""
         if type(items) is not list:
-            use = {dict: "; use items(x)", type(None): "; default(x, []) makes null and missing an empty one"}
+            use = {dict: " (use items(x))", type(None): " (default(x, []) makes it an empty one)"}
             raise TypeError(f"takes a list, not {describe(items)}{use.get(type(items), '')}")
         if len(items) > self.limit:
             raise BadEvent("too-large", f"foreach: {len(items)} elements, foreach_limit is {self.limit}", "foreach")

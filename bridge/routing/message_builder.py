@@ -7,6 +7,7 @@ from functools import partial
 from typing import Final
 
 from bridge.config import message_options
+from bridge.config.wording import quoted
 from bridge.errors import BadEvent
 from bridge.manifest.binding import Binding
 from bridge.model.message import CLOSING_QUOTE, MessageIds, Template, check_arguments, encode_dynamic_options
@@ -55,7 +56,7 @@ def check_call(binding: Binding, args: object, kwargs: object) -> None:
 def check_delay(delay: object) -> int:
     """Return a delay in whole milliseconds. Raises BadEvent for any other value."""
     if type(delay) not in (int, float) or not 0 <= delay <= _MAX_DELAY_MS:  # type: ignore[operator]
-        raise BadEvent("option", f"delay takes milliseconds from 0 to ten years, not {str(delay)[:80]!r}")
+        raise BadEvent("option", f"delay takes milliseconds from 0 to ten years, not {quoted(delay)}")
     return int(delay)  # type: ignore[call-overload, no-any-return]
 
 

@@ -22,7 +22,7 @@ from __future__ import annotations
 import ast
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from bridge.config import Route as RouteConfig
 from bridge.config.manifest import Actor
@@ -42,6 +42,9 @@ from bridge.routing.tracing import Marks, Tracing
 from bridge.routing.validation import Check, validated_run
 from bridge.routing.values import Values, has_expression, literal
 from bridge.topics.pattern import Pattern, TopicSyntax
+
+#: Whatever such an expression reads, its value is no list.
+_NO_LISTS: Final = (ast.Constant, ast.UnaryOp, ast.Dict, ast.JoinedStr)
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,7 +174,10 @@ class RouteCompiler:
         config, values = self._config, self._values
         if config.foreach is None:
             return None
+        before = len(values.diagnostics)
         items = values.expression(config.foreach[1:], ("foreach",), prefix=1)
+        if isinstance(items, _NO_LISTS) and len(values.diagnostics) == before:
+            values.report(("foreach",), InvalidValue("takes a list, and this is never one", "as in $payload.lines"), 0)
         for name in ELEMENT_NAMES:
             if name in captures:
                 assert config.topic is not None  # noqa: S101 - it has the capture

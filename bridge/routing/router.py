@@ -102,6 +102,7 @@ class Router:
         matched: dict[Route, int] = {}
         false_whens: list[Route] = []
         filtered = 0
+        rest_of, is_taken = -1, False  # the event that came to an `otherwise` route last; whether another route fits it
         # The batch takes `room` bytes until the clock is asked, and then `rest`.
         room, rest = _CLOCK_BYTES, MAX_BATCH_BYTES - _CLOCK_BYTES
         end = time.thread_time() + _MAX_ROUTING_S
@@ -156,7 +157,9 @@ class Router:
                         message = route.run(event, payload, captures, ids)
                     else:
                         message = messages = None
-                        if not route.otherwise or (not fits and reason is None):
+                        if route.otherwise and rest_of != index:
+                            rest_of, is_taken = index, fits or reason is not None
+                        if not route.otherwise or not is_taken:
                             messages = route.messages(event, payload, captures, ids)
                         if messages is EXPIRED:
                             counts.route(route.name).expired += 1

@@ -36,7 +36,7 @@ class Route:
     ROUTE_ERRORS; `dead_letter_reason` explains which.
 
     `source_map` maps a line of `run` to the place of an expression in the route, and to that expression. `otherwise`
-    says that the route is not plain, and that the router runs it only if no other route of the source has fitted the
+    says that the route is not plain, and that the router runs it only if no route of the source without it fits the
     event. `secrets` are texts that no reason shows. `decode` is the kind of the payload that it reads, "" for the
     source's own.
     """

@@ -7,11 +7,14 @@ from collections.abc import Callable, Mapping
 from functools import partial
 
 from bridge.config import Route as RouteConfig
+from bridge.config.dollar import is_expression
 from bridge.config.manifest import Actor
 from bridge.config.message_options import with_queues
 from bridge.config.target_model import Step
+from bridge.errors import InvalidValue, KeyPath
 from bridge.manifest.binding import Binding
 from bridge.model.message import Message
+from bridge.routing.foreach import NAMES as ELEMENT_NAMES
 from bridge.routing.functions import paying, placed
 from bridge.routing.steps import CompiledStep
 from bridge.routing.targets import TargetBuilder, chooser, templates
@@ -102,9 +105,20 @@ class TargetCompiler:
             values.value(step.kwargs, (*place, "kwargs")),
             values.value(dynamic, (*place, "options")),
             values.value(step.delay, (*place, "delay")),
-            values.value(step.message_id, (*place, "message_id")),
+            self._message_id(step.message_id, (*place, "message_id")),
         ]
         return placed(ast.Tuple(trees, ast.Load()))
+
+    def _message_id(self, message_id: str | None, place: KeyPath) -> ast.expr:
+        """Compile the id of a step; of several elements, each has its own."""
+        values, before = self._values, len(self._values.diagnostics)
+        tree = values.value(message_id, place)
+        if values.in_loop and message_id is not None and len(values.diagnostics) == before:
+            _, expression = next(reversed(values.source_map.values()))
+            if not is_expression(message_id) or expression.names.isdisjoint(ELEMENT_NAMES):
+                message = "all elements of an event have this id, under which only one result is found"
+                values.report(place, InvalidValue(message, "read item or index"), 0)
+        return tree
 
     def _ignores(self, actor: str) -> bool:
         known = self._enforced.get(actor)

@@ -8,7 +8,7 @@ from functools import lru_cache
 from typing import Final
 
 from bridge.config.route_model import Route as RouteConfig
-from bridge.config.wording import describe
+from bridge.config.wording import describe, quoted
 from bridge.errors import BadEvent
 from bridge.manifest.binding import Binding
 from bridge.model.message import (
@@ -24,6 +24,8 @@ from bridge.routing.message_builder import check_call, check_delay, check_option
 from bridge.routing.steps import CompiledStep, StepValues, pipe_target
 
 _MAX_ETA_MS: Final = 10 * 365 * 86_400_000
+#: What is smaller is meant as seconds: as milliseconds it is before 1973, and as seconds this is in the year 5138.
+_MIN_ETA_MS: Final = 10**11
 #: A route of many actors and many queues keeps the templates of those that its events have chosen lately.
 _MAX_TEMPLATES: Final = 1024
 _WORDS: Final = {None: "null", True: "true", False: "false"}
@@ -83,8 +85,11 @@ def templates(static: dict[str, object]) -> Callable[[str, str, bool], Template]
 def _due(eta: object, now_ms: int) -> int | None:
     """Return the time at which a message becomes due, None if that is now. Raises BadEvent for any other value."""
     if type(eta) not in (int, float) or not eta <= now_ms + _MAX_ETA_MS:  # type: ignore[operator]
-        shown = str(eta)[:80]
-        raise BadEvent("option", f"eta takes milliseconds since 1970, at most ten years from now, not {shown!r}", "eta")
+        detail = f"eta takes milliseconds since 1970, at most ten years from now, not {quoted(eta)}"
+        raise BadEvent("option", detail, "eta")
+    if eta < _MIN_ETA_MS:  # type: ignore[operator]
+        detail = f"eta takes milliseconds since 1970, and {quoted(eta)} is before 1973, as seconds are: multiply those by 1000"
+        raise BadEvent("option", detail, "eta")
     return int(eta) if eta > now_ms else None  # type: ignore[call-overload, operator]
 
 

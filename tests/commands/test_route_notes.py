@@ -15,6 +15,7 @@ from tests.commands.conftest import Terminal
 
 SOURCES = {name: {"type": "mqtt", "url": f"mqtt://{name}", "client_id": name} for name in ("s", "t")}
 REST = {"otherwise": True, "actor": "rest"}
+OTHER = {"name": "o", "queue": "other"}
 
 
 def _notes(*routes: dict[str, Any], manifest: Manifest | None = None) -> list[str]:
@@ -31,7 +32,7 @@ def _notes(*routes: dict[str, Any], manifest: Manifest | None = None) -> list[st
         ([{"when": "payload.x == 1"}, REST], []),
         ([{"topic": "a/#"}, REST], []),
         ([{"foreach": "$payload.l"}, REST], []),
-        ([REST], ["route rest: otherwise has no effect, since its source has no other route"]),
+        ([REST], ["route rest: otherwise has no effect, since each route of its source has it"]),
     ],
 )
 def test_a_rest_that_is_never_left(routes: list[dict[str, Any]], expected: list[str]) -> None:
@@ -53,13 +54,13 @@ def test_a_rest_that_is_never_left(routes: list[dict[str, Any]], expected: list[
 def test_values_that_a_key_never_has(key: str, values: list[str], unreached: list[str]) -> None:
     """As far as its outermost part says."""
     route = {"queue_by": {"key": key, "queues": dict.fromkeys(values, "other")}}
-    assert _notes(route) == [f"route a: {key} is never {value!r}" for value in unreached]
+    assert _notes(route, OTHER) == [f"route a: {key} is never {value!r}" for value in unreached]
 
 
 def test_a_value_with_the_queue_of_the_route() -> None:
     """It would go there anyway."""
     route = {"queue": "orders", "queue_by": {"key": "$payload.x", "queues": {"a": "orders", "b": "other"}}}
-    assert _notes(route) == ["route a: orders is the queue of the route, which 'a' has anyway"]
+    assert _notes(route, OTHER) == ["route a: orders is the queue of the route, which 'a' has anyway"]
 
 
 def test_queues_that_no_actor_is_on() -> None:
@@ -71,6 +72,21 @@ def test_queues_that_no_actor_is_on() -> None:
     assert _notes(by_key, chosen, manifest=manifest) == [
         f"route a: {text.format('q-2')}", f"route c: {text.format('q-2')}", f"route c: {text.format('q-3')}",
     ]  # fmt: skip
+
+
+def test_queues_that_stand_nowhere_else() -> None:
+    """Without a manifest: `-Q` alone makes no worker read a queue."""
+    by_key = {"queue": "q-0", "queue_by": {"key": "$payload.x", "queues": {"a": "q-1", "b": "q-2", "c": "default"}}}
+    chosen = {"name": "c", "queue": "$payload.q", "allow": {"queue": ["q-{0..9}"]}}
+    others: list[dict[str, Any]] = [
+        {"name": "o", "queue": "q-1"},
+        {"name": "p", "then": [{"actor": "b", "queue": "q-9"}]},
+    ]
+    text = "Dramatiq's workers read a queue only if the application declares it:"
+    assert _notes(by_key, chosen, *others) == [
+        f"route a: {text} q-2", f"route c: {text} q-2, q-3, q-4, q-5, 3 more",
+    ]  # fmt: skip
+    assert _notes(by_key, *others, {"name": "r", "queue": "q-2"}) == []
 
 
 def test_the_values_of_steps_are_looked_at() -> None:

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Final
 
 import pytest
+
+from bridge.config import load
 
 HEAD: Final = """\
 sources:
@@ -91,6 +94,19 @@ CASES: Final = {
             "143: routes[0].then[3].message_id: takes text, not a number; or leave it out",
         ],
     ),
+    "a queue that is not there is written out": (
+        "actor: a, allow: {queue: [b]}",
+        [
+            "53: routes[0].allow.queue: the queue is written out, so allow.queue has no effect; write an expression, as in queue: $payload.queue",
+        ],
+    ),
+    "keys that are no text leave no empty mapping": (
+        "actor: a, queue_by: {key: $payload.k, queues: {true: b, 1: c}}",
+        [
+            "75: routes[0].queue_by.queues: a key is text; quote it",
+            "84: routes[0].queue_by.queues: a key is text; quote it",
+        ],
+    ),
     "otherwise is true or false": (
         "actor: a, otherwise: rest",
         [
@@ -112,3 +128,11 @@ def test_a_route_whose_actor_is_chosen_has_a_name(mistakes: Callable[[str], str]
     """No log and no metric could tell it from another."""
     text = mistakes(f"{HEAD}  - {{from: plant, actor: $payload.a, allow: {{actor: [x]}}}}\n")
     assert "routes[0].actor: a route whose actor is an expression has a name; add name:, for logs and metrics" in text
+
+
+@pytest.mark.parametrize("then", ["null", "[]"])
+def test_a_route_may_say_that_nothing_follows(tmp_path: Path, then: str) -> None:
+    """As null does in other keys."""
+    path = tmp_path / "bridge.yaml"
+    path.write_text(f"{HEAD}  - {{from: plant, actor: a, then: {then}}}\n", encoding="utf-8")
+    assert load(path, environ={}).routes[0].then == []

@@ -57,6 +57,19 @@ async def test_as_is_asks_the_rest_only_where_no_other_route_fits(desk: Desk) ->
     assert numbers(desk) == ["a", "b", "none", "rest"]
 
 
+async def test_as_is_asks_each_rest(desk: Desk) -> None:
+    """One is no route that fits before another."""
+    desk.write_config([LINES])
+    letters = await desk.receive(order(BODY), order(BODY))
+    never = {**LINES, "when": "payload.id == 'B'"}
+    desk.write_config([REST, never, {**REST, "name": "second", "args": ["second"]}])
+    assert (await desk.retry(letters[0], as_is=True)).messages == 2
+    desk.write_config([{**REST, "args": ["$payload.none"]}, never, {**REST, "name": "second", "args": ["second"]}])
+    retried = await desk.retry(letters[1], as_is=True)
+    assert (retried.outcome, retried.messages) == ("failed", 1)
+    assert numbers(desk) == ["rest", "second", "second"]
+
+
 async def test_the_rest_that_failed_is_retried_by_itself(desk: Desk) -> None:
     """Its letter was made where no other route fitted: the retry asks no other."""
     desk.write_config([{**LINES, "when": "payload.id == 'B'"}, {**REST, "args": ["$payload.none"]}])

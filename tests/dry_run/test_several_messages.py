@@ -27,7 +27,7 @@ EACH: Final[dict[str, Any]] = {
     "foreach": "$payload.lines",
     "args": ["$item"],
     "queue_by": {"key": "$item", "queues": {"b": "b-queue"}},
-    "then": [{"actor": "after", "args": ["$item"], "message_id": "fixed"}],
+    "then": [{"actor": "after", "args": ["$item"], "message_id": '$f"fixed-{index}"'}],
 }
 REST: Final[dict[str, Any]] = {"name": "rest", "otherwise": True}
 ORDER: Final[dict[str, Any]] = {"payload": {"kind": "order", "lines": ["a", "b"]}}
@@ -66,7 +66,7 @@ def test_a_test_lists_every_message_in_its_order(
 
 STEP: Final[dict[str, Any]] = {
     "actor": "after", "queue": "default", "args": ["a"], "kwargs": {}, "options": {"max_retries": 3},
-    "delay": "10s", "message_id": "fixed", "ignore_result": True,
+    "delay": "10s", "message_id": "fixed-0", "ignore_result": True,
 }  # fmt: skip
 
 
@@ -78,7 +78,7 @@ STEP: Final[dict[str, Any]] = {
         ({"kwargs": {"x": 1}}, "then[0].kwargs.x: expected 1 (a whole number), the message does not have it"),
         ({"options": {}}, "then[0].options.max_retries: not expected, the message has 3 (a whole number)"),
         ({"delay": "11s"}, "then[0].delay: expected 11s, the message has 10s"),
-        ({"message_id": "x"}, 'then[0].message_id: expected "x" (text), the message has "fixed" (text)'),
+        ({"message_id": "x"}, 'then[0].message_id: expected "x" (text), the message has "fixed-0" (text)'),
         (
             {"ignore_result": False},
             "then[0].ignore_result: expected false (a boolean), the message has true (a boolean)",
@@ -90,7 +90,7 @@ STEP: Final[dict[str, Any]] = {
 def test_a_test_expects_the_steps_of_a_message(tests: Tests, changes: dict[str, Any], difference: str) -> None:
     """`then` lists all of them; of each the fields that are given are compared."""
     step = {
-        "actor": "after", "args": ["$item"], "options": {"max_retries": 3}, "delay": "10s", "message_id": "fixed",
+        "actor": "after", "args": ["$item"], "options": {"max_retries": 3}, "delay": "10s", "message_id": '$f"fixed-{index}"',
         "ignore_result": True,
     }  # fmt: skip
     route = {**EACH, "then": [step, {"actor": "last"}]}
@@ -117,6 +117,22 @@ def test_a_failed_test_shows_what_each_route_does(tests: Tests) -> None:
     ]  # fmt: skip
     assert [line.partition(": ")[2] for line in empty.context[1:]] == [
         "route lines: foreach: the list is empty", "route rest: makes act, args [], kwargs {}",
+    ]  # fmt: skip
+
+
+def test_several_rests_stand_alone(tests: Tests) -> None:
+    """Each takes the event, and none takes it from another; a route that failed is not called one that fits."""
+    failing = {"name": "failing", "when": "payload.kind == 'order'", "args": ["$payload.none"]}
+    routes = [REST, failing, {**REST, "name": "second"}]
+    _, (left, failed) = tests(
+        routes,
+        {"event": {"payload": {"kind": "x"}}, "expect": [{"route": "rest"}, {"route": "second"}]},
+        {"event": ORDER, "expect": [{"route": "rest"}, {"route": "second"}], "expect_dead_letter": {"route": "failing", "reason": "missing-field"}},
+    )  # fmt: skip
+    assert left.differences == []
+    why = "otherwise: the route failing should have taken the event, which became a dead letter"
+    assert [line.partition(": ")[2] for line in failed.context[1:] if "otherwise" in line] == [
+        f"route rest: {why}", f"route second: {why}",
     ]  # fmt: skip
 
 

@@ -56,9 +56,9 @@ def test_a_list_may_be_chosen(foreach: str, skus: list[str]) -> None:
             {},
             {"lines": None},
             "wrong-type",
-            "foreach: takes a list, not null; default(x, []) makes null and missing an empty one in `payload.lines`",
+            "foreach: takes a list, not null (default(x, []) makes it an empty one) in `payload.lines`",
         ),
-        ({}, {"lines": {"a": 1}}, "wrong-type", "foreach: takes a list, not a mapping; use items(x) in `payload.lines`"),
+        ({}, {"lines": {"a": 1}}, "wrong-type", "foreach: takes a list, not a mapping (use items(x)) in `payload.lines`"),
         ({}, {"lines": "ab"}, "wrong-type", "foreach: takes a list, not text in `payload.lines`"),
         ({"foreach_limit": 2}, {"lines": LINES}, "too-large", "foreach: 3 elements, foreach_limit is 2"),
         ({"args": "$item.sku"}, {"lines": LINES}, "wrong-type", "element 0 of foreach: args takes a list, not str"),
@@ -66,7 +66,7 @@ def test_a_list_may_be_chosen(foreach: str, skus: list[str]) -> None:
             {"delay": "$item.qty * -1"},
             {"lines": [{"sku": "a", "qty": 0}, *LINES]},
             "option",
-            "element 1 of foreach: delay takes milliseconds from 0 to ten years, not '-1'",
+            "element 1 of foreach: delay takes milliseconds from 0 to ten years, not -1",
         ),
         (
             {"args": ["$item.sku + 1"]},
@@ -159,3 +159,10 @@ def test_a_capture_may_be_called_item_without_foreach() -> None:
     assert made["args"] == ["b", "c"]
     (letter,) = results({"topic": "a/{index}", "args": ["$payload.x"]}, topic="a/b", payload={})
     assert letter["detail"] == "args.0: no field 'x' in `payload.x`"
+
+
+@pytest.mark.parametrize("foreach", ["$5", "$-5", "$'a'", "$null", "${'a': 1}", "$not payload.a"])
+def test_a_list_that_is_never_one_is_a_mistake(foreach: str) -> None:
+    """Each event would become a dead letter."""
+    (mistake,) = problems({**EACH, "foreach": foreach})
+    assert (mistake.path[2:], str(mistake.message)) == (("foreach",), "takes a list, and this is never one")

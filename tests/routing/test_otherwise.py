@@ -1,4 +1,4 @@
-"""`otherwise`: a route that fits only where no other route of its source does."""
+"""`otherwise`: a route that fits only where no route of its source without it does."""
 
 from __future__ import annotations
 
@@ -41,11 +41,29 @@ def test_its_own_topic_and_condition_hold() -> None:
     assert results(HOT, {**REST, "when": "payload.c > 100"}, payload={"c": 1}) == []
 
 
-def test_several_of_them_share_the_rest() -> None:
-    """The first that fits takes it: the next is no route that no other has gone before."""
+@pytest.mark.parametrize(
+    ("first", "made"), [({}, ["rest", "second"]), ({"when": "false"}, ["second"]), ({"foreach": "$[]"}, ["second"])]
+)
+def test_several_of_them_stand_alone(first: Any, made: list[str]) -> None:
+    """As all routes do: each takes the rest, whatever becomes of the others."""
     second = {**REST, "name": "second", "args": ["second"]}
-    assert [one["args"][0] for one in results(HOT, REST, second, payload={"c": 1})] == ["rest"]
-    assert [one["args"][0] for one in results(HOT, {**REST, "when": "false"}, second, payload={"c": 1})] == ["second"]
+    for routes in ((HOT, {**REST, **first}, second), (second, HOT, {**REST, **first})):
+        assert sorted(one["args"][0] for one in results(*routes, payload={"c": 1})) == made
+        assert [one["args"][0] for one in results(*routes, payload={"c": 300})] == ["hot"]
+
+
+def test_a_rest_that_fails_leaves_the_others_theirs() -> None:
+    """In a batch, too, where each event is asked for itself."""
+    routes: list[dict[str, Any]] = [
+        {"actor": "hot", "when": "payload.c > 250"},
+        {"actor": "rest", "otherwise": True, "args": ["$payload.id"]},
+        {"actor": "second", "otherwise": True},
+    ]
+    bodies = [b'{"c": 1}', b'{"c": 300}', b'{"c": 1, "id": 2}', b'{"c": 300, "id": 2}']
+    _, counts = routed(router(routes), [event("t", body) for body in bodies])
+    assert {name: (one.matched, one.filtered, one.dead_lettered) for name, one in counts.routes.items()} == {
+        "hot": (2, 2, 0), "rest": (1, 2, 1), "second": (2, 2, 0),
+    }  # fmt: skip
 
 
 def test_routes_of_other_sources_do_not_count() -> None:

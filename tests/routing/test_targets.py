@@ -119,10 +119,10 @@ def test_eta_is_a_time_and_a_past_one_is_at_once() -> None:
     now_ms = time.time_ns() // 1_000_000
     (later,) = results({"eta": "$payload.at"}, payload={"at": now_ms + 60_000})
     assert (later["queue_name"], later["options"]["eta"]) == ("default.DQ", now_ms + 60_000)
-    for at in (0, now_ms - 1, -5, 0.5):
+    for at in (10**11, now_ms - 1, now_ms - 0.5):
         (made,) = results({"eta": "$payload.at"}, payload={"at": at})
         assert (made["queue_name"], "eta" in made["options"]) == ("default", False)
-    (made,) = results({"eta": "$received_at"}, payload={})
+    (made,) = results({"eta": "$now() - 1"}, payload={})
     assert made["queue_name"] == "default"
 
 
@@ -132,6 +132,23 @@ def test_an_eta_that_is_no_time_is_a_dead_letter(at: object) -> None:
     (letter,) = results({"eta": "$payload.at"}, payload={"at": at})
     assert letter["reason"] == "option"
     assert letter["detail"].startswith("eta takes milliseconds since 1970, at most ten years from now, not ")
+
+
+@pytest.mark.parametrize(
+    ("at", "shown"), [(None, "null"), (True, "true"), ("2026-11-28", "'2026-11-28'"), (10**14, "100000000000000")]
+)
+def test_what_is_no_time_is_shown_as_it_is(at: object, shown: str) -> None:
+    """Only a text has quotes."""
+    (letter,) = results({"eta": "$payload.at"}, payload={"at": at})
+    assert letter["detail"].rpartition("not ")[2] == shown
+
+
+@pytest.mark.parametrize("at", [1_795_881_594, 1_795_881_594.5, 10**11 - 1, 0, -5])
+def test_an_eta_in_seconds_is_a_dead_letter(at: float) -> None:
+    """As milliseconds it would be past, and the message due at once without a word."""
+    (letter,) = results({"eta": "$payload.at"}, payload={"at": at})
+    words = f"eta takes milliseconds since 1970, and {at} is before 1973, as seconds are: multiply those by 1000"
+    assert (letter["reason"], letter["detail"]) == ("option", words)
 
 
 def test_the_expressions_of_a_target_are_checked() -> None:

@@ -77,7 +77,7 @@ def test_each_element_of_a_list_has_its_own_steps() -> None:
         ({"args": ["$payload.x"]}, "missing-field", "then.1.args.0: no field 'x' in `payload.x`"),
         ({"args": "$payload.id"}, "wrong-type", "then.1: args takes a list, not int"),
         ({"kwargs": "$payload.id"}, "wrong-type", "then.1: kwargs takes a mapping, not int"),
-        ({"delay": "$payload.id * -1"}, "option", "then.1: delay takes milliseconds from 0 to ten years, not '-7'"),
+        ({"delay": "$payload.id * -1"}, "option", "then.1: delay takes milliseconds from 0 to ten years, not -7"),
         ({"message_id": "$payload.id"}, "option", "then.1: message_id takes text of 1 to 255 characters, not '7'"),
         (
             {"options": {"max_retries": "$payload.name"}},
@@ -105,6 +105,16 @@ def test_every_place_of_a_step_is_checked_when_the_file_is_read() -> None:
     }
     places = ["then.0.args.0", "then.0.kwargs.k", "then.0.options.x", "then.0.delay", "then.0.message_id"]
     assert [".".join(map(str, one.path[2:])) for one in problems({"then": [step]})] == places
+
+
+def test_each_element_has_an_id_of_its_own() -> None:
+    """Under one that all share only one result is found; an id with a mistake of its own has no second one."""
+    steps = [{"actor": "b", "message_id": one} for one in ("$payload.id", "x", "$payloud", "$item.id", '$f"a-{index}"')]
+    found = [(one.path[2:], one.message) for one in problems({"foreach": "$payload.l", "then": steps})]
+    message = "all elements of an event have this id, under which only one result is found"
+    places = [("then", number, "message_id") for number in range(3)]
+    assert found == [(places[0], message), (places[1], message), (places[2], "there is no name 'payloud'")]
+    assert problems({"then": steps[:2]}) == []
 
 
 def test_an_enforced_manifest_refuses_a_step_that_does_not_bind() -> None:
