@@ -103,7 +103,7 @@ def is_data(path: KeyPath) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class TablesRead:
-    """The rows of each table, and the mistakes: those in the configuration, and those in files, each with the file and the table."""
+    """The rows of each table; the mistakes in the configuration; and those in files, each with its file and its table."""
 
     rows: Mapping[str, Rows]
     diagnostics: Sequence[Diagnostic]

@@ -11,7 +11,8 @@ from typing import Any, Final
 from bridge.errors import BadEvent
 from bridge.routing.charset import CHARSETS
 
-#: Every name of an encoding, in lower case; "" is none. kombu, Celery's library, writes application/x-gzip for zlib's format.
+#: Every name of an encoding, in lower case; "" is none. kombu, Celery's library, writes application/x-gzip for zlib's
+#: format.
 _NAMES: Final = {
     **dict.fromkeys(("", "none", "identity", "binary", "7bit", "8bit", *CHARSETS), ""),
     **dict.fromkeys(("gzip", "x-gzip", "application/gzip", "application/x-gzip"), "gzip"),
@@ -52,7 +53,8 @@ def decompressed(body: bytes, encoding: str, max_bytes: int) -> bytes:
     """Return what `encoding` holds in a body.
 
     Raises:
-        BadEvent: the body is not of this encoding, has not its end, or more behind it; or more than `max_bytes` come out.
+        BadEvent: the body is not of this encoding, has not its end, or more behind it; or more than `max_bytes` come
+        out.
     """
     try:
         if encoding == "gzip" and body[:2] == _GZIP_MAGIC:

@@ -1,7 +1,7 @@
 """Bodies that no decoder reads as they came: compressed, behind a byte order mark, in another charset, empty.
 
-All of this runs after a normal decode has failed, so a good body pays nothing for it. Two kinds seldom fail on such a body:
-`bytes` asks for the encoding first, and `text` looks at the first and the last character.
+All of this runs after a normal decode has failed, so a good body pays nothing for it. Two kinds seldom fail on such a
+body: `bytes` asks for the encoding first, and `text` looks at the first and the last character.
 """
 
 from __future__ import annotations
