@@ -25,6 +25,8 @@ _HEADERS: Final = ("content-encoding", _KOMBU)
 #: A member takes at least 18 bytes, and each one a copy of the rest.
 _MAX_MEMBERS: Final = 100
 _GZIP_MAGIC: Final = b"\x1f\x8b"
+#: The signatures that no text in UTF-8 begins with.
+_MAGICS: Final = {b"\x1f\x8b\x08": "gzip", b"\x28\xb5\x2f\xfd": "zstd"}
 _GZIP, _ZLIB, _RAW = 31, 15, -15
 #: The decoder keeps so much of what it has decoded: 8 MiB, as RFC 8878 recommends.
 _ZSTD_WINDOW_LOG: Final = 23
@@ -47,6 +49,14 @@ def declared_encoding(headers: Mapping[str, object], meta: Mapping[str, object])
             if encoding:
                 return encoding
     return ""
+
+
+def signature(body: bytes) -> str:
+    """Return the encoding whose signature a body has, or "". That of "deflate", zlib's, a text may have by chance."""
+    for magic, encoding in _MAGICS.items():
+        if body.startswith(magic):
+            return encoding
+    return "deflate" if body[:1] == b"x" and int.from_bytes(body[:2]) % 31 == 0 else ""
 
 
 def decompressed(body: bytes, encoding: str, max_bytes: int) -> bytes:
