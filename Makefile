@@ -61,7 +61,7 @@ COMPILE = $(BIN)/uv pip compile --no-strip-extras --quiet --universal --python-v
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help venv brokers test test-long test-repeat test-debian13 deploy-check chart publish-recipes record-release dist sbom audit red-before faults reload-load soak interop lint words format check run demo site reference screenshots bench bench-scaling bench-against bench-micro lock clean
+.PHONY: help venv brokers test test-long test-repeat test-debian13 deploy-check chart publish-recipes record-release dist sbom audit red-before faults reload-load soak interop lint words format check run demo site reference screenshots bench bench-scaling bench-against bench-micro bench-routes lock clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -178,6 +178,9 @@ bench-against: $(BENCH_VENV)/.installed brokers ## fail if this tree is slower t
 
 bench-micro: $(BENCH_VENV)/.installed brokers ## measure the bridge's stages alone
 	@$(BENCH_BIN)/python -m bench.micro
+
+bench-routes: venv brokers ## measure what each key and function of a route costs, against a plain route
+	@$(BIN)/python -m bench.routes
 
 dist: $(RELEASE_VENV)/.installed ## build the sdist, the wheel from it, and look at both
 	@rm -rf dist

@@ -118,9 +118,9 @@ def _explain(text: str, marks: str) -> NoReturn:
         "it has more than one sign": sum(map(short.count, f"+{_MINUS}")) > 1,
         f"it has more than one decimal mark {point!r}": short.count(point) > 1,
         f"no digit follows the decimal mark {point!r}": short.rstrip().endswith(point),
+        "a currency is one of € $ £ ¥ ₹ Fr. or three capitals": re.search(r"[^\W\d_]", re.sub(_CURRENCY, "", short)),
         "its thousands marks do not part the digits by three": marks[1:] and re.search(space, short),
         "a space parts its digits": re.search(r"[0-9]\s[0-9]", short),
-        "a currency is one of € $ £ ¥ ₹ Fr. or three capitals": re.search("[^0-9]{4}", short.strip()),
         "around the digits stand one sign and one currency only": True,
     }
     why = next(reason for reason, holds in reasons.items() if holds)

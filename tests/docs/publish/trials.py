@@ -70,7 +70,7 @@ def try_forbidden_topic(recipe: Recipe, new_mosquitto: Callable[..., Mosquitto],
 
 
 def try_redis_stream(recipe: Recipe, sink: Redis, new_bridge: Bridges) -> None:
-    """A stream that is missing refuses and is not made; the stream has a bound; an entry becomes one message."""
+    """A stream that is missing refuses and is not made; the stream has a bound; its event becomes one message."""
     assert recipe.is_refused(f"redis://127.0.0.1:{free_port()}")
     with sink.client() as client:
         assert recipe.is_refused(sink.url)
@@ -92,6 +92,7 @@ def try_redis_stream(recipe: Recipe, sink: Redis, new_bridge: Bridges) -> None:
             assert recipe.is_refused(sink.url)
         finally:
             client.config_set("maxmemory", 0)
+    recipe.publish(sink.url)
     _see_one_message(bridge.start(), sink)
 
 

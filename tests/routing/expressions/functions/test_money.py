@@ -66,6 +66,7 @@ def test_a_text_is_read_by_its_marks(text: str, marks: str, result: str) -> None
     [
         ("1.234", ".,", ""),
         ("1,234.5", ".", "',' is no mark of \".\", and no mark is guessed"),
+        ("-1.234,56 Euro", ",.", "a currency is one of"),
         ("1.234,5", ".,", "its thousands marks do not part the digits by three"),
         ("12,34", ".,", "its thousands marks do not part the digits by three"),
         ("1,2345", ".,", "its thousands marks do not part the digits by three"),
