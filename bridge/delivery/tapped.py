@@ -19,6 +19,7 @@ import msgspec
 
 from bridge.config import Config
 from bridge.delivery.event_log import event_ids, moment_of
+from bridge.delivery.left_out import LeftOut
 from bridge.dry_run.as_test import as_test
 from bridge.dry_run.runs import DryRun, Result
 from bridge.errors import BadEvent, InvalidValue, describe_error
@@ -88,9 +89,9 @@ class Part:
         return frozenset((one.column, one.place) for one in self.batch.suppressed)
 
     @cached_property
-    def _partly_suppressed(self) -> frozenset[int]:
-        """The events of which messages were left out for their own keys."""
-        return frozenset(one.event_index for one in self.batch.suppressed)
+    def left_out(self) -> LeftOut:
+        """The messages that the write has left out, by event and route."""
+        return LeftOut(self.batch)
 
     def _messages(self, index: int) -> Iterator[tuple[str, bytes]]:
         for number, (queue, column) in enumerate(self.batch.queues.items(), 1):
@@ -108,7 +109,7 @@ class Part:
             is_returned = self.outcome is Outcome.LOST and self.redelivers and event.token is not None
             return Outcome.RETURNED.value if is_returned else self.outcome.value
         has_messages = next(self._messages(index), None) is not None
-        was_made = has_messages or index in self.letters or index in self._partly_suppressed
+        was_made = has_messages or index in self.letters or index in self.left_out.events
         if index in self.duplicates and was_made:
             return "deduplicated"
         if index in self.letters:
@@ -162,7 +163,7 @@ class TapLines:
         redacted = self._redaction.event(event)
         line = _head(part, index, event, redacted)
         runs = self._runs(event, redacted, letter, moment_of(part.batch, index))
-        line |= self._explained(runs, contents=wanted.contents)
+        line |= self._explained(part, index, runs, contents=wanted.contents)
         line["messages"] = self._messages(part, index, runs, contents=wanted.contents)
         if letter is not None:
             shown = self._redaction.letter(letter)
@@ -224,28 +225,29 @@ class TapLines:
         except Exception as error:  # noqa: BLE001 - an explanation that fails must not end the bridge
             return _text(f"no explanation: {type(error).__name__}")
 
-    def _explained(self, runs: tuple[Result, ...] | str, *, contents: bool) -> dict[str, Any]:
+    def _explained(self, part: Part, index: int, runs: tuple[Result, ...] | str, *, contents: bool) -> dict[str, Any]:
         if isinstance(runs, str):
             return {"cause": runs}
-        verdicts, *others = (dict(self._verdicts(each, contents=contents)) for each in runs)
-        routes: dict[str, dict[str, str]] = {}
-        for name, (verdict, why) in verdicts.items():
-            routes[name] = {"verdict": verdict}
+        written = (part.left_out.result(index, each) for each in runs)
+        verdicts, *others = (dict(self._verdicts(each, contents=contents)) for each in written)
+        routes: dict[str, dict[str, Any]] = {}
+        for name, (verdict, why, left_out) in verdicts.items():
+            routes[name] = {"verdict": verdict, **({"deduplicated": left_out} if left_out else {})}
             # Without the redacted fields it is the same: so it does not speak of them.
-            if why and all(other.get(name) == (verdict, why) for other in others):
+            if why and all(other.get(name, ())[:2] == (verdict, why) for other in others):
                 routes[name]["why"] = why
         cause = "no route's topic fits" if runs[0].unmatched else runs[0].not_brought
         return {"routes": routes, **({"cause": _text(cause)} if cause else {})}
 
-    def _verdicts(self, result: Result, *, contents: bool) -> Iterator[tuple[str, tuple[str, str]]]:
+    def _verdicts(self, result: Result, *, contents: bool) -> Iterator[tuple[str, tuple[str, str, int]]]:
         for one in result.routes:
             # It may quote values of the event.
             is_shown = contents and not one.messages and one.route not in self._hidden
             why = _text(one.why) if is_shown else ""
-            yield one.route, (one.verdict, why)
+            yield one.route, (one.verdict, why, one.deduplicated)
         # Those that do not fit, of a source of many routes only the first ones.
         for one in islice(result.others(), _MAX_ROUTES):
-            yield one.route, (one.verdict, _text(one.why))
+            yield one.route, (one.verdict, _text(one.why), 0)
 
     def _messages(
         self, part: Part, index: int, runs: tuple[Result, ...] | str, *, contents: bool
