@@ -24,6 +24,8 @@ _MIN_WIDTH: Final = 40
 _MAX_WIDTH: Final = 120
 #: Problems that are shown; a bridge may have 1,000 sources.
 _MAX_PROBLEMS: Final = 10
+#: Routes of one source that left messages or events out.
+_MAX_GATED: Final = 10
 
 #: In columns, before the values of the whole bridge.
 _VALUES: Final = 11
@@ -83,7 +85,7 @@ def _lines(status: Status, width: int, now: float) -> Iterator[_Line]:
     if letters:
         key = plain(dead_letters_key(status.namespace))
         yield from _wrapped(
-            f"dead letters  {spell_number(letters)} since the start; those left are in {key}: dramatiq-bridge dead list",
+            f"dead letters  of {spell_number(letters)} {'event' if letters == 1 else 'events'}; those left are in {key}: dramatiq-bridge dead list",
             width,
             color="yellow",
         )
@@ -130,6 +132,7 @@ def _source(status: Status, name: str, width: int) -> Iterator[_Line]:
     why = f": {found.why}" if found.why else ""
     yield from _wrapped(f"{plain(name)} ({plain(source.type)})  {found.word}{why}", width, color=found.color)
     yield from _wrapped(f"  {_counts(source.counts)}", width, color="red" if source.counts.lost else "")
+    yield from _gated(status, name, width)
     yield from _wrapped(f"  {_held(source)}", width)
     if source.counts.invalid_traces:
         text = f"  {spell_number(source.counts.invalid_traces)} events with a malformed trace, or a part of it: that was left out"
@@ -165,6 +168,21 @@ def _counts(counts: Counts) -> str:
     }
     named = ", ".join(f"{spell_number(count)} {name}" for name, count in classes.items() if count)
     return f"{came}: {named}" if named else came
+
+
+def _gated(status: Status, name: str, width: int) -> Iterator[_Line]:
+    """Yield a line for each route of a source that left messages out for their keys, or events whose time was up."""
+    gated = []
+    for route in sorted(name_ for name_, each in status.routes.items() if each.source == name):
+        counts = status.counts_of_route(route)
+        left_out = {"messages deduplicated": counts.deduplicated, "events expired": counts.expired}
+        if words := ", ".join(f"{spell_number(count)} {what}" for what, count in left_out.items() if count):
+            gated.append((counts.deduplicated + counts.expired, f"  route {plain(route)}: {words}"))
+    gated.sort(key=lambda each: -each[0])
+    for _, text in gated[:_MAX_GATED]:
+        yield from _wrapped(text, width)
+    if len(gated) > _MAX_GATED:
+        yield f"  and {len(gated) - _MAX_GATED} routes more left messages or events out: see --json", ""
 
 
 def _held(source: SourceState) -> str:

@@ -174,11 +174,14 @@ class _View:
 
 
 def _routes(event: dict[str, Any]) -> str:
-    """Return the routes that took the event; the dead letter, or the reason of the first route, where none did."""
+    """Return the routes that took the event, and those of which messages were left out; the dead letter, or the reason of the first route, where none did."""
     routes = event.get("routes")
     routes = {name: each for name, each in routes.items() if isinstance(each, dict)} if isinstance(routes, dict) else {}
     took = [plain(name) for name, each in routes.items() if each.get("verdict") == "message"]
     words = [f"-> {', '.join(took)}"] if took else []
+    left_out = [f"{plain(name)} ({count})" for name, each in routes.items() if (count := each.get("deduplicated"))]
+    if left_out:
+        words.append(f"deduplicated: {', '.join(left_out)}")
     letter = event.get("dead_letter")
     if isinstance(letter, dict):
         route = f"{letter['route']}: " if letter.get("route") else ""

@@ -113,12 +113,16 @@ def _sources(rows: Sequence[SourceRow], limit: int, view: View, width: int) -> T
 
 
 def _routes(rows: Sequence[RouteRow], limit: int, view: View) -> Table:
-    table = _table(("route", "source", "queue"), ("events/s", "enqueued/s", "filtered/s", "dead/s"), view.sort)
+    # Only where a route has left any out: most have no gate.
+    gates = [name for name in ("deduplicated", "expired") if any(getattr(row.counts, name) for row in rows)]
+    numbers = ("events/s", "enqueued/s", "filtered/s", "dead/s", *gates)
+    table = _table(("route", "source", "queue"), numbers, view.sort)
     for row in rows[:limit]:
         name = Text(plain(row.name), "yellow" if row.route.paused else "")
         if row.route.paused:
             name.append(" (paused)")
-        table.add_row(name, Text(plain(row.route.source)), Text(plain(row.route.queue)), *_rates(row.rate))
+        left_out = [Text(spell_number(getattr(row.counts, gate))) for gate in gates]
+        table.add_row(name, Text(plain(row.route.source)), Text(plain(row.route.queue)), *_rates(row.rate), *left_out)
     return table
 
 

@@ -38,6 +38,7 @@ class RouteRow:
 
     name: str
     route: RouteState
+    counts: RouteCounts
     rate: Rate[RouteCounts] | None
 
 
@@ -133,7 +134,7 @@ class View:
             return []
         known = self._rates().routes
         rows = [
-            RouteRow(name, route, known.get(name))
+            RouteRow(name, route, status.counts_of_route(name), known.get(name))
             for name, route in status.routes.items()
             if self._fits(name) or self._fits(route.source)
         ]

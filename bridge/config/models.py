@@ -211,6 +211,7 @@ class Config(Model):
                 numbers[route.actor] = number
                 taken.add(name)
                 named.append(route.model_copy(update={"name": name}))
+                named[-1].model_fields_set.discard("name")  # model_copy marks it as given; the file does not give it
             else:
                 named.append(route)
         return named

@@ -41,12 +41,16 @@ _BOOLEANS: Final = {
     **dict.fromkeys(("yes", "on"), "write true"),
     **dict.fromkeys(("no", "off"), "write false"),
 }
+#: The last step of pydantic's path where the mistake is a key of a mapping.
+_KEY: Final = "[key]"
 
 
 def translate(error: ValidationError, config: type[BaseModel]) -> Iterator[Diagnostic]:
     """Yield every mistake that pydantic found, at its path in the file."""
     for details in error.errors(include_url=False):
-        path, model = _path(details["loc"], config)
+        loc = details["loc"]
+        is_key = loc[-1:] == (_KEY,)
+        path, model = _path(loc[:-1] if is_key else loc, config)
         kind, context = details["type"], details.get("ctx", {})
         if kind == "missing":
             yield _missing(path, model)
@@ -63,7 +67,7 @@ def translate(error: ValidationError, config: type[BaseModel]) -> Iterator[Diagn
             hint = near_miss(context["tag"], tags, 0.5) or f"it is one of {listed(tags)}"
             yield Diagnostic((*path, "type"), f"unknown type {quoted(context['tag'])}", hint)
         else:
-            yield Diagnostic(path, *_plain_words(kind, context, details["input"]))
+            yield Diagnostic(path, *_plain_words(kind, context, details["input"]), at_key=is_key)
 
 
 def _plain_words(kind: str, context: dict[str, Any], value: object) -> tuple[str, str]:

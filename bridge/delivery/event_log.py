@@ -12,7 +12,8 @@ from typing import Any, Final
 import msgspec
 
 from bridge.config import Config
-from bridge.dry_run.runs import DryRun, Result
+from bridge.delivery.left_out import LeftOut
+from bridge.dry_run.runs import DryRun, Result, RouteResult
 from bridge.errors import BadEvent, describe_error
 from bridge.model.accounting import Outcome
 from bridge.model.batch import Batch
@@ -52,6 +53,7 @@ class EventLog:
             # Of a batch that is not written nobody has redacted them before.
             redacted = [(index, self._redaction.letter(letter)) for index, letter in reversed(part.dead_letters)]
             letters = {index: f"{letter.reason}: {letter.detail}" for index, letter in redacted}
+            left_out = LeftOut(part)
             duplicates = set(part.written.duplicate_indexes) if part.written is not None else set()
             for index, event in enumerate(part.events):
                 log.debug(
@@ -64,18 +66,19 @@ class EventLog:
                     duplicate=index in duplicates or None,
                     messages=messages.get(index),
                     dead_letter=letters.get(index),
-                    **self._explanation(event, letters.get(index, ""), moment_of(part, index), end),
+                    **self._explanation(part, index, left_out, letters.get(index, ""), end),
                 )
 
-    def _explanation(self, event: Event, letter: str, now_ms: int, end: float) -> dict[str, Any]:
+    def _explanation(self, part: Batch, index: int, left_out: LeftOut, letter: str, end: float) -> dict[str, Any]:
         if letter.startswith("poison:"):
             return _POISON
-        return self._explain(event, now_ms) if time.thread_time() < end else _UNEXPLAINED
+        return self._explain(part, index, left_out) if time.thread_time() < end else _UNEXPLAINED
 
-    def _explain(self, event: Event, now_ms: int) -> dict[str, Any]:
+    def _explain(self, part: Batch, index: int, left_out: LeftOut) -> dict[str, Any]:
+        event = part.events[index]
         try:
             hide = self._redaction.hiding(event)
-            result = self._routes.run(event, now_ms)
+            result = left_out.result(index, self._routes.run(event, moment_of(part, index)))
             cause = _cause(result)
             routes = {name: masked(hide(verdict), self._secrets) for name, verdict in _routes(result).items()}
             return {"routes": routes, "cause": None if cause is None else hide(cause)}
@@ -124,8 +127,12 @@ def _routes(result: Result) -> dict[str, str]:
     for route in result.explained():
         if len(verdicts) >= _MAX_ROUTES:
             break
-        verdicts[route.route] = "fits" if route.messages else f"{_word(route.verdict)}{route.why}"
+        verdicts[route.route] = _fits(route) if route.messages else f"{_word(route.verdict)}{route.why}"
     return verdicts
+
+
+def _fits(route: RouteResult) -> str:
+    return f"fits, {route.deduplicated} of its messages deduplicated" if route.deduplicated else "fits"
 
 
 def _word(verdict: str) -> str:

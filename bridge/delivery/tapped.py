@@ -92,7 +92,7 @@ class TapLines:
         redacted = self._redaction.event(event)
         line = _head(part, index, event, redacted)
         runs = self._runs(event, redacted, letter, moment_of(part.batch, index))
-        line |= self._explained(runs, contents=wanted.contents)
+        line |= self._explained(part, index, runs, contents=wanted.contents)
         line["messages"] = self._messages(part, index, runs, contents=wanted.contents)
         if letter is not None:
             shown = self._redaction.letter(letter)
@@ -154,28 +154,29 @@ class TapLines:
         except Exception as error:  # noqa: BLE001 - an explanation that fails must not end the bridge
             return _text(f"no explanation: {type(error).__name__}")
 
-    def _explained(self, runs: tuple[Result, ...] | str, *, contents: bool) -> dict[str, Any]:
+    def _explained(self, part: Part, index: int, runs: tuple[Result, ...] | str, *, contents: bool) -> dict[str, Any]:
         if isinstance(runs, str):
             return {"cause": runs}
-        verdicts, *others = (dict(self._verdicts(each, contents=contents)) for each in runs)
-        routes: dict[str, dict[str, str]] = {}
-        for name, (verdict, why) in verdicts.items():
-            routes[name] = {"verdict": verdict}
+        written = (part.left_out.result(index, each) for each in runs)
+        verdicts, *others = (dict(self._verdicts(each, contents=contents)) for each in written)
+        routes: dict[str, dict[str, Any]] = {}
+        for name, (verdict, why, left_out) in verdicts.items():
+            routes[name] = {"verdict": verdict, **({"deduplicated": left_out} if left_out else {})}
             # Without the redacted fields it is the same: so it does not speak of them.
-            if why and all(other.get(name) == (verdict, why) for other in others):
+            if why and all(other.get(name, ())[:2] == (verdict, why) for other in others):
                 routes[name]["why"] = why
         cause = "no route's topic fits" if runs[0].unmatched else runs[0].not_brought
         return {"routes": routes, **({"cause": _text(cause)} if cause else {})}
 
-    def _verdicts(self, result: Result, *, contents: bool) -> Iterator[tuple[str, tuple[str, str]]]:
+    def _verdicts(self, result: Result, *, contents: bool) -> Iterator[tuple[str, tuple[str, str, int]]]:
         for one in result.routes:
             # It may quote values of the event.
             is_shown = contents and not one.messages and one.route not in self._hidden
             why = _text(one.why) if is_shown else ""
-            yield one.route, (one.verdict, why)
+            yield one.route, (one.verdict, why, one.deduplicated)
         # Those that do not fit, of a source of many routes only the first ones.
         for one in islice(result.others(), _MAX_ROUTES):
-            yield one.route, (one.verdict, _text(one.why))
+            yield one.route, (one.verdict, _text(one.why), 0)
 
     def _messages(
         self, part: Part, index: int, runs: tuple[Result, ...] | str, *, contents: bool

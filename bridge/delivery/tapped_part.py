@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
 
+from bridge.delivery.left_out import LeftOut
 from bridge.model.accounting import Outcome
 from bridge.model.batch import Batch, DeadLetter
 from bridge.routing.routes import RouteTable
@@ -46,9 +47,9 @@ class Part:
         return frozenset((one.column, one.place) for one in self.batch.suppressed)
 
     @cached_property
-    def _partly_suppressed(self) -> frozenset[int]:
-        """The events of which messages were left out for their own keys."""
-        return frozenset(one.event_index for one in self.batch.suppressed)
+    def left_out(self) -> LeftOut:
+        """The messages that the write has left out, by event and route."""
+        return LeftOut(self.batch)
 
     def _messages(self, index: int) -> Iterator[tuple[str, bytes]]:
         for number, (queue, column) in enumerate(self.batch.queues.items(), 1):
@@ -66,7 +67,7 @@ class Part:
             is_returned = self.outcome is Outcome.LOST and self.redelivers and event.token is not None
             return Outcome.RETURNED.value if is_returned else self.outcome.value
         has_messages = next(self._messages(index), None) is not None
-        was_made = has_messages or index in self.letters or index in self._partly_suppressed
+        was_made = has_messages or index in self.letters or index in self.left_out.events
         if index in self.duplicates and was_made:
             return "deduplicated"
         if index in self.letters:

@@ -114,6 +114,22 @@ def _compare_routes(old: Config, new: Config) -> Iterator[str]:
             yield f"route {name} changed{_listed(keys)}"
     if [name for name in before if name in after] != [name for name in after if name in before]:
         yield "routes are in another order"
+    yield from _forgotten_keys(before, after)
+
+
+def _forgotten_keys(before: Mapping[str, Route], after: Mapping[str, Route]) -> Iterator[str]:
+    """Yield the routes that have another name, and nothing else: the keys that Redis remembers belong to the old one."""
+    old: dict[tuple[str, str], list[Route]] = {}
+    for route in before.values():
+        if route.deduplicate is not None:
+            old.setdefault((route.source, route.deduplicate.key), []).append(route)
+    for name, route in after.items():
+        if route.deduplicate is None or _changed(before.get(name), route) is None:
+            continue
+        for each in old.get((route.source, route.deduplicate.key), ()):
+            if _changed(each, route) == ["name"] and _changed(each, after.get(str(each.name))) is not None:
+                yield f"route {each.name} is now {name}: it has forgotten its keys of deduplicate, which belong to its name"
+                break
 
 
 def _by_name(config: Config) -> Mapping[str, Route]:

@@ -12,7 +12,8 @@ import msgspec
 import pytest
 
 from bridge.commands.layout import columns_of
-from bridge.model.state import ProcessState, QueueState, SinkState, SourceState
+from bridge.model.accounting import RouteCounts
+from bridge.model.state import ProcessState, QueueState, RouteState, SinkState, SourceState
 from bridge.observe.log_fields import escape
 from tests.commands.conftest import Terminal
 from tests.support.admin_server import AdminServer, Bridge, make_state
@@ -37,9 +38,26 @@ def test_a_bridge_that_is_well(run: Terminal, server: AdminServer) -> None:
     assert "1,503 received: 1,200 enqueued, 288 filtered, 12 dead-lettered (8 decode, 4" in text
     assert "3 in flight, window 12% full" in text
     assert text.count("  at least once\n") == 2
-    assert "dead letters  12 since the start; those left are in workers-bridge:dead-letters" in text
+    assert "dead letters  of 12 events; those left are in workers-bridge:dead-letters" in text
     assert re.search(
         r"^queue +waiting  delayed  in flight  dead\nalarms +7 +0 +2 +0\ndefault +0 +5 +0 +1$", text, re.MULTILINE
+    )
+
+
+def test_routes_that_leave_messages_or_events_out(run: Terminal, server: AdminServer) -> None:
+    """One line for each below its source, only where there are any; of many the first ten by their numbers."""
+    assert "route " not in run("status", "--admin", server.listen)
+    routes = server.bridge.now.sources["plant"].counts.routes
+    routes["hot"].deduplicated, routes["hot"].expired, routes["note"].expired = 1_204, 2, 3
+    text = run("status", "--admin", server.listen)
+    assert "  route hot: 1,204 messages deduplicated, 2 events expired\n  route note: 3 events expired\n" in text
+    for number in range(12):
+        server.bridge.now.routes[f"more-{number}"] = RouteState("plant", "a", "q")
+        routes[f"more-{number}"] = RouteCounts(deduplicated=1)
+    text = run("status", "--admin", server.listen)
+    assert (text.count("  route "), "  and 4 routes more left messages or events out: see --json\n" in text) == (
+        10,
+        True,
     )
 
 

@@ -49,6 +49,16 @@ def _row(text: str, name: str) -> list[str]:
     return line.split()
 
 
+def test_routes_that_leave_messages_or_events_out(run: Terminal, server: AdminServer) -> None:
+    """Columns with their numbers since the start, where a route has any."""
+    arguments = ("top", "--once", "--interval", "200ms", "--admin", server.listen)
+    assert "deduplicated" not in (text := run(*arguments))
+    assert "expired" not in text
+    server.bridge.now.sources["plant"].counts.routes["hot"].deduplicated = 1_204
+    text = run(*arguments)
+    assert (_row(text, "hot")[-1], _row(text, "note")[-1], _row(text, "route")[-1]) == ("1,204", "0", "deduplicated")
+
+
 def test_one_table(run: Terminal, server: AdminServer) -> None:
     """`--once` needs no terminal: rates of sources and routes after one interval, and the queues; no line is cut."""
     server.bridge.now.sources["n" * 150] = SourceState("mqtt", connected=True)

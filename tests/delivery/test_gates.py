@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import AsyncIterator
 from typing import Any
@@ -12,10 +13,12 @@ import structlog
 from bridge.config import Config, Mqtt
 from bridge.delivery.event_log import EventLog
 from bridge.delivery.source_log import SourceLog
+from bridge.delivery.tapped import TapLines
 from bridge.delivery.tapped_part import Part
 from bridge.model.accounting import Accounts, Outcome, RouteCounts
 from bridge.model.batch import Batch
 from bridge.model.event import Event
+from bridge.model.taps import TapFilter
 from bridge.routing.compiler import compile_routes
 from bridge.routing.router import make as make_router
 from tests.support.batches import Sinks
@@ -112,6 +115,9 @@ async def test_the_log_at_debug_has_the_same(redis_server: Redis, make: Sinks) -
     assert [bool(line["duplicate"]) for line in lines] == [index == 1 for index in range(len(EVENTS))]
     assert [len(line["messages"] or ()) for line in lines] == [1, 0, 1, 1, 0, 0, 0, 0, 1]
     assert lines[5]["routes"]["timed"] == "expires: the event's time is up"
+    gone = "deduplicate: a message with its key was written before"
+    assert [lines[index]["routes"]["keyed"] for index in range(5)] == ["fits", gone, gone, "fits", gone]
+    assert lines[2]["routes"]["beside"] == "fits"
 
 
 @pytest.mark.parametrize(("redact", "shown"), [([], "2"), (["headers.x"], "2"), (["payload.id"], "***")])
@@ -127,3 +133,38 @@ async def test_the_log_has_no_key_of_a_redacted_field(
         log.written(made)
     (line,) = [line for line in lines if line["event"].endswith(".duplicate")]
     assert (line["event"], line["route"], line["key"], line["repeated"]) == ("message.duplicate", "keyed", shown, 2)
+
+
+async def test_a_tap_names_the_routes_of_which_a_message_was_written(redis_server: Redis, make: Sinks) -> None:
+    """A route that made messages, all of which were left out, took nothing; one of which some were says how many."""
+    each = {"name": "each", "actor": "a", "foreach": "$payload.l", "args": ["$item"], "deduplicate": {"key": "$item"}}
+    loaded = Config.model_validate({
+        "sources": {"s": MQTT}, "routes": [{"from": "s", **each}, {"from": "s", "name": "plain", "actor": "a"}],
+    })  # fmt: skip
+    made = Batch(
+        [Event("s", "t", b'{"l": %b}' % elements, 1, 1, raw=({}, {})) for elements in (b"[1, 2]", b"[2, 3, 3]", b"[3]")]
+    )
+    make_router(loaded.sources["s"], compile_routes(loaded)[0]["s"]).route(made)
+    made.written = await make(redis_server).write(made)
+    part = Part(made, Outcome.WRITTEN, redelivers=True, table=compile_routes(loaded)[0]["s"])
+    lines = [json.loads(TapLines(loaded).line(part, index, TapFilter(contents=True))) for index in range(3)]
+    assert [line["routes"]["each"] for line in lines] == [
+        {"verdict": "message"},
+        {"verdict": "message", "deduplicated": 2},
+        {"verdict": "deduplicated", "deduplicated": 1, "why": "deduplicate: a message with its key was written before"},
+    ]
+    assert [line["routes"]["plain"] for line in lines] == [{"verdict": "message"}] * 3
+
+
+async def test_a_tap_names_no_route_of_an_event_that_was_written_before(redis_server: Redis, make: Sinks) -> None:
+    """Where the source has the key, too."""
+    source = {**MQTT, "deduplicate": {"key": "$payload.id"}}
+    loaded = Config.model_validate({"sources": {"s": source}, "routes": [{"from": "s", "name": "r", "actor": "a"}]})
+    made = Batch([Event("s", "t", b'{"id": 1}', 1, 1, raw=({}, {})) for _ in range(2)])
+    make_router(loaded.sources["s"], compile_routes(loaded)[0]["s"]).route(made)
+    made.written = await make(redis_server).write(made)
+    part = Part(made, Outcome.WRITTEN, redelivers=True, table=compile_routes(loaded)[0]["s"])
+    lines = [json.loads(TapLines(loaded).line(part, index, TapFilter(contents=True))) for index in range(2)]
+    assert [(line["outcome"], line["routes"]["r"]["verdict"]) for line in lines] == [
+        ("enqueued", "message"), ("deduplicated", "deduplicated"),
+    ]  # fmt: skip

@@ -77,6 +77,7 @@ def test_wrong_counts_are_mistakes(tmp_path: Path, counts: object) -> None:
     with pytest.raises(ConfigError) as caught:
         Suite(file(tmp_path, {"name": "t", "event": EVENT, "expect": [], "expect_counts": counts}))
     assert "expect_counts" in str(caught.value)
+    assert "[key]" not in str(caught.value)
 
 
 def route(tmp_path: Path, capsys: pytest.CaptureFixture[str], *more: str) -> str:

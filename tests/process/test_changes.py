@@ -79,6 +79,29 @@ def test_a_source_restarts_whose_subscriptions_follow_its_routes() -> None:
     assert compare(_config(**fixed), _config(**fixed, routes=[{**HOT, "topic": "a/b"}, LOG])).restarted == set()
 
 
+@pytest.mark.parametrize(
+    ("before", "after", "renamed"),
+    [
+        ([{**LOG, "name": "x"}], [{**LOG, "name": "y"}], [("x", "y")]),
+        ([LOG], [{**HOT, "actor": "log"}, LOG], [("log", "log-2")]),
+        ([LOG], [{**LOG, "actor": "other"}], []),
+        ([LOG], [LOG, {**LOG, "name": "twin"}], []),
+        ([LOG], [{**LOG, "when": "payload.x == 1"}], []),
+    ],
+)
+def test_a_route_with_another_name_forgets_its_keys(
+    before: list[dict[str, Any]], after: list[dict[str, Any]], renamed: list[tuple[str, str]]
+) -> None:
+    """Also one without a name that has got another number."""
+    old, new = (
+        _config(routes=[{**route, "deduplicate": {"key": "$payload.id"}} if route["from"] == "stream" else route for route in routes])
+        for routes in (before, after)
+    )  # fmt: skip
+    words = "route {} is now {}: it has forgotten its keys of deduplicate, which belong to its name"
+    found = [word for word in compare(old, new).words if "forgotten" in word]
+    assert found == [words.format(*names) for names in renamed]
+
+
 def test_added_removed_and_replaced_sources() -> None:
     """A source of another type is another source: the spool of the old one is not the new one's."""
     new: dict[str, Any] = {"sources": {"stream": {**PLANT, "client_id": "d"}, "more": STREAM}, "routes": []}
