@@ -13,11 +13,10 @@ from typing import Literal
 KeyPath = tuple[str | int, ...]
 
 
-#: Why an event is a dead letter, for machines: the field `reason` in Redis and in the log. `invalid` is one whose payload does not
-#: fit the schema of `validate`; `poison` is an event during
-#: whose processing the bridge ended again and again; `arguments`, one whose actor can't be called so (`enforce_manifest`);
-#: `not-allowed`, one that names an actor or a queue which its route does not `allow`;
-#: `refused-by-redis`, one whose message Redis will never take.
+#: Why an event is a dead letter, for machines: the field `reason` in Redis and in the log. `invalid` is one whose
+#: payload does not fit the schema of `validate`; `poison` is an event during whose processing the bridge ended again
+#: and again; `arguments`, one whose actor can't be called so (`enforce_manifest`); `not-allowed`, one that names an
+#: actor or a queue which its route does not `allow`; `refused-by-redis`, one whose message Redis will never take.
 DeadLetterReason = Literal[
     "decode",
     "invalid",

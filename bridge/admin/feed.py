@@ -22,7 +22,8 @@ from bridge.model.state import SECONDS_BUCKETS, BridgeState
 INTERVAL_S: Final = 1.0
 #: The next state is made once so many times the processor's time that the last one took have passed.
 _PAUSES: Final = 4
-#: The parts that are sent as far as they have changed. `counts` has, by the route, its matched, filtered, dead-lettered, expired and deduplicated.
+#: The parts that are sent as far as they have changed. `counts` has, by the route, its matched, filtered,
+#: dead-lettered, expired and deduplicated.
 _PARTS: Final = ("sources", "routes", "queues", "counts")
 _COUNTED: Final = ("matched", "filtered", "dead_lettered", "expired", "deduplicated")
 

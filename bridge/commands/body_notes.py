@@ -1,4 +1,4 @@
-"""The notes of `check` on bodies: keys that have no effect, and bodies that nothing can be removed from, or that nobody can read."""
+"""The notes of `check` on bodies: keys without effect, fields that can't be redacted, and bodies that nobody can read."""
 
 from __future__ import annotations
 

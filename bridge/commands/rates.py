@@ -40,7 +40,7 @@ class Rate(Generic[_Count]):
     @property
     def came(self) -> float:
         """The events a second that came to it."""
-        return (_came(self.after) - _came(self.before)) / self.seconds
+        return (self.after.came - self.before.came) / self.seconds
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,10 +82,6 @@ def _counts(status: Status) -> dict[str, Counts]:
 
 def _routes(status: Status) -> dict[str, RouteCounts]:
     return {name: status.counts_of_route(name) for name in status.routes}
-
-
-def _came(counts: Counts | RouteCounts) -> int:
-    return counts.came
 
 
 def _goes_on(before: _Count | None, after: _Count) -> bool:

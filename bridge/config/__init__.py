@@ -4,8 +4,9 @@ from bridge.config.admin import AdminSettings
 from bridge.config.amqp import Amqp, Binding, Declare
 from bridge.config.connection import Connection, Tls
 from bridge.config.document import MAX_MISTAKES
+from bridge.config.dramatiq import Dramatiq
 from bridge.config.loading import Check, load
-from bridge.config.models import Config, DeadLetters, Dramatiq, Log
+from bridge.config.models import Config, DeadLetters, Log
 from bridge.config.route_model import Route
 from bridge.config.schema import schema
 from bridge.config.source_model import MAX_PROCESSES, Deduplicate, SourceModel, Window

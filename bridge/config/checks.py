@@ -15,7 +15,7 @@ from typing import Any, Final
 
 from bridge.config.connection import Connection
 from bridge.config.document import Document
-from bridge.config.models import Dramatiq
+from bridge.config.dramatiq import Dramatiq
 from bridge.config.sources import SOURCES
 from bridge.config.substitution import Piece
 from bridge.config.urls import split_url

@@ -72,7 +72,8 @@ class Part(NamedTuple):
 class Document:
     """A parsed file: `value`, where everything stands, and the mistakes that were found.
 
-    With the files that it includes it is a whole: the text is that of all, one after another, and so are the spans in it.
+    With the files that it includes it is a whole: the text is that of all files, one after another, and so are the
+    spans in it.
     """
 
     def __init__(self, text: str, file: str) -> None:

@@ -1,6 +1,7 @@
 """Where YAML ends the unquoted text of an expression too early, and the one remedy.
 
-A comma and a bracket (in lists and mappings in brackets), a colon before a space, and a `#` behind one have a meaning in YAML.
+A comma and a bracket (in lists and mappings in brackets), a colon before a space, and a `#` behind one have a meaning
+in YAML.
 """
 
 from __future__ import annotations
@@ -46,7 +47,7 @@ class Cuts:
         return cut
 
     def explain(self, text: str, index: int) -> bool:
-        """Tell whether a syntax error at `index` follows from an expression that was cut on its line, or on the one above."""
+        """Tell whether a syntax error at `index` follows from an expression that was cut on this line or the one above."""
         last = max((cut for cut in self._found if cut <= index), default=None)
         return last is not None and text.count("\n", last, index) < 2
 

@@ -1,4 +1,4 @@
-"""`include:`: the files that a configuration includes become one document with it, in which every place names its own file."""
+"""`include:`: a configuration and the files that it includes become one document; each place in it names its own file."""
 
 from __future__ import annotations
 

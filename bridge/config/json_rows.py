@@ -30,7 +30,7 @@ def json_line(text: str, error: Exception) -> int:
 
 
 def json_rows(text: str) -> Iterator[tuple[int, str | None, object]]:
-    """Yield line, key and value of each entry of an object, or of each element of a list, which has no key; text is JSON."""
+    """Yield line, key and value of each entry of an object, or of each element of a list (without a key) in JSON."""
     decoder = json.JSONDecoder(object_pairs_hook=_unique)
     position, line = _skip(text, 0), 1
     line += text.count("\n", 0, position)

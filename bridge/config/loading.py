@@ -17,17 +17,13 @@ from bridge.config.cases import Case, CaseFile
 from bridge.config.data import with_data
 from bridge.config.defaults import share
 from bridge.config.document import Document
-from bridge.config.dollar import is_expression
+from bridge.config.draft import draft_of
 from bridge.config.files import UnreadableFile, base_directory, read_file
 from bridge.config.inclusion import include
 from bridge.config.manifest import ManifestError, read_manifest
 from bridge.config.models import Config, Origin
 from bridge.config.reader import MAX_BYTES, parse
-from bridge.config.route_model import Route
-from bridge.config.source_model import Deduplicate, SourceModel
-from bridge.config.sources import SOURCES
 from bridge.config.substitution import PLACEHOLDERS, Substitution
-from bridge.config.tables import Table
 from bridge.config.validation_errors import first_choices, translate
 from bridge.config.wording import bounded_hints
 from bridge.errors import ConfigError, Diagnostic, LocatedDiagnostic
@@ -138,7 +134,7 @@ def _load(file: str, substitution: Substitution, check: Check | None) -> Loaded[
     if config is not None:
         config = with_data(_with_manifest(config, document), document)
     if check is not None and document.complete and not document.is_hopeless:
-        draft, places = (config, None) if config is not None else _draft(document)
+        draft, places = (config, None) if config is not None else draft_of(document)
         if config is None and isinstance(draft.manifest, str):
             draft = _with_manifest(draft, document)
         if config is None:
@@ -241,51 +237,6 @@ def _add_all(diagnostics: Iterator[Diagnostic], document: Document) -> bool:
         if document.is_hopeless:
             return False
     return True
-
-
-def _draft(document: Document) -> tuple[Config, list[int]]:
-    """Return what is sound of a configuration with mistakes: its routes, and which of the file's they are."""
-    value: Any = document.value if isinstance(document.value, dict) else {}
-    sources, routes = value.get("sources"), value.get("routes")
-    sound: list[Route] = []
-    places: list[int] = []
-    refused = {path[1] for path in document.refused if len(path) > 1 and path[0] == "routes"}
-    for index, raw in enumerate(routes if isinstance(routes, list) else ()):
-        if index in refused:
-            continue
-        try:
-            route = Route.model_validate(raw, by_alias=True, by_name=False, context={"secrets": set()})
-        except ValidationError:
-            continue
-        sound.append(route.model_copy(update={"name": route.name or route.actor}))
-        places.append(index)
-    drafts: dict[str, SourceModel] = {}
-    for name, raw in sources.items() if isinstance(sources, dict) else ():
-        kind = raw.get("type") if isinstance(raw, dict) else None
-        if isinstance(kind, str) and kind in SOURCES:
-            drafts[name] = SOURCES[kind].model_construct(type=kind, deduplicate=_deduplicate(raw))
-    tables = _draft_tables(value.get("tables"))
-    return Config.model_construct(sources=drafts, routes=sound, manifest=value.get("manifest"), tables=tables), places
-
-
-def _draft_tables(raw: object) -> dict[str, Table]:
-    """Return the tables, so that lookups find their names; those with mistakes are empty."""
-    tables = {}
-    for name, settings in raw.items() if isinstance(raw, dict) else ():
-        try:
-            tables[name] = Table.model_validate(settings, by_alias=True, by_name=False)
-        except ValidationError:
-            tables[name] = Table.model_construct(values={})
-    return tables
-
-
-def _deduplicate(source: dict[str, Any]) -> Deduplicate | None:
-    """Return the `deduplicate` of a source as far as its key is an expression, whatever else is wrong with it."""
-    raw = source.get("deduplicate")
-    key = raw.get("key") if isinstance(raw, dict) else None
-    if is_expression(key):
-        return Deduplicate.model_construct(key=key)
-    return None
 
 
 def _in_file(diagnostic: Diagnostic, places: list[int] | None, document: Document) -> Diagnostic:

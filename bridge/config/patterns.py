@@ -1,4 +1,4 @@
-"""The files that a pattern such as `routes/*.yaml` finds: sorted, within bounds, and none that an editor or a volume hides."""
+"""The files that a pattern such as `routes/*.yaml` finds: sorted, within bounds, and no hidden ones."""
 
 from __future__ import annotations
 
@@ -40,7 +40,9 @@ def check_pattern(pattern: str) -> str:
 
 
 def find_files(folder: Path, pattern: str) -> list[str]:
-    """Return the paths that a pattern finds, sorted; relative ones begin at `folder`. The search is recorded like a read.
+    """Return the paths that a pattern finds, sorted; relative ones begin at `folder`.
+
+    The search is recorded like a read.
 
     A wildcard fits no name that begins with a point, such as an editor's lock or the `..data` of a Kubernetes volume.
 

@@ -76,7 +76,7 @@ def schema(actors: Mapping[str, Actor] | None = None) -> dict[str, Any]:
 
 
 def _move_required(generated: dict[str, Any]) -> None:
-    """Require the keys of a source only where the file has no `defaults`, and `sources` nowhere: included files need none."""
+    """Require the keys of a source only where the file has no `defaults`, and `sources` nowhere: files may be included."""
     del generated["required"]
     required = []
     for kind, source in SOURCES.items():

@@ -1,7 +1,7 @@
 """`validate:`, a JSON Schema for payloads: its file, its mistakes, and its validator, by jsonschema-rs.
 
-That library is an extra, imported where a schema is. It is told to compile patterns to automata, which take time in proportion to
-the text, and to load nothing from elsewhere.
+That library is an extra, imported where a schema is. It is told to compile patterns to automata, which take time in
+proportion to the text, and to load nothing from elsewhere.
 """
 
 from __future__ import annotations
@@ -82,8 +82,8 @@ class Validator:
         """Compile the schema, which has no mistakes."""
         self._validator = _compile(schema.value)
         self._name = schema.name
-        # Of a recursive schema the library makes no error in less than exponential time (0.61.2: 48 s for a list nested 18
-        # deep, observed); `is_valid` remembers, and takes microseconds.
+        # Of a recursive schema the library makes no error in less than exponential time (0.61.2: 48 s for a list nested
+        # 18 deep, observed); `is_valid` remembers, and takes microseconds.
         self._is_recursive = is_recursive(schema.value)
         self.is_valid = self._validator.is_valid
 
@@ -255,7 +255,7 @@ def read_schema(file: str, path: Path) -> tuple[Schema | None, list[Diagnostic],
 
 
 def _placed(mistakes: list[Diagnostic], body: bytes, path: Path) -> list[LocatedDiagnostic]:
-    """Return the mistakes of a schema with their places in its file: JSON is YAML, which has them, but for its rarest forms."""
+    """Return the mistakes of a schema with their places in its file, which the reader of YAML finds in JSON too."""
     if not mistakes:
         return []
     document = parse(body, str(path), NO_SUBSTITUTION)

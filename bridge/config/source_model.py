@@ -77,7 +77,7 @@ class SourceModel(Connection):
     decode: Decode = Field(default="json", description="how a body becomes the payload", examples=["msgpack"])
     content_encoding: ContentEncoding = Field(
         default="auto",
-        description="compression of the bodies that can't be read as they are; auto: as the event declares it",
+        description="compression that bodies may have; auto: as the event declares it",
         examples=["gzip"],
     )
     charset: Charset = Field(

@@ -104,7 +104,10 @@ def is_data(path: KeyPath) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class TablesRead:
-    """The rows of each table, and the mistakes: those in the configuration, and those in files, each with the file and the table; `digests` are of the files."""
+    """The rows of each table; the mistakes in the configuration; and those in files, each with its file and its table.
+
+    `digests` are those of the files.
+    """
 
     rows: Mapping[str, Rows]
     diagnostics: Sequence[Diagnostic]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NoReturn
 
@@ -15,7 +15,7 @@ from bridge.model.event import Event, already_parsed
 from bridge.model.message import Gate, MessageIds
 from bridge.routing import router
 from bridge.routing.compiler import compile_routes
-from bridge.routing.payloads import readable
+from bridge.routing.payloads import payload_of, readable
 from bridge.routing.repair import DroppedBody
 from bridge.routing.routes import ROUTE_ERRORS, Matches, Route
 from bridge.sink.dead_letters import DEAD_LETTER_VERSION
@@ -33,7 +33,7 @@ class Refused(BridgeError):
 
 @dataclass(slots=True)
 class Plan:
-    """The outcome of a letter's event: for each message its route, queue, redis_message_id, body and gate; and new letters.
+    """The outcome of a letter's event: each message, with its route, queue, redis_message_id, body and gate; new letters.
 
     `seen_prefix` and `seen_key` name the key that remembers the routes which are written, "" without `deduplicate`; a key
     that is there is kept for `lifetime_ms`, one that is not for `new_lifetime_ms`.
@@ -97,7 +97,7 @@ class Planner:
         except BadEvent as error:
             plan.letters.append(DeadLetter(event, error.reason, error.detail, name))
             return plan
-        self._run(plan, matches, _restored(event, payload, letter, secret), payload, ids, secret)
+        self._run(plan, matches, _restored(event, payload, letter, secret), payload, ids, secret, letter.redacted)
         if not plan.messages and not plan.letters:
             of = f"`when` of the route {name} is false" if name else "every fitting route's `when` is false"
             raise Refused("filtered", f"{of} today: nothing would be written")
@@ -147,11 +147,21 @@ class Planner:
         return matches
 
     def _run(  # noqa: PLR0917 - the arguments of a route
-        self, plan: Plan, matches: Matches, event: Event, payload: object, ids: MessageIds, secret: RedactedValue
+        self,
+        plan: Plan,
+        matches: Matches,
+        event: Event,
+        payload: object,
+        ids: MessageIds,
+        secret: RedactedValue,
+        redacted: Sequence[str],
     ) -> None:
         for route, captures in matches:
             if route.otherwise and (plan.messages or plan.letters):
                 continue  # they stand behind all others
+            if any(path.startswith("payload.") for path in redacted) and _reads_as_text(route, payload):
+                detail = f"the route {route.name} reads the body as text, of which fields were redacted"
+                raise Refused("redacted", detail)
             try:
                 for message in route.messages(event, payload, captures, ids) or ():
                     plan.messages.append((route.name, message.queue, message.id, message.body, message.gate))
@@ -182,6 +192,16 @@ class Planner:
 
 def _reads_details(route: Route) -> bool:
     return any(not expression.names.isdisjoint(("headers", "meta")) for _, expression in route.source_map.values())
+
+
+def _reads_as_text(route: Route, payload: object) -> bool:
+    """Tell whether the route's payload is all of the body, in which nothing stands for a removed field."""
+    if all("payload" not in expression.names for _, expression in route.source_map.values()):
+        return False
+    try:
+        return isinstance(payload_of(route.decode, payload), str)
+    except BadEvent:
+        return False
 
 
 def _restored(event: Event, payload: object, letter: Letter, secret: RedactedValue) -> Event:

@@ -2,14 +2,17 @@
 --
 -- Safe to send again when the reply was lost, and by two at once: a run that does not find the letter writes nothing.
 --
--- KEYS  the stream, its books; the list and the hash of each message's queue, in turn; then the keys of the messages that have
---       one of their own; then, with a lifetime, the key that remembers the routes which are written for the event's deduplication key.
--- ARGV  the letter's id; the number of messages, for each route id body, and the lifetime of its own key (ms), 0 without one;
+-- KEYS  the stream, its books; the list and the hash of each message's queue, in turn;
+--       then the keys of the messages that have one of their own;
+--       then, with a lifetime, the key that remembers the routes which are written for the event's deduplication key.
+-- ARGV  the letter's id;
+--       the number of messages, for each route id body, and the lifetime of its own key (ms), 0 without one;
 --       two lifetimes of the last key (ms): one that is there gets the first, one that is not the second; 0: neither has one;
 --       the number of new letters, for each route field-count (name value)*;
 --       at most so many letters, bytes, ms of age
 -- Reply 'gone'; or the messages that were written, the messages and letters that were left out since their routes were written
---       before, or their own keys are there, the older letters that went to make room, then the id of the first new letter and its route, '' without one
+--       before or their own keys are there, the older letters that went to make room,
+--       then the id of the first new letter and its route, '' without one
 -- Errors before its first effect. DEADLETTERS: a key of theirs is of a wrong type. WRONGTYPE: a queue's is, so the messages can
 --       never be written. NOPERM: the user lacks a command. Those of the server itself (OOM, READONLY, MISCONF).
 

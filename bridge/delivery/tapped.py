@@ -7,11 +7,8 @@ may see contents, and never those that `dead_letters.redact` keeps out of dead l
 from __future__ import annotations
 
 import base64
-from bisect import bisect_left
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from functools import cached_property
 from itertools import islice
 from typing import Any, Final, NamedTuple
 
@@ -19,25 +16,24 @@ import msgspec
 
 from bridge.config import Config
 from bridge.delivery.event_log import event_ids, moment_of
+from bridge.delivery.tapped_part import Part
 from bridge.dry_run.as_test import as_test
 from bridge.dry_run.runs import DryRun, Result
 from bridge.errors import BadEvent, InvalidValue, describe_error
-from bridge.model.accounting import Outcome
-from bridge.model.batch import Batch, DeadLetter
+from bridge.model.batch import DeadLetter
 from bridge.model.event import Event
 from bridge.model.taps import TapFilter
 from bridge.observe.masking import without_secrets
 from bridge.routing.redaction import RedactedEvent, Redaction
-from bridge.routing.routes import RouteTable
 
 #: Of a body, of all headers, and of the arguments of one message, so many bytes are shown at most.
 MAX_SHOWN_BYTES: Final = 16 << 10
 #: So many messages of an event are shown, and so many routes of those that do not fit.
 _MAX_MESSAGES: Final = 20
 _MAX_ROUTES: Final = 20
-#: A text that may quote values is cut, in characters.
 #: A larger body is not decoded once more.
 _MAX_RUN: Final = 64 << 10
+#: A text that may quote values is cut, in characters.
 _MAX_WHY: Final = 1_000
 _MAX_TOPIC: Final = 1_024
 _NOT_EXPLAINED: Final = frozenset({"poison"})
@@ -52,72 +48,6 @@ class _Message(msgspec.Struct):
 
 
 _message: Final = msgspec.json.Decoder(_Message).decode
-
-
-@dataclass(eq=False)
-class Part:
-    """A batch that was written as one, or not at all; `table` has the routes of its source, None where there are none.
-
-    `lines` are those that were made of it, by the event's position and by what a tap may see.
-    """
-
-    batch: Batch
-    outcome: Outcome
-    redelivers: bool
-    table: RouteTable | None
-    lines: dict[tuple[int, bool], bytes] = field(default_factory=dict)
-
-    @cached_property
-    def letters(self) -> dict[int, DeadLetter]:
-        """The first dead letter of each event that has one."""
-        return dict(reversed(self.batch.dead_letters))
-
-    @cached_property
-    def duplicates(self) -> frozenset[int]:
-        """The events that had been written before."""
-        return frozenset(self.batch.written.duplicate_indexes if self.batch.written is not None else ())
-
-    def written_messages(self, index: int) -> Iterator[tuple[str, bytes]]:
-        """Yield the queue and the body of each message of the event at `index` that is in Redis by this write."""
-        is_written = self.batch.written is not None or self.outcome is Outcome.WRITTEN
-        return self._messages(index) if is_written and index not in self.duplicates else iter(())
-
-    @cached_property
-    def suppressed(self) -> frozenset[tuple[int, int]]:
-        """The messages that were left out for their own keys: the numbers of their columns, and their places."""
-        return frozenset((one.column, one.place) for one in self.batch.suppressed)
-
-    @cached_property
-    def _partly_suppressed(self) -> frozenset[int]:
-        """The events of which messages were left out for their own keys."""
-        return frozenset(one.event_index for one in self.batch.suppressed)
-
-    def _messages(self, index: int) -> Iterator[tuple[str, bytes]]:
-        for number, (queue, column) in enumerate(self.batch.queues.items(), 1):
-            indexes = column.event_indexes  # they ascend
-            for place in range(bisect_left(indexes, index), len(indexes)):
-                if indexes[place] != index:
-                    break
-                if (number, place) not in self.suppressed:
-                    yield queue, column.messages[place][1]
-
-    def class_of(self, index: int) -> str:
-        """Return the class of the event at `index`, by the word that the accounts have for it."""
-        event = self.batch.events[index]
-        if self.batch.written is None and self.outcome is not Outcome.WRITTEN:
-            is_returned = self.outcome is Outcome.LOST and self.redelivers and event.token is not None
-            return Outcome.RETURNED.value if is_returned else self.outcome.value
-        has_messages = next(self._messages(index), None) is not None
-        was_made = has_messages or index in self.letters or index in self._partly_suppressed
-        if index in self.duplicates and was_made:
-            return "deduplicated"
-        if index in self.letters:
-            return "dead-lettered"
-        if has_messages:
-            return "enqueued"
-        if index in self.batch.expired:
-            return "expired"
-        return "filtered" if self.table is None or self.table.matches(event.topic) else "unmatched"
 
 
 class TestItem(NamedTuple):

@@ -7,7 +7,8 @@ import time
 from collections import deque
 from typing import Final, NamedTuple
 
-from bridge.delivery.tapped import Part, TapLines, TestItem
+from bridge.delivery.tapped import TapLines, TestItem
+from bridge.delivery.tapped_part import Part
 from bridge.model.taps import Tap
 
 #: So many events wait, of so many bytes together; others are dropped.

@@ -13,7 +13,8 @@ from typing import Final
 
 from bridge.config import Config
 from bridge.delivery.observers import Observers
-from bridge.delivery.tapped import Part, TapLines
+from bridge.delivery.tapped import TapLines
+from bridge.delivery.tapped_part import Part
 from bridge.delivery.tapped_tests import TestMaker
 from bridge.model.accounting import Outcome
 from bridge.model.batch import Batch

@@ -45,7 +45,10 @@ def message_fields(made: Made, now_ms: int) -> Fields:
 
 
 def _steps(options: Fields) -> list[Fields]:
-    """Take the steps of `then` out of the options of a message, and return them; a `pipe_target` of a route's own has no id."""
+    """Take the steps of `then` out of the options of a message, and return them.
+
+    A `pipe_target` without an id is none: the route's own options have it.
+    """
     target = options.get("pipe_target")
     if not isinstance(target, dict) or "message_id" not in target:
         return []

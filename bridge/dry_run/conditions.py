@@ -118,7 +118,7 @@ class Condition:
 def _reads(node: ast.AST, inner: frozenset[str] = frozenset()) -> Iterator[ast.expr]:
     """Yield the parts of an expression that read the event: fields, captures, `topic`, and calls that read a field.
 
-    A part that reads one of the names `inner`, of a loop's element or of a side of a comparison, has no value of its own.
+    A part that reads one of the `inner` names, of a loop's element or a side of a comparison, has no value of its own.
     """
     if isinstance(node, ast.ListComp | ast.DictComp):
         targets = {name.id for name in ast.walk(node.generators[0].target) if isinstance(name, ast.Name)}

@@ -13,8 +13,8 @@ from bridge.dry_run.wording import visible
 from bridge.errors import KeyPath
 from bridge.observe.masking import MASK, masked
 
-#: The parts of a route that may hold a secret; its names and topics are shown, as `check` does.
-_MASKED: Final = frozenset({"when", "args", "kwargs", "options"})
+#: The parts of a route, and of a step of its `then`, that may hold a secret; its names and topics are shown, as `check` does.
+_MASKED: Final = frozenset({"when", "args", "kwargs", "options", "foreach", "eta", "key", "message_id"})
 
 
 class Masking:
@@ -31,9 +31,9 @@ class Masking:
         return masked(text, self._forms)
 
     def value(self, value: Any) -> Any:
-        """Return a value of JSON without the values; its keys are never substituted."""
+        """Return a value of JSON without the values; an expression may make a key of one, too."""
         if isinstance(value, dict):
-            return {key: self.value(item) for key, item in value.items()}
+            return {self.text(key): self.value(item) for key, item in value.items()}
         if isinstance(value, list):
             return [self.value(item) for item in value]
         if isinstance(value, str):
@@ -48,4 +48,4 @@ def _substituted(document: Document) -> Iterator[str]:
 
 
 def _may_be_secret(path: KeyPath) -> bool:
-    return path[0] == "tests" or is_data(path) or (path[0] == "routes" and not _MASKED.isdisjoint(path[2:3]))
+    return path[0] == "tests" or is_data(path) or (path[0] == "routes" and not _MASKED.isdisjoint(path[2:5]))

@@ -27,10 +27,10 @@ from bridge.routing.repair import DroppedBody
 from bridge.routing.routes import ROUTE_ERRORS, Route
 from bridge.topics.mismatch import mismatch
 
-#: What a route makes of an event: messages, a dead letter, or nothing, since its topic or its `when` does not fit; since another
-#: route fits and it takes the rest (`otherwise`), or its list is empty (`foreach`); since the event's time is up (`expires`), or
-#: messages with the keys of all were written before (`deduplicate`); or since the source does not bring the topic that fits, or
-#: the event has no payload that can be read.
+#: The outcome of an event at a route: "message" (one or several), "dead-letter", or why there is neither: the topic
+#: does not fit; `when` is false; another route fits (of an `otherwise` route); the list of `foreach` is empty; the time
+#: of the event is up; all messages are left out for their keys; the source does not bring the topic; the payload can't
+#: be read.
 Verdict = Literal[
     "message",
     "dead-letter",
@@ -168,8 +168,8 @@ class DryRun:
     def run(self, event: Event, now_ms: int, remembered: Remembered | None = None) -> Result:
         """Return the outcome of `event` if it is routed at `now_ms`, milliseconds since 1970.
 
-        Messages whose keys are `remembered` are left out, and the others' keys are added; without it, only the event's own
-        messages can be duplicates of each other.
+        Messages whose keys are `remembered` are left out, and the others' keys are added; without it, only the event's
+        own messages can be duplicates of each other.
         """
         self._now_ms = now_ms
         self._remembered = set() if remembered is None else remembered

@@ -49,11 +49,12 @@ class Missed:
 
 @dataclass(slots=True)
 class RouteCounts:
-    """The events that came to one route, in numbers: it made messages, its `when` was false, it made a dead letter, or their
-    time was up.
+    """The events that came to one route, in numbers.
 
-    An event may come to several routes. `deduplicated` counts messages, of the events that `matched`: they were not written,
-    since their own key was there.
+    The route made messages of those that `matched`, and a dead letter of those that are `dead_lettered`. Its `when` was
+    false for those that are `filtered`, and the time of those that are `expired` was up. An event may come to several
+    routes. `deduplicated` counts messages of the events that `matched`: they were not written, since their own key was
+    there.
     """
 
     matched: int = 0
@@ -81,16 +82,18 @@ class Counts:
     """The fate of a source's events, in numbers.
 
     Events are `received` from the broker, or `recovered` from the spool of an earlier run. Each gets exactly one class:
-    `returned` (not written, and its broker redelivers it) or `lost` (not written, and nobody redelivers it); or the first that
-    fits of `dead_lettered` (a route failed, or it could be given to none), `enqueued` (at least one message of it was written),
-    `deduplicated` (everything of it had been written before, or had a key that was there), `expired` (its time was up),
-    `filtered` (routes had its topic, and no `when` was true), or `unmatched` (no route had its topic, and it was dropped). So `came` = `settled` + the events in flight + those in the spool, at every moment.
+    `returned` (not written, and its broker redelivers it) or `lost` (not written, and nobody redelivers it); or the
+    first that fits of `dead_lettered` (a route failed, or it could be given to none), `enqueued` (at least one message
+    of it was written), `deduplicated` (everything of it had been written before, or had a key that was there),
+    `expired` (its time was up), `filtered` (routes had its topic, and no `when` was true), or `unmatched` (no route had
+    its topic, and it was dropped). So `came` = `settled` + the events in flight + those in the spool, at every moment.
 
-    `messages` counts written messages. `trimmed` counts dead letters, of any source, that made room for newer ones of this
-    source or were too old. `invalid_traces` counts events whose trace was malformed, or a part of it, and left out: whatever
-    their class is; not those of a batch that was written in parts. `reasons` divides `dead_lettered`; an event with several dead letters counts by the first.
-    `routes` has the routes by name, as far as events came to them. `repaired` has the repairs of bodies, whatever the events'
-    class is; not those of a batch that was written in parts. None of the three is compared.
+    `messages` counts written messages. `trimmed` counts dead letters, of any source, that made room for newer ones of
+    this source or were too old. `invalid_traces` counts events whose trace was malformed, or a part of it, and left
+    out: whatever their class is; not those of a batch that was written in parts. `reasons` divides `dead_lettered`; an
+    event with several dead letters counts by the first. `routes` has the routes by name, as far as events came to them.
+    `repaired` has the repairs of bodies, whatever the events' class is; not those of a batch that was written in parts.
+    None of the three is compared.
     """
 
     received: int = 0

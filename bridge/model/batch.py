@@ -259,12 +259,12 @@ class Trimmed(NamedTuple):
 class Written:
     """The result of a confirmed write.
 
-    `messages` counts the messages written. `duplicates` counts the events that had been written before, or of which every
-    message was left out for a key of its own; their positions are `duplicate_indexes`. `refused` counts the events that
-    became dead letters because Redis will never take them. `lengths` gives each queue's length right after the write, 0 if
-    no message was added to it. `size` counts the bytes sent. `trimmed` counts the dead letters that made room for those of
-    the batch. `suppressed` has the messages that were left out for their own keys; of a batch that was written in parts,
-    their places are those in the parts.
+    `messages` counts the messages written. `duplicates` counts the events that had been written before, or of which
+    every message was left out for a key of its own; their positions are `duplicate_indexes`. `refused` counts the
+    events that became dead letters because Redis will never take them. `lengths` gives each queue's length right after
+    the write, 0 if no message was added to it. `size` counts the bytes sent. `trimmed` counts the dead letters that
+    made room for those of the batch. `suppressed` has the messages that were left out for their own keys; of a batch
+    that was written in parts, their places are those in the parts.
     """
 
     messages: int

@@ -14,10 +14,10 @@ class Column:
     """The messages of a batch for one queue, in the order of the events.
 
     `messages` holds a redis_message_id and a body for each. `event_indexes` holds, at the same place, the position of
-    the message's event in the batch's `events`; one event can have several messages, or none. `routes` holds, at the same
-    place again, the message's route, where the source's events are deduplicated. `gates` holds the gates of the messages that
-    have one, by the place, each with the message's number among those of its route and event; it is empty where no route has
-    a key of its own.
+    the message's event in the batch's `events`; one event can have several messages, or none. `routes` holds, at the
+    same place again, the message's route, where the source's events are deduplicated. `gates` holds the gates of the
+    messages that have one, by the place, each with the message's number among those of its route and event; it is empty
+    where no route has a key of its own.
     """
 
     event_indexes: list[int] = field(default_factory=list)

@@ -189,7 +189,7 @@ class Event(msgspec.Struct, eq=False, gc=False):
         return self.read(self.raw)
 
     def readable_details(self) -> Details:
-        """Return the headers and the meta, also where some can't be read: these raise a BadEvent once they are asked for.
+        """Return the headers and the meta. Those that can't be read raise a BadEvent once they are asked for.
 
         Raises:
             BadEvent: none of them can be read.

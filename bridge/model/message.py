@@ -38,7 +38,7 @@ _NOT_JSON: Final = (UnicodeEncodeError, TypeError, ValueError, OverflowError, Re
 
 @dataclass(slots=True, frozen=True)
 class GateRule:
-    """The rule for the keys of a route's messages: Redis remembers each for `lifetime_ms`. Two routes never share a key.
+    """The rule for the keys of a route's messages: Redis remembers each for `lifetime_ms`; no two routes share a key.
 
     `is_shown` says whether a log line may have a key: it is made of nothing that `dead_letters.redact` removes.
     """

@@ -174,7 +174,7 @@ class ProcessState(msgspec.Struct, omit_defaults=True):
 class RouteState(msgspec.Struct, omit_defaults=True):
     """A route of the configuration. Its numbers stand in the counts of its source.
 
-    `targets` are the queues and actors of its messages where an event chooses among several, `steps` those of its `then`.
+    `targets` are the queues and actors of its messages where an event chooses among several, `steps` of its `then`.
     """
 
     source: str

@@ -81,7 +81,7 @@ class Trial(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
 
 
 class TriedRoute(msgspec.Struct, omit_defaults=True):
-    """The outcome of one route. `messages` are texts of JSON, in their order, and `queues` theirs; `unshown` counts the others.
+    """The outcome of one route. `messages` are JSON, in their order, and `queues` theirs; `unshown` counts the others.
 
     `why` explains each verdict but "message".
     """

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 
-from bridge.config import MAX_MISTAKES, Config, SourceConfig
-from bridge.config import Route as RouteConfig
+from bridge.config import MAX_MISTAKES, Config
 from bridge.config.manifest import Actor
 from bridge.config.source_model import DeduplicatedSource
 from bridge.errors import Diagnostic, InvalidValue
@@ -17,7 +16,7 @@ from bridge.routing.deduplication import Deduplication, check_names
 from bridge.routing.expressions import RUNTIME, STEPS
 from bridge.routing.functions import compile_function
 from bridge.routing.gates import GateContext
-from bridge.routing.route_compiler import RouteCompiler
+from bridge.routing.route_compiler import RouteCompiler, RouteContext
 from bridge.routing.routes import Route, RouteTable
 from bridge.routing.tracing import Tracing
 from bridge.routing.validation import Validators
@@ -43,41 +42,26 @@ def compile_routes(
 ) -> tuple[dict[str, RouteTable], list[Diagnostic]]:
     """Compile every route; return each source's route table, and the mistakes in the routes, up to MAX_MISTAKES.
 
-    `functions` are the globals that the expressions can reach: a dry run has a `now()` of its own. Unless `traced`, the routes
-    write no traces into messages, whatever the configuration says: a dry run compares messages without them. Unless `expires`,
-    no event has an expiry: a person who retries a dead letter wants its messages.
+    `functions` are the globals that the expressions can reach: a dry run has a `now()` of its own. Unless `traced`, the
+    routes write no traces into messages, whatever the configuration says: a dry run compares messages without them.
+    Unless `expires`, no event has an expiry: a person who retries a dead letter wants its messages.
     """
     diagnostics: list[Diagnostic] = []
     routes: dict[str, list[Route]] = {name: [] for name in config.sources}
     parsed: Parsed = {}
-    queues = config.actor_queues
     validators = Validators(config)
     looking_up = expressions.lookups(config.rows)
-    functions = {**functions, **looking_up}
     tracing = _tracing(config) if traced and config.tracing.propagate else {}
     redacted = {path.partition(".")[0] for path in config.dead_letters.redact}
-    max_ages = {name: actor.options.get("max_age") for name, actor in (config.actors or {}).items()}
-    is_timed = {name: "expires_in" in source.traits.properties(source).meta for name, source in config.sources.items()}
-    enforced = config.actors if config.enforce_manifest else None
+    contexts = _contexts(config, {**functions, **looking_up}, tracing, redacted, expires=expires)
     for index, route in enumerate(config.routes):
         if len(diagnostics) >= MAX_MISTAKES:
             break  # nobody reads more
         if route.source not in config.sources:
             continue  # the configuration's own checks report it
-        compiled = RouteCompiler(
-            route,
-            Values(("routes", index), diagnostics, parsed, config.tables),
-            config.sources[route.source].traits.topics,
-            functions=functions,
-            enforced=enforced,
-            queues=queues,
-            tracing=tracing.get(route.source),
-            gates=GateContext(redacted, is_timed[route.source], max_ages, expires=expires),
-            check=validators.of(route.validation),
-            secrets=config.table_secrets,
-        ).compile()
+        values = Values(("routes", index), diagnostics, parsed, config.tables)
+        compiled = RouteCompiler(route, values, contexts[route.source], validators.of(route.validation)).compile()
         if compiled is not None:
-            compiled.decode = own_decode(route, config.sources[route.source])
             routes[route.source].append(compiled)
     keys = {name: _compile_deduplication(name, config, diagnostics, redacted, looking_up) for name in config.sources}
     for name, of_source in routes.items():
@@ -105,9 +89,33 @@ def _read_own_payloads(routes: list[Route], deduplication: Deduplication | None)
         deduplication.read_payloads()
 
 
-def own_decode(route: RouteConfig, source: SourceConfig) -> str:
-    """Return the kind of a route's payload; "" if it is the source's."""
-    return route.decode if route.decode not in (None, source_kind(source)) else ""
+def _contexts(
+    config: Config,
+    functions: Mapping[str, object],
+    tracing: Mapping[str, Tracing],
+    redacted: Collection[str],
+    *,
+    expires: bool,
+) -> dict[str, RouteContext]:
+    """Return the surroundings of the routes of each source."""
+    actors = config.actors or {}
+    max_ages = {name: actor.options.get("max_age") for name, actor in actors.items()}
+    queues = config.actor_queues
+    return {
+        name: RouteContext(
+            topics=source.traits.topics,
+            kind=source_kind(source),
+            functions=functions,
+            enforced=actors if config.enforce_manifest else {},
+            queues=queues,
+            tracing=tracing.get(name),
+            gates=GateContext(
+                redacted, "expires_in" in source.traits.properties(source).meta, max_ages, expires=expires
+            ),
+            secrets=config.table_secrets,
+        )
+        for name, source in config.sources.items()
+    }
 
 
 def _tracing(config: Config) -> dict[str, Tracing]:

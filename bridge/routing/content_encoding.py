@@ -11,7 +11,8 @@ from typing import Any, Final
 from bridge.errors import BadEvent
 from bridge.routing.charset import CHARSETS
 
-#: Every name of an encoding, in lower case; "" is none. kombu, Celery's library, writes application/x-gzip for zlib's format.
+#: Every name of an encoding, in lower case; "" is none. kombu, Celery's library, writes application/x-gzip for zlib's
+#: format.
 _NAMES: Final = {
     **dict.fromkeys(("", "none", "identity", "binary", "7bit", "8bit", *CHARSETS), ""),
     **dict.fromkeys(("gzip", "x-gzip", "application/gzip", "application/x-gzip"), "gzip"),
@@ -24,6 +25,8 @@ _HEADERS: Final = ("content-encoding", _KOMBU)
 #: A member takes at least 18 bytes, and each one a copy of the rest.
 _MAX_MEMBERS: Final = 100
 _GZIP_MAGIC: Final = b"\x1f\x8b"
+#: The signatures that no text in UTF-8 begins with.
+_MAGICS: Final = {b"\x1f\x8b\x08": "gzip", b"\x28\xb5\x2f\xfd": "zstd"}
 _GZIP, _ZLIB, _RAW = 31, 15, -15
 #: The decoder keeps so much of what it has decoded: 8 MiB, as RFC 8878 recommends.
 _ZSTD_WINDOW_LOG: Final = 23
@@ -48,11 +51,20 @@ def declared_encoding(headers: Mapping[str, object], meta: Mapping[str, object])
     return ""
 
 
+def signature(body: bytes) -> str:
+    """Return the encoding whose signature a body has, or "". That of "deflate", zlib's, a text may have by chance."""
+    for magic, encoding in _MAGICS.items():
+        if body.startswith(magic):
+            return encoding
+    return "deflate" if body[:1] == b"x" and int.from_bytes(body[:2]) % 31 == 0 else ""
+
+
 def decompressed(body: bytes, encoding: str, max_bytes: int) -> bytes:
     """Return what `encoding` holds in a body.
 
     Raises:
-        BadEvent: the body is not of this encoding, has not its end, or more behind it; or more than `max_bytes` come out.
+        BadEvent: the body is not of this encoding, has not its end, or more behind it; or more than `max_bytes` come
+        out.
     """
     try:
         if encoding == "gzip" and body[:2] == _GZIP_MAGIC:

@@ -11,6 +11,7 @@ from bridge.errors import BadEvent
 from bridge.model.message import FREE_MESSAGE_BYTES, MAX_ROUTE_BYTES, Message, check_growth
 from bridge.routing.expressions.loops import begin
 from bridge.routing.expressions.purse import Place
+from bridge.routing.expressions.syntax import PLACE, place_missing
 
 #: The names that the expressions of each element have beside the others.
 NAMES: Final = ("item", "index")
@@ -63,7 +64,7 @@ class Foreach:
         module = ast.parse(f"def route():{_LOOP.replace(chr(10), chr(10) + '    ')}")
         function = module.body[0]
         assert isinstance(function, ast.FunctionDef)  # noqa: S101 - as written above
-        place = {name: getattr(call, name) for name in _PLACE}
+        place = {name: getattr(call, name) for name in PLACE}
         for node in ast.walk(function):
             vars(node).update(place)
         loop: Any = function.body[1]
@@ -78,14 +79,9 @@ class Foreach:
 
     def _begun(self) -> ast.expr:
         checked = ast.Call(ast.Name("_elements", ast.Load()), [self.items], [])
-        begun = begin(checked, self.weight, _NOWHERE)
-        place = {name: getattr(self.items, name) for name in _PLACE}  # a failure of theirs is one of the list
-        nodes: list[ast.AST] = [begun]
-        while nodes:
-            node = nodes.pop()
-            if node is not self.items:
-                vars(node).update(place)
-                nodes += ast.iter_child_nodes(node)
+        # A failure of the new nodes is one of the list.
+        begun = ast.copy_location(begin(checked, self.weight, _NOWHERE), self.items)
+        place_missing(begun)
         return begun
 
     def _checked(self, items: object) -> list[Any]:
@@ -96,9 +92,6 @@ class Foreach:
         if len(items) > self.limit:
             raise BadEvent("too-large", f"foreach: {len(items)} elements, foreach_limit is {self.limit}", "foreach")
         return items
-
-
-_PLACE: Final = ("lineno", "end_lineno", "col_offset", "end_col_offset")
 
 
 def element_of(error: BaseException, filename: str) -> str:

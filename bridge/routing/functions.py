@@ -8,7 +8,9 @@ from functools import lru_cache
 from typing import Any, Final
 
 from bridge.routing.expressions import PURSE, RUNTIME, STEPS, Expression
+from bridge.routing.expressions.loops import call
 from bridge.routing.expressions.purse import Purse
+from bridge.routing.expressions.syntax import place_missing
 from bridge.routing.foreach import Foreach
 from bridge.routing.routes import Route
 
@@ -46,25 +48,23 @@ def trace_call() -> ast.expr:
     return placed(ast.Call(placed(ast.Name("_trace", ast.Load())), arguments, []))
 
 
-def measured(value: ast.expr, *, first: bool) -> ast.expr:
-    """Return the tree of a value that a loop makes, which is measured by `purse.measured` as soon as it is evaluated.
+def measuring(value: ast.expr, *, first: bool) -> ast.expr:
+    """Return the tree of a value that a loop makes, with the call of `purse.measured` as soon as it is evaluated.
 
     All values of a message have one bound together; the `first` of them starts the count.
     """
-    return _of_purse("_measured", value, ast.Constant(first))
+    return _of_purse("measured", value, ast.Constant(first))
 
 
-def paid(value: ast.expr) -> ast.expr:
-    """Return a value that is evaluated for each element and is no part of its message, paid for by its size."""
-    return _of_purse("_paid", value)
+def paying(value: ast.expr) -> ast.expr:
+    """Return the tree of a value that is evaluated per element and is no part of its message; it pays for its size."""
+    return _of_purse("paid", value)
 
 
 def _of_purse(name: str, value: ast.expr, *more: ast.expr) -> ast.expr:
-    function, purse = ast.Name(name, ast.Load()), ast.Name(PURSE, ast.Load())
-    call = ast.Call(function, [purse, value, *more], [])
-    for node in (call, function, purse, *more):
-        ast.copy_location(node, value)
-    return call
+    tree = ast.copy_location(call(name, ast.Name(PURSE, ast.Load()), value, *more), value)
+    place_missing(tree)
+    return tree
 
 
 def compile_function(
@@ -86,8 +86,8 @@ def compile_function(
     Unless it `is_plain`, it returns a list: of one result, or with `foreach` of one result per element.
 
     `names` are the names that the expressions use, and the captures of the topic. `functions` are the globals that the
-    expressions can reach. `purse` is the number of steps that their loops may take per event; it is 0 if none has a loop:
-    then no purse is made.
+    expressions can reach. `purse` is the number of steps that their loops may take per event; it is 0 if none has a
+    loop: then no purse is made.
     """
     used_names, captures = set(names[0]), names[1]
     module, statements = _skeleton(tuple(captures))

@@ -1,7 +1,7 @@
 """The gates of a route: `deduplicate` gives each message a key of its own, and `expires` makes none whose time is up.
 
-Each is a wrapper of the function that builds a message, and takes the last of the values for itself. So it works for each
-message of a route that makes several.
+Each is a wrapper of the function that builds a message, and takes the last of the values for itself. So it works for
+each message of a route that makes several.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from bridge.model.message import Gate, GateRule, Message, MessageIds
 from bridge.routing.deduplication import FUNCTIONS, check_names, deduplication_key
 from bridge.routing.expressions import Expression
 from bridge.routing.foreach import NAMES as ELEMENT_NAMES
-from bridge.routing.functions import paid, placed
+from bridge.routing.functions import paying, placed
 from bridge.routing.values import Values
 
 #: The names of an event of which a route's key may be made: of others alone it would be the same for all.
@@ -76,10 +76,10 @@ def with_key(build: Build, rule: GateRule) -> Build:
 
 
 def with_expiry(build: Build, max_age_ms: object, actors_own: object = None) -> Build:
-    """Return `build` for two values more, the event's meta and when it came (epoch ms): they bound the message's max_age.
+    """Return `build` for two values more, the event's meta and the time when it came (epoch ms), which bound max_age.
 
-    `max_age_ms` is the max_age of the route's options if that is a constant, otherwise None. `actors_own` is the actor's
-    max_age, which counts where the options have none.
+    `max_age_ms` is the max_age of the route's options if that is a constant, otherwise None. `actors_own` is the
+    actor's max_age, which counts where the options have none.
     """
 
     def build_in_time(*values: Any) -> Any:
@@ -127,9 +127,9 @@ def unless_expired(run: Callable[..., Any]) -> Callable[..., Any]:
 class GateContext:
     """The surroundings of the gates of a source's routes.
 
-    `redacted` has the parts of an event in which `dead_letters.redact` removes fields. `is_timed` says whether an event of
-    the source can have an expiry. `max_ages` has the max_age of each actor that the manifest knows, by its name. Unless
-    `expires`, no event has an expiry.
+    `redacted` has the parts of an event in which `dead_letters.redact` removes fields. `is_timed` says whether an event
+    of the source can have an expiry. `max_ages` has the max_age of each actor that the manifest knows, by its name.
+    Unless `expires`, no event has an expiry.
     """
 
     redacted: Collection[str]
@@ -180,7 +180,7 @@ class Gates:
             return
         self._rule = GateRule(route, config.within, is_shown=expression.names.isdisjoint(context.redacted))
         tree = key_tree(expression)
-        self.trees.append(paid(tree) if values.in_loop else tree)
+        self.trees.append(paying(tree) if values.in_loop else tree)
 
     @property
     def are_open(self) -> bool:

@@ -50,7 +50,7 @@ def lines_decoder(refuse: Refuse) -> Decode:
     def decode_lines(event: Event) -> object:
         body, number = event.body, 0
         if body.count(b"\n", 0, len(body) - 1) >= MAX_LINES:
-            raise BadEvent("decode", f"not JSON by lines: more than {MAX_LINES} lines")
+            return refuse("ndjson", event, ValueError(f"more than {MAX_LINES} lines"))
         payload = []
         try:
             if len(body) > EXPONENTS_FROM_BYTES:

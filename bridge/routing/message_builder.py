@@ -19,9 +19,9 @@ def message_builder(
 ) -> Callable[..., tuple[bytes, bytes]]:
     """Return a function that checks an event's values and builds the message.
 
-    Its parameters are args, kwargs, ids, options and delay (ms), as the route's expressions returned them, and the options
-    of a trace, as `Tracing.writer` makes them. It returns redis_message_id and body. It raises BadEvent for a value that a
-    Dramatiq worker could not use; with `binding`, also for arguments that the actor does not take.
+    Its parameters are args, kwargs, ids, options and delay (ms), as the route's expressions returned them, and the
+    options of a trace, as `Tracing.writer` makes them. It returns redis_message_id and body. It raises BadEvent for a
+    value that a Dramatiq worker could not use; with `binding`, also for arguments that the actor does not take.
     """
     check = check_arguments if binding is None else partial(check_call, binding)
 

@@ -1,4 +1,4 @@
-"""The payloads of a source with routes that have a `decode` of their own: a body is read once by each kind that is asked for.
+"""The payloads of a source whose routes have a `decode` of their own: a body is read once by each kind that is asked for.
 
 Where no route has one, the payload of an event is the value itself, and nothing of this runs.
 """

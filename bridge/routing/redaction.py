@@ -47,7 +47,7 @@ class RedactedEvent(Event, eq=False, gc=False):
 
 
 class Redaction:
-    """Removes the fields at `paths` from events; `readers` has each way in which a source, or a route of it, reads a body."""
+    """Removes the fields at `paths` from events; `readers` are all ways in which a source and its routes read a body."""
 
     def __init__(self, paths: Sequence[str] = (), readers: Mapping[str, Sequence[Reader]] | None = None) -> None:
         parts = [path.split(".") for path in paths]

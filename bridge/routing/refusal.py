@@ -9,8 +9,8 @@ from bridge.errors import BadEvent
 from bridge.model.event import Event
 
 Decode = Callable[[Event], object]
-#: Takes the kind, an event whose body the decoder of that kind does not read, and the error. It returns the payload all the
-#: same, or raises BadEvent("decode", ...).
+#: Takes the kind, an event whose body the decoder of that kind does not read, and the error. It returns the payload all
+#: the same, or raises BadEvent("decode", ...).
 Refuse = Callable[[str, Event, Exception], object]
 
 #: The first characters of values in JSON; "" is part of every text.

@@ -1,7 +1,7 @@
 """Bodies that no decoder reads as they came: compressed, behind a byte order mark, in another charset, empty.
 
-All of this runs after a normal decode has failed, so a good body pays nothing for it. Two kinds seldom fail on such a body:
-`bytes` asks for the encoding first, and `text` looks at the first and the last character.
+All of this runs after a normal decode has failed, so a good body pays nothing for it. Two kinds seldom fail on such a
+body: `bytes` asks for the encoding first, and `text` looks at the first and the last character.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from bridge.errors import BadEvent
 from bridge.model.accounting import Repair
 from bridge.model.event import Event
 from bridge.routing.charset import BOM, CHARSETS, UTF_16_BOMS, codec, declared_charset, utf_16
-from bridge.routing.content_encoding import declared_encoding, decompressed
+from bridge.routing.content_encoding import declared_encoding, decompressed, signature
 from bridge.routing.decoding import DECODERS, decoder
 from bridge.routing.forms import read_form
 from bridge.routing.json_bodies import MAX_LINES
@@ -123,20 +123,52 @@ class Repairs:
 
     def _read(self, kind: str, event: Event, error: Exception | None, made: list[Repair]) -> object:
         encoding = self._encoding(event) if event.body else ""
-        if not encoding:
-            return self._read_plain(kind, event, error, made)
+        # Raw deflate has no signature: where the source names it, all that is not UTF-8 may be that, but for bytes.
+        if not encoding and self.encoding == "deflate" and kind != "bytes" and not _is_utf_8(event.body):
+            encoding = "deflate"
+        if encoding:
+            try:
+                return self._read_compressed(kind, event, encoding, made)
+            except BadEvent as refusal:
+                if refusal.reason == "too-large" or not self._may_be_plain(event.body):
+                    raise
+                made.clear()
+        return self._read_plain(kind, event, error, made)
+
+    def _read_compressed(self, kind: str, event: Event, encoding: str, made: list[Repair]) -> object:
         body = decompressed(event.body, encoding, self.max_bytes)
-        event.grown = len(body)
-        event = with_body(event, body)
         made.append("compressed")
         try:
-            return self._read_plain(kind, event, None, made)
+            payload = self._read_plain(kind, with_body(event, body), None, made)
         except BadEvent as refusal:
             raise BadEvent(refusal.reason, f"{refusal.detail} (inside {encoding})") from None
+        event.grown = len(body)
+        return payload
+
+    def _may_be_plain(self, body: bytes) -> bool:
+        """Tell whether a body may be none of the encoding that its source names; an event's own word holds."""
+        return self.encoding != "auto" and (signature(body) != self.encoding or _is_utf_8(body))
+
+    def _is_deflate(self, body: bytes) -> bool:
+        """Tell whether a body is zlib's format to its end: its signature is too short to tell."""
+        try:
+            decompressed(body, "deflate", self.max_bytes)
+        except BadEvent as refusal:
+            return refusal.reason == "too-large"
+        return True
+
+    def _check_undeclared(self, body: bytes, made: list[Repair]) -> None:
+        """Raise the BadEvent of a body that is compressed, which nobody has said: a charset would make a text of it."""
+        encoding = "" if self.encoding == "none" else signature(body)
+        if encoding and not _is_utf_8(body) and (encoding != "deflate" or self._is_deflate(body)):
+            hint = "" if "compressed" in made else f": set content_encoding: {encoding}"
+            raise BadEvent("decode", f"it begins as {encoding} does{hint}")
 
     def _read_plain(self, kind: str, event: Event, error: Exception | None, made: list[Repair]) -> object:
         strict_kind = "json" if kind == "json-or-text" else kind
         strict = decoder(strict_kind)
+        if kind != "bytes":
+            self._check_undeclared(event.body, made)
         if kind in _BINARY:
             return strict(event) if event.body else self._empty(kind, event, made)
         event, charset = self._in_utf_8(kind, event, error, made)
@@ -212,7 +244,7 @@ class Repairs:
 
     def _encoding(self, event: Event) -> str:
         if self.encoding != "auto":
-            return "" if self.encoding == "none" else self.encoding
+            return self.encoding if signature(event.body) == self.encoding else ""
         try:
             headers, meta = event.details()
         except BadEvent:

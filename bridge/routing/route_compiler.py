@@ -10,17 +10,18 @@ The function is assembled from the syntax trees of the route's expressions:
         except (KeyError, IndexError): return None
         return _build(<args>, <kwargs>, _ids, <options>, <delay>)
 
-No expression is looked up, parsed or formatted per event. Each expression has its own line number in this function, so that
-a traceback shows which place of the route failed, and at which part.
+No expression is looked up, parsed or formatted per event. Each expression has its own line number in this function, so
+that a traceback shows which place of the route failed, and at which part.
 
-The function of a route that is not plain returns a list of `Message`. Its `_build` takes more values (`target_compiler.py`), and
-with `foreach` it is called once per element (`foreach.py`).
+The function of a route that is not plain returns a list of `Message`. Its `_build` takes more values
+(`target_compiler.py`), and with `foreach` it is called once per element (`foreach.py`).
 """
 
 from __future__ import annotations
 
 import ast
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from bridge.config import Route as RouteConfig
@@ -43,33 +44,35 @@ from bridge.routing.values import Values, has_expression, literal
 from bridge.topics.pattern import Pattern, TopicSyntax
 
 
-class RouteCompiler:
-    """Compiles one route; its `values` make the trees, and take every mistake."""
+@dataclass(frozen=True, slots=True)
+class RouteContext:
+    """The surroundings of the routes of one source, whose topics have the syntax `topics`, and whose `decode` is
+    `kind`.
 
-    def __init__(
-        self,
-        config: RouteConfig,
-        values: Values,
-        topics: TopicSyntax,
-        *,
-        functions: Mapping[str, object],
-        enforced: Mapping[str, Actor] | None,
-        queues: Mapping[str, str],
-        tracing: Tracing | None,
-        gates: GateContext,
-        check: Check | None,
-        secrets: frozenset[str],
-    ) -> None:
+    `functions` are the globals that expressions can reach. `enforced` has the actors of which each call is checked, and
+    `queues` the queue of each actor that the manifest knows. `tracing` is None where the routes write no traces. No
+    reason of a dead letter shows one of the `secrets`.
+    """
+
+    topics: TopicSyntax
+    kind: str
+    functions: Mapping[str, object]
+    enforced: Mapping[str, Actor]
+    queues: Mapping[str, str]
+    tracing: Tracing | None
+    gates: GateContext
+    secrets: frozenset[str]
+
+
+class RouteCompiler:
+    """Compiles one route; its `values` make the trees, and take every mistake. `check` refuses payloads by its schema."""
+
+    def __init__(self, config: RouteConfig, values: Values, context: RouteContext, check: Check | None) -> None:
         self._config = config
         self._values = values
-        self._topics = topics
-        self._functions = functions
-        self._enforced = enforced
-        self._queues = queues
-        self._tracing = tracing
-        self._gates = gates
+        self._context = context
+        self._tracing = context.tracing
         self._check = check
-        self._secrets = secrets
 
     def compile(self) -> Route | None:
         """Return the route, None if it has mistakes."""
@@ -87,10 +90,10 @@ class RouteCompiler:
             values.value(dynamic, ("options",)),
             self._due(),
         ]
-        gates = Gates(config, values, captures, self._gates)
+        gates = Gates(config, values, captures, self._context.gates)
         target = None
         if not (self._is_plain() and gates.are_open):
-            target = TargetCompiler(config, values, self._enforced, self._queues, self._tracing)
+            target = TargetCompiler(config, values, self._context.enforced, self._context.queues, self._tracing)
             body += target.trees()
             marks = {**marks, **target.marks}
         if len(values.diagnostics) > before:
@@ -103,11 +106,9 @@ class RouteCompiler:
             build = gates.filled(target.builder(gates.without_max_age(static), marks))
         else:
             queue, build, body = self._plain(static, dynamic, marks, body)
-        functions = {**self._functions, **gates.functions}
-        if self._tracing is not None and (marks or self._tracing.forms({*static, *dynamic})):
-            # Each queue of an event's messages can be another one: their write has one span.
-            named = queue if target is None else config.queues[0] if len(config.queues) == 1 else "*"
-            write = self._tracing.writer({*static, *dynamic}, named)
+        functions = {**self._context.functions, **gates.functions}
+        write = self._trace_writer({*static, *dynamic}, marks, [queue] if target is None else config.queues)
+        if write is not None:
             functions, body = {**functions, "_trace": write}, [*body, trace_call()]
         run = compile_function(
             (values.used, captures),
@@ -129,7 +130,8 @@ class RouteCompiler:
             source_map=values.source_map,
             is_plain=target is None,
             otherwise=config.otherwise,
-            secrets=self._secrets,
+            secrets=self._context.secrets,
+            decode=config.decode if config.decode not in (None, self._context.kind) else "",
         )
 
     def _plain(
@@ -143,11 +145,20 @@ class RouteCompiler:
             build, body = template.fill, body[:2]
         else:
             delay = config.delay if isinstance(config.delay, int) else None
-            binding = bindings(config, self._enforced).get(config.actor)
+            binding = bindings(config, self._context.enforced).get(config.actor)
             build = message_builder(template, delay, dynamic_delay=isinstance(config.delay, str), binding=binding)
         if self._tracing is not None and marks:
             build = self._tracing.filled(build, marks)
         return template.queue, build, body
+
+    def _trace_writer(
+        self, options: Collection[str], marks: Marks, queues: Sequence[str]
+    ) -> Callable[..., bytes] | None:
+        """Return the function that writes the event's trace; None if no message of the route has one."""
+        if self._tracing is None or not (marks or self._tracing.forms(options)):
+            return None
+        # The messages of an event have one span, whichever of the queues they go to.
+        return self._tracing.writer(options, queues[0] if len(queues) == 1 else "*")
 
     def _is_plain(self) -> bool:
         """Tell whether each event that fits makes one message, whose actor and queue are known, and none behind it."""
@@ -188,7 +199,7 @@ class RouteCompiler:
         if self._config.topic is None:
             return None
         try:
-            pattern = self._topics.compile(self._config.topic)
+            pattern = self._context.topics.compile(self._config.topic)
             for name in pattern.captures:
                 if name in expressions.NAMES or name in FUNCTIONS:
                     offset = self._config.topic.index(f"{{{name}}}")
@@ -199,10 +210,10 @@ class RouteCompiler:
         return pattern
 
     def _options(self) -> tuple[dict[str, object], dict[str, object], Marks]:
-        """Split the options into constants and those that contain an expression; with tracing, they have marks for traces."""
+        """Return the constant options, those with an expression, and the marks for traces that tracing has put into them."""
         static: dict[str, object] = {}
         dynamic: dict[str, object] = {}
-        options, marks = with_queues(self._config.options, self._queues), Marks()
+        options, marks = with_queues(self._config.options, self._context.queues), Marks()
         if self._tracing is not None:
             options, marks = self._tracing.marked(options)
         for name, value in options.items():

@@ -30,14 +30,15 @@ ROUTE_ERRORS: Final = (BadEvent, *EXPRESSION_ERRORS)
 class Route:
     """One compiled route.
 
-    `run` takes an event, its payload, the captures' values and the batch's MessageIds. It returns None if `when` is false.
-    Otherwise `run` of a plain route, as most are, returns the redis_message_id and body of one message for `queue`; `run` of
-    any other route returns a list of `Message`, or EXPIRED (see `gates.py`). It raises one of ROUTE_ERRORS;
-    `dead_letter_reason` explains which.
+    `run` takes an event, its payload, the captures' values and the batch's MessageIds. It returns None if `when` is
+    false. Otherwise `run` of a plain route, as most are, returns the redis_message_id and body of one message for
+    `queue`; `run` of any other route returns a list of `Message`, or EXPIRED (see `gates.py`). It raises one of
+    ROUTE_ERRORS; `dead_letter_reason` explains which.
 
-    `source_map` maps a line of `run` to the place of an expression in the route, and to that expression. `otherwise` says that
-    the route is not plain, and that the router runs it only if no other route of the source has fitted the event. `secrets`
-    are texts that no reason shows. `decode` is the kind of the payload that it reads, "" for the source's own.
+    `source_map` maps a line of `run` to the place of an expression in the route, and to that expression. `otherwise`
+    says that the route is not plain, and that the router runs it only if no other route of the source has fitted the
+    event. `secrets` are texts that no reason shows. `decode` is the kind of the payload that it reads, "" for the
+    source's own.
     """
 
     name: str
@@ -62,7 +63,7 @@ class Route:
         """Return the messages that `run` makes, also of a plain route; None if `when` is false.
 
         Raises:
-            BadEvent: a message is too large for its event, or all together are; and each of ROUTE_ERRORS, as `run` does.
+            BadEvent: a message is too large for its event, or all together are; and any of ROUTE_ERRORS, as `run`.
         """
         made = self.run(event, payload, captures, ids)
         if made is None:

@@ -1,8 +1,8 @@
 """The steps of `then`: the messages that Dramatiq's workers write one after another, each inside the one before.
 
-The form is that of Dramatiq's own `pipeline`: `options.pipe_target` holds the next message whole, with its own `pipe_target`.
-When a worker writes that message, it adds the result of the step before to the arguments, unless `pipe_ignore` is set, and
-delays the message by `options.delay`.
+The form is that of Dramatiq's own `pipeline`: `options.pipe_target` holds the next message whole, with its own
+`pipe_target`. When a worker writes that message, it adds the result of the step before to the arguments, unless
+`pipe_ignore` is set, and delays the message by `options.delay`.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ StepValues = tuple[object, object, dict[str, object], object, object]
 class CompiledStep:
     """One step as far as it is known before the event; `options` are its constant ones, as they are written.
 
-    `binding` has the actor's parameters where each call is checked. `results` is how many arguments come from the step before.
+    `binding` has the actor's parameters where each call is checked; the step before gives so many `results` as arguments.
     """
 
     actor: str

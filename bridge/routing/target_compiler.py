@@ -12,16 +12,16 @@ from bridge.config.message_options import with_queues
 from bridge.config.target_model import Step
 from bridge.manifest.binding import Binding
 from bridge.model.message import Message
-from bridge.routing.functions import paid, placed
+from bridge.routing.functions import paying, placed
 from bridge.routing.steps import CompiledStep
 from bridge.routing.targets import TargetBuilder, chooser, templates
 from bridge.routing.tracing import Marks, Tracing
 from bridge.routing.values import Values, has_expression, literal
 
 
-def bindings(config: RouteConfig | Step, enforced: Mapping[str, Actor] | None) -> dict[str, Binding]:
-    """Return the parameters of a call's actors, if each call is to be checked; a constant call was checked at load."""
-    if enforced is None or (isinstance(config.args, list) and isinstance(config.kwargs, dict)):
+def bindings(config: RouteConfig | Step, enforced: Mapping[str, Actor]) -> dict[str, Binding]:
+    """Return the parameters of a call's actors that are `enforced`; a call that is written out was checked at load."""
+    if isinstance(config.args, list) and isinstance(config.kwargs, dict):
         return {}
     names = config.actors if isinstance(config, RouteConfig) else [config.actor]
     return {name: Binding(name, enforced[name]) for name in names if name in enforced and enforced[name].certain}
@@ -34,7 +34,7 @@ class TargetCompiler:
         self,
         config: RouteConfig,
         values: Values,
-        enforced: Mapping[str, Actor] | None,
+        enforced: Mapping[str, Actor],
         queues: Mapping[str, str],
         tracing: Tracing | None,
     ) -> None:
@@ -79,7 +79,7 @@ class TargetCompiler:
         """Return the value that chooses the queue; null without one."""
         by_key, values = self._config.queue_by, self._values
         key = values.value(None if by_key is None else by_key.key, ("queue_by", "key"))
-        return paid(key) if values.in_loop and by_key is not None else key
+        return paying(key) if values.in_loop and by_key is not None else key
 
     def _step(self, number: int, step: Step, before: list[str]) -> ast.expr:
         """Compile a step behind one of the actors `before`; return the tuple of its values."""
@@ -107,5 +107,5 @@ class TargetCompiler:
         return placed(ast.Tuple(trees, ast.Load()))
 
     def _ignores(self, actor: str) -> bool:
-        known = (self._enforced or {}).get(actor)
+        known = self._enforced.get(actor)
         return known is not None and bool(known.options.get("pipe_ignore"))

@@ -92,8 +92,8 @@ def _due(eta: object, now_ms: int) -> int | None:
 class TargetBuilder:
     """Builds the messages of a route that is not plain.
 
-    `delay_ms` is a constant delay. `bindings` have the parameters of the actors of which each call is checked. `finish` puts
-    the trace of the event into the steps.
+    `delay_ms` is a constant delay. `bindings` have the parameters of the actors of which each call is checked. `finish`
+    puts the trace of the event into the steps.
     """
 
     choose: Choose

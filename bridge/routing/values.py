@@ -12,7 +12,7 @@ from bridge.config.expression_traps import REMEDY
 from bridge.errors import Diagnostic, InvalidValue, KeyPath
 from bridge.routing import expressions
 from bridge.routing.expressions import Expression
-from bridge.routing.functions import measured, placed
+from bridge.routing.functions import measuring, placed
 
 #: The expressions of all routes by text, names and line: the routes of a fleet have most of them in common.
 Parsed = dict[tuple[str, tuple[str, ...], int, bool], Expression]
@@ -23,9 +23,9 @@ class Values:
     """Makes the trees of one route, which stands at `path`; every mistake is appended to `diagnostics`.
 
     `names` are those that an expression may use from here on, `used` those that one has used. An expression may look up
-    the `tables` with these names. Each expression stands on a line of its own; `source_map` maps the line to the place in the
-    route and to the expression. `needs_purse` tells whether one of them has a loop. Once they are `in_loop`, each runs once per
-    element of `foreach`, and `weight` adds up the steps that they cost for one element.
+    the `tables` with these names. Each expression stands on a line of its own; `source_map` maps the line to the place
+    in the route and to the expression. `needs_purse` tells whether one of them has a loop. Once they are `in_loop`,
+    each runs once per element of `foreach`, and `weight` adds up the steps that they cost for one element.
     """
 
     path: KeyPath
@@ -89,7 +89,7 @@ class Values:
         if expression is None or not expression.needs_purse:
             return node
         first, self._has_measured = self.in_loop and not self._has_measured, self.in_loop
-        return measured(node, first=first)
+        return measuring(node, first=first)
 
     def report(self, place: KeyPath, error: InvalidValue, prefix: int) -> None:
         """Add the mistakes of a value at `place`, whose offsets count from the character `prefix` of its text."""

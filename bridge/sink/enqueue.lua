@@ -34,8 +34,8 @@
 --         of the batches that it is merged of, or its own.
 -- Reply   'messages duplicates', then the length of each queue's list, then the index of one duplicate (-1: none);
 --         where older dead letters had to go: ';', then how many for want of bytes, for their number, for their age,
---         and 1 if others went uncounted; where there are duplicates: '|', then the index of each; where messages of 'k' were
---         left out for their own keys: '/', then the number of each from 0.
+--         and 1 if others went uncounted; where there are duplicates: '|', then the index of each;
+--         where messages of 'k' were left out for their own keys: '/', then the number of each from 0.
 --         'halved first last' if the batches with these numbers, merged into one, are fenced: Redis never writes them
 --         by their numbers, but in parts, which have sequences of their own.
 -- Errors  of the script itself, before its first effect. LATE: the sequence has written a later batch, so this one too.

@@ -101,7 +101,7 @@ class Bridge:
 
     @contextmanager
     def remembering(self) -> Iterator[None]:
-        """Remember the keys of messages (`deduplicate` of a route) from one event to the next; outside, each event is the first."""
+        """Remember the keys of messages (`deduplicate` of a route) from event to event; outside, each event is the first."""
         self._remembered = set()
         try:
             yield

@@ -126,6 +126,9 @@ async def test_the_stream_begins_with_everything_and_goes_on_with_changes() -> N
             "topic": "order.#",
             "when": None,
             "paused": False,
+            "targets": [],
+            "steps": [],
+            "otherwise": False,
         }
         assert state["sources"]["orders"]["counts"]["reasons"] == {"decode": 7}
         bridge.now.sources["orders"].counts.route("a").matched += 5

@@ -175,6 +175,37 @@ def test_a_substituted_value_is_masked(run: Terminal, path: Path, monkeypatch: p
     assert part["values"] == {"payload.pw": "***"}
 
 
+def test_a_substituted_value_is_masked_wherever_a_message_has_it(
+    run: Terminal, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In steps, in a key that Redis remembers, and as the key of a mapping; the names of queues are shown."""
+    monkeypatch.setenv("HOOK", "hook-5d3f")
+    monkeypatch.setenv("TOKEN", "token-77aa")
+    monkeypatch.setenv("QUEUE", "letters")
+    path.write_text("""
+sources: {plant: {type: mqtt, url: mqtt://localhost}}
+tables: {secrets: {values: {hook: "${HOOK}"}}}
+routes:
+  - name: hot
+    from: plant
+    topic: plants/#
+    foreach: $[payload.unit]
+    actor: a
+    args: [$item]
+    kwargs: '$({lookup("secrets", "hook"): 1})'
+    queue_by: {key: $payload.unit, queues: {C: "${QUEUE}"}}
+    then: [{actor: b, args: ["${TOKEN}"], options: {note: "${TOKEN}"}}]
+    deduplicate: {key: '$f"{item}/{lookup(''secrets'', ''hook'')}"', within: 1h}
+""")
+    words = [*HOT, FITS]
+    for output in (run(*words), run(*words, "--json")):
+        assert "token-77aa" not in output
+        assert "hook-5d3f" not in output
+        assert "letters" in output
+    (message,) = _routes(run, *words)["hot"]["messages"]
+    assert (message["kwargs"], message["options"]["pipe_target"]["args"]) == ({"***": 1}, ["***"])
+
+
 def test_headers_and_meta_have_the_types_of_the_protocol(run: Terminal, path: Path) -> None:
     """Of MQTT a header is text, of AMQP a number where it looks like one; a `meta` that is text stays text."""
     path.write_text(

@@ -71,3 +71,27 @@ async def test_an_empty_body_that_is_dropped_today(desk: Desk) -> None:
     desk.write_config([{**BROKEN, "args": ["$payload"]}], sources={"orders": {**ORDERS, "empty": "as-null"}})
     await desk.retry(letter)
     assert _written(desk) == [[None]]
+
+
+@pytest.mark.parametrize(
+    ("changes", "refused"),
+    [
+        ({"decode": "text", "args": ["$payload"]}, True),
+        ({"decode": "bytes", "args": ["$base64(payload)"]}, True),
+        ({"decode": "text", "args": ["$topic"], "when": '"4111" in payload'}, True),
+        ({"decode": "text", "args": ["$topic"]}, False),
+        ({"decode": "json-or-text", "args": ["$payload.id"]}, False),
+    ],
+)
+async def test_a_route_that_reads_a_redacted_body_as_text_is_refused(
+    desk: Desk, changes: dict[str, Any], refused: bool
+) -> None:
+    """Nothing stands for the removed field in a text: the route would write what never came."""
+    sections: dict[str, Any] = {"dead_letters": {"redact": ["payload.card"]}}
+    desk.write_config([BROKEN], **sections)
+    (letter,) = await desk.receive(order(PLAIN))
+    desk.write_config([{**BROKEN, **changes}], **sections)
+    retried = await desk.retry(letter)
+    assert (retried.outcome, len(_written(desk))) == (("refused", 0) if refused else ("retried", 1))
+    if refused:
+        assert retried.detail == "the route r reads the body as text, of which fields were redacted"

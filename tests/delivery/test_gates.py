@@ -12,7 +12,7 @@ import structlog
 from bridge.config import Config, Mqtt
 from bridge.delivery.event_log import EventLog
 from bridge.delivery.source_log import SourceLog
-from bridge.delivery.tapped import Part
+from bridge.delivery.tapped_part import Part
 from bridge.model.accounting import Accounts, Outcome, RouteCounts
 from bridge.model.batch import Batch
 from bridge.model.event import Event

@@ -23,9 +23,9 @@ class ExpressionFailure:
 
     `line` is the line given to `parse`; `text_start` and `text_end` are byte offsets of the failing part in that
     expression's text (0, 0 if unknown). `missing` means a missing field or element, or a null on the way to one.
-    `cause` is for people and quotes at most 80 characters of the event. `too_large` means that the loops took too many steps,
-    or made too much. `elements` are the loops within which it failed, the innermost first: of each the line, the byte offsets
-    of its list, and the number of the element, from 0.
+    `cause` is for people and quotes at most 80 characters of the event. `too_large` means that the loops took too many
+    steps, or made too much. `elements` are the loops within which it failed, the innermost first: of each the line, the
+    byte offsets of its list, and the number of the element, from 0.
     """
 
     line: int

@@ -1,4 +1,4 @@
-"""Habits of other languages that Python's grammar takes for something else: each is refused with the way it is done here."""
+"""Habits of other languages that mean something else in Python: each is refused, and the message says how to write it."""
 
 from __future__ import annotations
 

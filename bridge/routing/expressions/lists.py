@@ -113,7 +113,7 @@ def all_of(value: object) -> bool:
 
 
 def sort(value: object, *descending: object) -> list[object]:
-    """`sort(list)`, `sort(list, true)`: of numbers, of texts, or of lists by their first elements; equal ones keep their order."""
+    """`sort(list)`, `sort(list, true)`: of numbers, of texts, or of lists by their first elements; the sort is stable."""
     for flag in descending:
         if type(flag) is not bool:
             refuse("sort()", "true or false as second argument", flag)

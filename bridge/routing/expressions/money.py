@@ -39,7 +39,7 @@ class Amount(NamedTuple):
 
 @cache
 def _regex(marks: str) -> re.Pattern[str]:
-    """Return the regex of an amount. To compile all six of them takes 10 ms, which a bridge without amounts need not spend."""
+    """Return the regex of an amount. All six take 10 ms to compile, which a bridge without amounts need not spend."""
     point, thousands = re.escape(marks[0]), _THOUSANDS.get(marks[1:], "")
     whole = rf"[0-9]{{1,3}}(?:{thousands}[0-9]{{3}})++|[0-9]++" if thousands else "[0-9]++"
     # `*+` and `++` give nothing back: of six runs of spaces each would try each length.
@@ -138,7 +138,7 @@ def _checked(name: str, value: object, more: tuple[Any, ...]) -> tuple[Amount, i
 
 
 def decimal(value: object, *more: Any) -> str:
-    """`decimal(x)`, `decimal(x, places)`, `decimal(x, places, marks)`: an exact amount as text, rounded half away from zero."""
+    """`decimal(x)`, `decimal(x, places)`, `decimal(x, places, marks)`: an exact amount as text; halves round away from 0."""
     (units, places), wanted = _checked("decimal()", value, more)
     size = abs(units)
     if wanted is not None:

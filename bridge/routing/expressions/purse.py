@@ -1,7 +1,7 @@
 """The purse: the steps that all the loops of a route may take for one event, and the functions that pay from it.
 
-A step is about 10 ns. `loops.py` counts what a turn of a loop costs when it compiles the loop; the functions here pay for
-that, and for what only the event can tell: the size of the values that a turn reads and makes.
+A step is about 10 ns. `loops.py` counts what a turn of a loop costs when it compiles the loop; the functions here pay
+for that, and for what only the event can tell: the size of the values that a turn reads and makes.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ _BITS: Final = 200
 _DEEP: Final = frozenset({list, dict, int, bytes})
 #: Numbers between these have few digits.
 _LOW, _HIGH = -(2**64), 2**64
-#: A shorter text is searched in time in proportion to its length and that of the part; a longer one, to this length at most.
+#: The time of a search is in proportion to the lengths of the text and of the part; in a longer text, to _LONG_PART at most.
 _SHORT_TEXT: Final = 2_500
 _LONG_PART: Final = 100
 #: So many characters are compared in one step.
@@ -47,8 +47,8 @@ _PER_LONG_EXPONENT: Final = 1_000
 _SEARCH: Final = 150
 _REGEX_STEPS: Final = 2
 
-#: Where a loop stands: its line, and the byte offsets of its list and of the whole loop in the text of its expression. A
-#: loop whose end is ALL_LINES encloses every expression that runs while it turns.
+#: Where a loop stands: its line, and the byte offsets of its list and of the whole loop in the text of its expression.
+#: A loop whose end is ALL_LINES encloses every expression that runs while it turns.
 Place = tuple[int, int, int, int, int]
 ALL_LINES: Final = -1
 
@@ -56,8 +56,8 @@ ALL_LINES: Final = -1
 class TooLarge(Exception):
     """The loops of a route took too many steps for one event, or made a value that is too large.
 
-    The event is a dead letter `too-large`. It is no error of a value: no function of the language may catch it, since an
-    expression would then go on working with an empty purse.
+    The event is a dead letter `too-large`. It is no error of a value: no function of the language may catch it, since
+    an expression would then go on working with an empty purse.
     """
 
 
@@ -124,7 +124,8 @@ def take(purse: Purse, steps: int) -> None:
 
 
 def _walk(values: Sequence[Any], steps: int) -> tuple[int, int]:
-    """Return how many `steps` are left after a walk over the values and all that is in them, and how many characters they have.
+    """Return how many `steps` are left after a walk over the values and all that is in them, and how many characters
+    they have.
 
     Raises TooLarge if there are too few steps. A number has two characters: one at least, and its comma.
     """

@@ -12,8 +12,8 @@ from bridge.routing.expressions.values import refuse
 
 #: The largest compiled regex: a larger one could not even be tried on a KiB.
 _MAX_SIZE: Final = 4096
-#: The most steps (size x bytes of text) that one search may need. RE2 is linear, but where its automaton does not
-#: fit its cache it walks the whole program for each byte: 5 to 7.5 ns a step, so a search takes 7.5 ms at most (measured).
+#: The most steps (size x bytes of text) that one search may need. RE2 is linear, but where its automaton does not fit
+#: its cache it walks the whole program for each byte: 5 to 7.5 ns a step, so a search takes 7.5 ms at most (measured).
 #: The groups of a match are looked for in a second walk.
 _MAX_STEPS: Final = 1_000_000
 #: The automaton of a regex of this size always fits: one step per byte, of 5 ns. From a size of 20 on it may not

@@ -28,7 +28,7 @@ from bridge.routing.expressions.hints import (
     SIMILARITY,
 )
 from bridge.routing.expressions.loops import ARITHMETIC, CALL, CONTAINER, NODE, POWER, Loops, call
-from bridge.routing.expressions.syntax import MAX_DEPTH, TOO_DEEP, Text
+from bridge.routing.expressions.syntax import MAX_DEPTH, TOO_DEEP, Text, place_missing
 from bridge.routing.expressions.values import MAX_INT
 
 #: The names every expression may use; a route adds the captures of its topic.
@@ -38,21 +38,17 @@ _TEXT_NAMES: Final = frozenset({"topic", "source"})
 _CONSTANTS: Final = {"true": True, "false": False, "null": None}
 _TEXTS: Final = 'texts are put together as in f"{payload.a}-{payload.b}"'
 
-#: The nodes of rewritten trees that have a place, or hold nodes that have one.
-_NODES: Final = (ast.expr, ast.comprehension, ast.arguments, ast.arg)
-_PLACE: Final = ("lineno", "end_lineno", "col_offset", "end_col_offset")
-
 
 @dataclass(frozen=True, slots=True)
 class Expression:
     """One checked expression.
 
-    `text` is without the leading `$`. `node` is safe to compile with the globals `RUNTIME`: each of its nodes stands
-    on the line given to `parse` at the UTF-8 byte offsets of the text. `names` are the free names that it uses, `tables`
+    `text` is without the leading `$`. `node` is safe to compile with the globals `RUNTIME`: each of its nodes stands on
+    the line given to `parse` at the UTF-8 byte offsets of the text. `names` are the free names that it uses, `tables`
     the names of tables, each with its place in characters.
 
-    `needs_purse` tells whether `node` reads a purse, the local name PURSE (see `compile_function`). `weight` is what one
-    evaluation costs in the purse's steps, where a loop runs the expression; the loops within it pay for themselves.
+    `needs_purse` tells whether `node` reads a purse, the local name PURSE (see `compile_function`). `weight` is what
+    one evaluation costs in the purse's steps, where a loop runs the expression; the loops within it pay for themselves.
     """
 
     text: str
@@ -66,8 +62,8 @@ class Expression:
 def parse(text: str, names: Collection[str], *, line: int = 1, in_loop: bool = False) -> Expression:
     """Check and rewrite the expression `text`, which may use `names`.
 
-    An expression `in_loop` runs once per element of a list: what it calls pays from the purse for the size of its values,
-    and its `weight` is paid by the loop.
+    An expression `in_loop` runs once per element of a list: what it calls pays from the purse for the size of its
+    values, and its `weight` is paid by the loop.
 
     Raises InvalidValue for the first mistake; the offset of its diagnostic counts characters of `text`.
     """
@@ -75,21 +71,6 @@ def parse(text: str, names: Collection[str], *, line: int = 1, in_loop: bool = F
     node = rewriter.expression()
     loops, tables = rewriter.loops, tuple(rewriter.tables)
     return Expression(text, node, frozenset(rewriter.used), loops.needs_purse, loops.weight, tables)
-
-
-def _place_missing(root: ast.expr) -> None:
-    """Give each node without a place that of its parent, as `ast.fix_missing_locations` does in four times the time."""
-    parents: list[tuple[ast.AST, dict[str, int]]] = [(root, {})]
-    while parents:
-        parent, place = parents.pop()
-        values = vars(parent)
-        if "lineno" in values:
-            place = {name: values[name] for name in _PLACE}
-        elif isinstance(parent, (ast.expr, ast.arg)):
-            values.update(place)
-        for value in list(values.values()):
-            children = value if type(value) is list else (value,)
-            parents += [(each, place) for each in children if isinstance(each, _NODES)]
 
 
 class _Rewriter:
@@ -109,7 +90,7 @@ class _Rewriter:
     def expression(self) -> ast.expr:
         """Return the safe form of the whole text."""
         node = self._rewrite(self._text.tree())
-        _place_missing(node)
+        place_missing(node)
         return node
 
     def _rewrite(self, node: ast.expr) -> ast.expr:

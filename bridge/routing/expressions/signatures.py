@@ -16,8 +16,8 @@ NOT_CONSTANT: Final = NotConstant()
 class Checked(NamedTuple):
     """An argument that is checked when the configuration is read, as far as it is written out.
 
-    `check` gets the constant and raises TypeError or ValueError with the words for it. If it is `required`, the argument
-    has to be a constant text. Otherwise `prepare` is called where an event gives it.
+    `check` gets the constant and raises TypeError or ValueError with the words for it. If it is `required`, the
+    argument has to be a constant text. Otherwise `prepare` is called where an event gives it.
     """
 
     name: str
@@ -29,9 +29,9 @@ class Checked(NamedTuple):
 class Function(NamedTuple):
     """A function of the language, and how many arguments it takes; `max_args` is None if there is no bound.
 
-    `checked` are arguments by their index. `check_all` gets all the arguments, each a constant or NOT_CONSTANT, and raises
-    as they do: for arguments that need each other. A `lazy` function gets its arguments unevaluated. In a loop
-    a call pays `steps` beside those of every call, and `steps_per_char` of each constant text.
+    `checked` are arguments by their index. `check_all` gets all the arguments, each a constant or NOT_CONSTANT, and
+    raises as they do: for arguments that need each other. A `lazy` function gets its arguments unevaluated. In a loop a
+    call pays `steps` beside those of every call, and `steps_per_char` of each constant text.
     """
 
     call: Callable[..., object]

@@ -11,7 +11,7 @@ from typing import Final, NamedTuple
 from bridge.config.wording import quoted
 from bridge.routing.expressions.time_formats import DAYS, DIGITS, NUMBER_OF, REGEXES, tokens
 
-#: The seconds may be missing, the name of the day too, and a comment may follow; the obsolete zones are GMT's names only.
+#: The seconds and the name of the day may be missing, and a comment may follow; of the obsolete zones only GMT's names.
 _RFC2822: Final = (
     rf"\s*+(?:({REGEXES['a']}),\s*+)?([0-9]{{1,2}})\s++({REGEXES['b']})\s++([0-9]{{4}})\s++([0-9]{{2}}):([0-9]{{2}})"
     r"(?::([0-9]{2}))?\s*+([-+][0-9]{4}(?:[0-9]{2})?|GMT|UTC?)?\s*+(?:\([^()]*+\))?\s*+"

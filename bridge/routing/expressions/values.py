@@ -33,7 +33,7 @@ def key(value: object) -> str:
 def no_json(value: object) -> NoReturn:
     """Raise the TypeError of a value that is none of JSON's: an encoder's `enc_hook`.
 
-    `describe` asks for the value's type, and so reads a redacted field (see `RedactedValue`). The encoder alone does not.
+    `describe` asks for the value's type, and so reads a redacted field (see `RedactedValue`); the encoder does not.
     """
     refuse("JSON", "JSON's values", value)
 

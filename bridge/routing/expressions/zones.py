@@ -1,7 +1,7 @@
 """Time zones: the closed set of IANA's names, and fixed offsets.
 
-A zone is loaded when the configuration is read, so that an event reads no file: the zones that are written out, or all of
-them where an event gives the name.
+A zone is loaded when the configuration is read, so that an event reads no file: the zones that are written out, or all
+of them where an event gives the name.
 """
 
 from __future__ import annotations

@@ -49,8 +49,8 @@ class EntryReader:
         self._max_body = config.max_body
         self._max_entry_bytes = config.max_body + ROOM_BYTES
         self._write_once = {stream: self._condition(stream, config.group) for stream in config.streams}
-        # Not a method: then an event would refer to the reader, which refers to the session (see `Event`).
         self._binary = frozenset(map(str.encode, config.binary))
+        # Not a method: then an event would refer to the reader, which refers to the session (see `Event`).
         self._read_details = partial(details, self._field, self._binary)
 
     def events(self, stream: str, entries: Sequence[tuple[bytes, Any]], *, redelivered: bool = False) -> list[Event]:

@@ -64,6 +64,8 @@ def test_compressed_bodies(form: str, where: str) -> None:
         ("ndjson", [{"a": 1}]),
     ):
         assert repaired(kind, event, **settings) == (payload, {"compressed": 1})
+    if where == "source" and form == "raw deflate":
+        return  # nothing tells it from other bytes
     assert repaired("bytes", event, **settings) == (base64.b64encode(BODY).decode(), {"compressed": 1})
 
 

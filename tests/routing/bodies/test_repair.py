@@ -199,3 +199,10 @@ def test_an_empty_body(kind: str, body: bytes) -> None:
         assert repaired(kind, body)[0] == ""
     else:
         assert "the body is empty" in refusal(kind, body).detail
+
+
+@pytest.mark.parametrize("kind", ["json", "ndjson", "form", "text", "json-or-text", "bytes"])
+def test_white_space_is_a_body_only_where_it_is_the_payload(kind: str) -> None:
+    """`empty` means a body of white space too, but not where a payload is the body itself."""
+    payload = {"text": "  \n", "json-or-text": "  \n", "bytes": "ICAK"}.get(kind)
+    assert repaired(kind, b"  \n", empty="as-null") == (payload, {} if payload else {"empty": 1})

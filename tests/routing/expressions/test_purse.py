@@ -16,7 +16,7 @@ from bridge.errors import InvalidValue
 from bridge.routing.expressions import EXPRESSION_ERRORS, NAMES, STEPS, TooLarge, explain_failure, parse
 from bridge.routing.expressions.loops import begin
 from bridge.routing.expressions.purse import ALL_LINES
-from bridge.routing.functions import compile_function, measured
+from bridge.routing.functions import compile_function, measuring
 from tests.support.evaluation import FILENAME, evaluate, failure
 from tests.support.loop_grammar import Grammar, hostile
 
@@ -35,7 +35,7 @@ def function(text: str) -> Callable[[object], object] | None:
         return None
     if not expression.needs_purse:
         return None
-    body = [measured(expression.node, first=True)]
+    body = [measuring(expression.node, first=True)]
     run = compile_function((expression.names, ()), None, body, lambda value, _: value, FILENAME, purse=STEPS)
     return lambda payload: run(EVENT, payload, (), None)
 
@@ -175,7 +175,7 @@ def test_the_parts_of_a_message_are_measured_together() -> None:
     payload = "a" * (1_200 * KIB)
 
     def run(*firsts: bool) -> object:
-        body = [measured(expression.node, first=first) for first in firsts]
+        body = [measuring(expression.node, first=first) for first in firsts]
         made = compile_function((expression.names, ()), None, body, lambda *values: values, FILENAME, purse=STEPS)
         return made(EVENT, payload, (), None)
 
