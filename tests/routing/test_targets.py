@@ -122,7 +122,7 @@ def test_eta_is_a_time_and_a_past_one_is_at_once() -> None:
     for at in (10**11, now_ms - 1, now_ms - 0.5):
         (made,) = results({"eta": "$payload.at"}, payload={"at": at})
         assert (made["queue_name"], "eta" in made["options"]) == ("default", False)
-    (made,) = results({"eta": "$now() - 1"}, payload={})
+    (made,) = results({"eta": "$now() - 60000"}, payload={})
     assert made["queue_name"] == "default"
 
 
