@@ -104,25 +104,10 @@ def is_data(path: KeyPath) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class TablesRead:
-<<<<<<< HEAD
     """The rows of each table; the mistakes in the configuration; and those in files, each with its file and its table.
 
     `digests` are of the files.
     """
-||||||| merged common ancestors
-<<<<<<<<< Temporary merge branch 1
-    """The rows of each table, and the mistakes: those in the configuration, and those in files, each with the file and the table; `digests` are of the files."""
-||||||||| c6fd922
-    """The rows of each table, and the mistakes: those in the configuration, and those in files, each with the file and the table."""
-=========
-    """The rows of each table; the mistakes in the configuration; and those in files, each with its file and its table."""
->>>>>>>>> Temporary merge branch 2
-=======
-    """The rows of each table; the mistakes in the configuration; and those in files, each with its file and its table.
-
-    `digests` are those of the files.
-    """
->>>>>>> 1a0c8b8122bcce6f67dfbcb49b63dc382f5e10be
 
     rows: Mapping[str, Rows]
     diagnostics: Sequence[Diagnostic]
