@@ -61,7 +61,7 @@ def everywhere(at: str, **settings: Any) -> dict[str, Any]:
 def test_a_host_that_says_nothing(path: Path, run: Terminal) -> None:
     """Each look ends by the words of its connecting, as `run` says them."""
     with silent() as port:
-        path.write_text(json.dumps(everywhere(f"127.0.0.1:{port}", connect_timeout="300ms"), indent=1))
+        path.write_text(json.dumps(everywhere(f"127.0.0.1:{port}", connect_timeout="1s"), indent=1))
         (report,) = json.loads(run("check", "--connect", "--json", "CONFIG", code=1))
     said = {one["source"]: one["text"] for one in report["connect"]}
     assert said == {

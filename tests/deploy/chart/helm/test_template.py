@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shlex
+import shutil
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -43,6 +44,8 @@ def test_a_configuration_means_the_same_in_a_cluster(path: Path, template: Templ
     assert _file(template({"image": IMAGE, "config": text})) == text
     rendered = tmp_path / "bridge.yaml"
     rendered.write_text(_file(template({"image": IMAGE}, "--values", str(_as_values(path, tmp_path)))))
+    for table in path.parent.glob("*.csv"):  # the chart's extraFiles stand beside the file
+        shutil.copy(table, tmp_path)
     before, after = load(str(path), environ={}), load(str(rendered), environ={})
     assert after.model_dump() == before.model_dump()
 
