@@ -18,7 +18,7 @@ from bridge.config.substitution import NO_SUBSTITUTION
 from bridge.config.syntax import MAX_DEPTH
 from bridge.config.wording import describe, near_miss, quoted
 from bridge.errors import BridgeError, InvalidValue
-from bridge.model.json_limits import check_exponents
+from bridge.model.json_limits import check_exponents, nests_deeper
 
 MAX_FILE_BYTES: Final = 16 << 20
 MAX_ROWS: Final = 200_000
@@ -219,7 +219,7 @@ def _read_yaml(text: str, path: Path, key: str | None, _: str, builder: _Builder
 
 
 def _add_row(builder: _Builder, key: str | None, name: str | None, row: object, line: int) -> None:
-    if _is_too_deep(row):
+    if nests_deeper(row, MAX_DEPTH):
         builder.wrong(line, f"the row is nested more than {MAX_DEPTH} deep")
     elif name is not None:
         if key is not None:
@@ -240,20 +240,6 @@ def _add_row(builder: _Builder, key: str | None, name: str | None, row: object, 
 def _shape(whole: object, key: str | None) -> tuple[str, str]:
     wanted = "a mapping" if key is None else "a list of mappings"
     return f"the file is {wanted}, not {'empty' if whole is None else describe(whole)}", "as in {north: 1}"
-
-
-def _is_too_deep(row: object) -> bool:
-    layer: list[Any] = [row]
-    for _ in range(MAX_DEPTH):
-        layer = [
-            child
-            for node in layer
-            if isinstance(node, (dict, list))
-            for child in (node.values() if isinstance(node, dict) else node)
-        ]
-        if not layer:
-            return False
-    return any(isinstance(node, (dict, list)) for node in layer)
 
 
 _Reader = Callable[[str, Path, "str | None", str, _Builder], None]

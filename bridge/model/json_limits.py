@@ -42,3 +42,18 @@ def check_exponents(text: bytes, most: int = MAX_LONG_EXPONENTS) -> None:
         and next(islice(_long_exponents.finditer(text), most, None), None)
     ):
         raise ValueError(f"more than {most} numbers with an exponent of three digits")
+
+
+def nests_deeper(value: object, most: int) -> bool:
+    """Tell whether lists and mappings stand more than `most` deep in one another; layer by layer, without recursion."""
+    layer: list[Any] = [value] if type(value) is dict or type(value) is list else []
+    for _ in range(most):
+        layer = [
+            child
+            for node in layer
+            for child in (node.values() if type(node) is dict else node)
+            if type(child) is dict or type(child) is list
+        ]
+        if not layer:
+            return False
+    return True

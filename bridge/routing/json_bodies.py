@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Final
 
 import msgspec
 
 from bridge.errors import BadEvent
 from bridge.model.event import Event
-from bridge.model.json_limits import EXPONENTS_FROM_BYTES, check_exponents
+from bridge.model.json_limits import EXPONENTS_FROM_BYTES, check_exponents, nests_deeper
 from bridge.routing.body_check import MAX_DEPTH
 from bridge.routing.refusal import Decode, Refuse
 
@@ -86,19 +86,10 @@ def _may_nest(body: bytes) -> bool:
 
 
 def check_depth(payload: object) -> None:
-    """Check layer by layer, without recursion, that a container nests at most MAX_DEPTH deep.
+    """Check that a value nests at most MAX_DEPTH deep.
 
     Raises:
         BadEvent: it nests deeper.
     """
-    layer: list[Any] = [payload]
-    for _ in range(MAX_DEPTH):
-        layer = [
-            child
-            for node in layer
-            for child in (node.values() if type(node) is dict else node)
-            if type(child) is dict or type(child) is list
-        ]
-        if not layer:
-            return
-    raise BadEvent("decode", f"nested more than {MAX_DEPTH} deep")
+    if nests_deeper(payload, MAX_DEPTH):
+        raise BadEvent("decode", f"nested more than {MAX_DEPTH} deep")
