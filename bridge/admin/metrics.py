@@ -48,7 +48,11 @@ _QUEUE_STATES: Final = QueueState.__struct_fields__
 _SOURCE_COUNTERS: Final = (
     ("events_received", "received", "Events that came from the broker; what it redelivers counts again."),
     ("events_recovered", "recovered", "Events found in the spool of an earlier run."),
-    ("events_enqueued", "enqueued", "Events of which at least one message was written to Dramatiq's Redis, and no route failed."),
+    (
+        "events_enqueued",
+        "enqueued",
+        "Events of which at least one message was written to Dramatiq's Redis, and no route failed.",
+    ),
     ("events_filtered", "filtered", "Events dropped on purpose: routes have their topic, and no `when` was true."),
     ("events_unmatched", "unmatched", "Events dropped because no route has their topic."),
     ("events_deduplicated", "deduplicated", "Events that were written before, and so were not written again."),
