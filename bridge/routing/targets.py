@@ -67,8 +67,7 @@ def _text(key: object) -> str:
 
 def _allowed(key: str, value: object, names: Collection[str]) -> str:
     if type(value) is not str or value not in names:
-        shown = repr(value) if type(value) is not str or len(value) <= 80 else f"{value[:80]!r}..."
-        raise BadEvent("not-allowed", f"{key}: {shown[:200]} is not in allow.{key}", key)
+        raise BadEvent("not-allowed", f"{key}: {quoted(value)} is not in allow.{key}", key)
     return value
 
 
