@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Annotated, Any, ClassVar, Final, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema
 
 from bridge.config.connection import Boolean, Bytes, Connection, Integer, Milliseconds, Model, at_least, or_null
 from bridge.config.dollar import is_expression
+from bridge.config.promises import Promise
 from bridge.config.schemas import Validation
-from bridge.config.traits import Traits
+from bridge.config.traits import Surroundings, Traits
 from bridge.config.units import spell_size
 from bridge.config.wording import describe
 from bridge.errors import InvalidValue
@@ -164,3 +166,14 @@ class DeduplicatedSource(SourceModel):
         description="how an event that comes again is recognised; without it, it is written again",
         examples=[{"key": "$meta.message_id", "within": "1d"}],
     )
+
+
+def at_most_once(promise: Promise, source: SourceModel, surroundings: Surroundings) -> Promise:
+    """Return the promise for events that nobody keeps, with the cost of having no spool."""
+    if surroundings.spool_bytes is None:
+        window = f"{source.window.events} events or {spell_size(source.window.bytes)}"
+        guarantee = f"at most once; no spool, so in an outage of Redis what comes beyond {window} is lost"
+    else:
+        size = spell_size(surroundings.spool_bytes)
+        guarantee = f"at most once until received; then an outage of Redis loses nothing up to {size}"
+    return replace(promise, guarantee=guarantee)
