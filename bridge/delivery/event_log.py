@@ -13,7 +13,8 @@ import msgspec
 
 from bridge.config import Config
 from bridge.delivery.left_out import LeftOut
-from bridge.dry_run.runs import DryRun, Result, RouteResult
+from bridge.dry_run.results import Result, RouteResult
+from bridge.dry_run.runs import DryRun
 from bridge.errors import BadEvent, describe_error
 from bridge.model.accounting import Outcome
 from bridge.model.batch import Batch

@@ -7,7 +7,7 @@ from dataclasses import replace
 from functools import cached_property, partial
 from typing import Final
 
-from bridge.dry_run.runs import Result, RouteResult
+from bridge.dry_run.results import Result, RouteResult
 from bridge.model.batch import Batch
 
 _EVENT: Final = "deduplicate: the event was written before"

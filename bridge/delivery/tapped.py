@@ -18,7 +18,8 @@ from bridge.config import Config
 from bridge.delivery.event_log import event_ids, moment_of
 from bridge.delivery.tapped_part import Part
 from bridge.dry_run.as_test import as_test
-from bridge.dry_run.runs import DryRun, Result
+from bridge.dry_run.results import Result
+from bridge.dry_run.runs import DryRun
 from bridge.errors import BadEvent, InvalidValue, describe_error
 from bridge.model.batch import DeadLetter
 from bridge.model.event import Event

@@ -20,7 +20,8 @@ from bridge.dry_run.coverage import Coverage
 from bridge.dry_run.events import described_event
 from bridge.dry_run.masking import Masking
 from bridge.dry_run.matching import matching
-from bridge.dry_run.runs import DryRun, Result, RouteResult
+from bridge.dry_run.results import Result, RouteResult
+from bridge.dry_run.runs import DryRun
 from bridge.dry_run.wording import cut, shown
 from bridge.model.event import Event
 from bridge.routing.compiler import check_routes

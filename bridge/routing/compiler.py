@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping
 
 from bridge.config import MAX_MISTAKES, Config
 from bridge.config.manifest import Actor
@@ -13,10 +13,10 @@ from bridge.routing import expressions, payloads
 from bridge.routing.body_reader import source_kind
 from bridge.routing.deduplication import FUNCTIONS as DEDUPLICATION_FUNCTIONS
 from bridge.routing.deduplication import Deduplication, check_names
-from bridge.routing.expressions import RUNTIME, STEPS
-from bridge.routing.functions import compile_function
+from bridge.routing.expressions import RUNTIME
 from bridge.routing.gates import GateContext
 from bridge.routing.route_compiler import RouteCompiler, RouteContext
+from bridge.routing.route_function import compile_value
 from bridge.routing.routes import Route, RouteTable
 from bridge.routing.tracing import Tracing
 from bridge.routing.validation import Validators
@@ -146,15 +146,6 @@ def _compile_deduplication(
         path = ("sources", name, "deduplicate", "key")
         diagnostics.extend(diagnostic.below(path, prefix=1) for diagnostic in error.diagnostics)
         return None
-    names: tuple[Collection[str], Sequence[str]] = (expression.names, ())
-    evaluate = compile_function(
-        names,
-        None,
-        [expression.node],
-        lambda value, _ids: value,
-        filename,
-        functions={**DEDUPLICATION_FUNCTIONS, **looking_up},
-        purse=STEPS if expression.needs_purse else 0,
-    )
+    evaluate = compile_value(expression, filename, {**DEDUPLICATION_FUNCTIONS, **looking_up})
     is_shown = expression.names.isdisjoint(redacted)
     return Deduplication(name, text, evaluate, filename, source.deduplicate.within, is_shown=is_shown)
