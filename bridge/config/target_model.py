@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from typing import Annotated, Any, Final
 
 from pydantic import BeforeValidator, Field, WithJsonSchema, model_validator
@@ -138,7 +138,8 @@ def _expanded(text: str) -> Iterator[str]:
         yield from _expanded(f"{text[: found.start()]}{number}{text[found.end() :]}")
 
 
-def _names(check: Any, value: object) -> object:
+def _names(check: Callable[[object], str], value: object) -> object:
+    """Return the names that a list of `allow` stands for, each once. Raises InvalidValue with every mistake in it."""
     if not isinstance(value, list):
         raise InvalidValue(f"takes a list of names, not {describe(value)}")
     names: dict[str, None] = {}

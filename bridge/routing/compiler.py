@@ -50,10 +50,10 @@ def compile_routes(
     routes: dict[str, list[Route]] = {name: [] for name in config.sources}
     parsed: Parsed = {}
     validators = Validators(config)
-    looking_up = expressions.lookups(config.rows)
+    lookup_functions = expressions.lookups(config.rows)
     tracing = _tracing(config) if traced and config.tracing.propagate else {}
     redacted = {path.partition(".")[0] for path in config.dead_letters.redact}
-    contexts = _contexts(config, {**functions, **looking_up}, tracing, redacted, expires=expires)
+    contexts = _contexts(config, {**functions, **lookup_functions}, tracing, redacted, expires=expires)
     for index, route in enumerate(config.routes):
         if len(diagnostics) >= MAX_MISTAKES:
             break  # nobody reads more
@@ -63,7 +63,9 @@ def compile_routes(
         compiled = RouteCompiler(route, values, contexts[route.source], validators.of(route.validation)).compile()
         if compiled is not None:
             routes[route.source].append(compiled)
-    keys = {name: _compile_deduplication(name, config, diagnostics, redacted, looking_up) for name in config.sources}
+    keys = {
+        name: _compile_deduplication(name, config, diagnostics, redacted, lookup_functions) for name in config.sources
+    }
     for name, of_source in routes.items():
         _read_own_payloads(of_source, keys[name])
     tables = {
@@ -130,7 +132,7 @@ def _compile_deduplication(
     config: Config,
     diagnostics: list[Diagnostic],
     redacted: Collection[str],
-    looking_up: Mapping[str, object],
+    lookup_functions: Mapping[str, object],
 ) -> Deduplication | None:
     """Compile the key of a source; `redacted` has the parts of an event in which `dead_letters.redact` removes fields."""
     source = config.sources[name]
@@ -140,12 +142,11 @@ def _compile_deduplication(
     try:
         expression = expressions.parse(text, expressions.NAMES)
         expressions.check_tables(expression.tables, config.tables)
-        telling = {"payload", "headers", "meta"}
-        check_names(expression, telling, "many events", "read it from payload, headers or meta")
+        check_names(expression, {"payload", "headers", "meta"}, "many events", "read it from payload, headers or meta")
     except InvalidValue as error:
         path = ("sources", name, "deduplicate", "key")
         diagnostics.extend(diagnostic.below(path, prefix=1) for diagnostic in error.diagnostics)
         return None
-    evaluate = compile_value(expression, filename, {**DEDUPLICATION_FUNCTIONS, **looking_up})
+    evaluate = compile_value(expression, filename, {**DEDUPLICATION_FUNCTIONS, **lookup_functions})
     is_shown = expression.names.isdisjoint(redacted)
     return Deduplication(name, text, evaluate, filename, source.deduplicate.within, is_shown=is_shown)

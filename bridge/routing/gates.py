@@ -23,7 +23,7 @@ from bridge.routing.foreach import NAMES as ELEMENT_NAMES
 from bridge.routing.route_function import paying, placed
 from bridge.routing.values import Values
 
-#: The names of an event of which a route's key may be made: of others alone it would be the same for all.
+#: The names that tell the messages of a route apart: a key of others alone would be the same for all of them.
 _TELLING: Final = frozenset({"payload", "headers", "meta", "topic", "item"})
 #: The functions that a key reaches by other names than the rest of its route: in it null becomes no text.
 _RENAMED: Final = {"_str": "_key_str", "_concat": "_key_concat"}

@@ -8,7 +8,7 @@ from base64 import b64encode
 from typing import Any, Final
 
 from bridge.config.wording import quoted
-from bridge.routing.expressions.values import MAX_TEXT, bytes_of, refuse, short, too_long
+from bridge.routing.expressions.values import MAX_TEXT, bounded, bytes_of, refuse, too_long
 
 _UNRESERVED: Final = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~")
 _ESCAPES: Final = [chr(byte) if byte in _UNRESERVED else f"%{byte:02X}" for byte in range(256)]
@@ -36,7 +36,7 @@ def base64_decode(value: Any) -> str:
     """`base64_decode(text)`: of the standard alphabet or that of URLs, with or without padding."""
     if type(value) is not str:
         refuse("base64_decode()", "text", value)
-    text = short("base64_decode()", value)
+    text = bounded("base64_decode()", value)
     padding = -len(text) % 4
     if not re.fullmatch(_BASE64, text) or (padding and text[-1:] == "=") or padding == 3:
         raise ValueError(f"{quoted(value)} is not base64")
@@ -66,7 +66,7 @@ def url_decode(value: Any) -> str:
     """`url_decode(text)`: `%20` and `+` are a space."""
     if type(value) is not str:
         refuse("url_decode()", "text", value)
-    wrong = re.search(_NO_ESCAPE, short("url_decode()", value))
+    wrong = re.search(_NO_ESCAPE, bounded("url_decode()", value))
     if wrong:
         raise ValueError(f"url_decode(): {quoted(value[wrong.start() : wrong.start() + 3])} is no escape such as '%20'")
     if "%" not in value:

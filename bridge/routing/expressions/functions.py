@@ -146,7 +146,7 @@ RUNTIME: Final[dict[str, object]] = {
     "_concat": text.concat,
     "_format": text.formatted,
     "_key": key,
-    "_whole": text.whole,
+    "_fstring": text.bounded_fstring,
     "_class": type,
     "_text": str,
     "_slice": slices.part,

@@ -168,7 +168,7 @@ class _Rewriter:
             raise self._error(node.slice, "an index is text or a whole number")
         if self.loops.is_metered and not isinstance(key, ast.Constant):
             self.loops.add(CALL)
-            key = ast.copy_location(self.loops.paying("paid", key), key)
+            key = ast.copy_location(self.loops.purse_call("paid", key), key)
         return self._field(node, node.value, key)
 
     def _part_of(self, base: ast.expr, part: ast.Slice) -> ast.expr:
