@@ -33,8 +33,13 @@ class LeftOut:
         return frozenset(index for index, _ in self._by_route)
 
     @cached_property
-    def _wholly_left_out(self) -> frozenset[int]:
-        """The events of which nothing was written, since all their messages had been written before."""
+    def places(self) -> frozenset[tuple[int, int]]:
+        """The messages that were left out for their own keys: of each the number of its column, from 1, and its place there."""
+        return frozenset((one.column, one.place) for one in self._batch.suppressed)
+
+    @cached_property
+    def duplicates(self) -> frozenset[int]:
+        """The events of which nothing was written, since all their messages were left out."""
         written = self._batch.written
         return frozenset(written.duplicate_indexes if written is not None else ())
 
@@ -43,13 +48,13 @@ class LeftOut:
 
         A route of which none is left has the verdict `deduplicated`.
         """
-        if index not in self.events and index not in self._wholly_left_out:
+        if index not in self.events and index not in self.duplicates:
             return result
         return replace(result, routes=[self._route(index, one) for one in result.routes])
 
     def _route(self, index: int, one: RouteResult) -> RouteResult:
         made, left_out = len(one.messages) + one.deduplicated, self._by_route[index, one.route]
-        if one.verdict != "message" or (left_out < made and index not in self._wholly_left_out):
+        if one.verdict != "message" or (left_out < made and index not in self.duplicates):
             return replace(one, deduplicated=max(one.deduplicated, left_out))
         gone = replace(one, verdict="deduplicated", messages=[], gates=[], deduplicated=made)
         return gone if left_out >= made else replace(gone, _why=partial(str, _EVENT))

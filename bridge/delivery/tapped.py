@@ -218,7 +218,7 @@ def _head(part: Part, index: int, event: Event, redacted: Event | None) -> dict[
     }
     if redacted is not None:
         line |= {name: _text(str(value)) for name, value in event_ids(redacted).items()}
-    if index in part.duplicates:
+    if index in part.left_out.duplicates:
         line["duplicate"] = True
     if event.redelivered:
         line["redelivered"] = True

@@ -45,8 +45,8 @@ FUNCTIONS: Final[dict[str, object]] = {**RUNTIME, "_str": _text_of, "_concat": _
 class Deduplication:
     """The compiled `deduplicate` of one source.
 
-    `evaluate` has the shape of a function that `compile_function` returns, and `filename` as its `co_filename`; `text`
-    is the expression, for the log. Unless it `is_shown`, the log has no key, and no cause that may quote a part of one.
+    `evaluate` is a function that `compile_value` has made of the key, and `filename` its `co_filename`; `text` is the
+    expression, for the log. Unless it `is_shown`, the log has no key, and no cause that may quote a part of one.
     """
 
     def __init__(

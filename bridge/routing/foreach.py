@@ -13,8 +13,6 @@ from bridge.routing.expressions.loops import begin
 from bridge.routing.expressions.purse import Place
 from bridge.routing.expressions.syntax import PLACE, place_missing
 
-#: The names that the expressions of each element have beside the others.
-NAMES: Final = ("item", "index")
 #: The place of the loop: no expression stands there, so no failure names the loop; `element_of` names its element.
 _NOWHERE: Final[Place] = (0, 0, 0, 0, 0)
 #: The local name of the messages, in the function of a route.

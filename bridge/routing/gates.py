@@ -18,8 +18,7 @@ from bridge.config.units import MAX_MILLISECONDS
 from bridge.errors import BadEvent, InvalidValue
 from bridge.model.message import Gate, GateRule, Message, MessageIds
 from bridge.routing.deduplication import FUNCTIONS, check_names, deduplication_key
-from bridge.routing.expressions import Expression
-from bridge.routing.foreach import NAMES as ELEMENT_NAMES
+from bridge.routing.expressions import ELEMENT_NAMES, Expression
 from bridge.routing.route_function import paying, placed
 from bridge.routing.values import Values
 

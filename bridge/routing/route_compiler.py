@@ -30,8 +30,7 @@ from bridge.config.message_options import with_queues
 from bridge.errors import InvalidValue
 from bridge.model.message import Template
 from bridge.routing import expressions
-from bridge.routing.expressions import FUNCTIONS, STEPS, STEPS_PER_ELEMENT
-from bridge.routing.foreach import NAMES as ELEMENT_NAMES
+from bridge.routing.expressions import ELEMENT_NAMES, FUNCTIONS, STEPS, STEPS_PER_ELEMENT
 from bridge.routing.foreach import Foreach
 from bridge.routing.gates import GateContext, Gates
 from bridge.routing.message_builder import message_builder

@@ -14,7 +14,7 @@ from bridge.config.target_model import Step
 from bridge.errors import InvalidValue, KeyPath
 from bridge.manifest.binding import Binding
 from bridge.model.message import Message
-from bridge.routing.foreach import NAMES as ELEMENT_NAMES
+from bridge.routing.expressions import ELEMENT_NAMES
 from bridge.routing.route_function import paying, placed
 from bridge.routing.steps import CompiledStep
 from bridge.routing.targets import TargetBuilder, chooser, templates

@@ -21,7 +21,6 @@ from bridge.routing.expressions.functions import FUNCTIONS
 from bridge.routing.expressions.habits import check_hyphen, constant_condition, filtered_value
 from bridge.routing.expressions.hints import (
     ELEMENT_HINT,
-    ELEMENT_NAMES,
     FOREIGN_CONSTANTS,
     FOREIGN_NAMES,
     REFUSED_CONSTRUCTS,
@@ -33,6 +32,8 @@ from bridge.routing.expressions.values import MAX_INT
 
 #: The names every expression may use; a route adds the captures of its topic.
 NAMES: Final = ("payload", "topic", "headers", "meta", "source", "received_at")
+#: The names that the expressions of each element of a `foreach` have beside those.
+ELEMENT_NAMES: Final = ("item", "index")
 #: The names that are always text.
 _TEXT_NAMES: Final = frozenset({"topic", "source"})
 _CONSTANTS: Final = {"true": True, "false": False, "null": None}
