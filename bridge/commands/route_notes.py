@@ -10,7 +10,7 @@ from bridge.config import Config, Route
 from bridge.config.manifest import Actor
 from bridge.errors import Diagnostic, KeyPath
 
-#: What a value of the outermost function of a key looks like, where all of them do.
+#: Functions that give text in one case: it never equals a text in another case.
 _CASES = {"lower": str.lower, "upper": str.upper}
 
 

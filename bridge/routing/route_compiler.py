@@ -48,12 +48,12 @@ _NO_LISTS: Final = (ast.Constant, ast.UnaryOp, ast.Dict, ast.JoinedStr)
 
 @dataclass(frozen=True, slots=True)
 class RouteContext:
-    """The surroundings of the routes of one source, whose topics have the syntax `topics`, and whose `decode` is
-    `kind`.
+    """The surroundings of the routes of one source.
 
-    `functions` are the globals that expressions can reach. `enforced` has the actors of which each call is checked, and
-    `queues` the queue of each actor that the manifest knows. `tracing` is None where the routes write no traces. No
-    reason of a dead letter shows one of the `secrets`.
+    `topics` is the syntax of its topics, and `kind` its `decode`. `functions` are the globals that expressions can
+    reach. `enforced` has the actors of which each call is checked, and `queues` the queue of each actor that the
+    manifest knows. `tracing` is None where the routes write no traces. No reason of a dead letter shows one of the
+    `secrets`.
     """
 
     topics: TopicSyntax

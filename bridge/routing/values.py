@@ -14,7 +14,7 @@ from bridge.routing import expressions
 from bridge.routing.expressions import Expression
 from bridge.routing.route_function import measuring, placed
 
-#: The expressions of all routes by text, names and line: the routes of a fleet have most of them in common.
+#: The expressions of all routes by text, names, line and `in_loop`: the routes of a fleet have most of them in common.
 Parsed = dict[tuple[str, tuple[str, ...], int, bool], Expression]
 
 

@@ -57,7 +57,7 @@ class Loops:
         self, text: Text, names: Collection[str], rewrite: Callable[[ast.expr], ast.expr], line: int, *, in_loop: bool
     ) -> None:
         self._text = text
-        self._hidden = names
+        self._protected = names
         self._rewrite = rewrite
         self._line = line
         #: Around the current node: so many bodies of loops, and so many lists that loops run over.
@@ -158,7 +158,7 @@ class Loops:
         return names
 
     def _check_name(self, name: ast.Name, before: list[str]) -> None:
-        if name.id in self._hidden or name.id in self.names:
+        if name.id in self._protected or name.id in self.names:
             raise self._text.error(name, f"{quoted(name.id)} would hide `{name.id}`", "choose another name")
         if name.id in before:
             raise self._text.error(name, f"{quoted(name.id)} stands twice", "choose another name")

@@ -277,7 +277,9 @@ class _Rewriter:
         name = calls.function_of(node.func, self._text, self._names)
         written = calls.arguments_of(name, node, self._text)
         args = self._all(written)
-        self.loops.add(calls.check(name, node, written, args, self._text))
+        values = calls.constants_of(args)
+        calls.check_constants(name, values, node, written, self._text)
+        self.loops.add(FUNCTIONS[name].cost(values))
         if name == "lookup" and isinstance(args[0], ast.Constant):
             self.tables.append((str(args[0].value), self._text.offset(written[0])))
             args[1] = self.loops.paid(args[1])
