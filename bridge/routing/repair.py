@@ -225,7 +225,8 @@ class Repairs:
         except UnicodeDecodeError as error:
             if name == "utf-16" and _is_utf_8(body):
                 return event, "utf-8"
-            raise BadEvent("decode", f"not text in {name}: {error}"[:300]) from None
+            wrong = f"byte 0x{body[error.start]:02x} in position {error.start}"
+            raise BadEvent("decode", f"not text in {name}: {wrong}") from None
         made.append("charset")
         return with_body(event, text.encode()), "utf-8"
 

@@ -16,11 +16,10 @@ from bridge.model.message import (
     Message,
     MessageIds,
     Template,
-    check_arguments,
     encode_dynamic_options,
 )
 from bridge.routing.expressions.text import text_of
-from bridge.routing.message_builder import check_call, check_delay, check_options
+from bridge.routing.message_builder import check_arguments, check_call, check_delay, check_options
 from bridge.routing.steps import CompiledStep, StepValues, pipe_target
 
 _MAX_ETA_MS: Final = 10 * 365 * 86_400_000
@@ -67,8 +66,7 @@ def _text(key: object) -> str:
 
 def _allowed(key: str, value: object, names: Collection[str]) -> str:
     if type(value) is not str or value not in names:
-        shown = repr(value) if type(value) is not str or len(value) <= 80 else f"{value[:80]!r}..."
-        raise BadEvent("not-allowed", f"{key}: {shown[:200]} is not in allow.{key}", key)
+        raise BadEvent("not-allowed", f"{key}: {quoted(value)} is not in allow.{key}", key)
     return value
 
 
