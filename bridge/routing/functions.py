@@ -29,6 +29,8 @@ def route(_event, payload, _captures, _ids):
     return _build()
 """
 _GUARD, _RESULT = -2, -1
+#: The name of a function that takes and returns each value which is asked whether it is null, true or false.
+ASKED: Final = "_asked"
 #: The names that each line before the guard defines, without the captures, which are on the last one.
 _DEFINED: Final = ({"topic"}, {"source"}, {"received_at"}, {"headers", "meta"})
 #: The line of nodes that are no part of an expression: the last one of _SKELETON.
@@ -86,7 +88,7 @@ def compile_function(
     Unless it `is_plain`, it returns a list: of one result, or with `foreach` of one result per element.
 
     `names` are the names that the expressions use, and the captures of the topic. `functions` are the globals that the
-    expressions can reach. `purse` is the number of steps that their loops may take per event; it is 0 if none has a
+    expressions can reach, and maybe ASKED. `purse` is the number of steps that their loops may take per event; it is 0 if none has a
     loop: then no purse is made.
     """
     used_names, captures = set(names[0]), names[1]
@@ -112,8 +114,18 @@ def compile_function(
     if purse:
         function.body.insert(0, _make_purse(purse))
         scope["_Purse"] = Purse
+    if ASKED in functions:
+        _ask(module)
     exec(compile(module, filename, "exec"), scope)  # noqa: S102 - the tree was checked node by node
     return scope["route"]  # type: ignore[return-value]
+
+
+def _ask(module: ast.Module) -> None:
+    """Let each value whose identity is asked for pass through the function ASKED: no object notices that itself."""
+    for node in ast.walk(module):
+        if isinstance(node, ast.Compare) and isinstance(node.ops[0], ast.Is | ast.IsNot):
+            node.left = ast.copy_location(ast.Call(ast.Name(ASKED, ast.Load()), [node.left], []), node.left)
+            place_missing(node.left)
 
 
 def _make_purse(steps: int) -> ast.stmt:
