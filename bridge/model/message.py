@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, NoReturn
 
 import msgspec
 
@@ -26,7 +26,14 @@ MAX_MESSAGE_BYTES: Final = 4 * 1024 * 1024
 MAX_ROUTE_BYTES: Final = 16 * 1024 * 1024
 #: The last three digits of ids.
 _SUFFIXES: Final = tuple(b"%03x" % number for number in reversed(range(4096)))
-_encode = msgspec.json.Encoder().encode
+
+
+def _no_json(value: object) -> NoReturn:
+    """Raise the TypeError of a value that is none of JSON's; headers of which some can't be read raise a BadEvent."""
+    raise TypeError(f"it has a value of the type {value.__class__.__name__}")
+
+
+_encode = msgspec.json.Encoder(enc_hook=_no_json).encode
 #: Maps a random digit to one of 8, 9, a and b, which a UUID has in this place.
 _VARIANT: Final = dict(zip("0123456789abcdef", "89ab" * 4, strict=True))
 #: Ends the redis_message_id.

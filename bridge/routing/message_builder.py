@@ -10,7 +10,6 @@ from bridge.config import message_options
 from bridge.config.wording import describe, quoted
 from bridge.errors import BadEvent
 from bridge.manifest.binding import Binding
-from bridge.model.event import PartlyRead
 from bridge.model.message import CLOSING_QUOTE, MessageIds, Template, encode_dynamic_options
 
 _MAX_DELAY_MS: Final = 10 * 365 * 86_400_000
@@ -55,8 +54,6 @@ def check_arguments(args: object, kwargs: object) -> None:
     if type(args) is not list:
         raise BadEvent("wrong-type", f"args takes a list, not {describe(args)}")
     if type(kwargs) is not dict:
-        if isinstance(kwargs, PartlyRead):
-            kwargs.refuse()
         raise BadEvent("wrong-type", f"kwargs takes a mapping, not {describe(kwargs)}")
     for key in kwargs:
         if type(key) is not str:
