@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
+from types import MappingProxyType
 
 from bridge.config import MAX_MISTAKES, Config
 from bridge.config.manifest import Actor
@@ -38,11 +39,17 @@ def call_mistakes(config: Config, actors: Mapping[str, Actor] | None = None) -> 
 
 
 def compile_routes(
-    config: Config, *, functions: Mapping[str, object] = RUNTIME, traced: bool = True, expires: bool = True
+    config: Config,
+    *,
+    functions: Mapping[str, object] = RUNTIME,
+    others: Mapping[str, object] = MappingProxyType({}),
+    traced: bool = True,
+    expires: bool = True,
 ) -> tuple[dict[str, RouteTable], list[Diagnostic]]:
     """Compile every route; return each source's route table, and the mistakes in the routes, up to MAX_MISTAKES.
 
-    `functions` are the globals that the expressions can reach: a dry run has a `now()` of its own. Unless `traced`, the
+    `functions` are the globals that the expressions can reach: a dry run has a `now()` of its own. The
+    `others` stand for some of these, in deduplication keys too. Unless `traced`, the
     routes write no traces into messages, whatever the configuration says: a dry run compares messages without them.
     Unless `expires`, no event has an expiry: a person who retries a dead letter wants its messages.
     """
@@ -50,7 +57,7 @@ def compile_routes(
     routes: dict[str, list[Route]] = {name: [] for name in config.sources}
     parsed: Parsed = {}
     validators = Validators(config)
-    lookup_functions = expressions.lookups(config.rows)
+    lookup_functions = {**expressions.lookups(config.rows), **others}
     tracing = _tracing(config) if traced and config.tracing.propagate else {}
     redacted = {path.partition(".")[0] for path in config.dead_letters.redact}
     contexts = _contexts(config, {**functions, **lookup_functions}, tracing, redacted, expires=expires)

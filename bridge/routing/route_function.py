@@ -29,6 +29,8 @@ def route(_event, payload, _captures, _ids):
     return _build()
 """
 _GUARD, _RESULT = -2, -1
+#: The name of a function that takes and returns each value which is asked whether it is null, true or false.
+ASKED: Final = "_asked"
 #: The names that each line before the guard defines, without the captures, which are on the last one.
 _DEFINED: Final = ({"topic"}, {"source"}, {"received_at"}, {"headers", "meta"})
 #: The line of nodes that are no part of an expression: the last one of _SKELETON.
@@ -97,7 +99,7 @@ def compile_function(
     otherwise the result of `build`, called with the values of the trees and, after the first two of them, the MessageIds.
     Unless it `is_plain`, it returns a list: of one result, or with `foreach` of one result per element.
 
-    `functions` are the globals that the expressions can reach.
+    `functions` are the globals that the expressions can reach, and maybe ASKED.
     """
     module, statements = _skeleton(tuple(trees.captures))
     function, guard, result = module.body[0], statements[_GUARD], statements[_RESULT]
@@ -122,6 +124,8 @@ def compile_function(
     if trees.steps:
         function.body.insert(0, _make_purse(trees.steps))
         scope["_Purse"] = Purse
+    if ASKED in functions:
+        _ask(module)
     exec(compile(module, filename, "exec"), scope)  # noqa: S102 - the tree was checked node by node
     return scope["route"]  # type: ignore[return-value]
 
@@ -142,6 +146,14 @@ def compile_value(
         steps=STEPS if expression.needs_purse else 0,
     )
     return compile_function(trees, lambda value, _ids: value, filename, functions=functions)
+
+
+def _ask(module: ast.Module) -> None:
+    """Let each value whose identity is asked for pass through the function ASKED: no object notices that itself."""
+    for node in ast.walk(module):
+        if isinstance(node, ast.Compare) and isinstance(node.ops[0], ast.Is | ast.IsNot):
+            node.left = ast.copy_location(ast.Call(ast.Name(ASKED, ast.Load()), [node.left], []), node.left)
+            place_missing(node.left)
 
 
 def _make_purse(steps: int) -> ast.stmt:

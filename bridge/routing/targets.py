@@ -16,11 +16,10 @@ from bridge.model.message import (
     Message,
     MessageIds,
     Template,
-    check_arguments,
     encode_dynamic_options,
 )
 from bridge.routing.expressions.text import text_of
-from bridge.routing.message_builder import check_call, check_delay, check_options
+from bridge.routing.message_builder import check_arguments, check_call, check_delay, check_options
 from bridge.routing.steps import CompiledStep, StepValues, pipe_target
 
 _MAX_ETA_MS: Final = 10 * 365 * 86_400_000
