@@ -59,8 +59,8 @@ def measuring(value: ast.expr, *, first: bool) -> ast.expr:
 
 
 def paying(value: ast.expr) -> ast.expr:
-    """Return the tree of a value that is evaluated per element and is no part of its message; it pays for its size."""
-    return _of_purse("paid", value)
+    """Return the tree of a value that is evaluated per element and is no part of its message; it pays for its text."""
+    return _of_purse("printed", value)
 
 
 def _of_purse(name: str, value: ast.expr, *more: ast.expr) -> ast.expr:

@@ -31,6 +31,8 @@ _PER_LIST: Final = 20
 _PER_MAPPING: Final = 30
 #: To print a number takes time in proportion to the square of its digits: it costs a step for so many bits, squared.
 _BITS: Final = 200
+#: That is the price of one that an expression reads, or a message holds. A text of a number alone costs one for so many.
+_PRINTED_BITS: Final = 80
 #: Values of these types, and texts, cost steps; the others are free.
 _DEEP: Final = frozenset({list, dict, int, bytes})
 #: Numbers between these have few digits.
@@ -180,6 +182,15 @@ def paid(purse: Purse, value: Any) -> Any:
     return value
 
 
+def printed(purse: Purse, value: Any) -> Any:
+    """Return a value of which a text is made behind the expressions, paid for."""
+    if type(value) is int and not _LOW < value < _HIGH:
+        take(purse, (value.bit_length() // _PRINTED_BITS) ** 2)
+    else:
+        pay(purse, value)
+    return value
+
+
 def metered(purse: Purse, function: Callable[..., Any], *args: Any) -> Any:
     """Call the function; its arguments are paid for before, and its result after it."""
     before = purse.steps
@@ -261,6 +272,7 @@ RUNTIME: Final[dict[str, object]] = {
     "_each": each,
     "_each_pair": each_pair,
     "_paid": paid,
+    "_printed": printed,
     "_metered": metered,
     "_seeking": seeking,
     "_found": found,
