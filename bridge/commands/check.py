@@ -13,6 +13,7 @@ from bridge.commands.looks import SINK, Looks, look
 from bridge.commands.manifests import given_manifest
 from bridge.commands.notes import notes, routes_by_source
 from bridge.commands.paint import Paint
+from bridge.commands.path_notes import path_notes
 from bridge.commands.targets import spell_targets
 from bridge.config import Config, tls
 from bridge.config.defaults import unused
@@ -94,7 +95,8 @@ def _check(file: str, manifest: Manifest | None, *, allow_unset: bool, connect: 
     report.unset += dict.fromkeys(substitution.unset)
     report.config = loaded.model
     masking = Masking([loaded.document])
-    found = unused(loaded.document, {source.type for source in loaded.model.sources.values()})
+    unused_settings = unused(loaded.document, {source.type for source in loaded.model.sources.values()})
+    found = (*unused_settings, *path_notes(report.config, loaded.document))
     for note in (*found, *notes(report.config, manifest, loaded.document.path_in_file)):
         report.notes.append(LocatedDiagnostic(*loaded.document.place(note), "", masking.text(note.message)))
     if connect:

@@ -71,7 +71,7 @@ def test_check_has_every_mistake_in_the_tests(run: Terminal, files: Path) -> Non
     """Of the included file, and of the file of tests beside it."""
     (files / "routes/order.json").unlink()
     run("check", "bridge.yaml", code=78)
-    where = "routes/orders.yaml:9:57: tests[0].event.payload_file: the file cannot be read"
+    where = f"routes/orders.yaml:9:57: tests[0].event.payload_file: the file {files}/routes/order.json cannot be read"
     assert where in run.err
     (files / "routes/order.json").write_text("{}")
     (files / "routes/orders_test.yaml").write_text("- {name: t, event: {from: nope}, expect: []}\n")
