@@ -21,7 +21,7 @@ import re2
 from pydantic import BeforeValidator, WithJsonSchema
 
 from bridge.config.connection import or_null
-from bridge.config.files import UnreadableFile, read_file
+from bridge.config.files import UnreadableFile, named, read_file
 from bridge.config.json_rows import json_line
 from bridge.config.reader import parse
 from bridge.config.substitution import NO_SUBSTITUTION, unmarked
@@ -231,7 +231,7 @@ def read_schema(file: str, path: Path) -> tuple[Schema | None, list[Diagnostic],
     try:
         body = read_file(path, MAX_BYTES)
     except UnreadableFile as error:
-        return None, [Diagnostic((), f"the file {path.absolute()} {error}")], []
+        return None, [Diagnostic((), f"{named(path)} {error}")], []
     if path.suffix.lower() == ".json":
         try:
             value = msgspec.json.decode(body.removeprefix(b"\xef\xbb\xbf"))
