@@ -24,9 +24,11 @@ PLACEHOLDERS: Final = (
 
 #: How expressions begin that were written with braces.
 _FIELDS: Final = ("payload.", "headers.", "meta.")
+_LITERAL: Final = "write $${ for a literal ${"
 _AS_MAPPING: Final = (
-    """an expression that begins with a mapping is written as '$({"name": payload.name})'; write $${ for a literal ${"""
+    f"""an expression that begins with a mapping is written as '$({{"name": payload.name}})'; {_LITERAL}"""
 )
+_OUTSIDE: Final = ("file:", "credential:")
 _MAPPING = re.compile(r"[\w\"')\]]:[ \t]")
 _REFERENCE = re.compile(r"\$\$\{|\$\{([^{}]*)(\}?)")
 _VARIABLE = re.compile(r"([A-Za-z_][A-Za-z0-9_]*)(?::-(.*))?", re.DOTALL)
@@ -94,7 +96,7 @@ def refilled(text: str, pieces: Sequence[Piece], placeholder: str) -> str:
 
 def _is_mapping(reference: str) -> bool:
     """Tell whether the text behind `${` is the inside of a mapping of the expressions' language."""
-    if reference.startswith(("file:", "credential:")) or ":-" in reference:
+    if reference.startswith(_OUTSIDE) or ":-" in reference:
         return False
     return reference.startswith(("'", '"')) or bool(_MAPPING.search(reference))
 
@@ -147,7 +149,8 @@ class Substitution:
         if _is_mapping(reference):
             raise InvalidValue("${ begins a substitution", _AS_MAPPING)
         if not closed:
-            raise InvalidValue("a ${ that is not closed", "write $${ for a literal ${")
+            is_outside = reference.isupper() or reference.startswith(_OUTSIDE)
+            raise InvalidValue("a ${ that is not closed", _LITERAL if is_outside else _AS_MAPPING)
         if reference.startswith("file:"):
             return self._file(reference.removeprefix("file:"))
         if reference.startswith("credential:"):
