@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from bridge.config.files import UnreadableFile, read_file
+from bridge.config.files import UnreadableFile, read_file, whole
 from bridge.errors import Diagnostic, InvalidValue
 from bridge.model.json_limits import is_encodable
 
@@ -205,10 +205,10 @@ def _read(path: str) -> str:
     try:
         body = read_file(path, MAX_FILE_BYTES)
     except UnreadableFile as error:
-        raise _Unset(f"{path} {error}") from None
+        raise _Unset(f"{whole(path)} {error}") from None
     try:
         text = body.decode()
     except UnicodeDecodeError:
-        raise InvalidValue(f"{path} is not UTF-8 text") from None
+        raise InvalidValue(f"{whole(path)} is not UTF-8 text") from None
     # Only the last newline is the editor's; a second one may belong to the secret.
     return text.removesuffix("\n").removesuffix("\r") if text.endswith("\r\n") else text.removesuffix("\n")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NoReturn
+from typing import Any, Final, NoReturn
 
 from bridge.config import Config
 from bridge.config.source_model import DeduplicatedSource
@@ -15,8 +15,10 @@ from bridge.model.event import Event, already_parsed
 from bridge.model.message import Gate, MessageIds
 from bridge.routing import router
 from bridge.routing.compiler import compile_routes
+from bridge.routing.expressions.lists import flatten
 from bridge.routing.payloads import payload_of, readable
 from bridge.routing.repair import DroppedBody
+from bridge.routing.route_function import ASKED
 from bridge.routing.routes import ROUTE_ERRORS, Matches, Route
 from bridge.sink.dead_letters import DEAD_LETTER_VERSION
 from bridge.topics.mismatch import mismatch
@@ -54,7 +56,8 @@ class RedactedValue:
     def __init__(self) -> None:
         self.was_read = False
 
-    def _read(self, *_: object) -> NoReturn:
+    def read(self, *_: object) -> NoReturn:
+        """Raise BadEvent."""
         self.was_read = True
         raise BadEvent("missing-field", "a redacted field is read")
 
@@ -64,10 +67,28 @@ class RedactedValue:
         self.was_read = True
         return RedactedValue
 
-    __eq__ = __ne__ = __lt__ = __le__ = __gt__ = __ge__ = _read
-    __bool__ = __len__ = __iter__ = __getitem__ = __contains__ = __hash__ = __index__ = _read
-    __str__ = __repr__ = __format__ = __int__ = __float__ = _read
-    __add__ = __radd__ = __sub__ = __rsub__ = __mul__ = __rmul__ = __neg__ = _read
+    __eq__ = __ne__ = __lt__ = __le__ = __gt__ = __ge__ = read
+    __bool__ = __len__ = __iter__ = __getitem__ = __contains__ = __hash__ = __index__ = read
+    __str__ = __repr__ = __format__ = __int__ = __float__ = read
+    __add__ = __radd__ = __sub__ = __rsub__ = __mul__ = __rmul__ = __neg__ = read
+
+
+def _asked(value: object) -> object:
+    """Return a value that is asked whether it is null, true or false."""
+    if type(value) is RedactedValue:
+        value.read()
+    return value
+
+
+def _flatten(value: object) -> list[object]:
+    """`flatten(list)`: a removed value may have been a list."""
+    for element in value if type(value) is list else ():
+        _asked(element)
+    return flatten(value)
+
+
+#: The functions that ask for no more than a value's identity or type, which a RedactedValue does not notice.
+_ASKING: Final = {ASKED: _asked, "_flatten": _flatten}
 
 
 class Planner:
@@ -75,7 +96,7 @@ class Planner:
 
     def __init__(self, config: Config) -> None:
         self._config = config
-        self._tables = compile_routes(config, expires=False)[0]
+        self._tables = compile_routes(config, expires=False, others=_ASKING)[0]
         self._routers = {name: router.make(config.sources[name], table) for name, table in self._tables.items()}
         self._sources = {str(route.name): route.source for route in config.routes}
 
@@ -95,6 +116,9 @@ class Planner:
         except DroppedBody as error:
             raise Refused("filtered", f"nothing would be written: {error.detail}") from None
         except BadEvent as error:
+            if error.reason == "invalid" and any(path.startswith("payload.") for path in letter.redacted):
+                what = "the schema of its source can't be asked without the fields that were redacted"
+                raise Refused("redacted", f"{what}: {error.detail}") from None
             plan.letters.append(DeadLetter(event, error.reason, error.detail, name))
             return plan
         self._run(plan, matches, _restored(event, payload, letter, secret), payload, ids, secret, letter.redacted)

@@ -53,6 +53,17 @@ class PartlyRead(Mapping[str, object]):
             self.refuse()
         return self._read[name]
 
+    @property  # type: ignore[misc]
+    def __class__(self) -> type[PartlyRead]:
+        """Raise BadEvent: who asks for the type of headers takes all of them for a value."""
+        self.refuse()
+
+    def __lt__(self, _other: object) -> bool:
+        """Raise BadEvent."""
+        self.refuse()
+
+    __le__ = __gt__ = __ge__ = __lt__
+
     def refuse(self) -> NoReturn:
         """Raise BadEvent: whoever asks for all asks for those that can't be read, too."""
         raise BadEvent("decode", self._cause)

@@ -10,12 +10,11 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, NoReturn
 
 import msgspec
 
 from bridge.errors import BadEvent
-from bridge.model.event import PartlyRead
 
 #: Larger messages are refused before Redis: a route has multiplied its input (`join` of a `split`), and any publisher
 #: could fill Redis through it. Every message may have so many bytes, and so many more for each byte of its event, ...
@@ -27,7 +26,14 @@ MAX_MESSAGE_BYTES: Final = 4 * 1024 * 1024
 MAX_ROUTE_BYTES: Final = 16 * 1024 * 1024
 #: The last three digits of ids.
 _SUFFIXES: Final = tuple(b"%03x" % number for number in reversed(range(4096)))
-_encode = msgspec.json.Encoder().encode
+
+
+def _no_json(value: object) -> NoReturn:
+    """Raise the TypeError of a value that is none of JSON's; headers of which some can't be read raise a BadEvent."""
+    raise TypeError(f"it has a value of the type {value.__class__.__name__}")
+
+
+_encode = msgspec.json.Encoder(enc_hook=_no_json).encode
 #: Maps a random digit to one of 8, 9, a and b, which a UUID has in this place.
 _VARIANT: Final = dict(zip("0123456789abcdef", "89ab" * 4, strict=True))
 #: Ends the redis_message_id.
@@ -120,7 +126,7 @@ class Template:
     ) -> tuple[bytes, bytes]:
         """Return a message's redis_message_id and its body; `dynamic_options` comes from `encode_dynamic_options`.
 
-        `args` is a list and `kwargs` a mapping with text keys: call `check_arguments` where that is not sure, and
+        `args` is a list and `kwargs` a mapping with text keys: see `routing.message_builder.check_arguments`, and
         `check_growth` of a message that comes from an event.
 
         Raises:
@@ -182,23 +188,6 @@ def check_sizes(messages: Sequence[Message], event_size: int) -> None:
     if total > MAX_ROUTE_BYTES:
         detail = f"the {len(messages)} messages have {total} bytes together; a route makes {MAX_ROUTE_BYTES} at most"
         raise BadEvent("too-large", detail)
-
-
-def check_arguments(args: object, kwargs: object) -> None:
-    """Refuse arguments that no actor can be called with.
-
-    Raises:
-        BadEvent: `args` is no list, or `kwargs` no mapping with text keys.
-    """
-    if type(args) is not list:
-        raise BadEvent("wrong-type", f"args takes a list, not {type(args).__name__}")
-    if type(kwargs) is not dict:
-        if isinstance(kwargs, PartlyRead):
-            kwargs.refuse()
-        raise BadEvent("wrong-type", f"kwargs takes a mapping, not {type(kwargs).__name__}")
-    for key in kwargs:
-        if type(key) is not str:
-            raise BadEvent("wrong-type", f"kwargs takes text keys, not {type(key).__name__}")
 
 
 def _not_json(error: Exception) -> BadEvent:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any, Final
 
 from bridge.errors import BadEvent
@@ -23,6 +24,10 @@ CHARSETS: Final = {
 BOM: Final = b"\xef\xbb\xbf"
 #: The byte order marks of UTF-16, with Python's codecs for the rest.
 UTF_16_BOMS: Final = {b"\xff\xfe": "utf-16-le", b"\xfe\xff": "utf-16-be"}
+#: Control characters that no text has, but of some protocol: STX and ETX of telegrams, VT and FS of HL7, SOH of FIX.
+_CONTROL: Final = re.compile(rb"[\x00-\x08\x0b\x0e-\x1f\x7f]")
+#: Those that none has. A binary body of 100 bytes has one with hardly an exception.
+_BINARY: Final = re.compile(rb"[\x00\x10-\x19\x7f]")
 
 
 def declared_charset(content_type: Any) -> str:
@@ -45,6 +50,29 @@ def codec(charset: str) -> str:
     if charset and charset not in CHARSETS:
         raise BadEvent("decode", f"no decoder for the charset {charset[:80]!r}")
     return CHARSETS.get(charset, "")
+
+
+def has_control(body: bytes) -> bool:
+    """Tell whether a body has a control character that is hardly part of a text."""
+    return _CONTROL.search(body) is not None
+
+
+def single_byte_text(body: bytes, charset: str, *, checked: bool = True) -> str:
+    """Return a text in a charset that gives nearly each byte a character; `checked`, whether the body may be a text.
+
+    Raises:
+        BadEvent: it is none.
+    """
+    binary = _BINARY.search(body.rstrip(b"\0 \t\r\n")) if checked else None
+    if binary is not None:
+        wrong = f"byte 0x{binary[0][0]:02x} in position {binary.start()} is of no text"
+        hint = "decode: bytes takes a binary body, content_encoding a compressed one"
+        raise BadEvent("decode", f"not text in {charset}: {wrong}; {hint}")
+    try:
+        return body.decode(CHARSETS[charset])
+    except UnicodeDecodeError as error:
+        wrong = f"byte 0x{body[error.start]:02x} in position {error.start}"
+        raise BadEvent("decode", f"not text in {charset}: {wrong}") from None
 
 
 def utf_16(body: bytes) -> str:

@@ -21,7 +21,7 @@ from bridge.routing.body_check import MAX_DEPTH
 from bridge.routing.cbor_tags import CBOR_TAGS
 from bridge.routing.forms import read_form, write_form
 from bridge.routing.json_bodies import json_decoder, lines_decoder
-from bridge.routing.json_types import to_json_types
+from bridge.routing.json_types import refuse_type, to_json_types
 from bridge.routing.refusal import Decode, Refuse, refuse
 
 #: A smaller body of msgpack or CBOR is not checked before it is decoded: it can cost some milliseconds at most, and
@@ -75,7 +75,9 @@ def _cbor_decoder(refuse: Refuse) -> Decode:
             payload = cbor2.CBORDecoder(stream, max_depth=MAX_DEPTH + 1, semantic_decoders=CBOR_TAGS).decode()
             if stream.read(1):  # `cbor2.loads` would accept the first value and drop the rest
                 raise ValueError("trailing bytes after the value")
-            return msgspec.to_builtins(payload, str_keys=True) if is_checked else to_json_types(payload)
+            if not is_checked:
+                return to_json_types(payload)
+            return msgspec.to_builtins(payload, str_keys=True, enc_hook=refuse_type)
         except (cbor2.CBORError, ValueError, TypeError, RecursionError, OverflowError, MemoryError) as error:
             return refuse("cbor", event, error)
 

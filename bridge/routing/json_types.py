@@ -6,14 +6,21 @@ import base64
 import math
 from datetime import UTC, date, datetime
 from decimal import Decimal
-from typing import Any, Final
+from typing import Any, Final, NoReturn
 
+import cbor2
 import msgspec
 
 from bridge.routing.body_check import MAX_DEPTH
 
 #: The types that need no conversion.
 _PLAIN: Final = frozenset((str, int, bool, type(None)))
+#: Values of CBOR and msgpack, as their specifications call them.
+_REFUSED: Final[dict[type, str]] = {
+    type(cbor2.undefined): "undefined value",
+    cbor2.CBORSimpleValue: "simple value",
+    msgspec.msgpack.Ext: "extension type",
+}
 _LEAST_KEY: Final = -(2**64)
 _TOO_LARGE_KEY: Final = 2**64
 
@@ -84,9 +91,14 @@ def _scalar_to_json(value: object) -> object:
         return time_text(value)
     if isinstance(value, date):
         return value.isoformat()
-    if isinstance(value, Decimal):
-        return str(value)
-    raise ValueError(f"JSON has no {type(value).__name__}")
+    if not isinstance(value, Decimal):
+        refuse_type(value)
+    return str(value)
+
+
+def refuse_type(value: object) -> NoReturn:
+    """Raise the ValueError of a value whose type JSON does not have: an encoder's `enc_hook`."""
+    raise ValueError(f"JSON has no {_REFUSED.get(type(value), 'value for it')}")
 
 
 def _key_to_json(key: object) -> str:

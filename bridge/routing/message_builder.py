@@ -7,10 +7,10 @@ from functools import partial
 from typing import Final
 
 from bridge.config import message_options
-from bridge.config.wording import quoted
+from bridge.config.wording import describe, quoted
 from bridge.errors import BadEvent
 from bridge.manifest.binding import Binding
-from bridge.model.message import CLOSING_QUOTE, MessageIds, Template, check_arguments, encode_dynamic_options
+from bridge.model.message import CLOSING_QUOTE, MessageIds, Template, encode_dynamic_options
 
 _MAX_DELAY_MS: Final = 10 * 365 * 86_400_000
 
@@ -43,6 +43,21 @@ def message_builder(
         return template.fill(args, kwargs, ids, encode_dynamic_options(check_options(options), eta_ms, trace))
 
     return build
+
+
+def check_arguments(args: object, kwargs: object) -> None:
+    """Refuse arguments that no actor can be called with.
+
+    Raises:
+        BadEvent: `args` is no list, or `kwargs` no mapping with text keys.
+    """
+    if type(args) is not list:
+        raise BadEvent("wrong-type", f"args takes a list, not {describe(args)}")
+    if type(kwargs) is not dict:
+        raise BadEvent("wrong-type", f"kwargs takes a mapping, not {describe(kwargs)}")
+    for key in kwargs:
+        if type(key) is not str:
+            raise BadEvent("wrong-type", f"kwargs takes text keys, not {describe(key)}")
 
 
 def check_call(binding: Binding, args: object, kwargs: object) -> None:

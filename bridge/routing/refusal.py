@@ -37,9 +37,18 @@ def refuse(kind: str, event: Event, error: Exception) -> object:
     if kind == "json":
         cause = f"{cause.removeprefix('JSON is malformed: ')}{_text_hint(body)}"
     elif kind == "cbor":
-        cause = str(error.__cause__ or error)
+        cause = _cause_in_cbor(error.__cause__ or error)
+    if isinstance(error, RecursionError):
+        cause = "nested too deeply"
     cause = cause if body.strip() else "the body is empty"
     raise BadEvent("decode", f"not {_NAMES[kind]}: {cause}"[:300]) from None
+
+
+def _cause_in_cbor(error: BaseException) -> str:
+    """Return the cause without the words of Python, in which cbor2 reads a tag's value."""
+    if isinstance(error, TypeError):
+        return "a tag has a value of another kind"
+    return str(error).replace("Invalid isoformat string", "not a time in ISO 8601")
 
 
 def _text_hint(body: bytes) -> str:

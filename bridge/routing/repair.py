@@ -13,7 +13,16 @@ from bridge.config.source_model import SourceModel
 from bridge.errors import BadEvent
 from bridge.model.accounting import Repair
 from bridge.model.event import Event
-from bridge.routing.charset import BOM, CHARSETS, UTF_16_BOMS, codec, declared_charset, utf_16
+from bridge.routing.charset import (
+    BOM,
+    CHARSETS,
+    UTF_16_BOMS,
+    codec,
+    declared_charset,
+    has_control,
+    single_byte_text,
+    utf_16,
+)
 from bridge.routing.content_encoding import declared_encoding, decompressed, signature
 from bridge.routing.decoding import DECODERS, decoder
 from bridge.routing.forms import read_form
@@ -22,6 +31,8 @@ from bridge.routing.lenient_json import as_strict_json
 from bridge.routing.refusal import Decode, Refuse, refuse
 
 _BINARY: Final = frozenset({"msgpack", "cbor", "bytes"})
+#: What `lenient` reads.
+_JSON: Final = frozenset({"json", "json-or-text", "ndjson"})
 #: Their payload of an empty body is a text, unless `empty` is set.
 _MAY_BE_EMPTY: Final = frozenset({"text", "json-or-text", "bytes"})
 #: All that may stand in an empty body.
@@ -160,7 +171,7 @@ class Repairs:
     def _check_undeclared(self, body: bytes, made: list[Repair]) -> None:
         """Raise the BadEvent of a body that is compressed, which nobody has said: a charset would make a text of it."""
         encoding = "" if self.encoding == "none" else signature(body)
-        if encoding and not _is_utf_8(body) and (encoding != "deflate" or self._is_deflate(body)):
+        if encoding and not _is_utf_8(body) and (encoding != "deflate" or has_control(body) or self._is_deflate(body)):
             hint = "" if "compressed" in made else f": set content_encoding: {encoding}"
             raise BadEvent("decode", f"it begins as {encoding} does{hint}")
 
@@ -193,7 +204,7 @@ class Repairs:
                 payload: object = read_form(event.body, charset)
                 made.append("charset")
                 return (payload,)
-            if self.lenient and kind != "text":
+            if self.lenient and kind in _JSON:
                 lines = event.body.split(b"\n", MAX_LINES) if kind == "ndjson" else [event.body]
                 body = b"\n".join([as_strict_json(line) for line in lines if line.strip()])
                 payload = decoder("ndjson" if kind == "ndjson" else "json")(with_body(event, body))
@@ -220,12 +231,15 @@ class Repairs:
                     refuse(kind, event, cause or error)
             else:
                 return event, CHARSETS.get(name, "utf-8")
-        try:
-            text = utf_16(body) if name == "utf-16" else body.decode(codec(name))
-        except UnicodeDecodeError as error:
-            if name == "utf-16" and _is_utf_8(body):
-                return event, "utf-8"
-            raise BadEvent("decode", f"not text in {name}: {error}"[:300]) from None
+        if name == "utf-16":
+            try:
+                text = utf_16(body)
+            except UnicodeDecodeError as error:
+                if _is_utf_8(body):
+                    return event, "utf-8"
+                raise BadEvent("decode", f"not text in utf-16: {error.reason}") from None
+        else:
+            text = single_byte_text(body, name, checked=self.encoding != "none")
         made.append("charset")
         return with_body(event, text.encode()), "utf-8"
 

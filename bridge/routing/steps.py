@@ -12,10 +12,11 @@ from dataclasses import dataclass
 from typing import Final
 
 from bridge.config.message_options import check_option
+from bridge.config.wording import quoted
 from bridge.errors import BadEvent
 from bridge.manifest.binding import Binding
-from bridge.model.message import MessageIds, check_arguments
-from bridge.routing.message_builder import check_delay
+from bridge.model.message import MessageIds
+from bridge.routing.message_builder import check_arguments, check_delay
 
 _FROM_THE_STEP_BEFORE: Final = "from the step before"
 _MAX_MESSAGE_ID: Final = 255
@@ -89,5 +90,5 @@ def _message(
 
 def _checked_id(value: object) -> str:
     if type(value) is not str or not value or len(value) > _MAX_MESSAGE_ID:
-        raise BadEvent("option", f"message_id takes text of 1 to {_MAX_MESSAGE_ID} characters, not {str(value)[:80]!r}")
+        raise BadEvent("option", f"message_id takes text of 1 to {_MAX_MESSAGE_ID} characters, not {quoted(value)}")
     return value

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
-import msgspec
 import pytest
 
 from bridge.dead_letters.retry import Retrier
@@ -194,92 +193,6 @@ async def test_headers_that_were_left_out(desk: Desk) -> None:
     assert (await desk.retry(letter)).outcome == "retried"
 
 
-REDACT = {"redact": ["payload.card", "payload.card.number", "payload.items.card", "headers.authorization"]}
-
-
-@pytest.mark.parametrize(
-    ("reads", "refused"),
-    [
-        ("$payload.card", True),
-        ("$payload", True),
-        ("$[payload.n, payload.items]", True),
-        ('$f"{payload.card}"', True),
-        ("$len(payload.card)", True),
-        ("$int(payload.card)", True),
-        ('$default(payload.card, "none")', True),
-        ("$payload.card == 5", True),
-        ('$payload.card in ["5"]', True),
-        ("$upper(payload.card)", True),
-        ('$headers["Authorization"]', True),
-        ("$bool(payload.card)", True),
-        ("$sha256(to_json(payload))", True),
-        ("$payload.card.number", True),
-        ("$min(payload.n, payload.card)", True),
-        ("$payload.n + payload.card", True),
-        ("$payload.items[0].card", True),
-        ("$type(payload.card)", True),
-        ("$catch(payload.card, 0)", True),
-        ("$catch(int(payload.card), 0)", True),
-        ("$catch(payload.card < 5, false)", True),
-        ("$catch(to_json([payload.card]), 0)", True),
-        ("$catch(str(payload), 0)", True),
-        ("$catch(unique([payload.card]), 0)", True),
-        ("$catch(payload.n, 0)", False),
-        ("$payload.n", False),
-        ("$has(payload.card)", False),
-        ("$len(payload)", False),
-        ("$payload.items[0].n", False),
-        ("$payload.n == 1 or payload.card == 5", False),
-    ],
-)
-async def test_a_route_that_reads_a_redacted_field_is_refused(desk: Desk, reads: str, refused: bool) -> None:
-    """And no other: the rest of the event is as it was."""
-    desk.write_config([BROKEN], dead_letters=REDACT)
-    body = {"card": "5", "items": [{"card": "6", "n": 3}], "n": 1}
-    (letter,) = await desk.receive(order(msgspec.json.encode(body), {"Authorization": "x"}))
-    assert set(letter.redacted) == {"payload.card", "payload.items.card", "headers.Authorization"}
-    desk.write_config([{**BROKEN, "args": [reads]}], dead_letters=REDACT)
-    retried = await desk.retry(letter)
-    assert retried.outcome == ("refused" if refused else "retried"), retried
-    if refused:
-        assert retried.detail == "the route note reads a field that was redacted"
-        assert await desk.letters() == [letter]
-    else:
-        assert numbers(desk) == [{"$payload.n": 1, "$len(payload)": 3, "$payload.items[0].n": 3}.get(reads, True)]
-
-
-async def test_a_failing_retry_keeps_a_letter_redacted(desk: Desk) -> None:
-    """The headers that are left stay, and so do the names of those that went."""
-    desk.write_config([BROKEN], dead_letters=REDACT)
-    (letter,) = await desk.receive(order(b'{"card": "5"}', {"Authorization": "x", "h": 1}))
-    desk.write_config([BROKEN], dead_letters={"redact": [*REDACT["redact"], "headers.h"]})
-    assert (await desk.retry(letter)).outcome == "failed"
-    (after,) = await desk.letters()
-    assert (after.headers, after.body, after.details_error) == ({}, b"{}", "")
-    assert set(after.redacted) == {*letter.redacted, "headers.h"}
-
-
-async def test_a_letter_older_than_redact_loses_its_earlier_errors(desk: Desk) -> None:
-    """A retry that fails writes it anew: the field is gone from all reasons, also from those before."""
-    route = {**BROKEN, "args": ["$int(payload.card)"]}
-    desk.write_config([route])
-    (letter,) = await desk.receive(order(b'{"card": "s3cret"}'))
-    await desk.retry(letter)
-    (letter,) = await desk.letters()
-    desk.write_config([{**route, "args": ["$payload.none"]}], dead_letters=REDACT)
-    assert (await desk.retry(letter)).outcome == "failed"
-    (after,) = await desk.letters()
-    assert len(after.earlier) == 2
-    assert "s3cret" not in str(after)
-
-
-async def test_a_body_that_was_left_out_is_refused(desk: Desk) -> None:
-    """Nobody has it."""
-    desk.write_config([BROKEN], dead_letters=REDACT)
-    (letter,) = await desk.receive(order(b"{"))
-    assert "its body was left out by dead_letters.redact" in (await desk.retry(letter)).detail
-
-
 DEDUPLICATED = {"orders": {**ORDERS, "deduplicate": {"key": "$meta.message_id", "within": "36500d"}}}
 
 
@@ -328,16 +241,6 @@ async def test_a_key_whose_time_is_over_is_not_made_again(desk: Desk) -> None:
     assert (await desk.retry(letter)).messages == 1
     await desk.receive(order(b"{}", message_id="m"))
     assert numbers(desk) == [1, 1]
-
-
-async def test_a_redacted_deduplication_key_is_refused(desk: Desk) -> None:
-    """Without the key nobody knows whether the event was written."""
-    by_card = {"orders": {**ORDERS, "deduplicate": {"key": "$payload.card"}}}
-    desk.write_config([BROKEN], sources=by_card, dead_letters=REDACT)
-    (letter,) = await desk.receive(order(b'{"card": "5"}'))
-    desk.write_config([OTHER], sources=by_card, dead_letters=REDACT)
-    retried = await desk.retry(letter, as_is=True)
-    assert retried.detail == "the deduplication key of its source reads a field that was redacted"
 
 
 async def test_two_retries_at_once(desk: Desk) -> None:

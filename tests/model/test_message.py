@@ -23,11 +23,11 @@ from bridge.model.message import (
     MAX_MESSAGE_BYTES,
     MessageIds,
     Template,
-    check_arguments,
     check_growth,
     encode_dynamic_options,
 )
 from bridge.routing.compiler import compile_routes
+from bridge.routing.message_builder import check_arguments
 from bridge.routing.router import make
 from bridge.sink import RedisSink
 from tests.support.brokers import Redis
@@ -197,12 +197,12 @@ def test_a_message_has_seven_keys_in_dramatiqs_order(fill: Callable[..., dict[st
 @pytest.mark.parametrize(
     ("args", "kwargs", "reason", "words"),
     [
-        ({}, {}, "wrong-type", "args takes a list, not dict"),
-        ("ab", {}, "wrong-type", "args takes a list, not str"),
+        ({}, {}, "wrong-type", "args takes a list, not a mapping"),
+        ("ab", {}, "wrong-type", "args takes a list, not text"),
         (None, {}, "wrong-type", "args takes a list"),
-        ([], [1], "wrong-type", "kwargs takes a mapping, not list"),
+        ([], [1], "wrong-type", "kwargs takes a mapping, not a list"),
         ([], None, "wrong-type", "kwargs takes a mapping"),
-        ([], {1: 2}, "wrong-type", "kwargs takes text keys, not int"),
+        ([], {1: 2}, "wrong-type", "kwargs takes text keys, not a number"),
         (["\ud800"], {}, "not-json", "can't be written as JSON"),
         ([{None: {}, (1, 2): 3}], {}, "not-json", "can't be written as JSON"),
         ([object()], {}, "not-json", "can't be written as JSON"),

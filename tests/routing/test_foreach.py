@@ -61,7 +61,7 @@ def test_a_list_may_be_chosen(foreach: str, skus: list[str]) -> None:
         ({}, {"lines": {"a": 1}}, "wrong-type", "foreach: takes a list, not a mapping (use items(x)) in `payload.lines`"),
         ({}, {"lines": "ab"}, "wrong-type", "foreach: takes a list, not text in `payload.lines`"),
         ({"foreach_limit": 2}, {"lines": LINES}, "too-large", "foreach: 3 elements, foreach_limit is 2"),
-        ({"args": "$item.sku"}, {"lines": LINES}, "wrong-type", "element 0 of foreach: args takes a list, not str"),
+        ({"args": "$item.sku"}, {"lines": LINES}, "wrong-type", "element 0 of foreach: args takes a list, not text"),
         (
             {"delay": "$item.qty * -1"},
             {"lines": [{"sku": "a", "qty": 0}, *LINES]},

@@ -75,10 +75,10 @@ def test_each_element_of_a_list_has_its_own_steps() -> None:
     ("step", "reason", "detail"),
     [
         ({"args": ["$payload.x"]}, "missing-field", "then.1.args.0: no field 'x' in `payload.x`"),
-        ({"args": "$payload.id"}, "wrong-type", "then.1: args takes a list, not int"),
-        ({"kwargs": "$payload.id"}, "wrong-type", "then.1: kwargs takes a mapping, not int"),
+        ({"args": "$payload.id"}, "wrong-type", "then.1: args takes a list, not a number"),
+        ({"kwargs": "$payload.id"}, "wrong-type", "then.1: kwargs takes a mapping, not a number"),
         ({"delay": "$payload.id * -1"}, "option", "then.1: delay takes milliseconds from 0 to ten years, not -7"),
-        ({"message_id": "$payload.id"}, "option", "then.1: message_id takes text of 1 to 255 characters, not '7'"),
+        ({"message_id": "$payload.id"}, "option", "then.1: message_id takes text of 1 to 255 characters, not 7"),
         (
             {"options": {"max_retries": "$payload.name"}},
             "option",

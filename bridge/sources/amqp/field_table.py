@@ -18,6 +18,8 @@ from typing import Any, Final
 
 from pamqp.commands import Basic
 
+from bridge.config.wording import quoted
+
 HEADER_BYTES: Final = 12
 MORE_FLAGS: Final = 1
 #: Seconds above the year 2106 are taken for milliseconds, as pamqp takes them.
@@ -66,7 +68,7 @@ def field_end(data: bytes, at: int) -> int:
         return type_at + 1 + size
     if kind in _SIZED:
         return type_at + 5 + int.from_bytes(data[type_at + 1 : type_at + 5], "big")
-    raise ValueError(f"unknown type {data[type_at : type_at + 1]!r}")
+    raise ValueError(f"unknown type {quoted(chr(kind))}")
 
 
 def _cut(data: bytes, at: int, size: int) -> tuple[bytes, int]:
@@ -132,7 +134,7 @@ def value_of(data: bytes, at: int) -> _Value:
     """Return the value of a table behind its type at `at`, and where it ends."""
     read = _TYPES.get(data[at])
     if read is None:
-        raise ValueError(f"unknown type {data[at : at + 1]!r}")
+        raise ValueError(f"unknown type {quoted(chr(data[at]))}")
     return read(data, at + 1)
 
 

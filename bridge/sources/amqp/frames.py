@@ -4,7 +4,7 @@
 
 pamqp raises at properties it cannot decode (text that is not UTF-8, a timestamp in nanoseconds), and the connection
 ends: the broker redelivers the same message again and again, and its queue stands still. Therefore the library gets a
-frame that it can decode, and the session gets the error by its delivery tag.
+frame that it can decode, and the session gets the rest by its delivery tag.
 """
 
 from __future__ import annotations
@@ -16,10 +16,9 @@ from typing import Final
 from pamqp.commands import Basic
 from pamqp.header import ContentHeader
 
-from bridge.errors import BadEvent
 from bridge.model.event import KEPT_BODY_BYTES
+from bridge.sources.amqp.field_table import read_properties
 from bridge.sources.amqp.offsets import OFFSET_HEADER, offset_in
-from bridge.sources.amqp.properties import parse_properties
 
 METHOD: Final = 1
 HEADER: Final = 2
@@ -99,8 +98,8 @@ class FrameReader(asyncio.StreamReader):
     """The stream that the library reads: whole, readable frames, and none between `pause_reading` and `resume_reading`.
 
     `last_tag` is the tag of the last delivery that has begun. `close_reason` is the broker's, once it has closed the
-    connection. `unreadable_names` and `unreadable_properties` hold the
-    error by delivery tag, for deliveries that were repaired. Of a body of more than `max_bytes` the library gets the
+    connection. `unreadable_names` holds the error and `headers` the content header, by delivery tag, of deliveries whose names
+    or properties the library does not get. Of a body of more than `max_bytes` the library gets the
     beginning only; `skipped` holds the size of the rest by delivery tag. `sizes` holds the bytes of a delivery without its
     body: names and properties. All of them are of the deliveries on one `channel`.
     """
@@ -113,8 +112,7 @@ class FrameReader(asyncio.StreamReader):
         self.last_tag = 0
         self.close_reason = ""
         self.unreadable_names: dict[int, str] = {}
-        #: With the offset of an event of a stream.
-        self.unreadable_properties: dict[int, tuple[str, int | None]] = {}
+        self.headers: dict[int, bytes] = {}
         self.skipped: dict[int, int] = {}
         self.sizes: dict[int, int] = {}
         self._max_bytes = max_bytes
@@ -197,14 +195,19 @@ class FrameReader(asyncio.StreamReader):
         return frame
 
     def _repair_properties(self, frame: bytes) -> bytes:
-        try:
-            parse_properties(frame[7:-1])
-            if len(frame) > _LIBRARY_MAX_BYTES:
-                raise BadEvent("decode", f"properties of more than {_LIBRARY_MAX_BYTES} bytes need fast_path: true")
-        except BadEvent as error:
-            self.unreadable_properties[self.last_tag] = error.detail, offset_in(frame, 7)
-            return _with_payload(frame, ContentHeader(body_size=int.from_bytes(frame[11:19])).marshal())
-        return frame
+        header = frame[7:-1]
+        if len(frame) <= _LIBRARY_MAX_BYTES and _is_readable(header):
+            return frame
+        self.headers[self.last_tag] = header
+        return _with_payload(frame, ContentHeader(body_size=int.from_bytes(frame[11:19])).marshal())
+
+
+def _is_readable(header: bytes) -> bool:
+    try:
+        read_properties(header)
+    except (ValueError, RecursionError):
+        return False
+    return True
 
 
 def _with_payload(frame: bytes, payload: bytes) -> bytes:

@@ -54,17 +54,9 @@ def offset_of(event: Event) -> int | None:
         exchange_end = 10 + raw[9]
         return offset_in(raw, exchange_end + 1 + raw[exchange_end] + 8)
     try:
-        return _number((event.details()[0] or {}).get(OFFSET_HEADER))
-    except BadEvent as error:
-        return error.offset if isinstance(error, UnreadableEntry) else None
-
-
-class UnreadableEntry(BadEvent):
-    """An event of a stream whose properties can't be read, but for its `offset`."""
-
-    def __init__(self, detail: str, offset: int) -> None:
-        super().__init__("decode", detail)
-        self.offset = offset
+        return _number(event.readable_details()[0].get(OFFSET_HEADER))
+    except BadEvent:
+        return None
 
 
 def _number(value: Any) -> int | None:

@@ -8,7 +8,6 @@ from typing import Any, Final
 
 from pamqp.commands import Basic
 
-from bridge.errors import BadEvent
 from bridge.model.event import Details, PartlyRead, UnreadableDetails
 from bridge.routing.json_types import to_json_types
 from bridge.sources.amqp.field_table import read_properties
@@ -17,18 +16,6 @@ from bridge.sources.amqp.salvage import salvage
 #: The names of properties that have another one in `meta`.
 _META_NAMES: Final = {"message_type": "type", "expiration": "expires_in"}
 _EMPTY: Final[dict[str, object]] = {}
-
-
-def parse_properties(header: bytes) -> Basic.Properties:
-    """Return the properties of a content header: class (2) | weight (2) | body size (8) | flags | values.
-
-    Raises:
-        BadEvent: a property can't be decoded (text that is not UTF-8, a timestamp in nanoseconds, ...).
-    """
-    try:
-        return read_properties(header)
-    except (ValueError, RecursionError) as error:
-        raise BadEvent("decode", f"a property can't be read: {error}"[:300]) from None
 
 
 def readable_details(header: bytes, exchange: str, redelivered: bool) -> Details:  # noqa: FBT001 - AMQP's flag

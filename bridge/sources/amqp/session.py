@@ -13,15 +13,14 @@ import aio_pika
 from aiormq.abc import DeliveredMessage
 
 from bridge.config import Amqp, Binding
-from bridge.errors import BadEvent, Disconnected, describe_error
+from bridge.errors import Disconnected, describe_error
 from bridge.model.event import Details, Event
 from bridge.observe.logs import logger
 from bridge.sources.amqp.consumer_check import ConsumerCheck
 from bridge.sources.amqp.frames import INITIAL_FRAME_MAX, BadFrame
 from bridge.sources.amqp.look import is_stream
-from bridge.sources.amqp.offsets import UnreadableEntry
 from bridge.sources.amqp.promise import PromiseLog
-from bridge.sources.amqp.properties import details
+from bridge.sources.amqp.properties import details, readable_details
 from bridge.sources.amqp.stream import StreamReader
 from bridge.sources.amqp.transport import FastTransport, LibraryTransport
 from bridge.sources.contract import WindowedSession
@@ -238,9 +237,9 @@ class AmqpSession(WindowedSession):
             event.size = len(message.body) + self._transport.stream.sizes.pop(tag, 0)
             event.defect = self._transport.stream.unreadable_names.pop(tag, "")
             event.skip(self._transport.stream.skipped.pop(tag, 0))
-            unreadable = self._transport.stream.unreadable_properties.pop(tag, None)
-            if unreadable:
-                event.raw, event.read = unreadable, _raise_unreadable
+            header = self._transport.stream.headers.pop(tag, None)
+            if header is not None:
+                event.raw, event.read = (header, *raw[1:]), _read_header
         return event
 
     def _received_count(self) -> int | None:
@@ -346,9 +345,8 @@ def _read_details(raw: tuple[Any, str, bool]) -> Details:
     return details(*raw)
 
 
-def _raise_unreadable(unreadable: tuple[str, int | None]) -> Details:
-    detail, offset = unreadable
-    raise BadEvent("decode", detail) if offset is None else UnreadableEntry(detail, offset)
+def _read_header(raw: tuple[bytes, str, bool]) -> Details:
+    return readable_details(*raw)
 
 
 def describe_end(error: BaseException) -> str:

@@ -111,6 +111,18 @@ def test_what_nobody_has_declared_is_no_text(kind: str, charset: str, form: str)
     assert f"set content_encoding: {form}" in refusal(kind, body, charset=charset, encoding=other).detail
 
 
+@pytest.mark.parametrize("level", [1, 5, 6, 9])
+@pytest.mark.parametrize("charset", [LATIN, "iso-8859-15", "windows-1252"])
+def test_an_undeclared_body_of_zlib_that_is_cut_is_no_text(level: int, charset: str) -> None:
+    """Nor is one that is damaged: a text that begins so has no control characters."""
+    whole = zlib.compress(TEXT * 20, level)
+    assert whole[:2] in {b"x\x01", b"x\x5e", b"x\x9c", b"x\xda"}
+    for body in (whole[:-1], whole[:40], whole[:-4] + b"\0\0\0\1"):
+        for kind in ("text", "json-or-text", "json"):
+            refused = refusal(kind, body, charset=charset)
+            assert refused.detail == "it begins as deflate does: set content_encoding: deflate"
+
+
 @pytest.mark.parametrize("settings", [{}, {"encoding": "gzip"}])
 def test_only_one_layer_is_read(settings: dict[str, Any]) -> None:
     """What is compressed twice is no text either, and no key helps."""

@@ -19,6 +19,7 @@ from aio_pika.abc import AbstractChannel
 from bridge import sources
 from bridge.config import load
 from bridge.routing.compiler import check_routes
+from tests.sources.amqp.test_salvage import BAD_HEADERS, properties_around
 from tests.support.amqp_wire import BAD_PROPERTIES
 from tests.support.brokers import RabbitMQ, Redis
 from tests.support.children import wait_until
@@ -197,6 +198,22 @@ def test_an_unreadable_property_is_a_dead_letter_where_it_is_asked_for(
     bridge.terminate()
     assert bridge.wait() == 0
     _nothing_left(feed)
+
+
+def test_a_property_that_cannot_be_read_damages_only_the_routes_that_read_it(
+    feed: AmqpFeed, redis_server: Redis, either_bridge: Bridges
+) -> None:
+    """Whoever reads the deliveries, the bridge or the library, and whichever property it is."""
+    feed.prepare()
+    config = feed.config(redis_server, {"args": ["$headers.a", "$headers.b", "$meta.message_id", "$meta.priority"]})
+    for name, value in (("header", "$headers.bad"), ("headers", "$headers"), ("property", "$meta.correlation_id")):
+        config["routes"].append({"from": "feed", "actor": "record", "name": name, "args": [value]})
+    either_bridge(config).ready()
+    feed.publish_raw(b"{}", properties_around(BAD_HEADERS["a name inside that is not UTF-8"][0]))
+    assert _args(redis_server, 1) == [["x", "y", "id", 7]]
+    letters = _dead(redis_server, 3)
+    assert sorted(letter["route"] for letter in letters) == [b"header", b"headers", b"property"]
+    assert all(letter["error"].startswith(b"a property can't be read: 'utf-8'") for letter in letters)
 
 
 def test_bodies_of_every_size_arrive_whole(feed: AmqpFeed, redis_server: Redis, either_bridge: Bridges) -> None:

@@ -11,7 +11,7 @@ from pamqp.header import ContentHeader
 
 from bridge.model.event import Event
 from bridge.sources.amqp.offsets import offset_in, offset_of
-from bridge.sources.amqp.properties import details
+from bridge.sources.amqp.properties import details, readable_details
 
 _FIELD = b"\x0fx-stream-offset" + b"l" + struct.pack(">q", 77)
 
@@ -90,3 +90,13 @@ def test_the_offset_of_an_event() -> None:
     properties = Basic.Properties(headers={"x-stream-offset": 78})
     read = Event("s", "key", b"{}", 0, raw=(properties, "exchange", False), read=lambda raw: details(*raw))
     assert offset_of(read) == 78
+    # The library gets no header that it can't read.
+    unreadable = Event(
+        "s",
+        "key",
+        b"{}",
+        0,
+        raw=(_raw(0x2000, b"", _FIELD + b"\x03badT" + b"\x7f" * 8), "", False),
+        read=lambda raw: readable_details(*raw),
+    )
+    assert offset_of(unreadable) == 77

@@ -34,7 +34,8 @@ BAD_HEADERS = {
 }
 
 
-def _message(bad: bytes) -> bytes:
+def properties_around(bad: bytes) -> bytes:
+    """Return the flags and values of properties with the headers `a`, `bad` and `b`, and a correlation id that is no text."""
     fields = b"\1aS\0\0\0\1x" + bad + b"\1bS\0\0\0\1y"
     values = b"\1j" + struct.pack(">I", len(fields)) + fields + b"\7" + b"\1\xff" + b"\2id"
     # content type, headers, priority, correlation id (not UTF-8), message id
@@ -44,7 +45,7 @@ def _message(bad: bytes) -> bytes:
 def _event(bad: bytes) -> Event:
     reader, events = DeliveryReader("s"), list[Event]()
     reader.consume(1, "dramatiq-bridge")
-    reader.feed(deliver(1) + header_frame(2, _message(bad)) + b"".join(bodies(b"{}", 2)), events)
+    reader.feed(deliver(1) + header_frame(2, properties_around(bad)) + b"".join(bodies(b"{}", 2)), events)
     return events[0]
 
 
@@ -59,13 +60,45 @@ def test_only_the_route_that_reads_it_fails(case: str) -> None:
         {"actor": "missing", "args": ['$default(headers.none, "-")']},
         {"actor": "bad", "args": ["$headers.bad"]},
         {"actor": "all", "kwargs": "$headers"},
+        {"actor": "all too", "args": ["$headers"]},
         {"actor": "correlation", "args": ["$meta.correlation_id"]},
     ]
     entries, _ = routed(router(routes, type="amqp", url="amqp://localhost", queue="q"), [_event(bad)])
     failed = {letter.route for letter in entries[0].dead_letters}
-    assert failed == {"bad", "all", "correlation"} | (set() if next_is_known else {"behind", "missing"})
+    assert failed == {"bad", "all", "all too", "correlation"} | (set() if next_is_known else {"behind", "missing"})
     assert len(entries[0].messages) == len(routes) - len(failed)
     assert {letter.reason for letter in entries[0].dead_letters} == {"decode"}
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        {"args": ["$headers"]},
+        {"args": "$headers"},
+        {"args": [{"h": "$headers"}]},
+        {"kwargs": {"h": "$headers"}},
+        {"options": {"x": "$headers"}},
+        {"foreach": "$headers"},
+        {"foreach": "$items(headers)", "args": ["$item"]},
+        {"then": [{"actor": "b", "args": ["$headers"]}]},
+        *(
+            {"args": [f"${expression}"]}
+            for expression in (
+                "to_json(headers)", "len(headers)", "keys(headers)", 'without(headers, "a")', 'f"{headers}"', "not headers",
+                "type(headers)", "default(headers, 1)", "[headers]", "{'h': headers}", "headers == {}", "headers < 1",
+                "catch(headers, 1)", "default(headers.bad, 1)", "has(headers.bad)", '"bad" in headers',
+            )
+        ),
+    ],
+    ids=str,
+)  # fmt: skip
+def test_whoever_takes_all_headers_takes_the_one_that_cannot_be_read(value: dict[str, Any]) -> None:
+    """The dead letter says which bytes are wrong, however the route passes the headers on."""
+    made = router([{"actor": "a", **value}], type="amqp", url="amqp://localhost", queue="q")
+    entries, _ = routed(made, [_event(BAD_HEADERS["a table that is cut off"][0])])
+    (letter,) = entries[0].dead_letters
+    assert letter.reason == "decode"
+    assert letter.detail.removeprefix("then.0: ") == "a property can't be read: a table is cut off"
 
 
 def test_auto_goes_by_a_content_type_beside_a_broken_header() -> None:
