@@ -85,6 +85,7 @@ _FOREIGN: Final[dict[str, str]] = {
     "it is called url_encode here: url_encode(payload.a)": "urlencode quote encode_percent uri_encode encodeuricomponent escape_url escape_url_query",
     "it is called url_decode here: url_decode(payload.a)": "urldecode unquote decode_percent uri_decode decodeuricomponent unescape_url_query",
     "it is called sha256 here: sha256(payload.a)": "sha2 hash digest sha_256",
+    'write sha256(payload.a); hmac(key, payload.a, "sha512") signs': "sha512 sha384 sha3",
     "it is called bucket here: bucket(payload.a, 8)": "crc32 crc partition shard hash_mod",
     "it is called uuid5 here: uuid5(payload.a)": "uuid uuid_v5 uuid_v4 uuid4 guid uuid_v7 ksuid",
     'it is called hmac here: hmac(key, payload.a, "sha256")': "hmac_sha256 hmac_sha1 sign",
