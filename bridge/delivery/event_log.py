@@ -12,12 +12,13 @@ from typing import Any, Final
 import msgspec
 
 from bridge.config import Config
-from bridge.delivery.left_out import LeftOut
+from bridge.delivery.left_out import LeftOut, left_out_places
 from bridge.dry_run.runs import DryRun, Result, RouteResult
 from bridge.errors import BadEvent, describe_error
 from bridge.model.accounting import Outcome
 from bridge.model.batch import Batch
 from bridge.model.event import Event
+from bridge.model.repeats import written_letters
 from bridge.observe.logs import logger
 from bridge.observe.masking import masked
 from bridge.routing.redaction import Redaction
@@ -51,7 +52,7 @@ class EventLog:
             became = outcome.value if part.written is None else Outcome.WRITTEN.value
             messages = _messages(part)
             # Of a batch that is not written nobody has redacted them before.
-            redacted = [(index, self._redaction.letter(letter)) for index, letter in reversed(part.dead_letters)]
+            redacted = [(index, self._redaction.letter(letter)) for index, letter in reversed(written_letters(part))]
             letters = {index: f"{letter.reason}: {letter.detail}" for index, letter in redacted}
             left_out = LeftOut(part)
             duplicates = set(part.written.duplicate_indexes) if part.written is not None else set()
@@ -112,7 +113,7 @@ def event_ids(event: Event) -> dict[str, Any]:
 def _messages(part: Batch) -> dict[int, list[str]]:
     """Return the message ids of each event, by its place, with their queues."""
     found: dict[int, list[str]] = {}
-    left_out = {(one.column, one.place) for one in part.suppressed}
+    left_out = left_out_places(part)
     for number, (queue, column) in enumerate(part.queues.items(), 1):
         for place, (index, (_, body)) in enumerate(zip(column.event_indexes, column.messages, strict=True)):
             if (number, place) in left_out:
