@@ -12,7 +12,7 @@ from urllib.parse import parse_qs
 
 import msgspec
 
-from bridge.admin import metrics
+from bridge.admin import exposition
 from bridge.admin.access import Refused
 from bridge.admin.readiness import notes, problems
 from bridge.admin.status import status
@@ -131,9 +131,9 @@ class Endpoints:
 
     async def metrics(self, accept: str) -> Answer:
         """Answer /metrics."""
-        openmetrics = metrics.wants_openmetrics(accept)
+        openmetrics = exposition.wants_openmetrics(accept)
         body = await self._metrics[openmetrics].get()
-        return Answer.of(200, body, metrics.OPENMETRICS if openmetrics else metrics.TEXT)
+        return Answer.of(200, body, exposition.OPENMETRICS if openmetrics else exposition.TEXT)
 
     async def status(self) -> Answer:
         """Answer /status."""
@@ -202,7 +202,7 @@ class Endpoints:
         begin = time.thread_time()
         state = self._controlled.state()
         taken = time.thread_time() - begin
-        body, rendered = await metrics.render(state, openmetrics=openmetrics)
+        body, rendered = await exposition.render(state, openmetrics=openmetrics)
         return body, taken + rendered
 
 

@@ -1,19 +1,14 @@
-"""/metrics: the state of a bridge in Prometheus's text format, or in OpenMetrics.
+"""The metrics of a bridge, with their names, labels and help; `exposition.py` writes them down.
 
-One snapshot makes one exposition, so its numbers belong together. A name is never one of an event: labels have only names of
-the configuration and words of closed sets.
+A name is never one of an event: labels have only names of the configuration and words of closed sets.
 """
 
 from __future__ import annotations
 
-import asyncio
-import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from operator import attrgetter
-from typing import Final, cast, get_args
+from typing import Final, get_args
 
-from prometheus_client import CollectorRegistry
 from prometheus_client.core import (
     CounterMetricFamily,
     GaugeMetricFamily,
@@ -21,8 +16,6 @@ from prometheus_client.core import (
     InfoMetricFamily,
     Metric,
 )
-from prometheus_client.exposition import generate_latest as text_format
-from prometheus_client.openmetrics.exposition import generate_latest as openmetrics_format
 from prometheus_client.utils import floatToGoString
 
 from bridge.admin.readiness import problems
@@ -32,11 +25,6 @@ from bridge.model.control import ReloadResult
 from bridge.model.state import EVENTS_BUCKETS, SECONDS_BUCKETS, BridgeState, Histogram, QueueState
 
 PREFIX: Final = "dramatiq_bridge_"
-TEXT: Final = "text/plain; version=0.0.4; charset=utf-8"
-OPENMETRICS: Final = "application/openmetrics-text; version=1.0.0; charset=utf-8"
-_END: Final = b"# EOF\n"
-#: The event loop waits for a step no longer than this and one metric, in seconds.
-_STEP_S: Final = 0.002
 
 _REASONS: Final[tuple[DeadLetterReason, ...]] = get_args(DeadLetterReason)
 _REPAIRS: Final[tuple[Repair, ...]] = get_args(Repair)
@@ -118,70 +106,6 @@ _ROUTE_COUNTERS: Final = (
         "Messages of the route that were not written, since one with their key was written before.",
     ),
 )
-
-
-@dataclass(frozen=True)
-class _One:
-    """A registry of one metric, as the functions that write the formats take it."""
-
-    metric: Metric
-
-    def collect(self) -> Iterable[Metric]:
-        """Return the metric."""
-        return (self.metric,)
-
-
-async def render(state: BridgeState, *, openmetrics: bool) -> tuple[bytes, float]:
-    """Return the exposition of `state`, and the processor's time that it took, in seconds.
-
-    It is made in steps, between which the event loop does other things: a bridge of 5,000 routes has 20,000 lines, which
-    would hold events up for a quarter of a second.
-    """
-    parts = []
-    begin, spent = time.thread_time(), 0.0
-    for family in families(state):
-        parts.append(_openmetrics(family) if openmetrics else _text(family))
-        step = time.thread_time() - begin
-        if step > _STEP_S:
-            spent += step
-            await asyncio.sleep(0)
-            begin = time.thread_time()
-    if openmetrics:
-        parts.append(_END)
-    return b"".join(parts), spent + time.thread_time() - begin
-
-
-def _text(family: Metric) -> bytes:
-    return text_format(cast("CollectorRegistry", _One(family)))
-
-
-def _openmetrics(family: Metric) -> bytes:
-    """Return a metric in OpenMetrics: its own comments, and the same lines as in the text format, which is twice as fast."""
-    empty = Metric(family.name, family.documentation, family.type, family.unit)
-    head: bytes = openmetrics_format(_One(empty))  # type: ignore[no-untyped-call]
-    _help, _type, lines = _text(family).split(b"\n", 2)
-    return head.removesuffix(_END) + lines
-
-
-def wants_openmetrics(accept: str) -> bool:
-    """Tell whether a client with this Accept header likes OpenMetrics better than the text format."""
-    weights = {"application/openmetrics-text": 0.0, "text/plain": 0.0}
-    for item in accept.split(","):
-        kind, *parameters = (part.strip().lower() for part in item.split(";"))
-        if kind in weights:
-            weights[kind] = max(weights[kind], _weight(parameters))
-    return weights["application/openmetrics-text"] > weights["text/plain"]
-
-
-def _weight(parameters: Sequence[str]) -> float:
-    for parameter in parameters:
-        name, _, value = parameter.partition("=")
-        if name.strip() == "q":
-            try:
-                return float(value)
-            except ValueError:
-                return 0.0
-    return 1.0
 
 
 def families(state: BridgeState) -> Iterator[Metric]:

@@ -56,5 +56,5 @@ def _redaction(loaded: Config) -> Iterator[Diagnostic]:
     ]
     for index, path in enumerate(loaded.dead_letters.redact if bytes_only else ()):
         if path.startswith("payload."):
-            text = f"dead_letters.redact: sources.{bytes_only[0]} has decode: bytes, where {path} is never found; payload is all of it"
+            text = f"dead_letters.redact: sources.{bytes_only[0]} has decode: bytes, so its payloads have no field {path}; write payload to redact them whole"
             yield Diagnostic(("dead_letters", "redact", index), text)

@@ -6,13 +6,14 @@ import argparse
 import json
 import os
 import sys
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from bridge.commands.looks import SINK, Looks, look
 from bridge.commands.manifests import given_manifest
 from bridge.commands.notes import notes, routes_by_source
 from bridge.commands.paint import Paint
+from bridge.commands.path_notes import path_notes
 from bridge.commands.targets import spell_targets
 from bridge.config import Config, tls
 from bridge.config.defaults import unused
@@ -21,7 +22,7 @@ from bridge.config.loading import load_with_places
 from bridge.config.manifest import Manifest
 from bridge.config.substitution import Substitution
 from bridge.config.units import spell_size
-from bridge.dry_run.case_checks import check_cases, load_companions
+from bridge.dry_run.case_checks import check_cases, load_companions, placed_cases, repeated_names
 from bridge.dry_run.companions import configurations
 from bridge.dry_run.masking import Masking
 from bridge.errors import ConfigError, Diagnostic, LocatedDiagnostic
@@ -87,16 +88,19 @@ def _check(file: str, manifest: Manifest | None, *, allow_unset: bool, connect: 
     try:
         loaded = load_with_places(file, substitution, check)
         check_cases(loaded)
-        load_companions(loaded.document, loaded.model, substitution)
+        companions = load_companions(loaded.document, loaded.model, substitution)
     except ConfigError as error:
         report.mistakes += error.diagnostics
         return report
     report.unset += dict.fromkeys(substitution.unset)
     report.config = loaded.model
-    masking = Masking([loaded.document])
-    found = unused(loaded.document, {source.type for source in loaded.model.sources.values()})
+    masking = Masking([loaded.document, *(own.document for own in companions)])
+    unused_settings = unused(loaded.document, {source.type for source in loaded.model.sources.values()})
+    found = (*unused_settings, *path_notes(report.config, loaded.document))
     for note in (*found, *notes(report.config, manifest, loaded.document.path_in_file)):
         report.notes.append(LocatedDiagnostic(*loaded.document.place(note), "", masking.text(note.message)))
+    for repeated in repeated_names(placed_cases(loaded, companions)):
+        report.notes.append(replace(repeated, message=masking.text(repeated.message)))
     if connect:
         report.looks = look(loaded.document, loaded.model)
     return report

@@ -17,4 +17,4 @@ def given_manifest(path: str | None) -> Manifest | None:
     try:
         return read_manifest(path)
     except ManifestError as error:
-        raise UsageError(f"--manifest: the file {error}") from None
+        raise UsageError(f"--manifest: {error}") from None

@@ -21,7 +21,8 @@ from bridge.config.times import parse_time
 from bridge.config.units import spell_duration, spell_size
 from bridge.dry_run.events import event_without_body, with_body
 from bridge.dry_run.masking import Masking
-from bridge.dry_run.runs import FITS, DryRun, Result, RouteResult
+from bridge.dry_run.results import FITS, Result, RouteResult
+from bridge.dry_run.runs import DryRun
 from bridge.errors import InvalidValue, UsageError
 from bridge.model.event import Event
 from bridge.routing.compiler import check_routes

@@ -10,7 +10,7 @@ from bridge.config import Config, Route
 from bridge.config.manifest import Actor
 from bridge.errors import Diagnostic, KeyPath
 
-#: What a value of the outermost function of a key looks like, where all of them do.
+#: Functions that give text in one case: it never equals a text in another case.
 _CASES = {"lower": str.lower, "upper": str.upper}
 
 
@@ -33,7 +33,7 @@ def route_notes(loaded: Config, actors: Mapping[str, Actor] | None) -> Iterator[
             text = f"route {route.name}: otherwise has no effect, since each route of its source has it"
             yield Diagnostic((*path, "otherwise"), text, at_key=True)
         if route.deduplicate is not None and "name" not in route.model_fields_set:
-            text = f"route {route.name}: its keys of deduplicate belong to this name, which its actor and its place give it; write name: {route.name}"
+            text = f"route {route.name}: Redis remembers its keys of deduplicate under this name, which comes from its actor and its place; write name: {route.name}"
             yield Diagnostic((*path, "deduplicate"), text, at_key=True)
         if route.queue_by is not None:
             yield from _by_key(route, path)

@@ -80,6 +80,8 @@ def _print_results(path: str, suite: Suite, results: list[CaseResult], paint: Pa
         print(f"{path}: {len(results)} test{'s' * (len(results) != 1)}")
         for name in suite.unset:
             print(f"  note: ${{{name}}} has no value here; a placeholder stands for it")
+        for repeated in suite.notes:
+            print(f"  note: {escape(str(repeated))}")
     for result in results:
         if result.differences:
             print(f"  {paint('failed', 'red')}  {paint(escape(result.name), 'bold')}")

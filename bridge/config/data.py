@@ -12,7 +12,7 @@ from bridge.config.models import Config
 from bridge.config.schemas import Schema, check_setting, read_schema, schema_mistakes
 from bridge.config.substitution import possible_secrets
 from bridge.config.tables import is_data, read_tables
-from bridge.errors import Diagnostic, InvalidValue, KeyPath, LocatedDiagnostic
+from bridge.errors import Diagnostic, InvalidValue, KeyPath
 
 
 def with_data(config: Config, document: Document) -> Config:
@@ -23,8 +23,8 @@ def with_data(config: Config, document: Document) -> Config:
     document.digests += read.digests
     for diagnostic in read.diagnostics:
         document.add(diagnostic)
-    for file, name, mistake in read.in_files:
-        document.add_elsewhere(LocatedDiagnostic(file, mistake.line, mistake.column, f"tables.{name}", *mistake[2:]))
+    for each in read.in_files:
+        document.add_elsewhere(each)
     schemas: dict[str, Schema] = {}
     tried: dict[str, list[Diagnostic]] = {}
     for path, setting in _validations(document):

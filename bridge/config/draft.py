@@ -6,11 +6,12 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from bridge.config.deduplicate import Deduplicate
 from bridge.config.document import Document
 from bridge.config.dollar import is_expression
 from bridge.config.models import Config
 from bridge.config.route_model import Route
-from bridge.config.source_model import Deduplicate, SourceModel
+from bridge.config.source_model import SourceModel
 from bridge.config.sources import SOURCES
 from bridge.config.tables import Table
 

@@ -16,7 +16,7 @@ _CLOSING: Final = {"(": ")", "[": "]", "{": "}"}
 #: Brackets, and texts in quotes, whose group is empty if they are not closed.
 _TOKEN: Final = re.compile(r"""'(?:[^'\\]|\\.)*(?P<single>'?)|"(?:[^"\\]|\\.)*(?P<double>"?)|[()\[\]{}]""", re.DOTALL)
 _COLON: Final = re.compile(r":(?=[ \t\r\n]|$)")
-#: A line up to a quote that is never closed, if an expression is cut before it.
+#: A line up to a syntax error, if an expression is cut before it.
 _CUT_LINE: Final = re.compile(r"[\[{,:][ \t]*\$[^,\[\]{}]*(?P<sign>[\[{])")
 #: So much of a long line is looked at.
 _MAX_SEARCHED: Final = 4096
@@ -47,8 +47,12 @@ class Cuts:
         return cut
 
     def explain(self, text: str, index: int) -> bool:
-        """Tell whether a syntax error at `index` follows from an expression that was cut on this line or the one above."""
-        last = max((cut for cut in self._found if cut <= index), default=None)
+        """Tell whether a syntax error at `index` follows from an expression that was cut on this line or the one above.
+
+        What is not closed is shown where it opens, which is before.
+        """
+        end = text.find("\n", index)
+        last = max((cut for cut in self._found if cut <= index or end < 0 or cut < end), default=None)
         return last is not None and text.count("\n", last, index) < 2
 
 
@@ -65,7 +69,7 @@ def holds_expression(path: KeyPath, text: str) -> bool:
 
 
 def cut_in_line(text: str, index: int) -> Cut | None:
-    """Return where an expression in brackets is cut, on the line of a quote at `index` that is never closed."""
+    """Return where an expression in brackets is cut, on the line of a syntax error at `index`."""
     begin = begin_of_line(text, index)
     match = _CUT_LINE.search(text[begin:index])
     return None if match is None else _in_flow(begin + match.start("sign"), match["sign"])

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from bridge.config.document import INVALID, Document, Part
-from bridge.config.files import UnreadableFile, base_directory, read_file
+from bridge.config.files import UnreadableFile, base_directory, named, read_file, whole
 from bridge.config.patterns import MAX_FILES, check_pattern, find_files
 from bridge.config.reader import MAX_BYTES, MAX_VALUES, parse
 from bridge.config.relocation import relocate
@@ -77,8 +77,10 @@ def _nothing_found(pattern: str, fitting: list[str], document: Document) -> tupl
     if fitting:
         hint = "test and check read it with the file that it tests"
         return f"{quoted(pattern)} finds only tests, as those of NAME.yaml in NAME_test.yaml", hint
-    hint = "" if pattern.startswith("/") else "a path begins at the folder of this file"
-    return f"no file is found by {quoted(pattern)}", hint
+    if pattern.startswith("/"):
+        return f"no file is found by {quoted(pattern)}", ""
+    folder = whole(base_directory(document.file))
+    return f"no file is found by {quoted(pattern)} in {folder}", "a path begins at the folder of this file"
 
 
 def _own_parts(files: list[str], document: Document, found: Mapping[str, tuple[int, str]]) -> list[str]:
@@ -104,7 +106,7 @@ def _add_files(document: Document, found: list[tuple[int, str]], substitution: S
         try:
             body = read_file(file, MAX_BYTES)
         except UnreadableFile as error:
-            yield Diagnostic(("include", index), f"the file {file} {error}")
+            yield Diagnostic(("include", index), f"{named(file)} {error}")
             continue
         size += len(body)
         if size > MAX_INCLUDED_BYTES:

@@ -174,7 +174,7 @@ def _with_manifest(config: Config, document: Document) -> Config:
     try:
         return config.with_manifest(read_manifest(base_directory(document.file) / config.manifest))
     except ManifestError as error:
-        document.add(Diagnostic(("manifest",), f"the file {error}"))
+        document.add(Diagnostic(("manifest",), str(error)))
         return config
 
 

@@ -7,7 +7,7 @@ from typing import Any, Final, Literal
 
 import msgspec
 
-from bridge.config.files import UnreadableFile, read_file
+from bridge.config.files import UnreadableFile, named, read_file
 from bridge.errors import BridgeError
 
 FORMAT: Final = 1
@@ -82,18 +82,18 @@ def read_manifest(path: str | os.PathLike[str]) -> Manifest:
     """Return the manifest in a file.
 
     Raises:
-        ManifestError: it can't be read, or is no manifest of this format; the message begins with the path.
+        ManifestError: it can't be read, or is no manifest of this format; the message names the whole path.
     """
     try:
         body = read_file(path, _MAX_BYTES)
         version = msgspec.json.decode(body, type=_Format).manifest
         if version != FORMAT:
-            raise ManifestError(f"{path} has the format {version}, this version reads {FORMAT}; {_REMEDY}")
+            raise ManifestError(f"{named(path)} has the format {version}, this version reads {FORMAT}; {_REMEDY}")
         return msgspec.json.decode(body, type=Manifest)
     except UnreadableFile as error:
-        raise ManifestError(f"{path} {error}; {_REMEDY}") from None
+        raise ManifestError(f"{named(path)} {error}; {_REMEDY}") from None
     except (ValueError, RecursionError) as error:  # msgspec.DecodeError and UnicodeDecodeError are ValueErrors
-        raise ManifestError(f"{path} is no manifest: {error}; {_REMEDY}") from None
+        raise ManifestError(f"{named(path)} is no manifest: {error}; {_REMEDY}") from None
 
 
 def manifest_json(manifest: Manifest) -> bytes:

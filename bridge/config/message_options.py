@@ -79,7 +79,7 @@ def check_queue_name(text: object) -> str:
     if not isinstance(text, str):
         raise InvalidValue(f"takes the name of a queue, not {describe(text)}")
     if text.startswith("$"):
-        raise InvalidValue("the queue is written out: from the payload it would let anyone write to any queue")
+        raise InvalidValue("takes the name of a queue, no expression: that would let anyone write to any queue")
     if text.startswith("__"):
         raise InvalidValue("a queue's name cannot begin with __", "Dramatiq keeps its own keys under such names")
     if not _QUEUE.fullmatch(text):
@@ -95,7 +95,7 @@ def check_actor_name(text: object) -> str:
     if not isinstance(text, str):
         raise InvalidValue(f"takes the name of an actor, not {describe(text)}")
     if text.startswith("$"):
-        raise InvalidValue("the actor is written out: from the payload it would let anyone call any actor")
+        raise InvalidValue("takes the name of an actor, no expression: that would let anyone call any actor")
     if not text or text != text.strip() or not text.isprintable():
         raise InvalidValue("takes the name of an actor", "text without spaces around it, as in send_email")
     return text
@@ -212,7 +212,7 @@ def _messages(value: object, path: KeyPath, report: _Report, *, literal: bool) -
 
 
 def _message(value: object, path: KeyPath, report: _Report, *, literal: bool) -> object:
-    """Return one message with its defaults filled in: it is another task, so its actor is written out."""
+    """Return one message with its defaults filled in: it is another task, so its actor is no expression."""
     if isinstance(value, dict) and len(path) <= 2 * _MAX_PIPELINE:
         return _filled(value, path, report, literal=literal)
     if value is INVALID:
@@ -223,7 +223,7 @@ def _message(value: object, path: KeyPath, report: _Report, *, literal: bool) ->
         report.append(Diagnostic(path, "this pipeline is too long"))
     else:
         from_payload = isinstance(value, str) and value.startswith("$")
-        hint = "from the payload it would let anyone call any actor" if from_payload else ""
+        hint = "an expression would let anyone call any actor" if from_payload else ""
         report.append(Diagnostic(path, f"takes a message written out as a mapping, not {describe(value)}", hint))
     return value
 

@@ -11,7 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import Final
 
-from bridge.config.files import UnreadableFile, record
+from bridge.config.files import UnreadableFile, record, whole
 from bridge.errors import InvalidValue
 
 MAX_FILES: Final = 1000
@@ -106,4 +106,4 @@ def _exists(path: Path) -> bool:
 
 def _raise_unless_missing(path: Path, error: OSError) -> None:
     if error.errno not in {errno.ENOENT, errno.ENOTDIR}:
-        raise UnreadableFile(f"finds {path}, which cannot be read: {error.strerror}") from None
+        raise UnreadableFile(f"finds {whole(path)}, which cannot be read: {error.strerror}") from None

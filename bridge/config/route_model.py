@@ -10,14 +10,14 @@ from pydantic import BeforeValidator, Field, PrivateAttr, model_validator
 
 from bridge.config.call_values import ARGS, KWARGS, OPTIONS, Args, Delay, DynamicOrNull, Kwargs, Options
 from bridge.config.connection import Boolean, Integer, Model, or_null
+from bridge.config.deduplicate import RouteDeduplicateOrNull
 from bridge.config.dollar import is_expression
-from bridge.config.gates import DeduplicateOrNull
 from bridge.config.manifest import Actor
 from bridge.config.message_options import check_actor_name, check_queue_name
 from bridge.config.schemas import Validation
 from bridge.config.source_model import Decode
 from bridge.config.substitution import unmarked
-from bridge.config.target_model import MAX_STEPS, Allow, QueueBy, Step, check_chosen, refuse_pipe_target
+from bridge.config.target_model import MAX_STEPS, Allow, QueueBy, Step, refuse_pipe_target, target_mistakes
 from bridge.config.wording import describe
 from bridge.errors import Diagnostic, InvalidValue
 
@@ -127,7 +127,7 @@ class Route(Model):
         examples=[[{"actor": "send_receipt"}]],
         json_schema_extra={"type": ["array", "null"]},
     )
-    deduplicate: DeduplicateOrNull = Field(
+    deduplicate: RouteDeduplicateOrNull = Field(
         default=None,
         description="a key for each message of the route: one with a key that was written before is not written",
         examples=[{"key": "$payload.id", "within": "1d"}],
@@ -142,7 +142,7 @@ class Route(Model):
 
     @model_validator(mode="after")
     def _is_consistent(self) -> Route:
-        mistakes = check_chosen(
+        mistakes = target_mistakes(
             self.actor, self.queue, self.allow, self.model_fields_set, is_by_key=self.queue_by is not None
         )
         if is_expression(self.actor) and self.name is None and not mistakes:

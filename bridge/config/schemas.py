@@ -21,7 +21,7 @@ import re2
 from pydantic import BeforeValidator, WithJsonSchema
 
 from bridge.config.connection import or_null
-from bridge.config.files import UnreadableFile, read_file
+from bridge.config.files import UnreadableFile, named, read_file
 from bridge.config.json_rows import json_line
 from bridge.config.reader import parse
 from bridge.config.substitution import NO_SUBSTITUTION, unmarked
@@ -30,7 +30,7 @@ from bridge.errors import Diagnostic, InvalidValue, KeyPath, LocatedDiagnostic
 
 MAX_BYTES: Final = 1 << 20
 _FORMATS: Final = (".json", ".yaml", ".yml")
-_EXTRA: Final = "pip install 'dramatiq-bridge[schema]'"
+_NO_LIBRARY: Final = Diagnostic((), "validate needs the library jsonschema-rs", "pip install 'dramatiq-bridge[schema]'")
 #: Stands for a value of the payload in the library's errors, which would quote it at any length.
 _MASK: Final = "[value]"
 _MAX_ERROR: Final = 300
@@ -131,7 +131,7 @@ def schema_mistakes(schema: object) -> list[Diagnostic]:
     try:
         _compile(schema)
     except ImportError:
-        return [Diagnostic((), "validate needs the library jsonschema-rs", _EXTRA)]
+        return [_NO_LIBRARY]
     except ValueError as error:
         return [_mistake(error, schema)]
     return []
@@ -231,7 +231,7 @@ def read_schema(file: str, path: Path) -> tuple[Schema | None, list[Diagnostic],
     try:
         body = read_file(path, MAX_BYTES)
     except UnreadableFile as error:
-        return None, [Diagnostic((), f"the file {path.absolute()} {error}")], []
+        return None, [Diagnostic((), f"{named(path)} {error}")], []
     if path.suffix.lower() == ".json":
         try:
             value = msgspec.json.decode(body.removeprefix(b"\xef\xbb\xbf"))
@@ -245,19 +245,15 @@ def read_schema(file: str, path: Path) -> tuple[Schema | None, list[Diagnostic],
             return None, [], document.diagnostics()
         value = document.value
     mistakes = schema_mistakes(value)
-    if mistakes and mistakes[0].hint == _EXTRA:
+    if mistakes == [_NO_LIBRARY]:
         return None, mistakes, []
-    return (
-        None if mistakes else Schema(value, Path(file).name, hashlib.sha256(body).digest()),
-        [],
-        _placed(mistakes, body, path),
-    )
+    if mistakes:
+        return None, [], _placed(mistakes, body, path)
+    return Schema(value, Path(file).name, hashlib.sha256(body).digest()), [], []
 
 
 def _placed(mistakes: list[Diagnostic], body: bytes, path: Path) -> list[LocatedDiagnostic]:
     """Return the mistakes of a schema with their places in its file, which the reader of YAML finds in JSON too."""
-    if not mistakes:
-        return []
     document = parse(body, str(path), NO_SUBSTITUTION)
     if not document.flawless:
         return [LocatedDiagnostic(str(path), 1, 1, spell_path(each.path), each.message, each.hint) for each in mistakes]

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Annotated, Any, ClassVar, Final, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema
+from pydantic import AfterValidator, Field
 
-from bridge.config.connection import Boolean, Bytes, Connection, Integer, Milliseconds, Model, at_least, or_null
-from bridge.config.dollar import is_expression
+from bridge.config.connection import Boolean, Bytes, Connection, Integer, Model
+from bridge.config.deduplicate import OF_SOURCE, DeduplicateOrNull
+from bridge.config.promises import Promise
 from bridge.config.schemas import Validation
-from bridge.config.traits import Traits
+from bridge.config.traits import Surroundings, Traits
 from bridge.config.units import spell_size
-from bridge.config.wording import describe
 from bridge.errors import InvalidValue
 
 Decode = Literal["json", "text", "msgpack", "cbor", "bytes", "auto", "json-or-text", "form", "ndjson"]
@@ -20,7 +21,6 @@ ContentEncoding = Literal["auto", "none", "gzip", "deflate", "zstd"]
 Charset = Literal["auto", "utf-8", "us-ascii", "iso-8859-1", "iso-8859-15", "windows-1252", "utf-16"]
 EmptyBody = Literal["dead-letter", "as-null", "drop"]
 Unmatched = Literal["dead-letter", "drop"]
-_DEDUPLICATE: Final = "deduplicate: {key: $meta.message_id, within: 1d}"
 #: Of one bridge.
 MAX_PROCESSES: Final = 64
 #: The earlier names of `deduplicate`.
@@ -31,20 +31,6 @@ def _at_least_1b(size: int) -> int:
     if size < 1:
         raise InvalidValue(f"takes a size of at least {spell_size(1)}")
     return size
-
-
-def _deduplicate(value: object) -> object:
-    if not isinstance(value, (dict, Deduplicate)):
-        raise InvalidValue(f"takes a mapping, not {describe(value)}", f"as in {_DEDUPLICATE}")
-    return value
-
-
-def _key(value: object) -> object:
-    if not isinstance(value, str):
-        raise InvalidValue(f"takes an expression, not {describe(value)}", "as in $meta.message_id")
-    if not is_expression(value):
-        raise InvalidValue("takes an expression, which begins with $", "as in $meta.message_id")
-    return str(value)
 
 
 Size = Annotated[Bytes, AfterValidator(_at_least_1b)]
@@ -141,26 +127,25 @@ class SourceModel(Connection):
         if traits.no_deduplicate is not None:
             cls.without = dict.fromkeys(("deduplicate", *_OLD_KEYS), traits.no_deduplicate)
         else:
-            cls.without = dict.fromkeys(_OLD_KEYS, f"write {_DEDUPLICATE}")
-
-
-class Deduplicate(Model):
-    """How a source's events are told apart."""
-
-    key: Annotated[str, BeforeValidator(_key), WithJsonSchema({"type": "string", "pattern": r"^\$"})] = Field(
-        description="expression that tells an event from every other; one that comes again is dropped",
-        examples=["$meta.message_id"],
-    )
-    within: Annotated[Milliseconds, at_least(1_000)] = Field(
-        default=86_400_000, description="how long a key is remembered"
-    )
+            cls.without = dict.fromkeys(_OLD_KEYS, f"write {OF_SOURCE}")
 
 
 class DeduplicatedSource(SourceModel):
     """The settings of a source whose broker may deliver an event again, without an id that is always the event's own."""
 
-    deduplicate: Annotated[Deduplicate | None, BeforeValidator(or_null(_deduplicate))] = Field(
+    deduplicate: DeduplicateOrNull = Field(
         default=None,
         description="how an event that comes again is recognised; without it, it is written again",
         examples=[{"key": "$meta.message_id", "within": "1d"}],
     )
+
+
+def at_most_once(promise: Promise, source: SourceModel, surroundings: Surroundings) -> Promise:
+    """Return the promise for events that nobody keeps, with the cost of having no spool."""
+    if surroundings.spool_bytes is None:
+        window = f"{source.window.events} events or {spell_size(source.window.bytes)}"
+        guarantee = f"at most once; no spool, so in an outage of Redis what comes beyond {window} is lost"
+    else:
+        size = spell_size(surroundings.spool_bytes)
+        guarantee = f"at most once until received; then an outage of Redis loses nothing up to {size}"
+    return replace(promise, guarantee=guarantee)

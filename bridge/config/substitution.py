@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from bridge.config.files import UnreadableFile, read_file
+from bridge.config.files import UnreadableFile, read_file, whole
 from bridge.errors import Diagnostic, InvalidValue
 from bridge.model.json_limits import is_encodable
 
@@ -24,9 +24,11 @@ PLACEHOLDERS: Final = (
 
 #: How expressions begin that were written with braces.
 _FIELDS: Final = ("payload.", "headers.", "meta.")
+_LITERAL: Final = "write $${ for a literal ${"
 _AS_MAPPING: Final = (
-    """an expression that begins with a mapping is written as '$({"name": payload.name})'; write $${ for a literal ${"""
+    f"""an expression that begins with a mapping is written as '$({{"name": payload.name}})'; {_LITERAL}"""
 )
+_OUTSIDE: Final = ("file:", "credential:")
 _MAPPING = re.compile(r"[\w\"')\]]:[ \t]")
 _REFERENCE = re.compile(r"\$\$\{|\$\{([^{}]*)(\}?)")
 _VARIABLE = re.compile(r"([A-Za-z_][A-Za-z0-9_]*)(?::-(.*))?", re.DOTALL)
@@ -94,7 +96,7 @@ def refilled(text: str, pieces: Sequence[Piece], placeholder: str) -> str:
 
 def _is_mapping(reference: str) -> bool:
     """Tell whether the text behind `${` is the inside of a mapping of the expressions' language."""
-    if reference.startswith(("file:", "credential:")) or ":-" in reference:
+    if reference.startswith(_OUTSIDE) or ":-" in reference:
         return False
     return reference.startswith(("'", '"')) or bool(_MAPPING.search(reference))
 
@@ -147,7 +149,8 @@ class Substitution:
         if _is_mapping(reference):
             raise InvalidValue("${ begins a substitution", _AS_MAPPING)
         if not closed:
-            raise InvalidValue("a ${ that is not closed", "write $${ for a literal ${")
+            is_outside = reference.isupper() or reference.startswith(_OUTSIDE)
+            raise InvalidValue("a ${ that is not closed", _LITERAL if is_outside else _AS_MAPPING)
         if reference.startswith("file:"):
             return self._file(reference.removeprefix("file:"))
         if reference.startswith("credential:"):
@@ -202,10 +205,10 @@ def _read(path: str) -> str:
     try:
         body = read_file(path, MAX_FILE_BYTES)
     except UnreadableFile as error:
-        raise _Unset(f"{path} {error}") from None
+        raise _Unset(f"{whole(path)} {error}") from None
     try:
         text = body.decode()
     except UnicodeDecodeError:
-        raise InvalidValue(f"{path} is not UTF-8 text") from None
+        raise InvalidValue(f"{whole(path)} is not UTF-8 text") from None
     # Only the last newline is the editor's; a second one may belong to the secret.
     return text.removesuffix("\n").removesuffix("\r") if text.endswith("\r\n") else text.removesuffix("\n")

@@ -71,7 +71,10 @@ _EXPLANATIONS: Final = (
 _OF_INDENTATION: Final = ("this does not fit what stands above", "unexpected text after the end of the configuration")
 #: A value in quotes or brackets that has ended on this line, and the parsers' words for text behind one.
 _CLOSED = re.compile(r"""[:\-,\[{][ \t]+["'\[{].*(["'\]}])[ \t]*$""")
+#: An expression in quotes that a quote inside it has ended.
+_INNER_QUOTE = re.compile(r"""(["'])\$.*\1$""")
 _OPEN_QUOTE = re.compile(r"unexpected end of stream|document separator")
+_IN_FLOW = re.compile(r"expected ',' or|unexpected ':'")
 _MORE = re.compile(r"did not find expected key|expected <block end>|expected '-' indicator")
 _ITEM = re.compile(r"( *)-(?: |$)")
 _ANCHOR = re.compile(r"an (alias|anchor)")
@@ -125,7 +128,13 @@ def _cut_value(problem: str, text: str, index: int, begin: int) -> SyntaxFault |
     if _MORE.search(problem) and (end := _CLOSED.search(text, begin_of_line(text, index), index)):
         what = "quote" if end[1] in "'\"" else "bracket"
         return SyntaxFault(index, f"YAML ends this value at the {what} before, and more follows", REMEDY)
-    cut = cut_in_line(text, begin) if _OPEN_QUOTE.search(problem) else None
+    cut = None
+    if _OPEN_QUOTE.search(problem):
+        cut = cut_in_line(text, begin)
+    elif _IN_FLOW.search(problem):
+        if _INNER_QUOTE.search(text, begin_of_line(text, index), index):
+            return SyntaxFault(index, "YAML ends this value at the quote before, and more follows", REMEDY)
+        cut = cut_in_line(text, index + 1)
     return None if cut is None else SyntaxFault(cut.at, cut.message, REMEDY)
 
 

@@ -11,7 +11,7 @@ from typing import Any, Final, NamedTuple
 
 import msgspec
 
-from bridge.config.files import UnreadableFile, read_file
+from bridge.config.files import UnreadableFile, named, read_file, whole
 from bridge.config.json_rows import RepeatedKey, json_line, json_rows
 from bridge.config.reader import parse
 from bridge.config.substitution import NO_SUBSTITUTION
@@ -69,7 +69,7 @@ def read_rows(path: Path, key: str | None, value: str | None, delimiter: str) ->
     try:
         body = read_file(path, MAX_FILE_BYTES)
     except UnreadableFile as error:
-        raise FaultyTable(f"the file {path.absolute()} {error}") from None
+        raise FaultyTable(f"{named(path)} {error}") from None
     try:
         text = body.decode().removeprefix("\ufeff")
     except UnicodeDecodeError as error:
@@ -161,7 +161,7 @@ def _check_header(header: list[str], line: int, path: Path, wanted: Mapping[str,
         if column is not None and column not in seen:
             hint = _other_delimiter(header, delimiter) or near_miss(column, header, 0.6)
             hint = hint or f"the columns are {', '.join(header)}"
-            message = f"there is no column {quoted(column)} in {path.name}:{line}"
+            message = f"there is no column {quoted(column)} in {whole(path)}:{line}"
             raise FaultyTable(message, hint[:300], setting=setting)
 
 

@@ -24,7 +24,7 @@ from bridge.config.table_files import (
 )
 from bridge.config.units import spell_size
 from bridge.config.wording import describe, listed, quoted
-from bridge.errors import Diagnostic, InvalidValue, KeyPath
+from bridge.errors import Diagnostic, InvalidValue, KeyPath, LocatedDiagnostic
 
 _NAME: Final = re.compile(r"[a-zA-Z_][a-zA-Z0-9_-]*")
 #: Of the files of all tables.
@@ -104,14 +104,14 @@ def is_data(path: KeyPath) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class TablesRead:
-    """The rows of each table; the mistakes in the configuration; and those in files, each with its file and its table.
+    """The rows of each table; the mistakes in the configuration; and those in the tables' files.
 
     `digests` are of the files.
     """
 
     rows: Mapping[str, Rows]
     diagnostics: Sequence[Diagnostic]
-    in_files: Sequence[tuple[str, str, TableMistake]]
+    in_files: Sequence[LocatedDiagnostic]
     digests: Sequence[bytes]
 
 
@@ -119,7 +119,7 @@ def read_tables(tables: Mapping[str, Table], directory: Path, unread: frozenset[
     """Read every table; files are relative to `directory`, and the tables in `unread` stay empty."""
     rows: dict[str, Rows] = {}
     diagnostics: list[Diagnostic] = []
-    in_files: list[tuple[str, str, TableMistake]] = []
+    in_files: list[LocatedDiagnostic] = []
     digests: list[bytes] = []
     room = MAX_ALL_BYTES
     for name, table in tables.items():
@@ -135,7 +135,7 @@ def read_tables(tables: Mapping[str, Table], directory: Path, unread: frozenset[
                 digests.append(hashlib.sha256(body).digest())
             except FaultyTable as error:
                 if error.mistakes:
-                    in_files += [(os.fspath(path), name, mistake) for mistake in error.mistakes]
+                    in_files += [_located(mistake, path, name) for mistake in error.mistakes]
                 else:
                     diagnostics.append(Diagnostic(("tables", name, error.setting), str(error), error.hint))
             if room < 0:
@@ -143,6 +143,12 @@ def read_tables(tables: Mapping[str, Table], directory: Path, unread: frozenset[
                 diagnostics.append(Diagnostic(("tables", name, "file"), message))
                 break
     return TablesRead(rows, diagnostics, in_files, digests)
+
+
+def _located(mistake: TableMistake, path: Path, table: str) -> LocatedDiagnostic:
+    return LocatedDiagnostic(
+        os.fspath(path), mistake.line, mistake.column, f"tables.{table}", mistake.message, mistake.hint
+    )
 
 
 def _inline(table: Table) -> tuple[Rows, list[Diagnostic]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from typing import Annotated, Any, Final
 
 from pydantic import BeforeValidator, Field, WithJsonSchema, model_validator
@@ -31,7 +31,6 @@ MAX_STEPS: Final = 20
 #: Of `allow`: so many actors, and so many queues.
 MAX_ALLOWED: Final = 256
 _RANGE: Final = re.compile(r"\{(\d{1,9})\.\.(\d{1,9})\}", re.ASCII)
-_PIPE_TARGET: Final = "the steps of then: stand one below the other"
 
 
 def _message_id(value: object) -> object:
@@ -45,8 +44,9 @@ def _message_id(value: object) -> object:
 def refuse_pipe_target(options: dict[str, Any]) -> None:
     """Raise InvalidValue for options that name a next message beside `then`."""
     if "pipe_target" in options:
-        message = "pipe_target names the next message, and then: does"
-        raise InvalidValue.of([Diagnostic(("options", "pipe_target"), message, _PIPE_TARGET, at_key=True)])
+        message = "pipe_target names the next message, and so does then:"
+        hint = "write that message as a step of then:"
+        raise InvalidValue.of([Diagnostic(("options", "pipe_target"), message, hint, at_key=True)])
 
 
 class Step(Model):
@@ -82,7 +82,10 @@ class Step(Model):
         refuse_pipe_target(self.options)
         if "pipe_ignore" in self.options:
             diagnostic = Diagnostic(
-                ("options", "pipe_ignore"), "a step says it itself", "write ignore_result: beside options:", at_key=True
+                ("options", "pipe_ignore"),
+                "a step has its own key for this",
+                "write ignore_result: beside options:",
+                at_key=True,
             )
             raise InvalidValue.of([diagnostic])
         return self
@@ -126,14 +129,17 @@ def _expanded(text: str) -> Iterator[str]:
         yield text
         return
     first, last = int(found[1]), int(found[2])
-    if not first <= last < first + MAX_ALLOWED:
-        hint = f"as in orders-{{0..7}}, {MAX_ALLOWED} at most"
+    if last < first:
+        hint = "as in orders-{0..7}"
         raise InvalidValue(f"{found[0]} takes a smaller number, then a larger one", hint, found.start())
+    if last - first >= MAX_ALLOWED:
+        raise InvalidValue(f"{found[0]} stands for more than {MAX_ALLOWED} names", "", found.start())
     for number in range(first, last + 1):
         yield from _expanded(f"{text[: found.start()]}{number}{text[found.end() :]}")
 
 
-def _names(check: Any, value: object) -> object:
+def _names(check: Callable[[object], str], value: object) -> object:
+    """Return the names that a list of `allow` stands for, each once. Raises InvalidValue with every mistake in it."""
     if not isinstance(value, list):
         raise InvalidValue(f"takes a list of names, not {describe(value)}")
     names: dict[str, None] = {}
@@ -171,7 +177,7 @@ class Allow(Model):
     ] = Field(default=None, description="queues that the expression of queue may name", examples=[["orders-{0..7}"]])
 
 
-def check_chosen(
+def target_mistakes(
     actor: str, queue: str, allow: Allow | None, written: Collection[str], *, is_by_key: bool
 ) -> list[Diagnostic]:
     """Return the mistakes in a route's `actor` and `queue`, of which either may be an expression that `allow` bounds.
@@ -184,8 +190,10 @@ def check_chosen(
         ("queue", queue, allow.queue if allow is not None else None, "let anyone write to any queue"),
     ):
         if is_expression(value) and names is None:
-            message = f"the {key} is written out: from the payload it would {harm}"
-            mistakes.append(Diagnostic((key,), message, f"or list the names under allow: {key}:"))
+            message = f"an expression alone would {harm}"
+            mistakes.append(
+                Diagnostic((key,), message, f"write the name of the {key}, or list its names under allow: {key}:")
+            )
         elif names is not None and not is_expression(value):
             message = f"the {key} is written out, so allow.{key} has no effect"
             hint = f"write an expression, as in {key}: $payload.{key}"

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from typing import Any, Final
 
 from bridge.config.connection import Tls
-from bridge.config.files import InaccessibleFile, UnreadableFile, read_file
+from bridge.config.files import InaccessibleFile, UnreadableFile, read_file, whole
 from bridge.config.models import Config
 from bridge.errors import Diagnostic, Disconnected, KeyPath, causes, describe_error
 
@@ -109,7 +109,7 @@ def _context(tls: Tls) -> ssl.SSLContext:
         try:
             ssl_context.load_verify_locations(tls.ca)
         except (OSError, ssl.SSLError):
-            raise TlsFault("ca", f"there is no certificate in {tls.ca}") from None
+            raise TlsFault("ca", f"there is no certificate in {whole(tls.ca)}") from None
     if tls.cert is not None:
         _load_key(ssl_context, tls, tls.cert)
     if tls.ca is None and tls.verify:
@@ -128,7 +128,7 @@ def _load_key(ssl_context: ssl.SSLContext, tls: Tls, cert: str) -> None:
         nonlocal is_encrypted
         is_encrypted = True
         if tls.key_password is None:
-            raise _password_fault("key", f"{tls.key} is encrypted: set key_password")
+            raise _password_fault("key", f"{whole(tls.key or cert)} is encrypted: set key_password")
         return tls.key_password.get_secret_value()
 
     try:
@@ -137,8 +137,10 @@ def _load_key(ssl_context: ssl.SSLContext, tls: Tls, cert: str) -> None:
         if "KEY_VALUES_MISMATCH" in str(error):
             raise TlsFault("", "the key does not fit the certificate") from None
         if is_encrypted:
-            raise _password_fault("key_password", f"it does not decrypt {tls.key}") from None
-        raise TlsFault("", f"no certificate and key can be read from {cert} and {tls.key}: {error}") from None
+            raise _password_fault("key_password", f"it does not decrypt {whole(tls.key or cert)}") from None
+        raise TlsFault(
+            "", f"no certificate and key can be read from {whole(cert)} and {whole(tls.key or cert)}: {error}"
+        ) from None
 
 
 def _password_fault(setting: str, problem: str) -> TlsFault:
@@ -157,7 +159,7 @@ def _unreadable(tls: Tls) -> Iterator[TlsFault]:
                 # OpenSSL would wait for a pipe, and read a device without an end.
                 read_file(path, MAX_FILE_BYTES)
             except UnreadableFile as error:
-                yield TlsFault(setting, f"{path} {error}")
+                yield TlsFault(setting, f"{whole(path)} {error}")
 
 
 def _endless_default() -> Iterator[TlsFault]:
@@ -169,7 +171,7 @@ def _endless_default() -> Iterator[TlsFault]:
         except InaccessibleFile:
             pass  # OpenSSL ignores it (observed)
         except UnreadableFile as error:
-            yield TlsFault("", f"{path}, the file of the variable SSL_CERT_FILE, {error}")
+            yield TlsFault("", f"{whole(path)}, the file of the variable SSL_CERT_FILE, {error}")
 
 
 def faults(tls: Tls) -> Iterator[TlsFault]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Final
@@ -13,6 +13,7 @@ from bridge.errors import KeyPath
 _MAX_QUOTED: Final = 80
 _MAX_QUOTED_BITS: Final = 256
 _MAX_KEY: Final = 60
+_MAX_LISTED: Final = 10
 #: Matching takes quadratic time, and a word of this length is not a slip of the finger.
 _MAX_MISSPELT: Final = 80
 #: So many known words are compared for the hints of one file, at some 10 us each: the mistakes behind it get none.
@@ -104,6 +105,12 @@ def listed(words: Iterable[object], conjunction: str = "or") -> str:
     """Return `a, b or c`."""
     *first, last = map(str, words)
     return f"{', '.join(first)} {conjunction} {last}" if first else last
+
+
+def first_names(names: Sequence[str]) -> str:
+    """Return `a, b, c`; of many names the first ten, and the number of the others."""
+    more = f" and {len(names) - _MAX_LISTED} more" if len(names) > _MAX_LISTED else ""
+    return f"{', '.join(names[:_MAX_LISTED])}{more}"
 
 
 def spell_path(path: KeyPath) -> str:

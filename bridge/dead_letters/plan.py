@@ -16,9 +16,9 @@ from bridge.model.message import Gate, MessageIds
 from bridge.routing import router
 from bridge.routing.compiler import compile_routes
 from bridge.routing.expressions.lists import flatten
-from bridge.routing.functions import ASKED
 from bridge.routing.payloads import payload_of, readable
 from bridge.routing.repair import DroppedBody
+from bridge.routing.route_function import ASKED
 from bridge.routing.routes import ROUTE_ERRORS, Matches, Route
 from bridge.sink.dead_letters import DEAD_LETTER_VERSION
 from bridge.topics.mismatch import mismatch

@@ -13,7 +13,8 @@ import msgspec
 
 from bridge.config import Config
 from bridge.delivery.left_out import LeftOut
-from bridge.dry_run.runs import DryRun, Result, RouteResult
+from bridge.dry_run.results import Result, RouteResult
+from bridge.dry_run.runs import DryRun
 from bridge.errors import BadEvent, describe_error
 from bridge.model.accounting import Outcome
 from bridge.model.batch import Batch
@@ -49,12 +50,11 @@ class EventLog:
         end = time.thread_time() + _MAX_EXPLAINING_S
         for part in batch.unsplit_parts():
             became = outcome.value if part.written is None else Outcome.WRITTEN.value
-            messages = _messages(part)
+            left_out = LeftOut(part)
+            messages = _messages(part, left_out)
             # Of a batch that is not written nobody has redacted them before.
             redacted = [(index, self._redaction.letter(letter)) for index, letter in reversed(part.dead_letters)]
             letters = {index: f"{letter.reason}: {letter.detail}" for index, letter in redacted}
-            left_out = LeftOut(part)
-            duplicates = set(part.written.duplicate_indexes) if part.written is not None else set()
             for index, event in enumerate(part.events):
                 log.debug(
                     "event.outcome",
@@ -63,7 +63,7 @@ class EventLog:
                     topic=event.topic,
                     **event_ids(self._redaction.event(event)),
                     redelivered=event.redelivered or None,
-                    duplicate=index in duplicates or None,
+                    duplicate=index in left_out.duplicates or None,
                     messages=messages.get(index),
                     dead_letter=letters.get(index),
                     **self._explanation(part, index, left_out, letters.get(index, ""), end),
@@ -109,13 +109,12 @@ def event_ids(event: Event) -> dict[str, Any]:
     return {name: meta[name] for name in ("message_id", "correlation_id", "entry_id") if meta.get(name) is not None}
 
 
-def _messages(part: Batch) -> dict[int, list[str]]:
+def _messages(part: Batch, left_out: LeftOut) -> dict[int, list[str]]:
     """Return the message ids of each event, by its place, with their queues."""
     found: dict[int, list[str]] = {}
-    left_out = {(one.column, one.place) for one in part.suppressed}
     for number, (queue, column) in enumerate(part.queues.items(), 1):
         for place, (index, (_, body)) in enumerate(zip(column.event_indexes, column.messages, strict=True)):
-            if (number, place) in left_out:
+            if (number, place) in left_out.places:
                 continue
             message = msgspec.json.decode(body)
             found.setdefault(index, []).append(f"{message['message_id']} for {message['actor_name']} in {queue}")

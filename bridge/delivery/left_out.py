@@ -1,4 +1,7 @@
-"""The messages that a write has left out, as its reply says: a dry run of an event knows only those with a key of its own event."""
+"""The messages that a write has left out, as its reply says.
+
+A dry run of an event can't know them: it has not Redis's keys, and not those of the events before.
+"""
 
 from __future__ import annotations
 
@@ -7,14 +10,14 @@ from dataclasses import replace
 from functools import cached_property, partial
 from typing import Final
 
-from bridge.dry_run.runs import Result, RouteResult
+from bridge.dry_run.results import Result, RouteResult
 from bridge.model.batch import Batch
 
 _EVENT: Final = "deduplicate: the event was written before"
 
 
 class LeftOut:
-    """Those of one batch that was written, or not yet: then it has none."""
+    """The messages that the write of one batch has left out; none, as long as it is not written."""
 
     def __init__(self, batch: Batch) -> None:
         self._batch = batch
@@ -30,20 +33,28 @@ class LeftOut:
         return frozenset(index for index, _ in self._by_route)
 
     @cached_property
-    def _whole(self) -> frozenset[int]:
-        """The events of which nothing was written, since all of it was there."""
+    def places(self) -> frozenset[tuple[int, int]]:
+        """The messages that were left out for their own keys: of each the number of its column, from 1, and its place there."""
+        return frozenset((one.column, one.place) for one in self._batch.suppressed)
+
+    @cached_property
+    def duplicates(self) -> frozenset[int]:
+        """The events of which nothing was written, since all their messages were left out."""
         written = self._batch.written
         return frozenset(written.duplicate_indexes if written is not None else ())
 
     def result(self, index: int, result: Result) -> Result:
-        """Return the dry run of the event at `index` as it was written: a route of which no message was is `deduplicated`."""
-        if index not in self.events and index not in self._whole:
+        """Return `result`, the dry run of the event at `index`, without the messages that were left out.
+
+        A route of which none is left has the verdict `deduplicated`.
+        """
+        if index not in self.events and index not in self.duplicates:
             return result
         return replace(result, routes=[self._route(index, one) for one in result.routes])
 
     def _route(self, index: int, one: RouteResult) -> RouteResult:
         made, left_out = len(one.messages) + one.deduplicated, self._by_route[index, one.route]
-        if one.verdict != "message" or (left_out < made and index not in self._whole):
+        if one.verdict != "message" or (left_out < made and index not in self.duplicates):
             return replace(one, deduplicated=max(one.deduplicated, left_out))
         gone = replace(one, verdict="deduplicated", messages=[], gates=[], deduplicated=made)
         return gone if left_out >= made else replace(gone, _why=partial(str, _EVENT))

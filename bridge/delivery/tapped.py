@@ -18,7 +18,8 @@ from bridge.config import Config
 from bridge.delivery.event_log import event_ids, moment_of
 from bridge.delivery.tapped_part import Part
 from bridge.dry_run.as_test import as_test
-from bridge.dry_run.runs import DryRun, Result
+from bridge.dry_run.results import Result
+from bridge.dry_run.runs import DryRun
 from bridge.errors import BadEvent, InvalidValue, describe_error
 from bridge.model.batch import DeadLetter
 from bridge.model.event import Event
@@ -217,7 +218,7 @@ def _head(part: Part, index: int, event: Event, redacted: Event | None) -> dict[
     }
     if redacted is not None:
         line |= {name: _text(str(value)) for name, value in event_ids(redacted).items()}
-    if index in part.duplicates:
+    if index in part.left_out.duplicates:
         line["duplicate"] = True
     if event.redelivered:
         line["redelivered"] = True

@@ -31,20 +31,10 @@ class Part:
         """The first dead letter of each event that has one."""
         return dict(reversed(self.batch.dead_letters))
 
-    @cached_property
-    def duplicates(self) -> frozenset[int]:
-        """The events that had been written before."""
-        return frozenset(self.batch.written.duplicate_indexes if self.batch.written is not None else ())
-
     def written_messages(self, index: int) -> Iterator[tuple[str, bytes]]:
         """Yield the queue and the body of each message of the event at `index` that is in Redis by this write."""
         is_written = self.batch.written is not None or self.outcome is Outcome.WRITTEN
-        return self._messages(index) if is_written and index not in self.duplicates else iter(())
-
-    @cached_property
-    def suppressed(self) -> frozenset[tuple[int, int]]:
-        """The messages that were left out for their own keys: the numbers of their columns, and their places."""
-        return frozenset((one.column, one.place) for one in self.batch.suppressed)
+        return self._messages(index) if is_written and index not in self.left_out.duplicates else iter(())
 
     @cached_property
     def left_out(self) -> LeftOut:
@@ -57,7 +47,7 @@ class Part:
             for place in range(bisect_left(indexes, index), len(indexes)):
                 if indexes[place] != index:
                     break
-                if (number, place) not in self.suppressed:
+                if (number, place) not in self.left_out.places:
                     yield queue, column.messages[place][1]
 
     def class_of(self, index: int) -> str:
@@ -68,7 +58,7 @@ class Part:
             return Outcome.RETURNED.value if is_returned else self.outcome.value
         has_messages = next(self._messages(index), None) is not None
         was_made = has_messages or index in self.letters or index in self.left_out.events
-        if index in self.duplicates and was_made:
+        if index in self.left_out.duplicates and was_made:
             return "deduplicated"
         if index in self.letters:
             return "dead-lettered"

@@ -20,7 +20,8 @@ from bridge.config.substitution import Substitution
 from bridge.config.units import spell_duration
 from bridge.dry_run.comparison import compare, message_fields
 from bridge.dry_run.events import described_event
-from bridge.dry_run.runs import DryRun, Result
+from bridge.dry_run.results import Result
+from bridge.dry_run.runs import DryRun
 from bridge.errors import BadEvent, InvalidValue
 from bridge.model.event import Event
 from bridge.observe.log_fields import cut, escape

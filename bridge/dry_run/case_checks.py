@@ -8,7 +8,7 @@ from typing import Final
 
 from bridge.config import Config
 from bridge.config.cases import Case, CaseFile
-from bridge.config.document import Document
+from bridge.config.document import Document, Position
 from bridge.config.files import base_directory
 from bridge.config.loading import Loaded, load_cases
 from bridge.config.substitution import Substitution
@@ -19,6 +19,8 @@ from bridge.errors import ConfigError, Diagnostic, InvalidValue, KeyPath, Locate
 
 #: The time of a test that sets none: 2026-01-01T00:00:00Z.
 DEFAULT_NOW_MS: Final = 1_767_225_600_000
+#: A test, the document that it stands in, and its number there.
+PlacedCase = tuple[Case, Document, int]
 
 
 def check_cases(loaded: Loaded[Config]) -> None:
@@ -60,6 +62,26 @@ def load_companions(document: Document, config: Config, substitution: Substituti
     if mistakes:
         raise ConfigError(mistakes)
     return companions
+
+
+def placed_cases(loaded: Loaded[Config], companions: Sequence[Loaded[CaseFile]]) -> list[PlacedCase]:
+    """Return all tests of a configuration, those beside its files too."""
+    found = [(case, loaded.document, index) for index, case in enumerate(loaded.model.tests)]
+    for own in companions:
+        found += [(case, own.document, index) for index, case in enumerate(own.model.tests)]
+    return found
+
+
+def repeated_names(cases: Sequence[PlacedCase]) -> Iterator[LocatedDiagnostic]:
+    """Yield a note on each test with the name of an earlier one: nobody can tell them apart in the output."""
+    seen: dict[str, Position] = {}
+    for case, document, index in cases:
+        place = document.place(Diagnostic(("tests", index, "name"), ""))
+        if (first := seen.get(case.name)) is None:
+            seen[case.name] = place
+        else:
+            there = f"{first.file}:{first.line}:{first.column}"
+            yield LocatedDiagnostic(*place, "", f"the test at {there} has the name {quoted(case.name)} too")
 
 
 def _mistakes(cases: Sequence[Case], config: Config, folder: Callable[[int], Path]) -> Iterator[Diagnostic]:

@@ -9,7 +9,7 @@ from bridge.config.cases import ExpectedMessage
 from bridge.config.message_options import with_queues
 from bridge.config.units import spell_duration
 from bridge.dry_run.matching import matching
-from bridge.dry_run.runs import Made
+from bridge.dry_run.results import MadeMessage
 from bridge.dry_run.wording import shown, shown_around, visible
 
 _KINDS: Final[dict[type, str]] = {
@@ -26,7 +26,7 @@ _FIELDS: Final = ("route", "actor", "queue", "args", "kwargs", "options", "delay
 Fields = dict[str, Any]
 
 
-def message_fields(made: Made, now_ms: int) -> Fields:
+def message_fields(made: MadeMessage, now_ms: int) -> Fields:
     """Return a route's message in the words of `tests:`; durations are milliseconds."""
     message = made.message
     options = {name: value for name, value in message["options"].items() if name not in {"redis_message_id", "eta"}}

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 from bridge.config import Config
-from bridge.dry_run.runs import Result
+from bridge.dry_run.results import Result
 
 
 @dataclass(slots=True)

@@ -9,7 +9,7 @@ from typing import Any, Final
 import msgspec
 
 from bridge.config.cases import EventCase
-from bridge.config.files import UnreadableFile, read_file
+from bridge.config.files import UnreadableFile, named, read_file
 from bridge.config.source_model import SourceModel
 from bridge.config.wording import describe
 from bridge.errors import BadEvent, Diagnostic, InvalidValue, KeyPath
@@ -88,10 +88,11 @@ def _body(case: EventCase, source: SourceModel, directory: Path, event: Event) -
     if case.payload_base64 is not None:
         return ("payload_base64",), case.payload_base64
     if case.payload_file is not None:
+        path = directory / case.payload_file
         try:
-            return ("payload_file",), read_file(directory / case.payload_file, _MAX_FILE_BYTES)
+            return ("payload_file",), read_file(path, _MAX_FILE_BYTES)
         except UnreadableFile as error:
-            raise InvalidValue.of([Diagnostic(("payload_file",), f"the file {error}")]) from None
+            raise InvalidValue.of([Diagnostic(("payload_file",), f"{named(path)} {error}")]) from None
     if "payload" not in case.model_fields_set:
         return (), b""
     try:

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator
 from functools import partial
-from typing import Any, Final, Literal
+from typing import Any, Final
 
 import msgspec
 
 from bridge.config import Config, SourceConfig
-from bridge.dry_run.conditions import Condition, Falsehood
+from bridge.dry_run.conditions import Condition
 from bridge.dry_run.gates import Remembered, gates_json, pass_gates
+from bridge.dry_run.results import TAKES, Result, RouteResult, Verdict
 from bridge.errors import BadEvent
 from bridge.model.batch import Batch
 from bridge.model.event import Event
@@ -20,127 +20,18 @@ from bridge.model.message import Message, MessageIds
 from bridge.routing import router
 from bridge.routing.compiler import compile_routes
 from bridge.routing.expressions import RUNTIME, Expression, lookups
-from bridge.routing.functions import compile_part
 from bridge.routing.gates import EXPIRED
 from bridge.routing.payloads import payload_of
 from bridge.routing.repair import DroppedBody
+from bridge.routing.route_function import compile_value
 from bridge.routing.routes import ROUTE_ERRORS, Route
 from bridge.topics.mismatch import mismatch
 
-#: The outcome of an event at a route: "message" (one or several), "dead-letter", or why there is neither: the topic
-#: does not fit; `when` is false; another route fits (of an `otherwise` route); the list of `foreach` is empty; the time
-#: of the event is up; all messages are left out for their keys; the source does not bring the topic; the payload can't
-#: be read.
-Verdict = Literal[
-    "message",
-    "dead-letter",
-    "topic",
-    "when",
-    "otherwise",
-    "foreach",
-    "expired",
-    "deduplicated",
-    "not-brought",
-    "no-payload",
-]
-#: The verdicts of a route that takes the event, so that no `otherwise` route does; in words, with its name.
-_TAKES: Final[dict[Verdict, str]] = {
-    "message": "the route {} fits",
-    "dead-letter": "the route {} should have taken the event, which became a dead letter",
-    "expired": "the route {} should have taken the event, whose time is up",
-    "deduplicated": "the route {} fits, though its message was written before",
-}
-#: The route fits, whatever becomes of its message.
-FITS: Final[frozenset[Verdict]] = frozenset(_TAKES)
 _NOT_BROUGHT: Final[tuple[Verdict, str]] = "not-brought", "the source does not bring this one"
 _NO_PAYLOAD: Final[tuple[Verdict, str]] = "no-payload", "the event has no payload that can be read"
 _INVALID: Final[tuple[Verdict, str]] = "no-payload", "the payload does not fit the schema of the source"
 _DROPPED: Final[tuple[Verdict, str]] = "no-payload", "the body is empty, and the source drops such events (empty: drop)"
 _TOO_LONG: Final[tuple[Verdict, str]] = "topic", "this one is too long to be matched"
-
-
-@dataclass(frozen=True, slots=True)
-class RouteResult:
-    """The outcome of one route."""
-
-    route: str
-    verdict: Verdict
-    #: In their order; empty unless the verdict is "message".
-    messages: list[dict[str, Any]] = field(default_factory=list)
-    #: Of each message, as `route --json` shows them.
-    gates: list[dict[str, Any]] = field(default_factory=list)
-    #: How many messages are not written, since their keys are remembered.
-    deduplicated: int = 0
-    dead_letter: BadEvent | None = None
-    #: Whether `when` was true; None where there is none, where it was not asked, and where it missed a field.
-    condition: bool | None = None
-    captures: dict[str, str] = field(default_factory=dict)
-    # Explanations take far longer than the run, and of a test that passes nobody asks for them.
-    _falsehoods: Callable[[], list[Falsehood]] = list
-    _why: Callable[[], str] = str
-
-    @property
-    def falsehoods(self) -> list[Falsehood]:
-        """The parts of `when` that are false."""
-        return self._falsehoods()
-
-    @property
-    def why(self) -> str:
-        """The explanation of each verdict but "message"."""
-        if self.dead_letter is not None:
-            return self.dead_letter.detail
-        return f"when: {'; and '.join(map(str, self.falsehoods))}" if self.verdict == "when" else self._why()
-
-
-@dataclass(frozen=True, slots=True)
-class Made:
-    """A message, and the route that makes it."""
-
-    route: str
-    message: dict[str, Any]
-
-
-@dataclass(frozen=True, slots=True)
-class Result:
-    """The outcome of one event.
-
-    `routes` are the routes whose topics fit. `dead_letter` is set if the event fails before any route. If the source does not
-    bring the topic, `not_brought` says why, and all else is empty. `unmatched` says that no route's topic fits.
-    """
-
-    routes: list[RouteResult]
-    dead_letter: BadEvent | None = None
-    not_brought: str = ""
-    unmatched: bool = False
-    #: Explains the other routes: there may be thousands, and seldom are they asked for.
-    _others: Callable[[], Iterable[RouteResult]] = list
-
-    def explained(self) -> list[RouteResult]:
-        """Return the outcome of each route of the source, first of those whose topics fit."""
-        return [*self.routes, *self._others()]
-
-    def others(self) -> Iterable[RouteResult]:
-        """Return the outcomes of the routes that are not in `routes`, each made when it is asked for."""
-        return self._others()
-
-    @property
-    def messages(self) -> list[Made]:
-        """All messages, in the order of the routes."""
-        return [Made(result.route, message) for result in self.routes for message in result.messages]
-
-    @property
-    def counts(self) -> dict[str, int]:
-        """How many messages were left out for their keys, and for how many routes the event's time was up."""
-        expired = sum(result.verdict == "expired" for result in self.routes)
-        return {"deduplicated": sum(result.deduplicated for result in self.routes), "expired": expired}
-
-    @property
-    def dead_letters(self) -> list[tuple[BadEvent, str | None]]:
-        """Each dead letter, with the name of its route."""
-        own: list[tuple[BadEvent, str | None]] = [
-            (result.dead_letter, result.route) for result in self.routes if result.dead_letter is not None
-        ]
-        return own if self.dead_letter is None else [(self.dead_letter, None), *own]
 
 
 class _FixedIds(MessageIds):
@@ -206,8 +97,8 @@ class DryRun:
                 continue
             result = self._route(route, captures, event, payload, ids)
             routes.append(result)
-            if not (route.otherwise or taken) and result.verdict in _TAKES:
-                taken = _TAKES[result.verdict].format(route.name)
+            if not (route.otherwise or taken) and result.verdict in TAKES:
+                taken = TAKES[result.verdict].format(route.name)
         return Result(routes, _others=partial(self._others, source, event, None))
 
     def _letter(self, event: Event) -> BadEvent | None:
@@ -287,15 +178,16 @@ class DryRun:
         return Condition(when, route.filename, evaluate)
 
     def _part(self, route: Route, when: Expression, part: ast.expr) -> Callable[..., Any]:
-        if part is not when.node:
-            return compile_part(route, when, part, self._functions)
-        if route.name not in self._conditions:
-            self._conditions[route.name] = compile_part(route, when, part, self._functions)
-        return self._conditions[route.name]
+        if part is when.node and route.name in self._conditions:
+            return self._conditions[route.name]
+        run = compile_value(when, route.filename, self._functions, captures=route.capture_names, part=part)
+        if part is when.node:
+            self._conditions[route.name] = run
+        return run
 
 
 def _named(route: Route, captures: tuple[str, ...]) -> dict[str, str]:
-    return dict(zip(route.pattern.captures if route.pattern else (), captures, strict=True))
+    return dict(zip(route.capture_names, captures, strict=True))
 
 
 def _why_no_topic(route: Route, source: SourceConfig, topic: str) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final
 
@@ -14,13 +14,14 @@ from bridge.config.document import Document
 from bridge.config.files import base_directory
 from bridge.config.loading import load_with_places
 from bridge.config.substitution import Substitution
-from bridge.dry_run.case_checks import DEFAULT_NOW_MS, check_cases, load_companions
+from bridge.dry_run.case_checks import DEFAULT_NOW_MS, check_cases, load_companions, placed_cases, repeated_names
 from bridge.dry_run.comparison import compare, message_fields
 from bridge.dry_run.coverage import Coverage
 from bridge.dry_run.events import described_event
 from bridge.dry_run.masking import Masking
 from bridge.dry_run.matching import matching
-from bridge.dry_run.runs import DryRun, Result, RouteResult
+from bridge.dry_run.results import Result, RouteResult
+from bridge.dry_run.runs import DryRun
 from bridge.dry_run.wording import cut, shown
 from bridge.model.event import Event
 from bridge.routing.compiler import check_routes
@@ -65,11 +66,11 @@ class Suite:
             for index, route in enumerate(self.config.routes)
         }
         self._dry_run = DryRun(self.config)
-        self._cases = [(case, loaded.document, index) for index, case in enumerate(self.config.tests)]
         companions = load_companions(loaded.document, self.config, substitution)
-        for own in companions:
-            self._cases += [(case, own.document, index) for index, case in enumerate(own.model.tests)]
+        self._cases = placed_cases(loaded, companions)
         self._masking = Masking([loaded.document, *(own.document for own in companions)])
+        #: On tests of one name.
+        self.notes = [replace(note, message=self._masking.text(note.message)) for note in repeated_names(self._cases)]
         self.unset: Sequence[str] = list(dict.fromkeys(substitution.unset))
 
     def names(self) -> list[str]:

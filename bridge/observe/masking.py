@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from functools import lru_cache
 from typing import Final
 
 MASK: Final = "***"
@@ -31,12 +32,23 @@ def without_secrets(text: str) -> str:
 
 def masked(text: str, secrets: Iterable[str]) -> str:
     """Return `text` without the secrets, and without the beginning of one, of 8 characters or more, that was cut."""
-    for secret in sorted(secrets, key=len, reverse=True):
-        if len(secret) >= _MIN_SECRET:
-            text = text.replace(secret, MASK)
-        if len(secret) > _MIN_BEGINNING:
-            text = _without_beginning(text, secret)
+    forms = sorted({form for secret in secrets for form in _forms(secret)}, key=len, reverse=True)
+    for form in forms:
+        if len(form) >= _MIN_SECRET:
+            text = text.replace(form, MASK)
+    for form in forms:
+        if len(form) > _MIN_BEGINNING:
+            text = _without_beginning(text, form)
     return text
+
+
+@lru_cache(maxsize=4096)
+def _forms(secret: str) -> tuple[str, ...]:
+    """Return a secret as it stands in a text: itself, and as Python quotes it, alone or in a text with other quotes."""
+    if len(secret) < _MIN_SECRET or (secret.isprintable() and "\\" not in secret and "'" not in secret):
+        return (secret,)
+    escaped = repr(f'"{secret}')[2:-1]
+    return secret, escaped, escaped.replace("\\'", "'")
 
 
 def _without_beginning(text: str, secret: str) -> str:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from bridge import config
 from bridge.config import AdminSettings, Config, tls
+from bridge.config.files import at_rest
 from bridge.errors import Diagnostic
 from bridge.observe import logs
 from bridge.routing.compiler import call_mistakes, compile_routes
@@ -46,7 +47,8 @@ class Loader:
             # A file of TLS that can't be read is waited for, since certificates are rotated; a password can't come later.
             return [*mistakes, *call_mistakes(loaded), *tls.mistakes(loaded, passwords_only=True)]
 
-        loaded = config.load(self.path, check=check)
+        with at_rest():
+            loaded = config.load(self.path, check=check)
         if self.admin is not None:
             settings = (loaded.admin or self.admin).model_copy(update={"listen": self.admin.listen})
             loaded = loaded.model_copy(update={"admin": settings})

@@ -15,7 +15,8 @@ from bridge.config.cases import EventCase
 from bridge.config.route_model import Route
 from bridge.dry_run.as_test import as_test
 from bridge.dry_run.events import described_event
-from bridge.dry_run.runs import FITS, DryRun, Result, RouteResult
+from bridge.dry_run.results import FITS, Result, RouteResult
+from bridge.dry_run.runs import DryRun
 from bridge.errors import BadEvent, InvalidValue
 from bridge.model.event import Event
 from bridge.model.workshop import Trial, Tried, TriedRoute, WorkshopError

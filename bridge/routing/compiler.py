@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping
 from types import MappingProxyType
 
 from bridge.config import MAX_MISTAKES, Config
@@ -14,10 +14,10 @@ from bridge.routing import expressions, payloads
 from bridge.routing.body_reader import source_kind
 from bridge.routing.deduplication import FUNCTIONS as DEDUPLICATION_FUNCTIONS
 from bridge.routing.deduplication import Deduplication, check_names
-from bridge.routing.expressions import RUNTIME, STEPS
-from bridge.routing.functions import compile_function
+from bridge.routing.expressions import RUNTIME
 from bridge.routing.gates import GateContext
 from bridge.routing.route_compiler import RouteCompiler, RouteContext
+from bridge.routing.route_function import compile_value
 from bridge.routing.routes import Route, RouteTable
 from bridge.routing.tracing import Tracing
 from bridge.routing.validation import Validators
@@ -57,10 +57,10 @@ def compile_routes(
     routes: dict[str, list[Route]] = {name: [] for name in config.sources}
     parsed: Parsed = {}
     validators = Validators(config)
-    looking_up = {**expressions.lookups(config.rows), **others}
+    lookup_functions = {**expressions.lookups(config.rows), **others}
     tracing = _tracing(config) if traced and config.tracing.propagate else {}
     redacted = {path.partition(".")[0] for path in config.dead_letters.redact}
-    contexts = _contexts(config, {**functions, **looking_up}, tracing, redacted, expires=expires)
+    contexts = _contexts(config, {**functions, **lookup_functions}, tracing, redacted, expires=expires)
     for index, route in enumerate(config.routes):
         if len(diagnostics) >= MAX_MISTAKES:
             break  # nobody reads more
@@ -70,7 +70,9 @@ def compile_routes(
         compiled = RouteCompiler(route, values, contexts[route.source], validators.of(route.validation)).compile()
         if compiled is not None:
             routes[route.source].append(compiled)
-    keys = {name: _compile_deduplication(name, config, diagnostics, redacted, looking_up) for name in config.sources}
+    keys = {
+        name: _compile_deduplication(name, config, diagnostics, redacted, lookup_functions) for name in config.sources
+    }
     for name, of_source in routes.items():
         _read_own_payloads(of_source, keys[name])
     tables = {
@@ -137,7 +139,7 @@ def _compile_deduplication(
     config: Config,
     diagnostics: list[Diagnostic],
     redacted: Collection[str],
-    looking_up: Mapping[str, object],
+    lookup_functions: Mapping[str, object],
 ) -> Deduplication | None:
     """Compile the key of a source; `redacted` has the parts of an event in which `dead_letters.redact` removes fields."""
     source = config.sources[name]
@@ -147,21 +149,11 @@ def _compile_deduplication(
     try:
         expression = expressions.parse(text, expressions.NAMES)
         expressions.check_tables(expression.tables, config.tables)
-        telling = {"payload", "headers", "meta"}
-        check_names(expression, telling, "many events", "read it from payload, headers or meta")
+        check_names(expression, {"payload", "headers", "meta"}, "many events", "read it from payload, headers or meta")
     except InvalidValue as error:
         path = ("sources", name, "deduplicate", "key")
         diagnostics.extend(diagnostic.below(path, prefix=1) for diagnostic in error.diagnostics)
         return None
-    names: tuple[Collection[str], Sequence[str]] = (expression.names, ())
-    evaluate = compile_function(
-        names,
-        None,
-        [expression.node],
-        lambda value, _ids: value,
-        filename,
-        functions={**DEDUPLICATION_FUNCTIONS, **looking_up},
-        purse=STEPS if expression.needs_purse else 0,
-    )
+    evaluate = compile_value(expression, filename, {**DEDUPLICATION_FUNCTIONS, **lookup_functions})
     is_shown = expression.names.isdisjoint(redacted)
     return Deduplication(name, text, evaluate, filename, source.deduplicate.within, is_shown=is_shown)

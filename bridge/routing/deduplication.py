@@ -37,16 +37,16 @@ def _concat(*parts: object) -> str:
     return concat(*parts)
 
 
-#: The functions that a key's expression can reach. Here null becomes no text: of all the events without an id, the first
-#: would pass as "None", and the others would be lost as its duplicates.
+#: The functions that a key's expression can reach. Here null becomes no text: all events without an id would have the
+#: key "null", and all but the first of them would be lost as its duplicates.
 FUNCTIONS: Final[dict[str, object]] = {**RUNTIME, "_str": _text_of, "_concat": _concat}
 
 
 class Deduplication:
     """The compiled `deduplicate` of one source.
 
-    `evaluate` has the shape of a function that `compile_function` returns, and `filename` as its `co_filename`; `text`
-    is the expression, for the log. Unless it `is_shown`, the log has no key, and no cause that may quote a part of one.
+    `evaluate` is a function that `compile_value` has made of the key, and `filename` its `co_filename`; `text` is the
+    expression, for the log. Unless it `is_shown`, the log has no key, and no cause that may quote a part of one.
     """
 
     def __init__(
@@ -101,7 +101,7 @@ class Deduplication:
 
 
 def check_names(expression: Expression, telling: Collection[str], sharers: str, hint: str) -> None:
-    """Check that a deduplication key reads one of the `telling` names; without them all the `sharers` would share it.
+    """Check that a deduplication key reads one of the `telling` names, whose values tell the `sharers` apart.
 
     Raises:
         InvalidValue: it does not, or it changes when an event comes again.

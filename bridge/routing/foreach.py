@@ -13,20 +13,21 @@ from bridge.routing.expressions.loops import begin
 from bridge.routing.expressions.purse import Place
 from bridge.routing.expressions.syntax import PLACE, place_missing
 
-#: The names that the expressions of each element have beside the others.
-NAMES: Final = ("item", "index")
-#: Encloses no expression: `element_of` names the element.
+#: The place of the loop: no expression stands there, so no failure names the loop; `element_of` names its element.
 _NOWHERE: Final[Place] = (0, 0, 0, 0, 0)
-_LOOP: Final = """
-_made = _Made(_event.size)
+#: The local name of the messages, in the function of a route.
+_MESSAGES: Final = "_messages"
+#: `Foreach.statements` puts the list, and the call that builds a message, into the places of 0.
+_LOOP: Final = f"""
+{_MESSAGES} = _ElementMessages(_event.size)
 for index, item in _enumerate(0):
-    _made.add(0)
-return _made.messages
+    {_MESSAGES}.add(0)
+return {_MESSAGES}.messages
 """
 
 
-class Made:
-    """The messages that a route has made of the elements of one event so far, which has `event_size` bytes."""
+class ElementMessages:
+    """The messages that a route has made so far of the elements of one event, which has `event_size` bytes."""
 
     __slots__ = ("_event_size", "_size", "messages")
 
@@ -75,7 +76,7 @@ class Foreach:
     @property
     def scope(self) -> dict[str, object]:
         """The globals of the statements."""
-        return {"_Made": Made, "_enumerate": enumerate, "_elements": self._checked}
+        return {"_ElementMessages": ElementMessages, "_enumerate": enumerate, "_elements": self._checked}
 
     def _begun(self) -> ast.expr:
         checked = ast.Call(ast.Name("_elements", ast.Load()), [self.items], [])
@@ -102,8 +103,7 @@ def element_of(error: BaseException, filename: str) -> str:
     trace = error.__traceback__
     while trace is not None and trace.tb_frame.f_code.co_filename != filename:
         trace = trace.tb_next
-    found = None if trace is None else trace.tb_frame.f_locals
-    # A route without foreach may have a capture of this name.
-    return (
-        f"element {found['index']} of foreach: " if found is not None and "_made" in found and "index" in found else ""
-    )
+    names = {} if trace is None else trace.tb_frame.f_locals
+    # Before the loop there is no index; and a route without foreach may have a capture of this name.
+    is_in_loop = _MESSAGES in names and "index" in names
+    return f"element {names['index']} of foreach: " if is_in_loop else ""

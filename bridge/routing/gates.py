@@ -13,17 +13,16 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from bridge.config import Route as RouteConfig
-from bridge.config.gates import RouteDeduplicate
+from bridge.config.deduplicate import RouteDeduplicate
 from bridge.config.units import MAX_MILLISECONDS
 from bridge.errors import BadEvent, InvalidValue
 from bridge.model.message import Gate, GateRule, Message, MessageIds
 from bridge.routing.deduplication import FUNCTIONS, check_names, deduplication_key
-from bridge.routing.expressions import Expression
-from bridge.routing.foreach import NAMES as ELEMENT_NAMES
-from bridge.routing.functions import paying, placed
+from bridge.routing.expressions import ELEMENT_NAMES, Expression
+from bridge.routing.route_function import paying, placed
 from bridge.routing.values import Values
 
-#: The names of an event of which a route's key may be made: of others alone it would be the same for all.
+#: The names that tell the messages of a route apart: a key of others alone would be the same for all of them.
 _TELLING: Final = frozenset({"payload", "headers", "meta", "topic", "item"})
 #: The functions that a key reaches by other names than the rest of its route: in it null becomes no text.
 _RENAMED: Final = {"_str": "_key_str", "_concat": "_key_concat"}
@@ -141,7 +140,7 @@ class GateContext:
 class Gates:
     """The gates of one route; its mistakes are reported to `values`.
 
-    `trees` are of the values that `filled` needs.
+    `trees` are those of the values that a `gated` builder takes behind its own.
     """
 
     def __init__(self, config: RouteConfig, values: Values, captures: Collection[str], context: GateContext) -> None:
@@ -168,11 +167,11 @@ class Gates:
         captures: Collection[str],
         context: GateContext,
     ) -> None:
-        place, before = ("deduplicate", "key"), len(values.diagnostics)
+        place = ("deduplicate", "key")
         values.expression(config.key[1:], place, prefix=1)
-        if len(values.diagnostics) > before:
+        expression = values.latest
+        if expression is None:
             return
-        _, expression = next(reversed(values.source_map.values()))
         try:
             check_key(expression, captures, is_of_element=values.in_loop)
         except InvalidValue as error:
@@ -183,8 +182,8 @@ class Gates:
         self.trees.append(paying(tree) if values.in_loop else tree)
 
     @property
-    def are_open(self) -> bool:
-        """Whether the route has none, so that it writes whatever it makes."""
+    def is_empty(self) -> bool:
+        """Whether the route has no gate, so that it writes whatever it makes."""
         return self._rule is None and not self.expires
 
     def without_max_age(self, static: dict[str, object]) -> dict[str, object]:
@@ -199,7 +198,7 @@ class Gates:
         """The functions that the `trees` call, and no other value of a route does."""
         return {} if self._rule is None else KEY_FUNCTIONS
 
-    def filled(self, build: Build) -> Build:
+    def gated(self, build: Build) -> Build:
         """Return `build`, which returns a `Message`, for the values of `trees` behind its own."""
         if self.expires:
             build = with_expiry(build, self._max_age_ms, self._actors_own)

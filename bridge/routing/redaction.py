@@ -89,11 +89,9 @@ class Redaction:
         # A body that was left out, or that was not kept whole, is as large as it was; one that is encoded anew has its own size.
         is_whole = body is not event.body and "payload" not in redacted
         skipped = event.skipped if is_whole else event.body_size - len(body)
-        return RedactedEvent(
-            event.source, event.topic, body, event.received_at_ms, event.token, raw, read, event.write_once,
-            event.deduplication_key, event.defect, event.redelivered, event.size, skipped, event.grown,
-            tuple(dict.fromkeys([*before, *redacted])), frozenset(_texts(values)), self,
-        )  # fmt: skip
+        changed: dict[str, Any] = {"body": body, "raw": raw, "read": read, "skipped": skipped, "by": self}
+        changed |= {"redacted": tuple(dict.fromkeys([*before, *redacted])), "removed": frozenset(_texts(values))}
+        return RedactedEvent(**{name: getattr(event, name) for name in Event.__struct_fields__} | changed)
 
     def hiding(self, event: Event) -> Callable[[str], str]:
         """Return a function that returns a text about the event without the values of the fields, for a log."""

@@ -31,6 +31,8 @@ from bridge.routing.lenient_json import as_strict_json
 from bridge.routing.refusal import Decode, Refuse, refuse
 
 _BINARY: Final = frozenset({"msgpack", "cbor", "bytes"})
+#: What `lenient` reads.
+_JSON: Final = frozenset({"json", "json-or-text", "ndjson"})
 #: Their payload of an empty body is a text, unless `empty` is set.
 _MAY_BE_EMPTY: Final = frozenset({"text", "json-or-text", "bytes"})
 #: All that may stand in an empty body.
@@ -202,7 +204,7 @@ class Repairs:
                 payload: object = read_form(event.body, charset)
                 made.append("charset")
                 return (payload,)
-            if self.lenient and kind != "text":
+            if self.lenient and kind in _JSON:
                 lines = event.body.split(b"\n", MAX_LINES) if kind == "ndjson" else [event.body]
                 body = b"\n".join([as_strict_json(line) for line in lines if line.strip()])
                 payload = decoder("ndjson" if kind == "ndjson" else "json")(with_body(event, body))

@@ -13,8 +13,8 @@ The function is assembled from the syntax trees of the route's expressions:
 No expression is looked up, parsed or formatted per event. Each expression has its own line number in this function, so
 that a traceback shows which place of the route failed, and at which part.
 
-The function of a route that is not plain returns a list of `Message`. Its `_build` takes more values
-(`target_compiler.py`), and with `foreach` it is called once per element (`foreach.py`).
+The function of a route that is not plain returns a list of `Message`. In the place of the delay its `_build` takes all
+values that choose the target (`target_compiler.py`), and with `foreach` it is called once per element (`foreach.py`).
 """
 
 from __future__ import annotations
@@ -30,12 +30,11 @@ from bridge.config.message_options import with_queues
 from bridge.errors import InvalidValue
 from bridge.model.message import Template
 from bridge.routing import expressions
-from bridge.routing.expressions import FUNCTIONS, STEPS, STEPS_PER_ELEMENT
-from bridge.routing.foreach import NAMES as ELEMENT_NAMES
+from bridge.routing.expressions import ELEMENT_NAMES, FUNCTIONS, STEPS, STEPS_PER_ELEMENT
 from bridge.routing.foreach import Foreach
-from bridge.routing.functions import compile_function, trace_call
 from bridge.routing.gates import GateContext, Gates
 from bridge.routing.message_builder import message_builder
+from bridge.routing.route_function import FunctionTrees, compile_function, trace_call
 from bridge.routing.routes import Route
 from bridge.routing.target_compiler import TargetCompiler, bindings
 from bridge.routing.tracing import Marks, Tracing
@@ -49,12 +48,12 @@ _NO_LISTS: Final = (ast.Constant, ast.UnaryOp, ast.Dict, ast.JoinedStr)
 
 @dataclass(frozen=True, slots=True)
 class RouteContext:
-    """The surroundings of the routes of one source, whose topics have the syntax `topics`, and whose `decode` is
-    `kind`.
+    """The surroundings of the routes of one source.
 
-    `functions` are the globals that expressions can reach. `enforced` has the actors of which each call is checked, and
-    `queues` the queue of each actor that the manifest knows. `tracing` is None where the routes write no traces. No
-    reason of a dead letter shows one of the `secrets`.
+    `topics` is the syntax of its topics, and `kind` its `decode`. `functions` are the globals that expressions can
+    reach. `enforced` has the actors of which each call is checked, and `queues` the queue of each actor that the
+    manifest knows. `tracing` is None where the routes write no traces. No reason of a dead letter shows one of the
+    `secrets`.
     """
 
     topics: TopicSyntax
@@ -87,72 +86,78 @@ class RouteCompiler:
         when = values.expression(config.when, ("when",), prefix=0) if config.when is not None else None
         items = self._items(captures)
         static, dynamic, marks = self._options()
-        body = [
+        trees = [
             values.value(config.args, ("args",)),
             values.value(config.kwargs, ("kwargs",)),
             values.value(dynamic, ("options",)),
-            self._due(),
         ]
+        due = self._due()
         gates = Gates(config, values, captures, self._context.gates)
         target = None
-        if not (self._is_plain() and gates.are_open):
+        if not self._is_plain(gates):
             target = TargetCompiler(config, values, self._context.enforced, self._context.queues, self._tracing)
-            body += target.trees()
+            trees.append(target.tree(due))
             marks = {**marks, **target.marks}
         if len(values.diagnostics) > before:
             return None
-        assert config.name is not None  # noqa: S101 - the model names every route
-        filename = f"<route {config.name}>"
-        queue = config.queue
         build: Callable[..., Any]
         if target is not None:
-            build = gates.filled(target.builder(gates.without_max_age(static), marks))
+            queue, build = config.queue, gates.gated(target.builder(gates.without_max_age(static), marks))
         else:
-            queue, build, body = self._plain(static, dynamic, marks, body)
+            queue, build, trees = self._plain(static, dynamic, marks, [*trees, due])
         functions = {**self._context.functions, **gates.functions}
         write = self._trace_writer({*static, *dynamic}, marks, [queue] if target is None else config.queues)
         if write is not None:
-            functions, body = {**functions, "_trace": write}, [*body, trace_call()]
+            functions, trees = {**functions, "_trace": write}, [*trees, trace_call()]
         run = compile_function(
-            (values.used, captures),
-            when,
-            [*body, *gates.trees],
+            FunctionTrees(
+                names=values.used, captures=captures, when=when, values=[*trees, *gates.trees], steps=self._steps()
+            ),
             build,
-            filename,
+            self._filename,
             functions=functions,
-            purse=self._purse(),
             is_plain=target is None,
             foreach=None if items is None else Foreach(items, config.foreach_limit, values.weight),
         )
+        run = validated_run(gates.timed(run), self._check)
+        return self._route(pattern, queue, run, is_plain=target is None)
+
+    @property
+    def _filename(self) -> str:
+        return f"<route {self._config.name}>"
+
+    def _route(self, pattern: Pattern | None, queue: str, run: Callable[..., Any], *, is_plain: bool) -> Route:
+        config = self._config
+        assert config.name is not None  # noqa: S101 - the model names every route
         return Route(
             name=config.name,
             queue=queue,
             pattern=pattern,
-            run=validated_run(gates.timed(run), self._check),
-            filename=filename,
-            source_map=values.source_map,
-            is_plain=target is None,
+            run=run,
+            filename=self._filename,
+            source_map=self._values.source_map,
+            is_plain=is_plain,
             otherwise=config.otherwise,
             secrets=self._context.secrets,
             decode=config.decode if config.decode not in (None, self._context.kind) else "",
         )
 
     def _plain(
-        self, static: dict[str, object], dynamic: dict[str, object], marks: Marks, body: list[ast.expr]
+        self, static: dict[str, object], dynamic: dict[str, object], marks: Marks, trees: list[ast.expr]
     ) -> tuple[str, Callable[..., Any], list[ast.expr]]:
         """Return the queue of a plain route, the function that builds its message, and the values that this takes."""
         config = self._config
         template = Template(config.actor, config.queue, static, delayed=config.delay is not None)
         if isinstance(config.args, list) and isinstance(config.kwargs, dict) and not dynamic and config.delay is None:
             # Most routes: args is always a list, kwargs always a mapping with text keys, so no event needs a check.
-            build, body = template.fill, body[:2]
+            build, trees = template.fill, trees[:2]
         else:
             delay = config.delay if isinstance(config.delay, int) else None
             binding = bindings(config, self._context.enforced).get(config.actor)
             build = message_builder(template, delay, dynamic_delay=isinstance(config.delay, str), binding=binding)
         if self._tracing is not None and marks:
             build = self._tracing.filled(build, marks)
-        return template.queue, build, body
+        return template.queue, build, trees
 
     def _trace_writer(
         self, options: Collection[str], marks: Marks, queues: Sequence[str]
@@ -163,11 +168,12 @@ class RouteCompiler:
         # The messages of an event have one span, whichever of the queues they go to.
         return self._tracing.writer(options, queues[0] if len(queues) == 1 else "*")
 
-    def _is_plain(self) -> bool:
-        """Tell whether each event that fits makes one message, whose actor and queue are known, and none behind it."""
+    def _is_plain(self, gates: Gates) -> bool:
+        """Tell whether the route is plain: each event that fits makes one message, for one actor and queue, without a gate."""
         config = self._config
         chooses = config.allow is not None or config.queue_by is not None
-        return not (config.otherwise or config.foreach is not None or config.eta is not None or config.then or chooses)
+        is_special = config.otherwise or config.foreach is not None or config.eta is not None or config.then or chooses
+        return not is_special and gates.is_empty
 
     def _items(self, captures: Sequence[str]) -> ast.expr | None:
         """Return the list of `foreach`; the expressions from here on are those of an element. None without one."""
@@ -195,7 +201,7 @@ class RouteCompiler:
             return self._values.value(eta, ("eta",))
         return self._values.value(delay if isinstance(delay, str) else None, ("delay",))
 
-    def _purse(self) -> int:
+    def _steps(self) -> int:
         """Return how many steps the loops of the route may take for one event; 0 without a loop."""
         if self._config.foreach is not None:
             return max(STEPS, STEPS_PER_ELEMENT * self._config.foreach_limit)

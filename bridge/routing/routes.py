@@ -53,6 +53,11 @@ class Route:
     decode: str = ""
 
     @property
+    def capture_names(self) -> tuple[str, ...]:
+        """The names of the topic's captures."""
+        return self.pattern.captures if self.pattern is not None else ()
+
+    @property
     def when(self) -> Expression | None:
         """The condition, None without one."""
         return next((expression for place, expression in self.source_map.values() if place == "when"), None)

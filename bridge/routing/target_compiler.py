@@ -14,8 +14,8 @@ from bridge.config.target_model import Step
 from bridge.errors import InvalidValue, KeyPath
 from bridge.manifest.binding import Binding
 from bridge.model.message import Message
-from bridge.routing.foreach import NAMES as ELEMENT_NAMES
-from bridge.routing.functions import paying, placed
+from bridge.routing.expressions import ELEMENT_NAMES
+from bridge.routing.route_function import paying, placed
 from bridge.routing.steps import CompiledStep
 from bridge.routing.targets import TargetBuilder, chooser, templates
 from bridge.routing.tracing import Marks, Tracing
@@ -49,8 +49,8 @@ class TargetCompiler:
         self._steps: list[CompiledStep] = []
         self.marks: Marks = {}
 
-    def trees(self) -> list[ast.expr]:
-        """Return the values that `TargetBuilder.build` takes behind those of a plain route."""
+    def tree(self, due: ast.expr) -> ast.expr:
+        """Return the tuple of the `TargetValues`, of which `due` is the first."""
         config, values = self._config, self._values
         allow = config.allow
         chosen = [
@@ -63,19 +63,19 @@ class TargetCompiler:
         for number, step in enumerate(config.then):
             steps.append(self._step(number, step, before))
             before = [step.actor]
-        return [*chosen, placed(ast.List(steps, ast.Load()))]
+        return placed(ast.Tuple([due, *chosen, placed(ast.List(steps, ast.Load()))], ast.Load()))
 
     def builder(self, static: dict[str, object], marks: Marks) -> Callable[..., Message]:
         """Return the function that builds the message; the route's own options that are constant are `static`."""
         config, tracing = self._config, self._tracing
         return TargetBuilder(
             choose=chooser(config),
-            template=templates(static),
+            template_of=templates(static),
             steps=self._steps,
             bindings=bindings(config, self._enforced),
             delay_ms=config.delay if isinstance(config.delay, int) else None,
             is_eta=config.eta is not None,
-            finish=partial(tracing.with_trace, marks=marks) if tracing is not None and marks else None,
+            fill_traces=partial(tracing.with_trace, marks=marks) if tracing is not None and marks else None,
         ).build
 
     def _key(self) -> ast.expr:
@@ -111,13 +111,14 @@ class TargetCompiler:
 
     def _message_id(self, message_id: str | None, place: KeyPath) -> ast.expr:
         """Compile the id of a step; of several elements, each has its own."""
-        values, before = self._values, len(self._values.diagnostics)
+        values = self._values
         tree = values.value(message_id, place)
-        if values.in_loop and message_id is not None and len(values.diagnostics) == before:
-            _, expression = next(reversed(values.source_map.values()))
-            if not is_expression(message_id) or expression.names.isdisjoint(ELEMENT_NAMES):
-                message = "all elements of an event have this id, under which only one result is found"
-                values.report(place, InvalidValue(message, "read item or index"), 0)
+        if not values.in_loop or message_id is None:
+            return tree
+        is_constant = not is_expression(message_id)
+        if is_constant or (values.latest is not None and values.latest.names.isdisjoint(ELEMENT_NAMES)):
+            message = "all elements of an event have this id, under which only one result is found"
+            values.report(place, InvalidValue(message, "read item or index"), 0)
         return tree
 
     def _ignores(self, actor: str) -> bool:

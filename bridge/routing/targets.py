@@ -27,9 +27,10 @@ _MAX_ETA_MS: Final = 10 * 365 * 86_400_000
 _MIN_ETA_MS: Final = 10**11
 #: A route of many actors and many queues keeps the templates of those that its events have chosen lately.
 _MAX_TEMPLATES: Final = 1024
-_WORDS: Final = {None: "null", True: "true", False: "false"}
 #: Takes the values of `actor`, `queue` and `queue_by.key`, and returns an actor and its queue.
 Choose = Callable[[object, object, object], tuple[str, str]]
+#: The values of an event that choose its target: that of `delay` or `eta`, those of `Choose`, and those of each step.
+TargetValues = tuple[object, object, object, object, Sequence[StepValues]]
 
 
 def chooser(config: RouteConfig) -> Choose:
@@ -47,24 +48,23 @@ def chooser(config: RouteConfig) -> Choose:
         name = config.actor if actors is None else _allowed("actor", actor, actors)
         if queues is not None:
             return name, _allowed("queue", queue, queues)
-        return name, by_value.get(_text(key), own[name]) if by_value else own[name]
+        return name, by_value.get(_key_text(key), own[name]) if by_value else own[name]
 
     return choose
 
 
-def _text(key: object) -> str:
-    """Return a value as `queues` of `queue_by` writes it."""
+def _key_text(key: object) -> str:
+    """Return a value of `queue_by.key` as `queue_by.queues` writes it. Raises BadEvent for a list or a mapping."""
     if type(key) is str:
         return key
-    if key is None or type(key) is bool:
-        return _WORDS[key]
-    if type(key) is int or type(key) is float:
+    if key is None or type(key) in (bool, int, float):
         return text_of(key)
     detail = f"queue_by.key: takes text, a number, true, false or null, not {describe(key)}"
     raise BadEvent("wrong-type", detail, "queue_by.key")
 
 
 def _allowed(key: str, value: object, names: Collection[str]) -> str:
+    """Return the value of `actor` or `queue`, the `key`. Raises BadEvent unless it is one of the names."""
     if type(value) is not str or value not in names:
         raise BadEvent("not-allowed", f"{key}: {quoted(value)} is not in allow.{key}", key)
     return value
@@ -86,7 +86,9 @@ def _due(eta: object, now_ms: int) -> int | None:
         detail = f"eta takes milliseconds since 1970, at most ten years from now, not {quoted(eta)}"
         raise BadEvent("option", detail, "eta")
     if eta < _MIN_ETA_MS:  # type: ignore[operator]
-        detail = f"eta takes milliseconds since 1970, and {quoted(eta)} is before 1973, as seconds are: multiply those by 1000"
+        detail = (
+            f"eta takes milliseconds since 1970, and {quoted(eta)} of them end before 1973: multiply seconds by 1000"
+        )
         raise BadEvent("option", detail, "eta")
     return int(eta) if eta > now_ms else None  # type: ignore[call-overload, operator]
 
@@ -95,17 +97,18 @@ def _due(eta: object, now_ms: int) -> int | None:
 class TargetBuilder:
     """Builds the messages of a route that is not plain.
 
-    `delay_ms` is a constant delay. `bindings` have the parameters of the actors of which each call is checked. `finish`
-    puts the trace of the event into the steps.
+    `template_of` gives the template of an actor, a queue, and whether the message is delayed. `bindings` have the
+    parameters of the actors of which each call is checked. `delay_ms` is a constant delay, and `is_eta` tells whether an
+    event gives the time itself. `fill_traces` puts the trace of the event into the options of a built body.
     """
 
     choose: Choose
-    template: Callable[[str, str, bool], Template]
+    template_of: Callable[[str, str, bool], Template]
     steps: Sequence[CompiledStep]
     bindings: Mapping[str, Binding]
     delay_ms: int | None = None
     is_eta: bool = False
-    finish: Callable[[bytes], bytes] | None = None
+    fill_traces: Callable[[bytes], bytes] | None = None
 
     def build(  # noqa: PLR0917 - the compiled route calls it, in this order
         self,
@@ -113,21 +116,18 @@ class TargetBuilder:
         kwargs: object,
         ids: MessageIds,
         options: dict[str, object],
-        due: object,
-        actor: object,
-        queue: object,
-        key: object,
-        steps: Sequence[StepValues],
+        target: TargetValues,
         trace: bytes = CLOSING_QUOTE,
     ) -> Message:
-        """Return the message for these values of the route's expressions; `due` is that of `delay` or of `eta`.
+        """Return the message for these values of the route's expressions.
 
         Raises:
             BadEvent: a value is one that the route does not allow, or that a Dramatiq worker could not use.
         """
-        name, on = self.choose(actor, queue, key)
-        if name in self.bindings:
-            check_call(self.bindings[name], args, kwargs)
+        due, actor_value, queue_value, key, steps = target
+        actor, queue = self.choose(actor_value, queue_value, key)
+        if actor in self.bindings:
+            check_call(self.bindings[actor], args, kwargs)
         else:
             check_arguments(args, kwargs)
         eta_ms = None if self.delay_ms is None else ids.now_ms + self.delay_ms
@@ -138,6 +138,6 @@ class TargetBuilder:
         checked = check_options(options)
         if self.steps:
             checked["pipe_target"] = pipe_target(self.steps, steps, ids)
-        template = self.template(name, on, eta_ms is not None)
+        template = self.template_of(actor, queue, eta_ms is not None)
         redis_id, body = template.fill(args, kwargs, ids, encode_dynamic_options(checked, eta_ms, trace))
-        return Message(template.queue, redis_id, body if self.finish is None else self.finish(body))
+        return Message(template.queue, redis_id, body if self.fill_traces is None else self.fill_traces(body))

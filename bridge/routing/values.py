@@ -12,9 +12,9 @@ from bridge.config.expression_traps import REMEDY
 from bridge.errors import Diagnostic, InvalidValue, KeyPath
 from bridge.routing import expressions
 from bridge.routing.expressions import Expression
-from bridge.routing.functions import measuring, placed
+from bridge.routing.route_function import measuring, placed
 
-#: The expressions of all routes by text, names and line: the routes of a fleet have most of them in common.
+#: The expressions of all routes by text, names, line and `in_loop`: the routes of a fleet have most of them in common.
 Parsed = dict[tuple[str, tuple[str, ...], int, bool], Expression]
 
 
@@ -24,7 +24,7 @@ class Values:
 
     `names` are those that an expression may use from here on, `used` those that one has used. An expression may look up
     the `tables` with these names. Each expression stands on a line of its own; `source_map` maps the line to the place
-    in the route and to the expression. `needs_purse` tells whether one of them has a loop. Once they are `in_loop`,
+    in the route and to the expression. `latest` is the expression that was read last, None if it had a mistake. `needs_purse` tells whether one of them has a loop. Once they are `in_loop`,
     each runs once per element of `foreach`, and `weight` adds up the steps that they cost for one element.
     """
 
@@ -35,6 +35,7 @@ class Values:
     names: tuple[str, ...] = tuple(expressions.NAMES)
     source_map: dict[int, tuple[str, Expression]] = field(default_factory=dict)
     used: set[str] = field(default_factory=set)
+    latest: Expression | None = None
     needs_purse: bool = False
     in_loop: bool = False
     weight: int = 0
@@ -47,6 +48,7 @@ class Values:
         If it has a mistake, that is reported, and the tree is null.
         """
         self._line += 1
+        self.latest = None
         key = (text, self.names, self._line, self.in_loop)
         expression = self.parsed.get(key)
         try:
@@ -57,6 +59,7 @@ class Values:
         except InvalidValue as error:
             self.report(place, error, prefix)
             return placed(ast.Constant(None))
+        self.latest = expression
         self.source_map[self._line] = (".".join(map(str, place)), expression)
         self.used |= expression.names
         self.needs_purse |= expression.needs_purse
@@ -85,8 +88,7 @@ class Values:
 
     def _measured(self, node: ast.expr) -> ast.expr:
         """Return the tree of the latest expression, whose value is measured if a loop makes it."""
-        _, expression = self.source_map.get(self._line, ("", None))
-        if expression is None or not expression.needs_purse:
+        if self.latest is None or not self.latest.needs_purse:
             return node
         first, self._has_measured = self.in_loop and not self._has_measured, self.in_loop
         return measuring(node, first=first)

@@ -19,10 +19,11 @@
 --           's' events first-key# lifetime (ms)           a key for each event's deduplication key: SET NX must succeed
 --           'r' events first-key# lifetime (ms)           the same keys, each with the routes that were written: a message
 --                                                         is written if its route is not among them
---           'k' messages first-key# gate*                 no run of events: a key for each of these messages, in the order
---                                                         of the batch; SET NX must succeed too. A gate is the message's
---                                                         'queue# place event-index route# lifetime', its place from 0,
---                                                         its route 0 without 'r'
+--           'k' series first-key# series*                 no run of events: a key for each of these messages, in the order
+--                                                         of the batch; SET NX must succeed too. A series is
+--                                                         'messages queue# place event-index step route# lifetime': each
+--                                                         one's place, from 0, is the next, its event `step` further on;
+--                                                         its route is 0 without 'r'
 --         the number of routes, and their names, for the messages of 'r';
 --         for each queue: the number of messages, the index of each one's event as 'index index ...' from 0 ('': the
 --           first message belongs to the first event, and so on, or there are no conditions), the number of each one's
@@ -79,6 +80,7 @@ for q = 1, QUEUES do
 end
 local LOGS, streams, positions, restarts = 2 + 2 * QUEUES, {}, {}, {}
 local first_condition_key = LOGS + 2 * tonumber(ARGV[5]) + 1
+local is_there = {}
 for k = LOGS + 1, first_condition_key - 1 do
   local broken = must_be(KEYS[k], 'string')
   if broken then
@@ -103,8 +105,9 @@ for k = first_condition_key, #KEYS do
   local actual = redis.call('TYPE', KEYS[k]).ok
   if actual == 'stream' then
     streams[#streams + 1] = KEYS[k]
-  end
-  if actual ~= 'none' and actual ~= 'stream' and actual ~= 'string' then
+  elseif actual == 'string' then
+    is_there[k] = true
+  elseif actual ~= 'none' then
     wrong = wrong or redis.error_reply('WRONGTYPE ' .. KEYS[k] .. ' holds a ' .. actual)
   end
 end
@@ -208,7 +211,7 @@ local function mark_duplicate(index)
 end
 -- Of 'r': by event the position of its key, the lifetime, and how many messages and dead letters it has, and has left out.
 local key_of, lifetime_of, parts, left_out = {}, {}, {}, {}
-local gates, first_gate, first_gate_key = 0, nil, nil
+local all_series, first_series, gate_key = 0, nil, nil
 for _ = 1, tonumber(take()) do
   local kind, events = take(), tonumber(take())
   if kind == '-' then
@@ -251,8 +254,8 @@ for _ = 1, tonumber(take()) do
     end
     at = at + events
   elseif kind == 'k' then
-    gates, first_gate_key, first_gate = events, tonumber(take()), at + 1
-    at = at + gates
+    all_series, gate_key, first_series = events, tonumber(take()), at + 1
+    at = at + all_series
   else
     local first, lifetime = tonumber(take()), take()
     for k = first, first + events - 1 do
@@ -309,21 +312,28 @@ local function was_written(index, route)
 end
 
 -- The messages that have keys of their own, before all others: of two with the same key the first one of the batch is
--- written, whatever their queues are. By queue and place, whether one is left out.
-local gated, suppressed = {}, {}
-for gate = 0, gates - 1 do
-  local q, place, index, route, lifetime = string.match(ARGV[first_gate + gate], '^(%d+) (%d+) (%d+) (%d+) (%d+)$')
-  q, index = tonumber(q), tonumber(index)
-  local is_out = was_written(index, routes[tonumber(route)] or '')
-  if not is_out and not redis.call('SET', KEYS[first_gate_key + gate], '', 'NX', 'PX', lifetime) then
-    is_out = true
-    suppressed[#suppressed + 1] = gate
-    if key_of[index] then
-      left_out[index] = left_out[index] + 1
+-- written, whatever their queues are. By queue and place, whether one is left out, as far as that is not clear below.
+local gated, suppressed, gate = {}, {}, 0
+for series = 1, all_series do
+  local count, q, place, index, step, number, lifetime =
+    string.match(ARGV[first_series + series - 1], '^(%d+) (%d+) (%d+) (%d+) (%d+) (%d+) (%d+)$')
+  q, place, index, step = tonumber(q), tonumber(place), tonumber(index), tonumber(step)
+  local route = routes[tonumber(number)] or ''
+  for _ = 1, tonumber(count) do
+    local is_out = was_written(index, route)
+    if not is_out and (is_there[gate_key] or not redis.call('SET', KEYS[gate_key], '', 'NX', 'PX', lifetime)) then
+      is_out = true
+      suppressed[#suppressed + 1] = gate
+      if key_of[index] then
+        left_out[index] = left_out[index] + 1
+      end
     end
+    if is_out or key_of[index] then
+      gated[q] = gated[q] or {}
+      gated[q][place] = is_out or false
+    end
+    gate, gate_key, place, index = gate + 1, gate_key + 1, place + 1, index + step
   end
-  gated[q] = gated[q] or {}
-  gated[q][tonumber(place)] = is_out or false
 end
 
 -- In pieces: Lua cannot unpack more than about 8,000 values at once.

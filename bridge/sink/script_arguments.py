@@ -114,8 +114,7 @@ class ScriptArguments:
             self._add(kind, len(keys), first, condition.lifetime_ms)
 
     def _add_gates(self, gated: Sequence[GatedMessage], columns: Sequence[Column], routes: dict[str, int]) -> None:
-        self._add("k", len(gated), len(self._keys) + 1)
-        prefixes: dict[str, bytes] = {}
+        first, prefixes, series = len(self._keys) + 1, dict[str, bytes](), list[_Series]()
         for message in gated:
             gate, of_column = message.gate, columns[message.column - 1].routes
             prefix = prefixes.get(gate.rule.route)
@@ -123,7 +122,9 @@ class ScriptArguments:
                 prefix = prefixes[gate.rule.route] = once_key(self._namespace, gate.rule.route).encode()
             self._keys.append(prefix + gate.key)
             route = routes[of_column[message.place]] if of_column else 0
-            self._add(f"{message.column} {message.place} {message.event_index} {route} {gate.rule.lifetime_ms}")
+            if not (series and series[-1].take(message, route)):
+                series.append(_Series(message, route))
+        self._add("k", len(series), first, *map(str, series))
 
     def _add_ids(self, ids: list[bytes]) -> None:
         self._count += len(ids)
@@ -139,6 +140,33 @@ class ScriptArguments:
         for redis_id, body in column.messages:
             size = len(body)
             values += (b"$36\r\n", redis_id, _SIZES[size] if size < _SMALL else b"\r\n$%d\r\n" % size, body, b"\r\n")
+
+
+class _Series:
+    """Messages with keys of their own that follow one another: in their queue, and by one event, or each by the next event."""
+
+    __slots__ = ("_count", "_first", "_key", "_step")
+
+    def __init__(self, first: GatedMessage, route: int) -> None:
+        self._first, self._key = first, (first.column, route, first.gate.rule.lifetime_ms)
+        self._count, self._step = 1, 0
+
+    def take(self, message: GatedMessage, route: int) -> bool:
+        """Tell whether a message is the next one, and take it if so."""
+        first, count = self._first, self._count
+        if count == 1:
+            self._step = min(message.event_index - first.event_index, 1)
+        is_next = (
+            message.place == first.place + count
+            and message.event_index == first.event_index + count * self._step
+            and (message.column, route, message.gate.rule.lifetime_ms) == self._key
+        )
+        self._count += is_next
+        return is_next
+
+    def __str__(self) -> str:
+        (column, route, lifetime), first = self._key, self._first
+        return f"{self._count} {column} {first.place} {first.event_index} {self._step} {route} {lifetime}"
 
 
 class FenceArguments:

@@ -26,7 +26,7 @@ __all__ = ["Session", "Source", "look", "make", "orphaned_sessions", "subscripti
 class SourceContext:
     """The parts that a source is made of.
 
-    `settings` is its model in `config/sources.py`. `topics` are those of its routes, None for a route that takes every
+    `settings` is its model (`bridge.config.sources`). `topics` are those of its routes, None for a route that takes every
     event. `sink` tells whether its events can be written now; None where nobody watches that.
     """
 

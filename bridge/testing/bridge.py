@@ -24,7 +24,8 @@ from bridge.config.validation_errors import translate
 from bridge.config.wording import describe, near_miss, quoted, spell_path
 from bridge.dry_run.events import described_event
 from bridge.dry_run.gates import Remembered
-from bridge.dry_run.runs import DryRun, Result
+from bridge.dry_run.results import Result
+from bridge.dry_run.runs import DryRun
 from bridge.errors import Diagnostic, InvalidValue
 from bridge.routing.compiler import check_routes
 

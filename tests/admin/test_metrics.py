@@ -17,7 +17,7 @@ from prometheus_client.openmetrics.exposition import generate_latest
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
 from prometheus_client.parser import text_string_to_metric_families as text_families
 
-from bridge.admin import metrics
+from bridge.admin import exposition, metrics
 from bridge.errors import DeadLetterReason
 from bridge.model.accounting import Counts
 from bridge.model.state import SECONDS_BUCKETS, BridgeState, RouteState, SourceState
@@ -72,7 +72,7 @@ def openmetrics_families(text: str) -> Iterator[Metric]:
 
 
 async def _render(state: BridgeState, *, openmetrics: bool = False) -> str:
-    body, _ = await metrics.render(state, openmetrics=openmetrics)
+    body, _ = await exposition.render(state, openmetrics=openmetrics)
     return body.decode()
 
 
@@ -158,7 +158,7 @@ async def test_both_formats_have_the_same_samples() -> None:
 )
 def test_the_format_is_the_one_that_is_liked_better(accept: str, expected: bool) -> None:
     """Text unless OpenMetrics is asked for, whatever a client sends."""
-    assert metrics.wants_openmetrics(accept) is expected
+    assert exposition.wants_openmetrics(accept) is expected
 
 
 async def test_the_numbers_are_those_of_the_state() -> None:
@@ -292,7 +292,7 @@ async def test_five_thousand_routes_are_cheap(openmetrics: bool) -> None:
     state = state_of()
     state.routes = {f"route-{n}": RouteState("orders", "actor", "default") for n in range(5_000)}
     begin = time.process_time()
-    body, cost = await metrics.render(state, openmetrics=openmetrics)
+    body, cost = await exposition.render(state, openmetrics=openmetrics)
     spent = time.process_time() - begin
     assert body.count(b"\n") > 20_000
     assert spent < 3
@@ -306,7 +306,7 @@ def test_ten_thousand_scrapes_take_no_memory() -> None:
 
     async def scrape(times: int) -> None:
         for number in range(times):
-            await metrics.render(state, openmetrics=number % 2 == 0)
+            await exposition.render(state, openmetrics=number % 2 == 0)
 
     with asyncio.Runner() as runner:
         runner.run(scrape(200))

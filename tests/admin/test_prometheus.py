@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from bridge.admin import metrics
+from bridge.admin import exposition
 from bridge.model.state import QueueState
 from tests.support.admin import FakeBridge, serving, state_of
 from tests.support.children import patient, wait_until
@@ -18,7 +18,7 @@ from tests.support.prometheus import prometheus
 
 def test_promtool_has_no_complaint(prometheus_program: Callable[[str], str]) -> None:
     """Names, units, types and help follow Prometheus's own conventions."""
-    body, _ = asyncio.run(metrics.render(state_of(), openmetrics=False))
+    body, _ = asyncio.run(exposition.render(state_of(), openmetrics=False))
     command = [prometheus_program("promtool"), "check", "metrics"]
     done = subprocess.run(command, input=body, capture_output=True, timeout=patient(20), check=False)
     assert (done.returncode, done.stdout + done.stderr) == (0, b"")

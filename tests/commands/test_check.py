@@ -98,7 +98,7 @@ def test_a_field_that_is_never_found_is_not_redacted_in_silence(run: Terminal, p
     )
     output = run("check", "CONFIG")
     assert (
-        "note: dead_letters.redact: sources.s has decode: bytes, where payload.card is never found; payload is all of it\n"
+        "note: dead_letters.redact: sources.s has decode: bytes, so its payloads have no field payload.card; write payload to redact them whole\n"
         in output
     )
     assert output.count("note: dead_letters") == 1

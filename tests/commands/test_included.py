@@ -71,7 +71,7 @@ def test_check_has_every_mistake_in_the_tests(run: Terminal, files: Path) -> Non
     """Of the included file, and of the file of tests beside it."""
     (files / "routes/order.json").unlink()
     run("check", "bridge.yaml", code=78)
-    where = "routes/orders.yaml:9:57: tests[0].event.payload_file: the file cannot be read"
+    where = f"routes/orders.yaml:9:57: tests[0].event.payload_file: the file {files}/routes/order.json cannot be read"
     assert where in run.err
     (files / "routes/order.json").write_text("{}")
     (files / "routes/orders_test.yaml").write_text("- {name: t, event: {from: nope}, expect: []}\n")
@@ -79,6 +79,22 @@ def test_check_has_every_mistake_in_the_tests(run: Terminal, files: Path) -> Non
     run("check", "bridge.yaml", code=78)
     assert "routes/orders_test.yaml:1:27: tests[0].event.from: no source is named 'nope'" in run.err
     assert "bridge_test.yaml:1:27: tests[0].event.from: no source is named 'nope'" in run.err
+
+
+def test_two_tests_of_one_name_are_noted_with_both_places(run: Terminal, files: Path) -> None:
+    """In one file, over included ones and in those beside them: in the output nobody could tell them apart."""
+    named = "{name: an order, event: {from: plant, topic: nope}, expect: []}"
+    (files / "bridge.yaml").write_text(f"{MAIN}tests:\n  - {named}\n  - {named.replace('an order', 'other')}\n")
+    (files / "bridge_test.yaml").write_text(f"- {named}\n")
+    text = "the test at bridge.yaml:9:12 has the name 'an order' too"
+    notes = [f"note: {place}: {text}" for place in ("routes/orders.yaml:8:11", "bridge_test.yaml:1:10")]
+    output = run("test", "bridge.yaml")
+    assert [line.strip() for line in output.splitlines() if "note: " in line] == notes
+    assert "4 passed" in output
+    output = run("check", "bridge.yaml")
+    assert [line.strip() for line in output.splitlines() if text in line] == [
+        f"{place}: note: {text}" for place in ("routes/orders.yaml:8:11", "bridge_test.yaml:1:10")
+    ]
 
 
 def test_test_runs_the_tests_of_all_files(run: Terminal, files: Path) -> None:

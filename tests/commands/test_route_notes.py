@@ -43,7 +43,9 @@ def test_a_rest_that_is_never_left(routes: list[dict[str, Any]], expected: list[
 def test_keys_of_a_route_whose_name_may_change() -> None:
     """A route without a name is numbered: with one more before it, its keys are another's."""
     keyed = {"deduplicate": {"key": "$payload.id"}}
-    words = "its keys of deduplicate belong to this name, which its actor and its place give it; write name:"
+    words = (
+        "Redis remembers its keys of deduplicate under this name, which comes from its actor and its place; write name:"
+    )
     assert _notes({}, keyed, {"name": "a-3", **keyed}) == [f"route a-2: {words} a-2"]
 
 

@@ -157,29 +157,29 @@ def test_an_included_file_has_sections_and_nothing_else(files: Files, text: str,
     ("patterns", "expected"),
     [
         ("rotes/*.yaml", "1:10: include: takes a list, not text; as in [routes/*.yaml]"),
-        ("[rotes/*.yaml]", "1:11: include[0]: no file is found by 'rotes/*.yaml'; a path begins at the folder of this file"),
+        ("[rotes/*.yaml]", "1:11: include[0]: no file is found by 'rotes/*.yaml' in {folder}; a path begins at the folder of this file"),
         ("[/nowhere/a.yaml]", "1:11: include[0]: no file is found by '/nowhere/a.yaml'"),
         ("[bridge.yaml]", "1:11: include[0]: 'bridge.yaml' finds this file, which cannot include itself"),
         ("[bridge_test.yaml]", "1:11: include[0]: 'bridge_test.yaml' finds only tests, as those of NAME.yaml in NAME_test.yaml; test and check read it with the file that it tests"),
         ("[1]", "1:11: include[0]: takes text, not a number"),
         ("[routes/**/a.yaml]", "1:11: include[0]: takes a pattern without **; write one * for each folder, as in teams/*/routes.yaml"),
         ("[routes/*]", "1:11: include[0]: takes a path or a pattern that ends with .yaml, .yml or .json; as in routes/*.yaml: so no backup that an editor leaves there is read"),
-        ("[folder.yaml]", "1:11: include[0]: the file folder.yaml cannot be read: Is a directory"),
-        ("[pipe.yaml]", "1:11: include[0]: the file pipe.yaml cannot be read: it is not a file"),
-        ("[large.yaml]", "1:11: include[0]: the file large.yaml is larger than 1MiB"),
-        ("[dangling.yaml]", "1:11: include[0]: the file dangling.yaml cannot be read: No such file or directory"),
+        ("[folder.yaml]", "1:11: include[0]: the file {folder}/folder.yaml cannot be read: Is a directory"),
+        ("[pipe.yaml]", "1:11: include[0]: the file {folder}/pipe.yaml cannot be read: it is not a file"),
+        ("[large.yaml]", "1:11: include[0]: the file {folder}/large.yaml is larger than 1MiB"),
+        ("[dangling.yaml]", "1:11: include[0]: the file {folder}/dangling.yaml cannot be read: No such file or directory"),
         ("['${UNSET}.yaml']", "1:12: include[0]: the environment variable UNSET is not set; set it, or write ${UNSET:-fallback}"),
     ],
 )  # fmt: skip
 def test_a_pattern_that_cannot_be_used_is_explained(files: Files, patterns: str, expected: str) -> None:
-    """One that finds no file is a mistake."""
+    """One that finds no file is a mistake; a file is named with its folder."""
     files(f"include: {patterns}\nsources: {{s: {{type: mqtt, url: mqtt://localhost}}}}\n")
     Path("folder.yaml").mkdir()
     os.mkfifo("pipe.yaml")
     Path("large.yaml").write_text("#" * ((1 << 20) + 1))
     Path("dangling.yaml").symlink_to("nowhere")
     Path("bridge_test.yaml").touch()
-    assert said() == [f"bridge.yaml:{expected}"]
+    assert said() == [f"bridge.yaml:{expected.replace('{folder}', str(Path.cwd()))}"]
 
 
 def test_a_folder_that_is_hidden_from_the_user_is_no_empty_one(files: Files, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -191,7 +191,7 @@ def test_a_folder_that_is_hidden_from_the_user_is_no_empty_one(files: Files, mon
 
     monkeypatch.setattr("os.scandir", refused)
     assert said() == [
-        "bridge.yaml:1:11: include[0]: this pattern finds routes, which cannot be read: Permission denied"
+        f"bridge.yaml:1:11: include[0]: this pattern finds {Path.cwd()}/routes, which cannot be read: Permission denied"
     ]
 
 

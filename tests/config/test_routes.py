@@ -16,7 +16,7 @@ routes:
   - {from: plant, actor: $payload.actor}
 """,
         """\
-bridge.yaml:4:26: routes[0].actor: the actor is written out: from the payload it would let anyone call any actor; or list the names under allow: actor:
+bridge.yaml:4:26: routes[0].actor: an expression alone would let anyone call any actor; write the name of the actor, or list its names under allow: actor:
       - {from: plant, actor: $payload.actor}
                              ^
 """,
@@ -31,7 +31,7 @@ routes:
     queue: $payload.queue
 """,
         """\
-bridge.yaml:6:12: routes[0].queue: the queue is written out: from the payload it would let anyone write to any queue; or list the names under allow: queue:
+bridge.yaml:6:12: routes[0].queue: an expression alone would let anyone write to any queue; write the name of the queue, or list its names under allow: queue:
         queue: $payload.queue
                ^
 """,
@@ -289,7 +289,7 @@ bridge.yaml:8:9: routes[0].options.pipe_target.actor: unknown key 'actor'; a mes
 bridge.yaml:9:21: routes[0].options.pipe_target.queue_name: a queue's name is letters, digits, _ and -, and begins with a letter or _; other names, such as x.DQ, damage Dramatiq's own keys
             queue_name: x.DQ
                         ^
-bridge.yaml:10:45: routes[0].options.pipe_target.options.pipe_target.actor_name: the actor is written out: from the payload it would let anyone call any actor
+bridge.yaml:10:45: routes[0].options.pipe_target.options.pipe_target.actor_name: takes the name of an actor, no expression: that would let anyone call any actor
             options: {pipe_target: {actor_name: $payload.next}}
                                                 ^
 """,
@@ -304,10 +304,10 @@ routes:
     options: {pipe_target: $payload.next, group_completion_callbacks: [$payload.next]}
 """,
         """\
-bridge.yaml:6:28: routes[0].options.pipe_target: takes a message written out as a mapping, not text; from the payload it would let anyone call any actor
+bridge.yaml:6:28: routes[0].options.pipe_target: takes a message written out as a mapping, not text; an expression would let anyone call any actor
         options: {pipe_target: $payload.next, group_completion_callbacks: [$payload.next]}
                                ^
-bridge.yaml:6:72: routes[0].options.group_completion_callbacks[0]: takes a message written out as a mapping, not text; from the payload it would let anyone call any actor
+bridge.yaml:6:72: routes[0].options.group_completion_callbacks[0]: takes a message written out as a mapping, not text; an expression would let anyone call any actor
         options: {pipe_target: $payload.next, group_completion_callbacks: [$payload.next]}
                                                                            ^
 """,

@@ -20,14 +20,14 @@ CASES: Final = {
     "an expression of an actor needs allow": (
         "actor: $payload.task",
         [
-            "35: routes[0].actor: the actor is written out: from the payload it would let anyone call any actor; or list the names under allow: actor:",
+            "35: routes[0].actor: an expression alone would let anyone call any actor; write the name of the actor, or list its names under allow: actor:",
         ],
     ),
     "so does one of a queue": (
         "actor: a, queue: $payload.q, allow: {actor: [a]}",
         [
             "35: routes[0].actor: the actor is written out, so allow.actor has no effect; write an expression, as in actor: $payload.actor",
-            "45: routes[0].queue: the queue is written out: from the payload it would let anyone write to any queue; or list the names under allow: queue:",
+            "45: routes[0].queue: an expression alone would let anyone write to any queue; write the name of the queue, or list its names under allow: queue:",
         ],
     ),
     "queue_by and an expression of queue are one too many": (
@@ -66,8 +66,8 @@ CASES: Final = {
         [
             "62: routes[0].allow.actor: takes at least one name",
             "77: routes[0].allow.queue[1]: a queue's name cannot begin with __; Dramatiq keeps its own keys under such names",
-            "85: routes[0].allow.queue[2]: {9..2} takes a smaller number, then a larger one; as in orders-{0..7}, 256 at most",
-            "97: routes[0].allow.queue[3]: {0..256} takes a smaller number, then a larger one; as in orders-{0..7}, 256 at most",
+            "85: routes[0].allow.queue[2]: {9..2} takes a smaller number, then a larger one; as in orders-{0..7}",
+            "97: routes[0].allow.queue[3]: {0..256} stands for more than 256 names",
             "108: routes[0].allow.queue[4]: takes the name of a queue, not a number",
         ],
     ),
@@ -82,15 +82,15 @@ CASES: Final = {
     "then names the next message, and nothing else does": (
         "actor: a, options: {pipe_target: {actor_name: b}}, then: [{actor: c}]",
         [
-            "48: routes[0].options.pipe_target: pipe_target names the next message, and then: does; the steps of then: stand one below the other",
+            "48: routes[0].options.pipe_target: pipe_target names the next message, and so does then:; write that message as a step of then:",
         ],
     ),
     "a step is one message": (
         "actor: a, then: [{actor: $payload.x}, {queue: q}, {actor: b, options: {pipe_ignore: true}}, {actor: c, message_id: 5}]",
         [
-            "53: routes[0].then[0].actor: the actor is written out: from the payload it would let anyone call any actor",
+            "53: routes[0].then[0].actor: takes the name of an actor, no expression: that would let anyone call any actor",
             "66: routes[0].then[1]: the key 'actor' is missing; add actor: actor to call",
-            "99: routes[0].then[2].options.pipe_ignore: a step says it itself; write ignore_result: beside options:",
+            "99: routes[0].then[2].options.pipe_ignore: a step has its own key for this; write ignore_result: beside options:",
             "143: routes[0].then[3].message_id: takes text, not a number; or leave it out",
         ],
     ),

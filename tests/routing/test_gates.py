@@ -243,3 +243,17 @@ def test_a_source_without_an_expiry_is_told_so() -> None:
         (found,) = check_routes(Config.model_validate(config))
         assert found.path == ("routes", 0, "expires")
         assert str(found) == "no event of this source has an expiry; remove expires: MQTT 5 and AMQP have an expiry"
+
+
+@pytest.mark.parametrize(
+    "gate",
+    [{"deduplicate": {"key": "$payload.big if index >= 0 else 0"}}, {"queue_by": {"key": "$payload.big", "queues": {"1": "q"}}}],
+    ids=["deduplicate", "queue_by"],
+)  # fmt: skip
+def test_a_number_is_paid_for_by_the_time_that_its_text_takes(gate: dict[str, Any]) -> None:
+    """To print one of 4,290 digits takes 0.3 ms: of 58 elements and more it would be 20 ms, and fifty do not pass."""
+    for elements, fits in ((10, True), (50, False)):
+        body = b'{"big": %b, "lines": [%b0]}' % (b"9" * 4290, b"0," * (elements - 1))
+        made, counts = routed(event(body), foreach="$payload.lines", **gate)
+        assert counts.enqueued == fits
+        assert [letter.reason for _, letter in made.dead_letters] == ([] if fits else ["too-large"])

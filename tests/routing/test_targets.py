@@ -147,7 +147,7 @@ def test_what_is_no_time_is_shown_as_it_is(at: object, shown: str) -> None:
 def test_an_eta_in_seconds_is_a_dead_letter(at: float) -> None:
     """As milliseconds it would be past, and the message due at once without a word."""
     (letter,) = results({"eta": "$payload.at"}, payload={"at": at})
-    words = f"eta takes milliseconds since 1970, and {at} is before 1973, as seconds are: multiply those by 1000"
+    words = f"eta takes milliseconds since 1970, and {at} of them end before 1973: multiply seconds by 1000"
     assert (letter["reason"], letter["detail"]) == ("option", words)
 
 

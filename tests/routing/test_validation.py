@@ -14,7 +14,8 @@ from bridge import config
 from bridge.config.loading import load_with_places
 from bridge.config.schemas import Schema, Validator, is_recursive
 from bridge.config.substitution import Substitution
-from bridge.dry_run.runs import DryRun, Result
+from bridge.dry_run.results import Result
+from bridge.dry_run.runs import DryRun
 from bridge.errors import ConfigError
 from bridge.model.batch import Batch
 from bridge.model.event import Event

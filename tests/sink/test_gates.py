@@ -211,3 +211,67 @@ async def test_a_batch_without_keys_sends_what_it_always_sent(make: Sinks) -> No
               2, "", "1 1", one, body_1, three, body_3, 1, "", "1", two, body_2]  # fmt: skip
     arguments = ScriptArguments("dramatiq", LetterBounds(1, 1, 1), made, 1)
     assert arguments.command("EVALSHA", "digest") == encode_command("EVALSHA", "digest", len(keys), *keys, *values)
+
+
+async def test_messages_that_follow_one_another_are_one_series(make: Sinks) -> None:
+    """An event of many elements, or many events: beside its key none of them makes the command longer."""
+    del make
+    for one_event in (True, False):
+        messages = [gated(n) for n in range(100)]
+        made = made_of(messages) if one_event else made_of(*([each] for each in messages))
+        columns = made.queues["default"].messages
+        keys: list[Word] = [
+            "dramatiq-bridge:batch:" + made.sequence.name,
+            DEAD,
+            "dramatiq:default",
+            "dramatiq:default.msgs",
+        ]
+        keys += [f"dramatiq-bridge:once:lines:{n}" for n in range(100)]
+        values: list[Word] = [
+            1,
+            21600,
+            0,
+            1,
+            0,
+            1,
+            "k",
+            1,
+            5,
+            f"100 1 0 0 {0 if one_event else 1} 0 60000",
+            0,
+            100,
+            "",
+            "",
+        ]
+        values += [word for pair in columns for word in pair]
+        arguments = ScriptArguments("dramatiq", LetterBounds(1, 1, 1), made, 1)
+        assert arguments.command("EVALSHA", "digest") == encode_command("EVALSHA", "digest", len(keys), *keys, *values)
+
+
+async def test_a_series_ends_where_the_next_message_is_another_one(redis_server: Redis, make: Sinks) -> None:
+    """Of another route, event, queue or lifetime, or behind one without a key: each message keeps its own place and event."""
+    made = made_of(
+        [gated(1), gated(2), message(3), gated(4)],
+        [gated(5, key="2"), gated(6, route="audit")],
+        [gated(7)], [message(8)],
+        [gated(9, queue="other"), gated(10, key="7"), gated(11, within_ms=9_000)],
+        [gated(12, key="1"), gated(13, queue="other", key="9")],
+    )  # fmt: skip
+    written = await make(redis_server).write(made)
+    assert suppressed(written) == [(1, "lines"), (4, "lines"), (5, "lines"), (5, "lines")]
+    assert list(written.duplicate_indexes) == [5]
+    with redis_server.client() as client:
+        assert (numbers(client), numbers(client, "other")) == ([1, 2, 3, 4, 6, 7, 8, 11], [9])
+        assert 8_000 < answer(client.pttl("dramatiq-bridge:once:lines:11")) <= 9_000
+
+
+async def test_a_key_of_another_type_costs_its_own_event(redis_server: Redis, make: Sinks) -> None:
+    """It becomes a dead letter; the others are written, and those whose keys are there are left out."""
+    sink = make(redis_server)
+    assert await sink.write(made_of([gated(1)])) == Written(1, 0)
+    with redis_server.client() as client:
+        client.rpush("dramatiq-bridge:once:lines:2", "a list")
+        written = await sink.write(made_of([gated(3)], [gated(2), message(4)], [gated(5, key="1")], [gated(6)]))
+        assert (written, suppressed(written)) == (Written(2, 1, 1), [(2, "lines")])
+        assert numbers(client) == [1, 3, 6]
+        assert client.lrange("dramatiq-bridge:once:lines:2", 0, -1) == [b"a list"]

@@ -2,7 +2,7 @@
 
 The language is a whitelist over Python's own grammar: everything else is refused. Allowed expressions are rewritten so
 that CPython runs them natively (`payload.a` is `payload["a"]`) and so that they call only the bounded functions of
-`RUNTIME`. `bridge/routing/compiler.py` puts the rewritten expressions of a route into one function.
+`RUNTIME`. `bridge/routing/route_function.py` puts the rewritten expressions of a route into one function.
 
 A mistake in an expression is an InvalidValue when the configuration is read. An ExpressionFailure is another thing: a
 valid expression that fails on one event.
@@ -18,9 +18,10 @@ from bridge.routing.expressions.failures import (
 from bridge.routing.expressions.functions import FUNCTIONS, READERS, RUNTIME
 from bridge.routing.expressions.lookup import check_tables, lookups
 from bridge.routing.expressions.purse import PURSE, STEPS, STEPS_PER_ELEMENT, TooLarge
-from bridge.routing.expressions.rewriter import NAMES, Expression, parse
+from bridge.routing.expressions.rewriter import ELEMENT_NAMES, NAMES, Expression, parse
 
 __all__ = [
+    "ELEMENT_NAMES",
     "EXPRESSION_ERRORS",
     "FUNCTIONS",
     "NAMES",

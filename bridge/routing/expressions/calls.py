@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Collection
+from typing import Any
 
 from bridge.config.wording import near_miss, quoted
 from bridge.routing.expressions.fstrings import path_of
@@ -55,13 +56,18 @@ def arguments_of(name: str, node: ast.Call, text: Text) -> list[ast.expr]:
     return node.args
 
 
-def check(name: str, node: ast.Call, written: list[ast.expr], args: list[ast.expr], text: Text) -> int:
-    """Check the arguments that are constants, as far as the function says how; return the steps of the call.
+def constants_of(args: list[ast.expr]) -> list[Any]:
+    """Return the values of rewritten arguments, NOT_CONSTANT for each that only an event can tell."""
+    return [arg.value if isinstance(arg, ast.Constant) else NOT_CONSTANT for arg in args]
 
-    They are those that a loop pays for beside the size of the values.
+
+def check_constants(name: str, values: list[Any], node: ast.Call, written: list[ast.expr], text: Text) -> None:
+    """Check the `values` of a call's arguments, which are `written` so, as far as the function says how.
+
+    Raises:
+        InvalidValue: one can't be used.
     """
     function = FUNCTIONS[name]
-    values = [arg.value if isinstance(arg, ast.Constant) else NOT_CONSTANT for arg in args]
     place: ast.expr = node
     try:
         for index, value in enumerate(values):
@@ -72,7 +78,6 @@ def check(name: str, node: ast.Call, written: list[ast.expr], args: list[ast.exp
             function.check_all(values)
     except (TypeError, ValueError) as error:
         raise text.error(place, str(error)) from error
-    return function.steps + function.steps_per_char * sum(len(value) for value in values if type(value) is str)
 
 
 def lazy_call(name: str, args: list[ast.expr]) -> ast.expr:

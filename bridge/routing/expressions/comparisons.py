@@ -47,14 +47,16 @@ def _link(op: ast.cmpop, left: ast.expr, right: ast.expr, loops: Loops) -> ast.e
     if pays:
         loops.add(CALL)
     if isinstance(op, ast.In | ast.NotIn) and (native is None or pays):
-        found = loops.paying("found", left, right) if pays else call("in", left, right)
+        found = loops.purse_call("found", left, right) if pays else call("in", left, right)
         return found if isinstance(op, ast.In) else ast.UnaryOp(ast.Not(), found)
     if native is not None:
         if pays:
-            left, right = loops.paying("paid", left), loops.paying("paid", right)
+            left, right = loops.purse_call("paid", left), loops.purse_call("paid", right)
         return ast.Compare(left, [native], [right])
     loops.add(_EQUAL)
-    equal_sides = loops.paying("metered", ast.Name("_eq", ast.Load()), left, right) if pays else call("eq", left, right)
+    equal_sides = (
+        loops.purse_call("metered", ast.Name("_eq", ast.Load()), left, right) if pays else call("eq", left, right)
+    )
     return equal_sides if isinstance(op, ast.Eq) else ast.UnaryOp(ast.Not(), equal_sides)
 
 

@@ -61,7 +61,7 @@ def _native(parts: list[ast.expr]) -> ast.expr | None:
     if len(fields) > _MAX_FIELDS or any(path_of(field)[0] is None for field in fields):
         return None
     text = ast.JoinedStr([part if isinstance(part, ast.Constant) else _field(part) for part in parts])
-    return ast.Call(_read("_whole"), [text], [])
+    return ast.Call(_read("_fstring"), [text], [])
 
 
 def path_of(node: ast.expr) -> tuple[ast.expr | None, list[ast.expr]]:

@@ -4,9 +4,6 @@ from __future__ import annotations
 
 from typing import Final
 
-import msgspec
-
-from bridge.model.json_limits import check_exponents
 from bridge.routing.expressions import (
     arithmetic,
     coding,
@@ -25,28 +22,7 @@ from bridge.routing.expressions import (
 )
 from bridge.routing.expressions.lookup import lookups
 from bridge.routing.expressions.signatures import Checked, Function
-from bridge.routing.expressions.values import key, refuse
-
-#: In `json`: 10 us each are 10 ms in all.
-_MAX_LONG_EXPONENTS: Final = 1_000
-
-
-def _len(value: object) -> int:
-    if type(value) not in (str, list, dict, bytes):
-        refuse("len()", "text, a list or a mapping", value)
-    return len(value)  # type: ignore[arg-type]
-
-
-def _json(value: object) -> object:
-    if type(value) is not str and type(value) is not bytes:
-        refuse("json()", "text", value)
-    data: bytes = value.encode() if type(value) is str else value  # type: ignore[assignment]
-    try:
-        check_exponents(data, _MAX_LONG_EXPONENTS)
-        return msgspec.json.decode(data)
-    except ValueError as error:
-        raise ValueError(f"json(): {error}") from None
-
+from bridge.routing.expressions.values import key
 
 _PLACES: Final = Checked("number of places", money.check_places)
 _MARKS: Final = Checked("marks", money.check_marks)
@@ -62,7 +38,7 @@ FUNCTIONS: Final[dict[str, Function]] = {
     "type": Function(kinds.type_of, 1, 1),
     "bool": Function(kinds.truth, 1, 1),
     # Text.
-    "len": Function(_len, 1, 1),
+    "len": Function(lists.length, 1, 1),
     "str": Function(text.text_of, 1, 1),
     "lower": Function(text.changed("lower()", str.lower), 1, 1),
     "upper": Function(text.changed("upper()", str.upper), 1, 1),
@@ -118,7 +94,7 @@ FUNCTIONS: Final[dict[str, Function]] = {
     "unique": Function(lists.unique, 1, 1, steps=100),
     "flatten": Function(lists.flatten, 1, 1),
     # Coding and hashes.
-    "json": Function(_json, 1, 1),
+    "json": Function(coding.json_value, 1, 1),
     "to_json": Function(text.json_of, 1, 1),
     "base64": Function(coding.base64_of, 1, 1),
     "base64_decode": Function(coding.base64_decode, 1, 1, steps=100),
@@ -146,12 +122,12 @@ RUNTIME: Final[dict[str, object]] = {
     "_concat": text.concat,
     "_format": text.formatted,
     "_key": key,
-    "_whole": text.whole,
+    "_fstring": text.bounded_fstring,
     "_class": type,
     "_text": str,
     "_slice": slices.part,
     **equality.RUNTIME,
     **purse.RUNTIME,
 }
-#: Those of them that read a field, or a table, by themselves.
+#: The functions of RUNTIME that read a field, or a table, by themselves.
 READERS: Final = frozenset({"_pick", "_present", "_default", "_has", "_slice", "_catch", *LOOKUPS})

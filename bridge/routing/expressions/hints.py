@@ -22,8 +22,6 @@ FOREIGN_CONSTANTS: Final = {
 FOREIGN_NAMES: Final = frozenset(
     {"msg", "message", "event", "data", "body", "this", "self", "root", "value", "it", "doc"}
 )
-#: The names that the elements of `foreach` have.
-ELEMENT_NAMES: Final = frozenset({"item", "index"})
 ELEMENT_HINT: Final = "only values of a route with foreach have it; choose elements there: foreach: $[x for x in payload.lines if x.qty > 0]"
 #: The functions of other programs by the way that is done here.
 _FOREIGN: Final[dict[str, str]] = {

@@ -46,6 +46,13 @@ def _finite(name: str, numbers: list[Any]) -> None:
             raise ValueError(f"{name}: a number is not finite")
 
 
+def length(value: object) -> int:
+    """`len(x)`: of a text its characters."""
+    if type(value) not in (str, list, dict, bytes):
+        refuse("len()", "text, a list or a mapping", value)
+    return len(value)  # type: ignore[arg-type]
+
+
 def sum_of(value: object) -> object:
     """`sum(list)`: exact of whole numbers; with fractions rounded once, whichever Python runs."""
     numbers = _list("sum()", value)

@@ -33,14 +33,16 @@ _TWINS: Final = {
 }
 _MAX_NESTED: Final = 3
 
-#: What a node, a turn, a list (half a mapping), an operator of arithmetic, a power, and a call or an f-string weigh.
+# The weights: the steps that each part of a body costs in each turn.
 NODE: Final = 1
 _TURN: Final = 1
-#: Beside a turn: to check that an element is a list of two, and to take it apart.
+#: In a loop with two names: to check that an element is a list of two, and to take it apart.
 _PAIR: Final = 4
+#: A list that is written out; a mapping weighs twice as much.
 CONTAINER: Final = 20
 ARITHMETIC: Final = 50
 POWER: Final = 300
+#: A call, or an f-string.
 CALL: Final = 100
 #: The check that a key of a mapping is text.
 _KEY: Final = 30
@@ -55,11 +57,13 @@ class Loops:
         self, text: Text, names: Collection[str], rewrite: Callable[[ast.expr], ast.expr], line: int, *, in_loop: bool
     ) -> None:
         self._text = text
-        self._hidden = names
+        self._protected = names
         self._rewrite = rewrite
         self._line = line
+        #: Around the current node: so many bodies of loops, and so many lists that loops run over.
         self._bodies = int(in_loop)
         self._iterables = 0
+        #: Of the expression, and of the body of each loop around the current node.
         self._weights = [0]
         #: The names of the loops around the current node, as Python normalizes them.
         self.names: list[str] = []
@@ -87,20 +91,20 @@ class Loops:
         self._weights[-1] += weight
 
     def call(self, name: str, *args: ast.expr) -> ast.Call:
-        """Return the call of a function of RUNTIME: of its twin, where it runs once per turn and may read much."""
+        """Return the call of a function of RUNTIME, or of the twin of it that pays, where it runs once per turn."""
         self.add(CALL)
         if not self._bodies or name in _CONSTANT_COST:
             return call(name, *args)
-        return self.paying(_TWINS.get(name, "metered"), ast.Name(f"_{name}", ast.Load()), *args)
+        return self.purse_call(_TWINS.get(name, "metered"), ast.Name(f"_{name}", ast.Load()), *args)
 
-    def paying(self, name: str, *args: ast.expr) -> ast.Call:
+    def purse_call(self, name: str, *args: ast.expr) -> ast.Call:
         """Return the call of a function of `purse.py`."""
         self.needs_purse = True
         return call(name, ast.Name(PURSE, ast.Load()), *args)
 
     def paid(self, value: ast.expr) -> ast.expr:
         """Return a value that pays for its size, where it is evaluated once per turn."""
-        return self.paying("paid", value) if self._bodies else value
+        return self.purse_call("paid", value) if self._bodies else value
 
     def comprehension(self, node: Comprehension) -> ast.expr:
         """Return a list or a mapping that is made of another list."""
@@ -154,7 +158,7 @@ class Loops:
         return names
 
     def _check_name(self, name: ast.Name, before: list[str]) -> None:
-        if name.id in self._hidden or name.id in self.names:
+        if name.id in self._protected or name.id in self.names:
             raise self._text.error(name, f"{quoted(name.id)} would hide `{name.id}`", "choose another name")
         if name.id in before:
             raise self._text.error(name, f"{quoted(name.id)} stands twice", "choose another name")
@@ -182,7 +186,7 @@ class Loops:
                 raise self._text.error(node, f"a key of a mapping is text, not {describe(key.value)}")
             return key
         self.add(_KEY)
-        return ast.copy_location(self.paying("keyed", key) if self._bodies else call("key", key), key)
+        return ast.copy_location(self.purse_call("keyed", key) if self._bodies else call("key", key), key)
 
 
 def call(name: str, *args: ast.expr) -> ast.Call:

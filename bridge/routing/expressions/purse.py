@@ -24,13 +24,16 @@ STEPS: Final = 1_000_000
 STEPS_PER_ELEMENT: Final = 1_000
 #: The most characters of args and kwargs together, counted as JSON would about need them.
 _MAX_SIZE: Final = 4 * 1024 * 1024
-#: A character of a text costs one step. What an element costs, and beside its elements a list, and a mapping.
+# A character of a text costs one step. A list costs _PER_LIST and its elements; a mapping _PER_MAPPING, its keys and its
+# values, each of which is an element.
 _PER_ELEMENT: Final = 4
 _PER_LIST: Final = 20
 _PER_MAPPING: Final = 30
 #: To print a number takes time in proportion to the square of its digits: it costs a step for so many bits, squared.
 _BITS: Final = 200
-#: Of these types are values that cost more than the call that they are given to.
+#: That is the price of one that an expression reads, or a message holds. A text of a number alone costs one for so many.
+_PRINTED_BITS: Final = 80
+#: Values of these types, and texts, cost steps; the others are free.
 _DEEP: Final = frozenset({list, dict, int, bytes})
 #: Numbers between these have few digits.
 _LOW, _HIGH = -(2**64), 2**64
@@ -39,7 +42,7 @@ _SHORT_TEXT: Final = 2_500
 _LONG_PART: Final = 100
 #: So many characters are compared in one step.
 _COMPARED: Final = 32
-#: What it costs to make something of each place that a part can have in a text.
+#: What a function pays for each place that a part can have in a text, since it makes something of it.
 _PER_PLACE: Final = 8
 #: A number with an exponent of three digits, in JSON that is read.
 _PER_LONG_EXPONENT: Final = 1_000
@@ -165,7 +168,7 @@ def pay(purse: Purse, *values: Any) -> None:
         if kind is str:
             steps -= len(value)
         elif kind in _DEEP and not (kind is int and _LOW < value < _HIGH):
-            steps, size = _walk(values, purse.steps + _PER_LIST)  # the list of the values was not given to anything
+            steps, size = _walk(values, purse.steps + _PER_LIST)  # `values` itself is a list that costs nothing
             steps -= size
             break
     purse.steps = steps
@@ -176,6 +179,15 @@ def pay(purse: Purse, *values: Any) -> None:
 def paid(purse: Purse, value: Any) -> Any:
     """Return the value of one side of a comparison, paid for."""
     pay(purse, value)
+    return value
+
+
+def printed(purse: Purse, value: Any) -> Any:
+    """Return a value of which a text is made behind the expressions, paid for."""
+    if type(value) is int and not _LOW < value < _HIGH:
+        take(purse, (value.bit_length() // _PRINTED_BITS) ** 2)
+    else:
+        pay(purse, value)
     return value
 
 
@@ -260,6 +272,7 @@ RUNTIME: Final[dict[str, object]] = {
     "_each": each,
     "_each_pair": each_pair,
     "_paid": paid,
+    "_printed": printed,
     "_metered": metered,
     "_seeking": seeking,
     "_found": found,

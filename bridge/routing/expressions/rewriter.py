@@ -21,7 +21,6 @@ from bridge.routing.expressions.functions import FUNCTIONS
 from bridge.routing.expressions.habits import check_hyphen, constant_condition, filtered_value
 from bridge.routing.expressions.hints import (
     ELEMENT_HINT,
-    ELEMENT_NAMES,
     FOREIGN_CONSTANTS,
     FOREIGN_NAMES,
     REFUSED_CONSTRUCTS,
@@ -33,6 +32,8 @@ from bridge.routing.expressions.values import MAX_INT
 
 #: The names every expression may use; a route adds the captures of its topic.
 NAMES: Final = ("payload", "topic", "headers", "meta", "source", "received_at")
+#: The names that the expressions of each element of a `foreach` have beside those.
+ELEMENT_NAMES: Final = ("item", "index")
 #: The names that are always text.
 _TEXT_NAMES: Final = frozenset({"topic", "source"})
 _CONSTANTS: Final = {"true": True, "false": False, "null": None}
@@ -168,7 +169,7 @@ class _Rewriter:
             raise self._error(node.slice, "an index is text or a whole number")
         if self.loops.is_metered and not isinstance(key, ast.Constant):
             self.loops.add(CALL)
-            key = ast.copy_location(self.loops.paying("paid", key), key)
+            key = ast.copy_location(self.loops.purse_call("paid", key), key)
         return self._field(node, node.value, key)
 
     def _part_of(self, base: ast.expr, part: ast.Slice) -> ast.expr:
@@ -276,7 +277,9 @@ class _Rewriter:
         name = calls.function_of(node.func, self._text, self._names)
         written = calls.arguments_of(name, node, self._text)
         args = self._all(written)
-        self.loops.add(calls.check(name, node, written, args, self._text))
+        values = calls.constants_of(args)
+        calls.check_constants(name, values, node, written, self._text)
+        self.loops.add(FUNCTIONS[name].cost(values))
         if name == "lookup" and isinstance(args[0], ast.Constant):
             self.tables.append((str(args[0].value), self._text.offset(written[0])))
             args[1] = self.loops.paid(args[1])

@@ -43,6 +43,10 @@ class Function(NamedTuple):
     steps: int = 0
     steps_per_char: int = 0
 
+    def cost(self, arguments: list[Any]) -> int:
+        """Return the steps of a call that a loop pays for, beside CALL and the size of the values."""
+        return self.steps + self.steps_per_char * sum(len(value) for value in arguments if type(value) is str)
+
     def check(self, name: str, index: int, value: object) -> None:
         """Check an argument of the function `name`, a constant or NOT_CONSTANT. Raises TypeError or ValueError."""
         checked = self.checked.get(index)

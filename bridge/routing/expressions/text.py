@@ -13,7 +13,7 @@ import msgspec
 
 from bridge.config.wording import describe, quoted
 from bridge.model.json_limits import MAX_DIGITS
-from bridge.routing.expressions.values import MAX_TEXT, NUMBERS, no_json, refuse, short, too_long
+from bridge.routing.expressions.values import MAX_TEXT, NUMBERS, bounded, no_json, refuse, too_long
 
 _encode: Final = msgspec.json.Encoder(enc_hook=no_json).encode
 #: The most characters that `strip` takes off: each of the text is looked for among them.
@@ -99,7 +99,7 @@ def text_of(value: Any) -> str:
     """`str(x)`, and the text of a field of an f-string: a text is itself, and anything else its JSON."""
     kind = type(value)
     if kind is str:
-        return short("str()", value)
+        return bounded("str()", value)
     if kind is int:
         _check_digits("str()", value)
         return str(value)
@@ -121,7 +121,7 @@ def changed(name: str, change: Callable[[str], str]) -> Callable[[object], str]:
         if type(text) is not str:
             refuse(name, "text", text)
         # Changing case can treble the length ("ΐ" is three letters in upper case): both ends are measured.
-        return short(name, change(short(name, text)))
+        return bounded(name, change(bounded(name, text)))
 
     return change_text
 
@@ -135,7 +135,7 @@ def strip(text: object, *chars: object) -> str:
             refuse("strip()", "text as second argument", each)
         if len(each) > _MAX_STRIPPED:
             raise ValueError(f"strip() takes off at most {_MAX_STRIPPED} characters")
-    return short("strip()", text).strip(*chars)  # type: ignore[arg-type]
+    return bounded("strip()", text).strip(*chars)  # type: ignore[arg-type]
 
 
 def replace(text: object, old: object, new: object) -> str:
@@ -143,7 +143,7 @@ def replace(text: object, old: object, new: object) -> str:
     for each in (text, old, new):
         if type(each) is not str:
             refuse("replace()", "three texts", each)
-        short("replace()", each)
+        bounded("replace()", each)
     if not old:
         raise ValueError("replace(): the text to replace is empty")
     text, old, new = str(text), str(old), str(new)
@@ -197,14 +197,12 @@ def json_of(value: object) -> str:
 
 def _json(name: str, value: object) -> str:
     _measure(name, value)
-    return short(name, _encode(value).decode())
+    return bounded(name, _encode(value).decode())
 
 
-def whole(text: str) -> str:
+def bounded_fstring(text: str) -> str:
     """Return a built f-string. Raises ValueError if it is too long."""
-    if len(text) > MAX_TEXT:
-        too_long("f-string")
-    return text
+    return bounded("f-string", text)
 
 
 def concat(*parts: object) -> str:
@@ -236,7 +234,7 @@ def formatted(value: Any, spec: str) -> str:
     if kind not in NUMBERS and kind is not str and kind is not bool:
         raise TypeError(f"{describe(value)} can't be formatted with {quoted(spec)}")
     if kind is str:
-        short("f-string", value)
+        bounded("f-string", value)
     elif kind is bool:
         value = "true" if value else "false"
     try:

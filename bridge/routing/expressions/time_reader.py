@@ -16,8 +16,8 @@ _RFC2822: Final = (
     rf"\s*+(?:({REGEXES['a']}),\s*+)?([0-9]{{1,2}})\s++({REGEXES['b']})\s++([0-9]{{4}})\s++([0-9]{{2}}):([0-9]{{2}})"
     r"(?::([0-9]{2}))?\s*+([-+][0-9]{4}(?:[0-9]{2})?|GMT|UTC?)?\s*+(?:\([^()]*+\))?\s*+"
 )
-#: Codes of which a format has one only.
-_SAME: Final = tuple(map(tuple, ("Yy", "bB", "bm", "Bm", "HI", "aA", "jm", "jd", "jb", "jB")))
+#: Pairs of codes that say the same: a format has one of them only.
+_SAME: Final = ("Yy", "bB", "bm", "Bm", "HI", "aA", "jm", "jd", "jb", "jB")
 #: In characters: a longer text is no time.
 _LONGEST: Final = 5000
 

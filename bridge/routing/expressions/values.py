@@ -43,8 +43,8 @@ def too_long(name: str) -> NoReturn:
     raise ValueError(f"{name}: the text would be longer than {MAX_TEXT} characters")
 
 
-def short(name: str, text: str) -> str:
-    """Return the text. Raises ValueError if it is too long."""
+def bounded(name: str, text: str) -> str:
+    """Return the text of the function `name`. Raises ValueError if it has more than MAX_TEXT characters."""
     if len(text) > MAX_TEXT:
         too_long(name)
     return text

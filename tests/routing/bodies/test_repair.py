@@ -184,6 +184,12 @@ def test_lenient_lines_and_texts() -> None:
     assert repaired("json-or-text", b"on", lenient=True) == ("on", {})
 
 
+@pytest.mark.parametrize("body", [b"[1,NaN]", b'{"paid":true}'])
+def test_a_form_that_is_none_is_no_json(body: bytes) -> None:
+    """`lenient` is about JSON: a source of forms makes no list or mapping of JSON's values."""
+    assert refusal("form", body, lenient=True).detail == "not a form: a field without ="
+
+
 @pytest.mark.parametrize("kind", ["json", "text", "json-or-text", "form", "ndjson", "bytes", "msgpack", "cbor", "auto"])
 @pytest.mark.parametrize("body", [b"", BOM + b"\x00", BOM + b" \x00\r\n"], ids=["nothing", "mark", "white"])
 def test_an_empty_body(kind: str, body: bytes) -> None:

@@ -16,7 +16,7 @@ from bridge.errors import InvalidValue
 from bridge.routing.expressions import EXPRESSION_ERRORS, NAMES, STEPS, TooLarge, explain_failure, parse
 from bridge.routing.expressions.loops import begin
 from bridge.routing.expressions.purse import ALL_LINES
-from bridge.routing.functions import compile_function, measuring
+from bridge.routing.route_function import FunctionTrees, compile_function, compile_value, measuring
 from tests.support.evaluation import FILENAME, evaluate, failure
 from tests.support.loop_grammar import Grammar, hostile
 
@@ -35,8 +35,7 @@ def function(text: str) -> Callable[[object], object] | None:
         return None
     if not expression.needs_purse:
         return None
-    body = [measuring(expression.node, first=True)]
-    run = compile_function((expression.names, ()), None, body, lambda value, _: value, FILENAME, purse=STEPS)
+    run = compile_value(expression, FILENAME, part=measuring(expression.node, first=True))
     return lambda payload: run(EVENT, payload, (), None)
 
 
@@ -176,7 +175,8 @@ def test_the_parts_of_a_message_are_measured_together() -> None:
 
     def run(*firsts: bool) -> object:
         body = [measuring(expression.node, first=first) for first in firsts]
-        made = compile_function((expression.names, ()), None, body, lambda *values: values, FILENAME, purse=STEPS)
+        trees = FunctionTrees(names=expression.names, values=body, steps=STEPS)
+        made = compile_function(trees, lambda *values: values, FILENAME)
         return made(EVENT, payload, (), None)
 
     assert run(True, True)
@@ -205,8 +205,8 @@ def test_a_loop_around_several_expressions_pays_and_is_named() -> None:
     node = ast.ListComp(ast.List([value.node for value in values], ast.Load()), [turn])
     ast.copy_location(node, items.node)
     ast.fix_missing_locations(node)
-    names = frozenset({"payload"})
-    run = compile_function((names, ()), None, [node], lambda value, _: value, FILENAME, purse=STEPS)
+    trees = FunctionTrees(names=["payload"], values=[node], steps=STEPS)
+    run = compile_function(trees, lambda value, _: value, FILENAME)
     lines: list[dict[str, object]] = [{"sku": 1, "tags": ["a"]}, {"sku": 2, "tags": ["b", 3]}]
     assert run(EVENT, {"lines": lines[:1]}, (), None) == [[1, ["A"]]]
     texts = {1: items.text, **{2 + number: value.text for number, value in enumerate(values)}}

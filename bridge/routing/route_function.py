@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Final
 
@@ -12,7 +13,6 @@ from bridge.routing.expressions.loops import call
 from bridge.routing.expressions.purse import Purse
 from bridge.routing.expressions.syntax import place_missing
 from bridge.routing.foreach import Foreach
-from bridge.routing.routes import Route
 
 _SKELETON: Final = """
 def route(_event, payload, _captures, _ids):
@@ -59,8 +59,8 @@ def measuring(value: ast.expr, *, first: bool) -> ast.expr:
 
 
 def paying(value: ast.expr) -> ast.expr:
-    """Return the tree of a value that is evaluated per element and is no part of its message; it pays for its size."""
-    return _of_purse("paid", value)
+    """Return the tree of a value that is evaluated per element and is no part of its message; it pays for its text."""
+    return _of_purse("printed", value)
 
 
 def _of_purse(name: str, value: ast.expr, *more: ast.expr) -> ast.expr:
@@ -69,55 +69,83 @@ def _of_purse(name: str, value: ast.expr, *more: ast.expr) -> ast.expr:
     return tree
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FunctionTrees:
+    """The expressions of one function as trees: its condition, and the values that it gives to `build`.
+
+    `names` are the names that they use, and `captures` those that the topic defines. `steps` is the number of steps that
+    their loops may take per event; it is 0 where none has a loop: then no purse is made.
+    """
+
+    names: Collection[str]
+    captures: Sequence[str] = ()
+    when: ast.expr | None = None
+    values: Sequence[ast.expr]
+    steps: int = 0
+
+
 def compile_function(
-    names: tuple[Collection[str], Sequence[str]],
-    when: ast.expr | None,
-    body: list[ast.expr],
+    trees: FunctionTrees,
     build: Callable[..., Any],
     filename: str,
     *,
     functions: Mapping[str, object] = RUNTIME,
-    purse: int = 0,
     is_plain: bool = True,
     foreach: Foreach | None = None,
 ) -> Callable[..., Any]:
     """Return the function of a route.
 
     It takes an event, its payload, the captures' values and the batch's MessageIds. It returns None if `when` is false,
-    otherwise the result of `build`, called with the values of `body` and, after the first two of them, the MessageIds.
+    otherwise the result of `build`, called with the values of the trees and, after the first two of them, the MessageIds.
     Unless it `is_plain`, it returns a list: of one result, or with `foreach` of one result per element.
 
-    `names` are the names that the expressions use, and the captures of the topic. `functions` are the globals that the
-    expressions can reach, and maybe ASKED. `purse` is the number of steps that their loops may take per event; it is 0 if none has a
-    loop: then no purse is made.
+    `functions` are the globals that the expressions can reach, and maybe ASKED.
     """
-    used_names, captures = set(names[0]), names[1]
-    module, statements = _skeleton(tuple(captures))
+    module, statements = _skeleton(tuple(trees.captures))
     function, guard, result = module.body[0], statements[_GUARD], statements[_RESULT]
     assert isinstance(function, ast.FunctionDef)  # noqa: S101 - _SKELETON defines it
     assert isinstance(guard, ast.Try)  # noqa: S101
     assert isinstance(result, ast.Return)  # noqa: S101
     assert isinstance(result.value, ast.Call)  # noqa: S101
-    result.value.args = [*body[:2], placed(ast.Name("_ids", ast.Load())), *body[2:]]
-    if when is not None:
-        guard.body[0].test.operand = when  # type: ignore[attr-defined]
-    defined = zip(statements[:_GUARD], (*_DEFINED, captures), strict=True)
-    reads = [read for read, defined_names in defined if not used_names.isdisjoint(defined_names)]
+    result.value.args = [*trees.values[:2], placed(ast.Name("_ids", ast.Load())), *trees.values[2:]]
     scope: dict[str, object] = {**functions, "_KeyError": KeyError, "_IndexError": IndexError, "_build": build}
-    returned: list[ast.stmt] = [result]
+    defined = zip(statements[:_GUARD], (*_DEFINED, trees.captures), strict=True)
+    function.body = [line for line, names in defined if not set(trees.names).isdisjoint(names)]
+    if trees.when is not None:
+        guard.body[0].test.operand = trees.when  # type: ignore[attr-defined]
+        function.body.append(guard)
     if foreach is not None:
-        returned = foreach.statements(result.value)
+        function.body += foreach.statements(result.value)
         scope |= foreach.scope
-    elif not is_plain:
-        returned = [_placed_statement(ast.Return(placed(ast.List([result.value], ast.Load()))))]
-    function.body = [*reads, guard, *returned] if when is not None else [*reads, *returned]
-    if purse:
-        function.body.insert(0, _make_purse(purse))
+    elif is_plain:
+        function.body.append(result)
+    else:
+        function.body.append(_placed_statement(ast.Return(placed(ast.List([result.value], ast.Load())))))
+    if trees.steps:
+        function.body.insert(0, _make_purse(trees.steps))
         scope["_Purse"] = Purse
     if ASKED in functions:
         _ask(module)
     exec(compile(module, filename, "exec"), scope)  # noqa: S102 - the tree was checked node by node
     return scope["route"]  # type: ignore[return-value]
+
+
+def compile_value(
+    expression: Expression,
+    filename: str,
+    functions: Mapping[str, object] = RUNTIME,
+    *,
+    captures: Sequence[str] = (),
+    part: ast.expr | None = None,
+) -> Callable[..., Any]:
+    """Return a function that evaluates only one expression, or one `part` of it; it takes the arguments of `Route.run`."""
+    trees = FunctionTrees(
+        names=expression.names,
+        captures=captures,
+        values=[expression.node if part is None else part],
+        steps=STEPS if expression.needs_purse else 0,
+    )
+    return compile_function(trees, lambda value, _ids: value, filename, functions=functions)
 
 
 def _ask(module: ast.Module) -> None:
@@ -147,15 +175,3 @@ def _skeleton(captures: tuple[str, ...]) -> tuple[ast.Module, list[ast.stmt]]:
     function = module.body[0]
     assert isinstance(function, ast.FunctionDef)  # noqa: S101 - _SKELETON defines it
     return module, function.body
-
-
-def compile_part(
-    route: Route, expression: Expression, part: ast.expr, functions: Mapping[str, object] = RUNTIME
-) -> Callable[..., Any]:
-    """Return a function that evaluates only one part of one of the route's expressions; it takes the route's arguments."""
-    captures = route.pattern.captures if route.pattern else ()
-    names = (expression.names, captures)
-    steps = STEPS if expression.needs_purse else 0
-    return compile_function(
-        names, None, [part], lambda value, _ids: value, route.filename, functions=functions, purse=steps
-    )
