@@ -240,6 +240,8 @@ class Repairs:
                 raise BadEvent("decode", f"not text in utf-16: {error.reason}") from None
         else:
             text = single_byte_text(body, name, checked=self.encoding != "none")
+            if kind == "form":
+                return event, codec(name)  # its escapes are bytes of the charset, too
         made.append("charset")
         return with_body(event, text.encode()), "utf-8"
 
