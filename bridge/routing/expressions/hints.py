@@ -23,7 +23,7 @@ FOREIGN_NAMES: Final = frozenset(
     {"msg", "message", "event", "data", "body", "this", "self", "root", "value", "it", "doc"}
 )
 ELEMENT_HINT: Final = "only values of a route with foreach have it; choose elements there: foreach: $[x for x in payload.lines if x.qty > 0]"
-#: The functions of other programs by the way that is done here.
+#: The hints, each with the names that other programs have for such a function.
 _FOREIGN: Final[dict[str, str]] = {
     "it is called catch here: catch(payload.a, fallback)": "try or_else on_error try_cast rescue",
     "it is called default here: default(payload.a, fallback)": "get ifnull coalesce nvl if_null isnull or_default",
@@ -96,7 +96,7 @@ _FOREIGN: Final[dict[str, str]] = {
     "write ${NAME} in a value; an expression reads the event only": "env getenv environ secret get_env_var",
     "write a if condition else b": "if iif ternary cond case",
 }
-#: By their lower case: the functions of other programs, each with the way it is done here.
+#: The hint for the name of a function in another program, in lower case.
 FOREIGN_FUNCTIONS: Final = {word: hint for hint, words in _FOREIGN.items() for word in words.split()}
 #: Names are short, so a lower similarity than the default of `near_miss` is worth a hint.
 SIMILARITY: Final = 0.6
