@@ -63,6 +63,11 @@ def paying(value: ast.expr) -> ast.expr:
     return _of_purse("printed", value)
 
 
+def repeating(value: ast.expr) -> ast.expr:
+    """Return the tree of a value that several messages of an event may have; it pays for its numbers."""
+    return _of_purse("repeated", value)
+
+
 def _of_purse(name: str, value: ast.expr, *more: ast.expr) -> ast.expr:
     tree = ast.copy_location(call(name, ast.Name(PURSE, ast.Load()), value, *more), value)
     place_missing(tree)

@@ -140,6 +140,30 @@ def test_a_large_value_that_is_no_part_of_the_messages_is_paid_for(route: dict[s
 
 
 @pytest.mark.parametrize(
+    ("large", "args", "element"),
+    [
+        (int("9" * 4299), "$payload.large", 31),
+        ([int("9" * 4299)], "$payload", 31),
+        ([[int("9" * 4299)]], "$[item.sku, payload.large]", 30),
+        ([1.5] * 3800, "${'a': payload.large}", 50),
+    ],
+    ids=["number", "whole payload", "within a list", "fractions"],
+)
+def test_a_number_that_is_written_for_each_element_is_paid_for(large: object, args: str, element: int) -> None:
+    """To write one of 4,299 digits takes 0.2 ms: of 20 KB a route computed for 0.9 s, within its 16 MiB."""
+    (letter,) = results({**EACH, "args": [args]}, payload={"lines": LINES * 300, "large": large})
+    assert letter["reason"] == "too-large"
+    assert letter["detail"].startswith(f"element {element} of foreach: args.0: the loops of this route take too many")
+
+
+def test_each_message_may_hold_the_whole_event() -> None:
+    """An order of 300 lines, whole in the message of each line."""
+    lines = [{"sku": f"sku-{number}", "qty": number, "cents": 1999, "weight": 1.25} for number in range(300)]
+    made = results({**EACH, "args": ["$item.sku", "$payload"]}, payload={"lines": lines, "customer": "c7"})
+    assert [one["args"] for one in made] == [[line["sku"], {"lines": lines, "customer": "c7"}] for line in lines]
+
+
+@pytest.mark.parametrize(
     ("route", "message"),
     [
         ({"when": "item.sku == 'a'", **EACH}, "there is no name 'item'"),

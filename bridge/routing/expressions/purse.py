@@ -67,12 +67,14 @@ class TooLarge(Exception):
 class Purse:
     """The `steps` that are left for one event, and of each loop that has begun the iterator and its list's length."""
 
-    __slots__ = ("loops", "size", "steps")
+    __slots__ = ("loops", "repeated", "size", "steps")
 
     def __init__(self, steps: int) -> None:
         self.steps = steps
         self.size = 0
         self.loops: dict[Place, tuple[Iterator[Any], int]] = {}
+        #: See `repetition.py`.
+        self.repeated: dict[int, tuple[int, object]] | None = None
 
     def elements(self, line: int, start: int, end: int) -> list[tuple[int, int, int, int]]:
         """Return each loop within which a failure at this place happened, the innermost first.
@@ -182,10 +184,15 @@ def paid(purse: Purse, value: Any) -> Any:
     return value
 
 
+def print_steps(number: int) -> int:
+    """Return what it costs to make a text of a whole number."""
+    return 0 if _LOW < number < _HIGH else (number.bit_length() // _PRINTED_BITS) ** 2
+
+
 def printed(purse: Purse, value: Any) -> Any:
     """Return a value of which a text is made behind the expressions, paid for."""
-    if type(value) is int and not _LOW < value < _HIGH:
-        take(purse, (value.bit_length() // _PRINTED_BITS) ** 2)
+    if type(value) is int:
+        take(purse, print_steps(value))
     else:
         pay(purse, value)
     return value
