@@ -159,10 +159,3 @@ def test_a_capture_may_be_called_item_without_foreach() -> None:
     assert made["args"] == ["b", "c"]
     (letter,) = results({"topic": "a/{index}", "args": ["$payload.x"]}, topic="a/b", payload={})
     assert letter["detail"] == "args.0: no field 'x' in `payload.x`"
-
-
-@pytest.mark.parametrize("foreach", ["$5", "$-5", "$'a'", "$null", "${'a': 1}", "$not payload.a"])
-def test_a_list_that_is_never_one_is_a_mistake(foreach: str) -> None:
-    """Each event would become a dead letter."""
-    (mistake,) = problems({**EACH, "foreach": foreach})
-    assert (mistake.path[2:], str(mistake.message)) == (("foreach",), "takes a list, and this is never one")
