@@ -90,7 +90,7 @@ def test_a_value_that_no_event_makes_right_is_a_mistake(route: dict[str, Any], p
 )  # fmt: skip
 def test_a_value_that_may_be_right_is_none(route: dict[str, Any]) -> None:
     """Where one of its parts is known by the event alone, and where a condition is switched on or off by a word."""
-    tables = {"t": {"values": {"a": []}}}
+    tables: dict[str, Any] = {"t": {"values": {"a": []}}}
     config = {"sources": {"s": MQTT}, "tables": tables, "routes": [{"from": "s", "actor": "a", **route}]}
     assert check_routes(Config.model_validate(config)) == []
 
