@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Collection, Iterable, Mapping
 from typing import Final
 
@@ -10,6 +11,8 @@ from bridge.config.wording import describe
 
 TEXT, NUMBER, BOOLEAN, NULL, LIST, MAPPING = map(describe, ("", 0, True, None, [], {}))
 
+#: A field, as most expressions are or begin: of these nothing is known, and nothing has to be parsed again.
+_FIELD: Final = re.compile(r"payload[\w.]*")
 #: The functions that give values of one kind.
 _OF_KIND: Final[Mapping[str, tuple[str, ...]]] = {
     BOOLEAN: ("has", "bool", "starts_with", "ends_with", "matches", "any", "all"),
@@ -60,11 +63,13 @@ def kinds(text: str, captures: Collection[str] = ()) -> frozenset[str] | None:
 
     `captures` are names that are always text.
     """
-    return _kinds(_tree(text), captures)
+    return None if _FIELD.fullmatch(text) else _kinds(_tree(text), captures)
 
 
 def constant_kind(text: str) -> str:
     """Return the kind of a valid expression that is written out, so that it is the same for every event; "" of others."""
+    if _FIELD.match(text):
+        return ""
     tree = _tree(text)
     if isinstance(tree, ast.JoinedStr):
         return TEXT if any(isinstance(part, ast.Constant) for part in tree.values) else ""
