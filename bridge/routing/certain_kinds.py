@@ -52,13 +52,13 @@ def check_kind(text: str, takes: _Takes, captures: Collection[str] = ()) -> None
 
 
 def check_condition(text: str) -> None:
-    """Check a valid `when`; `true` and `false` may switch a route on or off.
+    """Check a valid `when`; `true`, `false`, 1 and 0 may switch a route on or off, as `${NAME}` does.
 
     Raises:
-        InvalidValue: it is the same for each event, and neither of them.
+        InvalidValue: it is the same for each event, and none of them.
     """
     kind = constant_kind(text)
-    if kind not in {"", BOOLEAN}:
+    if kind not in {"", BOOLEAN, NUMBER}:
         message = f"this is {kind} for every event, and no condition"
         raise InvalidValue(message, 'compare a field with it, as in payload.kind == "order"')
 

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from bridge.config import Config
+from bridge.config.loading import load_with_places
+from bridge.config.substitution import Substitution
 from bridge.config.wording import describe
 from bridge.routing.compiler import check_routes
 from bridge.routing.expressions import FUNCTIONS
@@ -54,7 +57,6 @@ EACH = {"args": ["$item"], "deduplicate": {"key": "$item"}}
         ({"then": [{"actor": "b", "args": "$str(payload.a)"}]}, "then.0.args", "takes a list, and this is always text"),
         ({"when": "'payload.a == 1'"}, "when", "this is text for every event, and no condition"),
         ({"when": 'f"payload.{payload.a}"'}, "when", "this is text for every event, and no condition"),
-        ({"when": "1"}, "when", "this is a number for every event, and no condition"),
         ({"when": "null"}, "when", "this is null for every event, and no condition"),
         ({"when": "[payload.a]"}, "when", "this is a list for every event, and no condition"),
         ({"when": "{'a': payload.a}"}, "when", "this is a mapping for every event, and no condition"),
@@ -83,7 +85,7 @@ def test_a_value_that_no_event_makes_right_is_a_mistake(route: dict[str, Any], p
         {"kwargs": "$headers"},
         {"kwargs": "$merge(payload, {})"},
         {"options": {"max_retries": "$null if payload.a else 1"}},
-        *({"when": text} for text in ("true", "false", "payload.a", "lower(payload.a)", "len(payload.a)", "[x for x in payload]",
+        *({"when": text} for text in ("true", "false", "1", "0", "payload.a", "lower(payload.a)", "len(payload.a)", "[x for x in payload]",
                                       'f"{payload.a}"', "payload.a[1:]", "not 'a'", "[]")),
     ],
     ids=str,
@@ -93,6 +95,14 @@ def test_a_value_that_may_be_right_is_none(route: dict[str, Any]) -> None:
     tables: dict[str, Any] = {"t": {"values": {"a": []}}}
     config = {"sources": {"s": MQTT}, "tables": tables, "routes": [{"from": "s", "actor": "a", **route}]}
     assert check_routes(Config.model_validate(config)) == []
+
+
+@pytest.mark.parametrize("environ", [{}, {"W": "payload.a == 1"}, {"W": "1"}, {"W": "false"}], ids=str)
+def test_a_condition_from_outside_may_be_any(environ: dict[str, str], tmp_path: Path) -> None:
+    """Also where it is not set, and a placeholder stands for it."""
+    path = tmp_path / "bridge.yaml"
+    path.write_text(json.dumps({"sources": {"s": MQTT}, "routes": [{"from": "s", "actor": "a", "when": "${W}"}]}))
+    load_with_places(path, Substitution(environ, allow_unset=True), check_routes)
 
 
 def test_the_key_of_a_source_is_checked_alike() -> None:
