@@ -185,13 +185,6 @@ def test_a_capture_may_be_called_item_without_foreach() -> None:
     assert letter["detail"] == "args.0: no field 'x' in `payload.x`"
 
 
-@pytest.mark.parametrize("foreach", ["$5", "$-5", "$'a'", "$null", "${'a': 1}", "$not payload.a"])
-def test_a_list_that_is_never_one_is_a_mistake(foreach: str) -> None:
-    """Each event would become a dead letter."""
-    (mistake,) = problems({**EACH, "foreach": foreach})
-    assert (mistake.path[2:], str(mistake.message)) == (("foreach",), "takes a list, and this is never one")
-
-
 @pytest.mark.parametrize(("digits", "fits"), [(77, True), (78, False), (4290, False)])
 def test_long_numbers_are_not_written_again_and_again(digits: int, fits: bool) -> None:
     """To write one of 4,290 digits takes 0.2 ms: a thousand messages with it would hold up all others for that many times."""
