@@ -38,7 +38,7 @@ _RESULT_LINE: Final = _SKELETON.count("\n")
 
 
 def placed(node: ast.expr) -> ast.expr:
-    """Place a node of the result: to look for those without a place costs more than all else that is done for a route."""
+    """Return a node with a place: `compile` wants one, and to look for nodes without one takes longer than all the rest."""
     node.lineno = node.end_lineno = _RESULT_LINE
     node.col_offset = node.end_col_offset = 0
     return node

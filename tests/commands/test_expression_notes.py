@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -64,3 +65,51 @@ def test_other_calls_have_none(run: Terminal, path: Path, route: str) -> None:
     output = _check(run, path, route)
     assert "reads a text" not in output
     assert TIMESTAMP not in output
+
+
+@pytest.mark.parametrize(
+    ("when", "fields"),
+    [
+        ("payload.on", ["payload.on"]),
+        ("payload.a == 1 and not payload.on", ["payload.on"]),
+        ("default(payload.on, false) or headers.x", ["default(payload.on, false)", "headers.x"]),
+        ("payload.b == true if payload.on else plant", ["plant", "payload.on"]),
+        ("len(x for x in payload.xs if x.on) > 1", ["x.on"]),
+        ("payload.on == true and has(payload.x) and not meta.retain and len(topic) > 3", []),
+    ],
+)
+def test_check_notes_a_field_that_is_a_condition(when: str, fields: list[str], run: Terminal, path: Path) -> None:
+    """For Python the text "false" is true; the note stands at the field."""
+    path.write_text(
+        "sources: {s: {type: mqtt, url: mqtt://localhost:1, client_id: a, session_expiry: 1h}}\n"
+        f"routes:\n  - from: s\n    topic: 'a/{{plant}}'\n    actor: a\n    when: {json.dumps(when)}\n"
+    )
+    (report,) = json.loads(run("check", "CONFIG", "--json"))
+    found = [note for note in report["notes"] if "is true for every text" in note["message"]]
+    assert [note["message"] for note in found] == [
+        f'route a: `{field}` is true for every text, also for "false"; write {field} == true' for field in fields
+    ]
+    assert [note["line_text"] for note in found] == [""] * len(fields)
+    assert [note["column"] for note in found] == [12 + when.index(field) for field in fields]
+
+
+@pytest.mark.parametrize(
+    ("value", "fields"),
+    [
+        ("$1 if payload.on else payload.b", ["payload.on"]),
+        ("$[x for x in payload.xs if x.on and not x.off]", ["x.on", "x.off"]),
+        ("$[item for item in payload.xs if item.on == true]", []),
+        ("$payload.a or payload.b", []),
+    ],
+)
+def test_a_condition_in_a_value_is_noted_too(value: str, fields: list[str], run: Terminal, path: Path) -> None:
+    """Behind an `if` or a `not`; of `or` the value itself may be meant."""
+    path.write_text(
+        "sources: {s: {type: redis-pubsub, url: 'redis://localhost:1', channels: [c]}}\n"
+        f"routes:\n  - from: s\n    actor: a\n    foreach: {json.dumps(value)}\n"
+    )
+    (report,) = json.loads(run("check", "CONFIG", "--json"))
+    found = [note for note in report["notes"] if "is true for every text" in note["message"]]
+    assert [(note["message"].split("`")[1], note["column"]) for note in found] == [
+        (field, 15 + value.index(field)) for field in fields
+    ]

@@ -10,7 +10,7 @@ from zlib import crc32
 
 from bridge.config.wording import quoted
 from bridge.routing.expressions.text import text_of
-from bridge.routing.expressions.values import bytes_of, refuse
+from bridge.routing.expressions.values import bounded, bytes_of, refuse
 
 _MAX_BUCKETS: Final = 1024
 _HASHES: Final = ("sha256", "sha1", "sha512")
@@ -28,14 +28,18 @@ def sha256_of(value: object) -> str:
     return hashlib.sha256(bytes_of("sha256()", value)).hexdigest()
 
 
+def _bounded(name: str, value: object) -> bytes:
+    return bytes_of(name, bounded(name, value) if type(value) is str else value)
+
+
 def md5_of(value: object) -> str:
     """`md5(x)`: for ids of other programs, and not for safety."""
-    return hashlib.md5(bytes_of("md5()", value), usedforsecurity=False).hexdigest()
+    return hashlib.md5(_bounded("md5()", value), usedforsecurity=False).hexdigest()
 
 
 def sha1_of(value: object) -> str:
     """`sha1(x)`: for ids of other programs, and not for safety."""
-    return hashlib.sha1(bytes_of("sha1()", value), usedforsecurity=False).hexdigest()
+    return hashlib.sha1(_bounded("sha1()", value), usedforsecurity=False).hexdigest()
 
 
 def hmac_of(key: object, value: object, *names: Any) -> str:
@@ -43,7 +47,7 @@ def hmac_of(key: object, value: object, *names: Any) -> str:
     for name in names:
         check_hash(name)
     digest: str = names[0] if names else "sha256"
-    return hmac.digest(bytes_of("hmac()", key), bytes_of("hmac()", value), digest).hex()
+    return hmac.digest(_bounded("hmac()", key), _bounded("hmac()", value), digest).hex()
 
 
 def check_hash(name: object) -> None:
@@ -57,7 +61,7 @@ def uuid5(name: object, *namespaces: Any) -> str:
     if type(name) is not str:
         refuse("uuid5()", "text", name)
     space = namespace_of(*namespaces) if namespaces else _NAMESPACES["url"]
-    digits = hashlib.sha1(space + name.encode(), usedforsecurity=False).hexdigest()
+    digits = hashlib.sha1(space + bounded("uuid5()", name).encode(), usedforsecurity=False).hexdigest()
     variant = "89ab"[int(digits[16], 16) & 3]
     return f"{digits[:8]}-{digits[8:12]}-5{digits[13:16]}-{variant}{digits[17:20]}-{digits[20:32]}"
 
