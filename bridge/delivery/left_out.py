@@ -36,7 +36,6 @@ class LeftOut:
         return frozenset(index for index, _ in self._by_route)
 
     @cached_property
-    @cached_property
     def places(self) -> frozenset[tuple[int, int]]:
         """The messages that were left out: of each the number of its column, from 1, and its place there."""
         own = {(one.column, one.place) for one in self._batch.suppressed}
