@@ -33,6 +33,8 @@ _FORMATS: Final = (".json", ".yaml", ".yml")
 _NO_LIBRARY: Final = Diagnostic((), "validate needs the library jsonschema-rs", "pip install 'dramatiq-bridge[schema]'")
 #: Stands for a value of the payload in the library's errors, which would quote it at any length.
 _MASK: Final = "[value]"
+#: The library's words for the schema `false`.
+_NOTHING_ALLOWED: Final = f"False schema does not allow {_MASK}"
 _MAX_ERROR: Final = 300
 _MAX_PLACE: Final = 80
 _REFERENCES: Final = ("$ref", "$dynamicRef", "$recursiveRef")
@@ -101,10 +103,19 @@ class Validator:
         if not hasattr(error, "instance_path"):
             return f"payload can't be checked: {error}"[:_MAX_ERROR]
         message = str(error.message).replace("\n", " ")
+        if message == _NOTHING_ALLOWED:
+            message = _in_own_words(error)
         place = _cut("".join(map(_step, error.instance_path)))
         pointer = _cut("".join(f"/{_escaped(step)}" for step in error.schema_path))
         where = f" ({self._name[:_MAX_PLACE]}#{pointer})"
         return f"payload{place}: {message}"[: _MAX_ERROR - len(where)] + where
+
+
+def _in_own_words(error: Any) -> str:
+    """Return why the schema `false`, which allows no value, refuses this one; a name is shown as the library shows it elsewhere."""
+    if [*error.schema_path][-1:] == ["additionalProperties"] and isinstance(error.instance, dict) and error.instance:
+        return f"Additional properties are not allowed ({quoted(next(iter(error.instance)))} was unexpected)"
+    return "no value is allowed here"
 
 
 def _step(step: str | int) -> str:

@@ -42,6 +42,10 @@ _BOOLEANS: Final = {
     **dict.fromkeys(("yes", "on"), "write true"),
     **dict.fromkeys(("no", "off"), "write false"),
 }
+#: The keys of a file that is no configuration, but a part of one.
+_IN_A_PART: Final = frozenset({"routes", "tables", "tests"})
+_PART: Final = "a part of a configuration is checked through the file that includes it; a whole one has sources"
+_TESTS: Final = "these are tests of another file: give that one, which brings NAME_test.yaml beside NAME.yaml with it"
 #: By its key, the remedy for a value that is neither true nor false, and that people take for something else.
 _INSTEAD: Final = {
     "expires": "true takes the time of the event itself; a time of yours is options: {max_age: 30s}",
@@ -59,7 +63,7 @@ def translate(error: ValidationError, config: type[BaseModel]) -> Iterator[Diagn
         path, model, last = _path(loc[:-1] if is_key else loc, config)
         kind, context = details["type"], details.get("ctx", {})
         if kind == "missing":
-            yield _missing(path, model)
+            yield _missing(path, model, details["input"])
         elif kind == "extra_forbidden":
             yield _unknown_key(path, model, config)
         elif kind == "value_error":
@@ -138,8 +142,11 @@ def _choices(context: Mapping[str, Any]) -> list[str]:
     return [word.strip("' ") for word in context["expected"].replace(" or ", ",").split(",")]
 
 
-def _missing(path: KeyPath, model: type[BaseModel] | None) -> Diagnostic:
+def _missing(path: KeyPath, model: type[BaseModel] | None, given: Any) -> Diagnostic:
     key = str(path[-1])
+    if path == ("sources",) and len(given) > 0 and _IN_A_PART.issuperset(given):
+        hint = _TESTS if [*given] == ["tests"] else _PART
+        return Diagnostic((), f"the key '{key}' is missing", hint, at_key=True)
     field = _fields(model).get(key)
     hint = f"add {key}: {field.description}" if field is not None else ""
     return Diagnostic(path[:-1], f"the key '{key}' is missing", hint, at_key=True)

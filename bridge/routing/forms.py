@@ -15,6 +15,8 @@ MAX_FIELDS: Final = 10_000
 def read_form(body: bytes, charset: str = "utf-8") -> dict[str, Any]:
     """Return the fields of a form, all of them text; of a name that stands more than once a list.
 
+    A line end behind the last field belongs to the program that sent the form (`echo`, a text editor): in a value it is `%0A`.
+
     Raises:
         ValueError: the body is empty, or not a form: text in `charset`, each field with a "=".
     """
@@ -23,6 +25,8 @@ def read_form(body: bytes, charset: str = "utf-8") -> dict[str, Any]:
         raise ValueError(f"more than {MAX_FIELDS} fields")
     if b"\0" in body or body.startswith(BOM):
         raise ValueError("a character that no form has")
+    if body.endswith(b"\n"):
+        body = body.removesuffix(b"\n").removesuffix(b"\r")
     fields: dict[str, Any] = {}
     for field in body.replace(b"+", b" ").split(b"&"):
         if not field:
