@@ -44,7 +44,7 @@ _BOOLEANS: Final = {
 }
 #: The keys of a file that is no configuration, but a part of one.
 _IN_A_PART: Final = frozenset({"routes", "tables", "tests"})
-_PART: Final = "a part of a configuration is checked through the file that includes it; a whole one has sources"
+_PART: Final = "add sources; a file that another one includes is checked through that one"
 _TESTS: Final = "these are tests of another file: give that one, which brings NAME_test.yaml beside NAME.yaml with it"
 #: By its key, the remedy for a value that is neither true nor false, and that people take for something else.
 _INSTEAD: Final = {
@@ -174,8 +174,9 @@ _ONE_OF: Final = {
     "then": "a step of then",
     "tables": "a table",
     "tests": "a test",
+    "event": "the event of a test",
 }
-_MAX_OWNERS: Final = 3
+_MAX_OWNERS: Final = 4
 
 
 @functools.cache

@@ -135,12 +135,12 @@ def test_a_running_bridge_is_found_though_an_included_file_is_broken(run: Termin
         (
             ["check"],
             "routes: [{from: plant, actor: a}]",
-            "a part of a configuration is checked through the file that includes it",
+            "add sources; a file that another one includes is checked through that one",
         ),
         (
             ["test"],
             "tables: {t: {values: {a: 1}}}\nroutes: []",
-            "a part of a configuration is checked through the file",
+            "add sources; a file that another one includes is checked through that one",
         ),
         (["check"], "tests: []", "these are tests of another file: give that one, which brings NAME_test.yaml"),
         (["check"], "log: {level: debug}", "add sources: where events come from"),

@@ -58,7 +58,11 @@ def test_the_remedy_for_a_value(tmp_path: Path, key: str, remedy: str) -> None:
         ("defaults: {mqtt: {ulr: mqtt://h}}", "did you mean 'url'?"),
         ("when: payload.x", "it is a key of a route"),
         ("mqtt: {url: mqtt://h}", "it is a key of defaults"),
-        ("tests: [{name: t, payload: 1, event: {from: s}, expect: []}]", "it is a key of event"),
+        ("tests: [{name: t, payload: 1, event: {from: s}, expect: []}]", "it is a key of the event of a test"),
+        (
+            "defaults: {mqtt: {queue: q}}",
+            "it is a key of a source of type amqp, a route, allow or a step of then",
+        ),
         (
             "routes: [{from: s, actor: a, then: [{actor: b, eta: $payload.x}]}]",
             "a step has a delay, from the end of the step before: delay: '$max(0, timestamp(payload.date) - received_at)'",

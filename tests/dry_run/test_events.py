@@ -116,6 +116,11 @@ def test_each_value_has_the_type_that_the_protocol_gives_it(sources: Mapping[str
         ("photo", {"payload": {"photo": "!!"}}, f"payload.photo: {BASE64}"),
         ("photo", {"payload": {"photo": "aGk"}}, f"payload.photo: {BASE64}"),
         ("photo", {"body": '{"photo": "h\u00e4"}'}, f"body.photo: {BASE64}"),
+        (
+            "amqp",
+            {"meta": {"timestamp": 1795885000}},
+            "meta.timestamp: takes whole milliseconds since 1970, and 1795885000 of them",
+        ),
         ("mqtt", {"meta": {"qos": 2}}, "meta.qos: takes 0 or 1"),
         ("mqtt-0", {"meta": {"qos": 1}}, "meta.qos: takes 0, by the settings of its source"),
         ("mqtt", {"meta": {"qos": True}}, "meta.qos: takes 0 or 1"),
