@@ -43,7 +43,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"dramatiq-bridge: {count} mistake{'s' if count != 1 else ''} in the configuration", file=sys.stderr)
         return EX_CONFIG
     except UsageError as error:
-        print(f"dramatiq-bridge: {error}", file=sys.stderr)
+        print(f"dramatiq-bridge: {escape(str(error))}", file=sys.stderr)
         return EX_USAGE
     except BridgeError as error:
         # Perhaps in a server's words.

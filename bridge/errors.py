@@ -9,6 +9,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
+from bridge.observe.log_fields import escape
+
 #: Keys and indices that lead to a value of the configuration, as in `("routes", 0, "topic")`.
 KeyPath = tuple[str | int, ...]
 
@@ -81,10 +83,10 @@ class LocatedDiagnostic:
     line_text: str = ""
 
     def __str__(self) -> str:
-        """Return `FILE:LINE:COLUMN: where: message; hint`, then the line with a caret under it."""
+        """Return `FILE:LINE:COLUMN: where: message; hint` as one line, then the line with a caret under it."""
         where = f"{self.where}: " if self.where else ""
         hint = f"; {self.hint}" if self.hint else ""
-        text = f"{self.file}:{self.line}:{self.column}: {where}{self.message}{hint}"
+        text = escape(f"{self.file}:{self.line}:{self.column}: {where}{self.message}{hint}")
         if not self.line_text:
             return text
         return f"{text}\n    {self.line_text}\n    {' ' * (self.column - 1)}^"

@@ -28,6 +28,7 @@ from bridge.dry_run.masking import Masking
 from bridge.errors import ConfigError, Diagnostic, LocatedDiagnostic
 from bridge.manifest.application import import_application
 from bridge.model.findings import counted
+from bridge.observe.log_fields import escape
 from bridge.routing.compiler import check_routes
 from bridge.sources.promise import promise
 
@@ -122,7 +123,7 @@ def _print(report: _Report, loaded: Config, paint: Paint) -> None:
     state = (
         f"no mistake, {paint(counted(report.problems, 'problem'), 'red')}" if report.problems else paint("ok", "green")
     )
-    print(f"{report.file}: {state}")
+    print(f"{escape(report.file)}: {state}")
     print(f"  dramatiq  {loaded.dramatiq.redacted_url}, namespace {loaded.dramatiq.namespace}")
     _print_looks(report.looks, SINK, paint)
     for name, source in loaded.sources.items():
@@ -131,7 +132,7 @@ def _print(report: _Report, loaded: Config, paint: Paint) -> None:
             topic = f"{route.topic} " if route.topic else ""
             rest = "otherwise " if route.otherwise else ""
             target = spell_targets(route.targets, [(step.queue, step.actor) for step in route.then])
-            print(f"    {route.name}: {topic}{rest}-> {target}")
+            print(escape(f"    {route.name}: {topic}{rest}-> {target}"))
         promised = promise(loaded, source)
         print(f"    guarantee: {_plain(promised.guarantee)}")
         print(f"      duplicates: {_plain(promised.duplicates)}")
@@ -139,11 +140,12 @@ def _print(report: _Report, loaded: Config, paint: Paint) -> None:
         print(f"      order: {_plain(promised.order)}")
         _print_looks(report.looks, name, paint)
     if loaded.spool is not None:
-        print(f"  spool  {loaded.spool.directory}, at most {spell_size(loaded.spool.max_size)}")
+        print(escape(f"  spool  {loaded.spool.directory}, at most {spell_size(loaded.spool.max_size)}"))
     for name in report.unset:
         print(f"  {paint('note', 'yellow')}: ${{{name}}} has no value here; a placeholder stands for it")
     for note in report.notes:
-        print(f"  {note.file}:{note.line}:{note.column}: {paint('note', 'yellow')}: {note.message}")
+        place = escape(f"{note.file}:{note.line}:{note.column}")
+        print(f"  {place}: {paint('note', 'yellow')}: {escape(note.message)}")
 
 
 def _print_looks(looks: Looks | None, name: str, paint: Paint) -> None:

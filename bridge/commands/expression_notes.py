@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator
 from typing import Final
 
-from bridge.config import Config
+from bridge.config import Config, Route
 from bridge.config.dollar import is_expression, texts
 from bridge.errors import Diagnostic, KeyPath
 
@@ -43,9 +43,15 @@ def expression_notes(loaded: Config) -> Iterator[Diagnostic]:
             yield from _readable(f"route {route.name}", path, route.deduplicate.key[1:], item, redact)
         if route.when is not None:
             yield from _notes(f"route {route.name}", ("routes", index, "when"), route.when)
-        for path, text in texts(("routes", index), route):
-            if is_expression(text) and path[2] not in _LITERALS:
-                yield from _notes(f"route {route.name}", path, text[1:])
+        for path, text in values(("routes", index), route):
+            yield from _notes(f"route {route.name}", path, text)
+
+
+def values(path: KeyPath, route: Route) -> Iterator[tuple[KeyPath, str]]:
+    """Yield each expression of the route at `path` but `when`, without its `$`."""
+    for below, text in texts(path, route):
+        if is_expression(text) and below[2] not in _LITERALS:
+            yield below, text[1:]
 
 
 def _notes(owner: str, path: KeyPath, text: str) -> Iterator[Diagnostic]:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Any, Final
 
 from bridge.commands.body_notes import body_notes
-from bridge.commands.expression_notes import expression_notes
+from bridge.commands.expression_notes import expression_notes, values
 from bridge.commands.route_notes import route_notes
 from bridge.commands.schema_notes import schema_notes
 from bridge.config import Config, Route, SourceConfig
@@ -18,7 +18,7 @@ from bridge.config.source_model import DeduplicatedSource
 from bridge.config.wording import spell_path
 from bridge.errors import Diagnostic, KeyPath
 from bridge.manifest.checks import check_calls
-from bridge.routing.expressions import FUNCTIONS, NAMES, parse
+from bridge.routing.expressions import ELEMENT_NAMES, FUNCTIONS, NAMES, parse
 from bridge.routing.expressions.conditions import bare_fields
 from bridge.sources.sharding import why_not_shareable
 from bridge.topics.index import PatternIndex
@@ -115,12 +115,19 @@ def _values(loaded: Config, route: Route, path: KeyPath, options: Collection[str
 
 
 def _conditions(route: Route, path: KeyPath, captures: Sequence[str]) -> Iterator[Diagnostic]:
-    """Yield the fields of a `when` that are conditions by themselves: a text is true whatever it says."""
-    if route.when is None:
-        return
-    for field, offset in bare_fields(parse(route.when, (*NAMES, *captures))):
+    """Yield the fields that are conditions by themselves, in `when` or behind an `if`: a text is true whatever it says."""
+    found = []
+    if route.when is not None:
+        fields = bare_fields(parse(route.when, (*NAMES, *captures)), is_condition=True)
+        found += [((*path, "when"), field, offset) for field, offset in fields]
+    element = ELEMENT_NAMES if route.foreach is not None else ()
+    for below, text in values(path, route):
+        names = (*NAMES, *captures, *(element if below[2:] != ("foreach",) else ()))
+        fields = bare_fields(parse(text, names))
+        found += [(below, field, offset + 1) for field, offset in fields]
+    for place, field, offset in found:
         words = f'route {route.name}: `{field}` is true for every text, also for "false"; write {field} == true'
-        yield Diagnostic((*path, "when"), words, offset=offset)
+        yield Diagnostic(place, words, offset=offset)
 
 
 def _call(

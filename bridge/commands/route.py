@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from bridge.commands.paint import Paint
 from bridge.commands.send import parse_pairs
-from bridge.config.files import UnreadableFile, read_file
+from bridge.config.files import UnreadableFile, named, read_file
 from bridge.config.loading import PIPE_TIMEOUT_S, load_with_places
 from bridge.config.source_model import SourceModel
 from bridge.config.substitution import Substitution
@@ -25,6 +25,7 @@ from bridge.dry_run.results import FITS, Result, RouteResult
 from bridge.dry_run.runs import DryRun
 from bridge.errors import InvalidValue, UsageError
 from bridge.model.event import Event
+from bridge.observe.log_fields import escape
 from bridge.routing.compiler import check_routes
 
 EX_NO_ROUTE: Final = 3
@@ -117,7 +118,7 @@ def _body(text: str) -> bytes:
     try:
         return read_file(text[1:], _MAX_BODY, pipe_timeout_s=PIPE_TIMEOUT_S)
     except UnreadableFile as error:
-        raise UsageError(f"--payload: the file {text[1:]} {error}") from None
+        raise UsageError(f"--payload: {named(text[1:])} {error}") from None
 
 
 def _code(result: Result) -> int:
@@ -173,6 +174,9 @@ def _route_json(one: RouteResult, masking: Masking) -> dict[str, Any]:
 
 
 def _text(result: Result, masking: Masking, paint: Paint) -> str:
+    def plain(text: str) -> str:
+        return escape(masking.text(text))  # in this order: a secret may hold a line break
+
     lines = []
     for one in result.explained():
         name = paint(one.route, "bold")
@@ -187,14 +191,16 @@ def _text(result: Result, masking: Masking, paint: Paint) -> str:
             if one.deduplicated:
                 lines.append(f"{one.deduplicated} more: not written, since their keys are those of messages above")
         elif one.dead_letter is not None:
-            lines.append(f"{name}: {paint('dead letter', 'red')} ({one.dead_letter.reason}): {one.dead_letter.detail}")
+            lines.append(
+                f"{name}: {paint('dead letter', 'red')} ({one.dead_letter.reason}): {plain(one.dead_letter.detail)}"
+            )
         else:
-            lines.append(f"{name}: {paint(one.why, 'dim')}")
+            lines.append(f"{name}: {paint(plain(one.why), 'dim')}")
     if result.dead_letter is not None:
         letter = result.dead_letter
-        lines.append(f"event: {paint('dead letter', 'red')} ({letter.reason}): {letter.detail}")
+        lines.append(f"event: {paint('dead letter', 'red')} ({letter.reason}): {plain(letter.detail)}")
     elif result.not_brought:
-        lines.append(f"event: {paint(result.not_brought, 'yellow')}")
+        lines.append(f"event: {paint(plain(result.not_brought), 'yellow')}")
     elif result.unmatched:
         lines.append("event: no route's topic fits: it is dropped (unmatched: drop)")
     return masking.text("\n".join(lines))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final
 
-from bridge.commands.schema_formats import checked_formats, is_checked
+from bridge.commands.schema_formats import checked_formats, is_checked, is_keyword
 from bridge.config import Config
 from bridge.config.schemas import schema_of
 from bridge.config.wording import near_miss, nearest, quoted, spell_path
@@ -42,6 +42,8 @@ _PROPOSED: Final = tuple(word for word in (*_BY_NAME, *_SCHEMAS, *_CHECKING) if 
 _NULLABLE: Final = (
     "'nullable' is OpenAPI's, and allows no null here; write type: [string, 'null'], with the type of the value"
 )
+_CHECKS: Final = frozenset((*_BY_NAME, *_SCHEMAS, *_CHECKING)) - {"$ref", "$defs", "definitions"}
+_ALONE: Final = "in this draft of JSON Schema nothing beside $ref is checked; write allOf: [{$ref: ...}] beside it"
 _SIMILARITY: Final = 0.75
 #: So many different words of one schema are compared, which takes 0.1 ms each.
 _MAX_WORDS: Final = 200
@@ -80,8 +82,12 @@ def _without_effect(schema: object) -> Iterator[tuple[KeyPath, str, bool]]:
         if not isinstance(value, dict):
             continue
         inner: list[tuple[KeyPath, object]] = []
+        if "$ref" in value and _CHECKS.intersection(value) and not is_keyword("$ref", draft):
+            yield (*path, "$ref"), _ALONE, True
         for key, child in value.items():
             place = (*path, key)
+            if problem := _problem(key, child, found, draft):
+                yield place, problem, key != "format"
             if key in _BY_NAME:
                 inner += [((*place, name), one) for name, one in child.items()] if isinstance(child, dict) else []
             elif key in _SCHEMAS:
@@ -90,8 +96,6 @@ def _without_effect(schema: object) -> Iterator[tuple[KeyPath, str, bool]]:
                     if isinstance(child, list)
                     else [(place, child)]
                 )
-            elif problem := _problem(key, child, found, draft):
-                yield place, problem, key != "format"
         left += reversed(inner)
 
 
@@ -101,7 +105,11 @@ def _problem(key: str, value: object, found: dict[str, str], draft: str | None) 
         return _NULLABLE if value is True else ""
     is_format = key == "format" and isinstance(value, str)
     if key in _KNOWN and not is_format:
-        return ""
+        return (
+            ""
+            if is_keyword(key, draft) or key == "$ref"
+            else f"{quoted(key)} checks nothing in this draft of JSON Schema"
+        )
     word = f"format: {value}" if is_format else key
     if word not in found and len(found) < _MAX_WORDS:
         found[word] = _of_format(str(value), draft) if is_format else _of_word(key)

@@ -77,7 +77,7 @@ def _pattern(text: str | None) -> re.Pattern[str]:
 
 def _print_results(path: str, suite: Suite, results: list[CaseResult], paint: Paint, *, quiet: bool) -> None:
     if not quiet:
-        print(f"{path}: {len(results)} test{'s' * (len(results) != 1)}")
+        print(f"{escape(path)}: {len(results)} test{'s' * (len(results) != 1)}")
         for name in suite.unset:
             print(f"  note: ${{{name}}} has no value here; a placeholder stands for it")
         for repeated in suite.notes:
@@ -85,13 +85,13 @@ def _print_results(path: str, suite: Suite, results: list[CaseResult], paint: Pa
     for result in results:
         if result.differences:
             print(f"  {paint('failed', 'red')}  {paint(escape(result.name), 'bold')}")
-            print(f"    {result.file}:{result.line}")
+            print(f"    {escape(result.file)}:{result.line}")
             for line in result.differences:
-                print(f"    {paint(line, 'red')}")
+                print(f"    {paint(escape(line), 'red')}")
             for line in result.context:
-                print(f"    {paint(line, 'dim')}")
+                print(f"    {paint(escape(line), 'dim')}")
         elif not quiet:
-            note = f"  {paint(f'({result.not_brought})', 'yellow')}" if result.not_brought else ""
+            note = f"  {paint(f'({escape(result.not_brought)})', 'yellow')}" if result.not_brought else ""
             print(f"  {paint('passed', 'green')}  {escape(result.name)}{note}")
 
 
@@ -102,7 +102,7 @@ def _print_coverage(coverages: dict[str, Coverage], paint: Paint, at_least: floa
         mine, of = coverage.counts
         covered, total = covered + mine, total + of
         print(
-            f"{path}: coverage {mine} of {of}, {spell_percent(mine, of)}; dead letters of {coverage.failed[0]} of {coverage.failed[1]} routes"
+            f"{escape(path)}: coverage {mine} of {of}, {spell_percent(mine, of)}; dead letters of {coverage.failed[0]} of {coverage.failed[1]} routes"
         )
         for route, gaps in coverage.gaps.items():
             for gap in gaps:

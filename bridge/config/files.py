@@ -76,7 +76,10 @@ def record(name: str, again: Callable[[], object], body: bytes | None) -> None:
 
 def whole(path: str | os.PathLike[str]) -> Path:
     """Return a path as a message shows it: few of its readers know where a relative one begins."""
-    return Path(path).absolute()
+    try:
+        return Path(path).absolute()
+    except OSError:  # the working directory has been removed
+        return Path(path)
 
 
 def named(path: str | os.PathLike[str]) -> str:

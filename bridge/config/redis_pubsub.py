@@ -5,14 +5,14 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import combinations
-from typing import Annotated, Any, ClassVar, Final, Literal
+from typing import Any, ClassVar, Final, Literal
 
 from pydantic import Field
 
 from bridge.config import promises
 from bridge.config.connection import Name
 from bridge.config.properties import Properties
-from bridge.config.source_model import SourceModel, WideWindow, at_most_once
+from bridge.config.source_model import SourceModel, WideWindow, WideWindowSetting, at_most_once
 from bridge.config.traits import Traits
 from bridge.config.wording import first_names
 from bridge.errors import Diagnostic
@@ -79,13 +79,7 @@ class RedisPubsub(SourceModel):
         notes=_notes_pubsub,
     )
 
-    window: Annotated[
-        WideWindow,
-        Field(
-            description="how much may be received and not yet acknowledged",
-            examples=[{"events": 2_000, "bytes": "32MiB"}],
-        ),
-    ] = WideWindow()
+    window: WideWindowSetting = WideWindow()
     type: Literal["redis-pubsub"] = Field(description="protocol of the source")
     channels: list[Name] = Field(default=[], description="channels to subscribe to", examples=[["signups"]])
     patterns: list[Name] = Field(

@@ -12,7 +12,7 @@ from bridge.config import promises
 from bridge.config.connection import Name, Timeout
 from bridge.config.promises import Promise
 from bridge.config.properties import Properties, Property, entry_id
-from bridge.config.source_model import SourceModel, WideWindow
+from bridge.config.source_model import SourceModel, WideWindow, WideWindowSetting
 from bridge.config.starts import EntryStart
 from bridge.config.traits import Surroundings, Traits
 from bridge.config.wording import first_names
@@ -66,13 +66,7 @@ class RedisStream(SourceModel):
         notes=_notes_stream,
     )
 
-    window: Annotated[
-        WideWindow,
-        Field(
-            description="how much may be received and not yet acknowledged",
-            examples=[{"events": 2_000, "bytes": "32MiB"}],
-        ),
-    ] = WideWindow()
+    window: WideWindowSetting = WideWindow()
     type: Literal["redis-stream"] = Field(description="protocol of the source")
     streams: Annotated[list[Name], Field(min_length=1)] = Field(
         description="keys of the streams to read", examples=[["audit"]]

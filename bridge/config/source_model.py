@@ -53,6 +53,13 @@ class WideWindow(Window):
     )
 
 
+_WINDOW: Final[Any] = Field(
+    description="how much may be received and not yet acknowledged", examples=[{"events": 2_000, "bytes": "32MiB"}]
+)
+#: The `window` of such a source.
+WideWindowSetting = Annotated[WideWindow, _WINDOW]
+
+
 class SourceModel(Connection):
     """The settings that every source has."""
 
@@ -91,13 +98,7 @@ class SourceModel(Connection):
         description="fate of an event that fits no route's topic; dead-letter for queues and streams, otherwise drop",
         examples=["drop"],
     )
-    window: Annotated[
-        Window,
-        Field(
-            description="how much may be received and not yet acknowledged",
-            examples=[{"events": 2_000, "bytes": "32MiB"}],
-        ),
-    ] = Window()
+    window: Annotated[Window, _WINDOW] = Window()
     max_body: Size = Field(
         default=256 << 10, description="size of the largest body; an event with a larger one is a dead letter"
     )

@@ -6,6 +6,7 @@ import csv
 import io
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
@@ -29,6 +30,16 @@ _MAX_MISTAKES: Final = 20
 
 #: The values of a table by their keys.
 Rows = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class TableFile:
+    """The file of a table, and the settings by which it is read: see `Table`."""
+
+    path: Path
+    key: str | None = None
+    value: str | None = None
+    delimiter: str = ","
 
 
 class TableMistake(NamedTuple):
@@ -60,24 +71,24 @@ class _Wrong(Exception):
         self.mistake = TableMistake(line, 1, message, hint)
 
 
-def read_rows(path: Path, key: str | None, value: str | None, delimiter: str) -> tuple[Rows, bytes]:
+def read_rows(file: TableFile) -> tuple[Rows, bytes]:
     """Return the rows of a table, and the content of its file.
 
     Raises:
         FaultyTable: the file can't be read, or has mistakes.
     """
     try:
-        body = read_file(path, MAX_FILE_BYTES)
+        body = read_file(file.path, MAX_FILE_BYTES)
     except UnreadableFile as error:
-        raise FaultyTable(f"{named(path)} {error}") from None
+        raise FaultyTable(f"{named(file.path)} {error}") from None
     try:
         text = body.decode().removeprefix("\ufeff")
     except UnicodeDecodeError as error:
         line = body.count(b"\n", 0, error.start) + 1
         raise FaultyTable("", mistakes=[TableMistake(line, 1, "the file is not UTF-8 text")]) from None
-    builder = _Builder(value)
+    builder = _Builder(file)
     try:
-        _READERS[path.suffix.lower()](text, path, key, delimiter, builder)
+        _READERS[file.path.suffix.lower()](text, builder)
     except _Wrong as error:
         builder.mistakes.append(error.mistake)
     if builder.mistakes:
@@ -99,10 +110,11 @@ def row_value(row: object, field: str) -> object:
 
 
 class _Builder:
-    """Collects the rows of one table and their mistakes; `lines` are those of the rows so far."""
+    """Collects the rows of one table, and the mistakes in its file."""
 
-    def __init__(self, field: str | None) -> None:
-        self.field = field
+    def __init__(self, file: TableFile) -> None:
+        self.file = file
+        #: The lines of the rows so far, by their keys.
         self._lines: dict[str, int] = {}
         self.rows: Rows = {}
         self.mistakes: list[TableMistake] = []
@@ -119,7 +131,7 @@ class _Builder:
         else:
             self._lines[key] = line
             try:
-                self.rows[key] = row if self.field is None else row_value(row, self.field)
+                self.rows[key] = row if self.file.value is None else row_value(row, self.file.value)
             except InvalidValue as error:
                 (diagnostic,) = error.diagnostics
                 self.wrong(line, diagnostic.message, diagnostic.hint)
@@ -133,17 +145,18 @@ class _Builder:
             raise _Wrong(line, "there are more mistakes in this file")
 
 
-def _read_csv(text: str, path: Path, key: str | None, delimiter: str, builder: _Builder) -> None:
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
+def _read_csv(text: str, builder: _Builder) -> None:
+    file = builder.file
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=file.delimiter, strict=True)
     records = _records(reader)
     header: list[str] = []
     for first, header in records:
-        _check_header(header, first, path, {"key": key, "value": builder.field}, delimiter)
+        _check_header(header, first, file)
         break
     if not header:
         raise _Wrong(1, "the file is empty", "the first line of a .csv names its columns")
-    at, width = header.index(str(key)), len(header)
-    columns = [(index, name) for index, name in enumerate(header) if builder.field in {None, name}]
+    at, width = header.index(str(file.key)), len(header)
+    columns = [(index, name) for index, name in enumerate(header) if file.value in {None, name}]
     for begin, record in records:
         if len(record) == width:
             builder.add(record[at], {name: record[index] for index, name in columns}, begin)
@@ -151,17 +164,17 @@ def _read_csv(text: str, path: Path, key: str | None, delimiter: str, builder: _
             builder.wrong(begin, f"the row has {len(record)} fields, the header {width}")
 
 
-def _check_header(header: list[str], line: int, path: Path, wanted: Mapping[str, str | None], delimiter: str) -> None:
+def _check_header(header: list[str], line: int, file: TableFile) -> None:
     seen: set[str] = set()
     for name in header:
         if name in seen:
             raise _Wrong(line, f"the column {quoted(name)} is there twice")
         seen.add(name)
-    for setting, column in wanted.items():
+    for setting, column in (("key", file.key), ("value", file.value)):
         if column is not None and column not in seen:
-            hint = _other_delimiter(header, delimiter) or near_miss(column, header, 0.6)
+            hint = _other_delimiter(header, file.delimiter) or near_miss(column, header, 0.6)
             hint = hint or f"the columns are {', '.join(header)}"
-            message = f"there is no column {quoted(column)} in {whole(path)}:{line}"
+            message = f"there is no column {quoted(column)} in {whole(file.path)}:{line}"
             raise FaultyTable(message, hint[:300], setting=setting)
 
 
@@ -184,7 +197,7 @@ def _other_delimiter(header: list[str], delimiter: str) -> str:
     return ""
 
 
-def _read_json(text: str, _: Path, key: str | None, __: str, builder: _Builder) -> None:
+def _read_json(text: str, builder: _Builder) -> None:
     body = text.encode()
     try:
         check_exponents(body)
@@ -194,31 +207,33 @@ def _read_json(text: str, _: Path, key: str | None, __: str, builder: _Builder) 
             json_line(text, error), f"this is no JSON: {str(error).removeprefix('JSON is malformed: ')}"
         ) from None
     if not isinstance(whole, (dict, list)):
-        raise _Wrong(1, *_shape(whole, key))
+        raise _Wrong(1, *_shape(whole, builder.file.key))
     try:
         for line, name, row in json_rows(text):
-            _add_row(builder, key, name, row, line)
+            _add_row(builder, name, row, line)
     except RepeatedKey as error:
         raise _Wrong(error.line, str(error)) from None
 
 
-def _read_yaml(text: str, path: Path, key: str | None, _: str, builder: _Builder) -> None:
-    document = parse(text.encode(), str(path), NO_SUBSTITUTION, max_values=_MAX_YAML_VALUES)
+def _read_yaml(text: str, builder: _Builder) -> None:
+    document = parse(text.encode(), str(builder.file.path), NO_SUBSTITUTION, max_values=_MAX_YAML_VALUES)
     if not document.flawless:
         found = [TableMistake(each.line, each.column, each.message, each.hint) for each in document.diagnostics()]
         raise FaultyTable("", mistakes=found[:_MAX_MISTAKES])
     whole = document.value
     if isinstance(whole, dict):
         for name, row in whole.items():
-            _add_row(builder, key, name, row, document.position((name,)).line)
+            _add_row(builder, name, row, document.position((name,)).line)
     elif isinstance(whole, list):
         for index, row in enumerate(whole):
-            _add_row(builder, key, None, row, document.position((index,)).line)
+            _add_row(builder, None, row, document.position((index,)).line)
     else:
-        raise _Wrong(1, *_shape(whole, key))
+        raise _Wrong(1, *_shape(whole, builder.file.key))
 
 
-def _add_row(builder: _Builder, key: str | None, name: str | None, row: object, line: int) -> None:
+def _add_row(builder: _Builder, name: str | None, row: object, line: int) -> None:
+    """Add a row that stands under its key, the `name`, or in a list, where one of its fields is the key."""
+    key = builder.file.key
     if nests_deeper(row, MAX_DEPTH):
         builder.wrong(line, f"the row is nested more than {MAX_DEPTH} deep")
     elif name is not None:
@@ -242,7 +257,8 @@ def _shape(whole: object, key: str | None) -> tuple[str, str]:
     return f"the file is {wanted}, not {'empty' if whole is None else describe(whole)}", "as in {north: 1}"
 
 
-_Reader = Callable[[str, Path, "str | None", str, _Builder], None]
+#: Reads the text of a file, and gives its rows to the builder.
+_Reader = Callable[[str, _Builder], None]
 _READERS: Final[Mapping[str, _Reader]] = {
     ".csv": _read_csv,
     ".yaml": _read_yaml,

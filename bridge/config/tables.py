@@ -18,6 +18,7 @@ from bridge.config.table_files import (
     FORMATS,
     FaultyTable,
     Rows,
+    TableFile,
     TableMistake,
     read_rows,
     row_value,
@@ -130,7 +131,7 @@ def read_tables(tables: Mapping[str, Table], directory: Path, unread: frozenset[
         elif name not in unread:
             path = directory / table.file
             try:
-                rows[name], body = read_rows(path, table.key, table.value, table.delimiter or ",")
+                rows[name], body = read_rows(TableFile(path, table.key, table.value, table.delimiter or ","))
                 room -= len(body)
                 digests.append(hashlib.sha256(body).digest())
             except FaultyTable as error:

@@ -34,6 +34,7 @@ _BOUNDS: Final = {
     "string_too_short": "takes text that is not empty",
     "string_too_long": "takes text of at most {max_length} characters",
     "too_short": "takes at least one entry",
+    "too_long": "takes at most {max_length} entries",
 }
 #: A number that is one without quotes too, in all YAML.
 _DIGITS: Final = re.compile(r"-?(0|[1-9][0-9]{0,18})")

@@ -19,6 +19,7 @@ from bridge.errors import BadEvent, describe_error
 from bridge.model.accounting import Outcome
 from bridge.model.batch import Batch
 from bridge.model.event import Event
+from bridge.model.repeats import written_letters
 from bridge.observe.logs import logger
 from bridge.observe.masking import masked
 from bridge.routing.redaction import Redaction
@@ -53,7 +54,7 @@ class EventLog:
             left_out = LeftOut(part)
             messages = _messages(part, left_out)
             # Of a batch that is not written nobody has redacted them before.
-            redacted = [(index, self._redaction.letter(letter)) for index, letter in reversed(part.dead_letters)]
+            redacted = [(index, self._redaction.letter(letter)) for index, letter in reversed(written_letters(part))]
             letters = {index: f"{letter.reason}: {letter.detail}" for index, letter in redacted}
             for index, event in enumerate(part.events):
                 log.debug(

@@ -11,6 +11,7 @@ from bridge.delivery.counts_log import counts_fields, log_routes
 from bridge.model.batch import Batch, DeadLetter, Trimmed
 from bridge.model.column import GatedMessage
 from bridge.model.event import Event, OncePerRoute
+from bridge.model.repeats import written_letters
 from bridge.model.state import SourceState
 from bridge.observe.log_fields import without_numbers
 from bridge.observe.logs import RepeatedLog, logger
@@ -102,12 +103,14 @@ class SourceLog:
         """Log each kind of dead letter and of duplicate among the written parts of `batch`."""
         for part in batch.unsplit_parts():
             if part.written is not None:
-                if part.dead_letters:
-                    self._dead_letters([letter for _, letter in part.dead_letters])
+                if letters := written_letters(part):
+                    self._dead_letters([letter for _, letter in letters])
                 suppressed = part.written.suppressed
                 of_keys = {one.event_index for one in suppressed}
                 if duplicates := [index for index in part.written.duplicate_indexes if index not in of_keys]:
                     self._duplicates(part.events[duplicates[-1]], len(duplicates))
+                if part.written.left_out:
+                    self._left_out(part, part.written.left_out)
                 if suppressed:
                     self._suppressed(part, suppressed)
                 if any(part.written.trimmed):
@@ -144,20 +147,33 @@ class SourceLog:
                 )
 
     def _duplicates(self, first: Event, count: int) -> None:
-        condition = first.write_once
-        by_key = isinstance(condition, OncePerRoute)
-        is_shown = not isinstance(condition, OncePerRoute) or condition.is_shown
-        key = _shown(first.deduplication_key) if is_shown else "***"
+        by_key = isinstance(first.write_once, OncePerRoute)
         self._repeated.write(
             ("duplicate", by_key),
             log.info,
             "event.duplicate",
             source=self._source,
             cause="its deduplication key was written before" if by_key else "it was written before",
-            key=key or None,
+            key=_key_of(first) or None,
             topic=first.topic,
             count=count,
         )
+
+    def _left_out(self, part: Batch, routes: Sequence[tuple[int, str]]) -> None:
+        counts = Counter([route for _, route in routes])
+        for route, index in {route: index for index, route in routes}.items():
+            event = part.events[index]
+            self._repeated.write(
+                ("left out", route),
+                log.info,
+                "message.duplicate",
+                source=self._source,
+                route=route,
+                cause="the route had written this event before: its deduplication key says so",
+                key=_key_of(event),
+                topic=event.topic,
+                count=counts[route],
+            )
 
     def _suppressed(self, part: Batch, messages: Sequence[GatedMessage]) -> None:
         newest = {one.gate.rule.route: one for one in messages}
@@ -198,6 +214,12 @@ class SourceLog:
             **counts_fields(state.counts),
         )
         log_routes("route.state", self._name, state.counts)
+
+
+def _key_of(event: Event) -> str:
+    condition = event.write_once
+    is_shown = not isinstance(condition, OncePerRoute) or condition.is_shown
+    return _shown(event.deduplication_key) if is_shown else "***"
 
 
 def _shown(key: bytes) -> str:

@@ -10,6 +10,7 @@ from functools import cached_property
 from bridge.delivery.left_out import LeftOut
 from bridge.model.accounting import Outcome
 from bridge.model.batch import Batch, DeadLetter
+from bridge.model.repeats import written_letters
 from bridge.routing.routes import RouteTable
 
 
@@ -28,8 +29,8 @@ class Part:
 
     @cached_property
     def letters(self) -> dict[int, DeadLetter]:
-        """The first dead letter of each event that has one."""
-        return dict(reversed(self.batch.dead_letters))
+        """The first dead letter of each event that has one, and that was not left out."""
+        return dict(reversed(written_letters(self.batch)))
 
     def written_messages(self, index: int) -> Iterator[tuple[str, bytes]]:
         """Yield the queue and the body of each message of the event at `index` that is in Redis by this write."""
@@ -50,16 +51,21 @@ class Part:
                 if (number, place) not in self.left_out.places:
                     yield queue, column.messages[place][1]
 
+    @cached_property
+    def _made(self) -> frozenset[int]:
+        """The events of which the routes have made something, whether it was written or not."""
+        columns = [column.event_indexes for column in self.batch.queues.values()]
+        return frozenset().union(*columns, [index for index, _ in self.batch.dead_letters])
+
     def class_of(self, index: int) -> str:
         """Return the class of the event at `index`, by the word that the accounts have for it."""
         event = self.batch.events[index]
         if self.batch.written is None and self.outcome is not Outcome.WRITTEN:
             is_returned = self.outcome is Outcome.LOST and self.redelivers and event.token is not None
             return Outcome.RETURNED.value if is_returned else self.outcome.value
-        has_messages = next(self._messages(index), None) is not None
-        was_made = has_messages or index in self.letters or index in self.left_out.events
-        if index in self.left_out.duplicates and was_made:
+        if index in self.left_out.duplicates and index in self._made:
             return "deduplicated"
+        has_messages = next(self._messages(index), None) is not None
         if index in self.letters:
             return "dead-lettered"
         if has_messages:

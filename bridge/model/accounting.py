@@ -8,8 +8,9 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from bridge.errors import DeadLetterReason
-from bridge.model.batch import Batch, Written
+from bridge.model.batch import Batch, DeadLetter, Written
 from bridge.model.event import Event
+from bridge.model.repeats import repeated_messages, written_letters
 
 #: What was done to a body before it could be read (see `bridge.routing.repair`).
 Repair = Literal["bom", "charset", "lenient", "empty", "compressed"]
@@ -215,7 +216,7 @@ class Accounts:
         reasons = _reasons(part) if part.refused or written.duplicates else {}
         if part.refused:
             # Some were dead letters before, for another reason.
-            before = _letters(part)
+            before = _letters(part.dead_letters)
             counts.enqueued -= len(part.refused) - len(before.keys() & set(part.refused))
             for event_index in part.refused:
                 if event_index in before:
@@ -231,8 +232,22 @@ class Accounts:
                 else:
                     continue  # it was filtered, expired, or dropped, as it was before
                 counts.deduplicated += 1
+        if written.suppressed or written.duplicates or written.left_out:
+            self._add_left_out(part, written)
+
+    def _add_left_out(self, part: Batch, written: Written) -> None:
+        """Add the messages that were left out; an event is no dead letter if that is left out, and something was written."""
         for message in written.suppressed:
-            counts.route(message.gate.rule.route).deduplicated += 1
+            self.counts.route(message.gate.rule.route).deduplicated += 1
+        for *_, route in repeated_messages(part):
+            self.counts.route(route).deduplicated += 1
+        before, after = _letters(part.dead_letters), _letters(written_letters(part))
+        for index in before.keys() & {index for index, _ in written.left_out} - {*part.refused}:
+            self.counts.count_dead_lettered(before[index], -1)
+            if index in after:
+                self.counts.count_dead_lettered(after[index])
+            else:
+                self.counts.enqueued += 1
 
     def _add_unwritten(self, events: Sequence[Event], outcome: Outcome) -> None:
         returned = len(events)
@@ -249,7 +264,7 @@ def _count_routed(part: Batch) -> Counts:
     """
     counts = Counts()
     # Redis has refused some of those that were enqueued, or dead letters before: see `_add_written`.
-    letters = _letters(part)
+    letters = _letters(part.dead_letters)
     for reason in letters.values():
         counts.count_dead_lettered(reason)
     counts.enqueued = len(_enqueued(part).union(part.refused) - letters.keys())
@@ -263,13 +278,11 @@ def _enqueued(part: Batch) -> set[int]:
     return {event_index for column in part.queues.values() for event_index in column.event_indexes}
 
 
-def _letters(part: Batch) -> dict[int, DeadLetterReason]:
+def _letters(letters: Sequence[tuple[int, DeadLetter]]) -> dict[int, DeadLetterReason]:
     """Return the first reason of each event that was a dead letter before Redis has refused a message."""
-    return {
-        index: letter.reason for index, letter in reversed(part.dead_letters) if letter.reason != "refused-by-redis"
-    }
+    return {index: letter.reason for index, letter in reversed(letters) if letter.reason != "refused-by-redis"}
 
 
 def _reasons(part: Batch) -> dict[int, DeadLetterReason]:
     """Return the first reason of each event that has a dead letter; the refusal by Redis where that is one."""
-    return _letters(part) | dict.fromkeys(part.refused, "refused-by-redis")
+    return _letters(part.dead_letters) | dict.fromkeys(part.refused, "refused-by-redis")

@@ -264,7 +264,8 @@ class Written:
     events that became dead letters because Redis will never take them. `lengths` gives each queue's length right after
     the write, 0 if no message was added to it. `size` counts the bytes sent. `trimmed` counts the dead letters that
     made room for those of the batch. `suppressed` has the messages that were left out for their own keys; of a batch
-    that was written in parts, their places are those in the parts.
+    that was written in parts, their places are those in the parts. `left_out` has the positions of events that are no
+    duplicates, each with a route of which nothing was written, message or dead letter: its message was there before.
     """
 
     messages: int
@@ -275,3 +276,4 @@ class Written:
     duplicate_indexes: Sequence[int] = field(default=(), compare=False)
     trimmed: Trimmed = field(default=Trimmed(), compare=False)
     suppressed: Sequence[GatedMessage] = field(default=(), compare=False)
+    left_out: Sequence[tuple[int, str]] = field(default=(), compare=False)

@@ -12,6 +12,7 @@ from bridge.errors import Diagnostic, InvalidValue
 from bridge.manifest.checks import check_calls
 from bridge.routing import expressions, payloads
 from bridge.routing.body_reader import source_kind
+from bridge.routing.certain_kinds import DEDUPLICATION_KEY, check_kind
 from bridge.routing.deduplication import FUNCTIONS as DEDUPLICATION_FUNCTIONS
 from bridge.routing.deduplication import Deduplication, check_names
 from bridge.routing.expressions import RUNTIME
@@ -150,6 +151,7 @@ def _compile_deduplication(
         expression = expressions.parse(text, expressions.NAMES)
         expressions.check_tables(expression.tables, config.tables)
         check_names(expression, {"payload", "headers", "meta"}, "many events", "read it from payload, headers or meta")
+        check_kind(text, DEDUPLICATION_KEY)
     except InvalidValue as error:
         path = ("sources", name, "deduplicate", "key")
         diagnostics.extend(diagnostic.below(path, prefix=1) for diagnostic in error.diagnostics)

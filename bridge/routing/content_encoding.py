@@ -93,7 +93,7 @@ def _members(start: Callable[[], Any], body: bytes, max_bytes: int) -> bytes:
         part = member.decompress(rest, max_bytes + 1 - size)
         size += len(part)
         if size > max_bytes:
-            raise BadEvent("too-large", f"more than max_body comes out, {max_bytes} bytes")
+            raise BadEvent("too-large", f"the body decompresses to more than max_body, {max_bytes} bytes")
         if not member.eof:
             raise BadEvent("decode", "the body breaks off")
         parts.append(part)
@@ -119,7 +119,7 @@ def zstd_module() -> Any:
 def _zstd() -> Callable[[], Any]:
     zstd = zstd_module()
     if zstd is None:
-        raise BadEvent("decode", f"no library reads it here: {ZSTD_EXTRA}")
+        raise BadEvent("decode", f"no library for it is installed: {ZSTD_EXTRA}")
     options = {zstd.DecompressionParameter.window_log_max: _ZSTD_WINDOW_LOG}
     return lambda: zstd.ZstdDecompressor(options=options)
 

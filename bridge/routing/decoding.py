@@ -138,7 +138,7 @@ def _write_lines(payload: Any) -> bytes:
     return b"".join(msgspec.json.encode(value) + b"\n" for value in payload)
 
 
-#: The formats whose payloads can have fields.
+#: By the kind: how a payload without its redacted fields is written as a body again. Payloads of other kinds have no fields.
 ENCODERS: Final[dict[str, Callable[[Any], bytes]]] = {
     "json": msgspec.json.encode,
     "msgpack": msgspec.msgpack.encode,

@@ -47,8 +47,8 @@ class ElementMessages:
             check_growth(size, self._event_size)
         self._size += size
         if self._size > MAX_ROUTE_BYTES:
-            detail = f"the messages so far have {self._size} bytes together; a route makes {MAX_ROUTE_BYTES} at most"
-            raise BadEvent("too-large", detail)
+            so_far = f"the messages so far have {self._size} bytes together"
+            raise BadEvent("too-large", f"{so_far}; a route makes {MAX_ROUTE_BYTES} at most")
         self.messages.append(message)
 
 

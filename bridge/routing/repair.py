@@ -173,7 +173,7 @@ class Repairs:
         encoding = "" if self.encoding == "none" else signature(body)
         if encoding and not _is_utf_8(body) and (encoding != "deflate" or has_control(body) or self._is_deflate(body)):
             hint = "" if "compressed" in made else f": set content_encoding: {encoding}"
-            raise BadEvent("decode", f"it begins as {encoding} does{hint}")
+            raise BadEvent("decode", f"the body begins as {encoding} does{hint}")
 
     def _read_plain(self, kind: str, event: Event, error: Exception | None, made: list[Repair]) -> object:
         strict_kind = "json" if kind == "json-or-text" else kind
@@ -226,7 +226,7 @@ class Repairs:
                 body.decode()
             except UnicodeDecodeError as error:
                 if not name and body[:2] in UTF_16_BOMS:
-                    raise BadEvent("decode", "it begins as UTF-16 does: set charset: utf-16") from None
+                    raise BadEvent("decode", "the body begins as UTF-16 does: set charset: utf-16") from None
                 if codec(name) in {"", "utf-8", "ascii"}:
                     refuse(kind, event, cause or error)
             else:
@@ -240,6 +240,8 @@ class Repairs:
                 raise BadEvent("decode", f"not text in utf-16: {error.reason}") from None
         else:
             text = single_byte_text(body, name, checked=self.encoding != "none")
+            if kind == "form":
+                return event, codec(name)  # its escapes are bytes of the charset, too
         made.append("charset")
         return with_body(event, text.encode()), "utf-8"
 

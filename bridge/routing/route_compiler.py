@@ -22,7 +22,7 @@ from __future__ import annotations
 import ast
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any
 
 from bridge.config import Route as RouteConfig
 from bridge.config.manifest import Actor
@@ -30,6 +30,7 @@ from bridge.config.message_options import with_queues
 from bridge.errors import InvalidValue
 from bridge.model.message import Template
 from bridge.routing import expressions
+from bridge.routing.certain_kinds import check_values
 from bridge.routing.expressions import ELEMENT_NAMES, FUNCTIONS, STEPS, STEPS_PER_ELEMENT
 from bridge.routing.foreach import Foreach
 from bridge.routing.gates import GateContext, Gates
@@ -41,9 +42,6 @@ from bridge.routing.tracing import Marks, Tracing
 from bridge.routing.validation import Check, validated_run
 from bridge.routing.values import Values, has_expression, literal
 from bridge.topics.pattern import Pattern, TopicSyntax
-
-#: Whatever such an expression reads, its value is no list.
-_NO_LISTS: Final = (ast.Constant, ast.UnaryOp, ast.Dict, ast.JoinedStr)
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +96,9 @@ class RouteCompiler:
             target = TargetCompiler(config, values, self._context.enforced, self._context.queues, self._tracing)
             trees.append(target.tree(due))
             marks = {**marks, **target.marks}
+        if len(values.diagnostics) == before:
+            for place, error in check_values(config, captures):
+                values.report(place, error, 0)
         if len(values.diagnostics) > before:
             return None
         build: Callable[..., Any]
@@ -180,10 +181,7 @@ class RouteCompiler:
         config, values = self._config, self._values
         if config.foreach is None:
             return None
-        before = len(values.diagnostics)
         items = values.expression(config.foreach[1:], ("foreach",), prefix=1)
-        if isinstance(items, _NO_LISTS) and len(values.diagnostics) == before:
-            values.report(("foreach",), InvalidValue("takes a list, and this is never one", "as in $payload.lines"), 0)
         for name in ELEMENT_NAMES:
             if name in captures:
                 assert config.topic is not None  # noqa: S101 - it has the capture

@@ -38,7 +38,7 @@ _RESULT_LINE: Final = _SKELETON.count("\n")
 
 
 def placed(node: ast.expr) -> ast.expr:
-    """Place a node of the result: to look for those without a place costs more than all else that is done for a route."""
+    """Return a node with a place: `compile` wants one, and to look for nodes without one takes longer than all the rest."""
     node.lineno = node.end_lineno = _RESULT_LINE
     node.col_offset = node.end_col_offset = 0
     return node
@@ -61,6 +61,11 @@ def measuring(value: ast.expr, *, first: bool) -> ast.expr:
 def paying(value: ast.expr) -> ast.expr:
     """Return the tree of a value that is evaluated per element and is no part of its message; it pays for its text."""
     return _of_purse("printed", value)
+
+
+def repeating(value: ast.expr) -> ast.expr:
+    """Return the tree of a value that several messages of an event may have; it pays for its numbers."""
+    return _of_purse("repeated", value)
 
 
 def _of_purse(name: str, value: ast.expr, *more: ast.expr) -> ast.expr:

@@ -5,17 +5,19 @@ from __future__ import annotations
 import ast
 from collections.abc import Collection
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final
 
 from bridge.config.dollar import is_expression, literal_text
 from bridge.config.expression_traps import REMEDY
 from bridge.errors import Diagnostic, InvalidValue, KeyPath
 from bridge.routing import expressions
 from bridge.routing.expressions import Expression
-from bridge.routing.route_function import measuring, placed
+from bridge.routing.route_function import measuring, placed, repeating
 
 #: The expressions of all routes by text, names, line and `in_loop`: the routes of a fleet have most of them in common.
 Parsed = dict[tuple[str, tuple[str, ...], int, bool], Expression]
+#: What all elements of `foreach` have in common, and may be large.
+_OF_EVENT: Final = frozenset({"payload", "headers", "meta"})
 
 
 @dataclass(slots=True, eq=False)
@@ -88,8 +90,10 @@ class Values:
 
     def _measured(self, node: ast.expr) -> ast.expr:
         """Return the tree of the latest expression, whose value is measured if a loop makes it."""
-        if self.latest is None or not self.latest.needs_purse:
+        if self.latest is None:
             return node
+        if not self.latest.needs_purse:
+            return node if not self.in_loop or self.latest.names.isdisjoint(_OF_EVENT) else repeating(node)
         first, self._has_measured = self.in_loop and not self._has_measured, self.in_loop
         return measuring(node, first=first)
 

@@ -36,7 +36,8 @@
 -- Reply   'messages duplicates', then the length of each queue's list, then the index of one duplicate (-1: none);
 --         where older dead letters had to go: ';', then how many for want of bytes, for their number, for their age,
 --         and 1 if others went uncounted; where there are duplicates: '|', then the index of each;
---         where messages of 'k' were left out for their own keys: '/', then the number of each from 0.
+--         where messages of 'k' were left out for their own keys: '/', then the number of each from 0; where 'r' has left
+--         out some of an event, and not all: for each route a line more, the events' indexes, ':', the route's name.
 --         'halved first last' if the batches with these numbers, merged into one, are fenced: Redis never writes them
 --         by their numbers, but in parts, which have sequences of their own.
 -- Errors  of the script itself, before its first effect. LATE: the sequence has written a later batch, so this one too.
@@ -209,8 +210,9 @@ local function mark_duplicate(index)
   duplicates = duplicates + 1
   duplicate_indexes[duplicates] = index
 end
--- Of 'r': by event the position of its key, the lifetime, and how many messages and dead letters it has, and has left out.
-local key_of, lifetime_of, parts, left_out = {}, {}, {}, {}
+-- Of 'r': by event the position of its key, the lifetime, and how many messages and dead letters it has, and has left out;
+-- by route the events of which it has left out some.
+local key_of, lifetime_of, parts, left_out, written_before = {}, {}, {}, {}, {}
 local all_series, first_series, gate_key = 0, nil, nil
 for _ = 1, tonumber(take()) do
   local kind, events = take(), tonumber(take())
@@ -285,30 +287,50 @@ local function has(value, route)
   return value and (value == '' or string.find('\n' .. value .. '\n', '\n' .. route .. '\n', 1, true))
 end
 
--- Tell whether a message is to be left out; remember its route if not. `ours` has the routes of which this batch writes
--- messages for a key: the second one of a route is no duplicate of the first.
-local ours = {}
-local function was_written(index, route)
-  local k = key_of[index]
-  if not k then
-    return duplicate[index]
+local function leave_out(index, route)
+  left_out[index] = left_out[index] + 1
+  local events = written_before[route] or {}
+  if events[#events] ~= index then
+    events[#events + 1] = index
   end
-  parts[index] = parts[index] + 1
+  written_before[route] = events
+end
+
+-- Tell whether a key has a route; remember it if not. `ours` has the routes of which this batch writes messages for a key:
+-- the second one of a route is no duplicate of the first.
+local ours = {}
+local function has_route(k, route, lifetime)
   if has(ours[k], route) then
     return false
   end
-  if redis.call('SET', KEYS[k], route, 'NX', 'PX', lifetime_of[index]) then
+  if redis.call('SET', KEYS[k], route, 'NX', 'PX', lifetime) then
     ours[k] = route
     return false
   end
   local value = redis.call('GET', KEYS[k])
   if has(value, route) then
-    left_out[index] = left_out[index] + 1
     return true
   end
-  redis.call('SET', KEYS[k], value .. '\n' .. route, 'PX', lifetime_of[index])
+  redis.call('SET', KEYS[k], value .. '\n' .. route, 'PX', lifetime)
   ours[k] = ours[k] and ours[k] .. '\n' .. route or route
   return false
+end
+
+-- Tell whether a message is to be left out. The messages of a route and event follow one another: the first one asks.
+local last_index, last_route, last_is_out
+local function was_written(index, route)
+  local k = key_of[index]
+  if not k then
+    return duplicate[index]
+  end
+  if index ~= last_index or route ~= last_route then
+    last_index, last_route, last_is_out = index, route, has_route(k, route, lifetime_of[index])
+  end
+  parts[index] = parts[index] + 1
+  if last_is_out then
+    leave_out(index, route)
+  end
+  return last_is_out
 end
 
 -- The messages that have keys of their own, before all others: of two with the same key the first one of the batch is
@@ -385,7 +407,9 @@ for _ = 1, LETTERS do
   if k then
     parts[index] = parts[index] + 1
     is_duplicate = route ~= '' and has(redis.call('GET', KEYS[k]), route)
-    left_out[index] = left_out[index] + (is_duplicate and 1 or 0)
+    if is_duplicate then
+      leave_out(index, route)
+    end
   end
   if not is_duplicate then
     if not add_letter then
@@ -417,6 +441,17 @@ if duplicates > 0 then
 end
 if #suppressed > 0 then
   result = result .. '/' .. table.concat(suppressed, ' ')
+end
+for route, events in pairs(written_before) do
+  local partly = {}
+  for _, index in ipairs(events) do
+    if not duplicate[index] then
+      partly[#partly + 1] = index
+    end
+  end
+  if #partly > 0 then
+    result = result .. '\n' .. table.concat(partly, ' ') .. ':' .. route
+  end
 end
 redis.call('SET', SEQUENCE, NUMBER .. ' ' .. result, 'EX', LIFETIME)
 

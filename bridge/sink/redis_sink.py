@@ -277,6 +277,7 @@ class RedisSink:
                 [*total.duplicate_indexes, *(start + index for index in written.duplicate_indexes)],
                 total.trimmed.plus(written.trimmed),
                 [*total.suppressed, *(one._replace(event_index=start + one.event_index) for one in written.suppressed)],
+                [*total.left_out, *((start + index, route) for index, route in written.left_out)],
             )
             start += len(part.events)
         return total

@@ -15,6 +15,7 @@ def parse_result(reply: bytes, batch: Batch, size: int) -> Written:
     Raises:
         TypeError, ValueError: it is none of this version.
     """
+    reply, *partly_written = reply.split(b"\n")
     reply, _, suppressed_gates = reply.partition(b"/")
     result, _, written_before = reply.partition(b"|")
     result, _, trimmed = result.partition(b";")
@@ -27,7 +28,17 @@ def parse_result(reply: bytes, batch: Batch, size: int) -> Written:
     if suppressed:
         duplicates = sorted({*duplicates, *_wholly_suppressed(batch, suppressed)})
     gone = Trimmed(*map(int, trimmed.split()))
-    return Written(messages, len(duplicates), len(batch.refused), by_queue, size, duplicates, gone, suppressed)
+    left_out = list({each: None for line in partly_written for each in _left_out(batch, line)})
+    return Written(
+        messages, len(duplicates), len(batch.refused), by_queue, size, duplicates, gone, suppressed, left_out
+    )
+
+
+def _left_out(batch: Batch, line: bytes) -> list[tuple[int, str]]:
+    """Return the events of a line, each with the route of which nothing was written for it."""
+    indexes, _, route = line.partition(b":")
+    name = route.decode("unicode_escape")
+    return [(index, name) for index in map(int, indexes.split()) if index < len(batch.events)]
 
 
 def _suppressed(batch: Batch, numbers: Iterable[int]) -> Sequence[GatedMessage]:

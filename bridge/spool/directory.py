@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Final
 from urllib.parse import quote, unquote
 
+from bridge.config.files import whole
 from bridge.errors import describe_error
 from bridge.model.event import Details
 from bridge.observe.logs import logger
@@ -47,7 +48,7 @@ class SpoolDirectory:
     """Opens the spools of a process's sources in `path`; together they hold at most `max_bytes`."""
 
     def __init__(self, path: Path, max_bytes: int) -> None:
-        self._path = path.absolute()  # the log names the whole place
+        self._path = whole(path)  # the log names the whole place
         self._max_bytes = max_bytes
         self._segment_bytes = min(_MAX_SEGMENT_BYTES, max_bytes // _SEGMENTS)
         self._spools: list[Spool] = []

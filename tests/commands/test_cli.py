@@ -102,7 +102,7 @@ def test_send_keeps_the_dead_letters_of_the_bridge(run: Terminal, redis_server: 
         (["a", "--queue=__acks__"], "cannot begin with __"),
         (["a", "--queue=x.DQ"], "a queue's name"),
         ([" a"], "takes the name of an actor"),
-        (["$a"], "the actor is written out"),
+        (["$a"], "takes the name of an actor, no expression"),
         (["a", "--delay=10"], "a bare number has no unit"),
         (["a", "--kwarg=x"], "--kwarg takes NAME=VALUE"),
         (["a", "[" * 65 + "]" * 65], "ARG: nested more than 64 deep"),

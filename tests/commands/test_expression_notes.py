@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -67,35 +68,48 @@ def test_other_calls_have_none(run: Terminal, path: Path, route: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("route", "hidden"),
+    ("when", "fields"),
     [
-        ("deduplicate: {key: $payload.email}", "payload.email"),
-        ("deduplicate: {key: '$lower(payload[\"email\"])'}", "payload.email"),
-        ("deduplicate: {key: '$headers[\"X-Mail\"]'}", "headers.x-mail"),
-        ("foreach: $payload.items, deduplicate: {key: '$f\"{payload.id}/{item.card.no}\"'}", "payload.items.card"),
-        ("foreach: '$[l for l in payload.items if l.q]', deduplicate: {key: $to_json(item)}", "payload.items.card"),
-        ("deduplicate: {key: $sha256(payload.email)}", ""),
-        ("foreach: $payload.items, deduplicate: {key: $item.id}", ""),
-        ("deduplicate: {key: $payload.id}", ""),
+        ("payload.on", ["payload.on"]),
+        ("payload.a == 1 and not payload.on", ["payload.on"]),
+        ("default(payload.on, false) or headers.x", ["default(payload.on, false)", "headers.x"]),
+        ("payload.b == true if payload.on else plant", ["plant", "payload.on"]),
+        ("len(x for x in payload.xs if x.on) > 1", ["x.on"]),
+        ("payload.on == true and has(payload.x) and not meta.retain and len(topic) > 3", []),
     ],
 )
-def test_a_key_that_shows_a_redacted_field_has_a_note(run: Terminal, path: Path, route: str, hidden: str) -> None:
-    """Redis holds each key of `deduplicate` in clear."""
+def test_check_notes_a_field_that_is_a_condition(when: str, fields: list[str], run: Terminal, path: Path) -> None:
+    """For Python the text "false" is true; the note stands at the field."""
+    path.write_text(
+        "sources: {s: {type: mqtt, url: mqtt://localhost:1, client_id: a, session_expiry: 1h}}\n"
+        f"routes:\n  - from: s\n    topic: 'a/{{plant}}'\n    actor: a\n    when: {json.dumps(when)}\n"
+    )
+    (report,) = json.loads(run("check", "CONFIG", "--json"))
+    found = [note for note in report["notes"] if "is true for every text" in note["message"]]
+    assert [note["message"] for note in found] == [
+        f'route a: `{field}` is true for every text, also for "false"; write {field} == true' for field in fields
+    ]
+    assert [note["line_text"] for note in found] == [""] * len(fields)
+    assert [note["column"] for note in found] == [12 + when.index(field) for field in fields]
+
+
+@pytest.mark.parametrize(
+    ("value", "fields"),
+    [
+        ("$1 if payload.on else payload.b", ["payload.on"]),
+        ("$[x for x in payload.xs if x.on and not x.off]", ["x.on", "x.off"]),
+        ("$[item for item in payload.xs if item.on == true]", []),
+        ("$payload.a or payload.b", []),
+    ],
+)
+def test_a_condition_in_a_value_is_noted_too(value: str, fields: list[str], run: Terminal, path: Path) -> None:
+    """Behind an `if` or a `not`; of `or` the value itself may be meant."""
     path.write_text(
         "sources: {s: {type: redis-pubsub, url: 'redis://localhost:1', channels: [c]}}\n"
-        "dead_letters: {redact: [payload.email, payload.items.card, headers.x-mail]}\n"
-        f"routes:\n  - {{from: s, actor: a, name: r, {route}}}\n"
+        f"routes:\n  - from: s\n    actor: a\n    foreach: {json.dumps(value)}\n"
     )
-    note = f"note: route r: Redis keeps this key as it is, and with it {hidden}, which dead_letters.redact leaves out; write $sha256(...) around a text"
-    assert (note in run("check", "CONFIG")) is bool(hidden)
-
-
-def test_so_has_the_key_of_a_source(run: Terminal, path: Path) -> None:
-    """At its own place."""
-    path.write_text(
-        "sources:\n  s: {type: mqtt, url: 'mqtt://localhost:1', client_id: c, deduplicate: {key: $payload.email}}\n"
-        "dead_letters: {redact: [payload]}\nroutes: [{from: s, actor: a}]\n"
-    )
-    assert f"{path}:2:79: note: sources.s: Redis keeps this key as it is, and with it payload, which" in run(
-        "check", "CONFIG"
-    )
+    (report,) = json.loads(run("check", "CONFIG", "--json"))
+    found = [note for note in report["notes"] if "is true for every text" in note["message"]]
+    assert [(note["message"].split("`")[1], note["column"]) for note in found] == [
+        (field, 15 + value.index(field)) for field in fields
+    ]

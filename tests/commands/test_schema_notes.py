@@ -66,13 +66,29 @@ def test_annotations_and_names_are_no_keywords(path: Path, schema: Any) -> None:
             "format route a: the format 'uuid' checks nothing in this draft of JSON Schema",
         ),
         (
+            {"dependentRequired": {"a": ["b"]}, "$schema": "http://json-schema.org/draft-07/schema#"},
+            "dependentRequired route a: 'dependentRequired' checks nothing in this draft of JSON Schema",
+        ),
+        (
+            {"properties": {"x": {"additionalItems": False}}},
+            "properties/x/additionalItems route a: 'additionalItems' checks nothing in this draft of JSON Schema",
+        ),
+        (
+            {
+                "$schema": "http://json-schema.org/draft-07/schema#",
+                "definitions": {"n": {"type": "string"}},
+                "properties": {"a": {"$ref": "#/definitions/n", "maxLength": 3}},
+            },
+            "properties/a/$ref route a: in this draft of JSON Schema nothing beside $ref is checked; write allOf: [{$ref: ...}] beside it",
+        ),
+        (
             {"items": {"type": "string", "nullable": True}},
             "items/nullable route a: 'nullable' is OpenAPI's, and allows no null here; write type: [string, 'null'], with the type of the value",
         ),
     ],
 )
-def test_a_format_that_nothing_checks_is_noted(path: Path, schema: Any, expected: str) -> None:
-    """By the draft of the schema; and OpenAPI's word for null, which refuses each null here."""
+def test_a_format_or_a_keyword_that_nothing_checks_is_noted(path: Path, schema: Any, expected: str) -> None:
+    """By the draft of the schema, as a keyword of another draft; and OpenAPI's word for null, which refuses each null here."""
     assert noted(path, schema) == [expected]
 
 

@@ -102,3 +102,14 @@ async def test_the_log_names_the_whole_place_of_a_spool(folder: Path) -> None:
         assert not await SpoolDirectory(Path("file"), 1 << 20).own()
     (line,) = lines
     assert line["directory"] == f"{folder.parent}/here/file"
+
+
+def test_a_working_directory_that_is_gone_is_no_obstacle(folder: Path) -> None:
+    """A path that begins there is named as it is written."""
+    Path.cwd().rmdir()
+    path = folder / "bridge.yaml"
+    path.write_text(f"sources: {{{SOURCE.format(', tls: {ca: x/no.pem}')}}}\n")
+    with pytest.raises(ConfigError, match=r"ca: x/no\.pem cannot be read"):
+        _load(str(path), of_tests=False)
+    loaded = load_with_places(path, Substitution({}))
+    assert len([*path_notes(loaded.model, loaded.document)]) == 1

@@ -91,10 +91,10 @@ def test_json_is_read_as_json_whatever_stands_in_it(tmp_path: Path, document: di
     """Brackets and quotes in texts, any white space: the rows are those of the standard library, line by line."""
     path = tmp_path / "t.json"
     path.write_text(json.dumps(document, indent=indent), encoding="utf-8")
-    assert table_files.read_rows(path, None, None, ",")[0] == document
+    assert table_files.read_rows(table_files.TableFile(path))[0] == document
     listed = [{"id": key, "value": value} for key, value in document.items()]
     path.write_text(json.dumps(listed, indent=indent, ensure_ascii=False), encoding="utf-8")
-    assert table_files.read_rows(path, "id", "value", ",")[0] == document
+    assert table_files.read_rows(table_files.TableFile(path, "id", "value"))[0] == document
 
 
 def test_values_stand_in_the_configuration(rows: Rows) -> None:

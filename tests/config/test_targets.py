@@ -61,6 +61,10 @@ CASES: Final = {
             "74: routes[0].foreach_limit: takes a number up to 10000",
         ],
     ),
+    "twenty steps follow, and no more": (
+        f"actor: a, then: [{', '.join(['{actor: b}'] * 21)}]",
+        ["44: routes[0].then: takes at most 20 entries"],
+    ),
     "every name of allow is one": (
         "actor: $payload.a, allow: {actor: [], queue: [a, __b, 'x-{9..2}', 'y-{0..256}', 5]}",
         [

@@ -10,6 +10,7 @@ from typing import Final
 
 import pytest
 
+from bridge.config import files
 from bridge.errors import ConfigError
 from bridge.process.loader import Loader, Prepared
 
@@ -57,26 +58,29 @@ def written(path: Path, text: str, *, endless: bool) -> Iterator[threading.Event
 
 
 @pytest.fixture
-def load(tmp_path: Path) -> Callable[[], Prepared]:
+def load(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[], Prepared]:
     """Return the load of a bridge that runs, of a configuration of several files."""
+    monkeypatch.setattr(files, "_REST_S", 0.5)  # on a busy machine a writer may pause for longer than it means to
     (tmp_path / "bridge.yaml").write_text(MAIN)
     for name, text in FILES.items():
         (tmp_path / name).write_text(text)
     return Loader(str(tmp_path / "bridge.yaml")).load
 
 
-@pytest.mark.parametrize("name", [*FILES, "bridge.yaml"])
+@pytest.mark.parametrize("name", FILES)
 def test_a_load_waits_for_the_end_of_a_writer(name: str, load: Callable[[], Prepared], tmp_path: Path) -> None:
-    """A table, a schema, an included file and the file itself, written in pieces."""
-    text = FILES.get(name, MAIN + "# a comment\n" * 50)
-    with written(tmp_path / name, text, endless=False) as done:
+    """A table, a schema and an included file, written in pieces."""
+    with written(tmp_path / name, FILES[name], endless=False) as done:
         load()
         assert done.is_set()
 
 
-@pytest.mark.parametrize("name", [*FILES, "bridge.yaml"])
-def test_a_writer_without_an_end_is_a_mistake(name: str, load: Callable[[], Prepared], tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["t.csv", "bridge.yaml"])
+def test_a_writer_without_an_end_is_a_mistake(
+    name: str, load: Callable[[], Prepared], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The load names the remedy, and the bridge keeps the old values."""
+    monkeypatch.setattr(files, "_READS", 2)
     with (
         written(tmp_path / name, FILES.get(name, MAIN), endless=True),
         pytest.raises(ConfigError, match="is written while it is read: replace it by a rename"),

@@ -168,3 +168,64 @@ async def test_a_tap_names_no_route_of_an_event_that_was_written_before(redis_se
     assert [(line["outcome"], line["routes"]["r"]["verdict"]) for line in lines] == [
         ("enqueued", "message"), ("deduplicated", "deduplicated"),
     ]  # fmt: skip
+
+
+SOURCE_KEY = {**MQTT, "deduplicate": {"key": "$payload.id"}}
+
+
+async def test_routes_of_which_an_event_was_written_before(redis_server: Redis, make: Sinks) -> None:
+    """An event that is written again for the others only: accounts, tap and log name the routes, and what became of each."""
+    each: dict[str, Any] = {"foreach": "$payload.l", "args": ["$item + payload.add"], "name": "each"}
+    routes = [each, {"name": "new", "when": "payload.more"}, {"name": "failing", "args": ["$payload.good"]}]
+    loaded = Config.model_validate(
+        {"sources": {"s": SOURCE_KEY}, "routes": [{"from": "s", "actor": "a", **route} for route in routes]}
+    )
+    table, sink, accounts = compile_routes(loaded)[0]["s"], make(redis_server), Accounts(redelivers=True)
+    found = []
+    bodies = (
+        b'{"id": 1, "l": [1, 2], "add": 1, "more": false, "good": 1}',  # all but one
+        b'{"id": 1, "l": [1, 2], "add": 1, "more": true}',  # for the one; `failing` wrote it before, so it is no dead letter
+        b'{"id": 2, "l": [1], "add": "x", "more": true}',  # two dead letters
+        b'{"id": 2, "l": [1], "add": 1, "more": true, "good": 1}',  # for those two
+        b'{"id": 3, "l": [], "more": false, "good": 1}',
+        b'{"id": 3, "l": [1, 2, 3], "add": "x", "more": false}',  # one new dead letter, not that of `failing`
+        b'{"id": 3, "l": [1, 2, 3], "add": 1, "more": false, "good": 1}',
+        b'{"id": 3, "l": [1, 2, 3], "add": 1, "more": false, "good": 1}',  # nothing
+    )
+    for body in bodies:
+        made = Batch([Event("s", "t", body, 1, len(body), raw=({}, {}))])
+        counts = make_router(loaded.sources["s"], table).route(made)
+        made.written = await sink.write(made)
+        accounts.receive(1)
+        accounts.record(made, counts, Outcome.WRITTEN)
+        line = json.loads(TapLines(loaded).line(Part(made, Outcome.WRITTEN, True, table), 0, TapFilter(contents=True)))
+        with structlog.testing.capture_logs() as lines:
+            EventLog(loaded).written(made, Outcome.WRITTEN)
+        assert len(lines[0]["messages"] or ()) == len(line["messages"])
+        with structlog.testing.capture_logs() as lines:
+            SourceLog("s", "s", Mqtt.model_validate({**SOURCE_KEY, "topics": ["t"]}), "x").written(made)
+        verdicts = {name: route["verdict"] for name, route in line["routes"].items()}
+        found.append(
+            (
+                line["outcome"],
+                len(line["messages"]),
+                verdicts,
+                sorted((one["event"], one.get("route")) for one in lines),
+            )
+        )
+    message, gone, letter = "message", "deduplicated", "dead-letter"
+    dead, again = "event.dead_lettered", "message.duplicate"
+    assert found == [
+        ("enqueued", 3, {"each": message, "failing": message, "new": "when"}, []),
+        ("enqueued", 1, {"each": gone, "new": message, "failing": gone}, [(again, "each"), (again, "failing")]),
+        ("dead-lettered", 1, {"each": letter, "new": message, "failing": letter}, [(dead, "each"), (dead, "failing")]),
+        ("enqueued", 2, {"each": message, "new": gone, "failing": message}, [(again, "new")]),
+        ("enqueued", 1, {"failing": message, "each": "foreach", "new": "when"}, []),
+        ("dead-lettered", 0, {"each": letter, "failing": gone, "new": "when"}, [(dead, "each"), (again, "failing")]),
+        ("enqueued", 3, {"each": message, "failing": gone, "new": "when"}, [(again, "failing")]),
+        ("deduplicated", 0, {"each": gone, "failing": gone, "new": "when"}, [("event.duplicate", None)]),
+    ]
+    counted = accounts.counts
+    assert (counted.enqueued, counted.dead_lettered, counted.deduplicated, counted.settled) == (5, 2, 1, 8)
+    assert counted.reasons == {"wrong-type": 2, "missing-field": 0}
+    assert {name: route.deduplicated for name, route in counted.routes.items()} == {"each": 5, "new": 1, "failing": 2}

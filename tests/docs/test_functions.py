@@ -12,12 +12,12 @@ from bridge.routing.expressions import FUNCTIONS, RUNTIME, lookups
 from tests.support.documents import page
 from tests.support.evaluation import evaluate, failure
 
-_EXAMPLE: Final = re.compile(r"`([^`]+)` → `([^`]+)`")
+EXAMPLE: Final = re.compile(r"`([^`]+)` → `([^`]+)`")
 _ERROR: Final = re.compile(r"`([^`]+)` is an error: `([^`]+)`")
 _ROW: Final = re.compile(r"^\| ((?:`\w+\([^`]*\)` ?)+)\| (.+) \| (.+) \|$", re.MULTILINE)
 
 
-@pytest.mark.parametrize(("text", "result"), _EXAMPLE.findall(page("functions")))
+@pytest.mark.parametrize(("text", "result"), EXAMPLE.findall(page("functions")))
 def test_an_example_is_true(text: str, result: str) -> None:
     """As JSON, so that 1 is not 1.0, and true is not 1."""
     tables = lookups({"customers": {"c7": 4711}})

@@ -35,6 +35,14 @@ _VALUES: Final = (
 _BOUNDS: Final = frozenset({"foreach_limit", "allow"})
 #: The keys of a table of which a lookup depends; and those of a schema on which no payload does.
 _OF_TABLES: Final = {"key", "value", "delimiter"}
+#: The keys of a source on which its payload depends, with other values of each.
+_OF_BODIES: Final[dict[str, tuple[object, ...]]] = {
+    "decode": ("json", "text", "bytes"),
+    "charset": ("utf-8", "iso-8859-1", "utf-16"),
+    "content_encoding": ("none", "zstd"),
+    "lenient": (False, True),
+    "empty": ("dead-letter", "as-null", "drop"),
+}
 _ANNOTATIONS: Final = frozenset({"$schema", "$id", "$comment", "title", "description", "examples", "default"})
 
 
@@ -47,7 +55,7 @@ class Mutant:
 
 
 def mutants(config: dict[str, Any]) -> Iterator[Mutant]:
-    """Yield every mutant of the routes; those that differ only in a name of the route are none."""
+    """Yield every mutant of the routes, tables and bodies; those that differ only in a name of the route are none."""
     for index, route in enumerate(config["routes"]):
         for path, value in _scalars((), route):
             # How long a key is remembered, no test of one event can tell.
@@ -62,6 +70,11 @@ def mutants(config: dict[str, Any]) -> Iterator[Mutant]:
             yield _mutant(
                 config, ("tables", name, key), table[key], f"{table[key]}x"[-1 if key == "delimiter" else 0 :]
             )
+    for name, source in config["sources"].items():
+        for key in _OF_BODIES.keys() & source.keys():
+            for changed in _OF_BODIES[key]:
+                if changed != source[key]:
+                    yield _mutant(config, ("sources", name, key), source[key], changed)
 
 
 def _mutant(config: dict[str, Any], path: tuple[Any, ...], value: Any, changed: Any) -> Mutant:

@@ -1,4 +1,4 @@
-"""The keys of a route that make several messages, or choose their target: each change of one makes a test of the file fail."""
+"""The keys of a route that make several messages, or choose their target, and those of bodies: each change makes a test of the file fail."""
 
 from __future__ import annotations
 
@@ -15,6 +15,8 @@ from tests.dry_run.mutants import mutants
 CONFIG: Final = """\
 sources:
   orders: {type: amqp, url: amqp://localhost, queue: q}
+  old:
+    {type: amqp, url: amqp://localhost, queue: old, decode: json-or-text, charset: iso-8859-1, content_encoding: gzip, lenient: true, empty: as-null}
 routes:
   - name: lines
     from: orders
@@ -35,6 +37,7 @@ routes:
     queue: $f"q-{payload.shard}"
     allow: {actor: [crop, resize], queue: ["q-{0..1}"]}
   - {name: rest, from: orders, otherwise: true, actor: keep}
+  - {name: old, from: old, actor: note, args: [$payload]}
 tests:
   - name: a list
     now: 2026-11-28T10:00:00Z
@@ -59,6 +62,11 @@ tests:
   - name: the rest
     event: {from: orders, topic: order.other, payload: {}}
     expect: [{route: rest, actor: keep}]
+  - {name: an umlaut, event: {from: old, payload_base64: /G4=}, expect: [{actor: note, args: [ün]}]}
+  - {name: compressed, event: {from: old, payload_base64: H4sIAAAAAAACA6tWSlSyMqwFAK+sG1YHAAAA}, expect: [{actor: note, args: [{a: 1}]}]}
+  - {name: broken, event: {from: old, body: "NaN"}, expect: [{actor: note, args: [null]}]}
+  - {name: nothing, event: {from: old, body: ""}, expect: [{actor: note, args: [null]}]}
+  - {name: text, event: {from: old, body: "on"}, expect: [{actor: note, args: ["on"]}]}
 """
 
 
@@ -69,17 +77,23 @@ def _failures(path: Path, config: dict[str, Any]) -> list[str]:
 
 
 def test_each_change_is_seen(tmp_path: Path) -> None:
-    """Operators and literals of foreach, eta, queue_by, then, actor and queue; and otherwise."""
+    """Operators and literals of foreach, eta, queue_by, then, actor and queue; otherwise, and how a body is read."""
     path = tmp_path / "bridge.yaml"
     config = yaml.safe_load(CONFIG)
     assert _failures(path, config) == []
     survivors, changed = [], set()
     for mutant in mutants(config):
-        changed.update(re.findall(r"^routes\[\d+\]\.(\w+)", mutant.change))
+        changed.update(re.findall(r"^(?:routes\[\d+\]|sources\.old)\.(\w+)", mutant.change))
         try:
             if not _failures(path, mutant.config):
                 survivors.append(mutant.change)
         except ConfigError:
             continue
     assert survivors == []
-    assert changed >= {"foreach", "eta", "queue_by", "then", "actor", "queue", "otherwise", "args"}
+    assert changed >= {"foreach", "eta", "queue_by", "then", "actor", "queue", "otherwise", "args"} | {
+        "decode",
+        "charset",
+        "content_encoding",
+        "lenient",
+        "empty",
+    }

@@ -327,7 +327,7 @@ def test_a_log_has_no_key_of_a_redacted_field(
     assert line["key"] == ("VISA-4111" if shown else "***")
     cause = bridge.wait_for("event.without_deduplication_key")["cause"]
     assert ("list" in cause) == shown
-    assert shown or not any(text in bridge.log_tail(500).lower() for text in ("4111", "3782"))
+    assert shown or not any(text in bridge.log_tail(500).lower() for text in ("visa", "amex"))
 
 
 @pytest.mark.parametrize("broker", KEYS, ids=lambda feed: feed.kind, indirect=True)

@@ -73,6 +73,11 @@ BIG = "[x * 2 for x in payload.all]"
             "when: '>' can't compare text with a number in `line.sku > 1`, element 0 of `payload.lines`",
         ),
         (
+            {"args": ["$[payload.digits for x in payload.hundred]"]},
+            "too-large",
+            "args.0: the loops of this route take too many steps in `[payload.digits for x in payload.hundred]`",
+        ),
+        (
             {"args": ["$[payload.text for x in payload.all]"]},
             "too-large",
             "args.0: the values of the message have more than 4194304 bytes in `[payload.text for x in payload.all]`",
@@ -86,7 +91,7 @@ BIG = "[x * 2 for x in payload.all]"
 )  # fmt: skip
 def test_a_dead_letter_names_the_element(route: dict[str, Any], reason: str, detail: str) -> None:
     """An empty purse is a dead letter of its own kind, also in a condition."""
-    payload = {**LINES, "all": [1] * 60_000, "text": "a" * 10_000}
+    payload = {**LINES, "all": [1] * 60_000, "text": "a" * 10_000, "hundred": [1] * 100, "digits": 10**4_200}
     (letter,) = results(route, payload=payload)
     assert (letter["reason"], letter["detail"]) == (reason, detail)
 

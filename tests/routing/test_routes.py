@@ -152,7 +152,7 @@ def test_a_missing_field_makes_a_when_false(when: str, payload: object, fits: bo
         ({"args": ["$payload.text + 1"]}, "wrong-type", "args.0: '+' takes numbers, not text in `payload.text + 1`"),
         ({"args": ["$1 / payload.zero"]}, "wrong-type", "args.0: division by zero in `1 / payload.zero`"),
         ({"args": ["$int(payload.text)"]}, "wrong-type", "args.0: "),
-        ({"args": '$"é" if payload.ü.x else 0'}, "missing-field", "args: no field 'x' in `payload.ü.x`"),
+        ({"args": '$["é"] if payload.ü.x else 0'}, "missing-field", "args: no field 'x' in `payload.ü.x`"),
     ],
     ids=lambda value: str(value)[:40],
 )

@@ -81,6 +81,7 @@ def test_an_event_names_an_actor_and_a_queue_among_those_allowed() -> None:
         ({"task": "crop", "shard": "0.DQ"}, "queue: 'q-0.DQ' is not in allow.queue"),
         ({"task": ["crop"], "shard": 0}, "actor: a list is not in allow.actor"),
         ({"task": None, "shard": 0}, "actor: null is not in allow.actor"),
+        ({"task": True, "shard": 0}, "actor: true is not in allow.actor"),
         ({"task": "x" * 1000, "shard": 0}, f"actor: '{'x' * 77}…' is not in allow.actor"),
     ],
 )

@@ -116,6 +116,7 @@ class AdminServer:
         self.listen = f"unix:{directory}/admin.sock" if directory is not None else f"127.0.0.1:{free_port()}"
         self.settings = AdminSettings.model_validate({"listen": self.listen, "token": token})
         self._ended: asyncio.Event | None = None
+        self._said: list[Any] = []
 
     def start(self) -> None:
         """Start it, also again at the same address."""
@@ -131,14 +132,16 @@ class AdminServer:
         assert not self._thread.is_alive()
 
     def _listens(self) -> bool:
-
         assert self._thread.is_alive(), "the admin server has ended"
+        # Tests that another run has begun may have taken the port meanwhile, for the same server of another state.
+        if not any(line["event"] == "admin.listening" for line in self._said):
+            return False
         with suppress(Unreachable):
             return bool(AdminClient(Address.parse(self.listen)).status_json())
         return False
 
     async def _run(self) -> None:
-        with capture_logs():  # standard output is the command's
+        with capture_logs() as self._said:  # standard output is the command's
             await self._serve()
 
     async def _serve(self) -> None:

@@ -11,10 +11,14 @@ from bridge.routing.expressions.rewriter import Expression
 _DEFAULTS = frozenset({"_pick", "_default"})
 
 
-def bare_fields(when: Expression) -> Iterator[tuple[str, int]]:
-    """Yield each field that is a condition by itself: how it is written, and how many characters stand before it."""
-    text = when.text.encode()
-    nodes = {id(node): node for node in (*_parts(when.node), *_asked(when.node))}
+def bare_fields(expression: Expression, *, is_condition: bool = False) -> Iterator[tuple[str, int]]:
+    """Yield each field that is a condition by itself: how it is written, and how many characters stand before it.
+
+    The whole expression is one (`is_condition`), or what stands behind an `if` or a `not` in it.
+    """
+    text = expression.text.encode()
+    parts = _parts(expression.node) if is_condition else ()
+    nodes = {id(node): node for node in (*parts, *_asked(expression.node))}
     for node in nodes.values():
         if _is_field(node):
             start = node.col_offset

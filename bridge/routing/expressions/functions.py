@@ -15,6 +15,7 @@ from bridge.routing.expressions import (
     money,
     purse,
     regex,
+    repetition,
     slices,
     text,
     times,
@@ -134,6 +135,7 @@ RUNTIME: Final[dict[str, object]] = {
     "_slice": slices.part,
     **equality.RUNTIME,
     **purse.RUNTIME,
+    **repetition.RUNTIME,
 }
 #: The functions of RUNTIME that read a field, or a table, by themselves.
 READERS: Final = frozenset({"_pick", "_present", "_default", "_has", "_slice", "_catch", *LOOKUPS})

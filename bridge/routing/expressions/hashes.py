@@ -11,7 +11,7 @@ from zlib import crc32
 
 from bridge.config.wording import quoted
 from bridge.routing.expressions.text import text_of
-from bridge.routing.expressions.values import bytes_of, refuse
+from bridge.routing.expressions.values import bounded, bytes_of, refuse
 
 _MAX_BUCKETS: Final = 1024
 _HASHES: Final = ("sha256", "sha1", "sha512")
@@ -30,21 +30,25 @@ def sha256_of(value: object) -> str:
     return hashlib.sha256(bytes_of("sha256()", value)).hexdigest()
 
 
+def _bounded(name: str, value: object) -> bytes:
+    return bytes_of(name, bounded(name, value) if type(value) is str else value)
+
+
 def md5_of(value: object) -> str:
     """`md5(x)`: for ids of other programs, and not for safety."""
-    return hashlib.md5(bytes_of("md5()", value), usedforsecurity=False).hexdigest()
+    return hashlib.md5(_bounded("md5()", value), usedforsecurity=False).hexdigest()
 
 
 def sha1_of(value: object) -> str:
     """`sha1(x)`: for ids of other programs, and not for safety."""
-    return hashlib.sha1(bytes_of("sha1()", value), usedforsecurity=False).hexdigest()
+    return hashlib.sha1(_bounded("sha1()", value), usedforsecurity=False).hexdigest()
 
 
 def hmac_of(key: object, value: object, digest: object = "sha256", coding: object = "hex") -> str:
     """`hmac(key, x)`, `hmac(key, x, hash)`, `hmac(key, x, hash, coding)`: the signature of x, as text."""
     check_hash(digest)
     check_coding(coding)
-    signature = hmac.digest(bytes_of("hmac()", key), bytes_of("hmac()", value), str(digest))
+    signature = hmac.digest(_bounded("hmac()", key), _bounded("hmac()", value), str(digest))
     return signature.hex() if coding == "hex" else b64encode(signature).decode("ascii")
 
 
@@ -65,7 +69,7 @@ def uuid5(name: object, *namespaces: Any) -> str:
     if type(name) is not str:
         refuse("uuid5()", "text", name)
     space = namespace_of(*namespaces) if namespaces else _NAMESPACES["url"]
-    digits = hashlib.sha1(space + name.encode(), usedforsecurity=False).hexdigest()
+    digits = hashlib.sha1(space + bounded("uuid5()", name).encode(), usedforsecurity=False).hexdigest()
     variant = "89ab"[int(digits[16], 16) & 3]
     return f"{digits[:8]}-{digits[8:12]}-5{digits[13:16]}-{variant}{digits[17:20]}-{digits[20:32]}"
 

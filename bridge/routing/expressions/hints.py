@@ -23,7 +23,7 @@ FOREIGN_NAMES: Final = frozenset(
     {"msg", "message", "event", "data", "body", "this", "self", "root", "value", "it", "doc"}
 )
 ELEMENT_HINT: Final = "only values of a route with foreach have it; choose elements there: foreach: $[x for x in payload.lines if x.qty > 0]"
-#: The functions of other programs by the way that is done here.
+#: The hints, each with the names that other programs have for such a function.
 _FOREIGN: Final[dict[str, str]] = {
     "it is called catch here: catch(payload.a, fallback)": "try or_else on_error try_cast rescue",
     "it is called default here: default(payload.a, fallback)": "get ifnull coalesce nvl if_null isnull or_default",
@@ -85,6 +85,7 @@ _FOREIGN: Final[dict[str, str]] = {
     "it is called url_encode here: url_encode(payload.a)": "urlencode quote encode_percent uri_encode encodeuricomponent escape_url escape_url_query",
     "it is called url_decode here: url_decode(payload.a)": "urldecode unquote decode_percent uri_decode decodeuricomponent unescape_url_query",
     "it is called sha256 here: sha256(payload.a)": "sha2 hash digest sha_256",
+    'write sha256(payload.a); hmac(key, payload.a, "sha512") signs': "sha512 sha384 sha3",
     "it is called bucket here: bucket(payload.a, 8)": "crc32 crc partition shard hash_mod",
     "it is called uuid5 here: uuid5(payload.a)": "uuid uuid_v5 uuid_v4 uuid4 guid uuid_v7 ksuid",
     'it is called hmac here: hmac(key, payload.a, "sha256")': "hmac_sha256 hmac_sha1 sign",
@@ -95,7 +96,7 @@ _FOREIGN: Final[dict[str, str]] = {
     "write ${NAME} in a value; an expression reads the event only": "env getenv environ secret get_env_var",
     "write a if condition else b": "if iif ternary cond case",
 }
-#: By their lower case: the functions of other programs, each with the way it is done here.
+#: The hint for the name of a function in another program, in lower case.
 FOREIGN_FUNCTIONS: Final = {word: hint for hint, words in _FOREIGN.items() for word in words.split()}
 #: Names are short, so a lower similarity than the default of `near_miss` is worth a hint.
 SIMILARITY: Final = 0.6

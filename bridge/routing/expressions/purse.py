@@ -31,7 +31,7 @@ _PER_LIST: Final = 20
 _PER_MAPPING: Final = 30
 #: To print a number takes time in proportion to the square of its digits: it costs a step for so many bits, squared.
 _BITS: Final = 200
-#: That is the price of one that an expression reads, or a message holds. A text of a number alone costs one for so many.
+#: That is the price of one that an expression reads. A text of a number, alone or in a message, costs one for so many.
 _PRINTED_BITS: Final = 80
 #: Values of these types, and texts, cost steps; the others are free.
 _DEEP: Final = frozenset({list, dict, int, bytes})
@@ -67,12 +67,14 @@ class TooLarge(Exception):
 class Purse:
     """The `steps` that are left for one event, and of each loop that has begun the iterator and its list's length."""
 
-    __slots__ = ("loops", "size", "steps")
+    __slots__ = ("loops", "repeated", "size", "steps")
 
     def __init__(self, steps: int) -> None:
         self.steps = steps
         self.size = 0
         self.loops: dict[Place, tuple[Iterator[Any], int]] = {}
+        #: See `repetition.py`.
+        self.repeated: dict[int, tuple[int, object]] | None = None
 
     def elements(self, line: int, start: int, end: int) -> list[tuple[int, int, int, int]]:
         """Return each loop within which a failure at this place happened, the innermost first.
@@ -126,7 +128,7 @@ def take(purse: Purse, steps: int) -> None:
         _spent()
 
 
-def _walk(values: Sequence[Any], steps: int) -> tuple[int, int]:
+def _walk(values: Sequence[Any], steps: int, bits_of_step: int = _BITS) -> tuple[int, int]:
     """Return how many `steps` are left after a walk over the values and all that is in them, and how many characters
     they have.
 
@@ -152,7 +154,7 @@ def _walk(values: Sequence[Any], steps: int) -> tuple[int, int]:
                 if not _LOW < item < _HIGH:
                     bits = item.bit_length()
                     size += bits // 4
-                    steps -= (bits // _BITS) ** 2
+                    steps -= (bits // bits_of_step) ** 2
             elif kind is str or kind is bytes:
                 size += len(item)
             elif kind is list or kind is dict:
@@ -182,10 +184,15 @@ def paid(purse: Purse, value: Any) -> Any:
     return value
 
 
+def print_steps(number: int) -> int:
+    """Return what it costs to make a text of a whole number."""
+    return 0 if _LOW < number < _HIGH else (number.bit_length() // _PRINTED_BITS) ** 2
+
+
 def printed(purse: Purse, value: Any) -> Any:
     """Return a value of which a text is made behind the expressions, paid for."""
-    if type(value) is int and not _LOW < value < _HIGH:
-        take(purse, (value.bit_length() // _PRINTED_BITS) ** 2)
+    if type(value) is int:
+        take(purse, print_steps(value))
     else:
         pay(purse, value)
     return value
@@ -260,7 +267,9 @@ def keyed(purse: Purse, value: Any) -> str:
 
 def measured(purse: Purse, value: Any, first: bool) -> Any:  # noqa: FBT001 - compiled code passes it
     """Return the value of one part of a message, if all parts so far have a size that can be encoded."""
-    purse.steps, size = _walk((value,), purse.steps)
+    purse.steps, size = _walk((value,), purse.steps, _PRINTED_BITS)
+    if purse.steps < 0:  # the last list may have been dear
+        _spent()
     purse.size = size if first else purse.size + size
     if purse.size > _MAX_SIZE:
         raise TooLarge(f"the values of the message have more than {_MAX_SIZE} bytes")

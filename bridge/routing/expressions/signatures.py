@@ -30,7 +30,7 @@ class Function(NamedTuple):
     """A function of the language, and how many arguments it takes; `max_args` is None if there is no bound.
 
     `checked` are arguments by their index. `check_all` gets all the arguments, each a constant or NOT_CONSTANT, and
-    raises as they do: for arguments that need each other. A `lazy` function gets its arguments unevaluated. In a loop a
+    raises as they do: for arguments that depend on each other, as a zone on its format. A `lazy` function gets its arguments unevaluated. In a loop a
     call pays `steps` beside those of every call, and `steps_per_char` of each constant text.
     """
 

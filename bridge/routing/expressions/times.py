@@ -11,7 +11,7 @@ from bridge.config.wording import describe, quoted
 from bridge.routing.expressions.money import of_float
 from bridge.routing.expressions.time_formats import EPOCHS, writer
 from bridge.routing.expressions.time_reader import reader
-from bridge.routing.expressions.values import refuse
+from bridge.routing.expressions.values import bounded, refuse
 from bridge.routing.expressions.zones import zone
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
@@ -61,7 +61,7 @@ def timestamp(value: Any, *more: str) -> int:
     if type(value) is not str:
         number = type(value) is int or type(value) is float
         refuse("timestamp()", 'text (a number with a format: timestamp(x, "s"))' if number else "text", value)
-    moment = reader(text).read(value)
+    moment = reader(text).read(bounded("timestamp()", value))
     if moment.tzinfo is None:
         if len(more) < 2:
             raise ValueError(_no_zone(text))

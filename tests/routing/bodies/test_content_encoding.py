@@ -137,7 +137,10 @@ def test_a_bomb_is_refused_at_max_body(kind: str, name: str) -> None:
     before = time.thread_time()
     refused = refusal(kind, body_of(body, content_encoding=name))
     assert time.thread_time() - before < 0.1
-    assert (refused.reason, refused.detail) == ("too-large", f"{name}: more than max_body comes out, 262144 bytes")
+    assert (refused.reason, refused.detail) == (
+        "too-large",
+        f"{name}: the body decompresses to more than max_body, 262144 bytes",
+    )
 
 
 def test_many_small_members_stay_within_max_body() -> None:

@@ -25,6 +25,9 @@ from tests.support.bodies import body_of, refusal, repaired
         (b"a=1&b=2\n", {"a": "1", "b": "2"}),
         (b"a=1%0D%0A&b=2%0A", {"a": "1\r\n", "b": "2\n"}),
         (b"a=1\n\n", {"a": "1\n"}),
+        (rb"a=\x41\u0041\\&\n=\N{DOT}", {"a": r"\x41\u0041\\", r"\n": r"\N{DOT}"}),
+        (b"a=%zz%%%41%&b=%5Cx41%5c+%2B", {"a": "%zz%%A%", "b": "\\x41\\ +"}),
+        (b"a==%3D=&b=%EF%BF%BE%EF%BF%BF", {"a": "===", "b": "\ufffe\uffff"}),
     ],
 )
 def test_a_form(body: bytes, payload: dict[str, Any]) -> None:
@@ -34,7 +37,18 @@ def test_a_form(body: bytes, payload: dict[str, Any]) -> None:
         assert repaired("form", ENCODERS["form"](payload)) == (payload, {})
 
 
-@pytest.mark.parametrize("body", [b'{"a": 1}', b"a", b"a=1&b", b"a=%ff", b"a=%ED%A0%80", b"\xff=1", b"a=\x001", b"&&"])
+def test_a_form_in_another_charset() -> None:
+    """Its escapes are bytes of that charset, as the bytes that are none."""
+    body = b"n%FC=%80%FC%26%3D\xfc&n\xfc=%5cx80&a=b"
+    payload = {"nü": ["€ü&=ü", "\\x80"], "a": "b"}
+    assert repaired("form", body, charset="windows-1252") == (payload, {"charset": 1})
+    assert repaired("form", b"a=%FC&b=%C3%BC", charset="iso-8859-1") == ({"a": "ü", "b": "Ã¼"}, {"charset": 1})
+    assert refusal("form", b"a=%FC&b=%81", charset="windows-1252").detail.startswith("not a form: ")
+
+
+@pytest.mark.parametrize(
+    "body", [b'{"a": 1}', b"a", b"a=1&b", b"a=%C3&b=%BC", b"a=%ff", b"a=%ED%A0%80", b"\xff=1", b"a=\x001", b"&&"]
+)
 def test_no_form(body: bytes) -> None:
     """A body of another kind is refused, and not taken for one odd field."""
     assert refusal("form", body).detail.startswith("not a form: ")

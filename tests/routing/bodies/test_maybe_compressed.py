@@ -104,7 +104,7 @@ def test_what_nobody_has_declared_is_no_text(kind: str, charset: str, form: str)
     body = {"gzip": gzip.compress(TEXT), "deflate": zlib.compress(TEXT), "zstd": zstd(TEXT)}[form]
     for lenient in (False, True):
         refused = refusal(kind, body, charset=charset, lenient=lenient)
-        assert refused.detail == f"it begins as {form} does: set content_encoding: {form}"
+        assert refused.detail == f"the body begins as {form} does: set content_encoding: {form}"
     declared = body_of(body, content_type="text/plain; charset=iso-8859-1")
     assert "set content_encoding" in refusal(kind, declared).detail
     other = "zstd" if form == "gzip" else "gzip"
@@ -120,7 +120,7 @@ def test_an_undeclared_body_of_zlib_that_is_cut_is_no_text(level: int, charset: 
     for body in (whole[:-1], whole[:40], whole[:-4] + b"\0\0\0\1"):
         for kind in ("text", "json-or-text", "json"):
             refused = refusal(kind, body, charset=charset)
-            assert refused.detail == "it begins as deflate does: set content_encoding: deflate"
+            assert refused.detail == "the body begins as deflate does: set content_encoding: deflate"
 
 
 @pytest.mark.parametrize("settings", [{}, {"encoding": "gzip"}])
@@ -128,7 +128,7 @@ def test_only_one_layer_is_read(settings: dict[str, Any]) -> None:
     """What is compressed twice is no text either, and no key helps."""
     event = body_of(gzip.compress(GZIP), content_encoding="gzip")
     refused = refusal("json-or-text", event, charset=LATIN, **settings)
-    assert refused.detail == "it begins as gzip does (inside gzip)"
+    assert refused.detail == "the body begins as gzip does (inside gzip)"
 
 
 def test_an_undeclared_signature_where_the_author_excludes_it() -> None:

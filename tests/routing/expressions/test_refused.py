@@ -33,6 +33,7 @@ pytestmark = pytest.mark.timeout(60)
         ("meta[topic]", "a field of meta is named by a constant", "", 0),
         ("topic.upper()", "a method can't be called", "write upper(...)", 0),
         ("payload.get('a')", "a method can't be called", "default(", 0),
+        ("sha512(topic)", "there is no function 'sha512'", "write sha256(payload.a); hmac(key, ", 0),
         ("topic.startswith('a')", "a method can't be called", "starts_with", 0),
         ("len(topic, 1)", "len() takes 1 argument, not 2", "", 0),
         ("round()", "round() takes 1 to 2 arguments, not 0", "", 0),

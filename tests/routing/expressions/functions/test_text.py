@@ -210,3 +210,20 @@ def test_the_text_of_a_value_is_its_json(value: object) -> None:
     """And a text is itself."""
     assert text_of(value) == value if isinstance(value, str) else json.loads(text_of(value)) == value
     assert evaluate('f"{payload}"', value) == evaluate('f"{payload}{1 + 1}"', value)[:-1] == text_of(value)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "md5(payload)",
+        "sha1(payload)",
+        'hmac("k", payload)',
+        'hmac(payload, "k")',
+        "uuid5(payload)",
+        'timestamp(payload, "%Y", "UTC")',
+    ],
+)
+def test_a_text_of_more_than_1_mib_is_refused_before_it_is_read(text: str) -> None:
+    """However large `max_body` is."""
+    name = text.partition("(")[0]
+    assert failure(text, "1" * (MIB + 1)).cause == f"{name}(): the text would be longer than {MIB} characters"
