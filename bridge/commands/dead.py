@@ -91,13 +91,18 @@ def _test(place: Place, letter: Letter | WorkerLetter) -> str:
     if place.config is None:
         raise UsageError("--as-test needs --config: the test is for its routes")
     if letter.source not in place.config.sources:
-        raise BridgeError(f"the configuration has no source {letter.source}: no test can have this event")
+        raise BridgeError(f"the configuration has no source {letter.source}: no test can have {letter.id}")
+    if "payload" in letter.redacted:
+        raise BridgeError(
+            f"the body of {letter.id} was left out by dead_letters.redact: a test would be one of another event"
+        )
     if letter.body_cut or letter.topic_cut:
-        raise BridgeError("the event was cut: a test of it would be one of another event")
+        part = "body" if letter.body_cut else "topic"
+        raise BridgeError(f"the {part} of {letter.id} was cut: a test would be one of another event")
     try:
         return as_test(place.config, letter.event(place.config), f"dead letter {letter.id}")
     except InvalidValue as error:
-        raise BridgeError(f"no test can have this event: {error}") from None
+        raise BridgeError(f"no test can have {letter.id}: {error}") from None
 
 
 async def _export(place: Place) -> int:

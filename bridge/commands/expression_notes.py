@@ -23,13 +23,24 @@ _LITERALS: Final = frozenset({"name", "source", "topic", "validation"})
 _CONDITIONS: Final = (ast.Compare, ast.Constant)
 
 
+#: Functions whose result does not tell their argument.
+_HIDING: Final = frozenset({"sha256", "sha1", "md5", "hmac", "uuid5", "bucket", "has", "len", "type"})
+
+
 def expression_notes(loaded: Config) -> Iterator[Diagnostic]:
     """Yield every note on the expressions of a configuration without mistakes."""
+    redact = [tuple(path.split(".")) for path in loaded.dead_letters.redact]
     for name, source in loaded.sources.items():
         key = getattr(getattr(source, "deduplicate", None), "key", None)
         if isinstance(key, str):
-            yield from _notes(f"sources.{name}", ("sources", name, "deduplicate", "key"), key[1:])
+            path: KeyPath = ("sources", name, "deduplicate", "key")
+            yield from _notes(f"sources.{name}", path, key[1:])
+            yield from _readable(f"sources.{name}", path, key[1:], (), redact)
     for index, route in enumerate(loaded.routes):
+        if route.deduplicate is not None:
+            path = ("routes", index, "deduplicate", "key")
+            item = next(_fields(_tree((route.foreach or "$null")[1:]), ()), ())
+            yield from _readable(f"route {route.name}", path, route.deduplicate.key[1:], item, redact)
         if route.when is not None:
             yield from _notes(f"route {route.name}", ("routes", index, "when"), route.when)
         for path, text in values(("routes", index), route):
@@ -48,7 +59,7 @@ def _notes(owner: str, path: KeyPath, text: str) -> Iterator[Diagnostic]:
         return
     called = {
         node.func.id
-        for node in ast.walk(ast.parse(f"[{text}\n]", mode="eval"))
+        for node in ast.walk(_tree(text))
         if isinstance(node, ast.Call)
         and isinstance(node.func, ast.Name)
         and len(node.args) == 1
@@ -57,3 +68,42 @@ def _notes(owner: str, path: KeyPath, text: str) -> Iterator[Diagnostic]:
     for name, note in _NOTES.items():
         if name in called:
             yield Diagnostic(path, f"{owner}: {note}")
+
+
+def _tree(text: str) -> ast.AST:
+    return ast.parse(f"[{text}\n]", mode="eval")
+
+
+def _readable(
+    owner: str, path: KeyPath, text: str, item: tuple[str, ...], redact: list[tuple[str, ...]]
+) -> Iterator[Diagnostic]:
+    """Yield a note on a key that holds a redacted field: Redis has it as the name of a key, as it is."""
+    for field in _fields(_tree(text), item) if redact else ():
+        hidden = next((one for one in redact if field[: len(one)] == one[: len(field)]), None)
+        if hidden is not None:
+            note = (
+                f"Redis keeps this key as it is, and with it {'.'.join(hidden)}, which dead_letters.redact leaves out"
+            )
+            yield Diagnostic(path, f"{owner}: {note}; write $sha256(...) around a text")
+            return
+
+
+def _fields(node: ast.AST, item: tuple[str, ...]) -> Iterator[tuple[str, ...]]:
+    """Yield the names of each field that an expression gives a part of; `item` is the field of its list."""
+    if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in _HIDING:
+        return
+    names: list[str] = []
+    inner = node
+    while isinstance(inner, (ast.Attribute, ast.Subscript)):
+        if isinstance(inner, ast.Attribute):
+            names.insert(0, inner.attr)
+        elif isinstance(inner.slice, ast.Constant) and isinstance(inner.slice.value, str):
+            names[:0] = inner.slice.value.split(".")
+        inner = inner.value
+    if isinstance(inner, ast.Name):
+        root = item if inner.id == "item" else (inner.id,)
+        if root[:1] in {("payload",), ("headers",), ("meta",)}:
+            yield (*root, *([name.lower() for name in names] if root == ("headers",) else names))
+        return
+    for child in ast.iter_child_nodes(node):
+        yield from _fields(child, item)

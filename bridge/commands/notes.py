@@ -35,6 +35,8 @@ _WILDCARD: Final = re.compile(r"(?:^|(?<=[/.:]))[+*#](?=[/.:]|$)")
 _BRACES: Final = re.compile(r"\{\{?\s*([A-Za-z_][\w.]*)\s*(?:\|[^{}]*)?\}?\}")
 #: Options whose value is the name of an actor.
 _ACTORS: Final = frozenset({"on_success", "on_failure", "on_retry_exhausted"})
+#: Of actors, and of the messages of Dramatiq's RabbitMQ broker.
+_PRIORITIES: Final = frozenset({"priority", "broker_priority"})
 
 
 def notes(
@@ -137,7 +139,7 @@ def _call(
             yield from _text(route, below, text, captures)
     for name, value in call.get("options", {}).items():
         place = (*path, "options", name)
-        if name == "priority":
+        if name in _PRIORITIES:
             text = f"route {route.name}: Dramatiq's Redis broker ignores the priority of a message; use another queue"
             yield Diagnostic(place, text, at_key=True)
         elif name not in options:

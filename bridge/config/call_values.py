@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Annotated, Any, Final
 
 from pydantic import BeforeValidator, Field, WithJsonSchema
@@ -35,7 +36,30 @@ def _mapping(value: object) -> object:
 
 
 def _delay(value: object) -> object:
-    return str(value) if is_expression(value) else parse_duration(value)
+    if is_expression(value):
+        return str(value)
+    try:
+        return parse_duration(value)
+    except InvalidValue as error:
+        if isinstance(value, str) and value[:1].isalpha():
+            raise InvalidValue(error.args[0], f"an expression begins with $, as in ${value}") from None
+        raise
+
+
+def _eta(value: object) -> object:
+    if is_expression(value):
+        return str(value)
+    if isinstance(value, str) and value[:1].isdigit():
+        message = "takes an expression"
+        hint = f'as in $timestamp("{value}")'
+        with suppress(InvalidValue):
+            parse_duration(value)
+            hint = f"a time from the event on is delay: {value}"
+        raise InvalidValue(message, hint)
+    if isinstance(value, str):
+        return expression(value)
+    message = f"takes an expression, not {describe(value)}"
+    raise InvalidValue(message, "as in $payload.due_at, in milliseconds since 1970, or $timestamp(payload.date)")
 
 
 def _actor(value: object) -> object:
@@ -78,6 +102,9 @@ def expression(value: object) -> str:
 Dynamic = Annotated[str, BeforeValidator(expression), WithJsonSchema(EXPRESSION)]
 DynamicOrNull = Annotated[
     str | None, BeforeValidator(or_null(expression)), WithJsonSchema({"type": ["string", "null"], "pattern": r"^\$"})
+]
+Eta = Annotated[
+    str | None, BeforeValidator(or_null(_eta)), WithJsonSchema({"type": ["string", "null"], "pattern": r"^\$"})
 ]
 ARGS: Final[Any] = Field(
     default=[], description="positional arguments", examples=[["$plant", "$payload.celsius"], "$payload.args"]

@@ -11,7 +11,7 @@ from pydantic import BeforeValidator, Field, ValidationError, WithJsonSchema, mo
 from bridge.config.connection import Integer, Model, Name, or_null
 from bridge.config.message_options import OPTIONS, Kind, check_options
 from bridge.config.substitution import unmarked
-from bridge.config.times import parse_time
+from bridge.config.times import MIN_MILLISECONDS, parse_time
 from bridge.config.units import parse_duration
 from bridge.config.validation_errors import translate
 from bridge.config.wording import describe
@@ -61,7 +61,9 @@ def _message(value: object) -> object:
 Time = Annotated[
     int,
     BeforeValidator(parse_time),
-    WithJsonSchema({"anyOf": [{"type": "string", "format": "date-time"}, {"type": "integer", "minimum": 0}]}),
+    WithJsonSchema(
+        {"anyOf": [{"type": "string", "format": "date-time"}, {"type": "integer", "minimum": MIN_MILLISECONDS}]}
+    ),
 ]
 #: Any value of YAML, without the marks of what was substituted.
 Plain = Annotated[Any, BeforeValidator(unmarked)]
@@ -101,7 +103,9 @@ class EventCase(Model):
         examples=[{"message_id": "m-1", "retain": True}],
     )
     received_at: Time | None = Field(
-        default=None, description="when the event came; without it, the test's now", examples=["2026-11-27T06:00:00Z"]
+        default=None,
+        description="when the event came, as now; without it, the test's now",
+        examples=["2026-11-27T06:00:00Z"],
     )
 
     @model_validator(mode="after")
@@ -222,7 +226,7 @@ class Case(Model):
     )
     now: Time | None = Field(
         default=None,
-        description="the time of the test, for now(), delays and timestamps",
+        description="the time of the test, for now(), delays and timestamps: with its zone, or in milliseconds since 1970",
         examples=["2026-11-27T06:00:00Z"],
     )
     expect: list[ExpectedMessage] | None = Field(

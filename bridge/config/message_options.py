@@ -63,7 +63,7 @@ REFUSED_OPTIONS: Final[dict[str, str]] = {
     "redis_message_id": "it is made new for every message; a wrong one is never acknowledged",
     "message_id": "it is made new for every message",
     "message_timestamp": "it is the time of the write",
-    "eta": "use delay, which cannot be wrong by its unit",
+    "eta": "write delay: or eta: beside options:, where a route has them",
 }
 
 _QUEUE = re.compile(r"[a-zA-Z_][a-zA-Z0-9_-]*")
@@ -118,7 +118,7 @@ def check_option(name: str, value: object, *, literal: bool) -> object:
 def check_options(options: object) -> dict[str, object]:
     """Return a route's literal options, checked. Raises InvalidValue with every mistake in them."""
     if not isinstance(options, dict):
-        raise InvalidValue(f"takes a mapping of options, not {describe(options)}")
+        raise InvalidValue(f"takes a mapping of options, not {describe(options)}", "as in {max_retries: 5}")
     report: _Report = []
     checked: dict[str, object] = {}
     for name, value in options.items():

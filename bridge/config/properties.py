@@ -5,6 +5,7 @@ This file knows no protocol: each source declares its own table, as one of its t
 
 from __future__ import annotations
 
+import base64
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -109,6 +110,8 @@ class Properties:
     headers: Literal["json", "text"] | None
     no_headers: str = ""
     default_headers: Mapping[str, object] = field(default_factory=dict)
+    #: The headers, and the fields of a payload without `decode`, that are bytes: each is base64.
+    binary: frozenset[str] = frozenset()
 
     def read(self, headers: Mapping[str, Any], meta: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
         """Return the headers and the meta of an event that sets these.
@@ -127,13 +130,24 @@ class Properties:
             raise InvalidValue.of(mistakes)
         return {**self.default_headers, **headers}, values
 
+    def check_binary(self, name: str, value: str) -> None:
+        """Raise InvalidValue for a value of a header, or of a field, that is bytes, where it is not base64 as the source writes it."""
+        if name not in self.binary:
+            return
+        try:
+            is_right = base64.b64encode(base64.b64decode(value, validate=True)).decode() == value
+        except ValueError:
+            is_right = False
+        if not is_right:
+            raise InvalidValue("the source lists it in `binary`, so it is always base64", "write its bytes in base64")
+
     def _wrong_headers(self, headers: Mapping[str, Any]) -> Iterator[Diagnostic]:
         if headers and self.headers is None:
             yield Diagnostic(("headers",), self.no_headers, "remove headers", at_key=True)
         elif self.headers == "text":
             for name, value in headers.items():
                 try:
-                    text(value)
+                    self.check_binary(name, text(value))
                 except InvalidValue as error:
                     yield error.diagnostics[0].below(("headers", name))
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
@@ -35,9 +35,15 @@ def _for_process_stream(source: RedisStream, number: int) -> RedisStream:
 
 def _properties_stream(source: RedisStream) -> Properties:
     meta = {"entry_id": Property(entry_id, "1767225600000-0")}
+    binary = frozenset(source.binary)
     if source.field is None:
-        return Properties(meta, None, "without `field`, all fields of an entry are its payload")
-    return Properties(meta, "text")
+        return Properties(meta, None, "without `field`, all fields of an entry are its payload", binary=binary)
+    return Properties(meta, "text", binary=binary)
+
+
+def _notes_stream(source: RedisStream) -> Iterable[tuple[str, str]]:
+    if source.field in source.binary:
+        yield "binary", f"lists {source.field}, the body, which decode reads; decode: bytes gives a body in base64"
 
 
 class RedisStream(SourceModel):
@@ -57,7 +63,7 @@ class RedisStream(SourceModel):
         why_not_shareable=lambda _: None,
         for_process=_for_process_stream,
         mistakes=lambda _: (),
-        notes=lambda _: (),
+        notes=_notes_stream,
     )
 
     window: WideWindowSetting = WideWindow()

@@ -8,7 +8,7 @@ from typing import Annotated, Final, TypeVar
 
 from pydantic import BeforeValidator, Field, PrivateAttr, model_validator
 
-from bridge.config.call_values import ARGS, KWARGS, OPTIONS, Args, Delay, DynamicOrNull, Kwargs, Options
+from bridge.config.call_values import ARGS, KWARGS, OPTIONS, Args, Delay, DynamicOrNull, Eta, Kwargs, Options
 from bridge.config.connection import Boolean, Integer, Model, or_null
 from bridge.config.deduplicate import RouteDeduplicateOrNull
 from bridge.config.dollar import is_expression
@@ -112,7 +112,7 @@ class Route(Model):
         description="how long after the event the message becomes due",
         examples=["10s", "$payload.wait_ms"],
     )
-    eta: DynamicOrNull = Field(
+    eta: Eta = Field(
         default=None,
         description="when the message becomes due, in milliseconds since 1970; at once if that is past",
         examples=["$payload.due_at", "$timestamp(payload.date)"],

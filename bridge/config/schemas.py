@@ -33,6 +33,8 @@ _FORMATS: Final = (".json", ".yaml", ".yml")
 _NO_LIBRARY: Final = Diagnostic((), "validate needs the library jsonschema-rs", "pip install 'dramatiq-bridge[schema]'")
 #: Stands for a value of the payload in the library's errors, which would quote it at any length.
 _MASK: Final = "[value]"
+#: The library's words for the schema `false`.
+_NOTHING_ALLOWED: Final = f"False schema does not allow {_MASK}"
 _MAX_ERROR: Final = 300
 _MAX_PLACE: Final = 80
 _REFERENCES: Final = ("$ref", "$dynamicRef", "$recursiveRef")
@@ -94,17 +96,29 @@ class Validator:
         try:
             self._validator.validate(payload)
         except ValueError as error:
-            return self._words(error)
+            return self._words(error, payload)
         return "payload does not fit the schema"
 
-    def _words(self, error: Any) -> str:
+    def _words(self, error: Any, payload: object) -> str:
         if not hasattr(error, "instance_path"):
             return f"payload can't be checked: {error}"[:_MAX_ERROR]
         message = str(error.message).replace("\n", " ")
+        if message == _NOTHING_ALLOWED:
+            message = _in_own_words(error, payload)
         place = _cut("".join(map(_step, error.instance_path)))
         pointer = _cut("".join(f"/{_escaped(step)}" for step in error.schema_path))
         where = f" ({self._name[:_MAX_PLACE]}#{pointer})"
         return f"payload{place}: {message}"[: _MAX_ERROR - len(where)] + where
+
+
+def _in_own_words(error: Any, payload: Any) -> str:
+    """Return why the schema `false`, which allows no value, refuses one; a name is shown as the library shows it elsewhere."""
+    if [*error.schema_path][-1:] != ["additionalProperties"]:
+        return "no value is allowed here"
+    for step in error.instance_path:
+        payload = payload[step]
+    # The error is that of the mapping, and each of its names is refused.
+    return f"Additional properties are not allowed ({quoted(next(iter(payload)))} was unexpected)"
 
 
 def _step(step: str | int) -> str:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Collection, Iterator
-from typing import Annotated, Any, Final
+from collections.abc import Callable, Collection, Iterator, Mapping
+from typing import Annotated, Any, ClassVar, Final
 
 from pydantic import BeforeValidator, Field, WithJsonSchema, model_validator
 
@@ -51,6 +51,12 @@ def refuse_pipe_target(options: dict[str, Any]) -> None:
 
 class Step(Model):
     """One step of a pipeline: the message that a worker writes once the one before has run."""
+
+    #: Keys that a step does not have, each with the remedy.
+    without: ClassVar[Mapping[str, str]] = {
+        "eta": "a step has a delay, from the end of the step before: "
+        "delay: '$max(0, timestamp(payload.date) - received_at)'"
+    }
 
     actor: ActorName = Field(description="actor to call", examples=["send_receipt"])
     queue: QueueName = Field(
@@ -128,20 +134,23 @@ def _expanded(text: str) -> Iterator[str]:
     if found is None:
         yield text
         return
-    first, last = int(found[1]), int(found[2])
+    ends = found.groups()
+    first, last = map(int, ends)
     if last < first:
         hint = "as in orders-{0..7}"
         raise InvalidValue(f"{found[0]} takes a smaller number, then a larger one", hint, found.start())
     if last - first >= MAX_ALLOWED:
         raise InvalidValue(f"{found[0]} stands for more than {MAX_ALLOWED} names", "", found.start())
+    # As in a shell: where an end has leading zeros, all numbers have as many digits.
+    width = max(map(len, ends)) if any(end[0] == "0" < end[1:] for end in ends) else 0
     for number in range(first, last + 1):
-        yield from _expanded(f"{text[: found.start()]}{number}{text[found.end() :]}")
+        yield from _expanded(f"{text[: found.start()]}{number:0{width}}{text[found.end() :]}")
 
 
 def _names(check: Callable[[object], str], value: object) -> object:
     """Return the names that a list of `allow` stands for, each once. Raises InvalidValue with every mistake in it."""
     if not isinstance(value, list):
-        raise InvalidValue(f"takes a list of names, not {describe(value)}")
+        raise InvalidValue(f"takes a list of names, not {describe(value)}", "as in [eu, us], or [lane-{0..7}]")
     names: dict[str, None] = {}
     mistakes: list[Diagnostic] = []
     for index, item in enumerate(value):

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import difflib
+import math
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import Final
+from typing import Any, Final
+
+import yaml
 
 from bridge.errors import KeyPath
 
@@ -80,6 +83,8 @@ def near_miss(word: str, known: Iterable[str], cutoff: float = 0.7) -> str:
 
 #: So many similar words are compared by their letters.
 _MAX_NEAR: Final = 3
+#: Shorter words have the same letters by chance.
+_MIN_SWAPPED: Final = 3
 
 
 def nearest(word: str, known: Iterable[str], cutoff: float) -> str:
@@ -88,9 +93,11 @@ def nearest(word: str, known: Iterable[str], cutoff: float) -> str:
         return ""
     possible = [one for one in known if _may_be_near(word, one, cutoff)]
     near = difflib.get_close_matches(word, possible, _MAX_NEAR, cutoff) if possible else []
-    # Of equally similar words, the one with the same letters: two of them have changed places.
+    # Of equally similar words, the one with the same letters: two of them have changed places. In a short word, such as
+    # `ulr`, that makes a difference that is too large for the measure.
     letters = sorted(word)
-    return next((one for one in near if sorted(one) == letters), near[0]) if near else ""
+    same = (one for one in near or possible if len(one) >= _MIN_SWAPPED and sorted(one) == letters)
+    return next(same, near[0] if near else "")
 
 
 def _may_be_near(word: str, known: str, cutoff: float) -> bool:
@@ -105,6 +112,12 @@ def listed(words: Iterable[object], conjunction: str = "or") -> str:
     """Return `a, b or c`."""
     *first, last = map(str, words)
     return f"{', '.join(first)} {conjunction} {last}" if first else last
+
+
+def flow(value: Any) -> str:
+    """Return a list or a mapping as YAML on one line: `{queue: [a, b]}`."""
+    text: str = yaml.safe_dump(value, default_flow_style=True, sort_keys=False, allow_unicode=True, width=math.inf)
+    return text.strip()
 
 
 def first_names(names: Sequence[str]) -> str:

@@ -10,6 +10,7 @@ import msgspec
 
 from bridge.config.cases import EventCase
 from bridge.config.files import UnreadableFile, named, read_file
+from bridge.config.properties import Properties
 from bridge.config.source_model import SourceModel
 from bridge.config.wording import describe
 from bridge.errors import BadEvent, Diagnostic, InvalidValue, KeyPath
@@ -70,7 +71,7 @@ def with_body(event: Event, source: SourceModel, body: bytes, place: KeyPath) ->
     """
     if source.traits.presents_json(source):
         try:
-            _check_fields(msgspec.json.decode(body) if body else {})
+            _check_fields(msgspec.json.decode(body) if body else {}, source.traits.properties(source))
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             message = "the body is the JSON mapping of the entry's fields, and this is no JSON"
             raise InvalidValue.of([Diagnostic(place, message, _AS_FIELDS)]) from None
@@ -127,7 +128,7 @@ def _no_encoder(kind: str, payload: object, *, is_auto: bool) -> tuple[str, str]
     return f"by {cause} the payload is text, not {describe(payload)}", f"write text, or {change}"
 
 
-def _check_fields(payload: object) -> None:
+def _check_fields(payload: object, properties: Properties) -> None:
     if not isinstance(payload, dict):
         raise InvalidValue(f"the payload is a mapping of the entry's fields, not {describe(payload)}", _AS_FIELDS)
     if not payload:
@@ -136,3 +137,7 @@ def _check_fields(payload: object) -> None:
         if not isinstance(value, str):
             hint = f'quote it: "{value}"' if isinstance(value, (int, float)) else ""
             raise InvalidValue.of([Diagnostic((name,), f"a field of an entry is text, not {describe(value)}", hint)])
+        try:
+            properties.check_binary(name, value)
+        except InvalidValue as error:
+            raise InvalidValue.of([diagnostic.below((name,)) for diagnostic in error.diagnostics]) from None

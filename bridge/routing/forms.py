@@ -19,6 +19,8 @@ _BARE_PERCENT: Final = re.compile(rb"%(?![0-9A-Fa-f][0-9A-Fa-f])")
 def read_form(body: bytes, charset: str = "utf-8") -> dict[str, Any]:
     """Return the fields of a form, all of them text; of a name that stands more than once a list.
 
+    A line end behind the last field belongs to the program that sent the form (`echo`, a text editor): in a value it is `%0A`.
+
     Raises:
         ValueError: the body is empty, or not a form: text in `charset`, each field with a "=".
     """
@@ -27,6 +29,7 @@ def read_form(body: bytes, charset: str = "utf-8") -> dict[str, Any]:
         raise ValueError(f"more than {MAX_FIELDS} fields")
     if b"\0" in body or body.startswith(BOM):
         raise ValueError("a character that no form has")
+    body = body.removesuffix(b"\r\n" if body.endswith(b"\r\n") else b"\n")
     # The escapes of forms become Python's, `%FC` is `\\xFC`, whose decoder takes a tenth of the time of `urllib`'s: it makes
     # one character of each byte, and of each sign between fields one that no byte is.
     if b"%" in body:

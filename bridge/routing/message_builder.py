@@ -71,7 +71,8 @@ def check_call(binding: Binding, args: object, kwargs: object) -> None:
 def check_delay(delay: object) -> int:
     """Return a delay in whole milliseconds. Raises BadEvent for any other value."""
     if type(delay) not in (int, float) or not 0 <= delay <= _MAX_DELAY_MS:  # type: ignore[operator]
-        raise BadEvent("option", f"delay takes milliseconds from 0 to ten years, not {quoted(delay)}")
+        hint = "; a point in time less received_at is one" if type(delay) is int and delay > _MAX_DELAY_MS else ""
+        raise BadEvent("option", f"delay takes milliseconds from 0 to ten years, not {quoted(delay)}{hint}")
     return int(delay)  # type: ignore[call-overload, no-any-return]
 
 

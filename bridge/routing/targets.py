@@ -8,6 +8,7 @@ from functools import lru_cache
 from typing import Final
 
 from bridge.config.route_model import Route as RouteConfig
+from bridge.config.times import MIN_MILLISECONDS
 from bridge.config.wording import describe, quoted
 from bridge.errors import BadEvent
 from bridge.manifest.binding import Binding
@@ -23,8 +24,6 @@ from bridge.routing.message_builder import check_arguments, check_call, check_de
 from bridge.routing.steps import CompiledStep, StepValues, pipe_target
 
 _MAX_ETA_MS: Final = 10 * 365 * 86_400_000
-#: What is smaller is meant as seconds: as milliseconds it is before 1973, and as seconds this is in the year 5138.
-_MIN_ETA_MS: Final = 10**11
 #: A route of many actors and many queues keeps the templates of those that its events have chosen lately.
 _MAX_TEMPLATES: Final = 1024
 #: Takes the values of `actor`, `queue` and `queue_by.key`, and returns an actor and its queue.
@@ -85,7 +84,7 @@ def _due(eta: object, now_ms: int) -> int | None:
     if type(eta) not in (int, float) or not eta <= now_ms + _MAX_ETA_MS:  # type: ignore[operator]
         detail = f"eta takes milliseconds since 1970, at most ten years from now, not {quoted(eta)}"
         raise BadEvent("option", detail, "eta")
-    if eta < _MIN_ETA_MS:  # type: ignore[operator]
+    if eta < MIN_MILLISECONDS:  # type: ignore[operator]
         detail = (
             f"eta takes milliseconds since 1970, and {quoted(eta)} of them end before 1973: multiply seconds by 1000"
         )

@@ -224,7 +224,7 @@ def test_check_reads_the_tests_beside_a_file(run: Terminal, path: Path) -> None:
     beside = path.with_name("bridge_test.yaml")
     beside.write_text("tests: [{name: a, event: {from: plant, topic: a}, expect: [{route: hto}]}]\n")
     run("check", str(beside), "CONFIG", code=78)
-    assert f"{beside}:1:68: tests[0].expect[0].route: no route is named 'hto'; routes: hot" in run.err
+    assert f"{beside}:1:68: tests[0].expect[0].route: no route is named 'hto'; did you mean 'hot'?" in run.err
     assert run.err.endswith("1 mistake in the configuration\n")
     (report,) = run.json("check", "CONFIG", str(beside), code=78)
     assert (report["file"], report["ok"], len(report["mistakes"])) == (str(path), False, 1)

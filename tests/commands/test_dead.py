@@ -145,6 +145,17 @@ async def test_a_letter_as_a_test(desk: Desk, dead: Dead) -> None:
     assert content["tests"][0]["expect_dead_letter"] == {"reason": "missing-field", "route": "record"}
 
 
+async def test_an_event_that_is_not_whole_is_no_test(desk: Desk, dead: Dead) -> None:
+    """The error says which letter it is, and why: a body that `redact` has left out was not cut."""
+    content = yaml.safe_load(desk.path.read_text())
+    desk.write_config(content["routes"], dead_letters={"redact": ["payload"]})
+    (letter,) = await desk.receive(order(b'{"x": 1}'))
+    await dead("show", letter.id, "--as-test", code=1)
+    assert (
+        f"the body of {letter.id} was left out by dead_letters.redact: a test would be one of another event" in dead.err
+    )
+
+
 @pytest.mark.parametrize(
     "body", [b"\xff\x00" * 5000, HOSTILE.encode(), b'"' + HOSTILE.encode() + b'"', b"x" * 200_000, b""]
 )

@@ -127,3 +127,29 @@ def test_a_running_bridge_is_found_though_an_included_file_is_broken(run: Termin
     (files / "routes/orders.yaml").write_text("routes: [")
     run("status", "--config", "bridge.yaml", code=1)
     assert "127.0.0.1:1" in run.err
+
+
+@pytest.mark.parametrize(
+    ("words", "text", "hint"),
+    [
+        (
+            ["check"],
+            "routes: [{from: plant, actor: a}]",
+            "add sources; a file that another one includes is checked through that one",
+        ),
+        (
+            ["test"],
+            "tables: {t: {values: {a: 1}}}\nroutes: []",
+            "add sources; a file that another one includes is checked through that one",
+        ),
+        (["check"], "tests: []", "these are tests of another file: give that one, which brings NAME_test.yaml"),
+        (["check"], "log: {level: debug}", "add sources: where events come from"),
+    ],
+)
+def test_a_part_alone_is_told_from_a_configuration(
+    run: Terminal, path: Path, words: list[str], text: str, hint: str
+) -> None:
+    """A file without sources, and with nothing that only a main file has, is likely one that another file includes."""
+    path.write_text(f"{text}\n")
+    run(*words, "CONFIG", code=78)
+    assert f"{path}:1:1: the key 'sources' is missing; {hint}" in run.err

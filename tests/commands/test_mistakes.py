@@ -347,6 +347,11 @@ _SOURCE_NOTES: Final = [
         "sources.n makes no dead letter of an unmatched event: it subscribes to what its routes need",
     ),
     (
+        "  n: {type: redis-stream, url: redis://h, streams: [a], group: g, field: data, binary: [photo, data]}",
+        "binary",
+        "sources.n lists data, the body, which decode reads; decode: bytes gives a body in base64",
+    ),
+    (
         "  n: {type: redis-pubsub, url: redis://h, channels: ['a*']}",
         "channels",
         "sources.n has the channel 'a*', whose wildcard is a character: wildcards stand in patterns",

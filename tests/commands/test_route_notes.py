@@ -100,7 +100,7 @@ def test_queues_that_stand_nowhere_else() -> None:
 
 def test_the_values_of_steps_are_looked_at() -> None:
     """A missing `$` is noted as in the route itself."""
-    step = {"actor": "b", "args": ["payload.id"], "options": {"priority": 1}}
+    step = {"actor": "b", "args": ["payload.id"], "options": {"broker_priority": 1}}
     assert [note.partition(": ")[2] for note in _notes({"then": [step]})] == [
         "'payload.id' is text; an expression begins with $, as in $payload.id",
         "Dramatiq's Redis broker ignores the priority of a message; use another queue",

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from bridge.commands.schema_formats import checked_formats
 from bridge.commands.schema_notes import schema_notes
 from bridge.config import load
 from tests.commands.conftest import Terminal
@@ -43,13 +44,57 @@ def test_a_word_that_is_near_to_a_keyword_is_noted(path: Path, schema: Any, expe
     [
         True,
         {"properties": {"requird": {}, "tpye": True}, "enum": [{"tpye": 1}], "default": {"itmes": 1}, "const": {"enums": 1}},
-        {"nullable": True, "example": 1, "comment": "x", "note": "y", "x-unit": "m", "titel": "t", "unit": "C", "javaType": "T"},
+        {"nullable": False, "format": "date", "example": 1, "comment": "x", "note": "y", "x-unit": "m", "titel": "t", "unit": "C", "javaType": "T"},
         {"$schema": "http://json-schema.org/draft-04/schema#", "id": "urn:x", "definitions": {"a": {}}, "title": "t"},
     ],
 )  # fmt: skip
 def test_annotations_and_names_are_no_keywords(path: Path, schema: Any) -> None:
     """Names of the payload's own, values, and words of other programs are silent."""
     assert noted(path, {"allOf": [schema]}) == []
+
+
+@pytest.mark.parametrize(
+    ("schema", "expected"),
+    [
+        ({"properties": {"x": {"format": "datetime"}}}, "properties/x/format 'date-time'?"),
+        (
+            {"format": "int32"},
+            "format route a: the format 'int32' checks nothing in this draft of JSON Schema",
+        ),
+        (
+            {"format": "uuid", "$schema": "http://json-schema.org/draft-07/schema#"},
+            "format route a: the format 'uuid' checks nothing in this draft of JSON Schema",
+        ),
+        (
+            {"dependentRequired": {"a": ["b"]}, "$schema": "http://json-schema.org/draft-07/schema#"},
+            "dependentRequired route a: 'dependentRequired' checks nothing in this draft of JSON Schema",
+        ),
+        (
+            {"properties": {"x": {"additionalItems": False}}},
+            "properties/x/additionalItems route a: 'additionalItems' checks nothing in this draft of JSON Schema",
+        ),
+        (
+            {
+                "$schema": "http://json-schema.org/draft-07/schema#",
+                "definitions": {"n": {"type": "string"}},
+                "properties": {"a": {"$ref": "#/definitions/n", "maxLength": 3}},
+            },
+            "properties/a/$ref route a: in this draft of JSON Schema nothing beside $ref is checked; write allOf: [{$ref: ...}] beside it",
+        ),
+        (
+            {"items": {"type": "string", "nullable": True}},
+            "items/nullable route a: 'nullable' is OpenAPI's, and allows no null here; write type: [string, 'null'], with the type of the value",
+        ),
+    ],
+)
+def test_a_format_or_a_keyword_that_nothing_checks_is_noted(path: Path, schema: Any, expected: str) -> None:
+    """By the draft of the schema, as a keyword of another draft; and OpenAPI's word for null, which refuses each null here."""
+    assert noted(path, schema) == [expected]
+
+
+def test_the_formats_that_are_proposed_are_checked() -> None:
+    """Each of them by the newest draft: a text that is of none of them does not fit."""
+    assert len(checked_formats(None)) == 19
 
 
 def test_a_misspelt_keyword_of_a_file_is_noted_once(run: Terminal, path: Path) -> None:

@@ -236,6 +236,10 @@ def test_an_event_that_the_bridge_never_gets(run: Terminal, path: Path) -> None:
         ),
         ({"event": HOT, "now": -5, "expect": []}, "tests[0].now: takes a time after 1970 and before the year 10000"),
         (
+            {"event": HOT, "now": 1795885000, "expect": []},
+            "tests[0].now: takes whole milliseconds since 1970, and 1795885000 of them end before 1973: multiply seconds by 1000",
+        ),
+        (
             {"event": HOT, "now": 10**25, "expect": []},
             "tests[0].now: takes a time after 1970 and before the year 10000",
         ),

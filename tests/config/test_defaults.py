@@ -149,7 +149,9 @@ sources: {a: {type: mqtt}, b: {type: mqtt}}
     ),
     "no mapping": (
         "defaults: [mqtt]\nsources: {a: {type: mqtt, url: mqtt://h}}\n",
-        ["1:11: defaults: takes a mapping, not a list"],
+        [
+            "1:11: defaults: takes a mapping, not a list; as in defaults: {mqtt: {url: 'mqtts://broker.example.com', username: bridge}}"
+        ],
     ),
 }
 

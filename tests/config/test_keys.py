@@ -67,7 +67,7 @@ bridge.yaml:1:1: takes a mapping, not a list
 routes: []
 """,
         """\
-bridge.yaml:1:1: the key 'sources' is missing; add sources: where events come from, by names of your own
+bridge.yaml:1:1: the key 'sources' is missing; add sources; a file that another one includes is checked through that one
     routes: []
     ^
 """,

@@ -196,7 +196,7 @@ routes:
     options: {eta: 1700000000}
 """,
         """\
-bridge.yaml:6:15: routes[0].options.eta: the option eta is never written by a bridge; use delay, which cannot be wrong by its unit
+bridge.yaml:6:15: routes[0].options.eta: the option eta is never written by a bridge; write delay: or eta: beside options:, where a route has them
         options: {eta: 1700000000}
                   ^
 """,

@@ -52,7 +52,7 @@ CASES: Final = {
         "actor: a, foreach: [1, 2], eta: 10s",
         [
             "47: routes[0].foreach: takes an expression, not a list; it begins with $, as in $payload.items",
-            "60: routes[0].eta: takes an expression; it begins with $, as in $payload.id",
+            "60: routes[0].eta: takes an expression; a time from the event on is delay: 10s",
         ],
     ),
     "bounds hold": (
@@ -114,7 +114,7 @@ CASES: Final = {
     "otherwise is true or false": (
         "actor: a, otherwise: rest",
         [
-            "49: routes[0].otherwise: takes true or false, not text",
+            "49: routes[0].otherwise: takes true or false, not text; a condition goes into when:",
         ],
     ),
 }  # fmt: skip

@@ -14,7 +14,7 @@ sources:
   s: {type: redis-pubsub, url: redis://localhost, channels: signups}
 """,
         """\
-bridge.yaml:2:61: sources.s.channels: takes a list, not text
+bridge.yaml:2:61: sources.s.channels: takes a list, not text; as in channels: [signups]
       s: {type: redis-pubsub, url: redis://localhost, channels: signups}
                                                                 ^
 """,
@@ -141,7 +141,7 @@ sources:
 log: debug
 """,
         """\
-bridge.yaml:3:6: log: takes a mapping, not text
+bridge.yaml:3:6: log: takes a mapping, not text; as in log: {level: debug}
     log: debug
          ^
 """,
@@ -153,7 +153,7 @@ sources:
 routes:
 """,
         """\
-bridge.yaml:3:8: routes: takes a list, not null
+bridge.yaml:3:8: routes: takes a list, not null; as in routes: [{from: orders, actor: reserve_stock, args: [$payload.id]}]
     routes:
            ^
 """,

@@ -31,7 +31,17 @@ SOURCES: Final[dict[str, dict[str, Any]]] = {
     "pubsub": {"type": "redis-pubsub", "url": "redis://localhost", "channels": ["c"]},
     "stream": {"type": "redis-stream", "url": "redis://localhost", "streams": ["s"], "group": "g"},
     "field": {"type": "redis-stream", "url": "redis://localhost", "streams": ["s"], "group": "g", "field": "data"},
+    "photo": {"type": "redis-stream", "url": "redis://localhost", "streams": ["s"], "group": "g", "binary": ["photo"]},
+    "field-photo": {
+        "type": "redis-stream",
+        "url": "redis://localhost",
+        "streams": ["s"],
+        "group": "g",
+        "field": "data",
+        "binary": ["photo"],
+    },
 }
+BASE64: Final = "the source lists it in `binary`, so it is always base64; write its bytes in base64"
 BODY: Final[dict[str, Any]] = {"stream": {"payload": {"a": "1"}}}
 
 
@@ -44,7 +54,7 @@ def sources(tmp_path: Path) -> Mapping[str, config.SourceModel]:
 
 
 def _details(sources: Mapping[str, config.SourceModel], name: str, **event: Any) -> Details:
-    topic = {} if name in {"pubsub", "stream", "field"} else {"topic": "t"}
+    topic = {} if name in {"pubsub", "stream", "field", "photo", "field-photo"} else {"topic": "t"}
     case = EventCase.model_validate({"from": name, **topic, **BODY.get(name, {}), **event})
     return described_event(case, sources[name], Path(), NOW_MS).details()
 
@@ -102,6 +112,15 @@ def test_each_value_has_the_type_that_the_protocol_gives_it(sources: Mapping[str
         ("mqtt-3", {"headers": {"n": "5"}}, "headers: MQTT 3.1.1 has no user properties"),
         ("mqtt-3", {"meta": {"reply_to": "a"}}, "meta.reply_to: meta of this source has no 'reply_to'"),
         ("mqtt", {"meta": {"message_id": "a"}}, "meta.message_id: meta of this source has no 'message_id'; it has qos"),
+        ("field-photo", {"headers": {"photo": "!!"}}, f"headers.photo: {BASE64}"),
+        ("photo", {"payload": {"photo": "!!"}}, f"payload.photo: {BASE64}"),
+        ("photo", {"payload": {"photo": "aGk"}}, f"payload.photo: {BASE64}"),
+        ("photo", {"body": '{"photo": "h\u00e4"}'}, f"body.photo: {BASE64}"),
+        (
+            "amqp",
+            {"meta": {"timestamp": 1795885000}},
+            "meta.timestamp: takes whole milliseconds since 1970, and 1795885000 of them",
+        ),
         ("mqtt", {"meta": {"qos": 2}}, "meta.qos: takes 0 or 1"),
         ("mqtt-0", {"meta": {"qos": 1}}, "meta.qos: takes 0, by the settings of its source"),
         ("mqtt", {"meta": {"qos": True}}, "meta.qos: takes 0 or 1"),

@@ -100,6 +100,22 @@ def test_a_range_stands_for_its_names() -> None:
     assert len(loaded.targets) == 64
 
 
+@pytest.mark.parametrize(
+    ("written", "names"),
+    [
+        ("q-{01..03}", ["q-01", "q-02", "q-03"]),
+        ("q-{8..010}", ["q-008", "q-009", "q-010"]),
+        ("q-{0..2}", ["q-0", "q-1", "q-2"]),
+        ("q-{00..01}-{9..10}", ["q-00-9", "q-00-10", "q-01-9", "q-01-10"]),
+    ],
+)
+def test_a_range_keeps_leading_zeros(written: str, names: list[str]) -> None:
+    """As in a shell, `{01..03}` has as many digits in each name: an event that names `q-01` is allowed."""
+    route = {**FREE, "allow": {"actor": ["a"], "queue": [written]}}
+    loaded = Config.model_validate({"sources": SOURCES, "routes": [{"from": "plant", **route}]}).routes[0]
+    assert loaded.queues == names
+
+
 def test_with_a_manifest_a_chosen_actor_is_called_on_its_own_queue() -> None:
     """A route that names no queue takes that of the actor, also where an event chooses it; so does a step of `then`."""
     actors = {name: Actor(queue=f"{name}-queue", parameters=()) for name in ("resize", "crop", "notify")}

@@ -78,6 +78,11 @@ def test_each_element_of_a_list_has_its_own_steps() -> None:
         ({"args": "$payload.id"}, "wrong-type", "then.1: args takes a list, not a number"),
         ({"kwargs": "$payload.id"}, "wrong-type", "then.1: kwargs takes a mapping, not a number"),
         ({"delay": "$payload.id * -1"}, "option", "then.1: delay takes milliseconds from 0 to ten years, not -7"),
+        (
+            {"delay": "$payload.id + 1795939200000"},
+            "option",
+            "then.1: delay takes milliseconds from 0 to ten years, not 1795939200007; a point in time less received_at is one",
+        ),
         ({"message_id": "$payload.id"}, "option", "then.1: message_id takes text of 1 to 255 characters, not 7"),
         (
             {"options": {"max_retries": "$payload.name"}},

@@ -93,6 +93,18 @@ def test_the_order_is_topic_decode_validate_when(tmp_path: Path) -> None:
     ("schema", "payload", "words"),
     [
         ({"additionalProperties": False}, {"x" * 5000: 1}, "payload"),
+        (
+            {"additionalProperties": False},
+            {"id": 1},
+            "payload: Additional properties are not allowed ('id' was unexpected) (",
+        ),
+        (
+            {"items": {"additionalProperties": False}},
+            [{}, {"b": 1}],
+            "payload[1]: Additional properties are not allowed ('b' was unexpected) (",
+        ),
+        ({"properties": {"a": False}}, {"a": 7}, "payload.a: no value is allowed here (validate#/properties/a)"),
+        ({"propertyNames": False}, {"a": 7}, "payload: no value is allowed here (validate#/propertyNames)"),
         ({"additionalProperties": {"type": "null"}}, {"x" * 5000: {"y" * 5000: 1}}, "payload…xxx"),
         ({"enum": ["x" * 5000]}, 1, "payload: [value] is not one of"),
         ({"const": list(range(9999))}, 1, "payload: [0,1,2"),

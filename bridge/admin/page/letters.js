@@ -115,7 +115,7 @@ export class Letters {
     add("id", visible(letter.id));
     add("topic", visible(letter.topic) || "none");
     add("received", clock(letter.received_at_ms / 1000), {});
-    add("body", `${bytes(letter.body_size)}${letter.body_cut ? ", cut: it cannot be retried" : ""}`, {});
+    add("body", `${bytes(letter.body_size)}${letter.body_cut ? `, ${letter.redacted?.includes("payload") ? "left out by dead_letters.redact" : "cut"}: it cannot be retried` : ""}`, {});
     if (letter.redacted?.length) add("redacted", letter.redacted.map(visible).join(", "));
     for (const [at, { reason, error }] of (letter.earlier ?? []).entries()) add(`earlier reason ${at + 1}`, visible(error ? `${reason}: ${error}` : reason), {});
     const retry = h("button", { type: "button", "data-key": `retry ${letter.id}`, disabled: Boolean(letter.body_cut), on: { click: () => this.retry(letter, retry, failure) } }, "Retry");

@@ -105,7 +105,13 @@ FUNCTIONS: Final[dict[str, Function]] = {
     "sha256": Function(hashes.sha256_of, 1, 1),
     "md5": Function(hashes.md5_of, 1, 1),
     "sha1": Function(hashes.sha1_of, 1, 1),
-    "hmac": Function(hashes.hmac_of, 2, 3, {2: Checked("hash", hashes.check_hash)}, steps=150),
+    "hmac": Function(
+        hashes.hmac_of,
+        2,
+        4,
+        {2: Checked("hash", hashes.check_hash), 3: Checked("coding", hashes.check_coding)},
+        steps=150,
+    ),
     "uuid5": Function(hashes.uuid5, 1, 2, {1: Checked("namespace", hashes.namespace_of)}, steps=150),
     "bucket": Function(hashes.bucket, 2, 2, {1: Checked("number of buckets", hashes.check_buckets)}),
     # Tables.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 import re
+from base64 import b64encode
 from typing import Any, Final
 from zlib import crc32
 
@@ -14,6 +15,7 @@ from bridge.routing.expressions.values import bounded, bytes_of, refuse
 
 _MAX_BUCKETS: Final = 1024
 _HASHES: Final = ("sha256", "sha1", "sha512")
+_CODINGS: Final = ("hex", "base64")
 _UUID: Final = "[0-9a-fA-F]{8}-(?:[0-9a-fA-F]{4}-){3}[0-9a-fA-F]{12}"
 #: RFC 9562, section 6.6.
 _NAMESPACES: Final = {
@@ -42,18 +44,24 @@ def sha1_of(value: object) -> str:
     return hashlib.sha1(_bounded("sha1()", value), usedforsecurity=False).hexdigest()
 
 
-def hmac_of(key: object, value: object, *names: Any) -> str:
-    """`hmac(key, x)`, `hmac(key, x, hash)`: the signature of x, in hexadecimal digits."""
-    for name in names:
-        check_hash(name)
-    digest: str = names[0] if names else "sha256"
-    return hmac.digest(_bounded("hmac()", key), _bounded("hmac()", value), digest).hex()
+def hmac_of(key: object, value: object, digest: object = "sha256", coding: object = "hex") -> str:
+    """`hmac(key, x)`, `hmac(key, x, hash)`, `hmac(key, x, hash, coding)`: the signature of x, as text."""
+    check_hash(digest)
+    check_coding(coding)
+    signature = hmac.digest(_bounded("hmac()", key), _bounded("hmac()", value), str(digest))
+    return signature.hex() if coding == "hex" else b64encode(signature).decode("ascii")
 
 
 def check_hash(name: object) -> None:
     """Check the hash of `hmac`. Raises ValueError if it is none."""
     if type(name) is not str or name not in _HASHES:
         raise ValueError(f"{quoted(name)} is no hash of hmac(): they are {', '.join(_HASHES)}")
+
+
+def check_coding(name: object) -> None:
+    """Check the coding of a signature. Raises ValueError if it is none."""
+    if type(name) is not str or name not in _CODINGS:
+        raise ValueError(f"{quoted(name)} is no coding of hmac(): they are {', '.join(_CODINGS)}")
 
 
 def uuid5(name: object, *namespaces: Any) -> str:

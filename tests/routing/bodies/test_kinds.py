@@ -21,13 +21,17 @@ from tests.support.bodies import body_of, refusal, repaired
         (b"=1", {"": "1"}),
         (b"a%3Db=%26%zz", {"a=b": "&%zz"}),
         (b"a=" + b"1" * 100, {"a": "1" * 100}),
+        (b"a=1&b=2\r\n", {"a": "1", "b": "2"}),
+        (b"a=1&b=2\n", {"a": "1", "b": "2"}),
+        (b"a=1%0D%0A&b=2%0A", {"a": "1\r\n", "b": "2\n"}),
+        (b"a=1\n\n", {"a": "1\n"}),
         (rb"a=\x41\u0041\\&\n=\N{DOT}", {"a": r"\x41\u0041\\", r"\n": r"\N{DOT}"}),
         (b"a=%zz%%%41%&b=%5Cx41%5c+%2B", {"a": "%zz%%A%", "b": "\\x41\\ +"}),
         (b"a==%3D=&b=%EF%BF%BE%EF%BF%BF", {"a": "===", "b": "\ufffe\uffff"}),
     ],
 )
 def test_a_form(body: bytes, payload: dict[str, Any]) -> None:
-    """Fields are text; of a name that stands more than once, a list."""
+    """Fields are text; of a name that stands more than once, a list. One line end behind the form is none of it."""
     assert repaired("form", body) == (payload, {})
     if b"%zz" not in body:
         assert repaired("form", ENCODERS["form"](payload)) == (payload, {})

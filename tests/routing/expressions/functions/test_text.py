@@ -140,6 +140,7 @@ def test_a_wrong_value_is_an_error(text: str, payload: object, cause: str) -> No
         ("capture(topic, 1)", "the regex of capture() is a constant text", 15),
         ("int(topic, 36)", "the base of int() is 2, 8, 10 or 16, not 36", 11),
         ("hmac('k', topic, 'md5')", "'md5' is no hash", 17),
+        ("hmac('k', topic, 'sha1', 'b64')", "'b64' is no coding of hmac(): they are hex, base64", 25),
         ("uuid5(topic, 'x')", "'x' is no namespace", 13),
         ("bucket(topic, 0)", "there are 1 to 1024 buckets, not 0", 14),
         ("catch(topic)", "catch() takes 2 arguments, not 1", 0),
@@ -181,7 +182,9 @@ def test_coding_and_hashes_are_those_of_the_library(text: str, data: bytes) -> N
     assert md5_of(data) == hashlib.md5(data, usedforsecurity=False).hexdigest()
     assert sha1_of(text) == hashlib.sha1(raw, usedforsecurity=False).hexdigest()
     for name in ("sha256", "sha1", "sha512"):
-        assert hmac_of(text, data, name) == hmac.new(raw, data, name).hexdigest()
+        signature = hmac.new(raw, data, name)
+        assert hmac_of(text, data, name) == hmac_of(text, data, name, "hex") == signature.hexdigest()
+        assert hmac_of(text, data, name, "base64") == base64.b64encode(signature.digest()).decode()
     assert uuid5(text) == str(uuid.uuid5(uuid.NAMESPACE_URL, text))
     assert uuid5(text, "dns") == str(uuid.uuid5(uuid.NAMESPACE_DNS, text))
     assert uuid5(text, str(uuid.NAMESPACE_OID)) == uuid5(text, "oid") == str(uuid.uuid5(uuid.NAMESPACE_OID, text))
