@@ -40,8 +40,6 @@ class Text:
     def tree(self) -> ast.expr:
         """Return Python's tree of the text. Raises InvalidValue if it is not exactly one expression."""
         tree = self._parsed()
-        if isinstance(tree, ast.ListComp):
-            raise self.error(tree, "a comprehension without brackets can't be used in an expression", "write it in [ ]")
         if not isinstance(tree, ast.List):
             raise InvalidValue("not a valid expression")
         if not tree.elts:
@@ -56,13 +54,16 @@ class Text:
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # "\d" in a regex is no concern of the user's.
-                return ast.parse(self._wrapped, mode="eval").body
+                tree = ast.parse(self._wrapped, mode="eval").body
         except SyntaxError as error:
             for start, field in fields:
                 Text(field)._check_field(start)  # noqa: SLF001 - its own class
             self._explain(error)
         except (RecursionError, MemoryError):
             raise InvalidValue(TOO_DEEP) from None
+        if isinstance(tree, ast.ListComp):
+            raise self.error(tree, "a comprehension without brackets can't be used in an expression", "write it in [ ]")
+        return tree
 
     def _check_field(self, start: int) -> None:
         """Check the syntax of this text, which begins at `start` in an f-string."""

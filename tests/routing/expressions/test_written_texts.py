@@ -53,6 +53,15 @@ def test_a_text_is_refused_in_the_same_words_on_every_python(text: str, message:
     assert refusal(text).offset == at
 
 
+def test_a_field_is_no_comprehension_without_brackets() -> None:
+    """Python 3.11 would take one, and 3.12 not; they show it at different places."""
+    diagnostic = refusal("f'{x for x in payload}'")
+    assert (diagnostic.message, diagnostic.hint) == (
+        "a comprehension without brackets can't be used in an expression",
+        "write it in [ ]",
+    )
+
+
 def test_what_python_3_12_reads_and_3_11_does_not_is_found_without_python() -> None:
     """So it is found also where this Python would read it."""
     for text in ('f"{a["b"]}"', r"""f"{split(a, '\n')}" """, 'f"{f"{a}"}"'):
