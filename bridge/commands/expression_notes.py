@@ -5,9 +5,9 @@ from __future__ import annotations
 import ast
 import re
 from collections.abc import Iterator
-from typing import Final
+from typing import Final, NamedTuple
 
-from bridge.config import Config
+from bridge.config import Config, Route
 from bridge.config.dollar import is_expression, texts
 from bridge.errors import Diagnostic, KeyPath
 
@@ -23,18 +23,39 @@ _LITERALS: Final = frozenset({"name", "source", "topic", "validation"})
 _CONDITIONS: Final = (ast.Compare, ast.Constant)
 
 
-def expression_notes(loaded: Config) -> Iterator[Diagnostic]:
-    """Yield every note on the expressions of a configuration without mistakes."""
+class Written(NamedTuple):
+    """An expression of a configuration: whose it is, its place, and how many characters stand before it there.
+
+    `route` is None for the key of a source.
+    """
+
+    owner: str
+    source: str
+    route: Route | None
+    path: KeyPath
+    text: str
+    prefix: int
+
+
+def expressions_of(loaded: Config) -> Iterator[Written]:
+    """Yield every expression of a configuration without mistakes."""
     for name, source in loaded.sources.items():
         key = getattr(getattr(source, "deduplicate", None), "key", None)
         if isinstance(key, str):
-            yield from _notes(f"sources.{name}", ("sources", name, "deduplicate", "key"), key[1:])
+            yield Written(f"sources.{name}", name, None, ("sources", name, "deduplicate", "key"), key[1:], 1)
     for index, route in enumerate(loaded.routes):
+        owner = f"route {route.name}"
         if route.when is not None:
-            yield from _notes(f"route {route.name}", ("routes", index, "when"), route.when)
+            yield Written(owner, route.source, route, ("routes", index, "when"), route.when, 0)
         for path, text in texts(("routes", index), route):
             if is_expression(text) and path[2] not in _LITERALS:
-                yield from _notes(f"route {route.name}", path, text[1:])
+                yield Written(owner, route.source, route, path, text[1:], 1)
+
+
+def expression_notes(loaded: Config) -> Iterator[Diagnostic]:
+    """Yield every note on the calls in expressions."""
+    for written in expressions_of(loaded):
+        yield from _notes(written.owner, written.path, written.text)
 
 
 def _notes(owner: str, path: KeyPath, text: str) -> Iterator[Diagnostic]:

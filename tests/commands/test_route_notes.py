@@ -56,7 +56,7 @@ def test_keys_of_a_route_whose_name_may_change() -> None:
         ("$lower(payload.region)", ["eu", "EU"], ["EU"]),
         ("$upper(payload.region)", ["eu", "EU"], ["eu"]),
         ("$payload.total > 5", ["true", "false", "yes"], ["yes"]),
-        ("$not payload.x", ["true", "1"], ["1"]),
+        ("$not has(payload.x)", ["true", "1"], ["1"]),
         ("$has(payload.x)", ["false", "no"], ["no"]),
     ],
 )

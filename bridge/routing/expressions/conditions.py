@@ -11,10 +11,14 @@ from bridge.routing.expressions.rewriter import Expression
 _DEFAULTS = frozenset({"_pick", "_default"})
 
 
-def bare_fields(when: Expression) -> Iterator[tuple[str, int]]:
-    """Yield each field that is a condition by itself: how it is written, and how many characters stand before it."""
-    text = when.text.encode()
-    nodes = {id(node): node for node in (*_parts(when.node), *_asked(when.node))}
+def bare_fields(expression: Expression, *, is_condition: bool) -> Iterator[tuple[str, int]]:
+    """Yield each field that is a condition by itself: how it is written, and how many characters stand before it.
+
+    Unless the expression `is_condition` as a whole, only what is behind an `if` or `not` in it is one.
+    """
+    text = expression.text.encode()
+    parts = _parts(expression.node) if is_condition else ()
+    nodes = {id(node): node for node in (*parts, *_asked(expression.node))}
     for node in nodes.values():
         if _is_field(node):
             start = node.col_offset
