@@ -36,7 +36,9 @@ class TableReads:
     columns: list[Column] = field(default_factory=list)
 
     def add_field(self, base: ast.expr, name: object, offset: int) -> None:
-        """Note that a field of `base` is read, if that is a call of `lookup`."""
+        """Note that a field of `base` is read, if that is a call of `lookup`, or one with a fallback."""
+        while isinstance(base, ast.Call) and isinstance(base.func, ast.Name) and base.func.id in {"default", "catch"}:
+            base = base.args[0]
         if isinstance(name, str) and (table := table_of(base)) is not None:
             self.columns.append(Column(table, name, offset))
 

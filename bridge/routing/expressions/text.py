@@ -115,6 +115,11 @@ def text_of(value: Any) -> str:
     return _json("str()", value)
 
 
+def key_text(value: Any) -> str:
+    """The text of a key, the same of equal numbers: that of 1.0 is "1"."""
+    return text_of(int(value) if type(value) is float and value.is_integer() else value)
+
+
 def changed(name: str, change: Callable[[str], str]) -> Callable[[object], str]:
     """`lower`, `upper`: one text from another."""
 

@@ -37,6 +37,7 @@ def _load(tmp_path: Path, route: dict[str, Any], **source: Any) -> config.Config
     [
         ('payload.v > float(lookup("d", payload.d).limt)', "there is no column 'limt' in the table d; did you mean 'limit'?"),
         ('lookup("d", payload.d)["Limit"] == "5"', "there is no column 'Limit' in the table d; did you mean 'limit'?"),
+        ('default(lookup("d", payload.d), {"limit": "9"}).limt == "5"', "there is no column 'limt'"),
         ('has(lookup("d", payload.d).zone)', "there is no column 'zone' in the table d; it has device, limit"),
         ('any(lookup("d", x).limt == "5" for x in payload.l)', "there is no column 'limt'"),
         ('lookup("limits", payload.d).limit == "5"', "the values of the table limits have no fields; write lookup('limits', key) alone"),
