@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 import re
 from collections.abc import Iterator
-from typing import Final
+from typing import Final, NamedTuple
 
 from bridge.config import Config, Route
 from bridge.config.dollar import is_expression, texts
@@ -23,35 +23,39 @@ _LITERALS: Final = frozenset({"name", "source", "topic", "validation"})
 _CONDITIONS: Final = (ast.Compare, ast.Constant)
 
 
-#: Functions whose result does not tell their argument.
-_HIDING: Final = frozenset({"sha256", "sha1", "md5", "hmac", "uuid5", "bucket", "has", "len", "type"})
+class Written(NamedTuple):
+    """An expression of a configuration: whose it is, its place, and how many characters stand before it there.
+
+    `route` is None for the key of a source.
+    """
+
+    owner: str
+    source: str
+    route: Route | None
+    path: KeyPath
+    text: str
+    prefix: int
 
 
-def expression_notes(loaded: Config) -> Iterator[Diagnostic]:
-    """Yield every note on the expressions of a configuration without mistakes."""
-    redact = [tuple(path.split(".")) for path in loaded.dead_letters.redact]
+def expressions_of(loaded: Config) -> Iterator[Written]:
+    """Yield every expression of a configuration without mistakes."""
     for name, source in loaded.sources.items():
         key = getattr(getattr(source, "deduplicate", None), "key", None)
         if isinstance(key, str):
-            path: KeyPath = ("sources", name, "deduplicate", "key")
-            yield from _notes(f"sources.{name}", path, key[1:])
-            yield from _readable(f"sources.{name}", path, key[1:], (), redact)
+            yield Written(f"sources.{name}", name, None, ("sources", name, "deduplicate", "key"), key[1:], 1)
     for index, route in enumerate(loaded.routes):
-        if route.deduplicate is not None:
-            path = ("routes", index, "deduplicate", "key")
-            item = next(_fields(_tree((route.foreach or "$null")[1:]), ()), ())
-            yield from _readable(f"route {route.name}", path, route.deduplicate.key[1:], item, redact)
+        owner = f"route {route.name}"
         if route.when is not None:
-            yield from _notes(f"route {route.name}", ("routes", index, "when"), route.when)
-        for path, text in values(("routes", index), route):
-            yield from _notes(f"route {route.name}", path, text)
+            yield Written(owner, route.source, route, ("routes", index, "when"), route.when, 0)
+        for path, text in texts(("routes", index), route):
+            if is_expression(text) and path[2] not in _LITERALS:
+                yield Written(owner, route.source, route, path, text[1:], 1)
 
 
-def values(path: KeyPath, route: Route) -> Iterator[tuple[KeyPath, str]]:
-    """Yield each expression of the route at `path` but `when`, without its `$`."""
-    for below, text in texts(path, route):
-        if is_expression(text) and below[2] not in _LITERALS:
-            yield below, text[1:]
+def expression_notes(loaded: Config) -> Iterator[Diagnostic]:
+    """Yield every note on the calls in expressions."""
+    for written in expressions_of(loaded):
+        yield from _notes(written.owner, written.path, written.text)
 
 
 def _notes(owner: str, path: KeyPath, text: str) -> Iterator[Diagnostic]:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Any, Final
 
 from bridge.commands.body_notes import body_notes
-from bridge.commands.expression_notes import expression_notes, values
+from bridge.commands.expression_notes import expression_notes
 from bridge.commands.route_notes import route_notes
 from bridge.commands.schema_notes import schema_notes
+from bridge.commands.text_notes import text_notes
 from bridge.config import Config, Route, SourceConfig
 from bridge.config.dollar import is_expression, texts
 from bridge.config.manifest import Manifest
@@ -18,8 +19,7 @@ from bridge.config.source_model import DeduplicatedSource
 from bridge.config.wording import spell_path
 from bridge.errors import Diagnostic, KeyPath
 from bridge.manifest.checks import check_calls
-from bridge.routing.expressions import ELEMENT_NAMES, FUNCTIONS, NAMES, parse
-from bridge.routing.expressions.conditions import bare_fields
+from bridge.routing.expressions import FUNCTIONS
 from bridge.sources.sharding import why_not_shareable
 from bridge.topics.index import PatternIndex
 
@@ -77,6 +77,7 @@ def notes(
         yield from _values(loaded, route, path, options)
     yield from route_notes(loaded, actors)
     yield from expression_notes(loaded)
+    yield from text_notes(loaded)
     for doubt in check_calls(loaded, actors).doubts if actors is not None else ():
         text = f"{spell_path(path_in_file(doubt.path))}: {doubt}, unless a decorator of the actor changes the call"
         yield Diagnostic(doubt.path, text, at_key=doubt.at_key)
@@ -106,7 +107,6 @@ def _wildcards(loaded: Config, route: Route, path: KeyPath) -> Iterator[Diagnost
 def _values(loaded: Config, route: Route, path: KeyPath, options: Collection[str]) -> Iterator[Diagnostic]:
     syntax = loaded.sources[route.source].traits.topics
     captures = syntax.compile(route.topic).captures if route.topic is not None else ()
-    yield from _conditions(route, path, captures)
     call = {"args": route.args, "kwargs": route.kwargs, "options": route.options}
     yield from _call(route, path, call, captures, options)
     for number, step in enumerate(route.then):
@@ -114,24 +114,8 @@ def _values(loaded: Config, route: Route, path: KeyPath, options: Collection[str
         yield from _call(route, (*path, "then", number), call, captures, options)
 
 
-def _conditions(route: Route, path: KeyPath, captures: Sequence[str]) -> Iterator[Diagnostic]:
-    """Yield the fields that are conditions by themselves, in `when` or behind an `if`: a text is true whatever it says."""
-    found = []
-    if route.when is not None:
-        fields = bare_fields(parse(route.when, (*NAMES, *captures)), is_condition=True)
-        found += [((*path, "when"), field, offset) for field, offset in fields]
-    element = ELEMENT_NAMES if route.foreach is not None else ()
-    for below, text in values(path, route):
-        names = (*NAMES, *captures, *(element if below[2:] != ("foreach",) else ()))
-        fields = bare_fields(parse(text, names))
-        found += [(below, field, offset + 1) for field, offset in fields]
-    for place, field, offset in found:
-        words = f'route {route.name}: `{field}` is true for every text, also for "false"; write {field} == true'
-        yield Diagnostic(place, words, offset=offset)
-
-
 def _call(
-    route: Route, path: KeyPath, call: Mapping[str, Any], captures: Sequence[str], options: Collection[str]
+    route: Route, path: KeyPath, call: Mapping[str, Any], captures: Collection[str], options: Collection[str]
 ) -> Iterator[Diagnostic]:
     """Yield the notes on a message: the route's own, or one in its options; `options` are those that Dramatiq knows."""
     for name in ("args", "kwargs"):
@@ -152,7 +136,7 @@ def _call(
                 yield from _text(route, below, text, captures)
 
 
-def _text(route: Route, path: KeyPath, text: str, captures: Sequence[str]) -> Iterator[Diagnostic]:
+def _text(route: Route, path: KeyPath, text: str, captures: Collection[str]) -> Iterator[Diagnostic]:
     if is_expression(text):
         return
     if _MISSING_DOLLAR.fullmatch(text):

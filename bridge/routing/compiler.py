@@ -15,7 +15,7 @@ from bridge.routing.body_reader import source_kind
 from bridge.routing.certain_kinds import DEDUPLICATION_KEY, check_kind
 from bridge.routing.deduplication import FUNCTIONS as DEDUPLICATION_FUNCTIONS
 from bridge.routing.deduplication import Deduplication, check_names
-from bridge.routing.expressions import RUNTIME
+from bridge.routing.expressions import RUNTIME, KnownTables
 from bridge.routing.gates import GateContext
 from bridge.routing.route_compiler import RouteCompiler, RouteContext
 from bridge.routing.route_function import compile_value
@@ -58,6 +58,7 @@ def compile_routes(
     routes: dict[str, list[Route]] = {name: [] for name in config.sources}
     parsed: Parsed = {}
     validators = Validators(config)
+    tables = KnownTables(config.tables, config.rows)
     lookup_functions = {**expressions.lookups(config.rows), **others}
     tracing = _tracing(config) if traced and config.tracing.propagate else {}
     redacted = {path.partition(".")[0] for path in config.dead_letters.redact}
@@ -67,7 +68,7 @@ def compile_routes(
             break  # nobody reads more
         if route.source not in config.sources:
             continue  # the configuration's own checks report it
-        values = Values(("routes", index), diagnostics, parsed, config.tables)
+        values = Values(("routes", index), diagnostics, parsed, tables)
         compiled = RouteCompiler(route, values, contexts[route.source], validators.of(route.validation)).compile()
         if compiled is not None:
             routes[route.source].append(compiled)
@@ -76,7 +77,7 @@ def compile_routes(
     }
     for name, of_source in routes.items():
         _read_own_payloads(of_source, keys[name])
-    tables = {
+    route_tables = {
         name: RouteTable(
             compiled,
             config.sources[name].traits.topics,
@@ -86,7 +87,7 @@ def compile_routes(
         )
         for name, compiled in routes.items()
     }
-    return tables, diagnostics
+    return route_tables, diagnostics
 
 
 def _read_own_payloads(routes: list[Route], deduplication: Deduplication | None) -> None:
@@ -149,7 +150,7 @@ def _compile_deduplication(
     text, filename = source.deduplicate.key[1:], f"<deduplicate.key of {name}>"
     try:
         expression = expressions.parse(text, expressions.NAMES)
-        expressions.check_tables(expression.tables, config.tables)
+        KnownTables(config.tables, config.rows).check(expression.tables)
         check_names(expression, {"payload", "headers", "meta"}, "many events", "read it from payload, headers or meta")
         check_kind(text, DEDUPLICATION_KEY)
     except InvalidValue as error:

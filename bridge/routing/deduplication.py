@@ -17,7 +17,7 @@ from bridge.model.event import Event, OncePerRoute
 from bridge.observe.logs import RepeatedLog, logger
 from bridge.routing import expressions
 from bridge.routing.expressions import EXPRESSION_ERRORS, RUNTIME, Expression
-from bridge.routing.expressions.text import concat, text_of
+from bridge.routing.expressions.text import concat, key_text, text_of
 from bridge.routing.payloads import reading
 
 log = logger()
@@ -124,7 +124,7 @@ def deduplication_key(value: object) -> bytes:
     value_type = type(value)
     if value_type not in (str, int) and (value_type is not float or not math.isfinite(value)):  # type: ignore[arg-type]
         raise TypeError(f"a deduplication key is text or a number, not {describe(value)}")
-    raw = text_of(value).encode()
+    raw = key_text(value).encode()
     if not raw:
         raise ValueError("a deduplication key is not empty")
     return raw if len(raw) <= _MAX_KEY_BYTES else b"sha256:" + sha256(raw).hexdigest().encode()

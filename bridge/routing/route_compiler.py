@@ -27,6 +27,7 @@ from typing import Any
 from bridge.config import Route as RouteConfig
 from bridge.config.manifest import Actor
 from bridge.config.message_options import with_queues
+from bridge.config.route_model import MAX_ELEMENTS
 from bridge.errors import InvalidValue
 from bridge.model.message import Template
 from bridge.routing import expressions
@@ -141,6 +142,7 @@ class RouteCompiler:
             otherwise=config.otherwise,
             secrets=self._context.secrets,
             decode=config.decode if config.decode not in (None, self._context.kind) else "",
+            remedy=self._remedy(),
         )
 
     def _plain(
@@ -204,6 +206,13 @@ class RouteCompiler:
         if self._config.foreach is not None:
             return max(STEPS, STEPS_PER_ELEMENT * self._config.foreach_limit)
         return STEPS if self._values.needs_purse else 0
+
+    def _remedy(self) -> str:
+        """Return what to do where the loops take too many steps."""
+        limit = max(self._config.foreach_limit, STEPS // STEPS_PER_ELEMENT)
+        if self._config.foreach is None or limit >= MAX_ELEMENTS:
+            return "leave a part of the work to the actor"
+        return f"a foreach_limit of more than {limit} allows more"
 
     def _pattern(self) -> Pattern | None:
         if self._config.topic is None:

@@ -14,6 +14,7 @@ from bridge.observe.masking import masked
 from bridge.routing import expressions
 from bridge.routing.deduplication import Deduplication
 from bridge.routing.expressions import EXPRESSION_ERRORS, Expression
+from bridge.routing.expressions.purse import TOO_MANY_STEPS
 from bridge.routing.foreach import element_of
 from bridge.routing.repair import DroppedBody
 from bridge.routing.tracing import Tracing
@@ -38,7 +39,7 @@ class Route:
     `source_map` maps a line of `run` to the place of an expression in the route, and to that expression. `otherwise`
     says that the route is not plain, and that the router runs it only if no route of the source without it fits the
     event. `secrets` are texts that no reason shows. `decode` is the kind of the payload that it reads, "" for the
-    source's own.
+    source's own. `remedy` is what to do where its loops take too many steps.
     """
 
     name: str
@@ -51,6 +52,7 @@ class Route:
     otherwise: bool = False
     secrets: frozenset[str] = frozenset()
     decode: str = ""
+    remedy: str = ""
 
     @property
     def capture_names(self) -> tuple[str, ...]:
@@ -95,6 +97,8 @@ class Route:
         part = expressions.part_of(expression.text, failure.text_start, failure.text_end) if expression else ""
         texts = {line: each.text for line, (_, each) in self.source_map.items()}
         at = f"{f' in `{part}`' if part else ''}{failure.spell_elements(texts)}"
+        if failure.cause == TOO_MANY_STEPS:
+            at += f"; {self.remedy}"
         reason: DeadLetterReason = "missing-field" if failure.missing else "wrong-type"
         detail = element + masked(f"{place}{': ' if place else ''}{failure.cause}{at}", self.secrets)
         return BadEvent("too-large" if failure.too_large else reason, detail, place)

@@ -19,7 +19,7 @@ from bridge.model.message import (
     Template,
     encode_dynamic_options,
 )
-from bridge.routing.expressions.text import text_of
+from bridge.routing.expressions.text import key_text
 from bridge.routing.message_builder import check_arguments, check_call, check_delay, check_options
 from bridge.routing.steps import CompiledStep, StepValues, pipe_target
 
@@ -57,7 +57,7 @@ def _key_text(key: object) -> str:
     if type(key) is str:
         return key
     if key is None or type(key) in (bool, int, float):
-        return text_of(key)
+        return key_text(key)
     detail = f"queue_by.key: takes text, a number, true, false or null, not {describe(key)}"
     raise BadEvent("wrong-type", detail, "queue_by.key")
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Collection
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -11,7 +10,7 @@ from bridge.config.dollar import is_expression, literal_text
 from bridge.config.expression_traps import REMEDY
 from bridge.errors import Diagnostic, InvalidValue, KeyPath
 from bridge.routing import expressions
-from bridge.routing.expressions import Expression
+from bridge.routing.expressions import Expression, KnownTables
 from bridge.routing.route_function import measuring, placed, repeating
 
 #: The expressions of all routes by text, names, line and `in_loop`: the routes of a fleet have most of them in common.
@@ -24,8 +23,8 @@ _OF_EVENT: Final = frozenset({"payload", "headers", "meta"})
 class Values:
     """Makes the trees of one route, which stands at `path`; every mistake is appended to `diagnostics`.
 
-    `names` are those that an expression may use from here on, `used` those that one has used. An expression may look up
-    the `tables` with these names. Each expression stands on a line of its own; `source_map` maps the line to the place
+    `names` are those that an expression may use from here on, `used` those that one has used. An expression may look up the
+    `tables`. Each expression stands on a line of its own; `source_map` maps the line to the place
     in the route and to the expression. `latest` is the expression that was read last, None if it had a mistake. `needs_purse` tells whether one of them has a loop. Once they are `in_loop`,
     each runs once per element of `foreach`, and `weight` adds up the steps that they cost for one element.
     """
@@ -33,7 +32,7 @@ class Values:
     path: KeyPath
     diagnostics: list[Diagnostic]
     parsed: Parsed
-    tables: Collection[str] = ()
+    tables: KnownTables
     names: tuple[str, ...] = tuple(expressions.NAMES)
     source_map: dict[int, tuple[str, Expression]] = field(default_factory=dict)
     used: set[str] = field(default_factory=set)
@@ -57,7 +56,7 @@ class Values:
             if expression is None:
                 expression = expressions.parse(text, self.names, line=self._line, in_loop=self.in_loop)
                 self.parsed[key] = expression
-            expressions.check_tables(expression.tables, self.tables)
+            self.tables.check(expression.tables)
         except InvalidValue as error:
             self.report(place, error, prefix)
             return placed(ast.Constant(None))

@@ -70,15 +70,24 @@ def test_other_calls_have_none(run: Terminal, path: Path, route: str) -> None:
 @pytest.mark.parametrize(
     ("when", "fields"),
     [
-        ("payload.on", ["payload.on"]),
-        ("payload.a == 1 and not payload.on", ["payload.on"]),
-        ("default(payload.on, false) or headers.x", ["default(payload.on, false)", "headers.x"]),
-        ("payload.b == true if payload.on else plant", ["plant", "payload.on"]),
-        ("len(x for x in payload.xs if x.on) > 1", ["x.on"]),
-        ("payload.on == true and has(payload.x) and not meta.retain and len(topic) > 3", []),
+        ("payload.on", {"payload.on": "payload.on == true"}),
+        ("payload.a == 1 and not payload.on", {"payload.on": "payload.on == true"}),
+        (
+            "default(payload.on, false) or headers.x",
+            {
+                "default(payload.on, false)": "default(payload.on, false) == true",
+                "headers.x": 'headers.x == "true", or bool(headers.x)',
+            },
+        ),
+        (
+            "payload.b == true if payload.on else plant",
+            {"plant": 'plant == "true", or bool(plant)', "payload.on": "payload.on == true"},
+        ),
+        ("len(x for x in payload.xs if x.on) > 1", {"x.on": "x.on == true"}),
+        ("payload.on == true and has(payload.x) and not meta.retain and len(topic) > 3", {}),
     ],
 )
-def test_check_notes_a_field_that_is_a_condition(when: str, fields: list[str], run: Terminal, path: Path) -> None:
+def test_check_notes_a_field_that_is_a_condition(when: str, fields: dict[str, str], run: Terminal, path: Path) -> None:
     """For Python the text "false" is true; the note stands at the field."""
     path.write_text(
         "sources: {s: {type: mqtt, url: mqtt://localhost:1, client_id: a, session_expiry: 1h}}\n"
@@ -87,7 +96,8 @@ def test_check_notes_a_field_that_is_a_condition(when: str, fields: list[str], r
     (report,) = json.loads(run("check", "CONFIG", "--json"))
     found = [note for note in report["notes"] if "is true for every text" in note["message"]]
     assert [note["message"] for note in found] == [
-        f'route a: `{field}` is true for every text, also for "false"; write {field} == true' for field in fields
+        f'route a: `{field}` is true for every text, also for "false"; write {remedy}'
+        for field, remedy in fields.items()
     ]
     assert [note["line_text"] for note in found] == [""] * len(fields)
     assert [note["column"] for note in found] == [12 + when.index(field) for field in fields]

@@ -51,7 +51,7 @@ async def test_an_event_that_was_too_much_for_the_loops_of_a_route(desk: Desk) -
     (letter,) = await desk.receive(order(body))
     assert (letter.reason, letter.error) == (
         "too-large",
-        "args.0: the loops of this route take too many steps in `payload.ys`",
+        "args.0: the loops of this route take too many steps in `payload.ys`; leave a part of the work to the actor",
     )
     desk.write_config([{**BROKEN, "args": ["$[x.y for x in payload.xs]"]}])
     retried = await desk.retry(letter)

@@ -99,6 +99,23 @@ def test_an_event_without_a_deduplication_key_passes(expression: str) -> None:
     assert [len(column.messages) for column in made.queues.values()] == [1]
 
 
+@pytest.mark.parametrize(
+    ("number", "text"),
+    [
+        (b"1", b"1"),
+        (b"1.0", b"1"),
+        (b'"1"', b"1"),
+        (b"-0.0", b"0"),
+        (b"1.5", b"1.5"),
+        (b'"1.0"', b"1.0"),
+        (b"1e16", b"10000000000000000"),
+    ],
+)
+def test_equal_numbers_are_one_key(number: bytes, text: bytes) -> None:
+    """A publisher may write 1 and 1.0 for the same; a text is itself."""
+    assert key("$payload.n", event(b'{"n": %b}' % number)) == text
+
+
 def test_no_float_without_an_end_is_a_deduplication_key() -> None:
     """Not-a-number, which MessagePack can hold, is no key."""
     one = event(b"\x81\xa2id\xcb\x7f\xf8" + b"\0" * 6)

@@ -164,6 +164,22 @@ def test_each_message_may_hold_the_whole_event() -> None:
 
 
 @pytest.mark.parametrize(
+    ("limit", "remedy"),
+    [
+        (10, "; a foreach_limit of more than 1000 allows more"),
+        (1_000, "; a foreach_limit of more than 1000 allows more"),
+        (2_000, "; a foreach_limit of more than 2000 allows more"),
+        (10_000, "; leave a part of the work to the actor"),
+    ],
+)
+def test_an_empty_purse_names_the_remedy(limit: int, remedy: str) -> None:
+    """Each element that foreach_limit allows gives the loops 1,000 steps more, beyond a million."""
+    route = {**EACH, "args": ["$[[x in payload.all for x in payload.all], item]"], "foreach_limit": limit}
+    (letter,) = results(route, payload={"lines": [1], "all": ["x" * 20] * 10_000})
+    assert letter["detail"].endswith(remedy)
+
+
+@pytest.mark.parametrize(
     ("route", "message"),
     [
         ({"when": "item.sku == 'a'", **EACH}, "there is no name 'item'"),

@@ -65,8 +65,8 @@ BIG = "[x * 2 for x in payload.all]"
             "wrong-type",
             "args.0: a loop takes a list, not a mapping: use items(x) in `payload`",
         ),
-        ({"args": [f"${BIG}"]}, "too-large", "args.0: the loops of this route take too many steps in `payload.all`"),
-        ({"when": f"len({BIG}) > 1"}, "too-large", "when: the loops of this route take too many steps in `payload.all`"),
+        ({"args": [f"${BIG}"]}, "too-large", "args.0: the loops of this route take too many steps in `payload.all`; leave a part of the work to the actor"),
+        ({"when": f"len({BIG}) > 1"}, "too-large", "when: the loops of this route take too many steps in `payload.all`; leave a part of the work to the actor"),
         (
             {"when": "len(line for line in payload.lines if line.sku > 1) > 1"},
             "wrong-type",

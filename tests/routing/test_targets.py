@@ -33,6 +33,7 @@ FREE: dict[str, Any] = {
         ("eu", "orders-eu"),
         ("us", "default"),
         (1, "one"),
+        (1.0, "one"),
         ("1", "one"),
         (True, "yes"),
         (None, "none"),

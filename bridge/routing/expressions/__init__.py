@@ -8,6 +8,7 @@ A mistake in an expression is an InvalidValue when the configuration is read. An
 valid expression that fails on one event.
 """
 
+from bridge.routing.expressions.columns import KnownTables
 from bridge.routing.expressions.failures import (
     EXPRESSION_ERRORS,
     ExpressionFailure,
@@ -16,7 +17,7 @@ from bridge.routing.expressions.failures import (
     part_of,
 )
 from bridge.routing.expressions.functions import FUNCTIONS, READERS, RUNTIME
-from bridge.routing.expressions.lookup import check_tables, lookups
+from bridge.routing.expressions.lookup import lookups
 from bridge.routing.expressions.purse import PURSE, STEPS, STEPS_PER_ELEMENT, TooLarge
 from bridge.routing.expressions.rewriter import ELEMENT_NAMES, NAMES, Expression, parse
 
@@ -32,8 +33,8 @@ __all__ = [
     "STEPS_PER_ELEMENT",
     "Expression",
     "ExpressionFailure",
+    "KnownTables",
     "TooLarge",
-    "check_tables",
     "explain_failure",
     "is_missing",
     "lookups",

@@ -11,10 +11,10 @@ from bridge.routing.expressions.rewriter import Expression
 _DEFAULTS = frozenset({"_pick", "_default"})
 
 
-def bare_fields(expression: Expression, *, is_condition: bool = False) -> Iterator[tuple[str, int]]:
+def bare_fields(expression: Expression, *, is_condition: bool) -> Iterator[tuple[str, int]]:
     """Yield each field that is a condition by itself: how it is written, and how many characters stand before it.
 
-    The whole expression is one (`is_condition`), or what stands behind an `if` or a `not` in it.
+    Unless the expression `is_condition` as a whole, only what is behind an `if` or `not` in it is one.
     """
     text = expression.text.encode()
     parts = _parts(expression.node) if is_condition else ()

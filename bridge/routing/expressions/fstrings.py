@@ -28,8 +28,6 @@ def fstring(node: ast.JoinedStr, text: Text, rewrite: Callable[[ast.expr], ast.e
 def _part(part: ast.expr, text: Text, rewrite: Callable[[ast.expr], ast.expr], loops: Loops) -> ast.expr:
     if not isinstance(part, ast.FormattedValue):
         return rewrite(part)
-    if part.conversion not in (-1, ord("s")):
-        raise text.error(part.value, f"'!{chr(part.conversion)}' can't be used in an f-string", "write {value}")
     value = rewrite(part.value)
     spec = _constant_text(part.format_spec)
     try:

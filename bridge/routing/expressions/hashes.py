@@ -10,7 +10,7 @@ from typing import Any, Final
 from zlib import crc32
 
 from bridge.config.wording import quoted
-from bridge.routing.expressions.text import text_of
+from bridge.routing.expressions.text import key_text
 from bridge.routing.expressions.values import bounded, bytes_of, refuse
 
 _MAX_BUCKETS: Final = 1024
@@ -91,7 +91,7 @@ def bucket(key: object, count: int) -> int:
     if key is None:
         refuse("bucket()", "a key", key)
     check_buckets(count)
-    return crc32(text_of(key).encode()) % count
+    return crc32(key_text(key).encode()) % count
 
 
 def check_buckets(count: Any) -> None:

@@ -113,11 +113,11 @@ REFUSED_CONSTRUCTS: Final[dict[type[ast.AST], tuple[str, str]]] = {
     ast.Starred: ("a starred value", ""),
     ast.Set: ("a set", "write a list in [ ]"),
     ast.MatMult: ("the operator '@'", ""),
-    ast.BitAnd: ("the operator '&'", "write 'and'"),
-    ast.BitOr: ("the operator '|'", "write 'or'"),
+    ast.BitAnd: ("the operator '&'", "write 'and' between conditions, payload.a // 4 % 2 == 1 for the bit of 4"),
+    ast.BitOr: ("the operator '|'", "write 'or' between conditions"),
     ast.BitXor: ("the operator '^'", "write '**' for a power"),
-    ast.LShift: ("the operator '<<'", ""),
-    ast.RShift: ("the operator '>>'", ""),
+    ast.LShift: ("the operator '<<'", "write payload.a * 2 ** 4"),
+    ast.RShift: ("the operator '>>'", "write payload.a // 2 ** 4"),
     ast.Invert: ("the operator '~'", "write 'not'"),
 }
 _OPERATORS: Final = {
@@ -154,6 +154,24 @@ _TOKENS: Final = re.compile(
 
 #: As in JSONPath's `$.a`, behind its dollar.
 _FIELD_OF_NOTHING: Final = re.compile(r"\s*(\.[A-Za-z_]\w*)")
+
+#: Words for a syntax error, by the beginning of Python's own, which differ from version to version.
+_WORDS: Final = {
+    "expected 'else'": ("an 'if' has no 'else'", "write a if condition else b"),
+    "leading zeros": ("a number does not begin with 0", "a text stands in quotes"),
+    "invalid decimal": ("not a valid number", 'a field such as 2fa is written payload["2fa"]'),
+    "(unicode error)": ("a backslash in a text begins no character", r"write \\ for the sign"),
+    "Generator expression": ("a comprehension without brackets can't stand here", "write it in [ ]"),
+    "positional argument": ("a named argument can't be used in an expression", ""),
+}
+
+
+def words_for(message: str, sign: str) -> tuple[str, str]:
+    """Return our message and hint for Python's `message` about an expression, of which it shows the character `sign`."""
+    if message.startswith(("invalid character", "invalid non-printable")):
+        hint = "a text stands in \" or in '" if sign in "\u201c\u201d\u201e\u2018\u2019\u00ab\u00bb" else ""
+        return f"{sign!r} can't be used in an expression", hint
+    return next((words for begin, words in _WORDS.items() if message.startswith(begin)), ("not a valid expression", ""))
 
 
 def explain(text: str) -> None:

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping
-from itertools import islice
+from collections.abc import Callable, Mapping
 from typing import Any, Final
 
-from bridge.config.wording import near_miss, quoted
-from bridge.errors import InvalidValue
+from bridge.config.wording import quoted
 from bridge.routing.expressions.values import refuse
 
 _MISSING: Final = object()
@@ -22,20 +20,6 @@ class NotInTable(KeyError):
 
     def __str__(self) -> str:
         return f"no key {quoted(self.args[0])} in the table {self._table}"
-
-
-def check_tables(found: Iterable[tuple[str, int]], known: Collection[str]) -> None:
-    """Check that the tables of an expression, each with the place of its name, are `known`.
-
-    Raises:
-        InvalidValue: one is not.
-    """
-    for name, offset in found:
-        if name not in known:
-            hint = near_miss(name, known, 0.6) or (
-                f"the tables are {', '.join(islice(known, 20))}" if known else "the configuration has no tables"
-            )
-            raise InvalidValue(f"there is no table {quoted(name)}", hint, offset)
 
 
 def lookups(tables: Mapping[str, Mapping[str, Any]]) -> dict[str, Callable[..., object]]:

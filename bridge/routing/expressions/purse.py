@@ -22,6 +22,7 @@ PURSE: Final = "_work"
 STEPS: Final = 1_000_000
 #: The steps of a `foreach`, per element that its `foreach_limit` allows.
 STEPS_PER_ELEMENT: Final = 1_000
+TOO_MANY_STEPS: Final = "the loops of this route take too many steps"
 #: The most characters of args and kwargs together, counted as JSON would about need them.
 _MAX_SIZE: Final = 4 * 1024 * 1024
 # A character of a text costs one step. A list costs _PER_LIST and its elements; a mapping _PER_MAPPING, its keys and its
@@ -96,7 +97,7 @@ def _is_in_body(place: Place, part: tuple[int, int]) -> bool:
 
 
 def _spent() -> NoReturn:
-    raise TooLarge("the loops of this route take too many steps")
+    raise TooLarge(TOO_MANY_STEPS)
 
 
 def each(purse: Purse, items: Any, weight: int, place: Place) -> Iterator[Any]:

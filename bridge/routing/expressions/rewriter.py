@@ -6,7 +6,7 @@ import ast
 import math
 import sys
 from collections.abc import Callable, Collection, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final
 from unicodedata import normalize
 
@@ -15,6 +15,7 @@ from bridge.model.event import META_NAMES
 from bridge.model.json_limits import is_encodable
 from bridge.routing.expressions import calls
 from bridge.routing.expressions.arithmetic import OPERATORS
+from bridge.routing.expressions.columns import TableReads
 from bridge.routing.expressions.comparisons import compare
 from bridge.routing.expressions.fstrings import fstring
 from bridge.routing.expressions.functions import FUNCTIONS
@@ -37,6 +38,8 @@ ELEMENT_NAMES: Final = ("item", "index")
 #: The names that are always text.
 _TEXT_NAMES: Final = frozenset({"topic", "source"})
 _CONSTANTS: Final = {"true": True, "false": False, "null": None}
+#: The functions that say what to do without a value.
+_OPTIONAL: Final = frozenset({"default", "has", "catch"})
 _TEXTS: Final = 'texts are put together as in f"{payload.a}-{payload.b}"'
 
 
@@ -46,7 +49,7 @@ class Expression:
 
     `text` is without the leading `$`. `node` is safe to compile with the globals `RUNTIME`: each of its nodes stands on
     the line given to `parse` at the UTF-8 byte offsets of the text. `names` are the free names that it uses, `tables`
-    the names of tables, each with its place in characters.
+    what it looks up.
 
     `needs_purse` tells whether `node` reads a purse, the local name PURSE (see `compile_function`). `weight` is what
     one evaluation costs in the purse's steps, where a loop runs the expression; the loops within it pay for themselves.
@@ -57,7 +60,7 @@ class Expression:
     names: frozenset[str]
     needs_purse: bool = False
     weight: int = 1
-    tables: tuple[tuple[str, int], ...] = ()
+    tables: TableReads = field(default_factory=TableReads)
 
 
 def parse(text: str, names: Collection[str], *, line: int = 1, in_loop: bool = False) -> Expression:
@@ -70,8 +73,8 @@ def parse(text: str, names: Collection[str], *, line: int = 1, in_loop: bool = F
     """
     rewriter = _Rewriter(Text(text), names, line, in_loop=in_loop)
     node = rewriter.expression()
-    loops, tables = rewriter.loops, tuple(rewriter.tables)
-    return Expression(text, node, frozenset(rewriter.used), loops.needs_purse, loops.weight, tables)
+    loops = rewriter.loops
+    return Expression(text, node, frozenset(rewriter.used), loops.needs_purse, loops.weight, rewriter.tables)
 
 
 class _Rewriter:
@@ -86,7 +89,7 @@ class _Rewriter:
         self._depth = 0
         self.loops = Loops(text, {*self._names, *FUNCTIONS}, self._rewrite, line, in_loop=in_loop)
         self.used: set[str] = set()
-        self.tables: list[tuple[str, int]] = []
+        self.tables = TableReads()
 
     def expression(self) -> ast.expr:
         """Return the safe form of the whole text."""
@@ -201,6 +204,7 @@ class _Rewriter:
             hint = "{name} in the route's topic captures a level of it" if base.id == "topic" else ""
             raise self._error(node, f"{base.id} is text and has no fields", hint)
         value = self._rewrite(base)
+        self.tables.add_field(base, constant, self._text.offset(node))
         literal: object = value.value if isinstance(value, ast.Constant) else [] if isinstance(value, ast.List) else {}
         if type(literal) is not dict and not (type(constant) is int and type(literal) in (str, list)):
             raise self._error(node, f"{describe(literal)} that is written out has no such field")
@@ -276,12 +280,15 @@ class _Rewriter:
     def _call(self, node: ast.Call) -> ast.expr:
         name = calls.function_of(node.func, self._text, self._names)
         written = calls.arguments_of(name, node, self._text)
+        columns_before = len(self.tables.columns)
         args = self._all(written)
+        if name in _OPTIONAL:
+            self.tables.make_optional(columns_before)
         values = calls.constants_of(args)
         calls.check_constants(name, values, node, written, self._text)
         self.loops.add(FUNCTIONS[name].cost(values))
         if name == "lookup" and isinstance(args[0], ast.Constant):
-            self.tables.append((str(args[0].value), self._text.offset(written[0])))
+            self.tables.tables.append((str(args[0].value), self._text.offset(written[0])))
             args[1] = self.loops.paid(args[1])
         if FUNCTIONS[name].lazy:
             self.loops.add(CALL)

@@ -10,6 +10,7 @@ from typing import Final, NoReturn
 from bridge.errors import InvalidValue
 from bridge.model.json_limits import is_encodable
 from bridge.routing.expressions import hints
+from bridge.routing.expressions.written_texts import read_texts
 
 _MAX_CHARS: Final = 4096
 MAX_DEPTH: Final = 50
@@ -38,16 +39,7 @@ class Text:
 
     def tree(self) -> ast.expr:
         """Return Python's tree of the text. Raises InvalidValue if it is not exactly one expression."""
-        try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # "\d" in a regex is no concern of the user's.
-                tree = ast.parse(self._wrapped, mode="eval").body
-        except SyntaxError as error:
-            self._explain(error)
-        except (RecursionError, MemoryError):
-            raise InvalidValue(TOO_DEEP) from None
-        if isinstance(tree, ast.ListComp):
-            raise self.error(tree, "a comprehension without brackets can't be used in an expression", "write it in [ ]")
+        tree = self._parsed()
         if not isinstance(tree, ast.List):
             raise InvalidValue("not a valid expression")
         if not tree.elts:
@@ -57,25 +49,39 @@ class Text:
             raise self.error(tree.elts[-1], "there is more than one value", "write a list in [ ]")
         return tree.elts[0]
 
+    def _parsed(self) -> ast.expr:
+        fields = read_texts(self._chars)
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # "\d" in a regex is no concern of the user's.
+                tree = ast.parse(self._wrapped, mode="eval").body
+        except SyntaxError as error:
+            for start, field in fields:
+                Text(field)._check_field(start)  # noqa: SLF001 - its own class
+            self._explain(error)
+        except (RecursionError, MemoryError):
+            raise InvalidValue(TOO_DEEP) from None
+        if isinstance(tree, ast.ListComp):
+            raise self.error(tree, "a comprehension without brackets can't be used in an expression", "write it in [ ]")
+        return tree
+
+    def _check_field(self, start: int) -> None:
+        """Check the syntax of this text, which begins at `start` in an f-string."""
+        try:
+            self._parsed()
+        except InvalidValue as error:
+            raise InvalidValue.of([each.below((), start) for each in error.diagnostics]) from None
+
     def _explain(self, error: SyntaxError) -> NoReturn:
-        message = (error.msg or "").partition(" (")[0]
+        message = error.msg or ""
         rows = self._wrapped.split("\n")
         row = min(error.lineno or 1, len(rows)) - 1
         offset = sum(len(line) + 1 for line in rows[:row]) + (error.offset or 1) - 2
         offset = min(max(offset, 0), len(self._chars))
         if message.startswith("too many nested"):
             raise InvalidValue(TOO_DEEP, offset=offset) from error
-        if message.startswith("f-string"):
-            opening = re.search(r"""[rR]?[fF][rR]?["']""", self._chars)
-            raise InvalidValue(message, offset=opening.start() if opening else offset) from error
-        if message.startswith("unterminated"):
-            raise InvalidValue("a text is never closed", "add the closing quote", offset) from error
         hints.explain(self._chars)
-        if message.startswith("invalid syntax") or "']'" in message:
-            message = "not a valid expression"
-        elif "Maybe you meant" in message:
-            message = message.partition(". Maybe")[0]
-        raise InvalidValue(message, offset=offset) from error
+        raise InvalidValue(*hints.words_for(message, self._chars[offset : offset + 1]), offset) from error
 
     def place(self, node: ast.expr | ast.keyword) -> tuple[int, int]:
         """Return the byte offsets of `node` in the text."""

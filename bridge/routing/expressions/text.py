@@ -31,6 +31,7 @@ _MANY: Final = 64
 #: Whole numbers between these have few digits.
 _LOW, _HIGH = -(2**31), 2**31
 _SPEC: Final = re.compile(r"(?:.?[<>=^])?[-+ ]?z?#?0?([0-9]*)[_,]?(?:\.([0-9]+))?[bdeEfFgGosxX%]?", re.DOTALL)
+CONSTANT_SPEC: Final = "the format of an f-string's field is a constant such as '>10' or '.2f'"
 
 
 def _check_digits(name: str, value: int) -> None:
@@ -112,6 +113,11 @@ def text_of(value: Any) -> str:
     if kind is bytes:
         refuse("str()", "no bytes (base64() turns them into text)", value)
     return _json("str()", value)
+
+
+def key_text(value: Any) -> str:
+    """The text of a key, the same of equal numbers: that of 1.0 is "1"."""
+    return text_of(int(value) if type(value) is float and value.is_integer() else value)
 
 
 def changed(name: str, change: Callable[[str], str]) -> Callable[[object], str]:
@@ -222,7 +228,7 @@ def check_spec(spec: str | None) -> None:
     """Check the format of an f-string's field; None means a format that is not constant. Raises ValueError."""
     match = None if spec is None else _SPEC.fullmatch(spec)
     if match is None:
-        raise ValueError("the format of an f-string's field is a constant such as '>10' or '.2f'")
+        raise ValueError(CONSTANT_SPEC)
     # The count of digits first: int() of thousands of them is an error of its own.
     if any(len(digits) > len(str(_MAX_WIDTH)) or int(digits) > _MAX_WIDTH for digits in match.groups() if digits):
         raise ValueError(f"a field of an f-string is at most {_MAX_WIDTH} wide")

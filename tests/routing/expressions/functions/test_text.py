@@ -72,6 +72,7 @@ MIB = 2**20
         ("url_decode(payload)", "%e2%82%AC+%2B%3D=%25%41%0D", "€ +==%A\r"),
         ("url_decode(payload)", "%2541", "%41"),
         ("bucket(payload, 1)", "x", 0),
+        ("[bucket(payload, 1024), bucket(int(payload), 1024), bucket(-0.0, 1024) - bucket(0, 1024)]", 7.0, [642, 642, 0]),
         ("bucket(payload, 8) == bucket(str(payload), 8)", {"a": 1}, True),
     ],
 )  # fmt: skip
