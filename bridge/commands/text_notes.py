@@ -63,7 +63,8 @@ def _conditions(written: Written, values: _Values) -> Iterator[Diagnostic]:
     is_when = written.path[2:] == ("when",)
     if not is_when and not _IS_ASKED.search(written.text):
         return
-    names = (*NAMES, *values.captures, *ELEMENT_NAMES)
+    is_of_element = written.route is not None and written.route.foreach is not None and written.path[2:] != ("foreach",)
+    names = (*NAMES, *values.captures, *(ELEMENT_NAMES if is_of_element else ()))
     for field, offset in bare_fields(parse(written.text, names), is_condition=is_when):
         is_text = values.is_text(Text(field).tree())
         remedy = f'{field} == "true", or bool({field})' if is_text else f"{field} == true"
