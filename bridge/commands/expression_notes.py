@@ -21,8 +21,6 @@ _NOTES: Final = {
 _LITERALS: Final = frozenset({"name", "source", "topic", "validation"})
 #: Arguments of `bool` that are true or false themselves.
 _CONDITIONS: Final = (ast.Compare, ast.Constant)
-#: Functions whose result does not tell their argument.
-_HIDING: Final = frozenset({"sha256", "sha1", "md5", "hmac", "uuid5", "bucket", "has", "len", "type"})
 
 
 class Written(NamedTuple):
@@ -55,14 +53,9 @@ def expressions_of(loaded: Config) -> Iterator[Written]:
 
 
 def expression_notes(loaded: Config) -> Iterator[Diagnostic]:
-    """Yield every note on the calls in expressions, and on the keys of `deduplicate`."""
-    redact = [tuple(path.split(".")) for path in loaded.dead_letters.redact]
+    """Yield every note on the calls in expressions."""
     for written in expressions_of(loaded):
         yield from _notes(written.owner, written.path, written.text)
-        if written.path[2:] == ("deduplicate", "key"):
-            foreach = None if written.route is None else written.route.foreach
-            item = next(_fields(_tree((foreach or "$null")[1:]), ()), ())
-            yield from _readable(written.owner, written.path, written.text, item, redact)
 
 
 def _notes(owner: str, path: KeyPath, text: str) -> Iterator[Diagnostic]:
