@@ -63,7 +63,7 @@ def _notes(owner: str, path: KeyPath, text: str) -> Iterator[Diagnostic]:
         return
     called = {
         node.func.id
-        for node in ast.walk(_tree(text))
+        for node in ast.walk(tree_of(text))
         if isinstance(node, ast.Call)
         and isinstance(node.func, ast.Name)
         and len(node.args) == 1
@@ -74,40 +74,6 @@ def _notes(owner: str, path: KeyPath, text: str) -> Iterator[Diagnostic]:
             yield Diagnostic(path, f"{owner}: {note}")
 
 
-def _tree(text: str) -> ast.AST:
+def tree_of(text: str) -> ast.AST:
+    """Return Python's tree of an expression without mistakes."""
     return ast.parse(f"[{text}\n]", mode="eval")
-
-
-def _readable(
-    owner: str, path: KeyPath, text: str, item: tuple[str, ...], redact: list[tuple[str, ...]]
-) -> Iterator[Diagnostic]:
-    """Yield a note on a key that holds a redacted field: Redis has it as the name of a key, as it is."""
-    for field in _fields(_tree(text), item) if redact else ():
-        hidden = next((one for one in redact if field[: len(one)] == one[: len(field)]), None)
-        if hidden is not None:
-            note = (
-                f"Redis keeps this key as it is, and with it {'.'.join(hidden)}, which dead_letters.redact leaves out"
-            )
-            yield Diagnostic(path, f"{owner}: {note}; write $sha256(...) around a text")
-            return
-
-
-def _fields(node: ast.AST, item: tuple[str, ...]) -> Iterator[tuple[str, ...]]:
-    """Yield the names of each field that an expression gives a part of; `item` is the field of its list."""
-    if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in _HIDING:
-        return
-    names: list[str] = []
-    inner = node
-    while isinstance(inner, (ast.Attribute, ast.Subscript)):
-        if isinstance(inner, ast.Attribute):
-            names.insert(0, inner.attr)
-        elif isinstance(inner.slice, ast.Constant) and isinstance(inner.slice.value, str):
-            names[:0] = inner.slice.value.split(".")
-        inner = inner.value
-    if isinstance(inner, ast.Name):
-        root = item if inner.id == "item" else (inner.id,)
-        if root[:1] in {("payload",), ("headers",), ("meta",)}:
-            yield (*root, *([name.lower() for name in names] if root == ("headers",) else names))
-        return
-    for child in ast.iter_child_nodes(node):
-        yield from _fields(child, item)

@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from bridge.commands.body_notes import body_notes
 from bridge.commands.expression_notes import expression_notes
+from bridge.commands.key_notes import key_notes
 from bridge.commands.route_notes import route_notes
 from bridge.commands.schema_notes import schema_notes
 from bridge.commands.text_notes import text_notes
@@ -78,6 +79,7 @@ def notes(
     yield from route_notes(loaded, actors)
     yield from expression_notes(loaded)
     yield from text_notes(loaded)
+    yield from key_notes(loaded)
     for doubt in check_calls(loaded, actors).doubts if actors is not None else ():
         text = f"{spell_path(path_in_file(doubt.path))}: {doubt}, unless a decorator of the actor changes the call"
         yield Diagnostic(doubt.path, text, at_key=doubt.at_key)

@@ -63,7 +63,8 @@ def _conditions(written: Written, values: _Values) -> Iterator[Diagnostic]:
     is_when = written.path[2:] == ("when",)
     if not is_when and not _IS_ASKED.search(written.text):
         return
-    names = (*NAMES, *values.captures, *ELEMENT_NAMES)
+    is_of_element = written.route is not None and written.route.foreach is not None and written.path[2:] != ("foreach",)
+    names = (*NAMES, *values.captures, *(ELEMENT_NAMES if is_of_element else ()))
     for field, offset in bare_fields(parse(written.text, names), is_condition=is_when):
         is_text = values.is_text(Text(field).tree())
         remedy = f'{field} == "true", or bool({field})' if is_text else f"{field} == true"
@@ -130,12 +131,24 @@ class _Values:
                 yield _Fault(node, left, _always(op), all(map(_is_boolean, elements)))
             return
         for text, other in ((left, right), (right, left)):
-            if not self.is_text(text) or not _is_other(other):
+            if not self.is_text(text):
                 continue
-            if isinstance(op, _ORDER):
+            if not _is_other(other):
+                if isinstance(op, _ORDER) and not _is_made(text) and not self._is_also_text(other):
+                    yield _Fault(node, text, "is an error unless the other side is text too")
+            elif isinstance(op, _ORDER):
                 yield _Fault(node, text, "is an error", _is_boolean(other))
             elif isinstance(op, ast.Eq | ast.NotEq) and not _is_fallback(text, other):
                 yield _Fault(node, text, _always(op), _is_boolean(other))
+
+    def _is_also_text(self, node: ast.expr) -> bool:
+        return self.is_text(node) or (isinstance(node, ast.Constant) and isinstance(node.value, str))
+
+
+def _is_made(node: ast.expr) -> bool:
+    """Whether an expression makes a text by itself, and knows it for one."""
+    is_call = isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in _TEXT_FUNCTIONS
+    return is_call or isinstance(node, ast.JoinedStr)
 
 
 def _always(op: ast.cmpop) -> str:

@@ -30,7 +30,13 @@ def _notes(source: dict[str, Any], **route: Any) -> list[str]:
 @pytest.mark.parametrize(
     ("when", "text", "words"),
     [
-        ('payload.v > lookup("d", payload.d).limit', None, ""),
+        (
+            'payload.v > lookup("d", payload.d).limit',
+            'lookup("d", payload.d).limit',
+            "is an error unless the other side is text too",
+        ),
+        ('lookup("d", payload.d).opens < format_time(received_at, "%H:%M") < payload.closes', None, ""),
+        ('"08:00" < lookup("d", payload.d).opens and lookup("limits", 1) < lookup("limits", 2)', None, ""),
         ('5.5 > lookup("d", payload.d).limit', 'lookup("d", payload.d).limit', "is an error"),
         ('int(payload.v) == lookup("limits", payload.d)', 'lookup("limits", payload.d)', "is never true"),
         ('lookup("limits", payload.d, 0) == 5', 'lookup("limits", payload.d, 0)', "is never true"),

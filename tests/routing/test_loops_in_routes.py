@@ -75,7 +75,7 @@ BIG = "[x * 2 for x in payload.all]"
         (
             {"args": ["$[payload.digits for x in payload.hundred]"]},
             "too-large",
-            "args.0: the loops of this route take too many steps in `[payload.digits for x in payload.hundred]`",
+            "args.0: the loops of this route take too many steps in `[payload.digits for x in payload.hundred]`; leave a part of the work to the actor",
         ),
         (
             {"args": ["$[payload.text for x in payload.all]"]},
