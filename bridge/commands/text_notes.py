@@ -17,15 +17,11 @@ from bridge.routing.body_reader import source_kind
 from bridge.routing.expressions import ELEMENT_NAMES, NAMES, KnownTables, parse
 from bridge.routing.expressions.columns import table_of
 from bridge.routing.expressions.conditions import bare_fields
+from bridge.routing.expressions.results import GIVES, NUMBER, TEXT
 from bridge.routing.expressions.syntax import Text
 
-_TEXT_FUNCTIONS: Final = {
-    *("str", "lower", "upper", "strip", "replace", "join", "format_time", "decimal", "to_json", "type", "uuid5"),
-    *("base64", "base64_decode", "hex", "url_encode", "url_decode", "sha256", "md5", "sha1", "hmac"),
-}
-_NUMBER_FUNCTIONS: Final = {
-    *("int", "float", "len", "abs", "round", "sum", "cents", "timestamp", "now", "day_at", "weekday", "bucket"),
-}
+_TEXT_FUNCTIONS: Final = frozenset(name for name, kinds in GIVES.items() if kinds == frozenset({TEXT}))
+_NUMBER_FUNCTIONS: Final = frozenset(name for name, kinds in GIVES.items() if kinds == frozenset({NUMBER}))
 _NUMBERS_OF_META: Final = frozenset({"priority", "timestamp", "expires_in", "qos"})
 #: The functions that give another value where there is none, and the number of the argument that is this value.
 _FALLBACKS: Final = {"default": 1, "catch": 1, "lookup": 2}
