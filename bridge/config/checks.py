@@ -38,16 +38,23 @@ def check(document: Document) -> Iterator[Diagnostic]:
         yield from _connection(config["dramatiq"], ("dramatiq",), document)
     if isinstance(sources, dict):
         shared = _SharedMistakes(config.get("defaults"), sources, document)
+        yield from _misnamed("source", ("sources",), sources)
         for name, source in sources.items():
             path = ("sources", name)
-            if not _NAME.fullmatch(name):
-                yield Diagnostic(path, f"a source cannot be named {quoted(name)}", _NAMES, at_key=True)
             if isinstance(source, dict):
                 yield from map(shared.placed, _of_source(source, path, document))
         yield from _exclusive(sources, document)
+    if isinstance(tables := config.get("tables"), dict):
+        yield from _misnamed("table", ("tables",), tables)
     routes = config.get("routes")
     if isinstance(routes, list):
         yield from _routes(routes, sources if isinstance(sources, dict) else None, document)
+
+
+def _misnamed(what: str, path: KeyPath, named: Iterable[str]) -> Iterator[Diagnostic]:
+    for name in named:
+        if not _NAME.fullmatch(name):
+            yield Diagnostic((*path, name), f"a {what} cannot be named {quoted(name)}", _NAMES, at_key=True)
 
 
 def _routes(routes: list[Any], sources: dict[str, Any] | None, document: Document) -> Iterator[Diagnostic]:

@@ -9,7 +9,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Field, PrivateAttr, WithJsonSchema, field_validator
+from pydantic import AfterValidator, Field, PrivateAttr, WithJsonSchema, field_validator
 
 from bridge.config.admin import AdminSettings
 from bridge.config.cases import Case
@@ -31,7 +31,7 @@ from bridge.config.schemas import Schema
 from bridge.config.source_model import MAX_PROCESSES
 from bridge.config.sources import SourceConfig
 from bridge.config.table_files import Rows
-from bridge.config.tables import Table, check_table_names
+from bridge.config.tables import Table
 from bridge.config.tracing import TracingSettings
 from bridge.errors import InvalidValue
 
@@ -183,7 +183,7 @@ class Config(Model):
         TracingSettings,
         Field(description="how the trace of an event goes on in its messages", examples=[{"propagate": ["w3c"]}]),
     ] = TracingSettings()
-    tables: Annotated[dict[str, Table], BeforeValidator(check_table_names)] = Field(
+    tables: dict[str, Table] = Field(
         default={},
         description="small tables that expressions look up, by names of your own",
         examples=[{"customers": {"file": "customers.csv", "key": "customer_no", "value": "account"}}],

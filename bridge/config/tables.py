@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,10 +23,9 @@ from bridge.config.table_files import (
     row_value,
 )
 from bridge.config.units import spell_size
-from bridge.config.wording import describe, listed, quoted
+from bridge.config.wording import describe, listed
 from bridge.errors import Diagnostic, InvalidValue, KeyPath, LocatedDiagnostic
 
-_NAME: Final = re.compile(r"[a-zA-Z_][a-zA-Z0-9_-]*")
 #: Of the files of all tables.
 MAX_ALL_BYTES: Final = 64 << 20
 
@@ -42,15 +40,6 @@ def _values(value: object) -> object:
     if not isinstance(value, dict):
         raise InvalidValue(f"takes a mapping, not {describe(value)}", "as in {north: 1, south: 2}")
     return unmarked(value)
-
-
-def check_table_names(value: object) -> object:
-    """Refuse names of tables that are no words."""
-    for name in value if isinstance(value, dict) else ():
-        if not _NAME.fullmatch(name):
-            message = f"a table cannot be named {quoted(name)}"
-            raise InvalidValue.of([Diagnostic((name,), message, "a name is letters, digits, _ and -", at_key=True)])
-    return value
 
 
 class Table(Model):

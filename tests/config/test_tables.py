@@ -175,11 +175,13 @@ def test_a_mistake_in_the_settings_has_its_place(rows: Rows, settings: dict[str,
 
 
 def test_a_table_has_a_name_of_letters(tmp_path: Path) -> None:
-    """As sources have."""
+    """As sources have; a name hides no mistake of another table."""
     path = tmp_path / "bridge.yaml"
-    path.write_text(f"{_SOURCE}tables: {{'a b': {{values: {{}}}}}}\n")
-    with pytest.raises(ConfigError, match="tables\\['a b'\\]: a table cannot be named 'a b'"):
+    path.write_text(f"{_SOURCE}tables: {{'a b': {{values: {{}}}}, 'c d': {{values: {{}}}}, e: {{}}}}\n")
+    with pytest.raises(ConfigError) as refused:
         config.load(path)
+    for mistake in ("a table cannot be named 'a b'", "a table cannot be named 'c d'", "tables.e: a table has a file"):
+        assert mistake in str(refused.value)
 
 
 def test_tables_have_bounds(rows: Rows, monkeypatch: pytest.MonkeyPatch) -> None:
