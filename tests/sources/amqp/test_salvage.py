@@ -74,11 +74,11 @@ def test_only_the_route_that_reads_it_fails(case: str) -> None:
     "value",
     [
         {"args": ["$headers"]},
-        {"args": "$headers"},
+        {"args": "$default(payload.none, headers)"},
         {"args": [{"h": "$headers"}]},
         {"kwargs": {"h": "$headers"}},
         {"options": {"x": "$headers"}},
-        {"foreach": "$headers"},
+        {"foreach": "$default(payload.none, headers)"},
         {"foreach": "$items(headers)", "args": ["$item"]},
         {"then": [{"actor": "b", "args": ["$headers"]}]},
         *(
