@@ -10,6 +10,7 @@ from typing import Final, NamedTuple
 from bridge.config import Config, Route
 from bridge.config.dollar import is_expression, texts
 from bridge.errors import Diagnostic, KeyPath
+from bridge.routing.expressions.syntax import tree_of
 
 _CALL: Final = re.compile(r"\b(?:bool|timestamp)\s*\(")
 _NOTES: Final = {
@@ -72,8 +73,3 @@ def _notes(owner: str, path: KeyPath, text: str) -> Iterator[Diagnostic]:
     for name, note in _NOTES.items():
         if name in called:
             yield Diagnostic(path, f"{owner}: {note}")
-
-
-def tree_of(text: str) -> ast.AST:
-    """Return Python's tree of an expression without mistakes."""
-    return ast.parse(f"[{text}\n]", mode="eval")

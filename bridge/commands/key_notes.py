@@ -6,9 +6,10 @@ import ast
 from collections.abc import Iterator
 from typing import Final
 
-from bridge.commands.expression_notes import Written, expressions_of, tree_of
+from bridge.commands.expression_notes import Written, expressions_of
 from bridge.config import Config
 from bridge.errors import Diagnostic
+from bridge.routing.expressions.syntax import tree_of
 
 #: Functions whose result does not tell their argument.
 _HIDING: Final = frozenset({"sha256", "sha1", "md5", "hmac", "uuid5", "bucket", "has", "len", "type"})

@@ -9,6 +9,7 @@ from bridge.commands.targets import short
 from bridge.config import Config, Route
 from bridge.config.manifest import Actor
 from bridge.errors import Diagnostic, KeyPath
+from bridge.routing.expressions.syntax import tree_of
 
 #: Functions that give text in one case: it never equals a text in another case.
 _CASES = {"lower": str.lower, "upper": str.upper}
@@ -58,7 +59,7 @@ def _by_key(route: Route, path: KeyPath) -> Iterator[Diagnostic]:
 
 def _may_be(key: str, value: str) -> bool:
     """Tell whether an expression may give this text, as far as its outermost part says."""
-    tree = ast.parse(f"({key}\n)", mode="eval").body
+    tree = tree_of(key)
     if isinstance(tree, ast.Compare) or (isinstance(tree, ast.UnaryOp) and isinstance(tree.op, ast.Not)):
         return value in {"true", "false"}
     if not (isinstance(tree, ast.Call) and isinstance(tree.func, ast.Name)):

@@ -163,34 +163,30 @@ class SourceLog:
         counts = Counter([route for _, route in routes])
         for route, index in {route: index for index, route in routes}.items():
             event = part.events[index]
-            self._repeated.write(
-                ("left out", route),
-                log.info,
-                "message.duplicate",
-                source=self._source,
-                route=route,
-                cause="the route had written this event before: its deduplication key says so",
-                key=_key_of(event),
-                topic=event.topic,
-                count=counts[route],
-            )
+            cause = "the route had written this event before: its deduplication key says so"
+            self._duplicate_messages("left out", route, event, count=counts[route], key=_key_of(event), cause=cause)
 
     def _suppressed(self, part: Batch, messages: Sequence[GatedMessage]) -> None:
         newest = {one.gate.rule.route: one for one in messages}
         counts = Counter([one.gate.rule.route for one in messages])
         for route, one in newest.items():
             key = _shown(one.gate.key) if one.gate.rule.is_shown else "***"
-            self._repeated.write(
-                ("suppressed", route),
-                log.info,
-                "message.duplicate",
-                source=self._source,
-                route=route,
-                cause="a message of the route with this key was written before",
-                key=key,
-                topic=part.events[one.event_index].topic,
-                count=counts[route],
-            )
+            cause = "a message of the route with this key was written before"
+            newest_event = part.events[one.event_index]
+            self._duplicate_messages("suppressed", route, newest_event, count=counts[route], key=key, cause=cause)
+
+    def _duplicate_messages(self, kind: str, route: str, newest: Event, *, count: int, key: str, cause: str) -> None:
+        self._repeated.write(
+            (kind, route),
+            log.info,
+            "message.duplicate",
+            source=self._source,
+            route=route,
+            cause=cause,
+            key=key,
+            topic=newest.topic,
+            count=count,
+        )
 
     def flush(self) -> None:
         """Write the lines that were suppressed until now."""

@@ -61,7 +61,7 @@ def compile_routes(
     tables = KnownTables(config.tables, config.rows)
     lookup_functions = {**expressions.lookups(config.rows), **others}
     tracing = _tracing(config) if traced and config.tracing.propagate else {}
-    redacted = {path.partition(".")[0] for path in config.dead_letters.redact}
+    redacted = _redacted(config)
     contexts = _contexts(config, {**functions, **lookup_functions}, tracing, redacted, expires=expires)
     for index, route in enumerate(config.routes):
         if len(diagnostics) >= MAX_MISTAKES:
@@ -73,7 +73,7 @@ def compile_routes(
         if compiled is not None:
             routes[route.source].append(compiled)
     keys = {
-        name: _compile_deduplication(name, config, diagnostics, redacted, lookup_functions) for name in config.sources
+        name: _compile_deduplication(name, config, tables, diagnostics, lookup_functions) for name in config.sources
     }
     for name, of_source in routes.items():
         _read_own_payloads(of_source, keys[name])
@@ -136,21 +136,26 @@ def _tracing(config: Config) -> dict[str, Tracing]:
     }
 
 
+def _redacted(config: Config) -> Collection[str]:
+    """Return the parts of an event in which `dead_letters.redact` removes fields."""
+    return {path.partition(".")[0] for path in config.dead_letters.redact}
+
+
 def _compile_deduplication(
     name: str,
     config: Config,
+    tables: KnownTables,
     diagnostics: list[Diagnostic],
-    redacted: Collection[str],
     lookup_functions: Mapping[str, object],
 ) -> Deduplication | None:
-    """Compile the key of a source; `redacted` has the parts of an event in which `dead_letters.redact` removes fields."""
+    """Compile the key of a source."""
     source = config.sources[name]
     if not isinstance(source, DeduplicatedSource) or source.deduplicate is None:
         return None
     text, filename = source.deduplicate.key[1:], f"<deduplicate.key of {name}>"
     try:
         expression = expressions.parse(text, expressions.NAMES)
-        KnownTables(config.tables, config.rows).check(expression.tables)
+        tables.check(expression.tables)
         check_names(expression, {"payload", "headers", "meta"}, "many events", "read it from payload, headers or meta")
         check_kind(text, DEDUPLICATION_KEY)
     except InvalidValue as error:
@@ -158,5 +163,5 @@ def _compile_deduplication(
         diagnostics.extend(diagnostic.below(path, prefix=1) for diagnostic in error.diagnostics)
         return None
     evaluate = compile_value(expression, filename, {**DEDUPLICATION_FUNCTIONS, **lookup_functions})
-    is_shown = expression.names.isdisjoint(redacted)
+    is_shown = expression.names.isdisjoint(_redacted(config))
     return Deduplication(name, text, evaluate, filename, source.deduplicate.within, is_shown=is_shown)

@@ -8,6 +8,7 @@ from collections.abc import Collection, Iterable, Mapping
 from typing import Final
 
 from bridge.config.wording import describe
+from bridge.routing.expressions.syntax import tree_of
 
 TEXT, NUMBER, BOOLEAN, NULL, LIST, MAPPING = map(describe, ("", 0, True, None, [], {}))
 
@@ -63,23 +64,19 @@ def kinds(text: str, captures: Collection[str] = ()) -> frozenset[str] | None:
 
     `captures` are names that are always text.
     """
-    return None if _FIELD.fullmatch(text) else _kinds(_tree(text), captures)
+    return None if _FIELD.fullmatch(text) else _kinds(tree_of(text), captures)
 
 
 def constant_kind(text: str) -> str:
     """Return the kind of a valid expression that is written out, so that it is the same for every event; "" of others."""
     if _FIELD.match(text):
         return ""
-    tree = _tree(text)
+    tree = tree_of(text)
     if isinstance(tree, ast.JoinedStr):
         return TEXT if any(isinstance(part, ast.Constant) for part in tree.values) else ""
     is_filled = isinstance(tree, ast.Constant) or bool(getattr(tree, "elts", None) or getattr(tree, "keys", None))
     found = _kinds(tree, ()) if is_filled or (isinstance(tree, ast.Name) and tree.id == "null") else None
     return next(iter(found or ()), "")
-
-
-def _tree(text: str) -> ast.expr:
-    return ast.parse(f"({text}\n)", mode="eval").body
 
 
 def _kinds(node: ast.expr, captures: Collection[str]) -> frozenset[str] | None:

@@ -52,9 +52,7 @@ class Text:
     def _parsed(self) -> ast.expr:
         fields = read_texts(self._chars)
         try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # "\d" in a regex is no concern of the user's.
-                tree = ast.parse(self._wrapped, mode="eval").body
+            tree = _python_tree(self._wrapped)
         except SyntaxError as error:
             for start, field in fields:
                 Text(field)._check_field(start)  # noqa: SLF001 - its own class
@@ -122,3 +120,14 @@ def place_missing(root: ast.expr) -> None:
         for value in list(values.values()):
             children = value if type(value) is list else (value,)
             parents += [(each, place) for each in children if isinstance(each, _NODES)]
+
+
+def tree_of(text: str) -> ast.expr:
+    """Return Python's tree of an expression that has been found valid: its texts are not read again."""
+    return _python_tree(f"({text}\n)".replace("\r", " "))
+
+
+def _python_tree(source: str) -> ast.expr:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # "\d" in a regex is no concern of the user's.
+        return ast.parse(source, mode="eval").body

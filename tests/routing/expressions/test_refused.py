@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import warnings
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bridge.errors import InvalidValue
 from bridge.routing.expressions import NAMES, parse
+from bridge.routing.expressions.results import kinds
 from tests.support.evaluation import build, evaluate, failure, refusal
 
 pytestmark = pytest.mark.timeout(60)
@@ -197,3 +200,11 @@ def test_any_text_compiles_or_is_refused(text: str) -> None:
         (diagnostic,) = error.diagnostics
         offset = diagnostic.offset or 0
     assert 0 <= offset <= len(text)
+
+
+def test_a_regex_warns_nobody() -> None:
+    """Python warns of a backslash that means nothing to it, and each reading of the text would."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        parse(r'matches(payload.a, "\d")', NAMES)
+        assert kinds(r'matches(payload.a, "\d")') == frozenset({"true or false"})
