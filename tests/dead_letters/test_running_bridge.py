@@ -41,6 +41,7 @@ async def test_from_the_source_to_the_worker(
         for n in range(100):
             client.xadd(stream.name, {"data": json.dumps({"n": n, "card": CARD}), "token": "s3cret-token"})
         await asyncio.to_thread(wait_until, lambda: client.xlen(DEAD) == 100, 60, "the letters")
+        bridge.wait_for("event.dead_lettered")  # behind the reply of the write that the letters are in
         whole = str(answer(client.xrange(DEAD)))
     for text in (whole, bridge.log_tail(10_000), dead(bridge.path, "export"), dead(bridge.path, "list")):
         assert "wrong-type" in text
